@@ -1,0 +1,57 @@
+# Everything starts here. `make help` lists the targets; each sets up what it needs.
+
+# The first interpreter that is new enough. A name may be on PATH and still not run, so each is tried.
+PYTHON ?= $(shell for name in python3.11 python3 python3.12 python3.13 python3.14; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv lint format test check demo bench test-all contract clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+venv: $(STAMP) ## install pillarbox and its tools into .venv
+
+# Installed again when a dependency or a pin changes; the stamp is written last, so a broken install is redone.
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "pillarbox needs Python 3.11 or newer: none was found on PATH" >&2; exit 1; }
+	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+lint: venv ## check style, format, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: venv ## rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only .
+
+test: venv ## run the tests (ARGS="-k lease" runs some)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint test ## all that a change has to pass
+
+demo: venv ## see it deliver, be killed midway, and lose nothing
+	$(BIN)/pillarbox demo $(ARGS)
+
+bench: venv ## measure it beside its peers (ARGS names a question)
+	$(PIP) -e '.[bench]'
+	$(BIN)/python -m bench $(ARGS)
+
+test-all: ## run the tests on every newer Python found here
+	bash .ci/test-all $(ARGS)
+
+contract: venv ## which test keeps which promise, and which promise has none
+	$(BIN)/python -m tests.contract_table
+
+clean: ## remove what the other targets made
+	rm -rf .venv .venv-* dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

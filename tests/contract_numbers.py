@@ -1,0 +1,221 @@
+"""
+The numbered promises, in a few words each, and the rules for naming them.
+
+A test names what it shows with ``@pytest.mark.contract("EN7")``; `python -m tests.contract_table` prints who
+keeps which promise. A number that does not exist is an error, and so is a required one that no test names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+MARKER: Final = "contract"
+
+_GROUPS: Final[dict[str, tuple[str, ...]]] = {
+    # Enqueue
+    "EN": (
+        "committed when send returns",
+        "everything comes back byte for byte",
+        "committed before the channel is called",
+        "what cannot be committed raises",
+        "limits on depth and bytes",
+        "defaults for attempts and TTL",
+        "one key, one message",
+        "send_many is all or nothing",
+        "enqueue joins the caller's transaction",
+        "options of one message",
+        "the enqueued event follows the commit",
+        "disabled: sends pass straight through",
+        "poison is refused with its field named",
+        "empty text is skipped",
+        "one message for each recipient",
+        "accepting, then admission",
+    ),
+    # States
+    "ST": (
+        "only the table's moves exist",
+        "terminal is terminal",
+        "fail or bury on a terminal message changes nothing",
+        "bury on a delivered message changes nothing",
+        "ack of an unknown id is a reported no-op",
+        "a late ack finds its attempt",
+        "every guard is in the UPDATE's WHERE",
+        "a permanent failure counts its attempt",
+        "an unreadable payload is dead, the others go on",
+        "history shows every transition",
+        "retry, replay and resolve",
+    ),
+    # Content
+    "CO": (
+        "content is one versioned value",
+        "a fan-out stores its content once",
+        "a reply to one of our ids",
+        "files are copied into the store",
+        "send, edit and delete",
+    ),
+    # Claims and leases
+    "LE": (
+        "exactly one worker claims a message",
+        "a claim takes what can start now",
+        "every write presents its lease",
+        "a killed worker's messages are claimed again",
+        "live path and recovery never both send",
+        "clock steps lose and repeat nothing",
+        "a poison row stalls nobody",
+        "each worker keeps a row",
+        "a fork opens handles of its own",
+    ),
+    # Retry
+    "RE": (
+        "the default delays, kept in the row",
+        "n attempts are n calls, then dead",
+        "jitter, policies and their grammar",
+        "a server's hint is never undercut",
+        "rate limits and outages are free",
+        "what waits blocks nothing that is due",
+        "which policy wins",
+    ),
+    # Classification
+    "CL": (
+        "seven outcomes",
+        "structure first, text last",
+        "text patterns that are permanent",
+        "what is transient",
+        "HTTP statuses",
+        "surely not sent, or uncertain",
+        "no adapter: the message waits",
+    ),
+    # Uncertain sends
+    "UN": (
+        "resend, hold, reconcile or drop",
+        "one dedupe token for each part",
+        "a person resolves what is held",
+        "a store failure is no send failure",
+        "channels declare what they can do",
+    ),
+    # Expiry
+    "EX": (
+        "past its TTL, never sent",
+        "fail or deliver at the end",
+        "never expired beneath its sender",
+    ),
+    # Kinds
+    "DK": (
+        "non-final messages are not replayed",
+        "the summary of a turn",
+    ),
+    # Parts
+    "PA": (
+        "split at the channel's limit",
+        "the split is committed first",
+        "after a crash, only what remains",
+        "all_or_abort and best_effort",
+        "abort before a part",
+    ),
+    # Lanes
+    "LA": (
+        "one at a time, in order",
+        "a slow channel delays no other",
+        "a blocked backlog costs nothing",
+        "channels take turns",
+        "a head may step aside",
+    ),
+    # Flow control
+    "FL": (
+        "limits and pauses, shared by all workers",
+        "a breaker for each channel",
+        "pause, resume and readiness",
+        "a newer message takes the older one's place",
+    ),
+    # Hooks
+    "HO": (
+        "before_delivery may rewrite or cancel",
+        "after_delivery follows",
+        "revalidate just before the send",
+        "the mirror for a host",
+    ),
+    # Events and logs
+    "EV": (
+        "typed events and their names",
+        "seven log lines",
+        "no text and no secret in a log",
+        "a failed record is surfaced",
+    ),
+    # Drain and worker
+    "DR": (
+        "the drain at start",
+        "new and due messages go out without a restart",
+        "start and stop are awaited and repeatable",
+        "recovery enqueues nothing anew",
+    ),
+    # Import
+    "IM": (
+        "everything is kept, once",
+        "a source is retired after the commit",
+        "what is malformed stays",
+        "what is too old is not sent",
+        "dry run, report and other sources",
+    ),
+    # Prune and retention
+    "PR": (
+        "a meaningless age is refused",
+        "only what is terminal, by itself",
+        "longer retention for the dead",
+    ),
+    # Storage
+    "SG": (
+        "a store that cannot open says so",
+        "safe settings and forward migrations",
+        "named durability, distinct errors",
+        "private files",
+        "close releases everything",
+        "payload encryption",
+        "online backup and integrity check",
+        "a copied store opens paused",
+    ),
+    # Configuration
+    "CF": (
+        "the older systems' sections are accepted",
+        "a wrong key or value is named",
+        "file, environment, flag, in that order",
+        "every setting is explained",
+    ),
+    # Operation
+    "OP": (
+        "the operator's verbs",
+        "explain says why not yet",
+        "cancel before send",
+    ),
+}
+
+TITLES: Final[dict[str, str]] = {
+    f"{group}{place}": title for group, titles in _GROUPS.items() for place, title in enumerate(titles, start=1)
+}
+"""Every promise by its number, in the contract's order."""
+
+REQUIRED: Final[tuple[str, ...]] = ()
+"""The promises that some test must name; a promise that has been kept is added here."""
+
+
+def problems(named: Mapping[str, Iterable[str]], *, required: Iterable[str] = REQUIRED) -> list[str]:
+    """
+    Say what is wrong with *named*, the tests by the number that they name.
+
+    Returns:
+        One sentence a problem; empty when every number exists and every *required* one has a test.
+    """
+    found = [
+        f"{number!r} is no number of the contract; it is named by {', '.join(sorted(tests))}"
+        for number, tests in named.items()
+        if number not in TITLES
+    ]
+    found += [f"{number!r} is required and is no number of the contract" for number in required if number not in TITLES]
+    found += [
+        f"{number} ({TITLES[number]}) is required, and no test names it"
+        for number in required
+        if number in TITLES and number not in named
+    ]
+    return found
