@@ -1,0 +1,192 @@
+"""
+Composition root of the command line: from settings, a URL or a user's own module to an `Outbox`.
+
+Nothing here opens a database or connects anywhere; what is made is opened by whoever asked for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from pillarbox import config
+from pillarbox.channels import registry
+from pillarbox.channels.base import Channel
+from pillarbox.errors import ConfigError
+from pillarbox.outbox import Outbox
+from pillarbox.settings.places import default_db
+from pillarbox.store.base import Durability
+from pillarbox.store.registry import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pillarbox.config import Loaded, Settings
+
+_MEMORY: Final = ":memory:"
+# Elsewhere the host of a URL may be the secret itself: tgram://TOKEN.
+_SCHEMES_WITH_A_HOST: Final = frozenset({"http", "https", "smtp", "smtps"})
+_NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9]+")
+_HOST_LENGTH_MAX: Final = 40
+_DIGEST_LENGTH: Final = 8
+_USERINFO_PASSWORD: Final = re.compile(r"(?<=//)([^/?#@:]*):[^?#\s]*@")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """
+    An outbox that accepts for one channel.
+
+    Attributes:
+        name: What the channel is called in the database.
+        channel: ``None`` where this process does not have it.
+        adhoc: Its URL stood on the command line, and is stored nowhere.
+    """
+
+    box: Outbox
+    name: str
+    channel: Channel | None
+    adhoc: bool = False
+
+
+def load(*, path: str | None, db: str | None, other_variables: Collection[str] = ()) -> Loaded:
+    """
+    Read the configuration for one command.
+
+    Args:
+        path: The configuration file; ``None`` looks for one (`config.load`).
+        db: Wins over every other source.
+        other_variables: The command line's own variables.
+
+    Raises:
+        ConfigError: As `config.load`, and for a database in memory: it would end with the command.
+    """
+    loaded = config.load(path=path, flags={"db": db}, other_variables=other_variables)
+    if loaded.settings.db.endswith(_MEMORY):
+        raise ConfigError("db", "expected a file: a database in memory ends with the command")
+    return loaded
+
+
+def state_directory() -> Path:
+    """Give the user's directory for what is remembered between commands. It need not exist."""
+    return Path(default_db()).parent
+
+
+def observer(settings: Settings) -> Outbox:
+    """Give an outbox that looks and acts, on a database that must exist. It has no channels."""
+    settings = dataclasses.replace(settings, channels={})
+    durability = Durability(settings.durability)
+    return Outbox(
+        settings=settings, deliver=False, store=lambda: open_store(settings.db, durability=durability, create=False)
+    )
+
+
+def sender(settings: Settings, target: str) -> Sender:
+    """
+    Give an outbox that accepts messages for *target*: a URL, or a channel's name.
+
+    Raises:
+        ConfigError: A malformed URL or channel; never repeats the URL.
+    """
+    channel: Channel | None = None
+    name = target
+    if is_url(target):
+        channel = registry.build(target, field="channel")
+        name = adhoc_name(target)
+    box = Outbox(settings=_only(settings, name), deliver=False, channels={name: channel} if channel else {})
+    return Sender(box=box, name=name, channel=box.way_out(name), adhoc=is_url(target))
+
+
+def _only(settings: Settings, name: str) -> Settings:
+    """Leave out every other channel: a mistake in one must not stop what has nothing to do with it."""
+    return dataclasses.replace(settings, channels={key: item for key, item in settings.channels.items() if key == name})
+
+
+def worker(settings: Settings) -> Outbox:
+    """
+    Give an outbox that delivers through every configured channel.
+
+    Raises:
+        ConfigError: No channel is configured, or one is wrong.
+    """
+    if not any(item.url is not None for item in settings.channels.values()):
+        raise ConfigError(
+            "channels",
+            "none is configured, so there is nothing to run; set PILLARBOX_CHANNELS__OPS__URL, write [channels.ops] "
+            "into a configuration file, or name your own outbox with --app module:box",
+        )
+    return Outbox(settings=settings)
+
+
+def imported(where: str, *, directory: Path) -> Outbox:
+    """
+    Import a user's outbox, and make it deliver here.
+
+    Args:
+        where: ``module:attribute``; the attribute may be dotted.
+        directory: Put in front of ``sys.path``, as Python does for a script.
+
+    Raises:
+        ConfigError: Not of that form, no such module or attribute, not an outbox, or the module raised.
+    """
+    module_name, colon, attribute = where.partition(":")
+    if not colon or not module_name or not attribute:
+        raise ConfigError("app", f"expected module:attribute, such as myapp.mail:box, not {where!r}")
+    if str(directory) not in sys.path:
+        sys.path.insert(0, str(directory))
+    found: object = _module(module_name)
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            raise ConfigError("app", f"{module_name} has no {attribute!r}")
+        found = getattr(found, name)
+    # The synchronous façade keeps the outbox itself in its `core`.
+    box = getattr(found, "core", found)
+    if not isinstance(box, Outbox):
+        raise ConfigError("app", f"expected an Outbox at {where}, not {type(found).__name__}")
+    if not box.channels:
+        raise ConfigError("app", f"the outbox at {where} has no channels")
+    box.deliver_here()
+    return box
+
+
+def _module(name: str) -> object:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as exc:
+        if exc.name is not None and (name == exc.name or name.startswith(f"{exc.name}.")):
+            raise ConfigError("app", f"no module {exc.name!r} can be imported from here") from exc
+        raise ConfigError("app", f"importing {name} failed: no module {exc.name!r}") from exc
+    except Exception as exc:
+        raise ConfigError("app", f"importing {name} failed: {type(exc).__name__}: {exc}") from exc
+    except SystemExit as exc:
+        raise ConfigError("app", f"importing {name} ended the program ({exc.code})") from exc
+
+
+def is_url(target: str) -> bool:
+    """Whether a command line means a URL where it could name a channel: no channel's name has a colon or a slash."""
+    return ":" in target or "/" in target
+
+
+def adhoc_name(url: str) -> str:
+    """
+    Name the channel of a URL that stands on a command line: ``http_127_0_0_1_8000_1f0c2a9b``.
+
+    The same URL always has the same name, so that keys and lanes hold; a changed password changes nothing. The name
+    is made of scheme, host and a digest: nothing can be read from it that was secret. It can be said in a variable.
+    """
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    host = ""
+    if scheme in _SCHEMES_WITH_A_HOST:
+        host = f"{parts.hostname or ''}_{parts.port}" if parts.port else parts.hostname or ""
+    # A password may be guessed, and a digest would confirm the guess: so it is left out.
+    digest = hashlib.sha256(_USERINFO_PASSWORD.sub(r"\1@", url).encode()).hexdigest()[:_DIGEST_LENGTH]
+    pieces = (_NOT_IN_A_NAME.sub("_", piece).strip("_") for piece in (scheme, host.lower()[:_HOST_LENGTH_MAX], digest))
+    return "_".join(piece for piece in pieces if piece)

@@ -1,0 +1,154 @@
+"""
+What an adapter is: a declaration of what its platform can do, a check at accept time, and one `send`.
+
+Expected failures are outcomes. An exception that leaves `send` is a bug; the executor records it as ``Uncertain``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from pillarbox.clock import Clock, SystemClock
+from pillarbox.domain.message import Admission, Content, FileRef, Op
+from pillarbox.domain.retry import CHAT, Policy
+from pillarbox.entropy import Entropy, SystemEntropy
+
+if TYPE_CHECKING:
+    from pillarbox.domain.outcome import AnyOutcome
+
+Unit = Literal["utf16", "bytes", "codepoints"]
+Receipts = Literal["none", "accepted", "delivered"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """
+    What the platform can do (contract UN5).
+
+    Attributes:
+        text_limit: Longest text of one part, in ``unit``; ``None`` for no limit.
+        dedupe_seconds: How long the platform drops a second copy with the same token; 0: it does not.
+        receipts: What a delivered message means: nothing, accepted by the platform, or read back from it.
+    """
+
+    text_limit: int | None = None
+    unit: Unit = "codepoints"
+    dedupe_seconds: float = 0.0
+    lookup: bool = False
+    edit: bool = False
+    receipts: Receipts = "accepted"
+
+
+class Progress:
+    """
+    How far a send has come, for whoever has to cut it off.
+
+    ``written`` false: nothing of the request has left, so it was surely not sent. ``None`` means that the adapter does
+    not say, and reads as true.
+    """
+
+    __slots__ = ("written",)
+
+    def __init__(self) -> None:
+        self.written: bool | None = None
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One try to send one part.
+
+    Attributes:
+        id: The message's id: 22 characters of base64url.
+        to: The recipient, as admitted.
+        content: What to say; of this part only where the message was split.
+        number: 1 for the first claim of the message, then growing; gaps are claims that never reached the channel.
+        token: The same for every attempt of this part (contract UN2); 25 characters.
+        receipts: Receipts of the parts before this one.
+        deadline_seconds: The executor cancels the send after so long.
+        progress: Where an adapter notes whether its request was written, so that a stop before that costs nothing.
+        created_ms: When the message was accepted, milliseconds since 1970.
+    """
+
+    id: str
+    channel: str
+    to: str
+    content: Content
+    number: int
+    token: str
+    part: int = 0
+    part_count: int = 1
+    receipts: tuple[str | None, ...] = ()
+    account: str = ""
+    thread: str | None = None
+    op: Op = Op.SEND
+    target: str | None = None
+    tenant: str = ""
+    correlation_id: str | None = None
+    origin: str | None = None
+    traceparent: str | None = None
+    metadata: dict[str, object] = {}
+    deadline_seconds: float = 30.0
+    created_ms: int = 0
+    progress: Progress = msgspec.field(default_factory=Progress)
+
+    @property
+    def text(self) -> str:
+        """The text to send; empty for a raw payload."""
+        return self.content.text or ""
+
+    @property
+    def files(self) -> tuple[FileRef, ...]:
+        """The files to send."""
+        return self.content.files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seams:
+    """What the world looks like to an adapter."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    entropy: Entropy = field(default_factory=SystemEntropy)
+
+
+class Channel(ABC):
+    """
+    One configured way out. Subclasses are adapters.
+
+    ``kind`` names the adapter, ``policy`` is its default with the source of its numbers, ``send_timeout_seconds``
+    bounds one attempt, ``concurrency`` is how many sends may run at once, ``ordered`` whether messages get the default
+    lane.
+    """
+
+    kind: str = "channel"
+    capabilities: Capabilities = Capabilities()
+    policy: Policy = CHAT
+    ordered: bool = True
+    concurrency: int = 64
+    send_timeout_seconds: float = 30.0
+
+    async def start(self, seams: Seams) -> None:  # noqa: B027 — optional on purpose
+        """Open what sending needs. Called once, on the loop that sends, before the first send."""
+
+    async def close(self) -> None:  # noqa: B027 — optional on purpose
+        """Let it go again. No send is under way."""
+
+    def admit(self, *, to: str, content: Content, thread: str | None = None) -> Admission:  # noqa: ARG002
+        """
+        Check a message and settle what needs the channel: recipient syntax, defaults. Pure: no I/O.
+
+        Raises:
+            InvalidMessage: Names the field; the message is refused, or dead if it is already stored.
+        """
+        return Admission(recipient=to)
+
+    @abstractmethod
+    async def send(self, attempt: Attempt) -> AnyOutcome:
+        """Try once. Cancelled at the deadline."""
+
+    def describe(self) -> str:
+        """Say where messages go, without a secret."""
+        return self.kind

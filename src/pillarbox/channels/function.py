@@ -1,0 +1,140 @@
+"""A channel that is one function: what it returns or raises becomes an outcome."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from pillarbox.channels.base import Attempt, Capabilities, Channel
+from pillarbox.channels.patterns import classify_exception
+from pillarbox.channels.threads import Threads
+from pillarbox.domain.outcome import AnyOutcome, Delivered, Outcome, RateLimited, Uncertain
+from pillarbox.domain.retry import CHAT, Policy
+from pillarbox.errors import ConfigError
+
+Function = Callable[[Attempt], Any]
+
+# How soon to look again whether a call that overran its deadline has given its thread back.
+BUSY_SECONDS: Final = 5.0
+
+
+class FunctionChannel(Channel):
+    """
+    Call *function* with each `Attempt`.
+
+    An async function runs on the worker's loop. A plain ``def`` runs in a thread of a pool of its own. It cannot be
+    stopped: past its deadline it goes on, and counts against *threads* until it returns; while all of them are so
+    engaged, messages are given back at no cost.
+
+    What the function gives back:
+
+    * ``None``, a receipt (``str``), or an ``int``, which becomes one: delivered.
+    * An outcome, returned or raised: ``RateLimited(after=30)``, ``Rejected("no such pager")`` and so on.
+    * Another exception: what its type says, then what its text says (`patterns`), else uncertain.
+    * Anything else, ``True`` and ``False`` too: uncertain, because a made-up success loses messages.
+
+    Args:
+        concurrency: Calls at once; for a plain function no more than *threads*.
+        send_timeout_seconds: When a call is given up.
+        ordered: Whether messages to one recipient wait for each other.
+    """
+
+    kind = "function"
+    capabilities = Capabilities(receipts="accepted")
+
+    def __init__(
+        self,
+        function: Function,
+        *,
+        concurrency: int = 64,
+        send_timeout_seconds: float = 30.0,
+        policy: Policy = CHAT,
+        ordered: bool = True,
+        threads: int = 8,
+    ) -> None:
+        if not callable(function):
+            raise ConfigError("function", "expected a function of one argument, the attempt")
+        for name, number in (("concurrency", concurrency), ("threads", threads)):
+            if number < 1:
+                raise ConfigError(name, "expected 1 or more")
+        if not 0 < send_timeout_seconds < float("inf"):
+            raise ConfigError("send_timeout_seconds", "expected a number above 0")
+        self._function = function
+        self._is_async = _is_async(function)
+        self._threads = Threads(limit=threads, name=f"pillarbox-{_name(function)}")
+        self.concurrency = concurrency if self._is_async else min(concurrency, threads)
+        self.send_timeout_seconds = send_timeout_seconds
+        self.policy = policy
+        self.ordered = ordered
+
+    async def close(self) -> None:
+        """See `Channel`. Does not wait for calls that overran their deadline."""
+        self._threads.close()
+
+    def describe(self) -> str:
+        """See `Channel`."""
+        return f"function {_name(self._function)}"
+
+    async def send(self, attempt: Attempt) -> AnyOutcome:
+        """See `Channel`."""
+        if not self._is_async and self._threads.is_full:
+            reason = "every thread is busy with a call that overran its deadline"
+            return RateLimited(reason, scope="channel", after=BUSY_SECONDS)
+        try:
+            result = await self._call(attempt)
+        except Outcome as raised:
+            return _freed(raised)
+        except Exception as exc:  # noqa: BLE001 — whatever it is, it has a meaning
+            return classify_exception(exc, hide=_private(attempt))
+        return _outcome(result)
+
+    async def _call(self, attempt: Attempt) -> Any:  # noqa: ANN401 — it may return anything
+        if self._is_async:
+            return await self._function(attempt)
+        ended = await self._threads.start(functools.partial(self._function, attempt))
+        if isinstance(ended.error, Exception):
+            raise ended.error
+        if ended.error is not None:
+            # sys.exit() in a channel is no reason to end the worker.
+            return Uncertain(f"the function raised {type(ended.error).__name__}")
+        return await ended.value if isinstance(ended.value, Awaitable) else ended.value
+
+
+def _outcome(result: object) -> AnyOutcome:
+    match result:
+        case None:
+            return Delivered()
+        case bool():  # an int to Python
+            pass
+        case str() | int():
+            return Delivered(str(result) or None)
+        case Outcome():
+            return _freed(result)
+    return Uncertain(f"the function returned {type(result).__name__}: expected a receipt (str), None or an outcome")
+
+
+def _freed(outcome: Outcome) -> AnyOutcome:
+    """Without where it was raised: a traceback would keep the message's text in memory."""
+    outcome.__traceback__ = outcome.__cause__ = outcome.__context__ = None
+    if isinstance(outcome, AnyOutcome):
+        return outcome
+    return Uncertain(f"the function gave {type(outcome).__name__}, which is none of the seven outcomes")
+
+
+def _private(attempt: Attempt) -> tuple[str, ...]:
+    return tuple(filter(None, (attempt.to, attempt.text, attempt.content.subject)))
+
+
+def _is_async(function: Function) -> bool:
+    # Second: an object whose __call__ is async, such as a client's bound sender.
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 — not asked whether it is callable, but what calling it gives
+    )
+
+
+def _name(function: Function) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(function, "__qualname__", type(function).__name__).rpartition(".")[2]

@@ -1,0 +1,123 @@
+"""
+From a URL to its channel: the only way to an adapter by name. Adapters load when the first URL asks for them.
+
+An adapter takes part by a class method ``from_url(url, **options)`` whose keyword parameters are its settings.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import re
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from pillarbox.channels.masking import mask_url
+from pillarbox.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pillarbox.channels.base import Channel
+
+__all__ = ["SCHEMES", "build", "from_function", "mask_url", "schemes"]
+
+SCHEMES: Final[dict[str, str]] = {
+    "console": "pillarbox.channels.console:ConsoleChannel",
+    "file": "pillarbox.channels.file:FileChannel",
+    "http": "pillarbox.channels.webhook:WebhookChannel",
+    "https": "pillarbox.channels.webhook:WebhookChannel",
+    "smtp": "pillarbox.channels.smtp:SmtpChannel",
+    "smtps": "pillarbox.channels.smtp:SmtpChannel",
+}
+"""Where each scheme's adapter is: ``module:Class``, imported at the first use."""
+
+
+_FUNCTION: Final = ("pillarbox.channels.function", "FunctionChannel")
+
+
+class _Adapter(Protocol):
+    def from_url(self, url: str, **options: object) -> Channel: ...
+
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)
+
+
+def schemes() -> tuple[str, ...]:
+    """Name every scheme that `build` knows, sorted."""
+    return tuple(sorted(SCHEMES))
+
+
+def build(url: str, *, field: str = "url", defaults: Mapping[str, object] | None = None, **options: object) -> Channel:
+    """
+    Make the channel that *url* describes. Pure: connects nowhere.
+
+    Args:
+        field: What errors call the URL, as a dotted path; its options are called by their name beside it.
+        defaults: Settings that hold for every channel, for the adapters that know them.
+        options: The adapter's own settings, such as ``secret`` or ``timeout``.
+
+    Raises:
+        ConfigError: Malformed URL, unknown scheme, unknown option or a value the adapter refuses. Its text never
+            holds the URL.
+    """
+    scheme = _scheme_of(url, field)
+    adapter = _load(SCHEMES[scheme])
+    beside = field.rpartition(".")[0]
+    for name in options:
+        if name not in (known := _options_of(adapter)):
+            raise ConfigError(_joined(beside, name), _unknown("option", name, known))
+    known = _options_of(adapter)
+    options = {name: value for name, value in (defaults or {}).items() if name in known} | options
+    try:
+        return adapter.from_url(url, **options)
+    except ConfigError as refused:
+        # `from None` here as in every adapter: a cause could quote the URL, and tracebacks end up in logs.
+        at = field if refused.field == "url" else _joined(beside, refused.field)
+        raise ConfigError(at, refused.expected) from None
+
+
+def from_function(function: Callable[..., object], *, field: str, **options: object) -> Channel:
+    """
+    Make a channel of a function of an `Attempt`.
+
+    Raises:
+        ConfigError: An unknown option, or one that does not fit.
+    """
+    adapter = cast("Callable[..., Channel]", getattr(importlib.import_module(_FUNCTION[0]), _FUNCTION[1]))
+    if "timeout" in options:
+        options["send_timeout_seconds"] = options.pop("timeout")
+    known = tuple(inspect.signature(adapter).parameters)[1:]
+    for name in options:
+        if name not in known:
+            raise ConfigError(_joined(field, name), _unknown("option", name, known))
+    return adapter(function, **options)
+
+
+def _scheme_of(url: object, field: str) -> str:
+    if not isinstance(url, str) or (match := _SCHEME.match(url)) is None:
+        raise ConfigError(field, f"expected a URL that begins with one of {', '.join(schemes())}")
+    scheme = match[1].lower()
+    if scheme not in SCHEMES:
+        raise ConfigError(field, _unknown("scheme", scheme, schemes()))
+    return scheme
+
+
+def _load(where: str) -> _Adapter:
+    module, _, name = where.partition(":")
+    return cast("_Adapter", getattr(importlib.import_module(module), name))
+
+
+def _options_of(adapter: _Adapter) -> tuple[str, ...]:
+    parameters = inspect.signature(adapter.from_url).parameters.values()
+    return tuple(sorted(known.name for known in parameters if known.kind is known.KEYWORD_ONLY))
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _unknown(what: str, name: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {name!r}{hint} (known: {', '.join(known) or 'none'})"

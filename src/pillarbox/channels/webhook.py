@@ -1,0 +1,419 @@
+"""
+The webhook channel: each message is one signed HTTP POST to the channel's URL.
+
+The URL is the operator's; the recipient only stands in the body, so data can never choose where a request goes.
+"""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import msgspec
+from aiohttp.payload import Payload
+
+from pillarbox.__about__ import __version__
+from pillarbox.channels.base import Attempt, Capabilities, Channel, Seams
+from pillarbox.channels.egress import Egress, networks
+from pillarbox.channels.http import Verdict, failure, hint_seconds, outcome_of, status_table, status_text
+from pillarbox.channels.masking import mask_url
+from pillarbox.channels.options import (
+    HEADER_VALUE,
+    basic_authorization,
+    bounded_count,
+    bounded_seconds,
+    checked_headers,
+    flag,
+    listed,
+    table,
+)
+from pillarbox.channels.signing import parse_secret, signature_headers
+from pillarbox.domain.ids import ID_LENGTH, dedupe_token
+from pillarbox.domain.message import Admission, Content, FileRef, Format, Op
+from pillarbox.domain.outcome import AnyOutcome, Delivered
+from pillarbox.domain.retry import WEBHOOK, parse_span
+from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage, NotStarted
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping, Sequence
+
+    from aiohttp.abc import AbstractStreamWriter
+
+STATUSES: Final[dict[str, Verdict]] = {
+    # Standard Webhooks 1.0, "Delivery success and failure", where nothing else is said.
+    "2xx": Verdict.DELIVERED,
+    # A failure, not followed. Kept on the whole schedule: the operator needs time to change the URL.
+    "3xx": Verdict.DEFERRED,
+    # RFC 9110 §15.5: the request itself is at fault, and it will be the same next time.
+    "400": Verdict.REJECTED,
+    "413": Verdict.REJECTED,
+    "415": Verdict.REJECTED,
+    "422": Verdict.REJECTED,
+    # RFC 9110 §15.5.9, §15.5.10 and RFC 8470 §5.2: not processed, try again.
+    "408": Verdict.DEFERRED,
+    "409": Verdict.DEFERRED,
+    "425": Verdict.DEFERRED,
+    # "No longer interested": the sender should disable the endpoint.
+    "410": Verdict.CLOSED,
+    "429": Verdict.RATE_LIMITED,
+    # What no table knows neither dies silently nor is tried for days (contract CL5). 401, 403 and 404 are here too.
+    "4xx": Verdict.UNCLASSIFIED,
+    # RFC 9110 §15.6.4: the server is not ready, so it did nothing.
+    "503": Verdict.DEFERRED,
+    # Something behind the answer may have acted: 500 after half the work, 502 and 504 for somebody further on.
+    "5xx": Verdict.UNCERTAIN,
+}
+
+ANSWER_BYTES_MAX: Final = 64 * 1024
+EXCERPT_BYTES_MAX: Final = 1024
+RECEIPT_LENGTH_MAX: Final = 128
+CONNECT_SECONDS_MAX: Final = 10.0
+TIMEOUT_SECONDS_MAX: Final = 3600.0
+CONCURRENCY_MAX: Final = 1000
+# Our deadline comes before the executor's: here one still knows whether the request was written.
+_DEADLINE_SHARE = 0.95
+_EXECUTOR_GRACE_SECONDS = 2.0
+
+_JSON = "application/json"
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_FIRST = dedupe_token("", 0, 0)  # how the token of a message's first part ends, until a person orders a copy
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")  # W3C Trace Context §3.2
+_OURS = frozenset(
+    {
+        "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host",
+        "idempotency-key", "keep-alive", "pillarbox-attempt", "te", "traceparent", "trailer", "transfer-encoding",
+        "upgrade", "webhook-id", "webhook-signature", "webhook-timestamp",
+    }
+)  # fmt: skip
+
+
+class _Receipt(msgspec.Struct):
+    id: str | int | None = None
+
+
+class _File(msgspec.Struct, omit_defaults=True):
+    url: str | None
+    name: str = ""
+    media_type: str = ""
+
+
+class _Text(msgspec.Struct, omit_defaults=True):
+    """The body of a text message. What is not set is left out; parts count from 0 and stand only in split messages."""
+
+    id: str
+    to: str
+    text: str
+    format: Format = Format.PLAIN
+    subject: str | None = None
+    thread: str | None = None
+    reply_to: str | None = None
+    silent: bool = False
+    files: list[_File] = []
+    extra: dict[str, Any] = {}
+    op: Op = Op.SEND
+    target: str | None = None
+    correlation_id: str | None = None
+    part: int | None = None
+    part_count: int | None = None
+
+
+_RECEIPT = msgspec.json.Decoder(_Receipt)
+_ENCODER = msgspec.json.Encoder()
+
+
+class WebhookChannel(Channel):
+    """
+    POST each message to one URL.
+
+    A text message goes out as JSON, a raw payload as it is with its content type. Every request carries ``webhook-id``
+    and ``Idempotency-Key``, the same for all attempts. Redirects, proxies from the environment, cookies and
+    compression are not used. Of an answer at most 64 KiB are read; its status alone decides.
+
+    Args:
+        url: ``http://`` or ``https://``; user and password become Basic authentication.
+        secrets: ``whsec_…``, the newest first; each signs every request (Standard Webhooks 1.0).
+        headers: Sent with every request. The ones this channel sets itself are refused.
+        timeout_seconds: For a whole attempt, connecting and reading the answer included; above 0, at most an hour.
+        concurrency: Requests, and so connections, at once; 1–1000.
+        dedupe: The receiver drops a second request with the same ``Idempotency-Key`` for as long as we try.
+        outcomes: Verdicts laid over `STATUSES`: from ``"404"`` or ``"4xx"`` to a name of `Verdict`.
+        allow_networks: Networks that file URLs in messages may point into, beyond public addresses.
+        egress: The guard for this channel's own URL; the default trusts it as the operator's.
+        tls: Whom to trust; ``None`` for the system's certificates.
+
+    Raises:
+        ConfigError: Names the setting; its text holds no secret and not the URL.
+    """
+
+    kind = "webhook"
+    policy = WEBHOOK
+    ordered = False
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        secrets: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float = 30.0,
+        concurrency: int = 100,
+        dedupe: bool = False,
+        outcomes: Mapping[str, str] | None = None,
+        allow_networks: Sequence[str] = (),
+        egress: Egress | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._egress = egress or Egress(operator=True)
+        # Files come with messages: they are data, whoever wrote the channel's URL.
+        self._media = Egress(operator=False, allowed_networks=networks(allow_networks, field="allow_networks"))
+        try:
+            parsed = self._egress.check_url(url)
+        except EgressRefused as refused:
+            raise ConfigError("url", str(refused)) from None
+        self._url = parsed.with_user(None).with_fragment(None)
+        self._headers = _static_headers(checked_headers(headers or {}, ours=_OURS), parsed.user, parsed.password)
+        self._secrets = tuple(parse_secret(secret, field="secret") for secret in secrets)
+        self._statuses = status_table(STATUSES, outcomes or {}, field="outcomes")
+        self._timeout_seconds = bounded_seconds("timeout", timeout_seconds, most=TIMEOUT_SECONDS_MAX)
+        # One clock runs over all of an attempt, from the look-up of the name to the answer's last byte; the other
+        # only moves on from a dead address to the name's next one.
+        self._timeout = _timeout(self._timeout_seconds)
+        self._covered = flag("dedupe", dedupe)
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
+        self._seams = Seams()
+        self.concurrency = bounded_count("concurrency", concurrency, most=CONCURRENCY_MAX)
+        self.send_timeout_seconds = self._timeout_seconds + _EXECUTOR_GRACE_SECONDS
+        self.capabilities = Capabilities(dedupe_seconds=(WEBHOOK.ttl_seconds or 0.0) if dedupe else 0.0)
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        secret: str | Sequence[str] = (),
+        headers: str | Mapping[str, str] = _NOTHING,
+        timeout: float | str = 30.0,
+        concurrency: int = 100,
+        dedupe: bool | str = False,
+        outcomes: str | Mapping[str, str] = _NOTHING,
+        allow_networks: str | Sequence[str] = (),
+    ) -> WebhookChannel:
+        """
+        Make the channel out of a configuration.
+
+        Args:
+            secret: One ``whsec_…`` or several, as a list or separated by blanks or commas; ``allow_networks`` likewise.
+            headers: A table, or a JSON object as text; ``outcomes`` likewise.
+            timeout: Seconds, or a span such as ``20s``.
+        """
+        return cls(
+            url,
+            secrets=listed("secret", secret),
+            headers=table("headers", headers),
+            timeout_seconds=parse_span(timeout, field="timeout") if isinstance(timeout, str) else timeout,
+            concurrency=concurrency,
+            dedupe=flag("dedupe", dedupe),
+            outcomes=table("outcomes", outcomes),
+            allow_networks=listed("allow_networks", allow_networks),
+        )
+
+    async def start(self, seams: Seams) -> None:
+        """See `Channel`."""
+        self._seams = seams
+        self._session = aiohttp.ClientSession(
+            connector=self._egress.connector(limit=self.concurrency, tls=self._tls),
+            headers=self._headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """See `Channel`. Safe to repeat."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def admit(self, *, to: str, content: Content, thread: str | None = None) -> Admission:  # noqa: ARG002
+        """See `Channel`. A thread is passed on as it is."""
+        if not to or _CONTROL.search(to):
+            raise InvalidMessage("to", "expected a recipient without control characters")
+        if content.content_type is not None and not HEADER_VALUE.match(content.content_type):
+            raise InvalidMessage("content_type", "expected a media type of printable ASCII, without control characters")
+        for file in content.files:
+            self._admit_file(file)
+        return Admission(recipient=to)
+
+    def _admit_file(self, file: FileRef) -> None:
+        if file.url is None:
+            raise InvalidMessage("files", "expected URLs: a webhook passes files on by their address")
+        try:
+            self._media.check_url(file.url)
+        except EgressRefused as refused:
+            raise InvalidMessage("files", str(refused)) from None
+
+    async def send(self, attempt: Attempt) -> AnyOutcome:
+        """See `Channel`."""
+        session = self._session
+        if session is None:
+            raise NotStarted("the channel was not started")
+        body = _Body(*_rendered(attempt))
+        headers = signature_headers(
+            _webhook_id(attempt.token),
+            body.bytes,
+            self._secrets,
+            timestamp_seconds=self._seams.clock.wall_ms() // 1000,
+        )
+        headers["Idempotency-Key"] = attempt.token
+        # The claim that allowed this copy: a receiver that gets two can look both up in the message's history.
+        headers["Pillarbox-Attempt"] = str(attempt.number)
+        if attempt.traceparent is not None and _TRACEPARENT.match(attempt.traceparent):
+            headers["traceparent"] = attempt.traceparent
+        attempt.progress.written = False
+        response: aiohttp.ClientResponse | None = None
+        answer = bytearray()
+        try:
+            response = await session.post(
+                self._url, data=body, headers=headers, allow_redirects=False, timeout=self._timeout_of(attempt)
+            )
+            await _read(response, answer)
+        except (aiohttp.ClientError, OSError, EgressRefused) as exc:
+            # With a status in hand, a reset or a slow drip after it changes nothing: the status settled it.
+            if response is None:
+                return failure(exc, written=body.written, covered=self._covered)
+        finally:
+            attempt.progress.written = body.written
+            if response is not None:
+                response.close()  # does nothing to a connection whose answer was read to its end
+        return self._classify(response, bytes(answer))
+
+    def _timeout_of(self, attempt: Attempt) -> aiohttp.ClientTimeout:
+        seconds = attempt.deadline_seconds * _DEADLINE_SHARE
+        if seconds >= self._timeout_seconds:
+            return self._timeout
+        return _timeout(seconds)
+
+    def _classify(self, response: aiohttp.ClientResponse, answer: bytes) -> AnyOutcome:
+        verdict = self._statuses.get(response.status, Verdict.UNCLASSIFIED)
+        if verdict is Verdict.DELIVERED:
+            if "Content-Encoding" in response.headers:
+                return Delivered()  # against what we asked for; nothing of it is unpacked or shown
+            return Delivered(_receipt(answer), answer=_excerpt(answer))
+        after = hint_seconds(response.headers, now_ms=self._seams.clock.wall_ms(), body=answer)
+        return outcome_of(verdict, status_text(response.status), after=after, covered=self._covered)
+
+    def describe(self) -> str:
+        """See `Channel`."""
+        return mask_url(str(self._url))
+
+
+class _Body(Payload):
+    """
+    A request's body that knows whether its first byte may have left.
+
+    aiohttp keeps the headers back until the body is written, so ``written`` turns true before anything reaches the
+    socket and stays false for a connection that was closed while it waited in the pool.
+    """
+
+    _autoclose = True
+
+    def __init__(self, value: bytes, content_type: str) -> None:
+        super().__init__(value, content_type=content_type)
+        self._size = len(value)
+        self.bytes = value
+        self.written = False
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self.bytes.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        transport = writer.transport
+        self.written = transport is not None and not transport.is_closing()
+        await writer.write(self.bytes)
+
+
+def _timeout(seconds: float) -> aiohttp.ClientTimeout:
+    # Without its own threshold aiohttp rounds what is above 5 s up to whole seconds, past the executor's deadline.
+    return aiohttp.ClientTimeout(
+        total=seconds, sock_connect=CONNECT_SECONDS_MAX, ceil_threshold=2 * TIMEOUT_SECONDS_MAX
+    )
+
+
+async def _read(response: aiohttp.ClientResponse, answer: bytearray) -> None:
+    """Read into *answer*, so that what came before a failure is kept; never more than the cap."""
+    while len(answer) < ANSWER_BYTES_MAX:
+        piece = await response.content.read(ANSWER_BYTES_MAX - len(answer))
+        if not piece:
+            return
+        answer += piece
+
+
+def _rendered(attempt: Attempt) -> tuple[bytes, str]:
+    """Give body and content type: a raw payload as it is, else JSON of the fields that are present."""
+    content = attempt.content
+    if content.payload is not None:
+        return content.payload, content.content_type or "application/octet-stream"
+    split = attempt.part_count > 1
+    text = _Text(
+        attempt.id,
+        attempt.to,
+        attempt.text,
+        content.format,
+        content.subject,
+        attempt.thread,
+        content.reply_to,
+        content.silent,
+        [_File(file.url, file.name, file.media_type) for file in content.files],
+        content.extra,
+        attempt.op,
+        attempt.target,
+        attempt.correlation_id,
+        attempt.part if split else None,
+        attempt.part_count if split else None,
+    )
+    return _ENCODER.encode(text), _JSON
+
+
+def _webhook_id(token: str) -> str:
+    """
+    Give the id by which a receiver recognises a second copy: the message's, or the whole token where that says more.
+
+    The token is id, part and resend epoch. A later part, and a copy that a person ordered, are not second copies; a
+    replay that inherits the token is one.
+    """
+    return token[:ID_LENGTH] if token.endswith(_FIRST) else token
+
+
+def _receipt(answer: bytes) -> str | None:
+    """Take the ``id`` of a JSON object as the receiver's own id of the message."""
+    if not answer.startswith(b"{"):
+        return None
+    try:
+        found = _RECEIPT.decode(answer).id
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    text = "" if found is None else str(found)
+    return text if text.isprintable() and 0 < len(text) <= RECEIPT_LENGTH_MAX else None
+
+
+def _excerpt(answer: bytes) -> str | None:
+    """Keep the beginning of what was said, for people. A database's text cannot hold NUL."""
+    return answer[:EXCERPT_BYTES_MAX].decode("utf-8", "ignore").replace("\x00", "") or None
+
+
+def _static_headers(headers: dict[str, str], user: str | None, password: str | None) -> dict[str, str]:
+    """Add to the configured headers what is the same for every request."""
+    names = {name.lower() for name in headers}
+    headers["Accept-Encoding"] = "identity"
+    if "user-agent" not in names:
+        headers["User-Agent"] = f"pillarbox/{__version__}"
+    if user is not None or password is not None:
+        if "authorization" in names:
+            raise ConfigError("headers.Authorization", "the URL's user and password already set it")
+        headers["Authorization"] = basic_authorization(user, password)
+    return headers

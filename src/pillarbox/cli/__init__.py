@@ -1,0 +1,26 @@
+"""
+The command line: it parses, calls the `Outbox`, and shows what came of it. No rules and no SQL live here.
+
+This module stays light: ``pillarbox --version`` loads nothing but the version.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from pillarbox.__about__ import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command, and give its exit code (docs/reference/cli.md)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if "--version" in given and {"--version", "--json"}.issuperset(given):
+        sys.stdout.write(f'{{"version":"{__version__}"}}\n' if "--json" in given else f"pillarbox {__version__}\n")
+        return 0
+    from pillarbox.cli.program import execute
+
+    return execute(given)

@@ -1,0 +1,106 @@
+"""What commands share: the options that every one has, and how values are written."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from pillarbox.cli.session import Call
+from pillarbox.domain.retry import parse_span
+from pillarbox.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_DB_HELP: Final = (
+    "The database: a path or sqlite:///….  [env var: PILLARBOX_DB; default: the configuration's, else outbox.db in"
+    " your state directory]"
+)
+_CONFIG_HELP: Final = "The configuration file, TOML or YAML.  [env var: PILLARBOX_CONFIG]"
+
+
+def shared(command: Callable[..., int]) -> Callable[..., int]:
+    """Add --db, --config and --json; the command gets them as its first argument, a `Call`."""
+
+    # PILLARBOX_DB and PILLARBOX_CONFIG are settings, so the configuration reads them.
+    @click.option("--db", metavar="DSN", allow_from_autoenv=False, help=_DB_HELP)
+    @click.option("--config", metavar="FILE", allow_from_autoenv=False, help=_CONFIG_HELP)
+    @click.option("--json", "as_json", is_flag=True, envvar="PILLARBOX_JSON", show_envvar=True, help="Write JSON.")
+    @click.pass_context
+    @functools.wraps(command)
+    def wrapped(
+        ctx: click.Context,
+        /,
+        *args: Any,  # noqa: ANN401 — the command's own
+        db: str | None,
+        config: str | None,
+        as_json: bool,
+        **options: Any,  # noqa: ANN401 — the same
+    ) -> int:
+        return command(Call(ctx=ctx, db=db, config=config, json=as_json), *args, **options)
+
+    return wrapped
+
+
+FOREVER: Final = timedelta.max
+"""What `span_or_none` makes of ``none``."""
+
+
+def span(text: str) -> timedelta:
+    """Read ``250ms``, ``5s``, ``2m``, ``1.5h`` or ``3d``."""
+    return _span(text, "expected a span such as 250ms, 5s, 2m, 1h or 3d")
+
+
+def span_above_zero(text: str) -> timedelta:
+    """Read a span that is not empty."""
+    found = span(text)
+    if not found:
+        raise click.BadParameter("expected a span above 0.")
+    return found
+
+
+def span_or_none(text: str) -> timedelta:
+    """Read a span, or ``none`` as `FOREVER`."""
+    return FOREVER if text == "none" else _span(text, "expected a span such as 5s, 2m, 1h or 3d, or 'none'")
+
+
+def moment(text: str) -> datetime | timedelta:
+    """Read a span from now, or a time with its zone."""
+    with contextlib.suppress(ValueError):
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is not None:
+            return found
+    return _span(text, "expected a span such as 10m, or a time with its zone such as 2030-01-31T09:00+01:00")
+
+
+def json_text(text: str) -> bytes:
+    """Check that *text* is JSON, and give it as it is."""
+    _decoded(text)
+    return text.encode()
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Read a JSON object."""
+    decoded = _decoded(text)
+    if not isinstance(decoded, dict):
+        raise click.BadParameter('expected a JSON object such as \'{"team": "ops"}\'.')
+    return decoded
+
+
+def _span(text: str, expected: str) -> timedelta:
+    try:
+        return timedelta(seconds=parse_span(text, field=""))
+    except (ConfigError, OverflowError):
+        raise click.BadParameter(f"{expected}, not {text!r}.") from None
+
+
+def _decoded(text: str) -> object:
+    try:
+        return msgspec.json.decode(text.encode())
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        raise click.BadParameter("expected JSON; quotes and braces may need quoting for your shell.") from None

@@ -1,0 +1,101 @@
+"""
+What a command writes: data on stdout, talk on stderr.
+
+Everything that came from elsewhere is made visible before it reaches a terminal, because some characters give orders
+to one. Rich is loaded only where stdout is a terminal; it honours NO_COLOR by itself.
+"""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from typing import IO, TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+_GIVE_ORDERS: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+Cell = str | int | None
+
+
+def visible(text: str) -> str:
+    """Spell out what a terminal would obey instead of showing it."""
+    return "".join(
+        repr(character)[1:-1] if unicodedata.category(character) in _GIVE_ORDERS else character for character in text
+    )
+
+
+def emit(line: str) -> None:
+    """Write a line of data for people."""
+    click.echo(visible(line))
+
+
+def emit_json(value: object) -> None:
+    """Write one value as one line of JSON, in UTF-8 whatever the locale."""
+    import msgspec
+
+    click.echo(msgspec.json.encode(value))
+
+
+def talk(line: str) -> None:
+    """Say something that is not data."""
+    click.echo(visible(line), err=True)
+
+
+def on_terminal(stream: IO[str] | None = None) -> bool:
+    """Whether people look at *stream*, stdout by default."""
+    return (sys.stdout if stream is None else stream).isatty()
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Give rich's console for a terminal."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, whole: int = 1) -> None:
+    """
+    Write a table: drawn on a terminal, in aligned columns elsewhere. ``None`` is shown as a dash.
+
+    Args:
+        whole: So many columns from the left stay whole on a narrow terminal; the others give way.
+    """
+    cells = [[visible(_shown(cell)) for cell in row] for row in rows]
+    if not on_terminal():
+        _columns(columns, cells)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    screen = console()
+    # NO_COLOR asks for no colour; whoever sets it is better off without bold letters too.
+    drawn = Table(box=None, pad_edge=False, header_style="" if screen.no_color else "bold")
+    for place, column in enumerate(columns):
+        drawn.add_column(column, no_wrap=place < whole)
+    for row in cells:
+        drawn.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
+    screen.print(drawn)
+
+
+def pairs(rows: Sequence[tuple[str, Cell]]) -> None:
+    """Write names and values, one pair a line; what is ``None`` is left out."""
+    there = [(name, visible(str(value))) for name, value in rows if value is not None]
+    width = max((len(name) for name, _ in there), default=0)
+    for name, value in there:
+        click.echo(f"{name.ljust(width)}  {value}")
+
+
+def _shown(cell: Cell) -> str:
+    return "-" if cell is None or cell == "" else str(cell)
+
+
+def _columns(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[place]) for row in (columns, *rows)) for place in range(len(columns))]
+    for row in (columns, *rows):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo(line.rstrip())

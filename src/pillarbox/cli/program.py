@@ -1,0 +1,183 @@
+"""
+The program: its commands, each loaded when it is called, and the last place an error can get to.
+
+Whatever goes wrong ends in one line on stderr and an exit code; a traceback is shown only with PILLARBOX_DEBUG=1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from pillarbox.__about__ import __version__
+from pillarbox.cli.exits import Exit, Stop, code_of
+from pillarbox.cli.output import talk
+from pillarbox.errors import PillarboxError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS: Final[dict[str, str]] = {
+    "demo": "pillarbox.cli.demo:demo",
+    "send": "pillarbox.cli.send:send",
+    "run": "pillarbox.cli.run:run",
+    "ls": "pillarbox.cli.looking:ls",
+    "show": "pillarbox.cli.looking:show",
+    "history": "pillarbox.cli.looking:history",
+    "stats": "pillarbox.cli.looking:stats",
+    "workers": "pillarbox.cli.looking:workers",
+    "cancel": "pillarbox.cli.acting:cancel",
+    "retry": "pillarbox.cli.acting:retry",
+    "pause": "pillarbox.cli.acting:pause",
+    "resume": "pillarbox.cli.acting:resume",
+    "db": "pillarbox.cli.db:db",
+}
+"""Where each command is: ``module:function``, imported at the first use."""
+
+_ONE_LINE_MAX: Final = 1000
+_PACKAGE: Final = Path(__file__).parent.parent
+
+
+class Program(click.Group):
+    """The group of all commands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 — click's own signature
+        """Name the commands in the order of a first visit."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 — the same
+        """Load a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 — the same
+        """Run the command, and write out what it said while somebody may still be told that this failed."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _close_stdout()
+            return Exit.PIPE_CLOSED
+        return result
+
+
+def _close_stdout() -> None:
+    """Let Python's own last flush go nowhere, instead of failing once more."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+@click.group(
+    cls=Program,
+    context_settings={
+        "auto_envvar_prefix": "PILLARBOX",
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 110,
+    },
+)
+@click.version_option(__version__, "--version", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show tracebacks.", show_envvar=True)
+@click.pass_context
+def program(ctx: click.Context, *, debug: bool) -> None:
+    """
+    Durable outbound delivery: a message is on disk before anyone tries to send it.
+
+    Data goes to stdout, everything else to stderr. Every option has a variable: PILLARBOX_SEND_TTL is --ttl of send.
+    """
+    ctx.obj["debug"] = debug
+
+
+def variables(ctx: click.Context) -> frozenset[str]:
+    """Name every variable that is an option of some command, and so no setting."""
+    root = ctx.find_root()
+    return frozenset(_variables(root.command, root, "PILLARBOX"))
+
+
+def _variables(command: click.Command, ctx: click.Context, prefix: str) -> list[str]:
+    found = []
+    for option in command.params:
+        if isinstance(option, click.Option) and option.name is not None:
+            own = option.envvar
+            found += [own] if isinstance(own, str) else list(own or ())
+            found.append(f"{prefix}_{option.name.upper()}")
+    if isinstance(command, click.Group):
+        for name in command.list_commands(ctx):
+            inner = command.get_command(ctx, name)
+            if inner is not None:
+                found += _variables(inner, ctx, f"{prefix}_{name.upper()}")
+    return found
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run one command line, and give its exit code. Raises nothing."""
+    # What the engine logs is for those who run a worker; a command says what went wrong itself.
+    logging.getLogger("pillarbox").addHandler(logging.NullHandler())
+    state: dict[str, bool] = {"debug": False}
+    try:
+        result = program.main(list(arguments), prog_name="pillarbox", standalone_mode=False, obj=state)
+    except click.exceptions.Abort:
+        talk("interrupted")
+        return Exit.INTERRUPTED
+    except KeyboardInterrupt:
+        talk("interrupted")
+        return Exit.INTERRUPTED
+    except Exception as exc:  # noqa: BLE001 — the last place before a traceback
+        if state["debug"]:
+            traceback.print_exc()
+        return _told(exc)
+    return result if isinstance(result, int) else Exit.OK
+
+
+def _told(error: Exception) -> int:
+    """Say what went wrong in one line, and give the exit code."""
+    match error:
+        case click.exceptions.NoArgsIsHelpError():
+            click.echo(error.format_message(), err=True)
+            return Exit.USAGE
+        case click.UsageError():
+            _say(f"{error.format_message()} {_try_help(error)}".rstrip())
+            return Exit.USAGE
+        case click.ClickException():
+            _say(error.format_message())
+            return Exit.FAILURE
+        case Stop():
+            _say(str(error))
+            return error.code
+        case PillarboxError():
+            _say(str(error))
+            return code_of(error)
+        case _:
+            # Without its text: nobody knows what an unexpected error quotes.
+            talk(f"internal error: {type(error).__name__} at {_place(error)} (PILLARBOX_DEBUG=1 shows more)")
+            return Exit.FAILURE
+
+
+def _place(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)] or frames
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "an unknown place"
+
+
+def _say(sentence: str) -> None:
+    talk(f"error: {_one_line(sentence)}")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:_ONE_LINE_MAX]
+
+
+def _try_help(error: click.UsageError) -> str:
+    return "" if error.ctx is None else f"(see '{error.ctx.command_path} --help')"

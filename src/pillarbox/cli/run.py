@@ -1,0 +1,211 @@
+"""`pillarbox run`: the worker as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from pillarbox.__about__ import __version__
+from pillarbox.cli.exits import Exit
+from pillarbox.cli.options import shared, span_above_zero
+from pillarbox.cli.output import emit, emit_json, on_terminal, talk
+from pillarbox.cli.session import naming
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import timedelta
+
+    from pillarbox.cli.progress import Bar
+    from pillarbox.cli.session import Call
+    from pillarbox.engine.worker import DrainReport
+    from pillarbox.events import BusEvent
+    from pillarbox.outbox import Outbox
+
+_ENDS: Final = frozenset({"delivered", "held", "dead", "expired", "cancelled"})
+_REPORTED: Final = ("delivered", "failed", "expired", "exhausted", "uncertain")
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+@click.command(short_help="Deliver, until it is told to stop; or --drain what is due.")
+@click.option("--app", metavar="MODULE:BOX", help="Deliver for your own Outbox, functions as channels included.")
+@click.option("--drain", is_flag=True, help="Send what is due, then end with a report.")
+@click.option(
+    "--budget", type=span_above_zero, default="60s", show_default=True, metavar="SPAN",
+    help="How long --drain may take.",
+)  # fmt: skip
+@shared
+def run(call: Call, *, app: str | None, drain: bool, budget: timedelta) -> int:
+    """
+    Deliver: through the configured channels, or those of your own Outbox.
+
+    One line an outcome on stderr; with --json, one object a line on stdout. SIGTERM or Ctrl-C stops it gracefully:
+    no new sends, and those under way may end. A second signal cuts them off.
+    """
+    box, db = _box(call, app)
+    if drain:
+        box.settings = dataclasses.replace(box.settings, drain_on_startup=False)
+    runner = _Runner(box, json=call.json)
+    with naming(db), _logging():
+        return asyncio.run(runner.drained(budget.total_seconds()) if drain else runner.forever())
+
+
+def _box(call: Call, where: str | None) -> tuple[Outbox, str]:
+    from pillarbox import app
+
+    if where is None:
+        settings = call.loaded().settings
+        return app.worker(settings), settings.db
+    if call.db is not None or call.config is not None:
+        raise click.UsageError(
+            "--app brings its own database and configuration: leave --db and --config out.", call.ctx
+        )
+    box = app.imported(where, directory=Path.cwd())
+    return box, box.settings.db
+
+
+class _Runner:
+    """One run of a worker: its signals and its lines."""
+
+    def __init__(self, box: Outbox, *, json: bool) -> None:
+        self._box = box
+        self._json = json
+        self._stop = asyncio.Event()
+        self._cut = 0
+        self._progress: Bar | None = None
+
+    async def forever(self) -> int:
+        """Deliver until a signal comes."""
+        with self._signals():
+            await self._start()
+            await self._stop.wait()
+            return await self._finish(deadline=None)
+
+    async def drained(self, budget: float) -> int:
+        """Send what is due within *budget* seconds; what is being sent then is cut off."""
+        with self._signals():
+            await self._start()
+            with await self._drawn():
+                draining = asyncio.ensure_future(self._box.drain(budget))
+                stopping = asyncio.ensure_future(self._stop.wait())
+                await asyncio.wait((draining, stopping), return_when=asyncio.FIRST_COMPLETED)
+                stopping.cancel()
+                if not draining.done():
+                    draining.cancel()
+                    return await self._finish(deadline=None)
+            code = self._report(draining.result())
+            await self._finish(deadline=0)
+            return code
+
+    async def _start(self) -> None:
+        self._box.subscribe(self._tell)
+        await self._box.start()
+        names = ", ".join(self._box.channels)
+        self._line("started", {"channels": list(self._box.channels), "pid": os.getpid(), "version": __version__},
+                   f"pillarbox {__version__} delivers through {names} (pid {os.getpid()})")  # fmt: skip
+
+    async def _finish(self, *, deadline: float | None) -> int:
+        cut = await self._box.stop(deadline)
+        cut += self._cut
+        said = f"; {cut} sends were cut off: those messages may have arrived, and are tried again" if cut else ""
+        self._line("stopped", {"cut_off": cut}, f"stopped{said}")
+        return Exit.OK
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._asked_to_stop)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _asked_to_stop(self) -> None:
+        if not self._stop.is_set():
+            talk("stopping: sends under way may end; a second signal cuts them off")
+            self._stop.set()
+        else:
+            self._cut += self._box.stop_now()
+
+    def _tell(self, event: BusEvent) -> None:
+        from pillarbox.cli.outcomes import line_of, row_of
+
+        row = row_of(event)
+        if row is None:
+            return
+        name = row.pop("event")
+        try:
+            self._line(name, row, line_of(event))
+        except BrokenPipeError:
+            # Nobody reads our outcomes any more: end like any program in a pipe, but let the sends end too.
+            self._json = False
+            self._stop.set()
+        if self._progress is not None and name in _ENDS:
+            self._progress.update()
+
+    def _line(self, event: str, row: dict[str, Any], sentence: str) -> None:
+        if self._json:
+            emit_json({"event": event, **row})
+        elif self._progress is None and event != "alarm":
+            # Alarms are in the log already, which goes to stderr too.
+            talk(sentence)
+
+    async def _drawn(self) -> contextlib.AbstractContextManager[object]:
+        """Draw a bar instead of lines, where people look and nothing else is written there."""
+        import sys
+
+        if self._json or not on_terminal(sys.stderr):
+            return contextlib.nullcontext()
+        from pillarbox.cli.progress import Bar
+
+        waiting = sum(
+            tally.messages
+            for tally in await self._box.stats()
+            if tally.channel in self._box.channels and not tally.state.terminal
+        )
+        bar = self._progress = Bar("draining", total=waiting)
+        return bar
+
+    def _report(self, report: DrainReport) -> int:
+        row = dataclasses.asdict(report)
+        if self._json:
+            emit_json({"event": "drained", **row})
+        else:
+            emit(", ".join(f"{count} {name}" for name, count in row.items() if name in _REPORTED))
+            emit(f"left: {report.deferred_budget} due, {report.deferred_backoff} for later")
+        if report.deferred_budget:
+            return Exit.TIMED_OUT
+        return Exit.NOT_DELIVERED if report.failed + report.exhausted + report.expired else Exit.OK
+
+
+@contextlib.contextmanager
+def _logging() -> Iterator[None]:
+    """Show warnings of the engine as one line each: outcomes are told as events already."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine())
+    handler.setLevel(logging.WARNING)
+    logger = logging.getLogger("pillarbox")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _OneLine(logging.Formatter):
+    """The message, and the name of an exception instead of its traceback, which may quote what was sent."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from pillarbox.cli.output import visible
+
+        kind = record.exc_info[0] if record.exc_info else None
+        return visible(f"{record.levelname.lower()}: {record.getMessage()}{f' ({kind.__name__})' if kind else ''}")

@@ -1,0 +1,190 @@
+"""`pillarbox send`: accept one message, and with ``--wait`` see it through."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import click
+
+from pillarbox.cli.exits import Exit, Stop
+from pillarbox.cli.last import remember
+from pillarbox.cli.options import FOREVER, json_object, json_text, moment, shared, span, span_or_none
+from pillarbox.cli.output import emit, emit_json, talk
+from pillarbox.cli.session import naming
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from pillarbox.app import Sender
+    from pillarbox.cli.session import Call
+    from pillarbox.config import Settings
+
+_PRIORITIES: Final = ("bulk", "normal", "high", "urgent")
+
+
+@click.command(short_help="Accept a message, and with --wait see it through.")
+@click.argument("channel", metavar="CHANNEL|URL")
+@click.argument("text", required=False, metavar="[TEXT|-]")
+@click.option("--to", required=True, metavar="RECIPIENT", help="The recipient, as the channel writes it.")
+@click.option("--payload", type=json_text, metavar="JSON", help="Instead of text: sent as it is, as application/json.")
+@click.option("--payload-file", metavar="FILE", help="Instead of text: a file's bytes, sent as they are; - is stdin.")
+@click.option("--content-type", metavar="TYPE", help="Of the payload.")
+@click.option("--subject", help="Where the channel has one.")
+@click.option("--format", type=click.Choice(("plain", "markdown", "html")), help="How the text is written.")
+@click.option("--thread", help="The thread at the recipient.")
+@click.option("--key", help="Idempotency key: the same key and content are accepted once.")
+@click.option("--at", type=moment, metavar="TIME|SPAN", help="Not before this time, or this long from now.")
+@click.option("--ttl", type=span_or_none, metavar="SPAN|none", help="Past it, counted from --at, it expires.")
+@click.option("--lane", metavar="NAME|none", help="What must stay in order; 'none' for no order.")
+@click.option("--priority", type=click.Choice(_PRIORITIES), help="Between lanes, never inside one.")
+@click.option("--max-attempts", type=int, metavar="N", help="After so many charged attempts it is dead.")
+@click.option("--ephemeral", is_flag=True, help="Not worth sending again by another process; needs --wait.")
+@click.option("--tenant", help="Whose message it is.")
+@click.option("--account", help="The sending account, where the channel has several.")
+@click.option("--metadata", type=json_object, metavar="JSON", help="An object of your own, at most 16 KiB.")
+@click.option("--correlation-id", help="What messages belong together.")
+@click.option("--wait", is_flag=True, help="Wait until it is delivered; deliver it here where no worker runs.")
+@click.option("--timeout", type=span, default="30s", show_default=True, metavar="SPAN", help="How long --wait waits.")
+@shared
+def send(
+    call: Call,
+    channel: str,
+    text: str | None,
+    *,
+    wait: bool,
+    timeout: timedelta,
+    payload: bytes | None,
+    payload_file: str | None,
+    **options: Any,  # noqa: ANN401 — each has its own type, by its name
+) -> int:
+    """
+    Accept a message for CHANNEL, or for a URL that stands nowhere else. Its id is written to stdout.
+
+    When this returns, the message is on disk. The text comes from stdin where it is "-", or where it is left out and
+    something is piped in. A URL on the command line may be private; it is not stored, so without --wait its messages
+    wait until a channel of that name is configured.
+    """
+    from pillarbox import app
+
+    if options["ephemeral"] and not wait:
+        raise click.UsageError("--ephemeral needs --wait: such a message is never sent by another process.", call.ctx)
+    settings = call.loaded().settings
+    arguments = _arguments(options)
+    arguments |= _content(call, text, payload, payload_file, limit=settings.content_bytes_max)
+    sender = app.sender(settings, channel)
+    if sender.channel is None:
+        _must_be_served(settings, sender)
+    with naming(settings.db):
+        return asyncio.run(_send(call, sender, arguments, timeout=timeout.total_seconds() if wait else None))
+
+
+def _arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """Turn the options that were given into arguments of `Outbox.send`."""
+    given = {name: value for name, value in options.items() if value is not None and value is not False}
+    if given.get("ttl") is FOREVER:
+        given["ttl"] = None
+    if given.get("lane") == "none":
+        given["lane"] = None
+    if "priority" in given:
+        given["priority"] = _PRIORITIES.index(given["priority"])
+    return given
+
+
+def _content(
+    call: Call, text: str | None, payload: bytes | None, payload_file: str | None, *, limit: int
+) -> dict[str, Any]:
+    given = [
+        name
+        for name, value in (("TEXT", text), ("--payload", payload), ("--payload-file", payload_file))
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} exclude each other.", call.ctx)
+    if payload is not None:
+        return {"payload": payload} | (
+            {} if call.ctx.params.get("content_type") else {"content_type": "application/json"}
+        )
+    if payload_file is not None:
+        return {"payload": _stdin_bytes(limit) if payload_file == "-" else _file_bytes(call, payload_file, limit)}
+    if text is not None and text != "-":
+        return {"text": text}
+    if text is None and sys.stdin.isatty():
+        raise click.UsageError("expected TEXT, --payload or --payload-file.", call.ctx)
+    piped = _stdin_bytes(limit)
+    if text is None and not piped:
+        raise click.UsageError("expected TEXT, --payload or --payload-file; nothing came from stdin.", call.ctx)
+    try:
+        said = piped.decode()
+    except UnicodeDecodeError as exc:
+        raise click.UsageError(f"expected text in UTF-8 from stdin; byte {exc.start} is none.", call.ctx) from None
+    return {"text": said.removesuffix("\n").removesuffix("\r")}
+
+
+def _stdin_bytes(limit: int) -> bytes:
+    return sys.stdin.buffer.read(limit + 1)
+
+
+def _file_bytes(call: Call, name: str, limit: int) -> bytes:
+    """Read one byte more than is allowed, so that what is too long is refused and never read whole."""
+    try:
+        with Path(name).open("rb") as file:
+            return _bounded(file, limit)
+    except OSError as exc:
+        raise click.UsageError(f"--payload-file {name}: {exc.strerror}.", call.ctx) from None
+
+
+def _bounded(file: IO[bytes], limit: int) -> bytes:
+    return file.read(limit + 1)
+
+
+def _must_be_served(settings: Settings, sender: Sender) -> None:
+    """A name that is configured nowhere is a mistake, unless a worker that runs has it (run --app module:box)."""
+    from pillarbox import app
+    from pillarbox.errors import StoreNotFound, UnknownChannel
+
+    async def served() -> bool:
+        async with app.observer(settings) as box:
+            return await box.served(sender.name)
+
+    try:
+        with naming(settings.db):
+            known = asyncio.run(served())
+    except Stop as stop:
+        if not isinstance(stop.__cause__, StoreNotFound):
+            raise
+        known = False
+    if not known:
+        names = tuple(name for name, item in settings.channels.items() if item.url is not None)
+        raise UnknownChannel(sender.name, names)
+
+
+async def _send(call: Call, sender: Sender, arguments: dict[str, Any], *, timeout: float | None) -> int:
+    """Accept it, and wait *timeout* seconds at most; ``None`` does not wait."""
+    from pillarbox.cli.waiting import until_settled, verdict, who_sends
+
+    box = sender.box
+    async with box:
+        message = await box.send(sender.name, **arguments)
+        if message.id is None:
+            talk("nothing to send: the text is empty")
+            if call.json:
+                emit_json(message.to_dict())
+            return Exit.OK
+        remember(box.settings.db, message.id)
+        if timeout is not None:
+            await until_settled(sender, message, timeout)
+        seen = await box.get(message.id) or message
+        if call.json:
+            emit_json({**seen.to_dict(), "created": message.created, "durability": message.durability, "skipped": None})
+        else:
+            emit(message.id)
+        if not message.created:
+            talk(f"the key was used before: this is message {message.id}, {seen.state}")
+        if timeout is not None:
+            return verdict(sender, seen, timeout)
+        if not seen.settled and not await box.served(sender.name):
+            talk(f"queued; {who_sends(sender)}")
+    return Exit.OK

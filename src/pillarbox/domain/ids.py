@@ -1,0 +1,55 @@
+"""
+Ids: UUIDv7 (RFC 9562 §5.7), written as 22 characters of base64url.
+
+A ULID's 26 characters would not fit Discord's nonce of 25; 22 leave room for a part and an epoch (contract UN2).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import NewType
+
+MessageId = NewType("MessageId", str)
+LeaseId = NewType("LeaseId", bytes)
+
+ID_LENGTH = 22
+PARTS_MAX = 64 * 64
+EPOCHS_MAX = 64
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_ID = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]\Z")
+_VERSION_7 = 0x70
+_VARIANT = 0x80
+
+
+def message_id(wall_ms: int, random: bytes) -> MessageId:
+    """Make a UUIDv7 out of a time in milliseconds since 1970 and 10 random bytes."""
+    raw = bytearray(wall_ms.to_bytes(6, "big") + random)
+    raw[6] = _VERSION_7 | (raw[6] & 0x0F)
+    raw[8] = _VARIANT | (raw[8] & 0x3F)
+    return MessageId(binascii.b2a_base64(raw, newline=False)[:ID_LENGTH].translate(_TO_URL).decode("ascii"))
+
+
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+
+
+def is_message_id(text: str) -> bool:
+    """Whether *text* could be an id (16 bytes leave only four choices for the last character)."""
+    return _ID.match(text) is not None
+
+
+def id_time_ms(message: MessageId) -> int:
+    """When the id was made, in milliseconds since 1970."""
+    return int.from_bytes(base64.urlsafe_b64decode(message + "==")[:6], "big")
+
+
+def dedupe_token(message: str, part: int, epoch: int) -> str:
+    """
+    Give the token every attempt of a part carries: 22 characters of id, 2 of part, 1 of resend epoch.
+
+    Args:
+        part: 0–4095.
+        epoch: 0–63; grows only when a person orders a copy.
+    """
+    return message + _ALPHABET[part >> 6] + _ALPHABET[part & 63] + _ALPHABET[epoch]

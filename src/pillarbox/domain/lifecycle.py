@@ -1,0 +1,428 @@
+"""
+The states' only legal moves, and `decide()`: what follows from an outcome. No other file names a transition.
+
+Counting (lanes.md, "Attempt counting"): ``claims`` grows in the claim; ``charged`` grows when an attempt *ends* in an
+outcome that costs budget; ``lost`` counts leases lost in a row. None is ever given back.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import Final, assert_never
+
+import msgspec
+
+from pillarbox.domain.message import Kind, Leased, State
+from pillarbox.domain.outcome import (
+    UNCLASSIFIED_ATTEMPTS_MAX,
+    AnyOutcome,
+    Deferred,
+    Delivered,
+    RateLimited,
+    Redirected,
+    Rejected,
+    Unavailable,
+    Uncertain,
+)
+from pillarbox.domain.retry import FREE_RETURN_MS_MIN, OnDead, OnHeld, UncertainAction
+
+MOVES: Final[frozenset[tuple[State, State]]] = frozenset(
+    {
+        (State.SCHEDULED, State.LEASED),  # claim
+        (State.SCHEDULED, State.DELIVERED),  # late ack
+        (State.SCHEDULED, State.DEAD),  # non-final without its process; unreadable
+        (State.SCHEDULED, State.EXPIRED),  # reaper
+        (State.SCHEDULED, State.CANCELLED),  # operator, superseded
+        (State.LEASED, State.SCHEDULED),  # retry, release
+        (State.LEASED, State.HELD),  # a person must decide
+        (State.LEASED, State.DELIVERED),
+        (State.LEASED, State.DEAD),
+        (State.LEASED, State.EXPIRED),
+        (State.LEASED, State.CANCELLED),
+        (State.HELD, State.SCHEDULED),  # retry, resolve
+        (State.HELD, State.DELIVERED),  # late ack, resolve
+        (State.HELD, State.DEAD),  # resolve, retention
+        (State.HELD, State.CANCELLED),
+    }
+)
+
+FREE_RETURNS_MAX: Final = 1000
+
+
+class Reason(StrEnum):
+    """Why a message is dead, held, expired or cancelled."""
+
+    RETRIES_EXHAUSTED = "retries_exhausted"
+    KILLS_WORKERS = "kills_workers"
+    REJECTED = "rejected"
+    INVALID = "invalid"
+    UNREADABLE = "unreadable"
+    UNCERTAIN = "uncertain"
+    UNRESOLVED = "unresolved"
+    STUCK = "stuck"
+    NON_FINAL = "non_final"
+    EXPIRED = "expired"
+    REQUESTED = "requested"
+    WITHDRAWN = "withdrawn"
+    SUPERSEDED = "superseded"
+    SUPERSEDED_MAYBE_SENT = "superseded_maybe_sent"
+    RESOLVED = "resolved"
+
+
+class ErrorClass(StrEnum):
+    """What kind of trouble the last attempt met; ``None`` in the row after a success."""
+
+    TRANSIENT = "transient"
+    RATE_LIMITED = "rate_limited"
+    PERMANENT = "permanent"
+    UNAVAILABLE = "unavailable"
+    UNCERTAIN = "uncertain"
+    WORKER_LOST = "worker_lost"
+    UNCLASSIFIED = "unclassified"
+    REDIRECTED = "redirected"
+    RELEASED = "released"
+
+
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One move out of ``leased``. Built only by the named constructors below, so that half-valid ones cannot exist.
+
+    ``charged`` and ``free`` are what this attempt adds to the row's counters; ``lost`` is the row's new value.
+    ``pause_ms`` pauses the message's whole channel until then, 0 until a person resumes it.
+    """
+
+    to: State
+    due_ms: int | None = None
+    charged: int = 0
+    free: int = 0
+    lost: int = 0
+    receipt: str | None = None
+    reason: Reason | None = None
+    error_class: ErrorClass | None = None
+    error: str | None = None
+    recipient: str | None = None
+    keeps_turn: bool = False
+    pause_ms: int | None = None
+    answer: str | None = None
+
+    @classmethod
+    def deliver(cls, receipt: str | None, *, answer: str | None = None) -> Transition:
+        """Accepted by the platform; terminal."""
+        return cls(to=State.DELIVERED, receipt=receipt, answer=answer)
+
+    @classmethod
+    def retry(cls, *, due_ms: int, error_class: ErrorClass, error: str, lost: int = 0) -> Transition:
+        """Try again later, at the cost of one attempt."""
+        return cls(to=State.SCHEDULED, due_ms=due_ms, charged=1, error_class=error_class, error=error, lost=lost)
+
+    @classmethod
+    def release(
+        cls, *, due_ms: int, error_class: ErrorClass, error: str, pause_ms: int | None = None, lost: int = 0
+    ) -> Transition:
+        """Give the message back at no cost."""
+        return cls(
+            to=State.SCHEDULED,
+            due_ms=due_ms,
+            free=1,
+            error_class=error_class,
+            error=error,
+            pause_ms=pause_ms,
+            lost=lost,
+        )
+
+    @classmethod
+    def redirect(cls, recipient: str, *, due_ms: int, error: str) -> Transition:
+        """Send to the recipient's new address at once."""
+        return cls(
+            to=State.SCHEDULED,
+            due_ms=due_ms,
+            free=1,
+            recipient=recipient,
+            error_class=ErrorClass.REDIRECTED,
+            error=error,
+        )
+
+    @classmethod
+    def bury(
+        cls,
+        reason: Reason,
+        *,
+        error_class: ErrorClass,
+        error: str,
+        lost: int = 0,
+        pause_ms: int | None = None,
+    ) -> Transition:
+        """Give up; terminal. Counts the attempt (contract ST8)."""
+        return cls(
+            to=State.DEAD,
+            charged=1,
+            reason=reason,
+            error_class=error_class,
+            error=error,
+            lost=lost,
+            pause_ms=pause_ms,
+        )
+
+    @classmethod
+    def hold(
+        cls,
+        reason: Reason,
+        *,
+        error_class: ErrorClass,
+        error: str,
+        charged: int,
+        keeps_turn: bool,
+        lost: int = 0,
+        pause_ms: int | None = None,
+    ) -> Transition:
+        """A person must decide."""
+        return cls(
+            to=State.HELD,
+            charged=charged,
+            reason=reason,
+            error_class=error_class,
+            error=error,
+            keeps_turn=keeps_turn,
+            lost=lost,
+            pause_ms=pause_ms,
+        )
+
+    @classmethod
+    def expire(cls, *, error: str | None = None, error_class: ErrorClass | None = None, charged: int = 0) -> Transition:
+        """Its time is over; terminal."""
+        return cls(to=State.EXPIRED, reason=Reason.EXPIRED, error=error, error_class=error_class, charged=charged)
+
+    @classmethod
+    def cancel(cls, reason: Reason, *, charged: int = 0, error: str | None = None) -> Transition:
+        """Withdrawn before it was delivered; terminal."""
+        return cls(to=State.CANCELLED, reason=reason, charged=charged, error=error)
+
+
+UNAVAILABLE_PAUSE_MS = 60_000
+UNAVAILABLE_PAUSE_MS_MAX = 3_600_000
+
+
+def decide(message: Leased, outcome: AnyOutcome, *, now_ms: int, fraction: float, strikes: int = 0) -> Transition:
+    """
+    Say what an attempt's outcome makes of its message.
+
+    Args:
+        message: As it was claimed; its counters do not include this attempt's charge.
+        now_ms: When the outcome was known.
+        fraction: In [0, 1), places the delay in its jitter.
+        strikes: How often in a row the message's channel was unavailable before.
+    """
+    match outcome:
+        case Delivered(receipt):
+            return Transition.deliver(receipt, answer=outcome.answer)
+        case Rejected(reason, about):
+            return _buried(message, outcome.about, reason or f"rejected ({about})")
+        case Deferred(reason, after):
+            unclassified = outcome.unclassified
+            return _charged(
+                message,
+                ErrorClass.UNCLASSIFIED if unclassified else ErrorClass.TRANSIENT,
+                reason or "deferred",
+                after=after,
+                limit=min(message.max_attempts, UNCLASSIFIED_ATTEMPTS_MAX) if unclassified else message.max_attempts,
+                now_ms=now_ms,
+                fraction=fraction,
+            )
+        case RateLimited(scope, after):
+            due_ms = now_ms + _free_wait_ms(message, after, fraction)
+            pause_ms = due_ms if scope == "channel" else None
+            return _freed(message, ErrorClass.RATE_LIMITED, outcome.reason or "rate limited", due_ms, pause_ms)
+        case Redirected(recipient):
+            # Not before a second later: two addresses that point at each other must not spin (free returns, lanes.md).
+            return _capped(
+                message,
+                Transition.redirect(
+                    recipient, due_ms=now_ms + FREE_RETURN_MS_MIN, error=outcome.reason or "redirected"
+                ),
+            )
+        case Unavailable(reason):
+            hint_ms = _whole_ms(message.policy.bounded_hint(outcome.after))
+            pause_ms = now_ms + max(hint_ms, min(UNAVAILABLE_PAUSE_MS << min(strikes, 6), UNAVAILABLE_PAUSE_MS_MAX))
+            return _freed(message, ErrorClass.UNAVAILABLE, reason or "channel unavailable", pause_ms, pause_ms)
+        case Uncertain(reason):
+            return _uncertain(message, outcome, reason or "no answer", now_ms=now_ms, fraction=fraction)
+        case _:
+            assert_never(outcome)
+
+
+def lost_worker(message: Leased, *, now_ms: int, fraction: float) -> Transition:
+    """
+    Settle a lease whose worker is gone: the provider may have the message (lanes.md, "Attempt counting").
+
+    ``lost`` grows; at ``max_attempts`` in a row the message is taken for what kills the workers.
+    """
+    lost = message.lost + 1
+    resent = message.policy.uncertain is UncertainAction.RESEND and not _is_non_final(message)
+    if resent and lost >= message.max_attempts:
+        error = f"{lost} workers in a row were lost while sending this message"
+        return _laid_to_rest(message, Reason.KILLS_WORKERS, ErrorClass.WORKER_LOST, error, lost=lost)
+    outcome = Uncertain("the worker was lost while sending", error_class=ErrorClass.WORKER_LOST)
+    return _uncertain(message, outcome, outcome.reason, now_ms=now_ms, fraction=fraction, lost=lost)
+
+
+def release_unsent(message: Leased, reason: str, *, now_ms: int) -> Transition:
+    """Give back a message whose request was surely not written: a stop, or a channel that is not ready."""
+    due_ms = now_ms + FREE_RETURN_MS_MIN
+    # The lost count is kept: a send that never began clears nobody of suspicion.
+    return Transition.release(due_ms=due_ms, error_class=ErrorClass.RELEASED, error=reason, lost=message.lost)
+
+
+def unreadable(message: Leased, error: str) -> Transition:
+    """Give up a message whose stored content cannot be read (contract ST9)."""
+    return _laid_to_rest(message, Reason.UNREADABLE, ErrorClass.PERMANENT, error)
+
+
+def refused(message: Leased, error: str) -> Transition:
+    """Give up a message that its channel did not admit; *error* names the field (contract EN16)."""
+    return _laid_to_rest(message, Reason.INVALID, ErrorClass.PERMANENT, error)
+
+
+def cancelled(instead_of: Transition) -> Transition:
+    """End a message that somebody asked to cancel while it was sent, instead of sending it again."""
+    return Transition.cancel(Reason.REQUESTED, charged=instead_of.charged, error=instead_of.error)
+
+
+def withdrawn(reason: str) -> Transition:
+    """End a message that its application does not want any more, asked just before the send. Costs no attempt."""
+    return Transition.cancel(Reason.WITHDRAWN, error=reason or None)
+
+
+def postponed(message: Leased, reason: str, *, seconds: float, now_ms: int) -> Transition:
+    """Give back a message that its application wants sent later. Costs no attempt; a second later at the soonest."""
+    due_ms = now_ms + max(FREE_RETURN_MS_MIN, _whole_ms(message.policy.bounded_hint(seconds)))
+    release = Transition.release(
+        due_ms=due_ms, error_class=ErrorClass.RELEASED, error=reason or "postponed", lost=message.lost
+    )
+    return _capped(message, release)
+
+
+def expired(message_expires_ms: int | None, now_ms: int) -> bool:
+    """Whether the TTL is over. Strict: at its last millisecond a message may still go (contract EX2)."""
+    return message_expires_ms is not None and now_ms > message_expires_ms
+
+
+def _uncertain(
+    message: Leased, outcome: Uncertain, reason: str, *, now_ms: int, fraction: float, lost: int = 0
+) -> Transition:
+    error_class = ErrorClass(outcome.error_class)
+    action = UncertainAction.RESEND if outcome.covered else message.policy.uncertain
+    if _is_non_final(message):
+        return Transition.bury(Reason.NON_FINAL, error_class=error_class, error=reason, lost=lost)
+    match action:
+        case UncertainAction.RESEND:
+            return _charged(
+                message,
+                error_class,
+                reason,
+                after=outcome.after,
+                limit=message.max_attempts,
+                now_ms=now_ms,
+                fraction=fraction,
+                lost=lost,
+            )
+        case UncertainAction.HOLD | UncertainAction.RECONCILE:
+            keeps_turn = message.policy.on_held is OnHeld.BLOCK
+            return Transition.hold(
+                Reason.UNCERTAIN,
+                error_class=error_class,
+                error=reason,
+                charged=1,
+                keeps_turn=keeps_turn,
+                lost=lost,
+            )
+        case UncertainAction.DROP:
+            return _laid_to_rest(message, Reason.UNCERTAIN, error_class, reason, lost=lost)
+        case _:
+            assert_never(action)
+
+
+def _charged(
+    message: Leased,
+    error_class: ErrorClass,
+    error: str,
+    *,
+    after: float | None,
+    limit: int,
+    now_ms: int,
+    fraction: float,
+    lost: int = 0,
+) -> Transition:
+    charged = message.charged + 1
+    if _is_non_final(message):
+        return Transition.bury(Reason.NON_FINAL, error_class=error_class, error=error, lost=lost)
+    if charged >= limit:
+        return _laid_to_rest(message, Reason.RETRIES_EXHAUSTED, error_class, error, lost=lost)
+    wait = max(message.policy.delay_seconds(charged, fraction), message.policy.bounded_hint(after))
+    return Transition.retry(due_ms=now_ms + _whole_ms(wait), error_class=error_class, error=error, lost=lost)
+
+
+def _buried(message: Leased, about: str, error: str) -> Transition:
+    pause_ms = 0 if about == "endpoint" else None
+    return _laid_to_rest(message, Reason.REJECTED, ErrorClass.PERMANENT, error, pause_ms=pause_ms)
+
+
+def _laid_to_rest(
+    message: Leased,
+    reason: Reason,
+    error_class: ErrorClass,
+    error: str,
+    *,
+    lost: int = 0,
+    pause_ms: int | None = None,
+) -> Transition:
+    """Dead, unless its lane must wait for a person: no terminal row ever blocks, so then it is held."""
+    if message.policy.on_dead is OnDead.BLOCK and message.lane is not None:
+        return Transition.hold(
+            reason,
+            error_class=error_class,
+            error=error,
+            charged=1,
+            keeps_turn=True,
+            lost=lost,
+            pause_ms=pause_ms,
+        )
+    return Transition.bury(reason, error_class=error_class, error=error, lost=lost, pause_ms=pause_ms)
+
+
+def _freed(
+    message: Leased, error_class: ErrorClass, error: str, due_ms: int, pause_ms: int | None = None
+) -> Transition:
+    return _capped(message, Transition.release(due_ms=due_ms, error_class=error_class, error=error, pause_ms=pause_ms))
+
+
+def _capped(message: Leased, transition: Transition) -> Transition:
+    """Without a TTL nothing else would ever end a message that is only ever given back."""
+    if message.expires_ms is not None or message.free_returns + 1 < FREE_RETURNS_MAX:
+        return transition
+    return Transition.hold(
+        Reason.STUCK,
+        error_class=transition.error_class or ErrorClass.RELEASED,
+        error=f"given back {FREE_RETURNS_MAX} times in a row: {transition.error}",
+        charged=0,
+        keeps_turn=message.policy.on_held is OnHeld.BLOCK,
+    )
+
+
+def _free_wait_ms(message: Leased, after: float | None, fraction: float) -> int:
+    """A hint is kept; without one, the schedule's first delay."""
+    hint = message.policy.bounded_hint(after)
+    wait = hint if after is not None else message.policy.delay_seconds(1, fraction)
+    return max(FREE_RETURN_MS_MIN, _whole_ms(wait))
+
+
+def _whole_ms(seconds: float) -> int:
+    """Give milliseconds, rounded up: no hint is undercut by a fraction (contract RE4)."""
+    return math.ceil(seconds * 1000)
+
+
+def _is_non_final(message: Leased) -> bool:
+    return message.kind != _FINAL
+
+
+_FINAL = tuple(Kind).index(Kind.FINAL)

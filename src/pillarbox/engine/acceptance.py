@@ -1,0 +1,478 @@
+"""
+Turns what a caller says into a checked `Draft`, or refuses it with the field named (contract EN13, EN14, EN16).
+
+Nothing here does I/O. What needs the channel is asked of it where it is at hand; otherwise the first claim admits.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar
+
+import msgspec
+
+from pillarbox.clock import to_ms
+from pillarbox.domain.message import (
+    Content,
+    Draft,
+    FileRef,
+    Format,
+    Kind,
+    Priority,
+    encode_content,
+)
+from pillarbox.domain.retry import ExpireAction, Policy, UncertainAction, parse_schedule
+from pillarbox.errors import ConfigError, InvalidMessage
+
+if TYPE_CHECKING:
+    from pillarbox.channels.base import Channel
+    from pillarbox.domain.ids import MessageId
+
+_NAME_MAX: Final = 255
+_RECIPIENT_MAX: Final = 2048
+_METADATA_BYTES_MAX: Final = 16 << 10
+_ATTEMPTS_MAX: Final = 10_000
+_MS_MAX: Final = 253_402_300_799_999  # 9999-12-31, the last a datetime can show
+# C0, DEL, C1, and the line breaks that only Unicode knows: what takes text apart by lines takes it apart there.
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
+_DIGEST_ENCODER: Final = msgspec.msgpack.Encoder()
+_JSON: Final = msgspec.json.Encoder()
+E = TypeVar("E", bound=StrEnum)
+
+
+class Default:
+    """The type of `DEFAULT`: nothing was said."""
+
+    def __repr__(self) -> str:
+        """Show as in signatures."""
+        return "DEFAULT"
+
+
+DEFAULT: Final = Default()
+
+Payload = bytes | str | Mapping[str, Any] | Sequence[Any]
+
+
+class Options(TypedDict, total=False):
+    """
+    What `Outbox.send` takes beside channel and recipient. Each may be left out; ``text`` or ``payload`` is needed.
+
+    Attributes:
+        text: What to say.
+        payload: Instead of text: bytes, text or a JSON value that goes out as it is, with *content_type*.
+        format: How the text is written: ``plain``, ``markdown`` or ``html``.
+        files: URLs to pass on.
+        extra: A JSON object that the channel's adapter knows what to do with.
+        key: Makes it safe to call again: the same key and content find the first message (``created`` is false); the
+            same key with other content is refused. Scope: the tenant; kept 7 days beyond the message.
+        at: Not before this time, or this long from now.
+        ttl: Seconds or a timedelta, counted from *at*; past it the message expires. ``None``: never.
+        expires_at: The same as a time.
+        lane: What must stay in order; messages of one lane go one at a time. Default: by recipient and thread, where
+            the channel is ordered; ``None``: no order.
+        priority: 0 bulk, 1 normal, 2 high, 3 urgent; between lanes, never inside one.
+        max_attempts: 1–10000 charged attempts.
+        schedule: Waits between attempts, such as ``"5s, 25s, 2m"``.
+        uncertain: ``resend``, ``hold``, ``reconcile`` or ``drop``: what to do when the platform may have it.
+        kind: ``final``, or ``block`` or ``tool`` for what another process must never send.
+        collapse: Names what a newer message of the same name takes the place of.
+        correlation_id: What belongs together: a turn, a request.
+        origin: Who asked for it.
+        metadata: A JSON object of the caller's own, at most 16 KiB.
+        traceparent: W3C trace context, handed to the channel.
+    """
+
+    text: str | None
+    payload: Payload | None
+    content_type: str | None
+    subject: str | None
+    format: str
+    reply_to: str | None
+    thread: str | None
+    silent: bool
+    files: Sequence[str]
+    extra: Mapping[str, Any] | None
+    mirror: Mapping[str, Any] | None
+    key: str | None
+    at: datetime | timedelta | None
+    ttl: float | timedelta | Default | None
+    expires_at: datetime | None
+    lane: str | Default | None
+    priority: int
+    max_attempts: int | None
+    schedule: str | None
+    uncertain: str | None
+    kind: str
+    collapse: str | None
+    correlation_id: str | None
+    origin: str | None
+    tenant: str
+    account: str
+    metadata: Mapping[str, Any] | None
+    traceparent: str | None
+
+
+class Outgoing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    One message as a caller says it; the arguments of `Outbox.send`, which documents them.
+
+    ``lane`` and ``ttl`` may be `DEFAULT`; ``None`` means no order and no limit. ``group_id`` marks the messages of one
+    fan-out, which share their stored content.
+    """
+
+    channel: str
+    to: Any
+    text: Any = None
+    payload: Any = None
+    content_type: Any = None
+    subject: Any = None
+    format: Any = Format.PLAIN
+    reply_to: Any = None
+    thread: Any = None
+    silent: bool = False
+    files: Any = ()
+    extra: Any = None
+    mirror: Any = None
+    key: Any = None
+    at: Any = None
+    ttl: Any = DEFAULT
+    expires_at: Any = None
+    lane: Any = DEFAULT
+    priority: Any = Priority.NORMAL
+    max_attempts: Any = None
+    schedule: Any = None
+    uncertain: Any = None
+    kind: Any = Kind.FINAL
+    collapse: Any = None
+    correlation_id: Any = None
+    origin: Any = None
+    tenant: Any = ""
+    account: Any = ""
+    metadata: Any = None
+    traceparent: Any = None
+    group_id: str | None = None
+
+
+def is_empty(outgoing: Outgoing) -> bool:
+    """Whether there is nothing to say: blank text, no file and no payload (contract EN14)."""
+    text = outgoing.text
+    return isinstance(text, str) and not text.strip() and outgoing.payload is None and not outgoing.files
+
+
+def outgoing_of(item: Outgoing | Mapping[str, Any]) -> Outgoing:
+    """Take one of several messages as it was said. Raises InvalidMessage for what `send` does not know."""
+    if isinstance(item, Outgoing):
+        return item
+    if not isinstance(item, Mapping):
+        raise InvalidMessage("message", f"expected a mapping or an Outgoing, not {type(item).__name__}")
+    unknown = sorted(set(item) - set(Outgoing.__struct_fields__))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], Outgoing.__struct_fields__, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise InvalidMessage(unknown[0], f"is not an argument of send{hint}")
+    for field in ("channel", "to"):
+        if field not in item:
+            raise InvalidMessage(field, "is missing")
+    return Outgoing(**item)
+
+
+class Acceptance:
+    """
+    Checks messages for one outbox.
+
+    Args:
+        content_bytes_max: Of the stored content.
+    """
+
+    def __init__(self, *, content_bytes_max: int) -> None:
+        self._content_bytes_max = content_bytes_max
+
+    def draft(
+        self, outgoing: Outgoing, *, message_id: MessageId, now_ms: int, policy: Policy, channel: Channel | None,
+        ordered: bool,
+    ) -> Draft:  # fmt: skip
+        """
+        Check one message and make its draft.
+
+        Args:
+            policy: The channel's.
+            channel: Admits it right away; ``None`` leaves that to the first claim.
+            ordered: Whether the channel's messages get the default lane.
+
+        Raises:
+            InvalidMessage: Names the argument and what was expected.
+        """
+        o = outgoing
+        to = _line("to", o.to, longest=_RECIPIENT_MAX)
+        thread = None if o.thread is None else _line("thread", o.thread, longest=_NAME_MAX)
+        tenant, account = _optional_line("tenant", o.tenant) or "", _optional_line("account", o.account) or ""
+        kind = _choice("kind", Kind, o.kind)
+        content = self.content(o)
+        stored = encode_content(content)
+        if len(stored) > self._content_bytes_max:
+            what = "payload" if content.payload is not None else "text"
+            raise InvalidMessage(
+                what, f"expected at most {self._content_bytes_max} bytes of content, not {len(stored)}"
+            )
+        not_before_ms = None if o.at is None else _moment("at", o.at, now_ms)
+        starts_ms = now_ms if not_before_ms is None else max(now_ms, not_before_ms)
+        policy = _policy(policy, o)
+        key = _optional_line("key", o.key)
+        admission = None if channel is None else channel.admit(to=to, content=content, thread=thread)
+        return Draft(
+            id=message_id,
+            tenant=tenant,
+            channel=o.channel,
+            recipient=to,
+            content=stored,
+            policy=policy,
+            created_ms=now_ms,
+            account=account,
+            thread=thread,
+            kind=kind,
+            group_id=o.group_id,
+            priority=_priority(o.priority),
+            not_before_ms=not_before_ms,
+            due_ms=starts_ms,
+            expires_ms=_expiry(o, policy, starts_ms),
+            lane=_lane(o, tenant, account, to, thread, ordered=ordered),
+            max_attempts=policy.max_attempts,
+            key=key,
+            digest=None if key is None else _digest(o.channel, to, thread, kind, stored),
+            collapse_key=_optional_line("collapse", o.collapse),
+            origin=_optional_line("origin", o.origin),
+            correlation_id=_optional_line("correlation_id", o.correlation_id),
+            traceparent=_traceparent(o.traceparent),
+            metadata=_metadata(o.metadata),
+            admission=admission,
+        )
+
+    def content(self, o: Outgoing) -> Content:
+        """Check what is to be said. Raises InvalidMessage."""
+        if o.payload is not None:
+            return _raw_content(o)
+        if o.text is None and not o.files:
+            raise InvalidMessage("text", "expected text or a payload")
+        if o.content_type is not None:
+            raise InvalidMessage("content_type", "goes with payload; text has its format")
+        if o.text is not None and not isinstance(o.text, str):
+            raise InvalidMessage("text", f"expected text, not {type(o.text).__name__}")
+        return Content(
+            text=None if o.text is None else _encodable("text", o.text),
+            format=_choice("format", Format, o.format),
+            subject=_optional_line("subject", o.subject, longest=998),
+            reply_to=_optional_line("reply_to", o.reply_to, longest=998),
+            silent=_flag("silent", o.silent),
+            files=_files(o.files),
+            mirror=None if o.mirror is None else _object("mirror", o.mirror),
+            extra={} if o.extra is None else _object("extra", o.extra),
+        )
+
+
+def _raw_content(o: Outgoing) -> Content:
+    for field in ("text", "subject", "reply_to", "files", "extra", "mirror", "silent"):
+        if getattr(o, field):
+            raise InvalidMessage(field, "cannot go with payload, which is sent as it is")
+    content_type = _optional_line("content_type", o.content_type)
+    if isinstance(o.payload, bytes | bytearray | memoryview):
+        return Content(payload=bytes(o.payload), content_type=content_type or "application/octet-stream")
+    if isinstance(o.payload, str):
+        raw = _encodable("payload", o.payload).encode()
+        return Content(payload=raw, content_type=content_type or "text/plain; charset=utf-8")
+    if isinstance(o.payload, Mapping | list | tuple):
+        raw = _JSON.encode(_jsonable("payload", o.payload))
+        return Content(payload=raw, content_type=content_type or "application/json")
+    raise InvalidMessage("payload", f"expected bytes, text, or a JSON object or list, not {type(o.payload).__name__}")
+
+
+def _line(field: str, value: object, *, longest: int) -> str:
+    """Check one line of text that may reach a header, an envelope or a path: no control characters, not empty."""
+    if not isinstance(value, str):
+        raise InvalidMessage(field, f"expected text, not {type(value).__name__}")
+    if value.isascii() and value.isprintable() and 0 < len(value) <= longest and not value.isspace():
+        return value
+    if not value.strip():
+        raise InvalidMessage(field, "expected something, not an empty text")
+    if len(value) > longest:
+        raise InvalidMessage(field, f"expected at most {longest} characters, not {len(value)}")
+    if _CONTROLS.search(value):
+        raise InvalidMessage(field, "expected one line without control characters (CR, LF, NUL, …)")
+    return _encodable(field, value)
+
+
+def _optional_line(field: str, value: object, *, longest: int = _NAME_MAX) -> str | None:
+    return None if value is None or value == "" else _line(field, value, longest=longest)
+
+
+def _encodable(field: str, value: str) -> str:
+    if value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidMessage(field, "expected valid Unicode, not half of a surrogate pair") from None
+    return value
+
+
+def _choice(field: str, options: type[E], value: object) -> E:
+    if type(value) is options:
+        return value
+    try:
+        return options(str(value))
+    except ValueError:
+        known = ", ".join(str(option.value) for option in options)
+        raise InvalidMessage(field, f"expected one of {known}, not {value!r}") from None
+
+
+def _flag(field: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidMessage(field, f"expected True or False, not {type(value).__name__}")
+    return value
+
+
+def _priority(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= Priority.URGENT:
+        raise InvalidMessage("priority", f"expected a whole number 0–3, not {value!r}")
+    return int(value)
+
+
+def _moment(field: str, value: object, now_ms: int) -> int:
+    if isinstance(value, timedelta):
+        ms = now_ms + value / timedelta(milliseconds=1)
+        if not now_ms <= ms <= _MS_MAX:
+            raise InvalidMessage(field, "expected a span of 0 or more that ends before the year 10000")
+        return int(ms)
+    if isinstance(value, datetime):
+        try:
+            return to_ms(value)
+        except ValueError:
+            raise InvalidMessage(field, "expected a time with a timezone, such as datetime.now(UTC)") from None
+    raise InvalidMessage(field, f"expected a datetime or a timedelta, not {type(value).__name__}")
+
+
+def _expiry(o: Outgoing, policy: Policy, starts_ms: int) -> int | None:
+    """The TTL counts from ``not_before``, so that a message for later does not expire before it may go (EN13)."""
+    if o.expires_at is not None:
+        expires_ms = _moment("expires_at", o.expires_at, starts_ms)
+        if expires_ms <= starts_ms:
+            raise InvalidMessage("expires_at", "expected a time after now, and after `at`")
+        return None if policy.expire_action is ExpireAction.DELIVER else expires_ms
+    if policy.ttl_seconds is None or policy.expire_action is ExpireAction.DELIVER:
+        return None
+    return min(starts_ms + math.ceil(policy.ttl_seconds * 1000), _MS_MAX)
+
+
+def _policy(policy: Policy, o: Outgoing) -> Policy:
+    """Explicit values win over the channel's (contract EN6)."""
+    changes: dict[str, Any] = {}
+    if o.max_attempts is not None:
+        if (
+            isinstance(o.max_attempts, bool)
+            or not isinstance(o.max_attempts, int)
+            or not 1 <= o.max_attempts <= _ATTEMPTS_MAX
+        ):
+            raise InvalidMessage("max_attempts", f"expected a whole number 1–{_ATTEMPTS_MAX}, not {o.max_attempts!r}")
+        changes["max_attempts"] = o.max_attempts
+    if o.ttl is not DEFAULT:
+        changes["ttl_seconds"] = _ttl_seconds(o.ttl)
+    if o.schedule is not None:
+        try:
+            changes["schedule"] = parse_schedule(o.schedule)
+        except (ConfigError, AttributeError) as exc:
+            raise InvalidMessage("schedule", getattr(exc, "expected", "expected text such as '5s, 25s, 2m'")) from None
+    if o.uncertain is not None:
+        changes["uncertain"] = _choice("uncertain", UncertainAction, o.uncertain)
+    return msgspec.structs.replace(policy, **changes) if changes else policy
+
+
+def _ttl_seconds(ttl: object) -> float | None:
+    if ttl is None:
+        return None
+    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise InvalidMessage("ttl", f"expected seconds, a timedelta or None, not {type(ttl).__name__}")
+    # NaN fails the comparison, as do the infinities, which end one way or the other.
+    if not 0 < seconds < math.inf:
+        raise InvalidMessage("ttl", f"expected a span above 0, not {seconds}")
+    return float(min(seconds, _MS_MAX / 1000))
+
+
+def _lane(o: Outgoing, tenant: str, account: str, to: str, thread: str | None, *, ordered: bool) -> str | None:
+    if o.lane is None or (o.lane is DEFAULT and not ordered):
+        return None
+    if o.lane is DEFAULT:
+        # A joint that no piece can hold, so that two different routes never share a lane.
+        return "\x1f".join((tenant, o.channel, account, to, thread or ""))
+    return f"{tenant}\x1f={_line('lane', o.lane, longest=_NAME_MAX)}"
+
+
+def _digest(channel: str, to: str, thread: str | None, kind: Kind, content: bytes) -> bytes:
+    """What an idempotency key stands for; not times, priority or metadata (contract EN7)."""
+    return hashlib.sha256(_DIGEST_ENCODER.encode([channel, to, thread, str(kind), content])).digest()
+
+
+def _traceparent(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or _TRACEPARENT.match(value) is None:
+        raise InvalidMessage("traceparent", "expected a W3C traceparent: 00-<32 hex>-<16 hex>-<2 hex>")
+    return value
+
+
+def _metadata(value: object) -> bytes | None:
+    if value is None:
+        return None
+    encoded = _JSON.encode(_object("metadata", value))
+    if len(encoded) > _METADATA_BYTES_MAX:
+        raise InvalidMessage("metadata", f"expected at most {_METADATA_BYTES_MAX} bytes as JSON, not {len(encoded)}")
+    return encoded
+
+
+def _object(field: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidMessage(field, f"expected an object, not {type(value).__name__}")
+    return dict(_jsonable(field, dict(value)))
+
+
+def _jsonable(field: str, value: object) -> Any:  # noqa: ANN401 — JSON is any of seven types
+    """Check that *value* is plain JSON: what is stored must come back as it was."""
+    try:
+        encoded = _JSON.encode(value)
+        back = msgspec.json.decode(encoded)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as exc:
+        raise InvalidMessage(field, f"expected what JSON can hold ({exc})") from None
+    if back != _plain(value):
+        raise InvalidMessage(field, "expected plain JSON values: objects with text keys, lists, text, numbers, …")
+    return back
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _files(files: object) -> tuple[FileRef, ...]:
+    if not files:
+        return ()
+    if not isinstance(files, list | tuple) or not all(isinstance(item, str | FileRef) for item in files):
+        raise InvalidMessage("files", "expected a list of URLs")
+    return tuple(item if isinstance(item, FileRef) else FileRef(url=_url(item)) for item in files)
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("https://", "http://")):
+        raise InvalidMessage("files", "expected URLs that begin with https:// or http://")
+    return _line("files", text, longest=_RECIPIENT_MAX)
+
+
+Skipped = Literal["empty", "hook"]

@@ -1,0 +1,391 @@
+"""
+Group commit: gathers what everybody wants to write while the last transaction is made durable, and writes it as one.
+
+One fsync pays for a whole batch. A batch is applied settle, renew, act, enqueue, claim, so what was enqueued just now
+can be claimed by the same commit, and a settled head's successor starts with it (design.md, decision 1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from pillarbox.engine.loop import Loop
+from pillarbox.errors import NotStarted, PillarboxError, StoreError
+from pillarbox.store.base import (
+    Act,
+    Acted,
+    AdmissionWrite,
+    Batch,
+    BatchResult,
+    Claim,
+    Enqueued,
+    Presence,
+    Prune,
+    Settled,
+    Settlement,
+    Store,
+)
+
+if TYPE_CHECKING:
+    from pillarbox.clock import Clock
+    from pillarbox.domain.message import Draft, Leased
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+BATCH_MAX: Final = 2000
+
+# Told what became of a settlement, or why it could not be recorded.
+Told = Callable[[Settled | Exception], None]
+_Ending = tuple[Settlement, Told]
+
+
+class Wish(Generic[T, R]):
+    """One thing somebody wants written, and the future that tells them what became of it."""
+
+    __slots__ = ("future", "item")
+
+    def __init__(self, item: T, future: asyncio.Future[R]) -> None:
+        self.item = item
+        self.future = future
+
+    def grant(self, result: R) -> None:
+        """Tell the result. The one who asked may have stopped waiting."""
+        if not self.future.done():
+            self.future.set_result(result)
+
+    def refuse(self, error: Exception) -> None:
+        """Tell the error."""
+        if not self.future.done():
+            self.future.set_exception(error)
+            # Whoever asked may be gone; an error nobody collects must not be reported as forgotten.
+            self.future.exception()
+
+
+class Committer:
+    """
+    The one road to the store.
+
+    Args:
+        claimer: Asked while a batch is built, with how many settlements it has, for what may be leased.
+        granted: Told of every batch's result before anybody else is, so that leased messages start first.
+        rested: Told when everybody is, and whether the store left work for another batch.
+        accepted: Told of every group that was stored, also where its caller stopped waiting.
+        alarm: Told of what could not be recorded: a stable word, and what happened.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        alarm: Callable[[str, str], None],
+        accepted: Callable[[Sequence[Draft], Sequence[Enqueued]], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._alarm = alarm
+        self._accepted = accepted
+        self.claimer: Callable[[Sequence[Settlement]], Claim | None] = _no_claim
+        self.granted: Callable[[BatchResult, Claim | None], None] = _ignore
+        self.rested: Callable[[bool], None] = _rest
+        self._enqueue: deque[Wish[Sequence[Draft], list[Enqueued]]] = deque()
+        self._settle: deque[_Ending] = deque()
+        self._admit: deque[Wish[AdmissionWrite, bool]] = deque()
+        self._acts: deque[Wish[Act, Acted]] = deque()
+        self._extra: deque[Wish[_Extra, BatchResult]] = deque()
+        self._claim_wanted = False
+        self._loop = Loop("committer", self.tick)
+        self._open = False
+
+    def use(self, store: Store) -> None:
+        """Write to another store. Only before `start`."""
+        self._store = store
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._open = True
+        self._loop.start()
+
+    async def stop(self) -> None:
+        """Write what is still wanted, then no more. Safe to repeat."""
+        if not self._open:
+            return
+        self._open = False
+        await self._loop.stop()
+        while self._waiting():
+            try:
+                await self.tick()
+            except Exception as exc:  # noqa: BLE001 — nobody is left to try again: all who wait are told
+                self._give_up(exc)
+                return
+
+    def enqueue(self, group: Sequence[Draft]) -> asyncio.Future[list[Enqueued]]:
+        """Store a group of messages, all or none."""
+        return self._wish(self._enqueue, group)
+
+    def settle(self, settlement: Settlement, told: Told) -> None:
+        """
+        Record the end of an attempt; tried again for as long as the store fails (contract UN4).
+
+        Args:
+            told: Called once with what became of it, or with the error that makes it impossible to record.
+        """
+        self._settle.append((settlement, told))
+        self._loop.poke()
+
+    def settled(self, settlement: Settlement) -> asyncio.Future[Settled]:
+        """As `settle`, for those who can wait."""
+        future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
+        wish = Wish(settlement, future)
+        self.settle(settlement, lambda end: wish.refuse(end) if isinstance(end, Exception) else wish.grant(end))
+        return future
+
+    def admit(self, write: AdmissionWrite) -> asyncio.Future[bool]:
+        """Record what a channel made of a message."""
+        return self._wish(self._admit, write)
+
+    def act(self, act: Act) -> asyncio.Future[Acted]:
+        """Carry out what a person ordered."""
+        return self._wish(self._acts, act)
+
+    def renew(self, messages: Sequence[Leased], until_ms: int) -> asyncio.Future[BatchResult]:
+        """Extend leases; the result's ``lost`` and ``cancelling`` tell what is to know."""
+        return self._wish(self._extra, _Extra(renew=messages, renew_until_ms=until_ms))
+
+    def expire(self, limit: int) -> asyncio.Future[BatchResult]:
+        """End messages whose time is over."""
+        return self._wish(self._extra, _Extra(expire=limit))
+
+    def prune(self, request: Prune) -> asyncio.Future[BatchResult]:
+        """Delete old terminal messages, a bounded number."""
+        return self._wish(self._extra, _Extra(prune=request))
+
+    def presence(self, presence: Presence) -> asyncio.Future[BatchResult]:
+        """Give a worker's sign of life."""
+        return self._wish(self._extra, _Extra(presence=presence))
+
+    def want_claim(self) -> None:
+        """Claim with the next batch, and make one soon."""
+        self._claim_wanted = True
+        self._loop.poke()
+
+    def _wish(self, wishes: deque[Wish[T, R]], item: T) -> asyncio.Future[R]:
+        if not self._open:
+            msg = "the outbox is not open: await start(), or use it as a context manager"
+            raise NotStarted(msg)
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        wishes.append(Wish(item, future))
+        self._loop.poke()
+        return future
+
+    def _waiting(self) -> bool:
+        return bool(self._enqueue or self._settle or self._admit or self._acts or self._extra)
+
+    async def tick(self) -> float | None:
+        """Write one batch, if anybody wants anything."""
+        # Those whose last wish was just granted get to say what they want next, so that it joins this batch. One large
+        # batch beats two overlapping ones: the database's thread needs the interpreter's lock at every row, and shares
+        # it badly with a busy loop (measured: 11 500 against 8 500 lives a second).
+        await self._clock.sleep(0)
+        work = _Work(
+            settle=_take(self._settle),
+            admit=_take(self._admit),
+            acts=_take(self._acts),
+            extra=self._extra.popleft() if self._extra else None,
+            enqueue=_take(self._enqueue),
+        )
+        # Always asked, because a transaction that is made anyway claims for nothing.
+        self._claim_wanted = False
+        claim = self.claimer([settlement for settlement, _ in work.settle])
+        if claim is None and work.empty():
+            return None
+        try:
+            await self._write(work, claim)
+        except Exception:
+            self._claim_wanted = True
+            raise
+        return 0 if self._claim_wanted or self._waiting() else None
+
+    async def _write(self, work: _Work, claim: Claim | None) -> None:
+        try:
+            result = await self._store.commit(work.batch(self._clock, claim))
+        except StoreError as exc:
+            self._failed(work, exc)
+            raise
+        except Exception as exc:  # noqa: BLE001 — one bad item must not fail its neighbours (EN8, LE7)
+            await self._write_apart(work, claim, exc)
+            return
+        self.granted(result, claim)
+        work.grant(result, self._accepted)
+        self.rested(result.more)
+
+    async def _write_apart(self, work: _Work, claim: Claim | None, error: Exception) -> None:
+        """Bisect a batch that cannot be written until the item that is to blame is alone."""
+        if claim is not None:
+            if work.empty():
+                # The claim itself is to blame: the loop reports it, and tries again less and less often.
+                raise error
+            self._claim_wanted = True
+            await self._write(work, None)
+            return
+        halves = work.halves()
+        if halves is None:
+            self._alarm("recording_failed", f"{type(error).__name__} while writing to the store")
+            work.refuse(error)
+            return
+        first, second = halves
+        try:
+            await self._write(first, None)
+        except StoreError as exc:
+            self._failed(second, exc)
+            raise
+        await self._write(second, None)
+
+    def _failed(self, work: _Work, error: StoreError) -> None:
+        """Tell those who wait; keep what must not be forgotten for the next batch."""
+        self._alarm("store_failed", str(error))
+        # The provider has it or it has not: that is known, and must be written sooner or later.
+        self._settle.extendleft(reversed(work.settle))
+        work.settle = []
+        # Refused, these would have their leases run out, as if somebody had begun to send them.
+        self._admit.extendleft(reversed(work.admit))
+        work.admit = []
+        work.refuse(error)
+
+    def _give_up(self, error: Exception) -> None:
+        for _, told in self._settle:
+            told(error)
+        self._settle.clear()
+        for wishes in (self._enqueue, self._admit, self._acts, self._extra):
+            while wishes:
+                wishes.popleft().refuse(error)
+
+
+class _Extra:
+    """The rarer wishes, one a batch."""
+
+    __slots__ = ("expire", "presence", "prune", "renew", "renew_until_ms")
+
+    def __init__(
+        self,
+        *,
+        renew: Sequence[Leased] = (),
+        renew_until_ms: int = 0,
+        expire: int = 0,
+        prune: Prune | None = None,
+        presence: Presence | None = None,
+    ) -> None:
+        self.renew = renew
+        self.renew_until_ms = renew_until_ms
+        self.expire = expire
+        self.prune = prune
+        self.presence = presence
+
+
+_NO_EXTRA = _Extra()
+
+
+class _Work:
+    """What one batch holds, and who waits for it."""
+
+    __slots__ = ("acts", "admit", "enqueue", "extra", "settle")
+
+    def __init__(
+        self,
+        *,
+        settle: list[_Ending],
+        admit: list[Wish[AdmissionWrite, bool]],
+        acts: list[Wish[Act, Acted]],
+        extra: Wish[_Extra, BatchResult] | None,
+        enqueue: list[Wish[Sequence[Draft], list[Enqueued]]],
+    ) -> None:
+        self.settle = settle
+        self.admit = admit
+        self.acts = acts
+        self.extra = extra
+        self.enqueue = enqueue
+
+    def empty(self) -> bool:
+        return not (self.settle or self.admit or self.acts or self.extra or self.enqueue)
+
+    def batch(self, clock: Clock, claim: Claim | None) -> Batch:
+        extra = self.extra.item if self.extra is not None else _NO_EXTRA
+        return Batch(
+            now_ms=clock.wall_ms(),
+            boot_ms=clock.boot_ms(),
+            settle=[settlement for settlement, _ in self.settle],
+            admit=[wish.item for wish in self.admit],
+            renew=extra.renew,
+            renew_until_ms=extra.renew_until_ms,
+            acts=[wish.item for wish in self.acts],
+            expire=extra.expire,
+            enqueue=[wish.item for wish in self.enqueue],
+            claim=claim,
+            prune=extra.prune,
+            presence=extra.presence,
+        )
+
+    def grant(self, result: BatchResult, stored: Callable[[Sequence[Draft], Sequence[Enqueued]], None]) -> None:
+        for (_, told), settled in zip(self.settle, result.settled, strict=True):
+            told(settled)
+        for admit, admitted in zip(self.admit, result.admitted, strict=True):
+            admit.grant(admitted)
+        for act, acted in zip(self.acts, result.acted, strict=True):
+            act.grant(acted)
+        if self.extra is not None:
+            self.extra.grant(result)
+        for group, accepted in zip(self.enqueue, result.enqueued, strict=True):
+            if isinstance(accepted, PillarboxError):
+                group.refuse(accepted)
+            else:
+                stored(group.item, accepted)
+                group.grant(accepted)
+
+    def refuse(self, error: Exception) -> None:
+        for _, told in self.settle:
+            told(error)
+        for wish in (*self.admit, *self.acts, *self.enqueue):
+            wish.refuse(error)  # type: ignore[attr-defined]
+        if self.extra is not None:
+            self.extra.refuse(error)
+
+    def halves(self) -> tuple[_Work, _Work] | None:
+        """Cut the work in two, or ``None`` where it is one item."""
+        items = len(self.settle) + len(self.admit) + len(self.acts) + len(self.enqueue) + (self.extra is not None)
+        if items <= 1:
+            return None
+        first: dict[str, list[object]] = {}
+        second: dict[str, list[object]] = {}
+        left = items // 2
+        for name in ("settle", "admit", "acts", "enqueue"):
+            wishes = getattr(self, name)
+            cut = min(left, len(wishes))
+            first[name], second[name] = wishes[:cut], wishes[cut:]
+            left -= cut
+        one = _Work(extra=self.extra if left else None, **first)  # type: ignore[arg-type]
+        two = _Work(extra=None if left else self.extra, **second)  # type: ignore[arg-type]
+        return one, two
+
+
+def _take(wishes: deque[T]) -> list[T]:
+    if len(wishes) <= BATCH_MAX:
+        taken = list(wishes)
+        wishes.clear()
+        return taken
+    return [wishes.popleft() for _ in range(BATCH_MAX)]
+
+
+def _no_claim(settlements: Sequence[Settlement]) -> Claim | None:  # noqa: ARG001 — a claimer's signature
+    return None
+
+
+def _ignore(result: BatchResult, claim: Claim | None) -> None:
+    """Nobody is told."""
+
+
+def _rest(more: bool) -> None:  # noqa: FBT001 — of `Committer.rested`
+    """Nobody is told."""

@@ -1,0 +1,60 @@
+"""
+Cuts off what takes too long: one timer for all that share a timeout, instead of one for each send.
+
+Those that began first end first, so a queue for each timeout is enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class Deadlines(Generic[T]):
+    """
+    Watches over items from `add` to `remove`; holds none that was removed.
+
+    Args:
+        over: Told of each item whose time is over; it is not watched any more.
+    """
+
+    def __init__(self, over: Callable[[T], None]) -> None:
+        self._over = over
+        # By timeout, in the order of their ends: what is added later ends later.
+        self._queues: dict[float, dict[int, tuple[float, T]]] = {}
+        self._armed: set[float] = set()
+
+    def add(self, item: T, seconds: float) -> None:
+        """Watch *item* for *seconds* of the loop's time."""
+        loop = asyncio.get_running_loop()
+        queue = self._queues.get(seconds)
+        if queue is None:
+            queue = self._queues[seconds] = {}
+        queue[id(item)] = (loop.time() + seconds, item)
+        if seconds not in self._armed:
+            self._armed.add(seconds)
+            loop.call_later(seconds, self._look, seconds)
+
+    def remove(self, item: T, seconds: float) -> None:
+        """Watch *item* no more; *seconds* as it was added."""
+        queue = self._queues.get(seconds)
+        if queue is not None:
+            queue.pop(id(item), None)
+
+    def _look(self, seconds: float) -> None:
+        queue = self._queues[seconds]
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        while queue:
+            key, (ends, item) = next(iter(queue.items()))
+            if ends > now:
+                loop.call_at(ends, self._look, seconds)
+                return
+            del queue[key]
+            self._over(item)
+        self._armed.discard(seconds)

@@ -1,0 +1,361 @@
+"""
+Runs sends: one task for each leased message, from the last checks to the settlement.
+
+The slot is taken until the settlement is durable, so that what is sent but not recorded is bounded too. An exception
+that leaves an adapter is a bug and reads as ``Uncertain``: the platform may have the message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from pillarbox.channels.base import Attempt, Channel
+from pillarbox.domain import lifecycle
+from pillarbox.domain.ids import dedupe_token
+from pillarbox.domain.lifecycle import ErrorClass, Transition
+from pillarbox.domain.message import Admission, Content, Leased, Op, decode_content
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
+from pillarbox.engine.deadlines import Deadlines
+from pillarbox.engine.hooks import Defer, Hooks, Withdraw
+from pillarbox.errors import InvalidMessage, PillarboxError
+from pillarbox.store.base import AdmissionWrite, BatchResult, Settled, Settlement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from pillarbox.clock import Clock
+    from pillarbox.engine.clockguard import ClockGuard
+    from pillarbox.engine.committer import Committer
+    from pillarbox.engine.reporter import Reporter
+    from pillarbox.entropy import Entropy
+
+_log = logging.getLogger("pillarbox.engine")
+_OPS: Final = tuple(Op)
+_METADATA: Final = msgspec.json.Decoder(dict[str, object])
+
+
+@dataclass(slots=True)
+class Flight:
+    """A message being sent. ``until_ms``: boot time its lease runs out; ``task`` ends with the settlement."""
+
+    message: Leased
+    until_ms: int
+    began_ms: int | None = None
+    task: asyncio.Task[None] | None = None
+    sending: bool = False
+    timed_out: bool = False
+    stopped: bool = False
+    lease_lost: bool = False
+    unwritten: bool = False
+
+    def kept_back(self) -> bool:
+        """Whether a stop came before anything of the request was written."""
+        return self.stopped and self.unwritten
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outage:
+    """How often in a row a queue was unavailable, and the wall time until which it rests for that."""
+
+    strikes: int = 0
+    until_ms: int = 0
+
+
+_NO_OUTAGE: Final = _Outage()
+
+
+class Executor:
+    """
+    Sends what is leased.
+
+    Args:
+        guard: While the wall clock is not to be trusted, no message is taken for expired.
+        ended: Told of each message whose slot is free again.
+        hooks: Asked just before each send.
+        full_history: Channels whose every attempt leaves a row, the plain successes too.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[str, Channel],
+        committer: Committer,
+        reporter: Reporter,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        guard: ClockGuard,
+        ended: Callable[[Leased], None],
+        hooks: Hooks | None = None,
+        full_history: Collection[str] = (),
+    ) -> None:
+        self._channels = channels
+        self._committer = committer
+        self._reporter = reporter
+        self._clock = clock
+        self._entropy = entropy
+        self._guard = guard
+        self._ended = ended
+        self._hooks = hooks or Hooks(reporter.alarm)
+        self._full_history = frozenset(full_history)
+        self.flights: dict[int, Flight] = {}
+        self._outages: dict[int, _Outage] = {}
+        self._empty = asyncio.Event()
+        self._deadlines: Deadlines[Flight] = Deadlines(self._time_out)
+
+    def start(self, message: Leased, *, until_ms: int) -> None:
+        """Begin to send. The message's slot is taken until *ended* is told."""
+        flight = Flight(message=message, until_ms=until_ms)
+        before = self.flights.get(message.seq)
+        if before is not None:
+            # Its lease ran out under our own send; the claim that has it now is the only one that counts.
+            self._lose(before)
+        self.flights[message.seq] = flight
+        self._empty.clear()
+        flight.task = asyncio.get_running_loop().create_task(self._run(flight))
+
+    async def _run(self, flight: Flight) -> None:
+        """Send, and hand over what came of it; the slot is free when that is durable."""
+        message = flight.message
+        try:
+            transition = await self._deliver(flight)
+        except PillarboxError as exc:
+            # Only a store that was closed under us gets here: the lease runs out and somebody else goes on.
+            self._reporter.alarm("recording_failed", f"message {message.id}: {exc}")
+            self._give_up(flight)
+        except Exception as exc:  # noqa: BLE001 — a bug of ours, of which the slot must not be the victim
+            _log.exception("sending message %s failed inside the engine", message.id)
+            self._reporter.alarm("engine_failed", f"message {message.id}: {type(exc).__name__}")
+            self._give_up(flight)
+        else:
+            if transition is None:
+                self._give_up(flight)
+            else:
+                self._settle(flight, transition)
+
+    def _give_up(self, flight: Flight) -> None:
+        """Free the slot of a message that is not to be settled by us."""
+        self._free(flight)
+        # No batch ends here, so nobody else would look for what could take the slot.
+        self._committer.want_claim()
+
+    async def _deliver(self, flight: Flight) -> Transition | None:
+        """Send one message; gives what became of it, or ``None`` where the lease was gone before anything was done."""
+        message = flight.message
+        channel = self._channels[message.channel]
+        try:
+            attempt = self._attempt(message, channel)
+        except (msgspec.MsgspecError, ValueError, IndexError) as exc:
+            return lifecycle.unreadable(message, f"content cannot be read: {exc}")
+        if not message.prepared:
+            admission = self._admission(message, channel, attempt.content)
+            if not isinstance(admission, Admission):
+                return admission
+            # Committed before the first send (EN16).
+            if not await self._committer.admit(AdmissionWrite(message=message, admission=admission)):
+                return None
+            attempt = msgspec.structs.replace(attempt, to=admission.recipient)
+        now_ms = self._clock.wall_ms()
+        if lifecycle.expired(message.expires_ms, now_ms) and self._guard.trusted():
+            return Transition.expire()
+        if self._clock.boot_ms() >= flight.until_ms or flight.stopped:
+            # Not begun, and not ours any more or not to begin: surely not sent.
+            return lifecycle.release_unsent(message, "stopped before it was sent", now_ms=now_ms)
+        if self._hooks.any_revalidate:
+            objection = await self._hooks.still_wanted(attempt)
+            if objection is not None:
+                return self._objected(message, objection)
+            now_ms = self._clock.wall_ms()
+        flight.began_ms = now_ms
+        outcome = await self._send(flight, channel, attempt)
+        if flight.kept_back():
+            now_ms = self._clock.wall_ms()
+            return lifecycle.release_unsent(message, "stopped before it was written", now_ms=now_ms)
+        return self._decide(flight, outcome)
+
+    def _objected(self, message: Leased, objection: Withdraw | Defer) -> Transition:
+        if isinstance(objection, Withdraw):
+            return lifecycle.withdrawn(objection.reason)
+        now_ms = self._clock.wall_ms()
+        return lifecycle.postponed(message, objection.reason, seconds=objection.seconds, now_ms=now_ms)
+
+    def _admission(self, message: Leased, channel: Channel, content: Content) -> Admission | Transition:
+        """Let the channel look at a message that nobody has admitted yet."""
+        try:
+            return channel.admit(to=message.recipient, content=content, thread=message.thread)
+        except InvalidMessage as exc:
+            return lifecycle.refused(message, str(exc))
+        except Exception as exc:  # noqa: BLE001 — whatever an adapter raises, the message is still ours
+            _log_failure(exc, "channel %s failed to admit message %s", message.channel, message.id)
+            outcome = Deferred(f"the adapter failed to admit it: {type(exc).__name__}", unclassified=True)
+            now_ms = self._clock.wall_ms()
+            return lifecycle.decide(message, outcome, now_ms=now_ms, fraction=self._entropy.fraction())
+
+    def _decide(self, flight: Flight, outcome: AnyOutcome) -> Transition:
+        message, now_ms = flight.message, self._clock.wall_ms()
+        outage = self._outages.get(message.queue, _NO_OUTAGE)
+        # Sends that were under way when the channel went away are part of the same outage, not a worse one.
+        same = flight.began_ms is not None and flight.began_ms < outage.until_ms
+        strikes = outage.strikes - same
+        transition = lifecycle.decide(
+            message, outcome, now_ms=now_ms, fraction=self._entropy.fraction(), strikes=max(0, strikes)
+        )
+        if transition.error_class is ErrorClass.UNAVAILABLE:
+            until_ms = max(outage.until_ms, transition.pause_ms or 0)
+            self._outages[message.queue] = _Outage(strikes=strikes + 1, until_ms=until_ms)
+        elif outage.strikes and not same:
+            del self._outages[message.queue]
+        return transition
+
+    def _attempt(self, message: Leased, channel: Channel) -> Attempt:
+        """Say what is to be sent. Raises where the stored message cannot be read."""
+        return Attempt(
+            id=message.id,
+            channel=message.channel,
+            to=message.recipient,
+            content=decode_content(message.content),
+            number=message.claims,
+            token=dedupe_token(message.token_id or message.id, message.part_next, message.token_epoch),
+            part=message.part_next,
+            part_count=message.part_count,
+            receipts=message.receipts,
+            account=message.account,
+            thread=message.thread,
+            op=_OPS[message.op],
+            target=message.target,
+            tenant=message.tenant,
+            correlation_id=message.correlation_id,
+            origin=message.origin,
+            traceparent=message.traceparent,
+            metadata={} if message.metadata is None else _METADATA.decode(message.metadata),
+            deadline_seconds=channel.send_timeout_seconds,
+            created_ms=message.created_ms,
+        )
+
+    async def _send(self, flight: Flight, channel: Channel, attempt: Attempt) -> AnyOutcome:
+        outcome: object
+        flight.sending = True
+        self._deadlines.add(flight, channel.send_timeout_seconds)
+        try:
+            outcome = await channel.send(attempt)
+        except Outcome as raised:
+            outcome = raised
+        except asyncio.CancelledError:
+            return self._cancelled(flight, attempt)
+        except Exception as exc:  # noqa: BLE001 — whatever an adapter raises, the platform may have the message
+            _log_failure(exc, "channel %s failed on message %s", attempt.channel, attempt.id)
+            return Uncertain(f"the adapter failed: {type(exc).__name__}")
+        finally:
+            flight.sending = False
+            self._deadlines.remove(flight, channel.send_timeout_seconds)
+        if isinstance(outcome, AnyOutcome):
+            return outcome
+        return Uncertain(f"the adapter gave {type(outcome).__name__} instead of an outcome")
+
+    def _cancelled(self, flight: Flight, attempt: Attempt) -> AnyOutcome:
+        """A send that was cut off: by its deadline, by a stop, or because its lease is gone."""
+        task = flight.task
+        if task is not None:
+            task.uncancel()
+        flight.unwritten = attempt.progress.written is False
+        if flight.timed_out and flight.unwritten:
+            return Deferred("not sent in time")
+        if flight.timed_out:
+            return Uncertain("no answer in time")
+        if flight.lease_lost:
+            return Uncertain("the lease was lost while sending")
+        if flight.stopped:
+            return Uncertain("stopped while sending")
+        return Deferred("cancelled")
+
+    def _settle(self, flight: Flight, transition: Transition) -> None:
+        settlement = Settlement(
+            message=flight.message,
+            transition=transition,
+            began_ms=flight.began_ms,
+            ended_ms=self._clock.wall_ms(),
+            keep_attempt=flight.message.channel in self._full_history,
+        )
+        self._committer.settle(settlement, lambda end: self._recorded(flight, settlement, end))
+
+    def _recorded(self, flight: Flight, settlement: Settlement, end: Settled | Exception) -> None:
+        if isinstance(end, Exception):
+            self._reporter.alarm("recording_failed", f"message {flight.message.id}: {end}")
+        elif end is Settled.CANCEL:
+            # Somebody asked to cancel meanwhile, and the platform does not have it: it ends here instead of retrying.
+            self._settle(flight, lifecycle.cancelled(settlement.transition))
+            return
+        else:
+            self._reporter.settled(settlement, end)
+        self._free(flight)
+
+    def _free(self, flight: Flight) -> None:
+        seq = flight.message.seq
+        if self.flights.get(seq) is flight:
+            del self.flights[seq]
+        self._ended(flight.message)
+        if not self.flights:
+            self._empty.set()
+
+    def _time_out(self, flight: Flight) -> None:
+        """Cut off a send that takes too long."""
+        flight.timed_out = True
+        self._cut(flight)
+
+    def _cut(self, flight: Flight) -> bool:
+        if not flight.sending or flight.task is None:
+            return False
+        # Only the send is cut off, never the recording of what came of it.
+        flight.sending = False
+        flight.task.cancel()
+        return True
+
+    def wanting_renewal(self, boot_ms: int, *, before_ms: int) -> list[Leased]:
+        """Messages whose lease runs out before *before_ms* from now."""
+        limit = boot_ms + before_ms
+        return [flight.message for flight in self.flights.values() if flight.until_ms < limit and not flight.lease_lost]
+
+    def renewed(self, messages: Sequence[Leased], result: BatchResult, until_ms: int) -> None:
+        """Take note of what a renewal of *messages* found."""
+        lost = {message.seq for message in result.lost}
+        for message in messages:
+            flight = self.flights.get(message.seq)
+            if flight is None or flight.message.lease != message.lease:
+                continue
+            if message.seq in lost:
+                self._lose(flight)
+            else:
+                flight.until_ms = until_ms
+
+    def _lose(self, flight: Flight) -> None:
+        flight.lease_lost = True
+        self._cut(flight)
+
+    def cut_off(self) -> int:
+        """Stop every send that has not ended; gives how many."""
+        count = 0
+        for flight in self.flights.values():
+            flight.stopped = True
+            count += self._cut(flight)
+        return count
+
+    async def idle(self) -> None:
+        """Wait until nothing is being sent or settled."""
+        if self.flights:
+            await self._empty.wait()
+
+    def holds(self, message: Leased) -> bool:
+        """Whether this is being sent here, under the same lease."""
+        flight = self.flights.get(message.seq)
+        return flight is not None and flight.message.lease == message.lease
+
+
+def _log_failure(error: Exception, text: str, *values: str) -> None:
+    """Log where an adapter failed, but not what its error says: that may hold the message's text (EV3)."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    _log.error(text + ": %s\n%s", *values, type(error).__name__, frames)

@@ -1,0 +1,186 @@
+"""
+Which queues are worth a look, and how the free slots are shared among them.
+
+A queue (tenant, channel) is probed when something was written there, when its next message becomes due, and when
+another process wrote; one that ran dry is left alone until then, so that idle queues cost nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pillarbox.store.base import BatchResult, Claim, QueueInfo
+
+_CLAIM_MAX = 1000
+
+
+class _Queue:
+    """
+    What is known of one queue.
+
+    Attributes:
+        due_ms: When it is worth a look; ``None`` not before something is written.
+        expected: Something is being written there, by a batch later than the one that is being committed.
+        served: The turn at which it was last given slots.
+    """
+
+    __slots__ = ("channel", "due_ms", "expected", "number", "served", "tenant")
+
+    def __init__(self, number: int, tenant: str, channel: str) -> None:
+        self.number = number
+        self.tenant = tenant
+        self.channel = channel
+        self.due_ms: int | None = 0
+        self.expected = False
+        self.served = 0
+
+
+class Feed:
+    """
+    Shares slots fairly (contract LA4): tenants with something due take turns, and so do the channels of a tenant.
+
+    Whoever was served longest ago comes first, and each gets the same share.
+
+    Args:
+        concurrency: Slots of the worker, all channels together.
+        channels: Slots of each channel it serves.
+    """
+
+    def __init__(self, concurrency: int, channels: Mapping[str, int]) -> None:
+        self._concurrency = concurrency
+        self._channels = dict(channels)
+        self._by_name: dict[tuple[str, str], _Queue] = {}
+        self._by_number: dict[int, _Queue] = {}
+        self._in_flight: dict[str, int] = dict.fromkeys(channels, 0)
+        self._turn = 0
+        self._served: dict[str, int] = {}
+        self.total_in_flight = 0
+        self._others: set[int] = set()
+        self.unknown = False
+
+    def learn(self, queues: Iterable[QueueInfo]) -> None:
+        """Take note of every queue there is; all of them are worth a look again."""
+        for info in queues:
+            if info.channel not in self._channels:
+                self._others.add(info.id)
+                continue
+            queue = self._by_number.get(info.id)
+            if queue is None:
+                queue = _Queue(info.id, info.tenant, info.channel)
+                self._by_number[info.id] = queue
+                self._by_name[info.tenant, info.channel] = queue
+            queue.due_ms = 0
+        self.unknown = False
+
+    def expect(self, tenant: str, channel: str) -> None:
+        """Say that a message is being stored there: the commit that stores it may claim it."""
+        queue = self._by_name.get((tenant, channel))
+        if queue is not None:
+            queue.due_ms = 0
+            queue.expected = True
+
+    def capacity(self, *, now_ms: int, ending: Mapping[int, int]) -> dict[int, int]:
+        """
+        Give each queue worth a look its share of the free slots.
+
+        Args:
+            ending: Messages per queue whose attempts end in the same batch: their slots are free to what it claims.
+        """
+        free = self._concurrency - self.total_in_flight + sum(ending.values())
+        if free <= 0:
+            return {}
+        ended: dict[str, int] = {}
+        for number, count in ending.items():
+            queue = self._by_number.get(number)
+            if queue is not None:
+                ended[queue.channel] = ended.get(queue.channel, 0) + count
+        room = {name: limit - self._in_flight[name] + ended.get(name, 0) for name, limit in self._channels.items()}
+        due = []
+        for queue in self._by_number.values():
+            queue.expected = False
+            if queue.due_ms is not None and queue.due_ms <= now_ms and room[queue.channel] > 0:
+                due.append(queue)
+        shares = self._shared(due, free, room)
+        for number in shares:
+            # In the order in which they were served, so that the last of this turn comes last in the next as well.
+            self._turn += 1
+            queue = self._by_number[number]
+            queue.served = self._served[queue.tenant] = self._turn
+        return shares
+
+    def _shared(self, due: list[_Queue], free: int, room: dict[str, int]) -> dict[int, int]:
+        """Divide *free* slots, at most *room* a channel, among the queues that are *due*."""
+        if len(due) > 1:
+            due.sort(key=lambda queue: (self._served.get(queue.tenant, 0), queue.served))
+        tenants: dict[str, list[_Queue]] = {}
+        for queue in due:
+            tenants.setdefault(queue.tenant, []).append(queue)
+        shares: dict[int, int] = {}
+        each = max(1, free // len(tenants)) if tenants else 0
+
+        def give(queue: _Queue, slots: int) -> int:
+            nonlocal free
+            had = shares.get(queue.number, 0)
+            slots = max(0, min(slots, free, room[queue.channel], _CLAIM_MAX - had))
+            if slots:
+                shares[queue.number] = had + slots
+                room[queue.channel] -= slots
+                free -= slots
+            return slots
+
+        for queues in tenants.values():
+            share = each
+            for place, queue in enumerate(queues):
+                share -= give(queue, -(-share // (len(queues) - place)))
+        # What did not divide evenly, or found its channel full, goes to whoever's turn it was.
+        for queue in due:
+            give(queue, free)
+        return shares
+
+    def note(self, result: BatchResult, claim: Claim | None) -> None:
+        """Learn from what a batch did. ``unknown`` is set where it wrote to a queue that nobody told us of yet."""
+        for number in result.touched:
+            queue = self._by_number.get(number)
+            if queue is not None:
+                queue.due_ms = 0
+            elif number not in self._others:
+                self.unknown = True
+        if claim is not None and claim.only is None:
+            for number, due_ms in result.next_due_ms.items():
+                queue = self._by_number.get(number)
+                if queue is not None and not queue.expected:
+                    queue.due_ms = due_ms
+
+    def started(self, channel: str) -> None:
+        """Count a message that takes a slot."""
+        self.total_in_flight += 1
+        self._in_flight[channel] += 1
+
+    def ended(self, channel: str) -> None:
+        """Count a slot that is free again."""
+        self.total_in_flight -= 1
+        self._in_flight[channel] -= 1
+
+    def probe_all(self) -> None:
+        """Look everywhere again: somebody unseen may have written."""
+        for queue in self._by_number.values():
+            queue.due_ms = 0
+
+    def everywhere(self) -> dict[int, int]:
+        """Give every queue one slot: for a message that must be alone, wherever it is."""
+        return dict.fromkeys(self._by_number, 1)
+
+    def has_room(self) -> bool:
+        """Whether a queue worth a look could be given a slot."""
+        if self.total_in_flight >= self._concurrency:
+            return False
+        full = {name for name, limit in self._channels.items() if self._in_flight[name] >= limit}
+        return not full or any(q.due_ms is not None and q.channel not in full for q in self._by_number.values())
+
+    def next_due_ms(self) -> int | None:
+        """When the next queue is worth a look."""
+        times = [queue.due_ms for queue in self._by_number.values() if queue.due_ms is not None]
+        return min(times, default=None)

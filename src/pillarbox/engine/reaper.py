@@ -1,0 +1,108 @@
+"""
+Ends what time has ended: messages past their TTL, leases whose worker is gone, holds that nobody resolved.
+
+A lost lease is an outcome too: it goes through `lifecycle.lost_worker`, so limits and policies hold for crashes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from pillarbox.domain import lifecycle
+from pillarbox.store.base import Bury, Lapsed, Settled, Settlement, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pillarbox.clock import Clock
+    from pillarbox.domain.message import Leased
+    from pillarbox.engine.clockguard import ClockGuard
+    from pillarbox.engine.committer import Committer
+    from pillarbox.engine.reporter import Reporter
+    from pillarbox.entropy import Entropy
+
+LIMIT: Final = 500
+INTERVAL_SECONDS: Final = 1.0
+_ANY_TIME_MS: Final = 1 << 62
+
+
+class Reaper:
+    """
+    One `tick` ends at most 500 of each kind.
+
+    Args:
+        ours: Whether a message is being sent by this very worker, which then renews its lease, however late.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        committer: Committer,
+        reporter: Reporter,
+        guard: ClockGuard,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        ours: Callable[[Leased], bool],
+        held_retention_ms: int,
+    ) -> None:
+        self._store = store
+        self._committer = committer
+        self._reporter = reporter
+        self._guard = guard
+        self._clock = clock
+        self._entropy = entropy
+        self._ours = ours
+        self._held_retention_ms = held_retention_ms
+
+    async def tick(self) -> float | None:
+        """Reap once. Wanted again in a second, or at once where more is left."""
+        more = await self._lapsed()
+        if self._guard.trusted():
+            result = await self._committer.expire(LIMIT)
+            self._reporter.ended(result.expired)
+            more = more or len(result.expired) >= LIMIT
+            more = await self._holds() or more
+        return 0 if more else INTERVAL_SECONDS
+
+    async def _lapsed(self) -> bool:
+        boot_ms = self._clock.boot_ms()
+        lapsed = await self._store.lapsed(boot_ms=boot_ms, limit=LIMIT)
+        # By time, after a suspend or an outage of the store: we are still sending it.
+        settlements = [self._settlement(item, boot_ms) for item in lapsed if not self._ours(item.message)]
+        await asyncio.gather(*map(self._settle, settlements))
+        return len(settlements) >= LIMIT
+
+    async def _settle(self, settlement: Settlement) -> None:
+        settled = await self._committer.settled(settlement)
+        if settled is Settled.CANCEL:
+            cancel = lifecycle.cancelled(settlement.transition)
+            settlement = msgspec.structs.replace(settlement, transition=cancel)
+            settled = await self._committer.settled(settlement)
+        # Stale means that its holder or another reaper was quicker: nothing happened, nothing to tell.
+        if settled is not Settled.STALE:
+            self._reporter.settled(settlement, settled)
+
+    def _settlement(self, lapsed: Lapsed, boot_ms: int) -> Settlement:
+        now_ms = self._clock.wall_ms()
+        message = lapsed.message
+        return Settlement(
+            message=message,
+            transition=lifecycle.lost_worker(message, now_ms=now_ms, fraction=self._entropy.fraction()),
+            began_ms=None,
+            ended_ms=now_ms,
+            lapsed_by_ms=boot_ms if lapsed.by == "time" else _ANY_TIME_MS,
+        )
+
+    async def _holds(self) -> bool:
+        before_ms = self._clock.wall_ms() - self._held_retention_ms
+        overdue = await self._store.overdue_holds(before_ms=before_ms, limit=LIMIT)
+        reason = lifecycle.Reason.UNRESOLVED
+        acts = [self._committer.act(Bury(id=message, actor="reaper", reason=reason)) for message in overdue]
+        for message, acted in zip(overdue, await asyncio.gather(*acts), strict=True):
+            if acted.applied:
+                self._reporter.buried(message, await self._store.get(message))
+        return len(overdue) >= LIMIT

@@ -1,0 +1,30 @@
+"""Extends the leases of what is still being sent, at a third of the lease."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pillarbox.clock import Clock
+    from pillarbox.engine.committer import Committer
+    from pillarbox.engine.executor import Executor
+
+
+class Renewer:
+    """One `tick` renews every lease that has less than two thirds left."""
+
+    def __init__(self, executor: Executor, committer: Committer, clock: Clock, *, lease_ms: int) -> None:
+        self._executor = executor
+        self._committer = committer
+        self._clock = clock
+        self._lease_ms = lease_ms
+
+    async def tick(self) -> float | None:
+        """Renew what needs it. Wanted again after a third of the lease."""
+        boot_ms = self._clock.boot_ms()
+        messages = self._executor.wanting_renewal(boot_ms, before_ms=self._lease_ms * 2 // 3)
+        if messages:
+            until_ms = boot_ms + self._lease_ms
+            result = await self._committer.renew(messages, until_ms)
+            self._executor.renewed(messages, result, until_ms)
+        return self._lease_ms / 3000

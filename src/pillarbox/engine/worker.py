@@ -1,0 +1,387 @@
+"""
+Puts the loops together: claims what the feed finds due, starts it, and stops in order.
+
+A worker sends suspects — messages whose workers keep dying — one at a time and starts nothing else meanwhile, so that
+what merely flew beside them is cleared by its first success (lanes.md, "Poison").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from pillarbox.channels.base import Channel, Seams
+from pillarbox.domain.ids import LeaseId, MessageId
+from pillarbox.domain.message import Leased, State
+from pillarbox.engine.clockguard import ClockGuard
+from pillarbox.engine.executor import Executor
+from pillarbox.engine.feed import Feed
+from pillarbox.engine.loop import Loop
+from pillarbox.engine.presence import PresenceKeeper
+from pillarbox.engine.pruner import Pruner
+from pillarbox.engine.reaper import Reaper
+from pillarbox.engine.renewer import Renewer
+from pillarbox.engine.watcher import Watcher
+from pillarbox.errors import StoreError
+from pillarbox.events import Drained
+from pillarbox.store.base import BatchResult, Claim, Settlement, Store, WorkerStart
+
+if TYPE_CHECKING:
+    from pillarbox.clock import Clock
+    from pillarbox.engine.committer import Committer
+    from pillarbox.engine.hooks import Hooks
+    from pillarbox.engine.reporter import Reporter
+    from pillarbox.entropy import Entropy
+
+_log = logging.getLogger("pillarbox.engine")
+_HOUR_MS = 3_600_000
+_ALONE_SECONDS = 0.05
+_TIMER_SECONDS_MAX: Final = 1.0  # a clock that is set, or a machine that slept, is noticed so soon
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """
+    How a worker works. Spans in milliseconds.
+
+    Attributes:
+        lease_ms: Above the longest send timeout of its channels.
+        concurrency: Sends at once, all channels together.
+        only: Deliver this message and no other.
+        full_history: Channels whose every attempt leaves a row.
+        record_ms: At a stop: how long to try to write down what was cut off, where the store fails.
+        retention_ms: How long each terminal state is kept.
+    """
+
+    lease_ms: int
+    concurrency: int = 256
+    only: MessageId | None = None
+    full_history: frozenset[str] = frozenset()
+    record_ms: int = 5_000
+    prune_interval_ms: int = 300_000
+    retention_ms: Mapping[State, int] = field(
+        default_factory=lambda: {
+            State.DELIVERED: 48 * _HOUR_MS,
+            State.EXPIRED: 48 * _HOUR_MS,
+            State.CANCELLED: 48 * _HOUR_MS,
+            State.DEAD: 30 * 24 * _HOUR_MS,
+        }
+    )
+    key_retention_ms: int = 7 * 24 * _HOUR_MS
+    audit_retention_ms: int = 90 * 24 * _HOUR_MS
+    content_retention_ms: int | None = None
+    held_retention_ms: int = 30 * 24 * _HOUR_MS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainReport:
+    """
+    What a drain did.
+
+    Attributes:
+        failed: Dead for another reason than too many attempts.
+        exhausted: Dead because their attempts were used up.
+        deferred_backoff: Not due yet when it ended, retries among them.
+        deferred_budget: Due or being sent, but the budget was over.
+        uncertain: Attempts whose end is not known.
+    """
+
+    delivered: int = 0
+    failed: int = 0
+    expired: int = 0
+    exhausted: int = 0
+    deferred_backoff: int = 0
+    deferred_budget: int = 0
+    uncertain: int = 0
+    duration_ms: int = 0
+
+
+class Worker:
+    """One worker of one process: registered in the store, with a lease on everything it sends."""
+
+    def __init__(
+        self,
+        store: Store,
+        committer: Committer,
+        reporter: Reporter,
+        channels: Mapping[str, Channel],
+        settings: WorkerSettings,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        identity: WorkerStart,
+        hooks: Hooks | None = None,
+    ) -> None:
+        self._store = store
+        self._committer = committer
+        self._reporter = reporter
+        self._channels = channels
+        self._settings = settings
+        self._clock = clock
+        self._entropy = entropy
+        self._identity = identity
+        self._slot = 0
+        self._accepting = False
+        self._oldest_first = False
+        self._claims = 0
+        self._suspect_due = False
+        self._suspect_seq: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._quiet = asyncio.Event()
+        self.feed = Feed(settings.concurrency, {name: c.concurrency for name, c in channels.items()})
+        guard = ClockGuard(clock, reporter.alarm)
+        self.executor = Executor(
+            channels,
+            committer,
+            reporter,
+            clock=clock,
+            entropy=entropy,
+            guard=guard,
+            ended=self._slot_freed,
+            hooks=hooks,
+            full_history=settings.full_history,
+        )
+        self._renewer = Renewer(self.executor, committer, clock, lease_ms=settings.lease_ms)
+        self._reaper = Reaper(
+            store,
+            committer,
+            reporter,
+            guard,
+            clock=clock,
+            entropy=entropy,
+            ours=self.executor.holds,
+            held_retention_ms=settings.held_retention_ms,
+        )
+        self.pruner = Pruner(
+            committer,
+            guard,
+            clock,
+            retention_ms=settings.retention_ms,
+            key_retention_ms=settings.key_retention_ms,
+            audit_retention_ms=settings.audit_retention_ms,
+            content_retention_ms=settings.content_retention_ms,
+            interval_ms=settings.prune_interval_ms,
+        )
+        self._watcher = Watcher(store, self.feed, self._look)
+        self._loops: list[Loop] = []
+        self._watch: Loop | None = None
+
+    async def start(self) -> None:
+        """Open the channels, register, and begin to claim."""
+        seams = Seams(clock=self._clock, entropy=self._entropy)
+        for channel in self._channels.values():
+            await channel.start(seams)
+        self._slot = await self._store.register(self._identity)
+        self.feed.learn(await self._store.queues())
+        self._committer.claimer = self._claim
+        self._committer.granted = self._granted
+        self._committer.rested = self._next
+        presence = PresenceKeeper(
+            self._store, self._committer, self._reporter, self._clock, slot=self._slot, channels=self._identity.channels
+        )
+        self._watch = Loop("watcher", self._watcher.tick)
+        self._store.on_foreign_write(self._told)
+        self._loops = [
+            self._watch,
+            Loop("renewer", self._renewer.tick),
+            Loop("reaper", self._reaper.tick),
+            Loop("presence", presence.tick),
+        ]
+        if self._settings.only is None:
+            self._loops.append(Loop("pruner", self.pruner.tick))
+        self._accepting = True
+        for loop in self._loops:
+            loop.start()
+        self._committer.want_claim()
+
+    async def stop(self, deadline_seconds: float) -> int:
+        """
+        Take no new work, wait for sends under way, cut off what is left at the deadline, give leases back.
+
+        Returns:
+            How many sends were cut off; the platform may have those messages.
+        """
+        self._accepting = False
+        if self._timer is not None:
+            self._timer.cancel()
+        cut = 0
+        await _at_most(deadline_seconds, self.executor.idle())
+        if self.executor.flights:
+            cut = self.executor.cut_off()
+            await _at_most(self._settings.record_ms / 1000, self.executor.idle())
+        self._store.on_foreign_write(None)
+        await asyncio.gather(*(_at_most(self._settings.record_ms / 1000, loop.stop()) for loop in self._loops))
+        self._loops = []
+        for name, channel in self._channels.items():
+            try:
+                await channel.close()
+            except Exception:  # noqa: BLE001 — a bug of an adapter is no reason to leave the rest open
+                _log.exception("channel %s failed to close", name)
+        if self._slot:
+            slot, self._slot = self._slot, 0
+            try:
+                await self._store.deregister(slot)
+            except StoreError as exc:
+                # Its lock goes with the process, and its row with whoever notices that.
+                self._reporter.alarm("recording_failed", f"worker {slot}: {exc}")
+        return cut
+
+    async def drain(self, budget_ms: int) -> DrainReport:
+        """
+        Wait until nothing is due or being sent, at most *budget_ms*; oldest first meanwhile.
+
+        A budget of 0 waits for nothing. What is left is neither touched nor forgotten.
+        """
+        began = self._clock.mono()
+        before = self._reporter.counts.copy()
+        if budget_ms > 0 and self._accepting:
+            self._oldest_first = True
+            self._look()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._until_quiet(), budget_ms / 1000)
+            self._oldest_first = False
+        due, later = await self._store.backlog(now_ms=self._clock.wall_ms(), channels=tuple(self._channels))
+        now = self._reporter.counts
+        report = DrainReport(
+            delivered=now["delivered"] - before["delivered"],
+            failed=now["dead"] - before["dead"],
+            expired=now["expired"] - before["expired"],
+            exhausted=now["exhausted"] - before["exhausted"],
+            deferred_backoff=later,
+            # What is still being sent is left to the continuous worker as well.
+            deferred_budget=due + len(self.executor.flights),
+            uncertain=now["uncertain"] - before["uncertain"],
+            duration_ms=int((self._clock.mono() - began) * 1000),
+        )
+        self._reporter.publish(
+            Drained(
+                at_ms=self._clock.wall_ms(),
+                delivered=report.delivered,
+                failed=report.failed,
+                expired=report.expired,
+                exhausted=report.exhausted,
+                deferred_backoff=report.deferred_backoff,
+                deferred_budget=report.deferred_budget,
+                uncertain=report.uncertain,
+                duration_ms=report.duration_ms,
+            )
+        )
+        return report
+
+    async def _until_quiet(self) -> None:
+        while not self._is_quiet():
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    def _is_quiet(self) -> bool:
+        next_due_ms = self.feed.next_due_ms()
+        nothing_due = next_due_ms is None or next_due_ms > self._clock.wall_ms()
+        return nothing_due and not self.executor.flights and not self.feed.unknown and not self._suspect_due
+
+    def _told(self) -> None:
+        self._watcher.told()
+        if self._watch is not None:
+            self._watch.poke()
+
+    def _look(self) -> None:
+        """Something may be due anywhere."""
+        self.feed.probe_all()
+        self._committer.want_claim()
+
+    def expect(self, tenant: str, channel: str) -> None:
+        """A message is being stored there by this process: claim it with the same commit."""
+        self.feed.expect(tenant, channel)
+
+    def _claim(self, settlements: Sequence[Settlement]) -> Claim | None:
+        """Say what the batch that is being built may lease."""
+        if not self._accepting or self._suspect_seq is not None:
+            return None
+        ending: dict[int, int] = {}
+        for settlement in settlements:
+            flight = self.executor.flights.get(settlement.message.seq)
+            if flight is not None and flight.message is settlement.message:
+                queue = settlement.message.queue
+                ending[queue] = ending.get(queue, 0) + 1
+        if self._suspect_due:
+            if self.feed.total_in_flight > sum(ending.values()):
+                return None
+            self._suspect_due = False
+            return self._claim_for(self.feed.everywhere(), suspect=True)
+        capacity = self.feed.capacity(now_ms=self._clock.wall_ms(), ending=ending)
+        return self._claim_for(capacity) if capacity else None
+
+    def _claim_for(self, capacity: Mapping[int, int], *, suspect: bool = False) -> Claim:
+        self._claims += 1
+        return Claim(
+            worker=self._slot,
+            lease=LeaseId(self._entropy.token(16)),
+            until_ms=self._clock.boot_ms() + self._settings.lease_ms,
+            capacity=capacity,
+            oldest_first=self._oldest_first or self._claims % 8 == 0,
+            suspect=suspect,
+            only=self._settings.only,
+        )
+
+    def _granted(self, result: BatchResult, claim: Claim | None) -> None:
+        """Start what was leased, and find out when to claim next."""
+        self.feed.note(result, claim)
+        if self.feed.unknown and self._watch is not None:
+            self._watch.poke()
+        self._reporter.ended(result.unreadable)
+        if claim is not None:
+            if result.suspect_due:
+                self._suspect_due = True
+            for message in result.claimed:
+                if claim.suspect:
+                    self._suspect_seq = message.seq
+                self._start(message, claim)
+
+    def _start(self, message: Leased, claim: Claim) -> None:
+        self.feed.started(message.channel)
+        self.executor.start(message, until_ms=claim.until_ms)
+
+    def _slot_freed(self, message: Leased) -> None:
+        self.feed.ended(message.channel)
+        if message.seq == self._suspect_seq:
+            self._suspect_seq = None
+            self.feed.probe_all()
+
+    def _next(self, more: bool) -> None:  # noqa: FBT001 — of `Committer.rested`
+        """Claim again at once, when the next message is due, or when something is written."""
+        if self._is_quiet():
+            self._quiet.set()
+        if not self._accepting or self._suspect_seq is not None:
+            return
+        if self._suspect_due:
+            if self.feed.total_in_flight == 0:
+                self._committer.want_claim()
+            return
+        next_due_ms = self.feed.next_due_ms()
+        if self._settings.only is not None:
+            # When its queue has something due says nothing about this one message: look now and then.
+            self._arm(_ALONE_SECONDS, self._committer.want_claim)
+        elif more:
+            self._committer.want_claim()
+        elif next_due_ms is not None:
+            wait_ms = next_due_ms - self._clock.wall_ms()
+            if wait_ms > 0:
+                self._arm(min(wait_ms / 1000, _TIMER_SECONDS_MAX), self._look_again)
+            elif self.feed.has_room():
+                self._committer.want_claim()
+
+    def _look_again(self) -> None:
+        self._next(more=False)
+
+    def _arm(self, seconds: float, then: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, then)
+
+
+async def _at_most(seconds: float, waiting: Awaitable[Any]) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(waiting, seconds)

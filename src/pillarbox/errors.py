@@ -1,0 +1,148 @@
+"""
+Every exception pillarbox raises, grouped by what a caller can do about it.
+
+PillarboxError
+├── InvalidMessage            fix the input: names the field and what was expected; nothing was written
+│   └── KeyConflict           the key belongs to a message with other content
+├── NotFound                  no message, channel or worker has that name
+├── Refused                   the message's state does not allow it; nothing changed
+├── ConfigError               fix the configuration: names the setting
+│   └── UnknownChannel        no channel of that name is configured
+├── QueueFull                 retry later: a limit on waiting messages is reached
+├── NotStarted                start() was not awaited, or close() was
+├── EgressRefused             an address out of data that must not be dialled
+└── StoreError                the database
+    ├── StoreUnavailable      retry later: locked, or its answer was lost; nothing is known to be written
+    │   └── StoreBusy         another process holds the write lock for longer than the busy timeout
+    ├── StoreDiskFull         free space on the disk; nothing was written
+    ├── StoreReadOnly         file or directory cannot be written
+    ├── StoreNotFound         no such file, or its directory is missing
+    ├── StoreCorrupt          not a pillarbox database, or damaged
+    ├── StoreTooNew           written by a newer version that this one must not work on
+    └── StoreUnsafe           the SQLite library, the file's owner or its kind cannot be trusted
+
+Messages of these errors never hold a message's text, a secret or a recipient.
+"""
+
+from __future__ import annotations
+
+
+class PillarboxError(Exception):
+    """Base of everything raised on purpose."""
+
+
+class InvalidMessage(PillarboxError):
+    """
+    A value was refused before anything was written.
+
+    ``field`` is the argument's name as the caller wrote it, ``expected`` a sentence about what would do.
+    """
+
+    def __init__(self, field: str, expected: str) -> None:
+        super().__init__(f"{field}: {expected}")
+        self.field = field
+        self.expected = expected
+
+
+class KeyConflict(InvalidMessage):
+    """The idempotency key was used for other content; ``message_id`` is the message that has it."""
+
+    def __init__(self, key: str, message_id: str) -> None:
+        super().__init__("key", f"{key!r} belongs to message {message_id}, which has other content or another route")
+        self.key = key
+        self.message_id = message_id
+
+
+class NotFound(PillarboxError):
+    """Nothing has that id or name."""
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(f"no {what} {name!r}")
+        self.what = what
+        self.name = name
+
+
+class Refused(PillarboxError):
+    """The message is in a state that does not allow this; nothing was changed."""
+
+
+class ConfigError(PillarboxError):
+    """A setting is missing or wrong. ``field`` names it, as a dotted path."""
+
+    def __init__(self, field: str, expected: str) -> None:
+        super().__init__(f"{field}: {expected}")
+        self.field = field
+        self.expected = expected
+
+
+class UnknownChannel(ConfigError):
+    """No channel of that name; ``known`` lists those there are."""
+
+    def __init__(self, channel: str, known: tuple[str, ...]) -> None:
+        names = ", ".join(known) if known else "none"
+        super().__init__("channel", f"no channel {channel!r} is configured (configured: {names})")
+        self.channel = channel
+        self.known = known
+
+
+class QueueFull(PillarboxError):
+    """
+    A limit on active messages is reached; nothing was written.
+
+    ``scope`` is ``store``, ``channel``, ``recipient`` or ``tenant``; ``unit`` is ``messages`` or ``bytes``.
+    """
+
+    def __init__(self, scope: str, unit: str, limit: int) -> None:
+        super().__init__(f"queue full: the {scope} holds its limit of {limit} {unit}")
+        self.scope = scope
+        self.unit = unit
+        self.limit = limit
+
+
+class NotStarted(PillarboxError):
+    """The outbox is not open."""
+
+
+class EgressRefused(PillarboxError):
+    """An address was refused by the egress guard. ``setting`` names what would allow it."""
+
+    def __init__(self, reason: str, *, setting: str | None = None) -> None:
+        hint = f" ({setting} would allow it)" if setting else ""
+        super().__init__(f"{reason}{hint}")
+        self.setting = setting
+
+
+class StoreError(PillarboxError):
+    """Base of what can go wrong with the database."""
+
+
+class StoreUnavailable(StoreError):
+    """The database did not answer; safe to call again."""
+
+
+class StoreBusy(StoreUnavailable):
+    """Another process kept the write lock for longer than the busy timeout; nothing was written."""
+
+
+class StoreDiskFull(StoreError):
+    """The disk is full; nothing was written."""
+
+
+class StoreReadOnly(StoreError):
+    """The database file or its directory cannot be written."""
+
+
+class StoreNotFound(StoreError):
+    """The database file, or the directory it should be in, does not exist or is not a file."""
+
+
+class StoreCorrupt(StoreError):
+    """The file is damaged, or is no pillarbox database."""
+
+
+class StoreTooNew(StoreError):
+    """The schema was written by a newer version, which says that this one must not work on it."""
+
+
+class StoreUnsafe(StoreError):
+    """Something about the file or the SQLite library makes durable work on it impossible; the text says what to do."""

@@ -1,0 +1,214 @@
+"""
+Typed events, and the bus that hands them to subscribers.
+
+An event tells of something that is already committed (contract EN11). It holds no message text and no secret.
+A subscriber that raises or is slow harms nobody: its errors are counted and logged, an async one runs as a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+_log = logging.getLogger("pillarbox.events")
+
+
+class BusEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all. ``at_ms``: when, in milliseconds since 1970."""
+
+    at_ms: int
+
+
+class MessageEvent(BusEvent, frozen=True, kw_only=True):
+    """Base of what happens to one message."""
+
+    id: str
+    channel: str
+    tenant: str = ""
+    origin: str | None = None
+    correlation_id: str | None = None
+    attempt: int = 0
+
+
+class MessageEnqueued(MessageEvent, frozen=True, kw_only=True):
+    """Accepted and committed; at most once per message."""
+
+
+class MessageDelivered(MessageEvent, frozen=True, kw_only=True):
+    """The platform has it. ``duration_ms``: from acceptance; ``send_ms``: the call alone."""
+
+    receipt: str | None
+    duration_ms: int
+    send_ms: int | None
+    late: bool = False
+
+
+class RetryScheduled(MessageEvent, frozen=True, kw_only=True):
+    """Will be tried again at ``due_ms``. ``charged``: whether the attempt counted."""
+
+    due_ms: int
+    error: str
+    error_class: str
+    charged: bool
+
+
+class MessageHeld(MessageEvent, frozen=True, kw_only=True):
+    """A person must decide."""
+
+    reason: str
+    error: str | None
+
+
+class MessageDied(MessageEvent, frozen=True, kw_only=True):
+    """Given up."""
+
+    reason: str
+    error: str | None
+    error_class: str | None
+
+
+class MessageExpired(MessageEvent, frozen=True, kw_only=True):
+    """Its time was over before it could be delivered."""
+
+
+class MessageCancelled(MessageEvent, frozen=True, kw_only=True):
+    """Withdrawn before it was delivered."""
+
+    reason: str | None = None
+
+
+class LeaseLost(MessageEvent, frozen=True, kw_only=True):
+    """A lease of this worker was gone when it wanted to record an outcome; nothing was changed."""
+
+    outcome: str
+
+
+class ChannelPaused(BusEvent, frozen=True, kw_only=True):
+    """Nothing more is sent through a channel, until ``until_ms`` or, where that is ``None``, until resumed."""
+
+    channel: str
+    tenant: str = ""
+    until_ms: int | None
+    reason: str | None
+
+
+class HookCancelled(BusEvent, frozen=True, kw_only=True):
+    """A ``before_delivery`` hook stopped a message; nothing was stored."""
+
+    channel: str
+    origin: str | None = None
+    reason: str = ""
+
+
+class Drained(BusEvent, frozen=True, kw_only=True):
+    """A drain has ended; see `DrainReport` for the words."""
+
+    delivered: int
+    failed: int
+    expired: int
+    exhausted: int
+    deferred_backoff: int
+    deferred_budget: int
+    uncertain: int
+    duration_ms: int
+
+
+class Alarm(BusEvent, frozen=True, kw_only=True):
+    """Something a person should look at. ``what`` is a stable word."""
+
+    what: str
+    detail: str
+
+
+Subscriber = Callable[[Any], Awaitable[None] | None]
+
+
+class Bus:
+    """
+    Hands each event to every subscriber whose types it matches, in the order of subscription.
+
+    ``errors`` counts what subscribers raised.
+    """
+
+    def __init__(self) -> None:
+        self.errors = 0
+        self._subscribers: list[tuple[tuple[type[BusEvent], ...], Subscriber]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wanted: dict[type[BusEvent], bool] = {}
+
+    def subscribe(self, subscriber: Subscriber, *types: type[BusEvent]) -> Callable[[], None]:
+        """
+        Call *subscriber* for events of *types*, or for all; gives a function that ends it.
+
+        A plain function is called on the loop and must not block; a coroutine function runs as a task.
+        """
+        entry = (types or (BusEvent,), subscriber)
+        self._subscribers = [*self._subscribers, entry]
+        self._wanted.clear()
+
+        def unsubscribe() -> None:
+            # By identity: the same function may have subscribed twice.
+            self._subscribers = [other for other in self._subscribers if other is not entry]
+            self._wanted.clear()
+
+        return unsubscribe
+
+    def wants(self, kind: type[BusEvent]) -> bool:
+        """Whether anybody listens, so that nobody builds an event for nobody."""
+        wanted = self._wanted.get(kind)
+        if wanted is None:
+            wanted = any(issubclass(kind, types) for types, _ in self._subscribers)
+            self._wanted[kind] = wanted
+        return wanted
+
+    def publish(self, event: BusEvent) -> None:
+        """Tell everybody. Never raises."""
+        for types, subscriber in self._subscribers:
+            if not isinstance(event, types):
+                continue
+            try:
+                waiting = subscriber(event)
+            except Exception:  # noqa: BLE001 — a subscriber that raises harms nobody (EN11)
+                self._failed(subscriber, event)
+                continue
+            if inspect.isawaitable(waiting):
+                task = asyncio.ensure_future(self._await(waiting, subscriber, event))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def settle(self, seconds: float) -> None:
+        """
+        Wait until the subscribers that are coroutines are done with what was published, at most *seconds*.
+
+        Who is not is cancelled, and counted as an error.
+        """
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + seconds
+        # After a fork some belong to the parent's loop.
+        while tasks := [task for task in self._tasks if task.get_loop() is loop]:
+            left = ends - loop.time()
+            if left <= 0:
+                break
+            await asyncio.wait(tasks, timeout=left)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.errors += len(tasks)
+            _log.error("%d subscribers were not done %g s after the end, and were cut off", len(tasks), seconds)
+            await asyncio.wait(tasks, timeout=seconds)
+
+    async def _await(self, waiting: Awaitable[None], subscriber: Subscriber, event: BusEvent) -> None:
+        try:
+            await waiting
+        except Exception:  # noqa: BLE001 — the same
+            self._failed(subscriber, event)
+
+    def _failed(self, subscriber: Subscriber, event: BusEvent) -> None:
+        self.errors += 1
+        name = getattr(subscriber, "__qualname__", type(subscriber).__name__)
+        _log.exception("subscriber %s failed on %s", name, type(event).__name__)

@@ -1,0 +1,185 @@
+"""
+Reads Comis's table ``delivery_queue``.
+
+One row is one text for one place. What its options ask of the platform goes into the content, and all of them, as they
+stand there, into the metadata.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pillarbox.domain.message import Content, Format
+from pillarbox.imports import source_database
+from pillarbox.imports.documents import DOCUMENT_BYTES_MAX, Json, Unreadable
+from pillarbox.imports.entry import Outcome, SourceEntry, System, Terms, left, skipped
+from pillarbox.imports.rules import Facts, Standing, counter, judge, limit_of, moment, next_attempt_ms
+from pillarbox.imports.source_database import PACKAGE, Row, document, text
+from pillarbox.store import queries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TABLE: Final = "delivery_queue"
+COLUMNS: Final = (
+    "id", "text", "channel_type", "channel_id", "tenant_id", "options_json", "origin", "format_applied",
+    "chunking_applied", "status", "attempt_count", "max_attempts", "created_at", "scheduled_at", "expire_at",
+    "last_attempt_at", "next_retry_at", "last_error", "markdown_fallback_applied", "delivered_message_id", "trace_id",
+)  # fmt: skip
+_SQL: Final = queries.load_from(PACKAGE, "sql/comis.sql")
+_STANDINGS: Final = {
+    "pending": Standing.PENDING,
+    "in_flight": Standing.PENDING,
+    "failed": Standing.FAILED,
+    "expired": Standing.EXPIRED,
+}
+_IN_FLIGHT: Final = "in_flight"
+_DELIVERED: Final = "delivered"
+_MAPPED: Final = frozenset({"replyTo", "threadId", "subject", "parseMode", "extra"})
+_FORMATS: Final = {"html": Format.HTML, "markdown": Format.MARKDOWN, "markdownv2": Format.MARKDOWN}
+_SILENT: Final = "silent"
+
+
+def read(path: Path, terms: Terms, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> Iterator[SourceEntry]:
+    """Read the rows, the oldest first, from a copy of the database with its log; arguments and errors as the others."""
+    with source_database.opened(path, table=TABLE, columns=COLUMNS) as connection:
+        for row in source_database.rows(connection, _SQL["entries"], (bytes_max,)):
+            yield _entry(row, terms)
+
+
+def _entry(row: Row, terms: Terms) -> SourceEntry:
+    source_id = _source_id(row)
+    try:
+        return _found(row, terms)
+    except Unreadable as exc:
+        return left(source_id, exc.reason)
+
+
+def _source_id(row: Row) -> str:
+    """Give the row's id; of a row whose id cannot be read, its number."""
+    try:
+        return text(row[1]) or f"row {row[0]}"
+    except Unreadable:
+        return f"row {row[0]}"
+
+
+def _found(row: Row, terms: Terms) -> SourceEntry:
+    identity, status = text(row[1]), text(row[2]) or ""
+    if not identity:
+        raise Unreadable("missing_field:id")
+    if status == _DELIVERED:
+        return skipped(identity, "delivered_row")
+    if status not in _STANDINGS:
+        raise Unreadable("unknown_status")
+    if _STANDINGS[status] is Standing.PENDING and row[20]:
+        # Acknowledged, and put back by a late failure: the platform has it, and said under which id.
+        return skipped(identity, "acknowledged_row")
+    return _understood(row, identity, status, terms)
+
+
+def _understood(row: Row, identity: str, status: str, terms: Terms) -> SourceEntry:
+    if row[3] is None:
+        raise Unreadable("too_large")
+    channel, to, written = text(row[4]), text(row[5]), text(row[3]) or ""
+    for name, value in (("channel_type", channel), ("channel_id", to)):
+        if value is None or not value.strip():
+            raise Unreadable(f"missing_field:{name}")
+    options = document(row[7])
+    standing, attempts = _STANDINGS[status], counter(row[12])
+    created, scheduled, expires = moment(row[14]), moment(row[15]), moment(row[16])
+    last = moment(row[17])
+    paused = next_attempt_ms(attempts, last_ms=last, enqueued_ms=created, now_ms=terms.now_ms)
+    retry = moment(row[18]) or paused
+    facts = Facts(
+        standing=standing,
+        why=_why(status, attempts, scheduled, terms),
+        attempts=attempts,
+        limit=limit_of(row[13]),
+        uncertain=status == _IN_FLIGHT,
+        ages=False,
+        expires_ms=expires,
+    )
+    verdict = judge(facts, terms)
+    outcome, state, reason = verdict.outcome, verdict.state, verdict.reason
+    if outcome is Outcome.IMPORTED and not written.strip():
+        outcome, state, reason = Outcome.SKIPPED, None, "empty"
+    content = _content(written, options)
+    return SourceEntry(
+        source_id=identity,
+        outcome=outcome,
+        reason=reason,
+        state=state,
+        attempts=attempts if outcome.stored else None,
+        delivery_id=identity,
+        channel=channel or "",
+        to=to or "",
+        thread=_token(options, "threadId"),
+        tenant=text(row[6]) or "",
+        content=content,
+        contents=(content,),
+        metadata=_metadata(row, identity, options),
+        origin=text(row[8]),
+        correlation_id=text(row[21]),
+        enqueued_ms=created,
+        not_before_ms=scheduled if scheduled is not None and scheduled > terms.now_ms else None,
+        next_attempt_ms=max((at for at in (scheduled, retry) if at is not None), default=None),
+        expires_ms=expires,
+        max_attempts=limit_of(row[13]),
+        last_error=text(row[19]),
+        last_attempt_ms=last,
+    )
+
+
+def _why(status: str, attempts: int, scheduled: int | None, terms: Terms) -> str:
+    if status == "pending":
+        if attempts:
+            return "nacked"
+        return "scheduled_later" if scheduled is not None and scheduled > terms.now_ms else "pending"
+    return status if status == _IN_FLIGHT else f"{status}_row"
+
+
+def _content(written: str, options: dict[str, Json]) -> Content:
+    subject = options.get("subject")
+    mode = options.get("parseMode")
+    platform = options.get("extra")
+    effects = options.get("effects")
+    extra: dict[str, Any] = dict(platform) if isinstance(platform, dict) else {}
+    extra |= {key: value for key, value in options.items() if key not in _MAPPED}
+    if effects == [_SILENT]:
+        del extra["effects"]
+    return Content(
+        text=written,
+        format=_FORMATS.get(mode.lower(), Format.PLAIN) if isinstance(mode, str) else Format.PLAIN,
+        subject=subject if isinstance(subject, str) and subject else None,
+        reply_to=_token(options, "replyTo"),
+        silent=isinstance(effects, list) and _SILENT in effects,
+        extra=extra,
+    )
+
+
+def _metadata(row: Row, identity: str, options: dict[str, Json]) -> dict[str, Any]:
+    return {
+        "import": {
+            "system": str(System.COMIS),
+            "source_id": identity,
+            "entry": {
+                "channel_type": text(row[4]),
+                "channel_id": text(row[5]),
+                "options": options,
+                "format_applied": bool(row[9]),
+                "chunking_applied": bool(row[10]),
+                "markdown_fallback_applied": bool(row[11]),
+            },
+        }
+    }
+
+
+def _token(options: dict[str, Json], field: str) -> str | None:
+    """Give an id that a platform may write as text or as a whole number."""
+    value = options.get(field)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if value is None or isinstance(value, str):
+        return value or None
+    raise Unreadable(f"invalid_field:{field}")

@@ -1,0 +1,232 @@
+"""
+Moves a source's messages into the store: reads, commits, and only then puts the files away (contract IM2).
+
+Every step may be the last one before a crash. The ledger, written with the messages, makes the next run go on where
+this one stopped: what is in it is not stored again, and its file is put away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from pillarbox.domain.ids import MessageId, message_id
+from pillarbox.domain.retry import Policy
+from pillarbox.errors import InvalidMessage, KeyConflict, PillarboxError, QueueFull, Refused
+from pillarbox.imports import comis, openclaw_files, openclaw_outbox, openclaw_sqlite
+from pillarbox.imports.documents import DOCUMENT_BYTES_MAX
+from pillarbox.imports.entry import (
+    MAX_AGE_MS,
+    FailedFiles,
+    Line,
+    OnUncertain,
+    Outcome,
+    SourceEntry,
+    SourceReport,
+    System,
+    Terms,
+    totals,
+)
+from pillarbox.imports.plan import Landing, Planned, Setting, already, plan, refused
+from pillarbox.imports.retire import retire
+from pillarbox.store.base import Batch, Durability, Enqueued
+
+if TYPE_CHECKING:
+    from pillarbox.clock import Clock
+    from pillarbox.entropy import Entropy
+    from pillarbox.store.base import Store
+
+T = TypeVar("T")
+BATCH_MAX: Final = 200
+Checkpoint = Callable[[str], None]
+
+
+def _pass(step: str) -> None:
+    """Go on."""
+
+
+def _any_channel(_name: str) -> Landing:
+    """Give what a channel that nobody configured gets."""
+    return Landing(policy=Policy(), ordered=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportOptions:
+    """
+    How to import.
+
+    Attributes:
+        now_ms: The time to import at; ``None`` for the clock's.
+        max_age_ms: Of OpenClaw's pending messages; older ones are quarantined.
+        channel_map: Channel of ours by theirs, or by ``theirs/account``.
+        dry_run: Only report; nothing is written, neither here nor there.
+        landing: What the messages of a channel of ours get.
+        own_database: The store's file, if it has one: as a source it is refused before it is opened.
+    """
+
+    now_ms: int | None = None
+    max_age_ms: int = MAX_AGE_MS
+    on_uncertain: OnUncertain = OnUncertain.HOLD
+    failed: FailedFiles = FailedFiles.IMPORT
+    channel_map: Mapping[str, str] = field(default_factory=dict)
+    dry_run: bool = False
+    landing: Callable[[str], Landing] = _any_channel
+    content_bytes_max: int = 256 << 10
+    document_bytes_max: int = DOCUMENT_BYTES_MAX
+    own_database: Path | None = None
+
+
+async def run_import(
+    store: Store | None,
+    system: System,
+    path: Path,
+    options: ImportOptions,
+    *,
+    clock: Clock,
+    entropy: Entropy,
+    checkpoint: Checkpoint = _pass,
+) -> SourceReport:
+    """
+    Import a source. Safe to repeat, and to be interrupted anywhere.
+
+    The program that the source belongs to must not run meanwhile: what it sends after it was read is sent twice.
+
+    Args:
+        store: Open. ``None`` only on a dry run: then nothing is known of earlier imports.
+        path: The directory, or the database file.
+        checkpoint: Told before and after each step that a crash can fall between; what it raises ends the import.
+
+    Raises:
+        NotFound: There is nothing at *path*.
+        InvalidMessage: ``path`` is not what it should be, or cannot be trusted; nothing was written.
+        Refused: The store is in memory.
+        StoreError: What was committed before stays; call it again.
+    """
+    if not options.dry_run and (store is None or store.in_memory):
+        msg = "nothing is imported into a database in memory: it would end with this process"
+        raise Refused(msg)
+    _refuse_own(path, options.own_database)
+    now_ms = clock.wall_ms() if options.now_ms is None else options.now_ms
+    terms = Terms(now_ms=now_ms, max_age_ms=options.max_age_ms, on_uncertain=options.on_uncertain)
+    source = read(system, path, terms, failed=options.failed, bytes_max=options.document_bytes_max)
+    entries = await asyncio.to_thread(list, source)
+    checkpoint("read")
+    known = await _known(store, system, entries)
+    setting = Setting(
+        system=system,
+        now_ms=now_ms,
+        channel_map=options.channel_map,
+        landing=options.landing,
+        new_id=lambda: _new_id(clock, entropy),
+        content_bytes_max=options.content_bytes_max,
+    )
+    planned = plan(entries, setting, known=known)
+    if store is None or options.dry_run:
+        return _report(system, path, [item.line for item in planned], dry_run=True)
+    lines: list[Line] = []
+    retired = 0
+    for some in _batches(planned):
+        done = await _commit(store, some, now_ms, clock, checkpoint)
+        lines += done
+        files = [] if system is not System.OPENCLAW_FILES else _files(some, done, options.failed)
+        if files and store.durability is Durability.POWER:
+            retired += await asyncio.to_thread(retire, path, files, checkpoint)
+    return _report(system, path, lines, retired=retired)
+
+
+def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + BATCH_MAX] for start in range(0, len(items), BATCH_MAX))
+
+
+def _refuse_own(path: Path, own: Path | None) -> None:
+    """Never open the file that this process has open as its store: closing it would drop the store's locks."""
+    try:
+        if own is not None and path.samefile(own):
+            raise InvalidMessage("path", "expected another system's database, not this outbox's own")
+    except OSError:
+        # One of them is not there; the reader says which.
+        return
+
+
+def read(
+    system: System,
+    path: Path,
+    terms: Terms,
+    *,
+    failed: FailedFiles = FailedFiles.IMPORT,
+    bytes_max: int = DOCUMENT_BYTES_MAX,
+) -> Iterator[SourceEntry]:
+    """Read a source with its system's reader; arguments and errors are the readers'."""
+    match system:
+        case System.OPENCLAW_FILES:
+            return openclaw_files.read(path, terms, failed=failed, bytes_max=bytes_max)
+        case System.OPENCLAW_SQLITE:
+            return openclaw_sqlite.read(path, terms, bytes_max=bytes_max)
+        case System.OPENCLAW_OUTBOX:
+            return openclaw_outbox.read(path, terms, bytes_max=bytes_max)
+        case System.COMIS:
+            return comis.read(path, terms, bytes_max=bytes_max)
+
+
+async def _known(store: Store | None, system: System, entries: Sequence[SourceEntry]) -> set[str]:
+    if store is None:
+        return set()
+    found: set[str] = set()
+    for some in _batches(entries):
+        found |= await store.known_imports(str(system), [entry.source_id for entry in some])
+    return found
+
+
+def _new_id(clock: Clock, entropy: Entropy) -> MessageId:
+    return message_id(clock.wall_ms(), entropy.token(10))
+
+
+async def _commit(
+    store: Store, planned: Sequence[Planned], now_ms: int, clock: Clock, checkpoint: Checkpoint
+) -> list[Line]:
+    """Store what is to be stored, in one transaction; gives what became of each entry, in order."""
+    items = [item.item for item in planned if item.item is not None]
+    checkpoint("committing")
+    results: Iterator[Enqueued | PillarboxError] = iter(())
+    if items:
+        batch = Batch(now_ms=now_ms, boot_ms=clock.boot_ms(), imports=items)
+        results = iter((await store.commit(batch)).imported)
+    checkpoint("committed")
+    return [item.line if item.item is None else _outcome(item.line, next(results)) for item in planned]
+
+
+def _outcome(line: Line, result: Enqueued | PillarboxError) -> Line:
+    match result:
+        case QueueFull():
+            return refused(line.source_id, "queue_full")
+        case KeyConflict():
+            return refused(line.source_id, "key_conflict")
+        case InvalidMessage():
+            return refused(line.source_id, f"invalid_field:{result.field}")
+        case PillarboxError():
+            return refused(line.source_id, "refused")
+        case _:
+            return line if result.created else already(line.source_id)
+
+
+def _files(planned: Sequence[Planned], lines: Sequence[Line], failed: FailedFiles) -> list[str]:
+    """Give the files whose messages are committed, now or by an earlier run that did not get to put them away."""
+    done = [
+        line.source_id
+        for item, line in zip(planned, lines, strict=True)
+        if item.known or (item.item is not None and line.outcome is not Outcome.LEFT)
+    ]
+    keep = failed is not FailedFiles.ARCHIVE
+    return [name for name in done if not (keep and name.startswith(f"{openclaw_files.FAILED}/"))]
+
+
+def _report(
+    system: System, path: Path, lines: Sequence[Line], *, retired: int = 0, dry_run: bool = False
+) -> SourceReport:
+    entries = tuple(lines)
+    return SourceReport(
+        system=system, source=str(path), entries=entries, totals=totals(entries), retired=retired, dry_run=dry_run
+    )

@@ -1,0 +1,121 @@
+"""
+Reads OpenClaw's table ``delivery_queue_entries``, as of 2026.6.1 and of 2026.9.6.
+
+Route and payloads come out of its JSON; counter, times and state out of the columns, which are what its own code
+updates. Only queues that send are read; the table has others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pillarbox.imports import source_database
+from pillarbox.imports.documents import DOCUMENT_BYTES_MAX, Json, Unreadable
+from pillarbox.imports.entry import SourceEntry, System, Terms, left, skipped
+from pillarbox.imports.openclaw_entry import judged, required_text, uncertain, understand
+from pillarbox.imports.rules import Facts, Standing, counter, limit_of, moment
+from pillarbox.imports.source_database import PACKAGE, Row, document, text
+from pillarbox.store import queries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TABLE: Final = "delivery_queue_entries"
+COLUMNS: Final = (
+    "queue_name", "id", "status", "entry_json", "retry_count", "last_attempt_at", "last_error", "recovery_state",
+    "enqueued_at",
+)  # fmt: skip
+_SQL: Final = queries.load_from(PACKAGE, "sql/openclaw_sqlite.sql")
+_QUEUE: Final = "outbound"
+_STANDINGS: Final = {"pending": Standing.PENDING, "failed": Standing.FAILED, "expired": Standing.EXPIRED}
+_DONE: Final = frozenset({"completed", "delivered"})
+
+
+def read(path: Path, terms: Terms, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> Iterator[SourceEntry]:
+    """
+    Read the entries, the oldest first, from a copy of the database with its log.
+
+    Args:
+        bytes_max: A longer entry is not read.
+
+    Raises:
+        NotFound: There is no such file.
+        InvalidMessage: ``path``: no database of OpenClaw, damaged, or not to be trusted.
+    """
+    with source_database.opened(path, table=TABLE, columns=COLUMNS) as connection:
+        for row in source_database.rows(connection, _SQL["entries"], (bytes_max,)):
+            yield _entry(row, terms)
+
+
+def _entry(row: Row, terms: Terms) -> SourceEntry:
+    source_id = _source_id(row)
+    try:
+        return _found(row, source_id, terms)
+    except Unreadable as exc:
+        return left(source_id, exc.reason)
+
+
+def _source_id(row: Row) -> str:
+    """Give the primary key; of a row whose key cannot be read, its number."""
+    try:
+        return f"{text(row[1]) or ''}/{text(row[2]) or ''}"
+    except Unreadable:
+        return f"row {row[0]}"
+
+
+def _found(row: Row, source_id: str, terms: Terms) -> SourceEntry:
+    queue, identity, status = text(row[1]) or "", text(row[2]), text(row[3]) or ""
+    if not identity:
+        raise Unreadable("missing_field:id")
+    if queue != _QUEUE and not queue.startswith(f"{_QUEUE}-"):
+        return skipped(source_id, "not_outbound_queue")
+    if status in _DONE:
+        return skipped(source_id, "completed_receipt")
+    if status not in _STANDINGS:
+        raise Unreadable("unknown_status")
+    return _understood(row, source_id, identity, _STANDINGS[status], terms)
+
+
+def _understood(row: Row, source_id: str, identity: str, standing: Standing, terms: Terms) -> SourceEntry:
+    entry = document(row[4])
+    if standing is Standing.FAILED and not {"payloads", "preparedBatch", "to"} & entry.keys():
+        # A fence: its source has thrown away what it was about, so that nobody can send it, we least of all.
+        return skipped(source_id, "failed_without_payload")
+    required_text(entry, "id")
+    if row[10] and standing is Standing.PENDING:
+        return skipped(source_id, "completed_elsewhere")
+    said = understand(entry, system=System.OPENCLAW_SQLITE, source_id=source_id)
+    state = text(row[8]) or entry.get("recoveryState")
+    facts = Facts(
+        standing=standing,
+        why=_why(standing, state),
+        attempts=counter(row[5]),
+        limit=limit_of(entry.get("maxRetries")),
+        final=entry.get("dispatchKind") in (None, "final"),
+        uncertain=uncertain(state),
+        enqueued=row[9],
+    )
+    return judged(
+        said,
+        facts,
+        terms,
+        source_id=source_id,
+        delivery_id=identity,
+        enqueued_ms=moment(row[9]),
+        last_attempt_ms=moment(row[6]),
+        last_error=text(row[7]),
+        next_ms=_claimed_until(entry, state, terms),
+    )
+
+
+def _why(standing: Standing, state: Json) -> str:
+    if standing is Standing.PENDING:
+        return "producer_claimed" if state == "producer_claimed" else ""
+    return f"{standing}_row"
+
+
+def _claimed_until(entry: dict[str, Json], state: Json, terms: Terms) -> int | None:
+    """A producer that may still be at work has until then: no attempt before."""
+    until = moment(entry.get("availableAt")) if state == "producer_claimed" else None
+    return until if until is not None and until > terms.now_ms else None

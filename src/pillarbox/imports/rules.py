@@ -1,0 +1,133 @@
+"""
+What becomes of a queued delivery of another system: the rules, in the order in which they apply.
+
+Pure. The readers say what they found, in `Facts`; nothing here knows how a source is stored.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from pillarbox.domain.message import State
+from pillarbox.imports.entry import OnUncertain, Outcome, Terms
+
+ATTEMPTS_MAX: Final = 5
+DELAYS_MS: Final = (5_000, 25_000, 120_000, 600_000)
+"""The pause after the 1st, 2nd, 3rd, and every further failure; both systems' own."""
+_LIMIT_MAX: Final = 10_000
+_MS_MAX: Final = 253_402_300_799_999  # 9999-12-31, as everywhere
+_EXACT_MAX: Final = 1 << 53  # beyond, JavaScript's numbers skip some whole ones
+
+
+class Standing(StrEnum):
+    """How an entry stands in its source, in words that all sources share."""
+
+    PENDING = "pending"
+    FAILED = "failed"
+    EXPIRED = "expired"
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a source says of one entry.
+
+    Attributes:
+        why: The word for the report where no rule has one of its own.
+        attempts: Failed ones, as `counter` reads them.
+        limit: The entry's own limit of attempts.
+        final: Whether it is more than a passing note (contract DK1).
+        uncertain: A send was started, and its end is not known.
+        ages: Whether the age limit applies; then ``enqueued`` is looked at.
+        enqueued: As the source has it, of whatever type.
+        expires_ms: When the source gives it up.
+    """
+
+    standing: Standing = Standing.PENDING
+    why: str = ""
+    attempts: int = 0
+    limit: int | None = None
+    final: bool = True
+    uncertain: bool = False
+    ages: bool = True
+    enqueued: object = None
+    expires_ms: int | None = None
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What becomes of it."""
+
+    outcome: Outcome
+    state: State | None
+    reason: str
+
+
+def judge(facts: Facts, terms: Terms) -> Verdict:
+    """Apply the rules, the first that fits."""
+    if facts.standing is Standing.FAILED:
+        return Verdict(Outcome.TERMINAL, State.DEAD, facts.why or "failed")
+    if facts.standing is Standing.EXPIRED:
+        return Verdict(Outcome.TERMINAL, State.EXPIRED, facts.why or "expired")
+    if not facts.final:
+        return Verdict(Outcome.TERMINAL, State.DEAD, "non_final_kind")
+    if facts.attempts >= min(ATTEMPTS_MAX, facts.limit or ATTEMPTS_MAX):
+        return Verdict(Outcome.TERMINAL, State.DEAD, "max_attempts")
+    if facts.uncertain and terms.on_uncertain is OnUncertain.HOLD:
+        return Verdict(Outcome.IMPORTED, State.HELD, facts.why or "outcome_unknown")
+    # Whoever wants uncertain sends repeated does not want old ones: nothing is sent past the age limit by itself.
+    doubt = _doubt_about_age(facts.enqueued, terms) if facts.ages else None
+    if doubt is not None:
+        return Verdict(Outcome.QUARANTINED, None, doubt)
+    if facts.expires_ms is not None and facts.expires_ms < terms.now_ms:
+        return Verdict(Outcome.TERMINAL, State.EXPIRED, "expired")
+    return Verdict(Outcome.IMPORTED, State.SCHEDULED, facts.why or ("retry_backoff" if facts.attempts else "pending"))
+
+
+def _doubt_about_age(enqueued: object, terms: Terms) -> str | None:
+    if enqueued is None:
+        return "enqueued_at_missing"
+    at = whole(enqueued)
+    if at is None or at <= 0:
+        return "enqueued_at_invalid"
+    if at > terms.now_ms:
+        return "enqueued_at_future"
+    return "too_old" if terms.now_ms - at >= terms.max_age_ms else None
+
+
+def next_attempt_ms(attempts: int, *, last_ms: int | None, enqueued_ms: int | None, now_ms: int) -> int | None:
+    """
+    Give the earliest time of the next attempt: the last one, and the pause after so many failures.
+
+    ``None`` without a failure. A last attempt in the future is a clock's mistake; the pause counts from now then.
+    """
+    if attempts <= 0:
+        return None
+    base = last_ms or enqueued_ms or now_ms
+    return min(base, now_ms) + DELAYS_MS[min(attempts, len(DELAYS_MS)) - 1]
+
+
+def whole(value: object) -> int | None:
+    """Give a number without its fraction; ``None`` for anything else, NaN and infinity among it."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return max(-_EXACT_MAX, min(int(value), _EXACT_MAX))
+
+
+def counter(value: object) -> int:
+    """Read a count of failures: 0 where it is missing, no number, or negative."""
+    return max(0, whole(value) or 0)
+
+
+def moment(value: object) -> int | None:
+    """Read a time in milliseconds since 1970; ``None`` where it is none, or not before the year 10000."""
+    at = whole(value)
+    return at if at is not None and 0 < at <= _MS_MAX else None
+
+
+def limit_of(value: object) -> int | None:
+    """Read an entry's own limit of attempts; ``None`` where it has none that makes sense."""
+    found = whole(value)
+    return found if found is not None and 1 <= found <= _LIMIT_MAX else None

@@ -1,0 +1,487 @@
+"""
+`Outbox`: what applications call. Accepts messages, and delivers them where it has channels and is asked to.
+
+Nothing is decided here: it checks, hands over, and translates between callers' values and the engine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
+
+import msgspec
+
+from pillarbox import config
+from pillarbox.channels import registry
+from pillarbox.channels.base import Attempt, Channel
+from pillarbox.clock import Clock, SystemClock
+from pillarbox.domain.ids import MessageId, message_id
+from pillarbox.domain.message import Draft, Kind
+from pillarbox.engine.acceptance import Acceptance, Options, Outgoing, Skipped, is_empty, outgoing_of
+from pillarbox.engine.hooks import Hooks, cancelled_event
+from pillarbox.entropy import Entropy, SystemEntropy
+from pillarbox.errors import (
+    ConfigError,
+    InvalidMessage,
+    KeyConflict,
+    NotFound,
+    NotStarted,
+    Refused,
+    UnknownChannel,
+)
+from pillarbox.events import Bus, BusEvent, Subscriber
+from pillarbox.message import BaseMessage, Message
+from pillarbox.operating import Operations
+from pillarbox.runtime import Route, Runtime
+from pillarbox.settings.overrides import override, with_channel
+from pillarbox.store.base import (
+    Durability,
+    Limits,
+    Store,
+)
+from pillarbox.store.registry import open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+Target = str | Channel | Callable[[Attempt], Any]
+F = TypeVar("F", bound=Callable[..., Any])
+
+_log = logging.getLogger("pillarbox")
+_POLL_SECONDS: Final = 0.05
+_ACTOR: Final = "application"
+
+
+class Outbox(Operations):
+    """
+    A durable outbox on one database.
+
+    Making one does no I/O, so it can be a module's global. `start` and `close` are safe to repeat; ``async with`` is
+    the two.
+
+    Args:
+        db: ``outbox.db``, ``sqlite:///…`` or ``:memory:``; ``None`` takes the settings' own.
+        channels: Ways out by name: a URL, a `Channel`, or a function of an `Attempt`.
+        deliver: Whether this process sends. Without it messages are only accepted, for another process to send.
+        settings: Read by `pillarbox.config.load`; further keyword arguments win over it (`config.explain` lists them).
+        clock: Where time comes from; tests and the simulator pass their own, as with *entropy* and *store*.
+
+    Raises:
+        ConfigError: A setting or a channel that cannot be.
+    """
+
+    def __init__(
+        self,
+        db: str | Path | None = None,
+        channels: Mapping[str, Target] | None = None,
+        *,
+        deliver: bool = True,
+        settings: config.Settings | None = None,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+        store: Callable[[], Store] | None = None,
+        **overrides: Any,  # noqa: ANN401 — settings by name; config checks each
+    ) -> None:
+        self.settings = override(settings, overrides, db=None if db is None else str(db))
+        self._deliver = deliver
+        self._clock = clock or SystemClock()
+        self._entropy = entropy or SystemEntropy()
+        self._make_store = store or self._open_store
+        self._acceptance = Acceptance(content_bytes_max=self.settings.content_bytes_max)
+        self._routes: dict[str, Route] = {}
+        self.events = Bus()
+        self.hooks = Hooks(self._report_hook)
+        self._runtime: Runtime | None = None
+        self._stopping: Runtime | None = None
+        self._starting = asyncio.Lock()
+        self._pid = self._starting_pid = os.getpid()
+        for name, item in self.settings.channels.items():
+            if item.url is not None:
+                self.channel(name, item.url)
+        for name, target in (channels or {}).items():
+            self.channel(name, target)
+
+    # Channels
+
+    def channel(self, name: str, target: Target | None = None, **policy: Any) -> Any:  # noqa: ANN401 — a decorator too
+        """
+        Add a way out. As a decorator, ``@box.channel("pager")``, it adds the function below.
+
+        Args:
+            target: A URL, a `Channel`, or a function of an `Attempt`: async, or plain, which then runs in a bounded
+                pool of threads. It returns a receipt, or raises an outcome.
+            policy: What `config` knows of a channel: ``max_attempts``, ``ttl``, ``schedule``, ``uncertain``,
+                ``concurrency``, ``timeout``, ``lane``, …; anything else is an option of the adapter.
+
+        Raises:
+            ConfigError: A malformed URL, an unknown scheme or option; names the field.
+            Refused: The outbox has started.
+        """
+        if target is None:
+
+            def decorate(function: F) -> F:
+                self.channel(name, function, **policy)
+                return function
+
+            return decorate
+        if self._runtime is not None:
+            msg = "channels are added before start()"
+            raise Refused(msg)
+        self.settings = with_channel(self.settings, name, policy)
+        self._routes[name] = self._route(name, target)
+        return target
+
+    def _route(self, name: str, target: Target) -> Route:
+        own = self.settings.channels.get(name, config.ChannelSettings())
+        options = dict(own.options)
+        if own.timeout is not None:
+            options["timeout"] = own.timeout.total_seconds()
+        if isinstance(target, Channel):
+            channel = target
+        elif isinstance(target, str):
+            # An operator's own channel may lead anywhere; what its messages point to, only where the settings allow.
+            common = {"allow_networks": self.settings.egress.allow}
+            channel = registry.build(target, field=f"channels.{name}.url", defaults=common, **options)
+        elif callable(target):
+            channel = registry.from_function(target, field=f"channels.{name}", **options)
+        else:
+            raise ConfigError(f"channels.{name}", "expected a URL, a Channel or a function")
+        if own.concurrency is not None:
+            channel.concurrency = own.concurrency
+        ordered = channel.ordered if own.lane is None else own.lane == "ordered"
+        return Route(channel=channel, policy=config.policy_for(self.settings, name, channel.policy), ordered=ordered)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of the channels this process has."""
+        return tuple(self._routes)
+
+    def way_out(self, name: str) -> Channel | None:
+        """Give the channel of that name; ``None`` where this process does not have it."""
+        route = self._routes.get(name)
+        return None if route is None else route.channel
+
+    # Life
+
+    async def start(self) -> None:
+        """
+        Open the database, and begin to deliver where there is a channel. Returns without waiting for any delivery.
+
+        Raises:
+            StoreError: The database cannot be opened; its subclass says why.
+            ConfigError: The settings contradict each other.
+        """
+        async with self._turn():
+            if self._runtime is not None and self._runtime.foreign():
+                self._runtime.leak()
+                self._runtime = None
+            if self._runtime is None:
+                self._runtime = await self._open(self._deliveries())
+
+    def _turn(self) -> asyncio.Lock:
+        """Start and stop go one after the other."""
+        if self._starting_pid != os.getpid():
+            # A lock of the parent's may be held by a task that does not exist here.
+            self._starting, self._starting_pid = asyncio.Lock(), os.getpid()
+        return self._starting
+
+    def _deliveries(self) -> dict[str, Channel]:
+        if not self._deliver:
+            return {}
+        if self._pid != os.getpid():
+            # LE9: a fork stands between the making of this outbox and now, and no worker starts there by itself.
+            _log.warning("this outbox was made before a fork: it accepts here, and another process has to deliver")
+            return {}
+        return {name: route.channel for name, route in self._routes.items() if route.channel is not None}
+
+    async def _open(self, deliveries: Mapping[str, Channel], *, only: MessageId | None = None) -> Runtime:
+        runtime = Runtime(
+            self._make_store(), self.events, self.settings, clock=self._clock, entropy=self._entropy, hooks=self.hooks
+        )
+        await runtime.open(deliveries, only=only)
+        return runtime
+
+    async def close(self) -> None:
+        """Stop delivering, write what is known, and let every handle go."""
+        await self.stop()
+
+    async def stop(self, deadline: float | None = None) -> int:
+        """
+        Close, waiting at most *deadline* seconds (default: the setting ``stop_seconds``) for sends under way.
+
+        Returns:
+            How many sends were cut off; what became of those messages is uncertain.
+        """
+        async with self._turn():
+            runtime, self._runtime = self._runtime or self._stopping, None
+            self._stopping = runtime
+        if runtime is None:
+            return 0
+        if runtime.foreign():
+            runtime.leak()
+            self._stopping = None
+            return 0
+        try:
+            return await runtime.close(self.settings.stop_seconds if deadline is None else deadline)
+        finally:
+            if self._stopping is runtime:
+                self._stopping = None
+
+    def stop_now(self) -> int:
+        """Cut off what a `stop` under way still waits for; gives how many sends that were. Each is uncertain then."""
+        worker = None if self._stopping is None else self._stopping.worker
+        return 0 if worker is None else worker.executor.cut_off()
+
+    def deliver_here(self) -> None:
+        """Deliver in this process, whatever ``deliver=`` said. Raises Refused after `start`."""
+        if self._runtime is not None:
+            msg = "whether this process delivers is said before start()"
+            raise Refused(msg)
+        self._deliver = True
+
+    async def served(self, channel: str) -> bool:
+        """Whether a live worker has *channel*, in whatever process."""
+        return any(worker.alive is not False and channel in worker.channels for worker in await self.workers())
+
+    @contextlib.asynccontextmanager
+    async def delivering(self, message: Message) -> AsyncIterator[None]:
+        """
+        Deliver this one message here while the context lasts, and no other (contract CL7).
+
+        At its end a send under way is cut off: its message is uncertain then, and stays queued.
+
+        Raises:
+            UnknownChannel: This process does not have the message's channel.
+        """
+        view = None if message.id is None else await (await self._opened()).store.get(MessageId(message.id))
+        if view is None or view.state.terminal:
+            yield
+            return
+        route = self._routes.get(view.channel)
+        if route is None or route.channel is None:
+            raise UnknownChannel(view.channel, self.channels)
+        runtime = await self._open({view.channel: route.channel}, only=view.id)
+        try:
+            yield
+        finally:
+            await runtime.close(0)
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    def _live(self) -> Runtime:
+        runtime = self._runtime
+        if runtime is None or runtime.foreign():
+            msg = "the outbox is not open: await start(), or use it as a context manager"
+            raise NotStarted(msg)
+        return runtime
+
+    async def _opened(self) -> Runtime:
+        """Give what is open; a forked child opens its own at first use, and delivers nothing (contract LE9)."""
+        if self._runtime is not None and self._runtime.foreign():
+            await self.start()
+        return self._live()
+
+    # Sending
+
+    async def send(self, channel: str, *, to: str, ephemeral: bool = False, **options: Unpack[Options]) -> Message:
+        """
+        Accept one message. When this returns, it is committed; nothing that happens later loses it.
+
+        Cancelling the call undoes nothing: the message may be stored all the same, and `get` tells.
+
+        Args:
+            to: The recipient, as the channel writes it; one line, at most 2048 characters.
+            ephemeral: Short for ``kind="block"``.
+            options: What to say, and how: see `Options`. Blank text without files stores nothing; ``skipped`` is
+                ``"empty"`` then, or ``"hook"`` where a hook cancelled it.
+
+        Raises:
+            InvalidMessage: A value was refused; names the field. Nothing was written.
+            KeyConflict: The key stands for another message. Nothing was written.
+            UnknownChannel: This process delivers, and has no such channel.
+            QueueFull: A limit is reached. Nothing was written.
+            StoreError: It could not be committed; it is not stored.
+            NotStarted: The outbox is not open.
+            TypeError: An option that does not exist.
+        """
+        if ephemeral:
+            options["kind"] = Kind.BLOCK
+        outgoing = Outgoing(channel=channel, to=to, **options)
+        runtime = await self._opened()
+        if self.hooks.any_before:
+            hooked = await self._hooked(outgoing)
+            if hooked is None:
+                return Message(self._wait, id=None, created=False, skipped="hook")
+            outgoing = hooked
+        if is_empty(outgoing):
+            return Message(self._wait, id=None, created=False, skipped="empty")
+        draft = self._draft(outgoing, self._clock.wall_ms())
+        runtime.expect(draft)
+        # A caller that is cancelled here leaves the committer undisturbed: `get` tells what became of the message.
+        (done,) = await runtime.committer.enqueue((draft,))
+        return Message(self._wait, id=done.id, created=done.created, durability=runtime.store.durability)
+
+    async def send_many(self, messages: Iterable[Outgoing | Mapping[str, Any]]) -> list[Message]:
+        """
+        Accept several messages in one transaction: all or none.
+
+        Args:
+            messages: What `send` takes, as mappings or `Outgoing`. A list in ``to`` makes a message for each recipient,
+                which share one stored content and one correlation id.
+
+        Returns:
+            One message for each, in order; several for one with several recipients.
+
+        Raises:
+            InvalidMessage: Names the position and the field; nothing was written. Otherwise as `send`.
+        """
+        expanded: list[Outgoing] = []
+        for position, item in enumerate(messages):
+            with _positioned(position):
+                expanded += self._expand(outgoing_of(item))
+        return await self._accept(expanded)
+
+    def _expand(self, outgoing: Outgoing) -> list[Outgoing]:
+        """Several recipients are several messages that share content and correlation id (contract EN15)."""
+        if isinstance(outgoing.to, str):
+            return [outgoing]
+        if not isinstance(outgoing.to, list | tuple) or not outgoing.to:
+            raise InvalidMessage("to", "expected a recipient, or a list of at least one")
+        if outgoing.key is not None and len(outgoing.to) > 1:
+            raise InvalidMessage("key", "stands for one message; give each recipient one of its own")
+        correlation_id = outgoing.correlation_id or self._new_id()
+        group_id = self._new_id() if len(outgoing.to) > 1 else None
+        return [
+            msgspec.structs.replace(outgoing, to=to, correlation_id=correlation_id, group_id=group_id)
+            for to in outgoing.to
+        ]
+
+    async def _accept(self, items: Sequence[Outgoing]) -> list[Message]:
+        runtime = await self._opened()
+        now_ms = self._clock.wall_ms()
+        drafts: list[Draft | Skipped] = []
+        for position, item in enumerate(items):
+            hooked = await self._hooked(item) if self.hooks.any_before else item
+            if hooked is None or is_empty(hooked):
+                drafts.append("hook" if hooked is None else "empty")
+                continue
+            with _positioned(position):
+                drafts.append(self._draft(hooked, now_ms))
+        wanted = [draft for draft in drafts if isinstance(draft, Draft)]
+        for each in wanted:
+            runtime.expect(each)
+        durability = runtime.store.durability
+        accepted = iter(await runtime.committer.enqueue(wanted) if wanted else ())
+        messages = []
+        for draft in drafts:
+            if not isinstance(draft, Draft):
+                messages.append(Message(self._wait, id=None, created=False, skipped=draft))
+            else:
+                done = next(accepted)
+                messages.append(Message(self._wait, id=done.id, created=done.created, durability=durability))
+        return messages
+
+    async def _hooked(self, outgoing: Outgoing) -> Outgoing | None:
+        """Run the hooks before anything is checked or stored; ``None`` where one cancelled the message."""
+        answer = await self.hooks.before(outgoing)
+        if isinstance(answer, Outgoing):
+            return answer
+        self.events.publish(cancelled_event(outgoing, answer.reason, at_ms=self._clock.wall_ms()))
+        return None
+
+    def _report_hook(self, what: str, detail: str) -> None:
+        if self._runtime is not None:
+            self._runtime.reporter.alarm(what, detail)
+
+    def _draft(self, outgoing: Outgoing, now_ms: int) -> Draft:
+        if not isinstance(outgoing.channel, str):
+            raise InvalidMessage("channel", f"expected the name of a channel, not {type(outgoing.channel).__name__}")
+        route = self._routes.get(outgoing.channel)
+        if route is None:
+            if self._deliver:
+                raise UnknownChannel(outgoing.channel, self.channels)
+            route = self._unknown_route(outgoing.channel)
+        return self._acceptance.draft(
+            outgoing,
+            message_id=self._new_id(),
+            now_ms=now_ms,
+            policy=route.policy,
+            channel=route.channel,
+            ordered=route.ordered,
+        )
+
+    def _unknown_route(self, name: str) -> Route:
+        """Accepted without its channel: the store's defaults, and the first claim admits it (EN16)."""
+        if not name or not name.isprintable() or "," in name:
+            raise InvalidMessage("channel", "expected the name of a channel")
+        return Route(channel=None, policy=config.policy_for(self.settings, name), ordered=True)
+
+    def _new_id(self) -> MessageId:
+        return message_id(self._clock.wall_ms(), self._entropy.token(10))
+
+    async def _wait(self, message: BaseMessage, timeout: float | None) -> None:
+        runtime = await self._opened()
+        identity = MessageId(message.id or "")
+        deadline = None if timeout is None else self._clock.mono() + timeout
+        while True:
+            future = runtime.reporter.wait_for(identity)
+            try:
+                view = await runtime.store.get(identity)
+                if view is None:
+                    raise NotFound("message", identity)
+                message.see(view)
+                left = None if deadline is None else deadline - self._clock.mono()
+                if message.settled or (left is not None and left <= 0):
+                    return
+                # Another process may be the one that sends it, and does not tell: so look again from time to time.
+                await asyncio.wait([future], timeout=_POLL_SECONDS if left is None else min(_POLL_SECONDS, left))
+            finally:
+                future.cancel()
+
+    def subscribe(self, subscriber: Subscriber, *types: type[BusEvent]) -> Callable[[], None]:
+        """Call *subscriber* for events of *types*, or all; gives a function that ends it. See `pillarbox.events`."""
+        return self.events.subscribe(subscriber, *types)
+
+    def _open_store(self) -> Store:
+        limits = self.settings.limits
+        return open_store(
+            self.settings.db,
+            durability=Durability(self.settings.durability),
+            limits=Limits(
+                messages=limits.messages,
+                bytes=limits.bytes,
+                channels={
+                    name: item.limit_messages
+                    for name, item in self.settings.channels.items()
+                    if item.limit_messages is not None
+                },
+                channel_messages=limits.channel_messages,
+                recipient_messages=limits.recipient_messages,
+                tenant_messages=limits.tenant_messages,
+            ),
+        )
+
+
+@contextlib.contextmanager
+def _positioned(position: int) -> Iterator[None]:
+    """Say which of several messages was refused."""
+    try:
+        yield
+    except KeyConflict:
+        raise
+    except InvalidMessage as exc:
+        raise InvalidMessage(f"messages[{position}].{exc.field}", exc.expected) from None

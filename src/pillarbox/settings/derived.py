@@ -1,0 +1,84 @@
+"""
+What follows from several settings together: the policy of a channel's messages, the length of a lease.
+
+Pure: from values to values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from pillarbox.domain.retry import CHAT, Policy
+from pillarbox.errors import ConfigError
+from pillarbox.settings.model import ChannelSettings, DefaultSettings, Settings
+from pillarbox.settings.spans import NO_LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import timedelta
+
+LEASE_SECONDS_MIN: Final = 60.0
+_T = TypeVar("_T")
+
+
+def policy_for(settings: Settings, channel: str, adapter: Policy = CHAT) -> Policy:
+    """
+    Give the policy of a channel's messages: what the channel says, else its adapter, else the defaults (contract RE7).
+
+    Args:
+        channel: Its name; it need not be configured.
+        adapter: What the adapter declares. `CHAT` itself, every adapter's inheritance, declares nothing.
+    """
+    base = _of_defaults(settings.defaults) if adapter is CHAT else adapter
+    own = settings.channels.get(channel, ChannelSettings())
+    return Policy(
+        schedule=_first(own.schedule, base.schedule),
+        max_attempts=_first(own.max_attempts, base.max_attempts),
+        ttl_seconds=base.ttl_seconds if own.ttl is None else _ttl_seconds(own.ttl),
+        expire_action=_first(own.expire_action, base.expire_action),
+        uncertain=_first(own.uncertain, base.uncertain),
+        on_dead=_first(own.on_dead, base.on_dead),
+        on_held=_first(own.on_held, base.on_held),
+        jitter=_first(own.jitter, base.jitter),
+        hint_seconds_max=base.hint_seconds_max if own.hint_max is None else own.hint_max.total_seconds(),
+    )
+
+
+def _of_defaults(defaults: DefaultSettings) -> Policy:
+    return Policy(
+        schedule=defaults.schedule,
+        max_attempts=defaults.max_attempts,
+        ttl_seconds=_ttl_seconds(defaults.ttl),
+        expire_action=defaults.expire_action,
+        uncertain=defaults.uncertain,
+        on_dead=defaults.on_dead,
+        on_held=defaults.on_held,
+        jitter=defaults.jitter,
+        hint_seconds_max=defaults.hint_max.total_seconds(),
+    )
+
+
+def _ttl_seconds(ttl: timedelta) -> float | None:
+    return None if ttl == NO_LIMIT else ttl.total_seconds()
+
+
+def _first(own: _T | None, base: _T) -> _T:
+    return base if own is None else own
+
+
+def lease_seconds(settings: Settings, send_timeouts: Iterable[float]) -> float:
+    """
+    Give the length of a lease: as configured, else twice the longest of *send_timeouts* (seconds), at least 60.
+
+    Raises:
+        ConfigError: A configured lease would end before a send does (contract LE3).
+    """
+    longest = max(send_timeouts, default=0.0)
+    if settings.lease_seconds is None:
+        return max(LEASE_SECONDS_MIN, 2 * longest)
+    if settings.lease_seconds <= longest:
+        raise ConfigError(
+            "lease_seconds",
+            f"expected more than the longest send timeout, {longest:g} seconds, not {settings.lease_seconds:g}",
+        )
+    return settings.lease_seconds

@@ -1,0 +1,204 @@
+"""
+Settings for people: what each is for, what it is set to and by whom, and what a reload would change.
+
+Secrets leave this module only through a mask.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Final, cast
+
+from pillarbox.errors import ConfigError
+from pillarbox.settings.layers import Source, unknown
+from pillarbox.settings.model import EACH, SECTION, Settings
+from pillarbox.settings.table import (
+    CHANNELS,
+    TABLE,
+    Definition,
+    KeyPath,
+    env_name,
+    find,
+    flag_name,
+    is_section,
+    names_inside,
+)
+
+MASK: Final = "***"
+Mask = Callable[[str], str]
+
+_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)
+# Greedy on purpose: a password, written carelessly, may itself hold "@", "/", "?" or "#".
+_USERINFO: Final = re.compile(r"(?<=//).*@", re.DOTALL)
+_QUERY: Final = re.compile(r"[?#].*", re.DOTALL)
+
+
+def mask_url(url: str) -> str:
+    """Show a URL's scheme and nothing else. The command line has a finer mask to put in its place."""
+    scheme = _SCHEME.match(url)
+    return f"{scheme[1]}://{MASK}" if scheme else MASK
+
+
+def mask_dsn(dsn: str) -> str:
+    """Show where a database is, without user, password and query."""
+    if "://" not in dsn:
+        return dsn
+    return _QUERY.sub(f"?{MASK}", _USERINFO.sub(f"{MASK}@", dsn))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """
+    What there is to know about one setting.
+
+    Attributes:
+        range: What it accepts, as the end of a sentence that begins with "expected".
+        default: As one would write it; "not set" where leaving it out means something else than any value.
+        flag: ``None`` for what belongs to one channel.
+        reload: A running worker takes it over at SIGHUP; otherwise it takes a restart.
+    """
+
+    key: str
+    label: str
+    help: str
+    range: str
+    default: str
+    env: str
+    flag: str | None
+    reload: bool
+    secret: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of ``config show``: the value as one would write it, masked, and where it comes from."""
+
+    key: str
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What differs between two configurations: ``reload`` takes effect at SIGHUP, ``restart`` does not."""
+
+    reload: tuple[str, ...]
+    restart: tuple[str, ...]
+
+
+def explain(key: str) -> Explanation:
+    """
+    Describe a setting, in any spelling of its key; ``channels.ops.ttl`` as well as ``channels.NAME.ttl``.
+
+    Raises:
+        ConfigError: No such setting (with the nearest one), or a group of them (which are named).
+    """
+    path = tuple(key.strip().split("."))
+    found = find(path)
+    if found is not None:
+        return explanation(found.definition, found.path)
+    if is_section(path):
+        inside = ", ".join(names_inside(path)) or "a name of yours"
+        raise ConfigError(key, f"is a group of settings; expected one inside it: {inside}")
+    raise unknown(path, Source(name="config explain"))
+
+
+def explanation(definition: Definition, path: KeyPath | None = None) -> Explanation:
+    """Describe a setting of the table, as it stands at *path*."""
+    path = path or definition.path
+    return Explanation(
+        key=".".join(path),
+        label=definition.setting.label,
+        help=definition.setting.help,
+        range=definition.kind.expected,
+        default=_default_text(definition),
+        env=env_name(path),
+        flag=None if path[0] == CHANNELS else flag_name(path),
+        reload=definition.setting.reload,
+        secret=definition.setting.secret,
+    )
+
+
+def _default_text(definition: Definition) -> str:
+    if definition.setting.default_text is not None:
+        return definition.setting.default_text
+    default = definition.default
+    if default is None and definition.path[0] == CHANNELS:
+        return "not set"
+    if default == ():
+        return "empty"
+    return definition.kind.show(default)
+
+
+def show(settings: Settings, origins: Mapping[str, str], mask: Mask = mask_url) -> list[Row]:
+    """
+    List every setting with its value and origin; of channels only what is set.
+
+    *mask* is given the URLs of channels. Adapter options are never shown.
+    """
+    return [
+        Row(key=".".join(path), value=_shown(definition, value, mask), origin=origins.get(".".join(path), "default"))
+        for path, definition, value in each_value(settings)
+        if path[0] != CHANNELS or value != definition.default
+    ]
+
+
+def _shown(definition: Definition, value: object, mask: Mask) -> str:
+    if not definition.setting.secret:
+        return definition.kind.show(value)
+    match definition.path:
+        case ("db",):
+            return mask_dsn(str(value))
+        case (*_, "url") if value is not None:
+            return mask(str(value))
+        case _:
+            return MASK
+
+
+def reloadable_changes(old: Settings, new: Settings) -> Changes:
+    """Name the settings that differ, by whether a running worker takes them over. Safe to show: keys, no values."""
+    before, after = ({path: (one, value) for path, one, value in each_value(both)} for both in (old, new))
+    changed = [
+        (path, definition)
+        for path, (definition, _) in (before | after).items()
+        if before.get(path, (definition, None))[1] != after.get(path, (definition, None))[1]
+    ]
+    return Changes(
+        reload=tuple(".".join(path) for path, one in changed if one.setting.reload),
+        restart=tuple(".".join(path) for path, one in changed if not one.setting.reload),
+    )
+
+
+def each_value(settings: Settings) -> Iterator[tuple[KeyPath, Definition, object]]:
+    """Go through all values in the table's order, channels last, by name."""
+    yield from _values(settings, ())
+
+
+def _values(section: object, above: KeyPath) -> Iterator[tuple[KeyPath, Definition, object]]:
+    for item in fields(cast("Settings", section)):
+        value = getattr(section, item.name)
+        path = (*above, item.name)
+        if EACH in item.metadata:
+            for name, entry in sorted(value.items()):
+                if SECTION in item.metadata:
+                    yield from _values(entry, (*path, name))
+                else:
+                    yield (*path, name), _definition((*path, name)), entry
+        elif SECTION in item.metadata:
+            yield from _values(value, path)
+        else:
+            yield path, _definition(path), value
+
+
+def _definition(path: KeyPath) -> Definition:
+    found = find(path)
+    if found is None:
+        raise LookupError(".".join(path))
+    return found.definition
+
+
+def explanations() -> list[Explanation]:
+    """Describe every setting, in the table's order: what documentation is generated from."""
+    return [explanation(one) for one in TABLE]

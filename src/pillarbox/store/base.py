@@ -1,0 +1,458 @@
+"""
+The store's contract: `Store.commit` writes one batch in one transaction; the rest reads.
+
+A batch is applied in a fixed order — settle, renew, act, enqueue, claim — so that settling the head of a lane leases
+its successor in the same transaction (lanes.md). Times come in with the batch; drivers never look at a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Literal, Protocol
+
+import msgspec
+
+from pillarbox.domain.ids import LeaseId, MessageId
+from pillarbox.domain.lifecycle import Transition
+from pillarbox.domain.message import Admission, Draft, Leased, MessageView, State
+from pillarbox.errors import PillarboxError
+
+
+class Durability(StrEnum):
+    """What a commit survives: a power cut, the end of the process, or nothing."""
+
+    POWER = "power"
+    PROCESS = "process"
+    MEMORY = "memory"
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Bounds on active messages and their content bytes, counted before and with the new ones (contract EN5).
+
+    ``None`` is no limit. ``channels`` gives one channel its own number.
+    """
+
+    messages: int | None = 1_000_000
+    bytes: int | None = 1 << 30
+    channels: Mapping[str, int] = {}
+    channel_messages: int | None = None
+    recipient_messages: int | None = None
+    tenant_messages: int | None = None
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The end of one attempt.
+
+    Attributes:
+        lapsed_by_ms: For the reaper: only if the lease ran out by this boot time. ``None`` from the lease's holder.
+        began_ms: When the channel was called; ``None`` if it was not.
+        keep_attempt: Leave an attempt row even for a plain success (history ``full``).
+    """
+
+    message: Leased
+    transition: Transition
+    began_ms: int | None
+    ended_ms: int
+    lapsed_by_ms: int | None = None
+    keep_attempt: bool = False
+
+
+class Settled(StrEnum):
+    """What became of a settlement."""
+
+    APPLIED = "applied"
+    LATE = "late"
+    """The lease was gone, but the platform has the message: recorded as such (contract ST6)."""
+    STALE = "stale"
+    """The lease was gone; nothing changed."""
+    CANCEL = "cancel"
+    """Someone asked to cancel while it was being sent: it must not be scheduled again; nothing changed."""
+
+
+class AdmissionWrite(msgspec.Struct, frozen=True, kw_only=True):
+    """What the channel made of a claimed message that nobody had admitted yet."""
+
+    message: Leased
+    admission: Admission
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Withdraw a message. One that is being sent is only marked: it ends when its attempt does."""
+
+    id: MessageId
+    actor: str
+    reason: str | None = None
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Make a scheduled or held message due now."""
+
+    id: MessageId
+    actor: str
+    reason: str | None = None
+
+
+class Bury(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Give up a held message. ``reason`` becomes its terminal reason."""
+
+    id: MessageId
+    actor: str
+    reason: str
+
+
+class Pause(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Stop claiming from a channel. ``until_ms`` ``None``: until resumed."""
+
+    tenant: str
+    channel: str
+    actor: str
+    reason: str | None = None
+    until_ms: int | None = None
+
+
+class Resume(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Claim from a channel again."""
+
+    tenant: str
+    channel: str
+    actor: str
+    reason: str | None = None
+
+
+Act = Cancel | Retry | Bury | Pause | Resume
+
+
+class Acted(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What an act did.
+
+    ``applied`` is false where the message's state did not allow it. ``state`` is the one it is in now, ``None`` where
+    there is no such message or the act was about none; ``pending`` marks a cancel that waits for an attempt's end.
+    """
+
+    applied: bool
+    state: State | None = None
+    pending: bool = False
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What may be leased.
+
+    Attributes:
+        capacity: Queue number → free slots, in the order to serve; at most 1000 each.
+        lease: Fresh for this claim; every later write presents it.
+        until_ms: Boot time at which the leases run out.
+        oldest_first: Take the oldest whatever its priority.
+        suspect: Take one message that may kill workers, and nothing else.
+        only: Take this message alone.
+        judge_expiry: What is past its time ends instead of being leased (contract EX1). False while the wall clock
+            cannot be trusted (LE6): then nothing expires here.
+    """
+
+    worker: int
+    lease: LeaseId
+    until_ms: int
+    capacity: Mapping[int, int]
+    oldest_first: bool = False
+    suspect: bool = False
+    only: MessageId | None = None
+    judge_expiry: bool = True
+
+
+class Prune(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Delete terminal messages completed before a time, per state.
+
+    Attributes:
+        before_ms: For every terminal state that goes; the others stay.
+        keys_until_ms: When the idempotency keys of what is deleted are forgotten.
+        scrub_before_ms: The content of terminal messages completed before goes, their rows stay; ``None``: nothing.
+        audit_before_ms: Attempts and history of messages already gone, kept for the audit, go if older.
+    """
+
+    before_ms: Mapping[State, int]
+    keys_until_ms: int
+    audit_before_ms: int
+    scrub_before_ms: int | None = None
+    limit: int = 500
+
+
+class Presence(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker's sign of life."""
+
+    worker: int
+    channels: tuple[str, ...]
+
+
+class Import(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A message that another system's queue held, in the state that it comes in (contract IM1).
+
+    The ledger knows it by ``system`` and ``source_id`` for ever; what it knows is never stored again.
+
+    Attributes:
+        outcome: The ledger's word for what became of it.
+        state: Scheduled, held, dead or expired.
+        attempts: What it was charged before.
+        reason: Why it is held or ended; ``None`` for a scheduled one.
+        last_attempt_ms: When its last attempt was; ``None`` where that is not known.
+        note: For its history: where it comes from, and why it is what it is.
+    """
+
+    system: str
+    source_id: str
+    outcome: str
+    draft: Draft
+    state: State = State.SCHEDULED
+    attempts: int = 0
+    reason: str | None = None
+    error_class: str | None = None
+    last_error: str | None = None
+    last_attempt_ms: int | None = None
+    note: str = ""
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Everything one transaction writes.
+
+    Attributes:
+        now_ms: Wall time, for what is due, expired and recorded.
+        boot_ms: Boot time, for leases.
+        enqueue: Groups; each is stored whole or not at all, independent of the others.
+        imports: Each is stored or not, independent of the others. Refused by a database in memory.
+        expire: At most so many scheduled messages whose time is over become expired.
+    """
+
+    now_ms: int
+    boot_ms: int
+    settle: Sequence[Settlement] = ()
+    admit: Sequence[AdmissionWrite] = ()
+    renew: Sequence[Leased] = ()
+    renew_until_ms: int = 0
+    acts: Sequence[Act] = ()
+    expire: int = 0
+    enqueue: Sequence[Sequence[Draft]] = ()
+    imports: Sequence[Import] = ()
+    claim: Claim | None = None
+    prune: Prune | None = None
+    presence: Presence | None = None
+
+
+class Enqueued(msgspec.Struct, frozen=True):
+    """One accepted message. ``created`` is false where its key found an earlier one, whose id this is."""
+
+    id: MessageId
+    created: bool
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that a batch ended without an attempt: enough for an event."""
+
+    id: MessageId
+    queue: int
+    state: State
+    reason: str | None
+    channel: str
+    origin: str | None
+    created_ms: int
+    charged: int
+
+
+class BatchResult(msgspec.Struct, kw_only=True):
+    """
+    What a batch did, each list in the order of its request.
+
+    Attributes:
+        enqueued: Per group its messages, or the error that refused the group.
+        imported: Per import its message, not created where the ledger knew it, or the error that refused it.
+        claimed: In order of priority and due time.
+        unreadable: Claimed rows that could not be decoded; they are dead now.
+        overdue: Messages past their time that the claim came upon; they have expired now.
+        touched: Queues with something new to claim.
+        next_due_ms: For queues that ran dry: when something there will be due; ``None`` for nothing.
+        suspect_due: A message that may kill workers is due; it wants a worker for itself.
+        pruned: Deleted messages by state.
+        more: A bounded step (expire, prune, parking) left work for the next batch.
+    """
+
+    settled: list[Settled] = []
+    admitted: list[bool] = []
+    lost: list[Leased] = []
+    cancelling: list[MessageId] = []
+    acted: list[Acted] = []
+    expired: list[Ended] = []
+    enqueued: list[list[Enqueued] | PillarboxError] = []
+    imported: list[Enqueued | PillarboxError] = []
+    claimed: list[Leased] = []
+    unreadable: list[Ended] = []
+    overdue: list[Ended] = []
+    touched: set[int] = set()
+    next_due_ms: dict[int, int | None] = {}
+    suspect_due: bool = False
+    pruned: dict[State, int] = {}
+    more: bool = False
+
+
+class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One (tenant, channel) and whether it may be claimed from. ``strikes``: times in a row it was unavailable."""
+
+    id: int
+    tenant: str
+    channel: str
+    paused: bool
+    paused_until_ms: int | None
+    pause_reason: str | None
+    strikes: int
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker's row. ``alive``: its process is known to run, ``None`` where that cannot be told."""
+
+    slot: int
+    id: bytes
+    host: str
+    pid: int
+    version: str
+    channels: tuple[str, ...]
+    started_ms: int
+    seen_ms: int
+    alive: bool | None
+
+
+class WorkerStart(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker says of itself when it begins."""
+
+    id: bytes
+    host: str
+    pid: int
+    version: str
+    channels: tuple[str, ...]
+    now_ms: int
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a message's history: who did what when, and why."""
+
+    at_ms: int
+    act: str
+    actor: str
+    from_state: State | None
+    to_state: State
+    reason: str | None = None
+    attempt: int | None = None
+    began_ms: int | None = None
+    outcome: str | None = None
+    receipt: str | None = None
+    answer: str | None = None
+    due_ms: int | None = None
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """How many messages and content bytes of one queue are in a state. From counters, never from a scan."""
+
+    tenant: str
+    channel: str
+    state: State
+    messages: int
+    bytes: int
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """A filter over messages; every field given must match. Newest first."""
+
+    states: tuple[State, ...] = ()
+    channel: str | None = None
+    tenant: str | None = None
+    recipient: str | None = None
+    correlation_id: str | None = None
+    lane: str | None = None
+    created_from_ms: int | None = None
+    created_to_ms: int | None = None
+    before_seq: int | None = None
+    limit: int = 50
+
+
+class Lapsed(msgspec.Struct, frozen=True, kw_only=True):
+    """A leased message whose lease nobody holds any more, and how that is known."""
+
+    message: Leased
+    by: Literal["time", "owner"]
+
+
+class Store(Protocol):
+    """What every database offers the engine. All methods raise `StoreError` subclasses and nothing else."""
+
+    durability: Durability
+    in_memory: bool
+
+    async def open(self) -> None:
+        """Connect, check the library and the file, migrate where the database allows it. Safe to repeat."""
+
+    async def close(self) -> None:
+        """Let every handle go. Safe to repeat."""
+
+    async def commit(self, batch: Batch) -> BatchResult:
+        """
+        Write *batch* in one transaction.
+
+        Raises:
+            StoreError: Nothing was written; the same batch may be given again.
+            Refused: Imports, into a database in memory; nothing was written.
+        """
+
+    async def register(self, start: WorkerStart) -> int:
+        """
+        Make a worker's row, take its liveness lock and return its number.
+
+        The queues of its channels exist afterwards, for the tenant '' at least.
+        """
+
+    async def deregister(self, worker: int) -> None:
+        """Remove the row and the lock. Leases it still has lapse at once."""
+
+    async def lapsed(self, *, boot_ms: int, limit: int) -> list[Lapsed]:
+        """Leased messages whose lease ran out, or whose worker is surely gone."""
+
+    async def overdue_holds(self, *, before_ms: int, limit: int) -> list[MessageId]:
+        """Held messages that were held before a time."""
+
+    async def get(self, message: MessageId) -> MessageView | None:
+        """Read one message whole."""
+
+    async def resolve_id(self, text: str) -> list[MessageId]:
+        """Ids that begin or end with *text*, at most 10."""
+
+    async def list_messages(self, query: Query) -> list[MessageView]:
+        """Messages that match, newest first, without their content."""
+
+    async def history(self, message: MessageId) -> list[Event]:
+        """Every transition in order, the first one the acceptance."""
+
+    async def known_imports(self, system: str, source_ids: Sequence[str]) -> set[str]:
+        """Which of *source_ids* the ledger of imports has."""
+
+    async def stats(self) -> list[Tally]:
+        """Counts by queue and state."""
+
+    async def backlog(self, *, now_ms: int, channels: Sequence[str]) -> tuple[int, int]:
+        """Scheduled messages of *channels*: how many are due, and how many for later. Counts them, so it is slow."""
+
+    async def queues(self) -> list[QueueInfo]:
+        """Every queue there is."""
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Every registered worker."""
+
+    async def check(self) -> list[str]:
+        """What is wrong with the database: integrity, counters, lanes. Empty when nothing is."""
+
+    def on_foreign_write(self, listener: Callable[[], None] | None) -> None:
+        """Call *listener* on the event loop when another process says that it wrote; at most one listener."""
+
+    def foreign_write(self) -> bool:
+        """Whether anybody wrote since the last call, as far as the file tells. Takes microseconds."""

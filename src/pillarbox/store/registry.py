@@ -1,0 +1,54 @@
+"""Which store a DSN means. Concrete stores are loaded when they are asked for, and by nobody else."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import unquote, urlsplit
+
+from pillarbox.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pillarbox.store.base import Store
+
+_MODULES: Final = {
+    "sqlite": ("pillarbox.store.sqlite.store", "SQLiteStore"),
+}
+_MEMORY: Final = ":memory:"
+
+
+def open_store(dsn: str | Path, **options: Any) -> Store:  # noqa: ANN401 — passed on to the store as they are
+    """
+    Make the store that *dsn* names, without opening it.
+
+    ``outbox.db``, ``/var/lib/app/outbox.db``, ``sqlite:///outbox.db`` (relative), ``sqlite:////var/lib/outbox.db``
+    (absolute) and ``:memory:`` mean SQLite.
+
+    Raises:
+        ConfigError: An empty DSN or an unknown scheme.
+    """
+    scheme, place = _split(str(dsn))
+    module, name = _MODULES[scheme]
+    return cast("Store", getattr(importlib.import_module(module), name)(place, **options))
+
+
+def _split(dsn: str) -> tuple[str, str]:
+    if not dsn.strip() or "\0" in dsn:
+        msg = "expected a path such as outbox.db, or a URL such as sqlite:///outbox.db"
+        raise ConfigError("db", msg)
+    if dsn == _MEMORY:
+        return "sqlite", dsn
+    parts = urlsplit(dsn)
+    if "://" not in dsn:
+        return "sqlite", dsn
+    if parts.scheme not in _MODULES:
+        known = ", ".join(sorted(_MODULES))
+        raise ConfigError("db", f"unknown database scheme {parts.scheme!r}; known: {known}, or a path")
+    if parts.netloc:
+        raise ConfigError("db", "a SQLite URL has three slashes before a relative path, four before an absolute one")
+    path = unquote(parts.path).removeprefix("/")
+    if not path:
+        raise ConfigError("db", "the URL names no file")
+    return "sqlite", _MEMORY if path == _MEMORY else path

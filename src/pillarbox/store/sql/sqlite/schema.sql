@@ -1,0 +1,280 @@
+-- tables --
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE queue (
+    id INTEGER PRIMARY KEY,
+    tenant TEXT NOT NULL DEFAULT '',
+    channel TEXT NOT NULL,
+    paused_at INTEGER,
+    paused_until INTEGER,
+    pause_reason TEXT,
+    paused_by TEXT,
+    strikes INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (tenant, channel)
+) STRICT;
+CREATE INDEX queue_channel ON queue (channel);
+CREATE INDEX queue_gate ON queue (id) WHERE paused_at IS NOT NULL OR strikes > 0;
+
+CREATE TABLE policy (
+    id INTEGER PRIMARY KEY,
+    spec TEXT NOT NULL UNIQUE
+) STRICT;
+
+-- Content over 2 KiB, and content shared by a fan-out: beside the row it would be rewritten at every transition.
+CREATE TABLE payload (
+    id INTEGER PRIMARY KEY,
+    content ANY NOT NULL,
+    key_id TEXT
+) STRICT;
+
+CREATE TABLE message (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    queue INTEGER NOT NULL,
+    state INTEGER NOT NULL DEFAULT 0 CHECK (state BETWEEN 0 AND 6),
+    waiting INTEGER NOT NULL DEFAULT 0 CHECK (waiting IN (0, 1)),
+    priority INTEGER NOT NULL DEFAULT 1 CHECK (priority BETWEEN 0 AND 3),
+    due_at INTEGER NOT NULL,
+    lane TEXT,
+    floating INTEGER NOT NULL DEFAULT 0,
+    admitted_seq INTEGER,
+    lane_pos INTEGER GENERATED ALWAYS AS (CASE WHEN floating THEN admitted_seq ELSE seq END) VIRTUAL,
+    lease BLOB,
+    lease_until INTEGER,
+    worker INTEGER,
+    claims INTEGER NOT NULL DEFAULT 0,
+    charged INTEGER NOT NULL DEFAULT 0,
+    lost INTEGER NOT NULL DEFAULT 0,
+    free_returns INTEGER NOT NULL DEFAULT 0,
+    max_attempts INTEGER NOT NULL DEFAULT 5,
+    policy INTEGER NOT NULL,
+    recipient TEXT NOT NULL,
+    account TEXT NOT NULL DEFAULT '',
+    thread TEXT,
+    kind INTEGER NOT NULL DEFAULT 0 CHECK (kind BETWEEN 0 AND 2),
+    op INTEGER NOT NULL DEFAULT 0 CHECK (op BETWEEN 0 AND 2),
+    target TEXT,
+    created_at INTEGER NOT NULL,
+    not_before INTEGER,
+    expires_at INTEGER,
+    claimed_at INTEGER,
+    completed_at INTEGER,
+    prepared INTEGER NOT NULL DEFAULT 0,
+    part_count INTEGER NOT NULL DEFAULT 1,
+    part_next INTEGER NOT NULL DEFAULT 0,
+    splitter TEXT,
+    content ANY,
+    payload INTEGER,
+    content_size INTEGER NOT NULL DEFAULT 0,
+    receipt TEXT,
+    arrived_at INTEGER,
+    also_arrived_at INTEGER,
+    extra_copies INTEGER NOT NULL DEFAULT 0,
+    terminal_reason TEXT,
+    error_class TEXT,
+    last_error TEXT,
+    cancel_requested_at INTEGER,
+    key TEXT,
+    collapse_key TEXT,
+    group_id TEXT,
+    correlation_id TEXT,
+    origin TEXT,
+    traceparent TEXT,
+    metadata TEXT,
+    replay_of TEXT,
+    token_id TEXT,
+    token_epoch INTEGER NOT NULL DEFAULT 0,
+    accepted_by BLOB
+) STRICT;
+
+-- A row is in the due index only once it has a position (or needs none): see lanes.md on messages for later.
+CREATE INDEX message_due ON message (queue, priority, due_at, seq)
+    WHERE state = 0 AND waiting = 0 AND lost < 2 AND lane_pos IS NOT NULL;
+CREATE INDEX message_suspect ON message (queue, due_at, seq)
+    WHERE state = 0 AND waiting = 0 AND lost >= 2 AND lane_pos IS NOT NULL;
+CREATE INDEX message_later ON message (queue, due_at, seq) WHERE state = 0 AND lane_pos IS NULL;
+CREATE INDEX message_open ON message (lane, lane_pos) WHERE state < 3 AND waiting = 0 AND lane IS NOT NULL;
+CREATE INDEX message_wait ON message (lane, lane_pos) WHERE state = 0 AND waiting = 1;
+CREATE UNIQUE INDEX message_one ON message (lane) WHERE state = 1 AND lane IS NOT NULL;
+CREATE INDEX message_leased ON message (worker, lease_until) WHERE state = 1;
+CREATE INDEX message_expiry ON message (expires_at) WHERE state = 0 AND expires_at IS NOT NULL;
+CREATE INDEX message_held ON message (completed_at) WHERE state = 2;
+CREATE INDEX message_done ON message (state, completed_at) WHERE state > 2;
+CREATE INDEX message_payload ON message (payload) WHERE payload IS NOT NULL;
+CREATE INDEX message_receipt ON message (queue, receipt) WHERE receipt IS NOT NULL;
+CREATE INDEX message_correlation ON message (correlation_id) WHERE correlation_id IS NOT NULL;
+CREATE INDEX message_collapse ON message (queue, collapse_key) WHERE collapse_key IS NOT NULL AND state < 3;
+
+CREATE TABLE part (
+    message INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    state INTEGER NOT NULL DEFAULT 0,
+    content ANY,
+    receipt TEXT,
+    reason TEXT,
+    delivered_at INTEGER,
+    PRIMARY KEY (message, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE blob (
+    digest BLOB PRIMARY KEY,
+    size INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    key_id TEXT
+) STRICT;
+
+CREATE TABLE message_blob (
+    message INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    PRIMARY KEY (message, digest)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX message_blob_digest ON message_blob (digest);
+
+CREATE TABLE message_key (
+    tenant TEXT NOT NULL DEFAULT '',
+    key TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    message_id TEXT NOT NULL,
+    expires_at INTEGER,
+    PRIMARY KEY (tenant, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX message_key_expiry ON message_key (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE attempt (
+    message INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    message_id TEXT NOT NULL,
+    part INTEGER NOT NULL DEFAULT 0,
+    lease BLOB NOT NULL,
+    worker INTEGER,
+    outcome TEXT NOT NULL,
+    error_class TEXT,
+    reason TEXT,
+    receipt TEXT,
+    answer TEXT,
+    charged INTEGER NOT NULL DEFAULT 0,
+    claimed_at INTEGER,
+    began_at INTEGER,
+    ended_at INTEGER NOT NULL,
+    to_state INTEGER NOT NULL,
+    due_at INTEGER,
+    full INTEGER NOT NULL DEFAULT 0,
+    arrived_at INTEGER,
+    PRIMARY KEY (message, number)
+) STRICT, WITHOUT ROWID;
+-- Those kept for the audit when their message is gone.
+CREATE INDEX attempt_full ON attempt (ended_at) WHERE full = 1;
+CREATE INDEX attempt_full_id ON attempt (message_id) WHERE full = 1;
+
+CREATE TABLE history (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    message INTEGER NOT NULL,
+    message_id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    act TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    from_state INTEGER,
+    to_state INTEGER NOT NULL,
+    reason TEXT
+) STRICT;
+CREATE INDEX history_message ON history (message);
+CREATE INDEX history_id ON history (message_id);
+CREATE INDEX history_at ON history (at);
+
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    act TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    reason TEXT,
+    detail TEXT
+) STRICT;
+CREATE INDEX audit_at ON audit (at);
+
+CREATE TABLE import_ledger (
+    system TEXT NOT NULL,
+    source_id TEXT NOT NULL,
+    message_id TEXT,
+    outcome TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (system, source_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE worker (
+    slot INTEGER PRIMARY KEY AUTOINCREMENT,
+    id BLOB NOT NULL UNIQUE,
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    boot TEXT NOT NULL,
+    version TEXT NOT NULL,
+    channels TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL,
+    lock_file INTEGER NOT NULL
+) STRICT;
+
+-- Active and ended messages by queue and state; queue 0 is the sum of all, so that no limit adds up thousands of them.
+CREATE TABLE tally (
+    queue INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    messages INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (queue, state)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE recipient_alias (
+    queue INTEGER NOT NULL,
+    recipient TEXT NOT NULL,
+    address TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (queue, recipient)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE mirror (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL UNIQUE,
+    session_key TEXT NOT NULL,
+    text TEXT,
+    media TEXT,
+    created_at INTEGER NOT NULL,
+    acknowledged_at INTEGER
+) STRICT;
+CREATE INDEX mirror_pending ON mirror (session_key, id) WHERE acknowledged_at IS NULL;
+
+-- recipient_counting --
+-- Made only where a limit per recipient is configured; from then on kept by every writer, whatever its settings.
+CREATE TABLE recipient_tally (
+    queue INTEGER NOT NULL,
+    recipient TEXT NOT NULL,
+    messages INTEGER NOT NULL,
+    PRIMARY KEY (queue, recipient)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER recipient_tally_in AFTER INSERT ON message WHEN new.state < 3 BEGIN
+    INSERT INTO recipient_tally VALUES (new.queue, new.recipient, 1)
+        ON CONFLICT DO UPDATE SET messages = messages + 1;
+END;
+CREATE TRIGGER recipient_tally_out AFTER UPDATE OF state ON message
+    WHEN old.state < 3 AND new.state > 2 BEGIN
+    UPDATE recipient_tally SET messages = messages - 1 WHERE queue = old.queue AND recipient = old.recipient;
+    DELETE FROM recipient_tally WHERE queue = old.queue AND recipient = old.recipient AND messages <= 0;
+END;
+CREATE TRIGGER recipient_tally_move AFTER UPDATE OF recipient ON message
+    WHEN new.state < 3 AND old.recipient <> new.recipient BEGIN
+    UPDATE recipient_tally SET messages = messages - 1 WHERE queue = old.queue AND recipient = old.recipient;
+    DELETE FROM recipient_tally WHERE queue = old.queue AND recipient = old.recipient AND messages <= 0;
+    INSERT INTO recipient_tally VALUES (new.queue, new.recipient, 1)
+        ON CONFLICT DO UPDATE SET messages = messages + 1;
+END;
+
+-- recipient_counting_fill --
+INSERT INTO recipient_tally SELECT queue, recipient, count(*) FROM message WHERE state < 3 GROUP BY queue, recipient
+
+-- count_tables --
+SELECT count(*) FROM sqlite_schema
+
+-- record --
+INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)

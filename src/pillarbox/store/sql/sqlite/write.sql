@@ -1,0 +1,437 @@
+-- begin --
+BEGIN IMMEDIATE
+
+-- commit --
+COMMIT
+
+-- rollback --
+ROLLBACK
+
+-- savepoint --
+SAVEPOINT item
+
+-- rollback_item --
+ROLLBACK TO item
+
+-- release_item --
+RELEASE item
+
+-- deliver --
+-- The plain success: the only settlement that leaves no attempt row.
+UPDATE message SET state = 3, receipt = ?3, completed_at = ?4, lease = NULL, lease_until = NULL, lost = 0,
+    free_returns = 0, error_class = NULL, last_error = NULL
+WHERE seq = ?1 AND state = 1 AND lease = ?2 AND arrived_at IS NULL
+RETURNING seq
+
+-- settle --
+-- ?3 new state, ?4 due, ?5 charged, ?6 free, ?7 lost, ?8 receipt, ?9 reason, ?10 class, ?11 error, ?12 recipient,
+-- ?13 now, ?14 steps out of its lane, ?15 lapsed by (NULL from the lease's holder)
+UPDATE message SET state = ?3, due_at = coalesce(?4, due_at), charged = charged + ?5,
+    free_returns = iif(?6, free_returns + 1, 0), lost = ?7, receipt = coalesce(?8, receipt), terminal_reason = ?9,
+    error_class = ?10, last_error = ?11, recipient = coalesce(?12, recipient),
+    completed_at = iif(?3 > 1, ?13, NULL), floating = iif(?14, 1, floating), admitted_seq = iif(?14, NULL, admitted_seq),
+    lease = NULL, lease_until = NULL
+WHERE seq = ?1 AND state = 1 AND lease = ?2 AND arrived_at IS NULL AND (?15 IS NULL OR lease_until <= ?15)
+    AND (cancel_requested_at IS NULL OR ?3 NOT IN (0, 2))
+RETURNING seq
+
+-- settle_arrived --
+-- The platform took it through another attempt while this lease ran: whatever this attempt says, it is delivered.
+UPDATE message SET state = 3, completed_at = arrived_at, receipt = coalesce(receipt, ?4), lease = NULL,
+    lease_until = NULL, also_arrived_at = iif(?3, ?5, also_arrived_at), extra_copies = extra_copies + ?3,
+    charged = charged + ?7
+WHERE seq = ?1 AND state = 1 AND lease = ?2 AND arrived_at IS NOT NULL AND (?6 IS NULL OR lease_until <= ?6)
+RETURNING seq
+
+-- settle_row --
+SELECT state, lease, lease_until, claims, arrived_at, cancel_requested_at, completed_at, content_size, lane FROM message
+WHERE seq = ?1
+
+-- attempt_by_lease --
+SELECT number, worker, ended_at, to_state, arrived_at FROM attempt WHERE message = ?1 AND lease = ?2
+
+-- arrive_late --
+-- Scheduled or held: the old attempt did deliver it. A waiting row leaves its lane like any other.
+UPDATE message SET state = 3, receipt = ?2, completed_at = ?3, waiting = 0, terminal_reason = NULL, error_class = NULL
+WHERE seq = ?1 AND state IN (0, 2)
+RETURNING seq
+
+-- arrive_while_leased --
+-- Leased by another: delivered for everybody who looks, but the lane opens only when that lease ends.
+UPDATE message SET arrived_at = ?3, receipt = ?2 WHERE seq = ?1 AND state = 1 AND arrived_at IS NULL
+RETURNING seq
+
+-- arrive_again --
+UPDATE message SET receipt = coalesce(receipt, ?2), also_arrived_at = ?3, extra_copies = extra_copies + 1
+WHERE seq = ?1 AND (state > 2 OR arrived_at IS NOT NULL)
+RETURNING seq
+
+-- attempt_arrived --
+-- Once: the same late answer told twice is one copy.
+UPDATE attempt SET receipt = ?3, arrived_at = ?4 WHERE message = ?1 AND number = ?2 AND arrived_at IS NULL
+RETURNING number
+
+-- attempt --
+INSERT INTO attempt (message, number, message_id, part, lease, worker, outcome, error_class, reason, receipt, answer,
+    charged, claimed_at, began_at, ended_at, to_state, due_at, full, arrived_at)
+VALUES (?1, ?2, ?3, ?4, ?5, (SELECT worker FROM message WHERE seq = ?1), ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
+    ?15, ?16, ?17, ?18)
+ON CONFLICT DO NOTHING
+
+-- any_waiting --
+SELECT 1 FROM message WHERE state = 0 AND waiting = 1 LIMIT 1
+
+-- free --
+-- Lets the lowest waiting row of a lane go. Freeing one too many is harmless: its claim parks it again.
+UPDATE message SET waiting = 0 WHERE seq = (
+    SELECT seq FROM message WHERE lane = ?1 AND state = 0 AND waiting = 1 ORDER BY lane_pos LIMIT 1)
+RETURNING queue
+
+-- admit --
+-- Once: parts that may have been sent already are never cut anew.
+UPDATE message SET prepared = 1, recipient = ?3, part_count = ?4, splitter = ?5
+WHERE seq = ?1 AND state = 1 AND lease = ?2 AND prepared = 0
+RETURNING seq
+
+-- admitted --
+SELECT 1 FROM message WHERE seq = ?1 AND state = 1 AND lease = ?2 AND prepared = 1
+
+-- part --
+INSERT INTO part (message, number, content) VALUES (?1, ?2, ?3)
+
+-- renew --
+UPDATE message SET lease_until = ?3 WHERE seq = ?1 AND state = 1 AND lease = ?2
+RETURNING cancel_requested_at
+
+-- enqueue --
+INSERT INTO message (id, queue, priority, due_at, lane, floating, max_attempts, policy, recipient, account, thread,
+    kind, op, target, created_at, not_before, expires_at, prepared, part_count, splitter, content, payload,
+    content_size, key, collapse_key, group_id, correlation_id, origin, traceparent, metadata, replay_of, token_id,
+    token_epoch, accepted_by)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24,
+    ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)
+
+-- import_known --
+SELECT message_id FROM import_ledger WHERE system = ?1 AND source_id = ?2
+
+-- import_add --
+INSERT INTO import_ledger (system, source_id, message_id, outcome, at) VALUES (?1, ?2, ?3, ?4, ?5)
+
+-- import_put --
+-- What was enqueued by this very transaction takes the state and the counts that it comes with.
+UPDATE message SET state = ?2, claims = ?3, charged = ?3, claimed_at = ?4, completed_at = ?5, terminal_reason = ?6,
+    error_class = ?7, last_error = ?8, floating = iif(?9, 1, floating)
+WHERE id = ?1 AND state = 0 AND claims = 0
+RETURNING seq
+
+-- import_attempt --
+-- Its last attempt, under another system: no lease of ours is empty.
+INSERT INTO attempt (message, number, message_id, lease, outcome, error_class, reason, charged, claimed_at, began_at,
+    ended_at, to_state, due_at)
+VALUES (?1, ?2, ?3, x'', coalesce(?4, 'transient'), ?4, ?5, 1, ?6, ?6, ?6, 0, ?7)
+
+-- seq_of --
+SELECT seq FROM message WHERE id = ?1
+
+-- payload --
+INSERT INTO payload (content) VALUES (?1) RETURNING id
+
+-- payload_content --
+SELECT content FROM payload WHERE id = ?1
+
+-- part_content --
+SELECT content FROM part WHERE message = ?1 AND number = ?2
+
+-- part_receipts --
+SELECT receipt FROM part WHERE message = ?1 AND number < ?2 ORDER BY number
+
+-- key --
+SELECT digest, message_id FROM message_key WHERE tenant = ?1 AND key = ?2
+
+-- key_insert --
+INSERT INTO message_key (tenant, key, digest, message_id) VALUES (?1, ?2, ?3, ?4)
+
+-- queue_of --
+SELECT id FROM queue WHERE tenant = ?1 AND channel = ?2
+
+-- queue_insert --
+INSERT INTO queue (tenant, channel) VALUES (?1, ?2) RETURNING id
+
+-- queue_name --
+SELECT tenant, channel FROM queue WHERE id = ?1
+
+-- policy_of --
+SELECT id FROM policy WHERE spec = ?1
+
+-- policy_insert --
+INSERT INTO policy (spec) VALUES (?1) RETURNING id
+
+-- policy_spec --
+SELECT spec FROM policy WHERE id = ?1
+
+-- tally_add --
+INSERT INTO tally (queue, state, messages, bytes) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT DO UPDATE SET messages = messages + excluded.messages, bytes = bytes + excluded.bytes
+
+-- active_total --
+SELECT coalesce(sum(messages), 0), coalesce(sum(bytes), 0) FROM tally WHERE queue = 0 AND state < 3
+
+-- active_channel --
+SELECT coalesce(sum(messages), 0) FROM tally WHERE state < 3 AND queue IN (SELECT id FROM queue WHERE channel = ?1)
+
+-- active_tenant --
+SELECT coalesce(sum(messages), 0) FROM tally WHERE state < 3 AND queue IN (SELECT id FROM queue WHERE tenant = ?1)
+
+-- active_recipient --
+SELECT messages FROM recipient_tally WHERE queue = ?1 AND recipient = ?2
+
+-- leased_in_queue --
+SELECT messages FROM tally WHERE queue = ?1 AND state = 1
+
+-- gates --
+SELECT id, paused_at, paused_until, strikes FROM queue WHERE paused_at IS NOT NULL OR strikes > 0
+
+-- gate_pause --
+-- An open-ended pause is a person's, and a longer one may be: neither is shortened.
+UPDATE queue SET paused_at = ?2, paused_until = iif(?3 IS NULL, NULL, max(?3, coalesce(paused_until, 0))),
+    pause_reason = ?4, paused_by = ?5, strikes = strikes + ?6
+WHERE id = ?1 AND (paused_at IS NULL OR paused_until IS NOT NULL)
+
+-- gate_clear --
+-- It answered. A pause that is still on runs out by itself.
+UPDATE queue SET strikes = 0 WHERE id = ?1 AND strikes > 0
+
+-- queue_pause --
+UPDATE queue SET paused_at = ?3, paused_until = ?4, pause_reason = ?5, paused_by = ?6
+WHERE tenant = ?1 AND channel = ?2
+RETURNING id
+
+-- queue_resume --
+UPDATE queue SET paused_at = NULL, paused_until = NULL, pause_reason = NULL, paused_by = NULL, strikes = 0
+WHERE tenant = ?1 AND channel = ?2
+RETURNING id
+
+-- later --
+SELECT seq FROM message WHERE queue = ?1 AND state = 0 AND lane_pos IS NULL AND due_at <= ?2
+ORDER BY due_at, seq LIMIT ?3
+
+-- sequence --
+SELECT seq FROM sqlite_sequence WHERE name = 'message'
+
+-- sequence_set --
+UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'message'
+
+-- take_position --
+UPDATE message SET admitted_seq = ?2, floating = 1 WHERE seq = ?1
+
+-- claim --
+-- What it finds is leased (1), made waiting behind the lane's head (0), or past its time (5): ?5 says by when.
+-- The partial indexes' predicates are repeated to the letter, or the planner would not use them.
+UPDATE message SET state = t, waiting = (t = 0), claims = claims + (t = 1), lease = iif(t = 1, ?1, NULL),
+    lease_until = iif(t = 1, ?2, NULL), worker = iif(t = 1, ?3, worker), claimed_at = iif(t = 1, ?4, claimed_at),
+    completed_at = iif(t = 5, ?4, NULL), terminal_reason = iif(t = 5, 'expired', NULL)
+FROM (
+    SELECT c.seq AS s, CASE
+        WHEN c.expires_at IS NOT NULL AND c.expires_at < ?5 THEN 5
+        WHEN c.lane IS NOT NULL AND (
+            EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3
+                AND p.waiting = 0 AND p.lane_pos < c.lane_pos)
+            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3
+                AND p.waiting = 0 AND p.lane_pos > c.lane_pos AND p.state IN (1, 2))) THEN 0
+        ELSE 1 END AS t
+    FROM message c
+    WHERE c.queue = ?6 AND c.priority = ?7 AND c.due_at <= ?4 AND c.state = 0 AND c.waiting = 0 AND c.lost < 2
+        AND c.lane_pos IS NOT NULL
+    ORDER BY c.due_at, c.seq LIMIT ?8)
+WHERE message.seq = s
+RETURNING state, {leased}
+
+-- claim_suspect --
+UPDATE message SET state = t, waiting = (t = 0), claims = claims + (t = 1), lease = iif(t = 1, ?1, NULL),
+    lease_until = iif(t = 1, ?2, NULL), worker = iif(t = 1, ?3, worker), claimed_at = iif(t = 1, ?4, claimed_at),
+    completed_at = iif(t = 5, ?4, NULL), terminal_reason = iif(t = 5, 'expired', NULL)
+FROM (
+    SELECT c.seq AS s, CASE
+        WHEN c.expires_at IS NOT NULL AND c.expires_at < ?5 THEN 5
+        WHEN c.lane IS NOT NULL AND (
+            EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3
+                AND p.waiting = 0 AND p.lane_pos < c.lane_pos)
+            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3
+                AND p.waiting = 0 AND p.lane_pos > c.lane_pos AND p.state IN (1, 2))) THEN 0
+        ELSE 1 END AS t
+    FROM message c
+    WHERE c.queue = ?6 AND c.due_at <= ?4 AND c.state = 0 AND c.waiting = 0 AND c.lost >= 2
+        AND c.lane_pos IS NOT NULL
+    ORDER BY c.due_at, c.seq LIMIT 1)
+WHERE message.seq = s
+RETURNING state, {leased}
+
+-- claim_only --
+UPDATE message SET state = t, waiting = (t = 0), claims = claims + (t = 1), lease = iif(t = 1, ?1, NULL),
+    lease_until = iif(t = 1, ?2, NULL), worker = iif(t = 1, ?3, worker), claimed_at = iif(t = 1, ?4, claimed_at),
+    completed_at = iif(t = 5, ?4, NULL), terminal_reason = iif(t = 5, 'expired', NULL)
+FROM (
+    SELECT c.seq AS s, CASE
+        WHEN c.expires_at IS NOT NULL AND c.expires_at < ?5 THEN 5
+        WHEN c.lane IS NOT NULL AND (
+            EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3
+                AND p.waiting = 0 AND p.lane_pos < c.lane_pos)
+            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3
+                AND p.waiting = 0 AND p.lane_pos > c.lane_pos AND p.state IN (1, 2))) THEN 0
+        ELSE 1 END AS t
+    FROM message c
+    WHERE c.queue = ?6 AND c.due_at <= ?4 AND c.state = 0 AND c.waiting = 0 AND c.lane_pos IS NOT NULL AND c.id = ?7)
+WHERE message.seq = s
+RETURNING state, {leased}
+
+-- claim_again --
+-- After a commit whose answer was lost: what that commit leased.
+SELECT state, {leased} FROM message WHERE lease = ?1 AND state = 1 AND worker = ?2
+
+-- park --
+-- Moves a blocked lane's backlog out of the due index in bounded steps, so that a claim never scans it (LA3).
+UPDATE message SET waiting = 1 FROM (
+    SELECT c.seq AS s, c.lane AS l, c.lane_pos AS at FROM message c
+    WHERE c.queue = ?1 AND c.priority = ?2 AND c.due_at <= ?3 AND c.state = 0 AND c.waiting = 0 AND c.lost < 2
+        AND c.lane_pos IS NOT NULL
+    ORDER BY c.due_at, c.seq LIMIT ?4)
+WHERE message.seq = s AND l IS NOT NULL AND (
+    EXISTS (SELECT 1 FROM message p WHERE p.lane = l AND p.lane IS NOT NULL AND p.state < 3 AND p.waiting = 0
+        AND p.lane_pos < at)
+    OR EXISTS (SELECT 1 FROM message p WHERE p.lane = l AND p.lane IS NOT NULL AND p.state < 3 AND p.waiting = 0
+        AND p.lane_pos > at AND p.state IN (1, 2)))
+
+-- heads --
+SELECT min(due_at), priority FROM message WHERE queue = ?1 AND priority = ?2 AND state = 0 AND waiting = 0 AND lost < 2
+    AND lane_pos IS NOT NULL
+
+-- next_due --
+SELECT min(due) FROM (
+    SELECT min(due_at) AS due FROM message WHERE queue = ?1 AND priority = 0 AND state = 0 AND waiting = 0 AND lost < 2
+        AND lane_pos IS NOT NULL
+    UNION ALL SELECT min(due_at) FROM message WHERE queue = ?1 AND priority = 1 AND state = 0 AND waiting = 0
+        AND lost < 2 AND lane_pos IS NOT NULL
+    UNION ALL SELECT min(due_at) FROM message WHERE queue = ?1 AND priority = 2 AND state = 0 AND waiting = 0
+        AND lost < 2 AND lane_pos IS NOT NULL
+    UNION ALL SELECT min(due_at) FROM message WHERE queue = ?1 AND priority = 3 AND state = 0 AND waiting = 0
+        AND lost < 2 AND lane_pos IS NOT NULL
+    UNION ALL SELECT min(due_at) FROM message WHERE queue = ?1 AND state = 0 AND lane_pos IS NULL
+    UNION ALL SELECT min(due_at) FROM message WHERE queue = ?1 AND state = 0 AND waiting = 0 AND lost >= 2
+        AND lane_pos IS NOT NULL)
+
+-- suspect_due --
+SELECT 1 FROM message WHERE queue = ?1 AND state = 0 AND waiting = 0 AND lost >= 2 AND lane_pos IS NOT NULL
+    AND due_at <= ?2 LIMIT 1
+
+-- bury_unreadable --
+UPDATE message SET state = 4, terminal_reason = 'unreadable', error_class = 'permanent', last_error = ?3,
+    completed_at = ?4, charged = charged + 1, lease = NULL, lease_until = NULL
+WHERE seq = ?1 AND state = 1 AND lease = ?2
+
+-- expire --
+UPDATE message SET state = 5, terminal_reason = 'expired', completed_at = ?1, waiting = 0
+WHERE seq IN (SELECT seq FROM message WHERE state = 0 AND expires_at IS NOT NULL AND expires_at < ?1
+    ORDER BY expires_at LIMIT ?2)
+RETURNING id, queue, origin, created_at, charged, content_size, lane, seq
+
+-- row_for_act --
+SELECT seq, state, queue, lane, waiting, content_size, arrived_at, lane_pos FROM message WHERE id = ?1
+
+-- cancel --
+UPDATE message SET state = 6, terminal_reason = ?2, completed_at = ?3, waiting = 0
+WHERE seq = ?1 AND state IN (0, 2)
+RETURNING seq
+
+-- cancel_request --
+UPDATE message SET cancel_requested_at = coalesce(cancel_requested_at, ?2) WHERE seq = ?1 AND state = 1
+RETURNING seq
+
+-- retry --
+-- A held message that gave up its place comes back with a new one at the tail, given by the claim that finds it.
+UPDATE message SET state = 0, due_at = ?2, terminal_reason = NULL, completed_at = NULL
+WHERE seq = ?1 AND state IN (0, 2)
+RETURNING seq
+
+-- bury --
+UPDATE message SET state = 4, terminal_reason = ?2, completed_at = ?3 WHERE seq = ?1 AND state = 2
+RETURNING seq
+
+-- history_add --
+INSERT INTO history (message, message_id, at, act, actor, from_state, to_state, reason)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+
+-- act_of --
+SELECT act FROM history WHERE message_id = ?1 AND at = ?2 AND actor = ?3
+
+-- audit_add --
+INSERT INTO audit (at, actor, act, subject, reason, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+
+-- prune_pick --
+SELECT seq, tenant, key, payload, content_size, message.queue FROM message JOIN queue ON queue.id = message.queue
+WHERE state = ?1 AND completed_at < ?2 ORDER BY completed_at LIMIT ?3
+
+-- prune_message --
+DELETE FROM message WHERE seq = ?1 AND state = ?2 AND completed_at < ?3 RETURNING seq
+
+-- scrub_pick --
+SELECT seq, payload, content_size, queue, completed_at FROM message
+WHERE state = ?1 AND completed_at >= ?2 AND completed_at < ?3 AND (content IS NOT NULL OR payload IS NOT NULL)
+ORDER BY completed_at LIMIT ?4
+
+-- scrub --
+UPDATE message SET content = NULL, payload = NULL, content_size = 0, part_count = 1, part_next = 0 WHERE seq = ?1
+
+-- meta_value --
+SELECT value FROM meta WHERE key = ?1
+
+-- meta_set --
+INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value
+
+-- prune_payload --
+DELETE FROM payload WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE payload = ?1 AND payload IS NOT NULL)
+
+-- prune_parts --
+DELETE FROM part WHERE message = ?1
+
+-- prune_attempts --
+DELETE FROM attempt WHERE message = ?1 AND full = 0
+
+-- prune_blobs --
+DELETE FROM message_blob WHERE message = ?1
+
+-- prune_key --
+UPDATE message_key SET expires_at = ?3 WHERE tenant = ?1 AND key = ?2
+
+-- prune_keys --
+DELETE FROM message_key WHERE (tenant, key) IN (
+    SELECT tenant, key FROM message_key WHERE expires_at IS NOT NULL AND expires_at < ?1 LIMIT ?2)
+RETURNING 1
+
+-- prune_full_attempts --
+DELETE FROM attempt WHERE (message, number) IN (
+    SELECT a.message, a.number FROM attempt a WHERE a.full = 1 AND a.ended_at < ?1
+        AND NOT EXISTS (SELECT 1 FROM message m WHERE m.seq = a.message) ORDER BY a.ended_at LIMIT ?2)
+RETURNING 1
+
+-- prune_history --
+DELETE FROM history WHERE id IN (
+    SELECT h.id FROM history h WHERE h.at < ?1
+        AND NOT EXISTS (SELECT 1 FROM message m WHERE m.seq = h.message) ORDER BY h.at LIMIT ?2)
+RETURNING 1
+
+-- prune_audit --
+DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ?1 ORDER BY at LIMIT ?2)
+RETURNING 1
+
+-- worker_insert --
+INSERT INTO worker (id, host, pid, boot, version, channels, started_at, seen_at, lock_file)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7, ?8) RETURNING slot
+
+-- worker_seen --
+UPDATE worker SET seen_at = ?2, channels = ?3 WHERE slot = ?1 RETURNING slot
+
+-- worker_delete --
+DELETE FROM worker WHERE slot = ?1
+
+-- worker_slots --
+SELECT slot FROM worker

@@ -1,0 +1,1 @@
+"""The store on SQLite, through apsw: one writer thread, one file, WAL."""

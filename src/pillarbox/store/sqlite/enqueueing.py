@@ -1,0 +1,218 @@
+"""Writes accepted messages: limits, idempotency keys, and the rows themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import apsw
+
+from pillarbox.domain.message import Draft, Kind, Op, State
+from pillarbox.errors import InvalidMessage, KeyConflict, PillarboxError, QueueFull
+from pillarbox.store.base import Enqueued
+from pillarbox.store.sqlite.session import Row, Session, is_small
+from pillarbox.store.sqlite.settling import store_parts
+
+_KINDS = {kind: number for number, kind in enumerate(Kind)}
+_OPS = {op: number for number, op in enumerate(Op)}
+_SCHEDULED = State.SCHEDULED.code
+
+Group = Sequence[Draft]
+Accepted = list[Enqueued] | PillarboxError
+Shared = dict[tuple[str, bytes], int]
+"""The payload of each content of a fan-out, by group id and content."""
+
+
+def enqueue(tx: Session, groups: Sequence[Group], *, again: bool) -> list[Accepted]:
+    """
+    Store each group whole or not at all; a refused group leaves the others as they are.
+
+    Args:
+        again: These groups may have been stored by a commit whose answer was lost; what is there is not stored twice.
+    """
+    if not groups:
+        return []
+    if all(len(group) == 1 and _is_simple(group[0]) for group in groups):
+        # Those that are there already collide by their ids; then each is looked for alone.
+        results = _in_bulk(tx, groups)
+        if results is not None:
+            return results
+    return [_one_group(tx, group, again=again) for group in groups]
+
+
+def _is_simple(draft: Draft) -> bool:
+    """Whether a row alone says it all: no key to look up, no content or parts stored beside it."""
+    return (
+        draft.key is None
+        and draft.group_id is None
+        and is_small(len(draft.content))
+        and (draft.admission is None or len(draft.admission.parts) <= 1)
+    )
+
+
+def _in_bulk(tx: Session, groups: Sequence[Group]) -> list[Accepted] | None:
+    """All at once, or ``None`` if one of them cannot be stored: then each is tried alone."""
+    if not _has_room(tx, groups):
+        return None
+    tx.run("savepoint")
+    before = tx.tally_snapshot()
+    try:
+        tx.run_many("enqueue", [_row(tx, draft, payload=None) for (draft,) in groups])
+    except (apsw.Error, TypeError, ValueError, OverflowError) as exc:
+        if isinstance(exc, (apsw.IOError, apsw.FullError, apsw.CorruptError)):
+            raise
+        undo(tx, before)
+        return None
+    tx.run("release_item")
+    for (draft,) in groups:
+        _count(tx, draft)
+    return [[Enqueued(draft.id, created=True)] for (draft,) in groups]
+
+
+def _has_room(tx: Session, groups: Sequence[Group]) -> bool:
+    limits = tx.limits
+    if limits.channels or (limits.channel_messages, limits.recipient_messages, limits.tenant_messages) != (None,) * 3:
+        return False
+    messages, size = tx.active()
+    return (limits.messages is None or messages + len(groups) <= limits.messages) and (
+        limits.bytes is None or size + sum(len(draft.content) for (draft,) in groups) <= limits.bytes
+    )
+
+
+def _one_group(tx: Session, group: Group, *, again: bool) -> Accepted:
+    tx.run("savepoint")
+    before = tx.tally_snapshot()
+    shared: Shared = {}
+    try:
+        accepted = [store_one(tx, draft, shared, again=again) for draft in group]
+    except PillarboxError as exc:
+        undo(tx, before)
+        return exc
+    except (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, TypeError, ValueError, OverflowError) as exc:
+        undo(tx, before)
+        return InvalidMessage("message", f"the database refused a value ({type(exc).__name__})")
+    tx.run("release_item")
+    return accepted
+
+
+def undo(tx: Session, tally: dict[tuple[int, int], list[int]]) -> None:
+    """Take back what was written since the savepoint, and counted since *tally* was taken."""
+    tx.run("rollback_item")
+    tx.run("release_item")
+    tx.tally_restore(tally)
+    # Queue and policy rows made inside the savepoint are gone; their cached numbers must not outlive them.
+    tx.forget()
+
+
+def store_one(tx: Session, draft: Draft, shared: Shared, *, again: bool, limited: bool = True) -> Enqueued:
+    """
+    Store one message, or find the one that its key stands for.
+
+    Args:
+        limited: Whether the limits on active messages are judged; not for what comes in as ended.
+
+    Raises:
+        PillarboxError: It is refused.
+    """
+    if again and tx.one("seq_of", (draft.id,)) is not None:
+        return Enqueued(draft.id, created=True)
+    if draft.key is not None:
+        found = tx.one("key", (draft.tenant, draft.key))
+        if found is not None:
+            if found[0] != draft.digest:
+                raise KeyConflict(draft.key, found[1])
+            return Enqueued(found[1], created=False)
+    queue = tx.queue(draft.tenant, draft.channel)
+    if limited:
+        _check_limits(tx, draft, queue)
+    tx.run("enqueue", _row(tx, draft, payload=_payload(tx, draft, shared)))
+    if draft.key is not None:
+        tx.run("key_insert", (draft.tenant, draft.key, draft.digest, draft.id))
+    parts = draft.admission.parts if draft.admission is not None else ()
+    if len(parts) > 1:
+        store_parts(tx, tx.connection.last_insert_rowid(), parts)
+    _count(tx, draft)
+    return Enqueued(draft.id, created=True)
+
+
+def _check_limits(tx: Session, draft: Draft, queue: int) -> None:
+    limits = tx.limits
+    messages, size = tx.active()
+    if limits.messages is not None and messages + 1 > limits.messages:
+        raise QueueFull("store", "messages", limits.messages)
+    if limits.bytes is not None and size + len(draft.content) > limits.bytes:
+        raise QueueFull("store", "bytes", limits.bytes)
+    _check_one(tx, "channel", limits.channels.get(draft.channel, limits.channel_messages), draft.channel)
+    _check_one(tx, "tenant", limits.tenant_messages, draft.tenant)
+    if limits.recipient_messages is not None:
+        row = tx.one("active_recipient", (queue, _recipient(draft))) or (0,)
+        if row[0] + 1 > limits.recipient_messages:
+            raise QueueFull("recipient", "messages", limits.recipient_messages)
+
+
+def _check_one(tx: Session, scope: str, limit: int | None, name: str) -> None:
+    if limit is not None and tx.active_in(scope, name) + 1 > limit:
+        raise QueueFull(scope, "messages", limit)
+
+
+def _recipient(draft: Draft) -> str:
+    """Give the recipient in the channel's spelling, where a channel was asked."""
+    return draft.recipient if draft.admission is None else draft.admission.recipient
+
+
+def _payload(tx: Session, draft: Draft, shared: Shared) -> int | None:
+    """Store what does not belong into the row: large content, and a fan-out's, once for all of its messages (CO2)."""
+    if draft.group_id is None and is_small(len(draft.content)):
+        return None
+    known = shared.get((draft.group_id, draft.content)) if draft.group_id is not None else None
+    if known is not None:
+        return known
+    number = tx.insert("payload", (draft.content.decode(),))
+    if draft.group_id is not None:
+        shared[draft.group_id, draft.content] = number
+    return number
+
+
+def _count(tx: Session, draft: Draft) -> None:
+    queue = tx.queue(draft.tenant, draft.channel)
+    tx.count(queue, _SCHEDULED, 1, len(draft.content))
+    tx.touched.add(queue)
+
+
+def _row(tx: Session, d: Draft, *, payload: int | None) -> Row:
+    admission = d.admission
+    return (
+        d.id,
+        tx.queue(d.tenant, d.channel),
+        d.priority,
+        d.due_ms,
+        d.lane,
+        d.not_before_ms is not None,
+        d.max_attempts,
+        tx.policy(d.policy),
+        _recipient(d),
+        d.account,
+        d.thread,
+        _KINDS[d.kind],
+        _OPS[d.op],
+        d.target,
+        d.created_ms,
+        d.not_before_ms,
+        d.expires_ms,
+        admission is not None,
+        1 if admission is None else max(1, len(admission.parts)),
+        None if admission is None else admission.splitter,
+        d.content.decode() if payload is None else None,
+        payload,
+        len(d.content),
+        d.key,
+        d.collapse_key,
+        d.group_id,
+        d.correlation_id,
+        d.origin,
+        d.traceparent,
+        None if d.metadata is None else d.metadata.decode(),
+        d.replay_of,
+        d.token_id,
+        d.token_epoch,
+        d.accepted_by,
+    )

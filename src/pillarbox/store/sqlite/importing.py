@@ -1,0 +1,91 @@
+"""
+Writes messages of other systems' queues, in the state they come in, and the ledger that remembers them for ever.
+
+Ledger and message are written by one transaction: neither is ever there without the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import apsw
+
+from pillarbox.domain.message import State
+from pillarbox.domain.retry import OnHeld
+from pillarbox.errors import InvalidMessage, PillarboxError
+from pillarbox.store.base import Enqueued, Import
+from pillarbox.store.sqlite import enqueueing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pillarbox.store.sqlite.session import Session
+
+_SCHEDULED = State.SCHEDULED.code
+_STATES = (State.SCHEDULED, State.HELD, State.DEAD, State.EXPIRED)
+
+Imported = Enqueued | PillarboxError
+
+
+def import_all(tx: Session, items: Sequence[Import], *, again: bool) -> list[Imported]:
+    """
+    Store each message whose source the ledger does not know; one that is refused leaves the others as they are.
+
+    Args:
+        again: These may have been stored by a commit whose answer was lost; what is there is not stored twice.
+    """
+    return [_guarded(tx, item, again=again) for item in items]
+
+
+def _guarded(tx: Session, item: Import, *, again: bool) -> Imported:
+    tx.run("savepoint")
+    before = tx.tally_snapshot()
+    try:
+        imported = _one(tx, item, again=again)
+    except PillarboxError as exc:
+        enqueueing.undo(tx, before)
+        return exc
+    except (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, TypeError, ValueError, OverflowError) as exc:
+        enqueueing.undo(tx, before)
+        return InvalidMessage("message", f"the database refused a value ({type(exc).__name__})")
+    tx.run("release_item")
+    return imported
+
+
+def _one(tx: Session, item: Import, *, again: bool) -> Enqueued:
+    if item.state not in _STATES:
+        msg = f"nothing is imported as {item.state}"
+        raise ValueError(msg)
+    known = tx.one("import_known", (item.system, item.source_id))
+    if known is not None:
+        return Enqueued(known[0], created=again and known[0] == item.draft.id)
+    stored = enqueueing.store_one(tx, item.draft, {}, again=again, limited=not item.state.terminal)
+    tx.run("import_add", (item.system, item.source_id, stored.id, item.outcome, tx.now))
+    if stored.created:
+        _put(tx, item)
+    return stored
+
+
+def _put(tx: Session, item: Import) -> None:
+    """Bring a message that was just enqueued into the state and to the counts it comes with."""
+    draft = item.draft
+    steps_out = item.state is State.HELD and draft.policy.on_held is OnHeld.SKIP
+    ended_ms = None if item.state is State.SCHEDULED else tx.now
+    bindings = (
+        draft.id,
+        item.state.code,
+        item.attempts,
+        item.last_attempt_ms if item.attempts else None,
+        ended_ms,
+        item.reason,
+        item.error_class,
+        item.last_error,
+        steps_out,
+    )
+    (row,) = tx.run("import_put", bindings)
+    seq = row[0]
+    tx.move(tx.queue(draft.tenant, draft.channel), _SCHEDULED, item.state.code, len(draft.content))
+    if item.attempts and item.last_attempt_ms is not None:
+        tried = (seq, item.attempts, draft.id, item.error_class, item.last_error, item.last_attempt_ms, draft.due_ms)
+        tx.run("import_attempt", tried)
+    tx.run("history_add", (seq, draft.id, tx.now, "import", "import", None, item.state.code, item.note))

@@ -1,0 +1,250 @@
+"""Opens a database file safely: who owns it, what it is, which library reads it, which schema it has."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import apsw
+
+from pillarbox.errors import (
+    StoreBusy,
+    StoreCorrupt,
+    StoreDiskFull,
+    StoreNotFound,
+    StoreReadOnly,
+    StoreUnavailable,
+    StoreUnsafe,
+)
+from pillarbox.store.base import Durability
+from pillarbox.store.sqlite import migrations
+from pillarbox.store.sqlite.statements import SCHEMA, WRITE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# https://sqlite.org/wal.html#walresetbug: two connections checkpointing at once can lose or corrupt committed pages.
+_WAL_RESET_BUG: Final = ((3, 7, 0), (3, 51, 2))
+APPLICATION_ID: Final = 0x50424F58  # "PBOX"
+BUSY_MS: Final = 10_000
+_FILE_BYTES_MIN: Final = 512  # the smallest page; SQLite takes some shorter files for empty ones
+MEMORY: Final = ":memory:"
+BESIDE: Final = ("-wal", "-shm", "-journal", "-workers")
+"""What may lie beside a database file, by the ending of its name."""
+_JOURNAL_BYTES_MAX: Final = 32 << 20
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn apsw's errors into ours. The text says *what* was tried and what the library said, never a value."""
+    try:
+        yield
+    except (apsw.BusyError, apsw.LockedError) as exc:
+        msg = f"{what}: another process holds the database's write lock"
+        raise StoreBusy(msg) from exc
+    except apsw.FullError as exc:
+        msg = f"{what}: the disk is full, or the file may not grow"
+        raise StoreDiskFull(msg) from exc
+    except (apsw.ReadOnlyError, apsw.PermissionsError, apsw.AuthError) as exc:
+        msg = f"{what}: the database cannot be written ({exc})"
+        raise StoreReadOnly(msg) from exc
+    except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError) as exc:
+        msg = f"{what}: the database is damaged, or no database ({exc})"
+        raise StoreCorrupt(msg) from exc
+    except apsw.CantOpenError as exc:
+        msg = f"{what}: the database file cannot be opened ({exc})"
+        raise StoreNotFound(msg) from exc
+    except (apsw.Error, OSError) as exc:
+        msg = f"{what}: {type(exc).__name__}: {exc}"
+        raise StoreUnavailable(msg) from exc
+
+
+def check_library(version: tuple[int, int, int] | None = None) -> None:
+    """Refuse a SQLite library that can lose committed pages. Raises StoreUnsafe."""
+    major, minor, patch = version or _split(apsw.sqlite_lib_version())
+    first, last = _WAL_RESET_BUG
+    if first <= (major, minor, patch) <= last:
+        msg = (
+            f"SQLite {major}.{minor}.{patch} can lose committed messages when two processes checkpoint at once; "
+            "install apsw from its wheel, which brings a later SQLite (pip install --force-reinstall apsw)"
+        )
+        raise StoreUnsafe(msg)
+
+
+def _split(version: str) -> tuple[int, int, int]:
+    major, minor, patch = (int(piece) for piece in version.split(".")[:3])
+    return major, minor, patch
+
+
+def prepare_file(path: Path, *, create: bool) -> None:
+    """
+    Make sure that *path* is a regular file of our own, made 0600 where it is missing; a directory made for it is 0700.
+
+    Raises:
+        StoreNotFound: It is a directory; or it is missing or empty and *create* is false.
+        StoreCorrupt: Too short for a database.
+        StoreUnsafe: A symlink, not a regular file, or somebody else's; or a file beside it is.
+        StoreReadOnly: It cannot be made or written.
+    """
+    info = _look(path)
+    if info is None:
+        if not create:
+            raise StoreNotFound(f"no database at {path}")
+        _make(path)
+        return
+    if stat.S_ISDIR(info.st_mode):
+        raise StoreNotFound(f"{path} is a directory; expected a database file")
+    _check_ours(path, info)
+    if info.st_size == 0 and not create:
+        raise StoreNotFound(f"{path} is empty: no database was made there yet")
+    if 0 < info.st_size < _FILE_BYTES_MIN and _look(path.with_name(path.name + "-journal")) is None:
+        raise StoreCorrupt(f"{path} is too short for a database")
+    for ending in BESIDE:
+        beside = path.with_name(path.name + ending)
+        found = _look(beside)
+        if found is not None:
+            _check_ours(beside, found)
+    if not os.access(path, os.R_OK | os.W_OK) or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise StoreReadOnly(f"{path} or its directory is read-only")
+
+
+def _look(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError as exc:
+        raise StoreNotFound(f"{path.parent} is not a directory") from exc
+    except OSError as exc:
+        raise StoreReadOnly(f"{path} may not be looked at: {exc.strerror}") from exc
+
+
+def _check_ours(path: Path, info: os.stat_result) -> None:
+    if stat.S_ISLNK(info.st_mode):
+        raise StoreUnsafe(f"{path} is a symbolic link; name the file itself")
+    if not stat.S_ISREG(info.st_mode):
+        raise StoreUnsafe(f"{path} is not a regular file")
+    if info.st_uid != os.geteuid():
+        raise StoreUnsafe(f"{path} belongs to user {info.st_uid}, this process is user {os.geteuid()}")
+
+
+def _make(path: Path) -> None:
+    try:
+        _make_directory(path.parent)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+        os.close(descriptor)
+        _sync_directory(path.parent)
+    except FileExistsError:
+        # Another process made it this instant; now it must pass like any other.
+        prepare_file(path, create=False)
+    except NotADirectoryError as exc:
+        raise StoreNotFound(f"{path.parent} is not a directory") from exc
+    except PermissionError as exc:
+        raise StoreReadOnly(f"{path.parent} is read-only: the database cannot be made there") from exc
+    except OSError as exc:
+        if exc.errno == errno.ENOSPC:
+            raise StoreDiskFull(f"{path}: the disk is full") from exc
+        raise StoreReadOnly(f"{path} cannot be made: {exc.strerror}") from exc
+
+
+def _make_directory(directory: Path) -> None:
+    """Make it and what is missing above it, each durable in its parent: a power cut must not take a directory away."""
+    if directory.is_dir():
+        return
+    _make_directory(directory.parent)
+    # A database's neighbours hold what it holds, so nobody else may look there.
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+    _sync_directory(directory.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def connect(path: str, durability: Durability) -> apsw.Connection:
+    """
+    Open a connection with every pragma that durable work needs.
+
+    Raises:
+        StoreError: A subclass; another program's database is left as it is.
+    """
+    with translated("opening the database"):
+        # Never made here: `prepare_file` does that, and a file that vanished must not come back empty.
+        flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if path == MEMORY else 0)
+        connection = apsw.Connection(path, flags=flags)
+        try:
+            configure(connection, durability)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def configure(connection: apsw.Connection, durability: Durability) -> None:
+    """Set what every connection needs; what must not be touched is refused first, so that it stays as it was."""
+    connection.set_busy_timeout(BUSY_MS)
+    _check_owner(connection)
+    connection.pragma("temp_store", 2)
+    if connection.filename:
+        mode = connection.pragma("journal_mode", "wal")
+        if mode != "wal":
+            raise StoreUnsafe(f"the file system allows no write-ahead log (journal mode {mode}); use a local disk")
+    connection.pragma("synchronous", "full" if durability is Durability.POWER else "normal")
+    connection.pragma("journal_size_limit", _JOURNAL_BYTES_MAX)
+    connection.pragma("cache_size", -8192)
+    if sys.platform == "darwin" and durability is Durability.POWER:
+        connection.pragma("fullfsync", 1)
+        connection.pragma("checkpoint_fullfsync", 1)
+
+
+def _check_owner(connection: apsw.Connection) -> bool:
+    """Whether the file has tables already. Raises StoreCorrupt for a database of another program."""
+    owner = connection.pragma("application_id")
+    tables = connection.execute(SCHEMA["count_tables"]).fetchall()[0][0]
+    if owner != APPLICATION_ID and (owner != 0 or tables):
+        raise StoreCorrupt("the file is a database of another program")
+    return bool(tables)
+
+
+def prepare_schema(connection: apsw.Connection, *, create: bool = True) -> None:
+    """
+    Make or migrate the schema.
+
+    Args:
+        create: Whether an empty file becomes a database; reading commands say no.
+
+    Raises:
+        StoreCorrupt: Not ours, or it does not say which schema it has.
+        StoreTooNew: Made by a newer version that this one must not work on.
+        StoreNotFound: An empty file, and *create* is false.
+    """
+    with translated("reading the schema"):
+        connection.execute(WRITE["begin"])
+        try:
+            _make_or_migrate(connection, create=create)
+            connection.execute(WRITE["commit"])
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute(WRITE["rollback"])
+            raise
+
+
+def _make_or_migrate(connection: apsw.Connection, *, create: bool) -> None:
+    if _check_owner(connection):
+        migrations.migrate(connection)
+    elif create:
+        migrations.create(connection)
+        connection.pragma("application_id", APPLICATION_ID)
+    else:
+        raise StoreNotFound("the file is empty: no database was made there yet")

@@ -1,0 +1,252 @@
+"""Writes the ends of attempts: the guarded update first, then what explains why a guard refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pillarbox.domain.lifecycle import ErrorClass
+from pillarbox.domain.message import State
+from pillarbox.store.base import Settled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pillarbox.domain.lifecycle import Transition
+    from pillarbox.store.base import AdmissionWrite, Settlement
+    from pillarbox.store.sqlite.session import Row, Session
+
+_SCHEDULED, _LEASED, _HELD, _DELIVERED = (s.code for s in (State.SCHEDULED, State.LEASED, State.HELD, State.DELIVERED))
+
+
+def settle(tx: Session, settlements: Sequence[Settlement], *, again: bool) -> list[Settled]:
+    """
+    Apply each settlement whose lease still holds; explain the others.
+
+    Args:
+        again: An earlier try may have been committed: what it wrote is recognised, not taken for somebody else's.
+    """
+    # All plain successes in one go, unless a message is settled twice: an old lease's and the current one's end must
+    # be told apart, and the rows that come back name only the message.
+    at_once = len({item.message.seq for item in settlements}) == len(settlements)
+    plain = [item for item in settlements if at_once and _is_plain(item)]
+    rows = tx.run_many("deliver", [_deliver_bindings(item) for item in plain]) if plain else []
+    delivered = {row[0] for row in rows}
+    results = []
+    for item in settlements:
+        if not _is_plain(item):
+            done = bool(tx.run("settle", _settle_bindings(item)))
+        elif at_once:
+            done = item.message.seq in delivered
+        else:
+            done = bool(tx.run("deliver", _deliver_bindings(item)))
+        if done:
+            _after(tx, item)
+            results.append(Settled.APPLIED)
+        else:
+            results.append((again and _recognised(tx, item)) or _refused(tx, item))
+    _reopen(tx, settlements)
+    return results
+
+
+def _reopen(tx: Session, settlements: Sequence[Settlement]) -> None:
+    """A channel that took a message is not unavailable any more, unless it was again since."""
+    answered: set[int] = set()
+    for item in settlements:
+        if item.transition.to is State.DELIVERED:
+            answered.add(item.message.queue)
+        elif item.transition.error_class == ErrorClass.UNAVAILABLE:
+            answered.discard(item.message.queue)
+    for queue in answered:
+        tx.run("gate_clear", (queue,))
+
+
+def _is_plain(item: Settlement) -> bool:
+    return item.transition.to is State.DELIVERED and not item.keep_attempt and item.lapsed_by_ms is None
+
+
+def _steps_out(item: Settlement) -> bool:
+    return item.transition.to is State.HELD and not item.transition.keeps_turn
+
+
+def _writable(text: str | None) -> str | None:
+    """Make a platform's words storable: half a surrogate pair, which JSON may hold, is no text."""
+    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _deliver_bindings(item: Settlement) -> Row:
+    return item.message.seq, item.message.lease, _writable(item.transition.receipt), item.ended_ms
+
+
+def _settle_bindings(item: Settlement) -> Row:
+    t = item.transition
+    return (
+        item.message.seq,
+        item.message.lease,
+        t.to.code,
+        t.due_ms,
+        t.charged,
+        t.free,
+        t.lost,
+        _writable(t.receipt),
+        t.reason,
+        t.error_class,
+        _writable(t.error),
+        _writable(t.recipient),
+        item.ended_ms,
+        _steps_out(item),
+        item.lapsed_by_ms,
+    )
+
+
+def _recognised(tx: Session, item: Settlement) -> Settled | None:
+    """Say what an earlier try of this very settlement did, or ``None`` if it was not committed."""
+    message = item.message
+    attempt = tx.one("attempt_by_lease", (message.seq, message.lease))
+    if attempt is not None:
+        _, _, ended, to_state, arrived = attempt
+        if arrived == item.ended_ms:
+            return Settled.LATE
+        return Settled.APPLIED if (ended, to_state) == (item.ended_ms, item.transition.to.code) else None
+    row = tx.one("settle_row", (message.seq,))
+    if row is None or not _is_plain(item):
+        return None
+    state, _, _, claims, _, _, completed, *_ = row
+    mine = (state, claims, completed) == (_DELIVERED, message.claims, item.ended_ms)
+    return Settled.APPLIED if mine else None
+
+
+def _after(tx: Session, item: Settlement) -> None:
+    message, transition = item.message, item.transition
+    tx.move(message.queue, _LEASED, transition.to.code, message.content_size)
+    if transition.to.terminal or _steps_out(item):
+        tx.leave_lane(message.lane)
+    tx.touched.add(message.queue)
+    if transition.to is not State.DELIVERED or item.keep_attempt:
+        _record(tx, item, to=transition.to.code)
+    if transition.pause_ms is not None:
+        _pause(tx, message.queue, transition)
+
+
+def _pause(tx: Session, queue: int, transition: Transition) -> None:
+    until = transition.pause_ms or None
+    strike = 1 if transition.error_class == ErrorClass.UNAVAILABLE else 0
+    tx.run("gate_pause", (queue, tx.now, until, _writable(transition.error), "pillarbox", strike))
+
+
+def _record(tx: Session, item: Settlement, *, to: int, arrived: int | None = None) -> None:
+    m, t = item.message, item.transition
+    tx.run(
+        "attempt",
+        (
+            m.seq,
+            m.claims,
+            m.id,
+            m.part_next,
+            m.lease,
+            outcome_word(t),
+            t.error_class,
+            _writable(t.error),
+            _writable(t.receipt),
+            _writable(t.answer),
+            t.charged,
+            m.claimed_ms,
+            item.began_ms,
+            item.ended_ms,
+            to,
+            t.due_ms,
+            item.keep_attempt,
+            arrived,
+        ),
+    )
+
+
+def outcome_word(transition: Transition) -> str:
+    """Name what an attempt came to, for its row."""
+    if transition.error_class is not None:
+        return str(transition.error_class)
+    return str(transition.to)
+
+
+def _refused(tx: Session, item: Settlement) -> Settled:
+    """Find out why a guard refused; a delivery is never thrown away, whatever happened meanwhile (ST6)."""
+    row = tx.one("settle_row", (item.message.seq,))
+    if row is None:
+        return Settled.STALE
+    state, lease, until, _, arrived, cancel, *_ = row
+    if state == _LEASED and lease == item.message.lease:
+        if item.lapsed_by_ms is not None and until > item.lapsed_by_ms:
+            return Settled.STALE
+        if arrived is not None:
+            return _settle_arrived(tx, item)
+        return Settled.CANCEL if cancel is not None else Settled.STALE
+    if item.transition.to is not State.DELIVERED or item.lapsed_by_ms is not None:
+        return Settled.STALE
+    attempt = tx.one("attempt_by_lease", (item.message.seq, item.message.lease))
+    if attempt is None or attempt[3] == _DELIVERED:
+        # An attempt that nobody knows, or that said so itself before.
+        return Settled.STALE
+    if not tx.run("attempt_arrived", (item.message.seq, attempt[0], _writable(item.transition.receipt), item.ended_ms)):
+        return Settled.STALE
+    after = _arrive_late(tx, item, row)
+    actor, reason = f"worker {attempt[1]}", f"attempt {attempt[0]} was accepted after its lease was lost"
+    bindings = (item.message.seq, item.message.id, item.ended_ms, "late answer", actor, state, after, reason)
+    tx.run("history_add", bindings)
+    return Settled.LATE
+
+
+def _settle_arrived(tx: Session, item: Settlement) -> Settled:
+    """The attempt that ran while the platform's answer to an earlier one came is over; its lane opens now."""
+    message, transition = item.message, item.transition
+    twice = transition.to is State.DELIVERED
+    bindings = (
+        message.seq,
+        message.lease,
+        twice,
+        _writable(transition.receipt),
+        item.ended_ms,
+        item.lapsed_by_ms,
+        transition.charged,
+    )
+    if not tx.run("settle_arrived", bindings):
+        return Settled.STALE
+    tx.move(message.queue, _LEASED, _DELIVERED, message.content_size)
+    tx.leave_lane(message.lane)
+    tx.touched.add(message.queue)
+    _record(tx, item, to=_DELIVERED, arrived=item.ended_ms if twice else None)
+    return Settled.LATE
+
+
+def _arrive_late(tx: Session, item: Settlement, row: Row) -> int:
+    """Record a delivery by a lease that is gone; gives the state that the message is in then."""
+    message = item.message
+    state, _, _, _, arrived, _, _, size, lane = row
+    bindings = (message.seq, _writable(item.transition.receipt), item.ended_ms)
+    tx.touched.add(message.queue)
+    if state in {_SCHEDULED, _HELD}:
+        tx.run("arrive_late", bindings)
+        tx.move(message.queue, state, _DELIVERED, size)
+        tx.leave_lane(lane)
+        return _DELIVERED
+    tx.run("arrive_while_leased" if state == _LEASED and arrived is None else "arrive_again", bindings)
+    return int(state)
+
+
+def admit(tx: Session, writes: Sequence[AdmissionWrite]) -> list[bool]:
+    """Store what a channel made of its claimed messages; ``False`` where the lease is gone."""
+    return [_admit(tx, write) for write in writes]
+
+
+def _admit(tx: Session, write: AdmissionWrite) -> bool:
+    message, admission = write.message, write.admission
+    count = max(1, len(admission.parts))
+    bindings = (message.seq, message.lease, admission.recipient, count, admission.splitter)
+    if not tx.run("admit", bindings):
+        return bool(tx.run("admitted", (message.seq, message.lease)))
+    store_parts(tx, message.seq, admission.parts)
+    return True
+
+
+def store_parts(tx: Session, seq: int, parts: Sequence[bytes]) -> None:
+    """Write the pieces of a split message; one piece is the message itself."""
+    if len(parts) > 1:
+        tx.run_many("part", [(seq, number, part.decode()) for number, part in enumerate(parts)])

@@ -1,0 +1,48 @@
+"""SQLite's statements by name, and the column lists that they share with the code that decodes their rows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pillarbox.store import queries
+
+# In the order of the fields of `Leased`, up to its content; `Decoder.leased` relies on it.
+LEASED: Final = (
+    "message.seq, message.id, message.queue, message.lease, message.recipient, message.account, message.thread, "
+    "message.kind, message.op, message.target, message.priority, message.created_at, message.due_at, "
+    "message.expires_at, message.lane, message.claims, message.charged, message.lost, message.max_attempts, "
+    "message.policy, message.prepared, message.part_count, message.part_next, message.origin, "
+    "message.correlation_id, message.traceparent, message.metadata, message.token_id, message.token_epoch, "
+    "message.claimed_at, message.content_size, message.free_returns, message.content, message.payload"
+)
+# Without a table name, for RETURNING, which knows only the table that is written.
+LEASED_RETURNED: Final = LEASED.replace("message.", "")
+
+VIEW_FIELDS: Final = (  # noqa: SIM905 — compared with the SQL beside it more easily than one name a line
+    "id seq state tenant channel recipient account thread kind op target priority lane waiting created_ms "
+    "not_before_ms due_ms expires_ms claimed_ms completed_ms claims charged lost max_attempts policy receipt "
+    "also_arrived_ms extra_copies terminal_reason error_class last_error key collapse_key correlation_id origin "
+    "traceparent metadata replay_of group_id cancel_requested_ms prepared part_count part_next worker content_size "
+    "content"
+).split()
+
+_VIEW: Final = ", ".join(
+    {
+        # Delivered for everybody who looks, although another lease on it has not ended (ST6).
+        "state": "iif(message.state = 1 AND message.arrived_at IS NOT NULL, 3, message.state)",
+        "tenant": "queue.tenant",
+        "channel": "queue.channel",
+        "policy": "policy.spec",
+        "content": "coalesce(message.content, (SELECT p.content FROM payload p WHERE p.id = message.payload))",
+        "worker": "(SELECT w.id FROM worker w WHERE w.slot = message.worker)",
+        "completed_ms": "coalesce(message.completed_at, message.arrived_at)",
+    }.get(name, "message." + name.replace("_ms", "_at").replace("not_before_at", "not_before"))
+    for name in VIEW_FIELDS
+)
+_VIEW_LIST: Final = _VIEW.replace(
+    "coalesce(message.content, (SELECT p.content FROM payload p WHERE p.id = message.payload))", "NULL"
+)
+
+WRITE: Final = queries.load("sqlite", "write.sql", {"leased": LEASED_RETURNED})
+READ: Final = queries.load("sqlite", "read.sql", {"leased": LEASED, "view": _VIEW, "view_list": _VIEW_LIST})
+SCHEMA: Final = queries.load("sqlite", "schema.sql")

@@ -1,0 +1,441 @@
+"""
+`SQLiteStore`: the store's contract on one SQLite file.
+
+All writes run on one thread; people's reads run on another, so that a long list delays no commit. The file's own locks
+arbitrate between processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import apsw
+
+from pillarbox.clock import Clock, SystemClock
+from pillarbox.domain.ids import MessageId
+from pillarbox.errors import NotStarted, Refused, StoreError, StoreUnavailable
+from pillarbox.store.base import (
+    Batch,
+    BatchResult,
+    Durability,
+    Event,
+    Lapsed,
+    Limits,
+    Query,
+    QueueInfo,
+    Tally,
+    WorkerInfo,
+    WorkerStart,
+)
+from pillarbox.store.sqlite import forking, opening, reading, transaction
+from pillarbox.store.sqlite.session import Row, Session
+from pillarbox.store.sqlite.sidecar import Sidecar
+from pillarbox.store.sqlite.statements import READ, SCHEMA, WRITE
+from pillarbox.store.sqlite.thread import Caller, DatabaseThread
+
+if TYPE_CHECKING:
+    import socket
+
+    from pillarbox.domain.message import MessageView
+
+T = TypeVar("T")
+Connector = Callable[[str, Durability], apsw.Connection]
+
+
+class SQLiteStore:
+    """
+    One SQLite file, or a database in memory.
+
+    Args:
+        path: ``:memory:`` for a database that ends with the process.
+        create: Whether a missing file is made; reading commands say no.
+        boot_id: Names this boot; leases of another boot's workers have lapsed.
+        connect: Opens a connection; tests pass one whose file system fails.
+        caller: Makes the place where SQLite runs; the simulator passes one without threads.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        durability: Durability = Durability.POWER,
+        limits: Limits | None = None,
+        create: bool = True,
+        clock: Clock | None = None,
+        connect: Connector = opening.connect,
+        caller: Callable[[str], Caller] = DatabaseThread,
+    ) -> None:
+        self.in_memory = str(path) == opening.MEMORY
+        self.durability = Durability.MEMORY if self.in_memory else durability
+        self._path = Path(path)
+        self._limits = limits or Limits()
+        self._create = create
+        self._boot_id = (clock or SystemClock()).boot_id()
+        self._connect = connect
+        self._caller = caller
+        self._writer: Caller | None = None
+        self._reader: Caller | None = None
+        self._session: Session | None = None
+        self._reading: apsw.Connection | None = None
+        self._watching: apsw.Connection | None = None
+        self._sidecar = None if self.in_memory else Sidecar(self._path)
+        # Whether a commit's outcome was left unknown once: then every batch may be one that was committed already.
+        self._unsure = False
+        self._seen_version = -1
+        self._listener: Callable[[], None] | None = None
+        self._listening: dict[int, tuple[asyncio.AbstractEventLoop, socket.socket]] = {}
+        self.idle = threading.Lock()
+        forking.pauses(self)
+        forking.drops(self)
+
+    async def open(self) -> None:
+        """See `Store`."""
+        if self._writer is not None:
+            return
+        opening.check_library()
+        writer = self._caller("pillarbox-writer")
+        try:
+            await writer.run(self._open)
+        except BaseException:
+            # Whoever gave up waiting must not leave open what was opened meanwhile.
+            writer.stop()
+            self._close()
+            raise
+        self._writer = writer
+
+    def _open(self) -> None:
+        if not self.in_memory:
+            opening.prepare_file(self._path, create=self._create)
+        connection = self._connect(str(self._path), self.durability)
+        try:
+            opening.prepare_schema(connection, create=self._create)
+            if self._limits.recipient_messages is not None:
+                _count_recipients(connection)
+            if self._sidecar is not None:
+                with opening.translated("opening the workers' lock file"):
+                    self._sidecar.open()
+                self._watching = self._connect(str(self._path), self.durability)
+        except BaseException:
+            connection.close()
+            raise
+        self._session = Session(connection, self._limits)
+
+    async def close(self) -> None:
+        """See `Store`."""
+        for slot in list(self._listening):
+            self._stop_listening(slot)
+        writer, self._writer = self._writer, None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.run(self._close_reading)
+            reader.stop()
+        if writer is not None:
+            await writer.run(self._close)
+            writer.stop()
+
+    def drop_inherited(self) -> None:
+        """In a forked child: close the parent's connections; its threads and locks are not there (`forking`)."""
+        session, self._session = self._session, None
+        inherited = (None if session is None else session.connection, self._reading, self._watching)
+        self._reading = self._watching = None
+        self._writer = self._reader = None
+        for connection in inherited:
+            if connection is not None:
+                with contextlib.suppress(apsw.Error):
+                    connection.close()
+
+    def _close_reading(self) -> None:
+        connection, self._reading = self._reading, None
+        if connection is not None:
+            connection.close()
+
+    def _close(self) -> None:
+        session, self._session = self._session, None
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.close()
+        if session is not None:
+            session.rollback()
+            session.connection.close()
+        if self._sidecar is not None:
+            self._sidecar.close()
+
+    async def commit(self, batch: Batch) -> BatchResult:
+        """See `Store`."""
+        if batch.imports and self.in_memory:
+            msg = "nothing is imported into a database in memory: it would end with this process"
+            raise Refused(msg)
+        return await self._write(lambda: self._commit(batch))
+
+    def _commit(self, batch: Batch) -> BatchResult:
+        session = self._live_session()
+        try:
+            with opening.translated("writing"):
+                result = transaction.apply(session, batch, again=self._unsure)
+        except StoreUnavailable as exc:
+            if self.in_memory or not isinstance(exc.__cause__, apsw.IOError):
+                raise
+            result = self._commit_again(session, batch, exc)
+        if result.touched or batch.acts:
+            self._wake_others()
+        return result
+
+    def _commit_again(self, session: Session, batch: Batch, failure: StoreUnavailable) -> BatchResult:
+        """
+        Reopen after an I/O error, when nobody knows whether the commit took; the batch recognises its own work (EN4).
+
+        If that fails too, batches are looked at twice from then on: the same one may be given again.
+        """
+        self._session = None
+        self._unsure = True
+        with contextlib.suppress(apsw.Error):
+            session.connection.close()
+        try:
+            again = self._live_session()
+            with opening.translated("writing again after an I/O error"):
+                return transaction.apply(again, batch, again=True)
+        except StoreError as exc:
+            raise failure from exc
+
+    def _live_session(self) -> Session:
+        if self._session is None:
+            with opening.translated("reopening the database"):
+                self._session = Session(self._connect(str(self._path), self.durability), self._limits)
+        return self._session
+
+    def _wake_others(self) -> None:
+        if self._sidecar is None or self._session is None:
+            return
+        with contextlib.suppress(apsw.Error):
+            for (slot,) in self._session.run("worker_slots"):
+                self._sidecar.wake(slot)
+
+    async def register(self, start: WorkerStart) -> int:
+        """See `Store`."""
+        slot = await self._write(lambda: self._register(start))
+        if self._sidecar is not None:
+            receiver = self._sidecar.listen(slot)
+            if receiver is not None:
+                loop = asyncio.get_running_loop()
+                loop.add_reader(receiver, self._woken, receiver)
+                self._listening[slot] = loop, receiver
+        return slot
+
+    def _register(self, start: WorkerStart) -> int:
+        session = self._live_session()
+        slot = 0
+        with opening.translated("registering the worker"):
+            session.begin(now=start.now_ms, boot=0)
+            try:
+                slot = session.insert(
+                    "worker_insert",
+                    (
+                        start.id,
+                        start.host,
+                        start.pid,
+                        self._boot_id,
+                        start.version,
+                        ",".join(start.channels),
+                        start.now_ms,
+                        0 if self._sidecar is None else self._sidecar.identity,
+                    ),
+                )
+                for channel in start.channels:
+                    # So that the worker knows its queues before the first message: one commit then stores and claims.
+                    session.queue("", channel)
+                if self._sidecar is not None:
+                    # Before the commit: nobody may see the row without its lock and take the worker for dead.
+                    self._sidecar.hold(slot)
+                session.commit()
+            except BaseException:
+                session.rollback()
+                if self._sidecar is not None and slot:
+                    # The next one to register gets the same number, and would wait for this lock for ever.
+                    self._sidecar.let_go(slot)
+                raise
+        return slot
+
+    async def deregister(self, worker: int) -> None:
+        """See `Store`."""
+        self._stop_listening(worker)
+        await self._write(lambda: self._deregister(worker))
+
+    def _deregister(self, worker: int) -> None:
+        session = self._live_session()
+        with opening.translated("removing the worker"):
+            session.begin(now=0, boot=0)
+            try:
+                session.run("worker_delete", (worker,))
+                session.commit()
+            except BaseException:
+                session.rollback()
+                raise
+        if self._sidecar is not None:
+            self._sidecar.let_go(worker)
+
+    async def lapsed(self, *, boot_ms: int, limit: int) -> list[Lapsed]:
+        """See `Store`."""
+        return await self._write(lambda: self._lapsed(boot_ms, limit))
+
+    def _lapsed(self, boot_ms: int, limit: int) -> list[Lapsed]:
+        session = self._live_session()
+        found: list[Lapsed] = []
+        # One snapshot: a worker that registers and claims between two reads must not look like one without a row.
+        connection = session.connection
+        with opening.translated("looking for lapsed leases"), reading.snapshot(connection):
+            owners = {row[0]: row[8:] for row in reading.rows(connection, "workers")}
+            for (slot,) in reading.rows(connection, "leased_workers"):
+                left = limit - len(found)
+                if left <= 0:
+                    break
+                if slot not in owners or self._alive(slot, *owners[slot]) is False:
+                    rows = reading.rows(connection, "lapsed_by_owner", (slot, left))
+                    found += [Lapsed(message=session.leased_as_is(row), by="owner") for row in rows]
+                else:
+                    rows = reading.rows(connection, "lapsed_by_time", (slot, boot_ms, left))
+                    found += [Lapsed(message=session.leased_as_is(row), by="time") for row in rows]
+        with opening.translated("forgetting workers that are gone"):
+            self._forget_dead(session, owners)
+        return found
+
+    def _forget_dead(self, session: Session, owners: dict[int, Row]) -> None:
+        """Remove the rows of workers that are surely gone and hold nothing any more."""
+        holding = {row[0] for row in reading.rows(session.connection, "leased_workers")}
+        for slot, owner in owners.items():
+            if slot not in holding and self._alive(slot, *owner) is False:
+                session.run("worker_delete", (slot,))
+                if self._sidecar is not None:
+                    self._sidecar.forget(slot)
+
+    def _alive(self, slot: int, boot: str, lock_file: int) -> bool | None:
+        """Whether a worker's process runs; ``None`` where nobody can tell: then its leases last as long as they say."""
+        if boot != self._boot_id:
+            return False
+        if self._sidecar is None:
+            return True
+        return self._sidecar.is_alive(slot) if lock_file == self._sidecar.identity else None
+
+    async def overdue_holds(self, *, before_ms: int, limit: int) -> list[MessageId]:
+        """See `Store`."""
+        rows = await self._read(lambda c: reading.rows(c, "overdue_holds", (before_ms, limit)))
+        return [MessageId(row[0]) for row in rows]
+
+    async def get(self, message: MessageId) -> MessageView | None:
+        """See `Store`."""
+        return await self._read(lambda c: reading.get(c, message))
+
+    async def resolve_id(self, text: str) -> list[MessageId]:
+        """See `Store`."""
+        return await self._read(lambda c: reading.resolve_id(c, text))
+
+    async def list_messages(self, query: Query) -> list[MessageView]:
+        """See `Store`."""
+        return await self._read(lambda c: reading.listing(c, query))
+
+    async def history(self, message: MessageId) -> list[Event]:
+        """See `Store`."""
+        return await self._read(lambda c: reading.history(c, message))
+
+    async def known_imports(self, system: str, source_ids: Sequence[str]) -> set[str]:
+        """See `Store`."""
+        bindings = (system, json.dumps(list(source_ids)))
+        rows = await self._read(lambda c: reading.rows(c, "known_imports", bindings))
+        return {row[0] for row in rows}
+
+    async def stats(self) -> list[Tally]:
+        """See `Store`."""
+        return await self._read(reading.stats)
+
+    async def backlog(self, *, now_ms: int, channels: Sequence[str]) -> tuple[int, int]:
+        """See `Store`."""
+        bindings = (now_ms, json.dumps(list(channels)))
+        rows = await self._read(lambda c: reading.rows(c, "backlog", bindings))
+        return rows[0][0], rows[0][1]
+
+    async def queues(self) -> list[QueueInfo]:
+        """See `Store`."""
+        return await self._read(reading.queues)
+
+    async def workers(self) -> list[WorkerInfo]:
+        """See `Store`."""
+        return await self._read(lambda c: reading.workers(c, self._alive))
+
+    async def check(self) -> list[str]:
+        """See `Store`."""
+        return await self._read(reading.check)
+
+    def on_foreign_write(self, listener: Callable[[], None] | None) -> None:
+        """See `Store`."""
+        self._listener = listener
+
+    def foreign_write(self) -> bool:
+        """See `Store`."""
+        if self._watching is None:
+            return False
+        with contextlib.suppress(apsw.Error), self.idle:
+            version = int(self._watching.pragma("data_version"))
+            seen, self._seen_version = self._seen_version, version
+            return seen not in (-1, version)
+        return False
+
+    def _woken(self, receiver: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while receiver.recv(16):
+                pass
+        if self._listener is not None:
+            self._listener()
+
+    def _stop_listening(self, slot: int) -> None:
+        loop, receiver = self._listening.pop(slot, (None, None))
+        if loop is not None and receiver is not None and not loop.is_closed():
+            loop.remove_reader(receiver)
+        if self._sidecar is not None:
+            self._sidecar.stop_listening(slot)
+
+    async def _write(self, function: Callable[[], T]) -> T:
+        if self._writer is None:
+            msg = "the store is not open"
+            raise NotStarted(msg)
+        return await self._writer.run(function)
+
+    async def _read(self, function: Callable[[apsw.Connection], T]) -> T:
+        if self._writer is None:
+            msg = "the store is not open"
+            raise NotStarted(msg)
+        if self.in_memory:
+            # A database in memory is one connection's own.
+            return await self._writer.run(lambda: self._read_with(self._live_session().connection, function))
+        if self._reader is None:
+            self._reader = self._caller("pillarbox-reader")
+        return await self._reader.run(lambda: self._read_with(self._reading_connection(), function))
+
+    def _reading_connection(self) -> apsw.Connection:
+        if self._reading is None:
+            self._reading = self._connect(str(self._path), self.durability)
+        return self._reading
+
+    def _read_with(self, connection: apsw.Connection, function: Callable[[apsw.Connection], T]) -> T:
+        # One snapshot for all that a read looks at.
+        with opening.translated("reading"), reading.snapshot(connection):
+            return function(connection)
+
+
+def _count_recipients(connection: apsw.Connection) -> None:
+    """Begin to count per recipient: from then on triggers do, in every process, whatever its settings."""
+    with opening.translated("preparing the count per recipient"):
+        connection.execute(WRITE["begin"])
+        try:
+            if not connection.execute(READ["recipients_counted"]).fetchall():
+                connection.execute(SCHEMA["recipient_counting"])
+                connection.execute(SCHEMA["recipient_counting_fill"])
+            connection.execute(WRITE["commit"])
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute(WRITE["rollback"])
+            raise

@@ -1,0 +1,185 @@
+"""
+The same outbox without ``await``: a thin façade over an event loop on a thread of its own.
+
+No method is written twice: each one here runs its namesake of `pillarbox.outbox.Outbox`, whose documentation holds.
+Safe to use from several threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+
+from pillarbox import outbox as core
+from pillarbox.message import BaseMessage, Waiter
+from pillarbox.message import Message as AsyncMessage
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pillarbox.events import BusEvent, Subscriber
+
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+_Core = core.Outbox
+
+
+class Message(BaseMessage):
+    """A message, for programs that block."""
+
+    __slots__ = ("_box",)
+
+    def __init__(self, box: Outbox, message: AsyncMessage, wait: Waiter) -> None:
+        super().__init__(
+            wait,
+            id=message.id,
+            created=message.created,
+            durability=message.durability,
+            skipped=message.skipped,
+            view=message.view,
+        )
+        self._box = box
+
+    def wait(self, timeout: float | None = None) -> Message:
+        """Block until it is settled or held, at most *timeout* seconds. See `pillarbox.message.Message.wait`."""
+        if self.id is not None:
+            self._box.run(self._waited(timeout))
+        return self
+
+    async def _waited(self, timeout: float | None) -> None:
+        await self._wait(self, timeout)
+
+
+def _blocking(
+    method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Outbox, P], R]:
+    def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.run(method(self.core, *args, **kwargs))
+
+    return _documented(call, method)
+
+
+def _one(
+    method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, AsyncMessage]],
+) -> Callable[Concatenate[Outbox, P], Message]:
+    def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> Message:
+        return self.wrap(self.run(method(self.core, *args, **kwargs)))
+
+    return _documented(call, method)
+
+
+def _some(
+    method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, list[AsyncMessage]]],
+) -> Callable[Concatenate[Outbox, P], list[Message]]:
+    def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> list[Message]:
+        return [self.wrap(message) for message in self.run(method(self.core, *args, **kwargs))]
+
+    return _documented(call, method)
+
+
+def _documented(call: F, method: Callable[..., Any]) -> F:
+    functools.update_wrapper(call, method)
+    return call
+
+
+class Outbox:
+    """
+    A durable outbox for programs without an event loop. Arguments as `pillarbox.Outbox`.
+
+    ``core`` is the outbox behind it; its coroutines must run on this object's loop (`run`).
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 — the arguments of the core
+        self.core = _Core(*args, **kwargs)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+        self._guard = threading.Lock()
+
+    def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
+        """Run a coroutine on this outbox's loop and wait for its result."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._guard:
+            # A forked child has the loop, but not its thread.
+            if self._loop is None or self._pid != os.getpid():
+                self._loop = asyncio.new_event_loop()
+                self._pid = os.getpid()
+                threading.Thread(target=self._loop.run_forever, name="pillarbox-loop", daemon=True).start()
+            return self._loop
+
+    def wrap(self, message: AsyncMessage) -> Message:
+        """Make a message one that blocks."""
+        return Message(self, message, message.waiter)
+
+    def channel(self, name: str, target: core.Target | None = None, **policy: Any) -> Any:  # noqa: ANN401
+        """See `pillarbox.Outbox.channel`."""
+        return self.core.channel(name, target, **policy)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """See `pillarbox.Outbox.channels`."""
+        return self.core.channels
+
+    start = _blocking(_Core.start)
+    send = _one(_Core.send)
+    send_many = _some(_Core.send_many)
+    find = _one(_Core.find)
+    list = _some(_Core.list)
+    history = _blocking(_Core.history)
+    stats = _blocking(_Core.stats)
+    workers = _blocking(_Core.workers)
+    queues = _blocking(_Core.queues)
+    check = _blocking(_Core.check)
+    cancel = _blocking(_Core.cancel)
+    retry = _blocking(_Core.retry)
+    pause = _blocking(_Core.pause)
+    resume = _blocking(_Core.resume)
+    drain = _blocking(_Core.drain)
+    drained = _blocking(_Core.drained)
+    prune = _blocking(_Core.prune)
+
+    def get(self, id: str) -> Message | None:  # noqa: A002 — the field's name
+        """See `pillarbox.Outbox.get`."""
+        message = self.run(self.core.get(id))
+        return None if message is None else self.wrap(message)
+
+    def subscribe(self, subscriber: Subscriber, *types: type[BusEvent]) -> Callable[[], None]:
+        """See `pillarbox.Outbox.subscribe`; *subscriber* is called on the outbox's own thread."""
+        return self.core.subscribe(subscriber, *types)
+
+    def stop(self, deadline: float | None = None) -> int:
+        """See `pillarbox.Outbox.stop`."""
+        if self._loop is None:
+            return 0
+        try:
+            return self.run(self.core.stop(deadline))
+        finally:
+            loop, self._loop = self._loop, None
+            if self._pid == os.getpid():
+                loop.call_soon_threadsafe(loop.stop)
+
+    def close(self) -> None:
+        """See `pillarbox.Outbox.close`."""
+        self.stop()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()

@@ -1,0 +1,38 @@
+"""
+The suite that every store must pass: subclass `StoreSuite`, give it ``make_store`` and ``backstage``.
+
+Nothing in it knows a database. Tests name the promises they keep with ``@pytest.mark.contract``; register that marker,
+and call ``pytest.register_assert_rewrite`` on this package before importing it, to see what an assertion compared.
+"""
+
+from __future__ import annotations
+
+from pillarbox.testing.store_suite.accepting import AcceptingSuite
+from pillarbox.testing.store_suite.driver import Backstage, MakeStore, StoreDriver
+from pillarbox.testing.store_suite.ending import EndingSuite
+from pillarbox.testing.store_suite.fixtures import OpenDriver
+from pillarbox.testing.store_suite.handles import HandleSuite
+from pillarbox.testing.store_suite.keys import KeySuite
+from pillarbox.testing.store_suite.lanes import LaneSuite
+from pillarbox.testing.store_suite.late import LateSuite
+from pillarbox.testing.store_suite.leasing import LeasingSuite
+from pillarbox.testing.store_suite.limits import LimitSuite
+from pillarbox.testing.store_suite.operating import OperatingSuite
+from pillarbox.testing.store_suite.states import StateSuite
+
+__all__ = ["Backstage", "MakeStore", "OpenDriver", "StoreDriver", "StoreSuite"]
+
+
+class StoreSuite(
+    AcceptingSuite,
+    LimitSuite,
+    KeySuite,
+    LeasingSuite,
+    LaneSuite,
+    StateSuite,
+    LateSuite,
+    OperatingSuite,
+    EndingSuite,
+    HandleSuite,
+):
+    """All of it."""

@@ -1,0 +1,74 @@
+"""The fixtures that every part of the suite uses; a database brings ``make_store`` and ``backstage``."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from pillarbox.entropy import SeededEntropy
+from pillarbox.testing.fakes import FakeClock
+from pillarbox.testing.store_suite.driver import Backstage, MakeStore, StoreDriver
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pillarbox.store.base import Limits
+
+
+class OpenDriver(Protocol):
+    """Opens another handle on the same database, driven by the same clock unless told otherwise."""
+
+    async def __call__(self, *, limits: Limits | None = None, clock: FakeClock | None = None) -> StoreDriver:
+        """It is closed when the test ends."""
+
+
+class StoreFixtures:
+    """What a part of the suite asks for by name."""
+
+    @pytest.fixture
+    def make_store(self) -> MakeStore:
+        """Make handles on one fresh database. Each database's test class overrides this."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def backstage(self) -> Backstage:
+        """Reach behind the seam. Each database's test class overrides this."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def clock(self) -> FakeClock:
+        """Give time, which every handle of a test shares."""
+        return FakeClock()
+
+    @pytest.fixture
+    def entropy(self) -> SeededEntropy:
+        """Give randomness, which every handle of a test shares: no id comes twice."""
+        return SeededEntropy(1)
+
+    @pytest.fixture
+    async def open_driver(
+        self, make_store: MakeStore, clock: FakeClock, entropy: SeededEntropy
+    ) -> AsyncIterator[OpenDriver]:
+        """Open any number of handles."""
+        async with contextlib.AsyncExitStack() as handles:
+
+            async def opened(*, limits: Limits | None = None, clock: FakeClock | None = clock) -> StoreDriver:
+                used = clock or FakeClock()
+                store = make_store(limits=limits, clock=used)
+                await store.open()
+                handles.push_async_callback(store.close)
+                return StoreDriver(store, used, entropy)
+
+            yield opened
+
+    @pytest.fixture
+    async def driver(self, open_driver: OpenDriver) -> StoreDriver:
+        """Open the first handle."""
+        return await open_driver()
+
+    @pytest.fixture
+    async def other(self, open_driver: OpenDriver) -> StoreDriver:
+        """Open a second handle on the same database, another worker."""
+        return await open_driver()

@@ -1,0 +1,66 @@
+"""Several handles share one database, close without a trace, and notice each other's writes (contract SG3, SG5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pillarbox.errors import NotStarted
+from pillarbox.store.base import Batch, Durability
+from pillarbox.testing.store_suite.fixtures import StoreFixtures
+
+if TYPE_CHECKING:
+    from pillarbox.testing.store_suite.driver import MakeStore, StoreDriver
+
+
+class HandleSuite(StoreFixtures):
+    """Handles."""
+
+    @pytest.mark.contract("SG5")
+    async def test_opening_and_closing_are_repeatable(self, driver: StoreDriver) -> None:
+        accepted = await driver.send()
+        await driver.store.open()
+        await driver.store.close()
+        await driver.store.close()
+        await driver.store.open()
+        assert (await driver.view(accepted)).id == accepted
+
+    @pytest.mark.contract("SG5")
+    async def test_a_handle_that_is_not_open_refuses_everything(self, make_store: MakeStore) -> None:
+        store = make_store()
+        for closed in (False, True):
+            if closed:
+                await store.open()
+                await store.close()
+            with pytest.raises(NotStarted):
+                await store.commit(Batch(now_ms=0, boot_ms=0))
+            with pytest.raises(NotStarted):
+                await store.stats()
+            with pytest.raises(NotStarted):
+                await store.lapsed(boot_ms=0, limit=1)
+
+    @pytest.mark.contract("SG3")
+    async def test_a_store_on_disk_survives_power_cuts_unless_told_otherwise(self, driver: StoreDriver) -> None:
+        assert driver.store.durability is Durability.POWER
+        assert not driver.store.in_memory
+
+    @pytest.mark.contract("DR2")
+    async def test_a_handle_notices_that_another_wrote(self, driver: StoreDriver, other: StoreDriver) -> None:
+        other.store.foreign_write()
+        assert not other.store.foreign_write()
+        await driver.send()
+        assert other.store.foreign_write()
+        assert not other.store.foreign_write()
+
+    @pytest.mark.contract("SG7")
+    async def test_a_healthy_store_has_nothing_to_complain_of(self, driver: StoreDriver) -> None:
+        assert await driver.store.check() == []
+        assert await driver.store.stats() == []
+        assert await driver.store.queues() == []
+        assert await driver.store.workers() == []
+        assert await driver.store.lapsed(boot_ms=0, limit=10) == []
+
+    async def test_an_empty_batch_does_nothing(self, driver: StoreDriver) -> None:
+        result = await driver.commit()
+        assert (result.settled, result.claimed, result.enqueued, result.more) == ([], [], [], False)

@@ -1,0 +1,506 @@
+"""Claims and leases: one holder, a fresh id, nothing by a stale one, no worker lost for ever (contract LE1–LE8)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import pytest
+
+from pillarbox.domain.ids import LeaseId
+from pillarbox.domain.lifecycle import ErrorClass, Reason, Transition, release_unsent
+from pillarbox.domain.message import Admission, State
+from pillarbox.domain.outcome import Deferred, Delivered
+from pillarbox.store.base import AdmissionWrite, Cancel, Lapsed, Presence, Settled
+from pillarbox.testing.fakes import FakeClock
+from pillarbox.testing.store_suite.driver import LEASE_MS, fields_of
+from pillarbox.testing.store_suite.fixtures import StoreFixtures
+
+if TYPE_CHECKING:
+    from pillarbox.domain.message import Leased
+    from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
+    from pillarbox.testing.store_suite.fixtures import OpenDriver
+
+LEASE_SECONDS: Final = LEASE_MS / 1000
+STALE: Final = {
+    "retry": Transition.retry(due_ms=1, error_class=ErrorClass.TRANSIENT, error="late"),
+    "release": Transition.release(due_ms=1, error_class=ErrorClass.RELEASED, error="late"),
+    "redirect": Transition.redirect("eve", due_ms=1, error="late"),
+    "bury": Transition.bury(Reason.REJECTED, error_class=ErrorClass.PERMANENT, error="late"),
+    "hold": Transition.hold(
+        Reason.UNCERTAIN, error_class=ErrorClass.UNCERTAIN, error="late", charged=1, keeps_turn=False
+    ),
+    "expire": Transition.expire(),
+    "cancel": Transition.cancel(Reason.REQUESTED),
+    "pause": Transition.release(due_ms=1, error_class=ErrorClass.UNAVAILABLE, error="late", pause_ms=0),
+}
+"""Every way to end an attempt but a delivery, which a late one may still record."""
+
+
+class LeasingSuite(StoreFixtures):
+    """Claims and leases."""
+
+    @pytest.mark.contract("LE1")
+    async def test_of_several_workers_one_claims_a_message(self, driver: StoreDriver, open_driver: OpenDriver) -> None:
+        sent = {accepted.id for accepted in await driver.enqueue(*[driver.draft() for _ in range(40)])}
+        workers = [driver, *[await open_driver() for _ in range(3)]]
+        claimed = [message for _ in range(4) for worker in workers for message in await worker.claim(3)]
+        assert len(claimed) == 40
+        assert {message.id for message in claimed} == sent
+
+    @pytest.mark.contract("LE2")
+    @pytest.mark.parametrize("capacity", [0, 1, 3, 7])
+    async def test_a_claim_takes_no_more_than_its_capacity(self, driver: StoreDriver, capacity: int) -> None:
+        await driver.enqueue(*[driver.draft(priority=place % 4) for place in range(12)])
+        claimed = await driver.claim(capacity)
+        assert len(claimed) == capacity
+        views = await driver.everything()
+        assert sum(view.state is State.LEASED for view in views) == capacity
+        assert sum(view.claims for view in views) == capacity
+
+    @pytest.mark.contract("LE2")
+    async def test_what_a_claim_gives_is_committed(self, driver: StoreDriver, other: StoreDriver) -> None:
+        await driver.send()
+        message = await driver.claim_one()
+        view = await other.view(message.id)
+        assert (view.state, view.claims, view.claimed_ms) == (State.LEASED, 1, driver.clock.wall_ms())
+        assert (message.claims, message.claimed_ms) == (1, driver.clock.wall_ms())
+
+    @pytest.mark.contract("LE2")
+    async def test_only_claims_are_counted_when_an_attempt_begins(self, driver: StoreDriver) -> None:
+        accepted = await driver.send()
+        for attempt in range(1, 4):
+            message = await driver.claim_one()
+            assert (message.claims, message.charged) == (attempt, attempt - 1)
+            await driver.settle(message, Deferred("busy"))
+            driver.clock.advance(600)
+        view = await driver.view(accepted)
+        assert (view.claims, view.charged, view.lost) == (3, 3, 0)
+
+    @pytest.mark.contract("LE2", "RE5")
+    async def test_a_free_return_costs_no_attempt_and_gives_no_claim_back(self, driver: StoreDriver) -> None:
+        accepted = await driver.send()
+        for attempt in range(1, 4):
+            message = await driver.claim_one()
+            assert message.free_returns == attempt - 1
+            release = release_unsent(message, "not ready", now_ms=driver.clock.wall_ms())
+            await driver.settle(message, release, began_ms=None)
+            assert await driver.claim() == []
+            driver.clock.advance(1)
+        view = await driver.view(accepted)
+        assert (view.claims, view.charged, view.state) == (3, 0, State.SCHEDULED)
+
+    @pytest.mark.contract("LE2")
+    async def test_free_returns_are_counted_in_a_row(self, driver: StoreDriver) -> None:
+        await driver.send()
+        for outcome in ("free", "free", "busy", "free"):
+            message = await driver.claim_one()
+            free = release_unsent(message, "not ready", now_ms=driver.clock.wall_ms())
+            await driver.settle(message, free if outcome == "free" else Deferred("busy"))
+            driver.clock.advance(600)
+        assert (await driver.claim_one()).free_returns == 1
+
+    @pytest.mark.contract("LE2", "LA4")
+    async def test_a_claim_looks_only_where_there_is_capacity(self, driver: StoreDriver) -> None:
+        mine = await driver.send(channel="chat")
+        other_queue = await driver.send(channel="mail")
+        assert await driver.claimed_ids(channels=["chat"]) == [mine]
+        assert await driver.claimed_ids(channels=["chat"]) == []
+        assert await driver.claimed_ids(channels=["mail"]) == [other_queue]
+
+    @pytest.mark.contract("LA4", "LA2")
+    async def test_a_queue_s_backlog_takes_no_slot_of_another_queue(self, driver: StoreDriver) -> None:
+        await driver.enqueue(*[driver.draft(channel="bulk") for _ in range(200)])
+        mine = await driver.send(channel="chat")
+        claimed = await driver.claim(2, channels=["bulk", "chat"])
+        assert [message.channel for message in claimed].count("bulk") == 2
+        assert mine in [message.id for message in claimed]
+
+    @pytest.mark.contract("RE6")
+    async def test_what_is_not_due_blocks_nothing_behind_it(self, driver: StoreDriver) -> None:
+        now_ms = driver.clock.wall_ms()
+        later = [await driver.send(not_before_ms=now_ms + 60_000) for _ in range(20)]
+        due = await driver.send()
+        assert await driver.claimed_ids(1) == [due]
+        assert await driver.claimed_ids() == []
+        assert driver.last.next_due_ms == {await driver.queue(): now_ms + 60_000}
+        driver.clock.advance(59.999)
+        assert await driver.claimed_ids() == []
+        driver.clock.advance(0.001)
+        assert await driver.claimed_ids(20) == later
+
+    @pytest.mark.contract("RE6")
+    async def test_a_failed_message_does_not_block_those_behind_it(self, driver: StoreDriver) -> None:
+        await driver.send()
+        await driver.settle(await driver.claim_one(), Deferred("busy"))
+        behind = await driver.send()
+        assert await driver.claimed_ids() == [behind]
+
+    @pytest.mark.contract("RE1")
+    async def test_the_next_attempt_is_due_when_the_row_says_also_after_reopening(
+        self, driver: StoreDriver, open_driver: OpenDriver
+    ) -> None:
+        accepted = await driver.send()
+        await driver.settle(await driver.claim_one(), Deferred("busy"))
+        due_ms = driver.clock.wall_ms() + 5000
+        assert (await driver.view(accepted)).due_ms == due_ms
+        await driver.leave()
+        await driver.store.close()
+        later = await open_driver()
+        later.clock.advance(4.999)
+        assert await later.claimed_ids() == []
+        assert later.last.next_due_ms == {await later.queue(): due_ms}
+        later.clock.advance(0.001)
+        assert await later.claimed_ids() == [accepted]
+
+    async def test_due_messages_come_oldest_first(self, driver: StoreDriver) -> None:
+        now_ms = driver.clock.wall_ms()
+        drafts = [driver.draft(due_ms=now_ms - age) for age in (10, 30, 20)]
+        await driver.enqueue(*drafts)
+        assert await driver.claimed_ids() == [drafts[1].id, drafts[2].id, drafts[0].id]
+
+    async def test_a_higher_priority_goes_first(self, driver: StoreDriver) -> None:
+        drafts = [driver.draft(priority=priority) for priority in (0, 2, 1, 3)]
+        await driver.enqueue(*drafts)
+        claimed = [await driver.claim_one() for _ in drafts]
+        assert [message.priority for message in claimed] == [3, 2, 1, 0]
+
+    async def test_the_oldest_goes_first_where_that_is_asked_for(self, driver: StoreDriver) -> None:
+        old = await driver.send(priority=0)
+        driver.clock.advance(1)
+        urgent = await driver.send(priority=3)
+        assert await driver.claimed_ids(1, oldest_first=True) == [old]
+        assert await driver.claimed_ids(1, oldest_first=True) == [urgent]
+
+    async def test_a_claim_of_one_message_takes_no_other(self, driver: StoreDriver) -> None:
+        ids = [await driver.send() for _ in range(3)]
+        assert await driver.claimed_ids(only=ids[1]) == [ids[1]]
+        assert await driver.claimed_ids(only=ids[1]) == []
+
+    async def test_a_queue_that_ran_dry_says_when_to_come_again(self, driver: StoreDriver) -> None:
+        await driver.send()
+        queue = await driver.queue()
+        await driver.claim(10)
+        assert driver.last.next_due_ms == {queue: None}
+        assert not driver.last.more
+
+    @pytest.mark.contract("LE3")
+    async def test_each_claim_has_its_own_lease(self, driver: StoreDriver) -> None:
+        await driver.send()
+        first = await driver.claim_one()
+        await driver.settle(first, Deferred("busy"))
+        driver.clock.advance(600)
+        second = await driver.claim_one()
+        assert first.lease != second.lease
+
+    @pytest.mark.contract("LE3", "ST7")
+    @pytest.mark.parametrize("name", STALE)
+    async def test_a_lease_that_was_lost_changes_nothing(self, driver: StoreDriver, name: str) -> None:
+        old = await self._lost(driver)
+        before = await everything(driver, old)
+        assert await driver.settle(old, STALE[name]) is Settled.STALE
+        assert await everything(driver, old) == before
+        current = await driver.claim_one()
+        before = await everything(driver, old)
+        assert await driver.settle(old, STALE[name]) is Settled.STALE
+        assert await everything(driver, old) == before
+        await driver.deliver(current)
+
+    @pytest.mark.contract("LE3")
+    async def test_a_lease_that_was_lost_renews_and_admits_nothing(self, driver: StoreDriver) -> None:
+        old = await self._lost(driver)
+        current = await driver.claim_one()
+        before = await everything(driver, old)
+        admission = AdmissionWrite(message=old, admission=Admission(recipient="eve", parts=(b"1", b"2")))
+        result = await driver.commit(renew=[old], renew_until_ms=1 << 60, admit=[admission])
+        assert (result.lost, result.admitted) == ([old], [False])
+        assert await everything(driver, old) == before
+        driver.clock.advance(LEASE_SECONDS)
+        assert [lapsed.message.lease for lapsed in await driver.lapsed()] == [current.lease]
+
+    @pytest.mark.contract("LE3")
+    async def test_a_lease_that_nobody_ever_had_changes_nothing(self, driver: StoreDriver) -> None:
+        await driver.send()
+        real = await driver.claim_one()
+        forged = msgspec.structs.replace(real, lease=LeaseId(b"never given out."))
+        before = await everything(driver, real)
+        for transition in (*STALE.values(), Transition.deliver("r")):
+            assert await driver.settle(forged, transition) is Settled.STALE
+        assert await everything(driver, real) == before
+
+    @pytest.mark.contract("LE3")
+    async def test_a_renewed_lease_holds_longer(self, driver: StoreDriver, other: StoreDriver) -> None:
+        await driver.send()
+        message = await driver.claim_one()
+        driver.clock.advance(LEASE_SECONDS - 1)
+        result = await driver.commit(renew=[message], renew_until_ms=driver.clock.boot_ms() + LEASE_MS)
+        assert result.lost == []
+        driver.clock.advance(LEASE_SECONDS - 0.001)
+        assert await other.lapsed() == []
+        driver.clock.advance(0.001)
+        assert [(item.message.id, item.by) for item in await other.lapsed()] == [(message.id, "time")]
+
+    @pytest.mark.contract("LE3")
+    async def test_a_lease_renewed_meanwhile_is_not_taken_for_lapsed(self, driver: StoreDriver) -> None:
+        await driver.send()
+        message = await driver.claim_one()
+        driver.clock.advance(LEASE_SECONDS)
+        (lapsed,) = await driver.lapsed()
+        await driver.commit(renew=[message], renew_until_ms=driver.clock.boot_ms() + LEASE_MS)
+        before = await everything(driver, message)
+        assert await driver.settle_lapsed(lapsed) is Settled.STALE
+        assert await everything(driver, message) == before
+        await driver.deliver(message)
+
+    @pytest.mark.contract("LE3", "OP3")
+    async def test_a_renewal_tells_of_a_wish_to_cancel(self, driver: StoreDriver, other: StoreDriver) -> None:
+        await driver.send()
+        message = await driver.claim_one()
+        await other.act(Cancel(id=message.id, actor="ann"))
+        result = await driver.commit(renew=[message], renew_until_ms=driver.clock.boot_ms() + LEASE_MS)
+        assert (result.cancelling, result.lost) == ([message.id], [])
+
+    @pytest.mark.contract("LE4")
+    async def test_a_lease_lapses_with_its_time(self, driver: StoreDriver, other: StoreDriver) -> None:
+        accepted = await driver.send()
+        await driver.claim_one()
+        driver.clock.advance(LEASE_SECONDS - 0.001)
+        assert await other.reap() == []
+        driver.clock.advance(0.001)
+        assert await other.reap() == [Settled.APPLIED]
+        view = await other.view(accepted)
+        assert (view.state, view.claims, view.charged, view.lost) == (State.SCHEDULED, 1, 1, 1)
+        other.clock.advance(5)
+        assert await other.claimed_ids() == [accepted]
+
+    @pytest.mark.contract("LE4")
+    async def test_the_leases_of_a_worker_that_left_lapse_at_once(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        await driver.enqueue(*[driver.draft() for _ in range(3)])
+        await driver.claim()
+        assert await other.lapsed() == []
+        await driver.leave()
+        assert [item.by for item in await other.lapsed()] == ["owner"] * 3
+        assert await other.reap() == [Settled.APPLIED] * 3
+
+    @pytest.mark.contract("LE4")
+    async def test_the_leases_of_a_handle_that_was_closed_lapse_at_once(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        await driver.send()
+        await driver.claim()
+        await driver.store.close()
+        assert [item.by for item in await other.lapsed()] == ["owner"]
+
+    @pytest.mark.contract("LE4", "LE6")
+    async def test_the_leases_of_another_boot_have_lapsed(self, driver: StoreDriver, open_driver: OpenDriver) -> None:
+        await driver.send()
+        await driver.claim()
+        rebooted = await open_driver(clock=FakeClock(boot_id="boot-2", boot_ms=1))
+        assert [item.by for item in await rebooted.lapsed()] == ["owner"]
+        assert await rebooted.reap() == [Settled.APPLIED]
+
+    @pytest.mark.contract("LE6")
+    async def test_a_wall_clock_that_is_set_ends_no_lease(self, driver: StoreDriver, other: StoreDriver) -> None:
+        await driver.send()
+        message = await driver.claim_one()
+        driver.clock.set_wall(driver.clock.wall_ms() + 7_200_000)
+        assert await other.lapsed() == []
+        driver.clock.set_wall(driver.clock.wall_ms() - 14_400_000)
+        assert await other.lapsed() == []
+        driver.clock.advance(LEASE_SECONDS)
+        assert [item.message.id for item in await other.lapsed()] == [message.id]
+
+    @pytest.mark.contract("LE5", "ST7")
+    async def test_of_two_reapers_one_settles_a_lost_lease(self, driver: StoreDriver, other: StoreDriver) -> None:
+        accepted = await driver.send()
+        await driver.claim()
+        driver.clock.advance(LEASE_SECONDS)
+        (mine,) = await driver.lapsed()
+        (theirs,) = await other.lapsed()
+        assert await driver.settle_lapsed(mine) is Settled.APPLIED
+        assert await other.settle_lapsed(theirs) is Settled.STALE
+        view = await driver.view(accepted)
+        assert (view.claims, view.charged, view.lost) == (1, 1, 1)
+
+    @pytest.mark.contract("LE4")
+    async def test_the_reaper_is_given_at_most_what_it_asked_for(self, driver: StoreDriver, other: StoreDriver) -> None:
+        await driver.enqueue(*[driver.draft() for _ in range(5)])
+        await driver.claim()
+        await driver.leave()
+        assert len(await other.store.lapsed(boot_ms=other.clock.boot_ms(), limit=2)) == 2
+
+    @pytest.mark.contract("LE4", "OP3")
+    async def test_a_message_to_be_cancelled_ends_when_its_worker_is_lost(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        accepted = await driver.send()
+        await driver.claim()
+        await other.act(Cancel(id=accepted, actor="ann"))
+        driver.clock.advance(LEASE_SECONDS)
+        assert await other.reap() == [Settled.APPLIED]
+        assert (await other.view(accepted)).state is State.CANCELLED
+        await other.healthy()
+
+    @pytest.mark.contract("LE2")
+    async def test_a_suspect_is_claimed_alone_and_only_when_asked_for(self, driver: StoreDriver) -> None:
+        suspects = [await self._suspect(driver) for _ in range(2)]
+        innocent = await driver.send()
+        driver.clock.advance(600)
+        assert await driver.claimed_ids() == [innocent]
+        assert driver.last.suspect_due
+        assert await driver.claimed_ids(suspect=True) == [suspects[0]]
+        assert await driver.claimed_ids(suspect=True) == [suspects[1]]
+        assert await driver.claimed_ids(suspect=True) == []
+        await driver.claim()
+        assert not driver.last.suspect_due
+
+    @pytest.mark.contract("LE2")
+    async def test_a_suspect_that_answered_is_none_any_more(self, driver: StoreDriver) -> None:
+        suspect = await self._suspect(driver)
+        driver.clock.advance(600)
+        (message,) = await driver.claim(suspect=True)
+        await driver.settle(message, Deferred("busy"))
+        driver.clock.advance(600)
+        assert await driver.claimed_ids() == [suspect]
+
+    @pytest.mark.contract("LE2")
+    async def test_a_message_that_kills_every_worker_runs_out(self, driver: StoreDriver, other: StoreDriver) -> None:
+        accepted = await driver.send(max_attempts=3)
+        for lost in range(3):
+            (message,) = await driver.claim(suspect=lost >= 2)
+            assert message.lost == lost
+            await driver.leave()
+            await other.reap()
+            driver.clock.advance(600)
+        view = await driver.view(accepted)
+        assert (view.state, view.terminal_reason, view.claims, view.lost) == (State.DEAD, Reason.KILLS_WORKERS, 3, 3)
+
+    @pytest.mark.contract("LE7", "ST9")
+    async def test_an_unreadable_message_does_not_take_the_place_of_the_others(
+        self, driver: StoreDriver, backstage: Backstage
+    ) -> None:
+        bad, good = await driver.send(), await driver.send()
+        await backstage.lose_content(bad)
+        assert await driver.claimed_ids(1) == [good]
+
+    @pytest.mark.contract("LE7", "ST9")
+    async def test_unreadable_messages_are_dead_and_the_others_go_on(
+        self, driver: StoreDriver, backstage: Backstage
+    ) -> None:
+        ids = [await driver.send(lane="l", origin="billing") for _ in range(2)] + [
+            await driver.send() for _ in range(3)
+        ]
+        await backstage.lose_content(ids[0])
+        await backstage.spoil_policy(ids[3])
+        assert set(await driver.claimed_ids()) == {ids[1], ids[2], ids[4]}
+        assert {ended.id for ended in driver.last.unreadable} == {ids[0], ids[3]}
+        first = next(ended for ended in driver.last.unreadable if ended.id == ids[0])
+        assert (first.state, first.reason, first.channel, first.origin) == (
+            State.DEAD, Reason.UNREADABLE, "chat", "billing",
+        )  # fmt: skip
+        view = await driver.view(ids[0])
+        assert (view.state, view.terminal_reason, view.claims, view.charged) == (State.DEAD, Reason.UNREADABLE, 1, 1)
+        assert view.completed_ms == driver.clock.wall_ms()
+        assert view.last_error
+        await driver.healthy()
+
+    @pytest.mark.contract("LE7")
+    async def test_a_message_that_became_unreadable_while_leased_is_not_leased_for_ever(
+        self, driver: StoreDriver, other: StoreDriver, backstage: Backstage
+    ) -> None:
+        lost, spoilt, good = [await driver.send() for _ in range(3)]
+        await driver.claim()
+        await backstage.lose_content(lost)
+        await backstage.spoil_policy(spoilt)
+        await driver.leave()
+        assert await other.reap() == [Settled.APPLIED] * 3
+        other.clock.advance(600)
+        assert await other.claimed_ids() == [good]
+        assert {ended.id for ended in other.last.unreadable} == {lost, spoilt}
+
+    @pytest.mark.contract("LE7")
+    async def test_an_outcome_that_cannot_be_written_as_it_is_does_not_fail_its_neighbours(
+        self, driver: StoreDriver
+    ) -> None:
+        await driver.enqueue(*[driver.draft() for _ in range(4)])
+        one, two, three, four = await driver.claim()
+        settlements = [
+            driver.settlement(one, Delivered("fine")),
+            driver.settlement(two, Delivered("odd \ud800 receipt")),
+            driver.settlement(three, Deferred("odd \udfff reason")),
+            driver.settlement(four, Delivered("fine too")),
+        ]
+        result = await driver.commit(settle=settlements)
+        assert result.settled == [Settled.APPLIED] * 4
+        states = [(await driver.view(message.id)).state for message in (one, two, three, four)]
+        assert states == [State.DELIVERED, State.DELIVERED, State.SCHEDULED, State.DELIVERED]
+
+    @pytest.mark.contract("LE8")
+    async def test_workers_are_listed_with_what_they_said_of_themselves(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        slot = await driver.register(channels=["chat", "mail"])
+        started_ms = driver.clock.wall_ms()
+        (worker,) = await other.store.workers()
+        assert (worker.slot, worker.host, worker.pid, worker.version) == (slot, "test", 1, "0")
+        assert (worker.channels, worker.started_ms, worker.seen_ms) == (("chat", "mail"), started_ms, started_ms)
+        assert worker.alive is not False
+        driver.clock.advance(15)
+        await driver.commit(presence=Presence(worker=slot, channels=("chat",)))
+        (worker,) = await other.store.workers()
+        assert (worker.channels, worker.started_ms, worker.seen_ms) == (("chat",), started_ms, started_ms + 15_000)
+        await driver.leave()
+        assert await other.store.workers() == []
+
+    @pytest.mark.contract("LE8")
+    async def test_workers_have_numbers_of_their_own(self, driver: StoreDriver, other: StoreDriver) -> None:
+        first = await driver.register()
+        await driver.leave()
+        numbers = [first, await driver.register(), await other.register()]
+        assert len(set(numbers)) == 3
+
+    @pytest.mark.contract("LE8")
+    async def test_a_worker_that_is_gone_is_forgotten_when_nothing_is_left_of_it(
+        self, driver: StoreDriver, open_driver: OpenDriver
+    ) -> None:
+        await driver.send()
+        await driver.claim()
+        rebooted = await open_driver(clock=FakeClock(boot_id="boot-2"))
+        assert len(await rebooted.lapsed()) == 1
+        assert len(await rebooted.store.workers()) == 1
+        await rebooted.reap()
+        await rebooted.lapsed()
+        assert await rebooted.store.workers() == []
+
+    async def _lost(self, driver: StoreDriver) -> Leased:
+        """Give a claim whose lease was lost; its message is due again."""
+        await driver.send()
+        old = await driver.claim_one()
+        driver.clock.advance(LEASE_SECONDS)
+        await driver.reap()
+        driver.clock.advance(5)
+        return old
+
+    async def _suspect(self, driver: StoreDriver) -> str:
+        """Give a message during which two workers were lost."""
+        accepted = await driver.send()
+        for _ in range(2):
+            await driver.claim(only=accepted)
+            driver.clock.advance(LEASE_SECONDS)
+            (lapsed,) = await driver.lapsed()
+            assert isinstance(lapsed, Lapsed)
+            await driver.settle_lapsed(lapsed)
+            driver.clock.advance(600)
+        return accepted
+
+
+async def everything(driver: StoreDriver, message: Leased) -> tuple[object, ...]:
+    """Give all that is stored about a message, its queue and the counters."""
+    return (
+        fields_of(await driver.view(message.id)),
+        await driver.store.history(message.id),
+        await driver.counters(),
+        await driver.store.queues(),
+    )

@@ -1,0 +1,377 @@
+"""People's orders, pauses and history (contract ST10, ST11, OP1, OP3, FL3)."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import pytest
+
+from pillarbox.domain.lifecycle import MOVES, Reason, Transition
+from pillarbox.domain.message import State
+from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
+from pillarbox.domain.retry import UncertainAction
+from pillarbox.store.base import Bury, Cancel, Event, Pause, Query, Resume, Retry, Settled
+from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY
+from pillarbox.testing.store_suite.fixtures import StoreFixtures
+from pillarbox.testing.store_suite.leasing import STALE
+from pillarbox.testing.store_suite.states import in_state
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pillarbox.domain.ids import MessageId
+    from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
+
+MANUAL: Final = msgspec.structs.replace(POLICY, uncertain=UncertainAction.HOLD)
+NEVER_AGAIN: Final = ("retry", "release", "redirect", "hold")
+"""Ends of an attempt that would leave a message active."""
+
+
+class OperatingSuite(StoreFixtures):
+    """Orders, pauses, history."""
+
+    @pytest.mark.contract("ST11")
+    async def test_retry_makes_a_scheduled_message_due_now(self, driver: StoreDriver) -> None:
+        accepted = await driver.send()
+        await driver.settle(await driver.claim_one(), Deferred("busy"))
+        before = await driver.view(accepted)
+        driver.clock.advance(1)
+        acted = await driver.act(Retry(id=accepted, actor="ann"))
+        assert (acted.applied, acted.state) == (True, State.SCHEDULED)
+        view = await driver.view(accepted)
+        assert (view.due_ms, view.claims, view.charged) == (driver.clock.wall_ms(), 1, 1)
+        assert (view.id, view.content, view.key) == (before.id, before.content, before.key)
+        assert await driver.queue() in driver.last.touched
+        assert await driver.claimed_ids() == [accepted]
+
+    @pytest.mark.contract("ST11")
+    async def test_retry_makes_a_held_message_due_now(self, driver: StoreDriver) -> None:
+        accepted = await driver.send(policy=MANUAL)
+        message = await driver.claim_one()
+        await driver.settle(message, Uncertain("no answer"))
+        held = await driver.view(accepted)
+        assert (held.state, held.terminal_reason) == (State.HELD, Reason.UNCERTAIN)
+        driver.clock.advance(1)
+        assert (await driver.act(Retry(id=accepted, actor="ann"))).applied
+        view = await driver.view(accepted)
+        assert (view.state, view.terminal_reason, view.completed_ms) == (State.SCHEDULED, None, None)
+        again = await driver.claim_one()
+        assert (again.id, again.token_id, again.token_epoch) == (message.id, message.token_id, message.token_epoch)
+
+    @pytest.mark.contract("ST11", "ST2")
+    @pytest.mark.parametrize("state", [s for s in State if s.terminal or s is State.LEASED])
+    async def test_retry_is_refused_for_what_is_sent_or_has_ended(self, driver: StoreDriver, state: State) -> None:
+        old, _ = await in_state(driver, state)
+        before = await driver.view(old.id), await driver.store.history(old.id)
+        acted = await driver.act(Retry(id=old.id, actor="ann"))
+        assert (acted.applied, acted.state) == (False, state)
+        assert (await driver.view(old.id), await driver.store.history(old.id)) == before
+
+    @pytest.mark.contract("OP3")
+    async def test_cancel_ends_a_message_that_nobody_sends(self, driver: StoreDriver) -> None:
+        accepted = await driver.send()
+        acted = await driver.act(Cancel(id=accepted, actor="ann", reason="typo"))
+        assert (acted.applied, acted.state, acted.pending) == (True, State.CANCELLED, False)
+        view = await driver.view(accepted)
+        assert (view.terminal_reason, view.completed_ms) == (Reason.REQUESTED, driver.clock.wall_ms())
+        assert await driver.claim() == []
+
+    @pytest.mark.contract("OP3")
+    async def test_cancelling_what_is_being_sent_waits_for_its_end(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        accepted = await driver.send()
+        await driver.claim_one()
+        acted = await other.act(Cancel(id=accepted, actor="ann"))
+        assert (acted.applied, acted.state, acted.pending) == (True, State.LEASED, True)
+        view = await driver.view(accepted)
+        assert (view.state, view.cancel_requested_ms) == (State.LEASED, driver.clock.wall_ms())
+
+    @pytest.mark.contract("OP3")
+    @pytest.mark.parametrize("name", NEVER_AGAIN)
+    async def test_what_was_to_be_cancelled_is_never_scheduled_again(self, driver: StoreDriver, name: str) -> None:
+        accepted = await driver.send()
+        message = await driver.claim_one()
+        await driver.act(Cancel(id=accepted, actor="ann"))
+        before = await driver.view(accepted)
+        assert await driver.settle(message, STALE[name]) is Settled.CANCEL
+        assert await driver.view(accepted) == before
+        assert await driver.settle(message, Transition.cancel(Reason.REQUESTED, charged=1)) is Settled.APPLIED
+        assert await driver.state(accepted) is State.CANCELLED
+        await driver.healthy()
+
+    @pytest.mark.contract("OP3")
+    @pytest.mark.parametrize("outcome", [Delivered("r"), Rejected("no")], ids=["delivered", "dead"])
+    async def test_what_was_to_be_cancelled_ends_as_it_ended(
+        self, driver: StoreDriver, outcome: Delivered | Rejected
+    ) -> None:
+        accepted = await driver.send()
+        message = await driver.claim_one()
+        await driver.act(Cancel(id=accepted, actor="ann"))
+        assert await driver.settle(message, outcome) is Settled.APPLIED
+        expected = State.DELIVERED if outcome == Delivered("r") else State.DEAD
+        assert await driver.state(accepted) is expected
+
+    @pytest.mark.contract("OP3", "ST2")
+    @pytest.mark.parametrize("state", [state for state in State if state.terminal])
+    async def test_cancel_is_refused_for_what_has_ended(self, driver: StoreDriver, state: State) -> None:
+        old, _ = await in_state(driver, state)
+        before = await driver.view(old.id)
+        acted = await driver.act(Cancel(id=old.id, actor="ann"))
+        assert (acted.applied, acted.state) == (False, state)
+        assert await driver.view(old.id) == before
+
+    @pytest.mark.contract("EX1")
+    async def test_a_hold_that_nobody_resolved_is_found_and_ended(self, driver: StoreDriver) -> None:
+        held = []
+        for _ in range(2):
+            held.append(await driver.send(policy=MANUAL))
+            await driver.settle(await driver.claim_one(), Uncertain("no answer"))
+            driver.clock.advance(10)
+        now_ms = driver.clock.wall_ms()
+        assert await driver.store.overdue_holds(before_ms=now_ms - 20_000, limit=10) == []
+        assert await driver.store.overdue_holds(before_ms=now_ms - 10_000, limit=10) == held[:1]
+        assert await driver.store.overdue_holds(before_ms=now_ms, limit=1) == held[:1]
+        acted = await driver.act(Bury(id=held[0], actor="reaper", reason=Reason.UNRESOLVED))
+        assert (acted.applied, acted.state) == (True, State.DEAD)
+        view = await driver.view(held[0])
+        assert (view.terminal_reason, view.completed_ms) == (Reason.UNRESOLVED, now_ms)
+        assert await driver.store.overdue_holds(before_ms=now_ms, limit=10) == held[1:]
+
+    @pytest.mark.contract("ST11", "FL3")
+    async def test_a_paused_channel_is_not_claimed_from_until_resumed(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        accepted = await driver.send()
+        mail = await driver.send(channel="mail")
+        await driver.act(Pause(tenant="", channel="chat", actor="ann", reason="maintenance"))
+        assert await other.claimed_ids(channels=["chat", "mail"]) == [mail]
+        assert await other.state(accepted) is State.SCHEDULED
+        queue = next(queue for queue in await other.store.queues() if queue.channel == "chat")
+        assert (queue.paused, queue.paused_until_ms, queue.pause_reason) == (True, None, "maintenance")
+        assert (await driver.act(Resume(tenant="", channel="chat", actor="ann"))).applied
+        assert queue.id in driver.last.touched
+        assert await other.claimed_ids() == [accepted]
+
+    @pytest.mark.contract("FL3")
+    async def test_a_timed_pause_ends_by_itself(self, driver: StoreDriver) -> None:
+        accepted = await driver.send()
+        until_ms = driver.clock.wall_ms() + 5000
+        await driver.act(Pause(tenant="", channel="chat", actor="ann", until_ms=until_ms))
+        assert await driver.claim() == []
+        assert driver.last.next_due_ms == {await driver.queue(): until_ms}
+        driver.clock.advance(4.999)
+        assert await driver.claim() == []
+        driver.clock.advance(0.001)
+        assert await driver.claimed_ids() == [accepted]
+
+    @pytest.mark.contract("FL3")
+    async def test_a_channel_may_be_paused_before_its_first_message(self, driver: StoreDriver) -> None:
+        await driver.act(Pause(tenant="", channel="chat", actor="ann"))
+        await driver.send()
+        assert await driver.claim() == []
+        assert not (await driver.act(Resume(tenant="", channel="never", actor="ann"))).applied
+
+    @pytest.mark.contract("FL3")
+    async def test_a_pause_is_one_tenant_s(self, driver: StoreDriver) -> None:
+        await driver.send()
+        await driver.act(Pause(tenant="acme", channel="chat", actor="ann"))
+        assert len(await driver.claim()) == 1
+
+    @pytest.mark.contract("FL1", "CL1")
+    async def test_a_limit_on_the_channel_pauses_it_for_everybody(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        await driver.enqueue(*[driver.draft() for _ in range(3)])
+        await driver.settle(await driver.claim_one(), RateLimited("slow", scope="channel", after=30))
+        assert await other.claim() == []
+        driver.clock.advance(30)
+        assert len(await other.claim()) == 3
+
+    @pytest.mark.contract("FL3")
+    @pytest.mark.parametrize("until", [None, 3600], ids=["open-ended", "timed"])
+    async def test_a_person_s_pause_is_not_shortened_by_the_platform(
+        self, driver: StoreDriver, until: int | None
+    ) -> None:
+        await driver.enqueue(*[driver.draft() for _ in range(3)])
+        one, two = await driver.claim(2)
+        until_ms = None if until is None else driver.clock.wall_ms() + until * 1000
+        await driver.act(Pause(tenant="", channel="chat", actor="ann", until_ms=until_ms))
+        await driver.settle(one, RateLimited("slow", scope="channel", after=1))
+        await driver.settle(two, Delivered("r"))
+        driver.clock.advance(60)
+        assert await driver.claim() == []
+        (queue,) = await driver.store.queues()
+        assert (queue.paused, queue.paused_until_ms) == (True, until_ms)
+
+    @pytest.mark.contract("FL2", "CL1")
+    async def test_a_channel_that_was_unavailable_is_probed_with_one_message_until_it_answers(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        await driver.enqueue(*[driver.draft() for _ in range(5)])
+        for strikes in (1, 2):
+            await driver.settle(await driver.claim_one(), Unavailable("token revoked"))
+            assert (await driver.store.queues())[0].strikes == strikes
+            assert await driver.claim() == []
+            driver.clock.advance(3600)
+        probe = await driver.claim(10)
+        assert len(probe) == 1
+        assert await other.claim(10) == []
+        await driver.deliver(*probe)
+        assert (await driver.store.queues())[0].strikes == 0
+        assert len(await other.claim(10)) == 4
+
+    @pytest.mark.contract("FL2")
+    async def test_a_closed_endpoint_stays_paused_until_somebody_resumes_it(self, driver: StoreDriver) -> None:
+        await driver.enqueue(driver.draft(), driver.draft())
+        await driver.settle(await driver.claim_one(), Rejected("gone", about="endpoint"))
+        driver.clock.advance(10**7)
+        assert await driver.claim() == []
+        await driver.act(Resume(tenant="", channel="chat", actor="ann"))
+        assert len(await driver.claim()) == 1
+
+    @pytest.mark.contract("ST10", "ST1")
+    @pytest.mark.parametrize("keep", [False, True], ids=["outcomes", "full"])
+    async def test_history_shows_every_transition_as_one_chain(
+        self, driver: StoreDriver, other: StoreDriver, *, keep: bool
+    ) -> None:
+        accepted = await driver.send(policy=MANUAL, origin="billing")
+        await self._step(driver, Deferred("busy"), keep=keep)
+        await self._step(driver, RateLimited("slow"), keep=keep)
+        await driver.claim()
+        driver.clock.advance(LEASE_MS / 1000)
+        await other.reap()
+        driver.clock.advance(1)
+        await driver.act(Retry(id=accepted, actor="ann", reason="looked at it"))
+        await self._step(driver, Delivered("r-1"), keep=keep)
+        events = await driver.store.history(accepted)
+        chained(events)
+        assert [str(event.to_state) for event in events] == [
+            "scheduled", "leased", "scheduled", "leased", "scheduled", "leased", "held", "scheduled", "leased",
+            "delivered",
+        ]  # fmt: skip
+        assert events[0].actor == "billing"
+        order = next(event for event in events if event.act == "retry")
+        assert (order.actor, order.reason) == ("ann", "looked at it")
+        assert [event.attempt for event in events if event.act == "claim"] == [1, 2, 3, 4]
+        assert [event.outcome for event in events if event.act == "settle"] == [
+            "transient", "rate_limited", "worker_lost", "delivered",
+        ]  # fmt: skip
+        assert events[-1].receipt == "r-1"
+        assert all(event.actor for event in events)
+
+    @pytest.mark.contract("ST10")
+    @pytest.mark.parametrize("state", list(State))
+    async def test_history_ends_where_the_message_is(self, driver: StoreDriver, state: State) -> None:
+        old, _ = await in_state(driver, state)
+        events = await driver.store.history(old.id)
+        chained(events)
+        assert events[-1].to_state is state
+
+    @pytest.mark.contract("ST10")
+    async def test_history_of_a_first_time_success_is_told_from_its_row(self, driver: StoreDriver) -> None:
+        accepted = await driver.send()
+        driver.clock.advance(1)
+        message = await driver.claim_one()
+        claimed_ms = driver.clock.wall_ms()
+        driver.clock.advance(1)
+        await driver.deliver(message, receipt="r-1")
+        events = await driver.store.history(accepted)
+        chained(events)
+        assert [(event.act, event.at_ms) for event in events] == [
+            ("enqueue", claimed_ms - 1000), ("claim", claimed_ms), ("settle", claimed_ms + 1000),
+        ]  # fmt: skip
+        assert (events[-1].outcome, events[-1].receipt, events[-1].attempt) == ("delivered", "r-1", 1)
+
+    @pytest.mark.contract("ST10")
+    async def test_a_full_history_keeps_every_attempt_with_its_answer(self, driver: StoreDriver) -> None:
+        accepted = await driver.send()
+        message = await driver.claim_one()
+        began_ms = driver.clock.wall_ms()
+        driver.clock.advance(0.25)
+        await driver.settle(message, Delivered("r-1", answer='{"ok": 1}'), keep_attempt=True, began_ms=began_ms)
+        end = (await driver.store.history(accepted))[-1]
+        assert (end.began_ms, end.at_ms, end.receipt, end.answer) == (began_ms, began_ms + 250, "r-1", '{"ok": 1}')
+
+    @pytest.mark.contract("ST10")
+    async def test_history_tells_of_orders_and_of_an_unreadable_message(
+        self, driver: StoreDriver, backstage: Backstage
+    ) -> None:
+        cancelled, unreadable = await driver.send(), await driver.send()
+        driver.clock.advance(1)
+        await driver.act(Cancel(id=cancelled, actor="ann", reason="typo"))
+        events = await driver.store.history(cancelled)
+        chained(events)
+        assert (events[-1].actor, events[-1].reason) == ("ann", "typo")
+        await backstage.lose_content(unreadable)
+        await driver.claim()
+        events = await driver.store.history(unreadable)
+        chained(events)
+        assert events[-1].reason == Reason.UNREADABLE
+
+    @pytest.mark.contract("ST10")
+    async def test_an_unknown_message_has_no_history(self, driver: StoreDriver) -> None:
+        assert await driver.store.history(driver.draft().id) == []
+        assert await driver.store.get(driver.draft().id) is None
+
+    @pytest.mark.contract("OP1")
+    async def test_messages_are_listed_newest_first_by_filter_and_page(self, driver: StoreDriver) -> None:
+        ids = []
+        for place in range(6):
+            correlation = f"turn-{place % 2}"
+            recipient = f"r{place}"
+            ids.append(await driver.send(correlation_id=correlation, recipient=recipient, lane=f"l{place % 3}"))
+            driver.clock.advance(1)
+        await driver.deliver_next()
+        assert await self._listed(driver, Query()) == ids[::-1]
+        assert await self._listed(driver, Query(states=(State.DELIVERED,))) == ids[:1]
+        assert await self._listed(driver, Query(states=(State.DELIVERED, State.SCHEDULED))) == ids[::-1]
+        assert await self._listed(driver, Query(correlation_id="turn-1")) == [ids[5], ids[3], ids[1]]
+        assert await self._listed(driver, Query(recipient="r2")) == [ids[2]]
+        assert await self._listed(driver, Query(lane="l1")) == [ids[4], ids[1]]
+        assert await self._listed(driver, Query(channel="mail")) == []
+        assert await self._listed(driver, Query(tenant="acme")) == []
+        start_ms = (await driver.view(ids[0])).created_ms
+        span = Query(created_from_ms=start_ms + 1000, created_to_ms=start_ms + 3000)
+        assert await self._listed(driver, span) == [ids[2], ids[1]]
+        page = await driver.store.list_messages(Query(limit=4))
+        assert await self._listed(driver, Query(limit=4, before_seq=page[-1].seq)) == ids[1::-1]
+        assert {view.content for view in page} == {None}
+
+    @pytest.mark.contract("OP1", "ST6")
+    async def test_a_message_is_listed_under_the_state_it_is_shown_in(self, driver: StoreDriver) -> None:
+        old, _ = await in_state(driver, State.LEASED)
+        await driver.settle(old, Delivered("late"))
+        assert await self._listed(driver, Query(states=(State.DELIVERED,))) == [old.id]
+        assert await self._listed(driver, Query(states=(State.LEASED,))) == []
+
+    @pytest.mark.contract("DR1")
+    async def test_what_is_due_and_what_comes_later_is_counted(self, driver: StoreDriver) -> None:
+        now_ms = driver.clock.wall_ms()
+        await driver.enqueue(*[driver.draft(due_ms=now_ms + wait) for wait in (-1, 0, 1)])
+        await driver.send(channel="mail")
+        assert await driver.store.backlog(now_ms=now_ms, channels=("chat",)) == (2, 1)
+        assert await driver.store.backlog(now_ms=now_ms, channels=("chat", "mail")) == (3, 1)
+        assert await driver.store.backlog(now_ms=now_ms, channels=()) == (0, 0)
+
+    async def _step(self, driver: StoreDriver, outcome: Deferred | RateLimited | Delivered, *, keep: bool) -> None:
+        """Claim, answer, and let the next attempt become due."""
+        driver.clock.advance(1)
+        message = await driver.claim_one()
+        driver.clock.advance(1)
+        await driver.settle(message, outcome, keep_attempt=keep)
+        driver.clock.advance(600)
+
+    async def _listed(self, driver: StoreDriver, query: Query) -> list[MessageId]:
+        return [view.id for view in await driver.store.list_messages(query)]
+
+
+def chained(events: Sequence[Event]) -> None:
+    """See that each event begins in the state in which the one before it ended, by a move of the table."""
+    assert (events[0].act, events[0].from_state, events[0].to_state) == ("enqueue", None, State.SCHEDULED)
+    for before, event in itertools.pairwise(events):
+        assert event.from_state is before.to_state, (before, event)
+        assert event.at_ms >= before.at_ms
+        assert event.from_state is event.to_state or (event.from_state, event.to_state) in MOVES, event

@@ -1,0 +1,445 @@
+"""What follows from an attempt's outcome: `decide()`, case by case."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from pillarbox.domain import lifecycle
+from pillarbox.domain.lifecycle import FREE_RETURNS_MAX, MOVES, ErrorClass, Reason, Transition, decide, lost_worker
+from pillarbox.domain.message import State
+from pillarbox.domain.outcome import (
+    Deferred,
+    Delivered,
+    RateLimited,
+    Redirected,
+    Rejected,
+    Unavailable,
+    Uncertain,
+)
+from pillarbox.domain.retry import CHAT, OnDead, OnHeld, Policy, UncertainAction
+from tests.unit.leased_messages import BLOCK_KIND, LANE, NOW, STEADY, leased
+
+if TYPE_CHECKING:
+    from pillarbox.domain.message import Leased
+    from pillarbox.domain.outcome import AnyOutcome
+
+HOLD = Policy(jitter=0.0, uncertain=UncertainAction.HOLD)
+DROP = Policy(jitter=0.0, uncertain=UncertainAction.DROP)
+BLOCKING = Policy(jitter=0.0, on_dead=OnDead.BLOCK)
+
+
+def decided(message: Leased, outcome: AnyOutcome, *, fraction: float = 0.0, strikes: int = 0) -> Transition:
+    return decide(message, outcome, now_ms=NOW, fraction=fraction, strikes=strikes)
+
+
+def waits(transition: Transition) -> float:
+    """Seconds until the message is due again."""
+    assert transition.to is State.SCHEDULED
+    assert transition.due_ms is not None
+    return (transition.due_ms - NOW) / 1000
+
+
+# The table of moves
+
+
+@pytest.mark.contract("ST1")
+def test_the_table_holds_exactly_the_moves_of_the_contract() -> None:
+    scheduled, held, leased_ = State.SCHEDULED, State.HELD, State.LEASED
+    delivered, dead, expired, cancelled = State.DELIVERED, State.DEAD, State.EXPIRED, State.CANCELLED
+    assert {(a, b) for a, b in product(State, State) if (a, b) in MOVES} == {
+        (scheduled, leased_), (scheduled, delivered), (scheduled, dead), (scheduled, expired), (scheduled, cancelled),
+        (leased_, scheduled), (leased_, held), (leased_, delivered), (leased_, dead), (leased_, expired),
+        (leased_, cancelled),
+        (held, scheduled), (held, delivered), (held, dead), (held, cancelled),
+    }  # fmt: skip
+
+
+@pytest.mark.contract("ST2")
+def test_no_move_leads_out_of_a_terminal_state() -> None:
+    assert [move for move in MOVES if move[0].terminal] == []
+
+
+@pytest.mark.contract("EX1", "EX3")
+def test_a_held_message_does_not_expire() -> None:
+    assert (State.HELD, State.EXPIRED) not in MOVES
+
+
+@pytest.mark.contract("ST1")
+def test_the_terminal_states_are_the_four_of_the_contract() -> None:
+    assert {state for state in State if state.terminal} == {
+        State.DELIVERED,
+        State.DEAD,
+        State.EXPIRED,
+        State.CANCELLED,
+    }
+
+
+# Each outcome
+
+
+@pytest.mark.contract("CL1")
+def test_a_delivered_message_keeps_its_receipt() -> None:
+    assert decided(leased(), Delivered("r-1", answer="ok")) == Transition.deliver("r-1", answer="ok")
+
+
+@pytest.mark.contract("CL1", "RE1")
+def test_a_deferred_message_is_tried_again_and_charged() -> None:
+    transition = decided(leased(), Deferred("no route"))
+    assert transition == Transition.retry(due_ms=NOW + 5_000, error_class=ErrorClass.TRANSIENT, error="no route")
+    assert transition.charged == 1
+    assert transition.free == 0
+
+
+@pytest.mark.contract("RE1")
+def test_chats_delays_are_those_of_the_seeds() -> None:
+    policy = msgspec.structs.replace(CHAT, jitter=0.0, max_attempts=100)
+    delays = [waits(decided(leased(policy, charged=charged), Deferred("no"))) for charged in range(8)]
+    assert delays == [5, 25, 120, 600, 600, 600, 600, 600]
+
+
+@pytest.mark.contract("RE1")
+def test_every_delay_of_a_schedule_is_counted_from_the_attempts_end_in_whole_milliseconds() -> None:
+    policy = Policy(schedule=(0.0015, 1.0), jitter=0.0)
+    assert decided(leased(policy), Deferred("no")).due_ms == NOW + 2
+
+
+@pytest.mark.contract("RE2", "ST8")
+@pytest.mark.parametrize("limit", [1, 2, 5, 17])
+def test_n_attempts_are_exactly_n_calls_and_then_the_message_is_dead(limit: int) -> None:
+    policy = Policy(jitter=0.0, max_attempts=limit)
+    message = leased(policy)
+    calls = 0
+    while True:
+        calls += 1
+        transition = decided(message, Deferred("no"))
+        assert transition.charged == 1
+        if transition.to is not State.SCHEDULED:
+            break
+        message = leased(policy, charged=message.charged + 1, claims=message.claims + 1)
+    assert calls == limit
+    assert transition.to is State.DEAD
+    assert transition.reason is Reason.RETRIES_EXHAUSTED
+    assert transition.error == "no"
+
+
+@pytest.mark.contract("CL1", "ST8")
+@pytest.mark.parametrize("about", ["message", "recipient"])
+def test_a_rejected_message_is_dead_at_once_with_its_attempt_and_error_counted(about: str) -> None:
+    transition = decided(leased(), Rejected("no such chat", about=about))  # type: ignore[arg-type]
+    assert transition == Transition.bury(Reason.REJECTED, error_class=ErrorClass.PERMANENT, error="no such chat")
+    assert (transition.charged, transition.pause_ms) == (1, None)
+
+
+def test_a_rejection_without_a_word_says_what_it_was_about() -> None:
+    assert decided(leased(), Rejected(about="recipient")).error == "rejected (recipient)"
+
+
+@pytest.mark.contract("CL5")
+def test_an_endpoint_that_is_gone_closes_its_channel_until_a_person_opens_it() -> None:
+    transition = decided(leased(), Rejected("gone", about="endpoint"))
+    assert transition.to is State.DEAD
+    assert transition.pause_ms == 0
+
+
+@pytest.mark.contract("RE5")
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        RateLimited("slow down", after=7),
+        RateLimited("slow down", scope="channel", after=7),
+        Unavailable("bad credentials"),
+        Redirected("bob", reason="moved"),
+    ],
+    ids=lambda outcome: type(outcome).__name__,
+)
+def test_what_is_no_fault_of_the_message_costs_it_nothing(outcome: AnyOutcome) -> None:
+    message = leased(charged=4)  # one more charge would be the last
+    transition = decided(message, outcome)
+    assert transition.to is State.SCHEDULED
+    assert (transition.charged, transition.free) == (0, 1)
+
+
+@pytest.mark.contract("RE5")
+@pytest.mark.parametrize("after", [0, -1.0, math.nan, 0.001, 0.999])
+def test_a_free_return_is_due_no_sooner_than_a_second_later(after: float) -> None:
+    assert waits(decided(leased(), RateLimited("slow", after=after))) == 1
+    assert waits(decided(leased(), Redirected("bob"))) == 1
+    assert lifecycle.release_unsent(leased(), "stopped", now_ms=NOW).due_ms == NOW + 1_000
+
+
+def test_a_rate_limit_without_a_hint_waits_for_the_first_delay() -> None:
+    assert waits(decided(leased(), RateLimited("slow"))) == 5
+
+
+@pytest.mark.contract("RE5", "DR3")
+def test_what_was_stopped_before_its_request_was_written_costs_nothing_and_clears_nobody() -> None:
+    transition = lifecycle.release_unsent(leased(lost=2), "stopped", now_ms=NOW)
+    assert (transition.to, transition.charged, transition.free) == (State.SCHEDULED, 0, 1)
+    assert transition.lost == 2
+
+
+@pytest.mark.contract("RE5")
+def test_a_thousand_free_returns_without_a_ttl_hold_the_message() -> None:
+    last = leased(expires_ms=None, free_returns=FREE_RETURNS_MAX - 1)
+    for outcome in (RateLimited("slow"), Unavailable("gone"), Redirected("bob")):
+        transition = decided(last, outcome)
+        assert transition.to is State.HELD
+        assert transition.reason is Reason.STUCK
+        assert transition.charged == 0
+    assert (
+        decided(leased(expires_ms=None, free_returns=FREE_RETURNS_MAX - 2), Unavailable("gone")).to is State.SCHEDULED
+    )
+
+
+@pytest.mark.contract("RE5")
+def test_with_a_ttl_only_the_ttl_ends_free_returns() -> None:
+    assert decided(leased(free_returns=10 * FREE_RETURNS_MAX), RateLimited("slow")).to is State.SCHEDULED
+
+
+@pytest.mark.contract("RE5", "FL1")
+def test_a_rate_limit_of_the_channel_pauses_the_channel_as_long_as_the_message() -> None:
+    transition = decided(leased(), RateLimited("slow", scope="channel", after=12))
+    assert transition.pause_ms == transition.due_ms == NOW + 12_000
+    for narrow in ("recipient", "route"):
+        assert decided(leased(), RateLimited("slow", scope=narrow, after=12)).pause_ms is None
+
+
+@pytest.mark.contract("RE5")
+def test_a_channel_that_stays_unavailable_rests_longer_each_time_up_to_an_hour() -> None:
+    pauses = [waits(decided(leased(), Unavailable("bad password"), strikes=strikes)) for strikes in range(9)]
+    assert pauses == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+    assert decided(leased(), Unavailable("no")).pause_ms == NOW + 60_000
+
+
+def test_a_redirected_message_goes_to_its_new_recipient() -> None:
+    transition = decided(leased(), Redirected("bob", reason="moved"))
+    assert (transition.recipient, transition.error) == ("bob", "moved")
+
+
+# Server hints
+
+
+@pytest.mark.contract("RE4")
+@pytest.mark.parametrize("after", [0.0001, 5.0001, 30, 30.5, 600, 3600.25, 86_400])
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 0.999])
+def test_a_servers_hint_is_never_undercut(after: float, fraction: float) -> None:
+    message = leased(CHAT)
+    for outcome in (Deferred("busy", after=after), RateLimited("slow", after=after), Unavailable("off", after=after)):
+        assert waits(decided(message, outcome, fraction=fraction)) >= after
+
+
+@pytest.mark.contract("RE4")
+@pytest.mark.parametrize("absurd", [math.inf, 86_401, 10**12])
+def test_an_absurd_hint_is_cut_to_a_day(absurd: float) -> None:
+    for outcome in (Deferred("no", after=absurd), RateLimited("no", after=absurd), Unavailable("no", after=absurd)):
+        assert waits(decided(leased(), outcome)) == 86_400
+
+
+@pytest.mark.contract("RE4")
+def test_the_longest_hint_can_be_configured() -> None:
+    policy = Policy(jitter=0.0, hint_seconds_max=90.0)
+    assert waits(decided(leased(policy), Deferred("no", after=3600))) == 90
+
+
+@pytest.mark.contract("RE4")
+@pytest.mark.parametrize("absurd", [-1.0, math.nan, -math.inf, 0.0])
+def test_a_hint_that_means_nothing_leaves_the_schedule_alone(absurd: float) -> None:
+    assert waits(decided(leased(), Deferred("no", after=absurd))) == 5
+
+
+@pytest.mark.contract("RE3")
+def test_jitter_only_lengthens_a_delay_and_is_drawn_by_the_caller() -> None:
+    policy = Policy(schedule=(10.0,), jitter=0.5)
+    assert [waits(decided(leased(policy), Deferred("no"), fraction=f)) for f in (0.0, 0.5, 0.8)] == [10, 12.5, 14]
+
+
+# Unclassified
+
+
+@pytest.mark.contract("CL5")
+def test_an_answer_that_no_table_knows_is_tried_three_times() -> None:
+    message = leased(Policy(jitter=0.0, max_attempts=10))
+    outcome = Deferred("HTTP 418", unclassified=True)
+    assert decided(message, outcome).error_class is ErrorClass.UNCLASSIFIED
+    assert decided(leased(message.policy, charged=1), outcome).to is State.SCHEDULED
+    last = decided(leased(message.policy, charged=2), outcome)
+    assert (last.to, last.reason, last.error_class) == (
+        State.DEAD,
+        Reason.RETRIES_EXHAUSTED,
+        ErrorClass.UNCLASSIFIED,
+    )
+
+
+@pytest.mark.contract("CL5", "RE2")
+def test_an_unclassified_answer_grants_no_attempt_beyond_the_messages_own_limit() -> None:
+    assert decided(leased(Policy(max_attempts=1)), Deferred("HTTP 418", unclassified=True)).to is State.DEAD
+
+
+# Uncertain
+
+
+@pytest.mark.contract("UN1")
+def test_resend_tries_again_and_charges() -> None:
+    transition = decided(leased(), Uncertain("no answer"))
+    assert (transition.to, transition.charged, transition.error_class) == (State.SCHEDULED, 1, ErrorClass.UNCERTAIN)
+    assert waits(transition) == 5
+
+
+@pytest.mark.contract("UN1")
+@pytest.mark.parametrize("action", [UncertainAction.HOLD, UncertainAction.RECONCILE])
+def test_hold_waits_for_a_person(action: UncertainAction) -> None:
+    transition = decided(leased(Policy(uncertain=action)), Uncertain("no answer"))
+    assert (transition.to, transition.reason, transition.error) == (State.HELD, Reason.UNCERTAIN, "no answer")
+    assert transition.charged == 1
+    assert transition.due_ms is None
+
+
+@pytest.mark.contract("UN1")
+def test_drop_gives_up() -> None:
+    transition = decided(leased(DROP), Uncertain("no answer"))
+    assert (transition.to, transition.reason, transition.charged) == (State.DEAD, Reason.UNCERTAIN, 1)
+
+
+@pytest.mark.contract("UN1", "CL6")
+def test_what_the_platform_sorts_out_itself_is_sent_again_under_every_policy() -> None:
+    for action in UncertainAction:
+        assert decided(leased(Policy(uncertain=action)), Uncertain("reset", covered=True)).to is State.SCHEDULED
+
+
+@pytest.mark.contract("RE2", "UN1")
+def test_an_uncertain_end_of_the_last_attempt_is_death_by_exhaustion() -> None:
+    transition = decided(leased(charged=4), Uncertain("no answer"))
+    assert (transition.to, transition.reason) == (State.DEAD, Reason.RETRIES_EXHAUSTED)
+
+
+@pytest.mark.contract("LA1", "UN1")
+@pytest.mark.parametrize(("on_held", "keeps"), [(OnHeld.SKIP, False), (OnHeld.BLOCK, True)])
+def test_a_held_message_keeps_its_turn_only_where_that_is_asked_for(on_held: OnHeld, *, keeps: bool) -> None:
+    policy = Policy(uncertain=UncertainAction.HOLD, on_held=on_held)
+    assert decided(leased(policy, lane=LANE), Uncertain("no answer")).keeps_turn is keeps
+    stuck = leased(policy, lane=LANE, expires_ms=None, free_returns=FREE_RETURNS_MAX)
+    assert decided(stuck, RateLimited("slow")).keeps_turn is keeps
+
+
+# Lost workers
+
+
+@pytest.mark.contract("LE2", "UN1")
+def test_a_lost_worker_is_an_uncertain_end_that_is_charged_and_counted() -> None:
+    transition = lost_worker(leased(lost=1), now_ms=NOW, fraction=0.0)
+    assert (transition.to, transition.charged, transition.lost) == (State.SCHEDULED, 1, 2)
+    assert transition.error_class is ErrorClass.WORKER_LOST
+    assert waits(transition) == 5
+
+
+@pytest.mark.contract("LE2")
+def test_whoever_lost_as_many_workers_as_it_has_attempts_is_what_kills_them() -> None:
+    transition = lost_worker(leased(lost=4, charged=4), now_ms=NOW, fraction=0.0)
+    assert (transition.to, transition.reason, transition.lost) == (State.DEAD, Reason.KILLS_WORKERS, 5)
+    assert "5 workers" in (transition.error or "")
+
+
+@pytest.mark.contract("LE2")
+@pytest.mark.parametrize(
+    "outcome", [Deferred("no"), Uncertain("no answer"), RateLimited("slow"), Unavailable("off"), Redirected("bob")]
+)
+def test_any_end_that_a_worker_lives_to_tell_clears_a_suspect(outcome: AnyOutcome) -> None:
+    assert decided(leased(lost=3), outcome).lost == 0
+
+
+@pytest.mark.contract("UN1", "LE2")
+@pytest.mark.parametrize("attempts", [1, 5])
+def test_a_crash_follows_the_uncertain_policy_even_at_the_last_attempt(attempts: int) -> None:
+    hold = msgspec.structs.replace(HOLD, max_attempts=attempts)
+    held = lost_worker(leased(hold, lost=attempts - 1), now_ms=NOW, fraction=0.0)
+    assert (held.to, held.reason, held.error_class) == (State.HELD, Reason.UNCERTAIN, ErrorClass.WORKER_LOST)
+    assert held.lost == attempts
+    drop = msgspec.structs.replace(DROP, max_attempts=attempts)
+    assert lost_worker(leased(drop), now_ms=NOW, fraction=0.0).reason is Reason.UNCERTAIN
+
+
+# Non-final messages
+
+
+@pytest.mark.contract("DK1")
+@pytest.mark.parametrize("outcome", [Deferred("no"), Uncertain("no answer"), Uncertain("reset", covered=True)])
+@pytest.mark.parametrize("policy", [STEADY, HOLD, BLOCKING])
+def test_a_non_final_message_that_failed_is_dead_at_once(outcome: AnyOutcome, policy: Policy) -> None:
+    transition = decided(leased(policy, kind=BLOCK_KIND, lane=LANE), outcome)
+    assert (transition.to, transition.reason, transition.charged) == (State.DEAD, Reason.NON_FINAL, 1)
+
+
+@pytest.mark.contract("DK1")
+@pytest.mark.parametrize("attempts", [1, 5])
+def test_a_non_final_message_whose_worker_was_lost_is_dead(attempts: int) -> None:
+    message = leased(Policy(max_attempts=attempts), kind=BLOCK_KIND)
+    assert lost_worker(message, now_ms=NOW, fraction=0.0).reason is Reason.NON_FINAL
+
+
+@pytest.mark.contract("DK1", "RE5")
+@pytest.mark.parametrize("outcome", [RateLimited("slow"), Unavailable("off"), Redirected("bob")])
+def test_a_free_end_does_not_kill_a_non_final_message(outcome: AnyOutcome) -> None:
+    assert decided(leased(kind=BLOCK_KIND), outcome).to is State.SCHEDULED
+
+
+# A lane that waits behind its dead
+
+
+@pytest.mark.contract("LA1")
+def test_on_dead_block_makes_every_burial_a_hold_that_keeps_its_turn_and_its_reason() -> None:
+    drop = msgspec.structs.replace(BLOCKING, uncertain=UncertainAction.DROP)
+    burials = {
+        Reason.REJECTED: decided(leased(BLOCKING, lane=LANE), Rejected("no")),
+        Reason.RETRIES_EXHAUSTED: decided(leased(BLOCKING, lane=LANE, charged=4), Deferred("no")),
+        Reason.UNCERTAIN: decided(leased(drop, lane=LANE), Uncertain("no answer")),
+        Reason.KILLS_WORKERS: lost_worker(leased(BLOCKING, lane=LANE, lost=4), now_ms=NOW, fraction=0.0),
+        Reason.UNREADABLE: lifecycle.unreadable(leased(BLOCKING, lane=LANE), "malformed"),
+        Reason.INVALID: lifecycle.refused(leased(BLOCKING, lane=LANE), "to: expected a number"),
+    }
+    for reason, transition in burials.items():
+        assert (transition.to, transition.reason, transition.keeps_turn, transition.charged) == (
+            State.HELD, reason, True, 1,
+        )  # fmt: skip
+
+
+@pytest.mark.contract("LA1", "CL5")
+def test_an_endpoint_that_is_gone_is_closed_also_where_its_message_is_held() -> None:
+    transition = decided(leased(BLOCKING, lane=LANE), Rejected("gone", about="endpoint"))
+    assert (transition.to, transition.pause_ms) == (State.HELD, 0)
+
+
+@pytest.mark.contract("LA1")
+def test_a_dead_message_in_no_lane_holds_nobody_up() -> None:
+    assert decided(leased(BLOCKING, lane=None), Rejected("no")).to is State.DEAD
+
+
+# Ends without an attempt
+
+
+@pytest.mark.contract("EX2")
+def test_the_ttl_is_over_only_after_its_last_millisecond() -> None:
+    assert not lifecycle.expired(NOW, NOW)
+    assert lifecycle.expired(NOW, NOW + 1)
+    assert not lifecycle.expired(None, NOW)
+
+
+@pytest.mark.contract("ST9", "EN16")
+def test_what_cannot_be_read_or_is_not_admitted_is_dead_with_its_reason() -> None:
+    unreadable = lifecycle.unreadable(leased(), "malformed")
+    assert (unreadable.to, unreadable.reason, unreadable.error) == (State.DEAD, Reason.UNREADABLE, "malformed")
+    invalid = lifecycle.refused(leased(), "to: expected a number")
+    assert (invalid.to, invalid.reason, invalid.error) == (State.DEAD, Reason.INVALID, "to: expected a number")
+
+
+@pytest.mark.contract("OP3")
+def test_a_cancel_while_it_was_sent_ends_it_with_what_the_attempt_cost_and_said() -> None:
+    cancelled = lifecycle.cancelled(decided(leased(), Deferred("no route")))
+    assert (cancelled.to, cancelled.reason, cancelled.charged, cancelled.error) == (
+        State.CANCELLED, Reason.REQUESTED, 1, "no route",
+    )  # fmt: skip
+    assert lifecycle.cancelled(decided(leased(), RateLimited("slow"))).charged == 0
