@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 import msgspec
 
 from pillarbox.clock import Clock, SystemClock
-from pillarbox.domain.message import Admission, Content, FileRef, Op
+from pillarbox.domain.message import Admission, Content, FileRef, Op, encode_content
 from pillarbox.domain.retry import CHAT, Policy
 from pillarbox.entropy import Entropy, SystemEntropy
 
 if TYPE_CHECKING:
+    from pillarbox.channels.split import Mode
     from pillarbox.domain.outcome import AnyOutcome
 
 Unit = Literal["utf16", "bytes", "codepoints"]
@@ -114,13 +115,20 @@ class Seams:
     entropy: Entropy = field(default_factory=SystemEntropy)
 
 
+class Cut(TypedDict, total=False):
+    """What `Channel.split` adds to an admission."""
+
+    parts: tuple[bytes, ...]
+    splitter: str
+
+
 class Channel(ABC):
     """
     One configured way out. Subclasses are adapters.
 
     ``kind`` names the adapter, ``policy`` is its default with the source of its numbers, ``send_timeout_seconds``
     bounds one attempt, ``concurrency`` is how many sends may run at once, ``ordered`` whether messages get the default
-    lane.
+    lane. ``split_mode`` is where long text is preferably cut.
     """
 
     kind: str = "channel"
@@ -129,6 +137,7 @@ class Channel(ABC):
     ordered: bool = True
     concurrency: int = 64
     send_timeout_seconds: float = 30.0
+    split_mode: Mode = "paragraph"
 
     async def start(self, seams: Seams) -> None:  # noqa: B027 — optional on purpose
         """Open what sending needs. Called once, on the loop that sends, before the first send."""
@@ -138,12 +147,30 @@ class Channel(ABC):
 
     def admit(self, *, to: str, content: Content, thread: str | None = None) -> Admission:  # noqa: ARG002
         """
-        Check a message and settle what needs the channel: recipient syntax, defaults. Pure: no I/O.
+        Check a message and settle what needs the channel: recipient syntax, defaults, the split. Pure: no I/O.
 
         Raises:
             InvalidMessage: Names the field; the message is refused, or dead if it is already stored.
         """
-        return Admission(recipient=to)
+        return Admission(recipient=to, **self.split(content))
+
+    def split(self, content: Content) -> Cut:
+        """Cut text that is longer than the platform takes; empty where it fits, or is no text."""
+        limit, unit = self.capabilities.text_limit, self.capabilities.unit
+        if limit is None or content.text is None:
+            return Cut()
+        # Most channels never cut anything; the others load what they need with their first message.
+        from pillarbox.channels.split import SPLITTER, length, split_text
+
+        if length(content.text, unit) <= limit:
+            return Cut()
+        texts = split_text(content.text, limit=limit, unit=unit, mode=self.split_mode)
+        # What introduces the message stays with its first part, and what hangs on it too.
+        parts = [msgspec.structs.replace(content, text=texts[0])]
+        parts += [
+            msgspec.structs.replace(content, text=text, subject=None, files=(), mirror=None) for text in texts[1:]
+        ]
+        return Cut(parts=tuple(encode_content(part) for part in parts), splitter=SPLITTER)
 
     @abstractmethod
     async def send(self, attempt: Attempt) -> AnyOutcome:

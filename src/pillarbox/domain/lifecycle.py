@@ -25,7 +25,7 @@ from pillarbox.domain.outcome import (
     Unavailable,
     Uncertain,
 )
-from pillarbox.domain.retry import FREE_RETURN_MS_MIN, OnDead, OnHeld, UncertainAction
+from pillarbox.domain.retry import FREE_RETURN_MS_MIN, OnDead, OnHeld, PartsMode, UncertainAction
 
 MOVES: Final[frozenset[tuple[State, State]]] = frozenset(
     {
@@ -56,6 +56,7 @@ class Reason(StrEnum):
     RETRIES_EXHAUSTED = "retries_exhausted"
     KILLS_WORKERS = "kills_workers"
     REJECTED = "rejected"
+    PARTIAL = "partial"
     INVALID = "invalid"
     UNREADABLE = "unreadable"
     UNCERTAIN = "uncertain"
@@ -89,7 +90,8 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     One move out of ``leased``. Built only by the named constructors below, so that half-valid ones cannot exist.
 
     ``charged`` and ``free`` are what this attempt adds to the row's counters; ``lost`` is the row's new value.
-    ``pause_ms`` pauses the message's whole channel until then, 0 until a person resumes it.
+    ``pause_ms`` pauses the message's whole channel until then, 0 until a person resumes it. ``part`` is what becomes of
+    the part that was sent, where the message was split; ``advance`` goes on to the next one.
     """
 
     to: State
@@ -105,6 +107,29 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     keeps_turn: bool = False
     pause_ms: int | None = None
     answer: str | None = None
+    advance: bool = False
+    part: State | None = None
+
+    @classmethod
+    def next_part(
+        cls,
+        part: State,
+        *,
+        due_ms: int,
+        receipt: str | None = None,
+        error_class: ErrorClass | None = None,
+        error: str | None = None,
+    ) -> Transition:
+        """Done with this part; the next one goes out at once, with its counters at 0 (lanes.md, "Parts")."""
+        return cls(
+            to=State.SCHEDULED,
+            due_ms=due_ms,
+            receipt=receipt,
+            error_class=error_class,
+            error=error,
+            advance=True,
+            part=part,
+        )
 
     @classmethod
     def deliver(cls, receipt: str | None, *, answer: str | None = None) -> Transition:
@@ -215,8 +240,12 @@ def decide(message: Leased, outcome: AnyOutcome, *, now_ms: int, fraction: float
     """
     match outcome:
         case Delivered(receipt):
+            if message.part_count > 1:
+                return _part_delivered(message, receipt, now_ms)
             return Transition.deliver(receipt, answer=outcome.answer)
         case Rejected(reason, about):
+            if about == "message" and message.part_count > 1 and message.policy.parts is PartsMode.BEST_EFFORT:
+                return _part_rejected(message, reason or "rejected", now_ms)
             return _buried(message, outcome.about, reason or f"rejected ({about})")
         case Deferred(reason, after):
             unclassified = outcome.unclassified
@@ -249,6 +278,30 @@ def decide(message: Leased, outcome: AnyOutcome, *, now_ms: int, fraction: float
             return _uncertain(message, outcome, reason or "no answer", now_ms=now_ms, fraction=fraction)
         case _:
             assert_never(outcome)
+
+
+def _part_delivered(message: Leased, receipt: str | None, now_ms: int) -> Transition:
+    if message.part_next + 1 < message.part_count:
+        return Transition.next_part(State.DELIVERED, due_ms=now_ms, receipt=receipt)
+    if message.parts_dead == 0:
+        return Transition(to=State.DELIVERED, receipt=receipt, part=State.DELIVERED)
+    return _partial(message, message.parts_dead, part=State.DELIVERED, receipt=receipt)
+
+
+def _part_rejected(message: Leased, error: str, now_ms: int) -> Transition:
+    """Under best effort the parts behind a rejected one go out all the same (contract PA4)."""
+    if message.part_next + 1 < message.part_count:
+        permanent = ErrorClass.PERMANENT
+        return Transition.next_part(State.DEAD, due_ms=now_ms, error_class=permanent, error=error)
+    if message.parts_dead + 1 == message.part_count:
+        return _buried(message, "message", error)
+    return _partial(message, message.parts_dead + 1, part=State.DEAD)
+
+
+def _partial(message: Leased, dead: int, *, part: State, receipt: str | None = None) -> Transition:
+    error = f"{dead} of {message.part_count} parts were rejected"
+    burial = Transition.bury(Reason.PARTIAL, error_class=ErrorClass.PERMANENT, error=error)
+    return msgspec.structs.replace(burial, part=part, receipt=receipt, charged=int(part is State.DEAD))
 
 
 def lost_worker(message: Leased, *, now_ms: int, fraction: float) -> Transition:

@@ -233,6 +233,7 @@ class Leased(msgspec.Struct, frozen=True):
     tenant: str = ""
     channel: str = ""
     receipts: tuple[str | None, ...] = ()
+    parts_dead: int = 0
 
 
 class MessageView(msgspec.Struct, frozen=True, kw_only=True):

@@ -88,6 +88,13 @@ def parse_schedule(text: str, *, field: str = "schedule") -> tuple[float, ...]:
     return tuple(delays)
 
 
+class PartsMode(StrEnum):
+    """What a rejected part does to the parts behind it."""
+
+    ALL_OR_ABORT = "all_or_abort"
+    BEST_EFFORT = "best_effort"
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """
     How hard to try. Pinned to a message when it is accepted, so that a later change of configuration moves nothing.
@@ -107,6 +114,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     uncertain: UncertainAction = UncertainAction.RESEND
     on_dead: OnDead = OnDead.SKIP
     on_held: OnHeld = OnHeld.SKIP
+    parts: PartsMode = PartsMode.ALL_OR_ABORT
     jitter: float = 0.2
     hint_seconds_max: float = HINT_SECONDS_MAX
 

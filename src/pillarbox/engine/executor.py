@@ -160,23 +160,29 @@ class Executor:
             if not await self._committer.admit(AdmissionWrite(message=message, admission=admission)):
                 return None
             attempt = msgspec.structs.replace(attempt, to=admission.recipient)
-        now_ms = self._clock.wall_ms()
-        if lifecycle.expired(message.expires_ms, now_ms) and self._guard.trusted():
-            return Transition.expire()
-        if self._clock.boot_ms() >= flight.until_ms or flight.stopped:
-            # Not begun, and not ours any more or not to begin: surely not sent.
-            return lifecycle.release_unsent(message, "stopped before it was sent", now_ms=now_ms)
-        if self._hooks.any_revalidate:
+        if self._hooks.any_revalidate and self._too_late(flight) is None:
             objection = await self._hooks.still_wanted(attempt)
             if objection is not None:
                 return self._objected(message, objection)
-            now_ms = self._clock.wall_ms()
-        flight.began_ms = now_ms
+        too_late = self._too_late(flight)
+        if too_late is not None:
+            return too_late
+        flight.began_ms = self._clock.wall_ms()
         outcome = await self._send(flight, channel, attempt)
         if flight.kept_back():
             now_ms = self._clock.wall_ms()
             return lifecycle.release_unsent(message, "stopped before it was written", now_ms=now_ms)
         return self._decide(flight, outcome)
+
+    def _too_late(self, flight: Flight) -> Transition | None:
+        """Whether the message must not be sent any more; the last thing asked before it is."""
+        message, now_ms = flight.message, self._clock.wall_ms()
+        if lifecycle.expired(message.expires_ms, now_ms) and self._guard.trusted():
+            return Transition.expire()
+        if self._clock.boot_ms() >= flight.until_ms or flight.stopped:
+            # Not begun, and not ours any more or not to begin: surely not sent.
+            return lifecycle.release_unsent(message, "stopped before it was sent", now_ms=now_ms)
+        return None
 
     def _objected(self, message: Leased, objection: Withdraw | Defer) -> Transition:
         if isinstance(objection, Withdraw):

@@ -45,11 +45,18 @@ def get(connection: apsw.Connection, identity: MessageId) -> MessageView | None:
     found = rows(connection, "view", (identity,))
     if not found:
         return None
-    parts = tuple(
-        Part(number=number, state=STATES[state], receipt=receipt, reason=reason, content=_octets(content))
-        for number, state, receipt, reason, content in rows(connection, "parts", (identity,))
-    )
+    state = STATES[found[0][VIEW_FIELDS.index("state")]]
+    parts = tuple(_part(row, state) for row in rows(connection, "parts", (identity,)))
     return view(found[0], parts)
+
+
+def _part(row: Row, message: State) -> Part:
+    """A part that never went out shares its message's end."""
+    number, code, receipt, reason, content = row
+    state = STATES[code]
+    if message.terminal and not state.terminal:
+        state = message if message is State.EXPIRED else State.CANCELLED
+    return Part(number=number, state=state, receipt=receipt, reason=reason, content=_octets(content))
 
 
 def view(row: Row, parts: tuple[Part, ...] = ()) -> MessageView:

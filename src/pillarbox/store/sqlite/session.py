@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pillarbox.domain.message import FIRST_TERMINAL, Leased
+from pillarbox.domain.message import FIRST_TERMINAL, Leased, State
 from pillarbox.domain.retry import Policy
 from pillarbox.store.sqlite.statements import WRITE
 
@@ -27,6 +27,7 @@ Row = tuple[Any, ...]
 _POLICY_ENCODER = msgspec.json.Encoder()
 _POLICY_DECODER = msgspec.json.Decoder(Policy)
 _SMALL_CONTENT = 2048
+_DEAD = State.DEAD.code
 _ALL = 0  # where the counters of all queues together are kept
 
 
@@ -206,28 +207,30 @@ class Session:
             ValueError, TypeError, msgspec.MsgspecError: Its content is missing, or a value is not what it must be.
         """
         content, payload, part_count, part_next = row[32], row[33], row[21], row[22]
-        receipts: tuple[str | None, ...] = ()
+        parts: list[Row] = []
         if part_count > 1:
             content = self._first("part_content", (row[0], part_next))
-            receipts = tuple(r[0] for r in self.run("part_receipts", (row[0], part_next)))
+            parts = self.run("parts_before", (row[0], part_next))
         elif payload is not None:
             content = self._first("payload_content", (payload,))
         if content is None:
             raise ValueError("its content is missing")
-        return self._leased(row, self.policy_by_id(row[19]), _octets(content), receipts)
+        return self._leased(row, self.policy_by_id(row[19]), _octets(content), parts)
 
     def leased_as_is(self, row: Row) -> Leased:
         """Decode a row as far as it can be read: whose lease was lost must be settled even if nobody can send it."""
         try:
             return self.leased(row)
         except (ValueError, TypeError, msgspec.MsgspecError):
-            return self._leased(row, Policy(), b"", ())
+            return self._leased(row, Policy(), b"", [])
 
-    def _leased(self, row: Row, policy: Policy, content: bytes, receipts: tuple[str | None, ...]) -> Leased:
+    def _leased(self, row: Row, policy: Policy, content: bytes, parts: Sequence[Row]) -> Leased:
         metadata = None if row[26] is None else _octets(row[26])
+        receipts = tuple(receipt for receipt, _ in parts)
+        dead = sum(state == _DEAD for _, state in parts)
         values = (
             *row[:19], policy, row[20] == 1, *row[21:26], metadata, *row[27:32], content, *self.queue_name(row[2]),
-            receipts,
+            receipts, dead,
         )  # fmt: skip
         return Leased(*values)
 

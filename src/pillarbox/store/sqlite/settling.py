@@ -61,7 +61,8 @@ def _reopen(tx: Session, settlements: Sequence[Settlement]) -> None:
 
 
 def _is_plain(item: Settlement) -> bool:
-    return item.transition.to is State.DELIVERED and not item.keep_attempt and item.lapsed_by_ms is None
+    whole = item.message.part_count == 1
+    return whole and item.transition.to is State.DELIVERED and not item.keep_attempt and item.lapsed_by_ms is None
 
 
 def _steps_out(item: Settlement) -> bool:
@@ -95,6 +96,7 @@ def _settle_bindings(item: Settlement) -> Row:
         item.ended_ms,
         _steps_out(item),
         item.lapsed_by_ms,
+        t.advance,
     )
 
 
@@ -121,10 +123,21 @@ def _after(tx: Session, item: Settlement) -> None:
     if transition.to.terminal or _steps_out(item):
         tx.leave_lane(message.lane)
     tx.touched.add(message.queue)
-    if transition.to is not State.DELIVERED or item.keep_attempt:
+    if message.part_count > 1:
+        _end_part(tx, item)
+    if transition.part is not State.DELIVERED and (transition.to is not State.DELIVERED or item.keep_attempt):
         _record(tx, item, to=transition.to.code)
     if transition.pause_ms is not None:
         _pause(tx, message.queue, transition)
+
+
+def _end_part(tx: Session, item: Settlement) -> None:
+    """Record what became of the part that was sent. Those behind it share their message's end, so none is written."""
+    m, t = item.message, item.transition
+    part = t.part or (t.to if t.to.terminal else None)
+    if part is not None:
+        error = None if part is State.DELIVERED else _writable(t.error)
+        tx.run("part_end", (m.seq, m.part_next, part.code, _writable(t.receipt), error, item.ended_ms))
 
 
 def _pause(tx: Session, queue: int, transition: Transition) -> None:

@@ -99,6 +99,7 @@ CREATE INDEX message_later ON message (queue, due_at, seq) WHERE state = 0 AND l
 CREATE INDEX message_open ON message (lane, lane_pos) WHERE state < 3 AND waiting = 0 AND lane IS NOT NULL;
 CREATE INDEX message_wait ON message (lane, lane_pos) WHERE state = 0 AND waiting = 1;
 CREATE UNIQUE INDEX message_one ON message (lane) WHERE state = 1 AND lane IS NOT NULL;
+CREATE INDEX message_block ON message (lane) WHERE state = 2 AND lane IS NOT NULL AND lane_pos IS NOT NULL;
 CREATE INDEX message_leased ON message (worker, lease_until) WHERE state = 1;
 CREATE INDEX message_expiry ON message (expires_at) WHERE state = 0 AND expires_at IS NOT NULL;
 CREATE INDEX message_held ON message (completed_at) WHERE state = 2;

@@ -25,8 +25,9 @@ RETURNING seq
 
 -- settle --
 -- ?3 new state, ?4 due, ?5 charged, ?6 free, ?7 lost, ?8 receipt, ?9 reason, ?10 class, ?11 error, ?12 recipient,
--- ?13 now, ?14 steps out of its lane, ?15 lapsed by (NULL from the lease's holder)
-UPDATE message SET state = ?3, due_at = coalesce(?4, due_at), charged = charged + ?5,
+-- ?13 now, ?14 steps out of its lane, ?15 lapsed by (NULL from the lease's holder), ?16 goes on to the next part
+UPDATE message SET state = ?3, due_at = coalesce(?4, due_at), charged = iif(?16, 0, charged + ?5),
+    part_next = part_next + ?16,
     free_returns = iif(?6, free_returns + 1, 0), lost = ?7, receipt = coalesce(?8, receipt), terminal_reason = ?9,
     error_class = ?10, last_error = ?11, recipient = coalesce(?12, recipient),
     completed_at = iif(?3 > 1, ?13, NULL), floating = iif(?14, 1, floating), admitted_seq = iif(?14, NULL, admitted_seq),
@@ -142,8 +143,12 @@ SELECT content FROM payload WHERE id = ?1
 -- part_content --
 SELECT content FROM part WHERE message = ?1 AND number = ?2
 
--- part_receipts --
-SELECT receipt FROM part WHERE message = ?1 AND number < ?2 ORDER BY number
+-- parts_before --
+SELECT receipt, state FROM part WHERE message = ?1 AND number < ?2 ORDER BY number
+
+-- part_end --
+UPDATE part SET state = ?3, receipt = ?4, reason = ?5, delivered_at = iif(?3 = 3, ?6, NULL)
+WHERE message = ?1 AND number = ?2
 
 -- key --
 SELECT digest, message_id FROM message_key WHERE tenant = ?1 AND key = ?2
@@ -226,6 +231,7 @@ UPDATE message SET admitted_seq = ?2, floating = 1 WHERE seq = ?1
 
 -- claim --
 -- What it finds is leased (1), made waiting behind the lane's head (0), or past its time (5): ?5 says by when.
+-- In its lane, three others keep it from starting: an open one before it, a leased one, a held one that has its place.
 -- The partial indexes' predicates are repeated to the letter, or the planner would not use them.
 UPDATE message SET state = t, waiting = (t = 0), claims = claims + (t = 1), lease = iif(t = 1, ?1, NULL),
     lease_until = iif(t = 1, ?2, NULL), worker = iif(t = 1, ?3, worker), claimed_at = iif(t = 1, ?4, claimed_at),
@@ -236,8 +242,9 @@ FROM (
         WHEN c.lane IS NOT NULL AND (
             EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3
                 AND p.waiting = 0 AND p.lane_pos < c.lane_pos)
-            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3
-                AND p.waiting = 0 AND p.lane_pos > c.lane_pos AND p.state IN (1, 2))) THEN 0
+            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state = 1)
+            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state = 2
+                AND p.lane_pos IS NOT NULL)) THEN 0
         ELSE 1 END AS t
     FROM message c
     WHERE c.queue = ?6 AND c.priority = ?7 AND c.due_at <= ?4 AND c.state = 0 AND c.waiting = 0 AND c.lost < 2
@@ -256,8 +263,9 @@ FROM (
         WHEN c.lane IS NOT NULL AND (
             EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3
                 AND p.waiting = 0 AND p.lane_pos < c.lane_pos)
-            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3
-                AND p.waiting = 0 AND p.lane_pos > c.lane_pos AND p.state IN (1, 2))) THEN 0
+            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state = 1)
+            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state = 2
+                AND p.lane_pos IS NOT NULL)) THEN 0
         ELSE 1 END AS t
     FROM message c
     WHERE c.queue = ?6 AND c.due_at <= ?4 AND c.state = 0 AND c.waiting = 0 AND c.lost >= 2
@@ -276,8 +284,9 @@ FROM (
         WHEN c.lane IS NOT NULL AND (
             EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3
                 AND p.waiting = 0 AND p.lane_pos < c.lane_pos)
-            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3
-                AND p.waiting = 0 AND p.lane_pos > c.lane_pos AND p.state IN (1, 2))) THEN 0
+            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state = 1)
+            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state = 2
+                AND p.lane_pos IS NOT NULL)) THEN 0
         ELSE 1 END AS t
     FROM message c
     WHERE c.queue = ?6 AND c.due_at <= ?4 AND c.state = 0 AND c.waiting = 0 AND c.lane_pos IS NOT NULL AND c.id = ?7)
@@ -298,8 +307,9 @@ UPDATE message SET waiting = 1 FROM (
 WHERE message.seq = s AND l IS NOT NULL AND (
     EXISTS (SELECT 1 FROM message p WHERE p.lane = l AND p.lane IS NOT NULL AND p.state < 3 AND p.waiting = 0
         AND p.lane_pos < at)
-    OR EXISTS (SELECT 1 FROM message p WHERE p.lane = l AND p.lane IS NOT NULL AND p.state < 3 AND p.waiting = 0
-        AND p.lane_pos > at AND p.state IN (1, 2)))
+    OR EXISTS (SELECT 1 FROM message p WHERE p.lane = l AND p.lane IS NOT NULL AND p.state = 1)
+    OR EXISTS (SELECT 1 FROM message p WHERE p.lane = l AND p.lane IS NOT NULL AND p.state = 2
+        AND p.lane_pos IS NOT NULL))
 
 -- heads --
 SELECT min(due_at), priority FROM message WHERE queue = ?1 AND priority = ?2 AND state = 0 AND waiting = 0 AND lost < 2
@@ -368,14 +378,14 @@ INSERT INTO audit (at, actor, act, subject, reason, detail) VALUES (?1, ?2, ?3, 
 
 -- prune_pick --
 SELECT seq, tenant, key, payload, content_size, message.queue FROM message JOIN queue ON queue.id = message.queue
-WHERE state = ?1 AND completed_at < ?2 ORDER BY completed_at LIMIT ?3
+WHERE state = ?1 AND state > 2 AND completed_at < ?2 ORDER BY completed_at LIMIT ?3
 
 -- prune_message --
 DELETE FROM message WHERE seq = ?1 AND state = ?2 AND completed_at < ?3 RETURNING seq
 
 -- scrub_pick --
 SELECT seq, payload, content_size, queue, completed_at FROM message
-WHERE state = ?1 AND completed_at >= ?2 AND completed_at < ?3 AND (content IS NOT NULL OR payload IS NOT NULL)
+WHERE state = ?1 AND state > 2 AND completed_at >= ?2 AND completed_at < ?3 AND (content IS NOT NULL OR payload IS NOT NULL)
 ORDER BY completed_at LIMIT ?4
 
 -- scrub --

@@ -1,0 +1,43 @@
+"""Every example runs, and so does the README's; what they print is what they say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PRINTS = {
+    "pager.py": r"Message\(id='[\w-]{22}', state='delivered', receipt='page-ann'\)\n",
+    "blocking.py": r"Message\(id='[\w-]{22}', state='delivered', receipt='letter to ann'\)\n",
+    "two_processes.py": r"ann note 0\nann note 1\nann note 2\n3 delivered\n",
+}
+
+
+def run(script: Path, *, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, str(script), str(cwd / "outbox.db")],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+def test_every_example_runs_and_prints_what_it_promises(name: str, tmp_path: Path) -> None:
+    assert re.fullmatch(PRINTS[name], run(ROOT / "examples" / name, cwd=tmp_path))
+
+
+def test_the_readme_s_program_runs_as_it_stands(tmp_path: Path) -> None:
+    program = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert program is not None
+    script = tmp_path / "readme.py"
+    script.write_text(program[1], encoding="utf-8")
+    assert re.fullmatch(r"Message\(id='[\w-]{22}', state='delivered', receipt='page-1'\)\n", run(script, cwd=tmp_path))
