@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import pytest
 from hypothesis import settings
 
 from tests.contract_numbers import MARKER
 
-if TYPE_CHECKING:
-    import pytest
+# The suite lives in the package, where pytest does not look by itself for assertions to explain. Here, because some
+# other test may import it before the store's own do.
+pytest.register_assert_rewrite("pillarbox.testing.store_suite")
 
 # Two busy cores are no reason to call an example slow; pytest-timeout catches what hangs.
 settings.register_profile("patient", deadline=None)

@@ -195,6 +195,7 @@ class Import(msgspec.Struct, frozen=True, kw_only=True):
     The ledger knows it by ``system`` and ``source_id`` for ever; what it knows is never stored again.
 
     Attributes:
+        alias: Another name that the ledger is to know it by, for whoever asks `Store.known_imports`.
         outcome: The ledger's word for what became of it.
         state: Scheduled, held, dead or expired.
         attempts: What it was charged before.
@@ -207,6 +208,7 @@ class Import(msgspec.Struct, frozen=True, kw_only=True):
     source_id: str
     outcome: str
     draft: Draft
+    alias: str | None = None
     state: State = State.SCHEDULED
     attempts: int = 0
     reason: str | None = None
@@ -434,7 +436,7 @@ class Store(Protocol):
         """Every transition in order, the first one the acceptance."""
 
     async def known_imports(self, system: str, source_ids: Sequence[str]) -> set[str]:
-        """Which of *source_ids* the ledger of imports has."""
+        """Which of *source_ids*, or aliases, the ledger of imports has."""
 
     async def stats(self) -> list[Tally]:
         """Counts by queue and state."""

@@ -60,7 +60,9 @@ def _one(tx: Session, item: Import, *, again: bool) -> Enqueued:
     if known is not None:
         return Enqueued(known[0], created=again and known[0] == item.draft.id)
     stored = enqueueing.store_one(tx, item.draft, {}, again=again, limited=not item.state.terminal)
-    tx.run("import_add", (item.system, item.source_id, stored.id, item.outcome, tx.now))
+    for name in (item.source_id, item.alias):
+        if name is not None:
+            tx.run("import_add", (item.system, name, stored.id, item.outcome, tx.now))
     if stored.created:
         _put(tx, item)
     return stored

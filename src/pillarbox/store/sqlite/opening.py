@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import apsw
 
+from pillarbox.clock import pause_thread
 from pillarbox.errors import (
     StoreBusy,
     StoreCorrupt,
@@ -23,7 +24,7 @@ from pillarbox.errors import (
 )
 from pillarbox.store.base import Durability
 from pillarbox.store.sqlite import migrations
-from pillarbox.store.sqlite.statements import SCHEMA, WRITE
+from pillarbox.store.sqlite.statements import READ, SCHEMA, WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # https://sqlite.org/wal.html#walresetbug: two connections checkpointing at once can lose or corrupt committed pages.
 _WAL_RESET_BUG: Final = ((3, 7, 0), (3, 51, 2))
+_LOG_TRIES: Final = 200
+_LOG_PAUSE_SECONDS: Final = 0.01
 APPLICATION_ID: Final = 0x50424F58  # "PBOX"
 BUSY_MS: Final = 10_000
 _FILE_BYTES_MIN: Final = 512  # the smallest page; SQLite takes some shorter files for empty ones
@@ -63,6 +66,17 @@ def translated(what: str) -> Iterator[None]:
     except (apsw.Error, OSError) as exc:
         msg = f"{what}: {type(exc).__name__}: {exc}"
         raise StoreUnavailable(msg) from exc
+
+
+@contextlib.contextmanager
+def snapshot(connection: apsw.Connection) -> Iterator[None]:
+    """Let all reads inside see one state of the database."""
+    connection.execute(READ["snapshot"])
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute(READ["snapshot_end"])
 
 
 def check_library(version: tuple[int, int, int] | None = None) -> None:
@@ -142,7 +156,7 @@ def _make(path: Path) -> None:
         _sync_directory(path.parent)
     except FileExistsError:
         # Another process made it this instant; now it must pass like any other.
-        prepare_file(path, create=False)
+        prepare_file(path, create=True)
     except NotADirectoryError as exc:
         raise StoreNotFound(f"{path.parent} is not a directory") from exc
     except PermissionError as exc:
@@ -194,18 +208,33 @@ def connect(path: str, durability: Durability) -> apsw.Connection:
 def configure(connection: apsw.Connection, durability: Durability) -> None:
     """Set what every connection needs; what must not be touched is refused first, so that it stays as it was."""
     connection.set_busy_timeout(BUSY_MS)
-    _check_owner(connection)
+    with snapshot(connection):
+        # In one look: another process may be making its tables this instant.
+        _check_owner(connection)
     connection.pragma("temp_store", 2)
     if connection.filename:
-        mode = connection.pragma("journal_mode", "wal")
-        if mode != "wal":
-            raise StoreUnsafe(f"the file system allows no write-ahead log (journal mode {mode}); use a local disk")
+        _use_log(connection)
     connection.pragma("synchronous", "full" if durability is Durability.POWER else "normal")
     connection.pragma("journal_size_limit", _JOURNAL_BYTES_MAX)
     connection.pragma("cache_size", -8192)
     if sys.platform == "darwin" and durability is Durability.POWER:
         connection.pragma("fullfsync", 1)
         connection.pragma("checkpoint_fullfsync", 1)
+
+
+def _use_log(connection: apsw.Connection) -> None:
+    for tries_left in reversed(range(_LOG_TRIES)):
+        try:
+            mode = connection.pragma("journal_mode", "wal")
+        except apsw.BusyError:
+            # Another process opens the new file this instant; for this lock SQLite does not wait by itself.
+            if not tries_left:
+                raise
+            pause_thread(_LOG_PAUSE_SECONDS)
+        else:
+            if mode != "wal":
+                raise StoreUnsafe(f"the file system allows no write-ahead log (journal mode {mode}); use a local disk")
+            return
 
 
 def _check_owner(connection: apsw.Connection) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from pillarbox.store.sqlite.session import Row, decode_policy
 from pillarbox.store.sqlite.statements import READ, VIEW_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from pillarbox.domain.ids import MessageId
 
@@ -27,17 +26,6 @@ _ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 def rows(connection: apsw.Connection, name: str, bindings: Sequence[Any] = ()) -> list[Row]:
     """Execute a named read."""
     return connection.execute(READ[name], bindings).fetchall()
-
-
-@contextlib.contextmanager
-def snapshot(connection: apsw.Connection) -> Iterator[None]:
-    """Let all reads inside see one state of the database."""
-    connection.execute(READ["snapshot"])
-    try:
-        yield
-    finally:
-        if connection.in_transaction:
-            connection.execute(READ["snapshot_end"])
 
 
 def get(connection: apsw.Connection, identity: MessageId) -> MessageView | None:

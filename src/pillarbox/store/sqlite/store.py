@@ -288,7 +288,7 @@ class SQLiteStore:
         found: list[Lapsed] = []
         # One snapshot: a worker that registers and claims between two reads must not look like one without a row.
         connection = session.connection
-        with opening.translated("looking for lapsed leases"), reading.snapshot(connection):
+        with opening.translated("looking for lapsed leases"), opening.snapshot(connection):
             owners = {row[0]: row[8:] for row in reading.rows(connection, "workers")}
             for (slot,) in reading.rows(connection, "leased_workers"):
                 left = limit - len(found)
@@ -422,7 +422,7 @@ class SQLiteStore:
 
     def _read_with(self, connection: apsw.Connection, function: Callable[[apsw.Connection], T]) -> T:
         # One snapshot for all that a read looks at.
-        with opening.translated("reading"), reading.snapshot(connection):
+        with opening.translated("reading"), opening.snapshot(connection):
             return function(connection)
 
 

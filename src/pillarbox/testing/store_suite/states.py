@@ -56,7 +56,7 @@ EXPECTED: Final[dict[str, dict[State, State]]] = {
 class StateSuite(StoreFixtures):
     """States and their moves."""
 
-    @pytest.mark.contract("ST1", "ST2", "ST3", "ST7", "EX3")
+    @pytest.mark.contract("ST1", "ST2", "ST3", "ST4", "ST7", "EX3")
     @pytest.mark.parametrize("state", STATES)
     @pytest.mark.parametrize("verb", EXPECTED)
     async def test_every_verb_in_every_state_makes_a_move_of_the_table_or_none(

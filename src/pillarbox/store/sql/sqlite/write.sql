@@ -116,7 +116,9 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?
 SELECT message_id FROM import_ledger WHERE system = ?1 AND source_id = ?2
 
 -- import_add --
+-- An alias may be known already; a source id was looked for just before.
 INSERT INTO import_ledger (system, source_id, message_id, outcome, at) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT DO NOTHING
 
 -- import_put --
 -- What was enqueued by this very transaction takes the state and the counts that it comes with.

@@ -1,0 +1,334 @@
+"""
+Drives a store and the model side by side through random programs, and compares them after every step (proof.md, row 6).
+
+Several handles work on one database. Which of the startable messages a claim takes is the store's business; that it
+takes only startable ones, as many as fit, and leaves none that could start, is checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from pillarbox.domain.lifecycle import Reason, Transition, decide, lost_worker, release_unsent
+from pillarbox.domain.message import STATES, State
+from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Uncertain
+from pillarbox.domain.retry import OnDead, OnHeld, Policy, UncertainAction
+from pillarbox.entropy import SeededEntropy
+from pillarbox.errors import PillarboxError
+from pillarbox.store.base import Bury, Cancel, Claim, Pause, Prune, Resume, Retry, Settled, Settlement
+from pillarbox.testing.fakes import FakeClock
+from pillarbox.testing.store_suite import StoreDriver
+from tests.store.model import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from pillarbox.domain.ids import MessageId
+    from pillarbox.domain.message import Draft, Leased
+    from pillarbox.store.base import Act, BatchResult, Store
+
+CHANNELS: Final = ("chat", "mail")
+HANDLES: Final = 2
+HOUR_MS: Final = 3_600_000
+POLICIES: Final = (
+    Policy(jitter=0.0, ttl_seconds=None),
+    Policy(jitter=0.0, ttl_seconds=None, uncertain=UncertainAction.HOLD),
+    Policy(jitter=0.0, ttl_seconds=None, uncertain=UncertainAction.HOLD, on_held=OnHeld.BLOCK),
+    Policy(jitter=0.0, ttl_seconds=None, uncertain=UncertainAction.DROP, on_dead=OnDead.BLOCK),
+)
+OUTCOMES: Final = (
+    Delivered("r"),
+    Delivered("r"),
+    Deferred("busy"),
+    RateLimited("slow"),
+    Rejected("no"),
+    Uncertain("no answer"),
+    None,  # given back unsent
+)
+
+numbers = st.integers(0, 10_000)
+fields = st.fixed_dictionaries(
+    {
+        "channel": st.sampled_from(CHANNELS),
+        "lane": st.sampled_from((None, "a", "a", "b")),
+        "priority": st.integers(0, 3),
+        "later": st.sampled_from((None, None, None, 0, 3, 40)),
+        "ttl": st.sampled_from((None, None, 2, 60)),
+        "key": st.sampled_from((None, None, None, "k1", "k2")),
+        "digest": st.sampled_from((b"1", b"1", b"2")),
+        "policy": st.sampled_from(POLICIES),
+        "max_attempts": st.sampled_from((1, 2, 3)),
+        "content": st.sampled_from((b"{}", b'"hello"', b'"' + b"x" * 3000 + b'"')),
+    }
+)
+groups = st.lists(st.lists(fields, min_size=1, max_size=3), max_size=3)
+ends = st.lists(st.tuples(numbers, st.sampled_from(OUTCOMES)), max_size=3)
+orders = st.lists(st.tuples(st.sampled_from((Cancel, Retry, Bury)), numbers), max_size=2)
+capacities = st.dictionaries(st.sampled_from(CHANNELS), st.integers(0, 4))
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """A subclass says how a handle is made, and where the database goes at the end."""
+
+    def make_store(self, clock: FakeClock) -> Store:
+        raise NotImplementedError
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.clock = FakeClock()
+        self.entropy = SeededEntropy(1)
+        self.model = Model()
+        self.handles: list[StoreDriver] = []
+        self.leases: list[Leased] = []
+        self.before: dict[MessageId, tuple[State, int]] = {}
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(work)
+
+    @initialize()
+    def open(self) -> None:
+        for _ in range(HANDLES):
+            self.handles.append(self._opened())
+        for channel in CHANNELS:
+            # Their numbers are known from the beginning, so that a claim can name them.
+            self.run(self.handles[0].act(Resume(tenant="", channel=channel, actor="ann")))
+            self.run(self.handles[0].act(Pause(tenant="", channel=channel, actor="ann")))
+            self.run(self.handles[0].act(Resume(tenant="", channel=channel, actor="ann")))
+        self.queues = {queue.channel: queue.id for queue in self.run(self.handles[0].store.queues())}
+
+    def _opened(self) -> StoreDriver:
+        driver = StoreDriver(self.make_store(self.clock), self.clock, self.entropy)
+        self.run(driver.store.open())
+        self.run(driver.register(channels=CHANNELS))
+        return driver
+
+    def teardown(self) -> None:
+        for driver in self.handles:
+            self.run(driver.store.close())
+        self.runner.close()
+
+    # --- one batch with everything in it
+
+    @rule(
+        handle=st.integers(0, HANDLES - 1),
+        ends=ends,
+        orders=orders,
+        expire=st.booleans(),
+        groups=groups,
+        capacities=capacities,
+        oldest_first=st.booleans(),
+        suspect=st.sampled_from((False, False, False, True)),
+    )
+    def batch(
+        self,
+        handle: int,
+        ends: Sequence[tuple[int, Any]],
+        orders: Sequence[tuple[type[Act], int]],
+        groups: Sequence[Sequence[dict[str, Any]]],
+        capacities: dict[str, int],
+        *,
+        expire: bool,
+        oldest_first: bool,
+        suspect: bool,
+    ) -> None:
+        driver = self.handles[handle]
+        settle = [self._settlement(number, outcome) for number, outcome in ends if self.leases]
+        acts = [self._order(kind, number) for kind, number in orders if self.model.messages]
+        drafts = [[self._draft(driver, one) for one in group] for group in groups]
+        claim = self.run(driver.request(oldest_first=oldest_first, suspect=suspect))
+        claim = msgspec.structs.replace(
+            claim, capacity={self.queues[name]: count for name, count in capacities.items()}
+        )
+        result = self.run(
+            driver.commit(settle=settle, acts=acts, expire=1000 if expire else 0, enqueue=drafts, claim=claim)
+        )
+        assert result.settled == [self.model.settle(item) for item in settle]
+        told = [(acted.applied, acted.state) for acted in result.acted]
+        assert told == [self.model.act(order, self.clock.wall_ms()) for order in acts]
+        expired = {ended.id for ended in result.expired}
+        assert expired == (self.model.expire(self.clock.wall_ms()) if expire else set())
+        for group, accepted in zip(drafts, result.enqueued, strict=True):
+            expected = self.model.enqueue(group)
+            assert (type(accepted) if isinstance(accepted, PillarboxError) else accepted) == expected
+        self._claimed(result, claim, capacities, driver.worker)
+
+    def _claimed(self, result: BatchResult, claim: Claim, capacities: dict[str, int], worker: int) -> None:
+        now_ms = self.clock.wall_ms()
+        room = {name: count for name, count in capacities.items() if name not in self.model.paused and count}
+        for ended in result.overdue:
+            self.model.expired(ended.id, now_ms)
+        for channel in [name for name in capacities if name in room]:
+            self.model.look(channel, now_ms)
+        for leased in result.claimed:
+            startable = self.model.startable(leased.channel, now_ms, suspect=claim.suspect)
+            assert leased.id in {message.draft.id for message in startable}, "it may not start"
+            self._in_order(leased)
+            message = self.model.claim(leased, until_ms=claim.until_ms, worker=worker)
+            assert (leased.claims, leased.charged, leased.lost) == (message.claims, message.charged, message.lost)
+            assert (leased.lease, leased.content) == (claim.lease, message.draft.content)
+            room[leased.channel] -= 1
+            assert room[leased.channel] >= 0, "more than its capacity"
+            self.leases.append(leased)
+        if claim.suspect:
+            assert len(result.claimed) <= 1
+            return
+        if result.more or result.overdue:
+            return
+        for channel, left in room.items():
+            waiting = self.model.startable(channel, now_ms, suspect=False)
+            assert not waiting or not left, "something could have started"
+            lowest = min((m.priority for m in result.claimed if m.channel == channel), default=9)
+            assert claim.oldest_first or all(message.draft.priority <= lowest for message in waiting)
+
+    def _in_order(self, leased: Leased) -> None:
+        """Said once more without positions: nothing accepted earlier, and never out of turn, is still in the lane."""
+        mine = self.model.messages[leased.id]
+        if mine.draft.lane is None or mine.draft.not_before_ms is not None or mine.stepped_out:
+            return
+        for other in self.model.messages.values():
+            same = other is not mine and other.draft.lane == mine.draft.lane and other.active
+            if same and other.draft.not_before_ms is None and not other.stepped_out:
+                assert other.accepted > mine.accepted
+
+    def _draft(self, driver: StoreDriver, given: dict[str, Any]) -> Draft:
+        values = dict(given)
+        later, ttl = values.pop("later"), values.pop("ttl")
+        now_ms = self.clock.wall_ms()
+        due_ms = now_ms + (later or 0) * 1000
+        values["not_before_ms"] = None if later is None else due_ms
+        values["due_ms"] = due_ms
+        values["expires_ms"] = None if ttl is None else due_ms + ttl * 1000
+        values["digest"] = values["digest"] if values["key"] else None
+        return driver.draft(**values)
+
+    def _settlement(self, number: int, outcome: Any) -> Settlement:
+        leased = self.leases[number % len(self.leases)]
+        now_ms = self.clock.wall_ms()
+        transition = (
+            release_unsent(leased, "stopped", now_ms=now_ms)
+            if outcome is None
+            else decide(leased, outcome, now_ms=now_ms, fraction=0.0)
+        )
+        return Settlement(message=leased, transition=transition, began_ms=now_ms, ended_ms=now_ms)
+
+    def _order(self, kind: Any, number: int) -> Any:
+        identity = list(self.model.messages)[number % len(self.model.messages)]
+        if kind is Bury:
+            return Bury(id=identity, actor="ann", reason=Reason.UNRESOLVED)
+        return kind(id=identity, actor="ann")
+
+    # --- what happens by itself
+
+    @rule(seconds=st.sampled_from((0.001, 1, 5, 29.999, 40, 700, 4000)))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @rule(handle=st.integers(0, HANDLES - 1))
+    def reap(self, handle: int) -> None:
+        driver = self.handles[handle]
+        living = [other.worker for other in self.handles]
+        lapsed = self.run(driver.lapsed())
+        assert {item.message.id for item in lapsed} == self.model.lapsed(self.clock.boot_ms(), living)
+        now_ms = self.clock.wall_ms()
+        for item in lapsed:
+            settlement = Settlement(
+                message=item.message,
+                transition=lost_worker(item.message, now_ms=now_ms, fraction=0.0),
+                began_ms=None,
+                ended_ms=now_ms,
+                lapsed_by_ms=self.clock.boot_ms() if item.by == "time" else 1 << 62,
+            )
+            (settled,) = self.run(driver.commit(settle=[settlement])).settled
+            assert settled is self.model.settle(settlement)
+            if settled is Settled.CANCEL:
+                cancel = Transition.cancel(Reason.REQUESTED, charged=1)
+                settlement = msgspec.structs.replace(settlement, transition=cancel)
+                (settled,) = self.run(driver.commit(settle=[settlement])).settled
+                assert settled is self.model.settle(settlement) is Settled.APPLIED
+
+    @rule(handle=st.integers(0, HANDLES - 1))
+    def reopen(self, handle: int) -> None:
+        """A worker's process ends without a word, and another one comes."""
+        self.run(self.handles[handle].store.close())
+        self.handles[handle] = self._opened()
+
+    @precondition(lambda self: self.leases)
+    @rule(handle=st.integers(0, HANDLES - 1), picked=st.lists(numbers, min_size=1, max_size=3))
+    def renew(self, handle: int, picked: Sequence[int]) -> None:
+        leases = [self.leases[number % len(self.leases)] for number in picked]
+        until_ms = self.clock.boot_ms() + 30_000
+        result = self.run(self.handles[handle].commit(renew=leases, renew_until_ms=until_ms))
+        assert result.lost == [leased for leased in leases if not self.model.renew(leased, until_ms)]
+
+    @rule(handle=st.integers(0, HANDLES - 1), channel=st.sampled_from(CHANNELS))
+    def pause(self, handle: int, channel: str) -> None:
+        self.run(self.handles[handle].act(Pause(tenant="", channel=channel, actor="ann")))
+        self.model.paused.add(channel)
+
+    @precondition(lambda self: self.model.paused)
+    @rule(handle=st.integers(0, HANDLES - 1))
+    def resume(self, handle: int) -> None:
+        for channel in sorted(self.model.paused):
+            self.run(self.handles[handle].act(Resume(tenant="", channel=channel, actor="ann")))
+        self.model.paused.clear()
+
+    @rule(
+        handle=st.integers(0, HANDLES - 1),
+        states=st.sets(st.sampled_from([state for state in STATES if state.terminal])),
+        age_ms=st.sampled_from((0, 5000, HOUR_MS)),
+        keys_ms=st.sampled_from((0, 5000, HOUR_MS)),
+    )
+    def prune(self, handle: int, states: set[State], age_ms: int, keys_ms: int) -> None:
+        now_ms = self.clock.wall_ms()
+        before_ms = dict.fromkeys(states, now_ms - age_ms)
+        request = Prune(before_ms=before_ms, keys_until_ms=now_ms + keys_ms, audit_before_ms=now_ms - HOUR_MS)
+        result = self.run(self.handles[handle].commit(prune=request))
+        assert result.pruned == self.model.prune(before_ms, now_ms + keys_ms, now_ms)
+
+    # --- what holds after every step
+
+    @invariant()
+    def agrees(self) -> None:
+        if not self.handles:
+            return
+        views = {view.id: view for view in self.run(self.handles[-1].everything())}
+        assert views.keys() == self.model.messages.keys()
+        for identity, message in self.model.messages.items():
+            view = views[identity]
+            assert (view.state, view.claims, view.charged, view.lost, view.due_ms, view.extra_copies) == (
+                message.shown, message.claims, message.charged, message.lost, message.due_ms, message.extra,
+            )  # fmt: skip
+            assert view.receipt == message.receipt
+            assert (view.cancel_requested_ms is not None) is message.cancelling
+            if message.state.terminal:
+                assert view.completed_ms == message.completed_ms
+            state, claims = self.before.get(identity, (view.state, 0))
+            assert view.claims >= claims
+            assert not state.terminal or view.state is state
+        self.before = {identity: (view.state, view.claims) for identity, view in views.items()}
+
+    @invariant()
+    def one_at_a_time(self) -> None:
+        leased = [m.draft.lane for m in self.model.messages.values() if m.state is State.LEASED and m.draft.lane]
+        assert len(leased) == len(set(leased))
+
+    @invariant()
+    def counts(self) -> None:
+        if not self.handles:
+            return
+        kept = {
+            (tally.channel, tally.state): (tally.messages, tally.bytes)
+            for tally in self.run(self.handles[-1].store.stats())
+        }
+        assert {key: value for key, value in kept.items() if value[0]} == self.model.counters()
+
+    @invariant()
+    def finds_nothing_wrong(self) -> None:
+        if self.handles:
+            assert self.run(self.handles[-1].store.check()) == []
