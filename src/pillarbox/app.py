@@ -71,7 +71,8 @@ def load(*, path: str | None, db: str | None, other_variables: Collection[str] =
     loaded = config.load(path=path, flags={"db": db}, other_variables=other_variables)
     if loaded.settings.db.endswith(_MEMORY):
         raise ConfigError("db", "expected a file: a database in memory ends with the command")
-    return loaded
+    # Falling back to memory is for programs that go on; with a command, what it accepted would be lost at its end.
+    return dataclasses.replace(loaded, settings=dataclasses.replace(loaded.settings, fallback=None))
 
 
 def state_directory() -> Path:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillarbox.domain.message import Priority
@@ -130,6 +130,7 @@ SIMPLE: list[tuple[str, object]] = [
     ("schedule", ""),
     ("schedule", "soon"),
     ("schedule", 5),
+    ("schedule", b"5s"),
     ("schedule", ["5s"]),
     ("ttl", 0),
     ("ttl", -1),
@@ -255,6 +256,7 @@ FIELDS = sorted({field for field, _ in SIMPLE} | set(LINES))
 
 
 @pytest.mark.contract("EN13")
+@settings(max_examples=500)
 @given(st.sampled_from(FIELDS), anything)
 def test_whatever_is_said_is_stored_or_refused_by_its_field(field: str, value: object) -> None:
     try:

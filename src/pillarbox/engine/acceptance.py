@@ -383,13 +383,19 @@ def _policy(policy: Policy, o: Outgoing) -> Policy:
     if o.ttl is not DEFAULT:
         changes["ttl_seconds"] = _ttl_seconds(o.ttl)
     if o.schedule is not None:
-        try:
-            changes["schedule"] = parse_schedule(o.schedule)
-        except (ConfigError, AttributeError) as exc:
-            raise InvalidMessage("schedule", getattr(exc, "expected", "expected text such as '5s, 25s, 2m'")) from None
+        changes["schedule"] = _schedule(o.schedule)
     if o.uncertain is not None:
         changes["uncertain"] = _choice("uncertain", UncertainAction, o.uncertain)
     return msgspec.structs.replace(policy, **changes) if changes else policy
+
+
+def _schedule(value: object) -> tuple[float, ...]:
+    if not isinstance(value, str):
+        raise InvalidMessage("schedule", f"expected text such as '5s, 25s, 2m', not {type(value).__name__}")
+    try:
+        return parse_schedule(value)
+    except ConfigError as exc:
+        raise InvalidMessage("schedule", exc.expected) from None
 
 
 def _ttl_seconds(ttl: object) -> float | None:

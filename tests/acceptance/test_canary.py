@@ -1,0 +1,225 @@
+"""
+A canary in everything a message says and in every secret: it must turn up in no log, event, error or counter (EV3).
+
+Receivers answer with what they were sent, adapters fail with it, callers get it wrong, the store goes away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pillarbox import Outbox
+from pillarbox.errors import PillarboxError, StoreUnavailable
+from pillarbox.testing.receiver import Answer, Receiver
+from pillarbox.testing.scripted import ScriptedChannel
+from tests.engine.stand import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pillarbox.channels.base import Attempt
+    from pillarbox.domain.message import State
+    from pillarbox.domain.outcome import Deferred
+    from pillarbox.testing.receiver import Received
+
+CANARY = "opensesame"
+SECRET = "whsec_b3BlbnNlc2FtZW9wZW5zZXNhbWVvcGVuc2VzYW1l"
+SECONDS = 20.0
+SAID: dict[str, Any] = {
+    "to": f"{CANARY}-recipient",
+    "text": f"{CANARY}-text",
+    "subject": f"{CANARY}-subject",
+    "thread": f"{CANARY}-thread",
+    "extra": {"button": f"{CANARY}-extra"},
+    "metadata": {"note": f"{CANARY}-metadata"},
+    "reply_to": f"{CANARY}-reply",
+}
+
+
+def echo(request: Received, status: int) -> Answer:
+    """Answer with everything that was received, as some receivers do."""
+    words = " ".join([request.path, *request.headers.values(), request.body.decode()])
+    return Answer(status=status, body=words.encode())
+
+
+class Everything:
+    """Whatever anybody could read of what happened."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._caplog = caplog
+        self.events: list[object] = []
+        self.errors: list[BaseException] = []
+        self.rows: list[str] = []
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        formatter = logging.Formatter("%(name)s %(levelname)s %(message)s")
+        for record in self._caplog.records:
+            yield "log", formatter.format(record)
+            yield "log", repr(vars(record))
+        for event in self.events:
+            yield "event", repr(event)
+        for error in self.errors:
+            yield "error", f"{error!r} {error} {error.args!r}"
+        for row in self.rows:
+            yield "row", row
+
+    def hits(self) -> list[tuple[str, str]]:
+        """Where the canary or the secret turned up."""
+        return [(where, text) for where, text in self.texts() if CANARY in text or SECRET[6:] in text]
+
+
+async def watched(outbox: Outbox, everything: Everything) -> None:
+    """Let everything that can fail about a message fail, and note what is said about it."""
+    outbox.subscribe(everything.events.append)
+
+    def broken(event: object) -> None:
+        raise RuntimeError("a broken subscriber")
+
+    outbox.subscribe(broken)
+
+
+async def settle(outbox: Outbox, everything: Everything, channel: str, **said: Any) -> State:
+    message = await outbox.send(channel, **(SAID | said))
+    async with asyncio.timeout(SECONDS):
+        await message.wait()
+    everything.rows.append(f"{message!r} {message.reason} {message.error}")
+    for event in await outbox.history(message.id or ""):
+        everything.rows.append(f"{event.reason} {event.outcome}")
+    return message.state
+
+
+@pytest.mark.contract("EV3")
+@pytest.mark.parametrize(
+    "answer",
+    [200, 302, 400, 401, 404, 410, 429, 500, 503, 599, "hang", "reset", "reset_unread", "garbage", "half"],
+)
+async def test_no_answer_of_a_receiver_brings_a_messages_words_into_the_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, answer: int | str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    plans: dict[int | str, Any] = {
+        "hang": Answer.hang(),
+        "reset": Answer.reset(),
+        "reset_unread": Answer.reset_unread(),
+        "garbage": Answer(wire=f"{CANARY} is no HTTP\r\n\r\n".encode()),
+        "half": Answer(body=CANARY.encode() * 10, cut=-5),
+    }
+    plan = plans.get(answer, lambda request: echo(request, int(answer)))
+    everything = Everything(caplog)
+    async with Receiver(plan) as receiver:
+        url = receiver.url.replace("http://", f"http://user:{CANARY}@") + f"hook/{CANARY}?token={CANARY}"
+        outbox = Outbox(tmp_path / "outbox.db")
+        outbox.channel("hooks", url, secret=SECRET, timeout="200ms", max_attempts=1, uncertain="hold")
+        async with outbox:
+            await watched(outbox, everything)
+            sending = asyncio.create_task(settle(outbox, everything, "hooks", ttl=2 if answer in {429, 401} else None))
+            await receiver.wait_for(0 if answer == "reset_unread" else 1)
+            if answer in {200, 302, 400, 404, 410, 500, 503, 599, "hang", "reset", "reset_unread", "garbage", "half"}:
+                async with asyncio.timeout(SECONDS):
+                    await sending
+            else:
+                await until(lambda: len(everything.events) > 1)
+                sending.cancel()
+            everything.rows += [repr(outbox.counts), repr(await outbox.queues()), repr(await outbox.workers())]
+            everything.rows.append(repr(outbox))
+        assert receiver.count >= (answer != "reset_unread")
+    assert everything.events
+    assert everything.hits() == []
+
+
+@pytest.mark.contract("EV3")
+@pytest.mark.parametrize("raised", [False, True])
+async def test_no_failure_of_a_channel_brings_a_messages_words_into_the_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, raised: bool
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    everything = Everything(caplog)
+
+    async def repeats(attempt: Attempt) -> str:
+        words = f"cannot send {attempt.text!r} ({attempt.content.subject}) to {attempt.to}"
+        if raised:
+            raise RuntimeError(words)
+        raise ValueError(words) from KeyError(attempt.text)
+
+    def object_fails(attempt: Attempt) -> Deferred:
+        raise ExceptionGroup(attempt.text, [RuntimeError(attempt.to)])
+
+    scripted = ScriptedChannel(object_fails)
+    outbox = Outbox(tmp_path / "outbox.db", channels={"function": repeats, "object": scripted})
+    async with outbox:
+        await watched(outbox, everything)
+        for channel in ("function", "object"):
+            await settle(outbox, everything, channel, max_attempts=1)
+    assert any(where == "log" for where, _ in everything.texts())
+    assert everything.hits() == []
+
+
+@pytest.mark.contract("EV3", "EN13")
+async def test_no_refusal_brings_a_messages_words_into_the_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    everything = Everything(caplog)
+    wrong: list[dict[str, Any]] = [
+        {"text": f"{CANARY}\ud800"},
+        {"to": f"{CANARY}\r\n"},
+        {"subject": f"{CANARY}\n"},
+        {"thread": f"{CANARY}\x00"},
+        {"text": CANARY * 500_000},
+        {"extra": {CANARY: object()}},
+        {"metadata": {"a": {CANARY}}},
+        {"text": 5},
+        {"reply_to": f"{CANARY}\u2028"},
+        {"files": [f"ftp://{CANARY}"]},
+    ]
+    async with Outbox(tmp_path / "outbox.db", deliver=False) as outbox:
+        await watched(outbox, everything)
+        for one in wrong:
+            with pytest.raises(PillarboxError) as caught:
+                await outbox.send("hooks", **(SAID | one))
+            everything.errors.append(caught.value)
+        await outbox.send("hooks", **SAID, key="k")
+        with pytest.raises(PillarboxError) as caught:
+            await outbox.send("hooks", **(SAID | {"text": f"{CANARY} another"}), key="k")
+        everything.errors.append(caught.value)
+    assert len(everything.errors) == len(wrong) + 1
+    assert everything.hits() == []
+
+
+@pytest.mark.contract("EV3", "EV4")
+async def test_no_failure_of_the_store_brings_a_messages_words_into_the_open(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    everything = Everything(caplog)
+    outbox = Outbox(tmp_path / "outbox.db", channels={"object": ScriptedChannel()})
+    async with outbox:
+        await watched(outbox, everything)
+        await settle(outbox, everything, "object")
+        runtime = outbox._runtime
+        assert runtime is not None
+        # The file goes away beneath it: the next write finds no table.
+        connection = runtime.store._session.connection  # type: ignore[attr-defined]
+        await runtime.store._writer.run(lambda: connection.execute("ALTER TABLE message RENAME TO gone"))  # type: ignore[attr-defined]
+        with pytest.raises(PillarboxError) as caught:
+            await outbox.send("object", **SAID)
+        everything.errors.append(caught.value)
+        assert isinstance(caught.value, StoreUnavailable | PillarboxError)
+        await runtime.store._writer.run(lambda: connection.execute("ALTER TABLE gone RENAME TO message"))  # type: ignore[attr-defined]
+        await settle(outbox, everything, "object")
+    assert everything.hits() == []
+
+
+@pytest.mark.contract("EV3")
+async def test_the_canary_would_have_been_found(caplog: pytest.LogCaptureFixture) -> None:
+    everything = Everything(caplog)
+    logging.getLogger("pillarbox").warning("message %s", SAID["text"])
+    everything.events.append(SAID)
+    everything.errors.append(ValueError(CANARY))
+    everything.rows.append(SECRET)
+    assert [where for where, _ in everything.hits()] == ["log", "log", "event", "error", "row"]

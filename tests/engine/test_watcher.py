@@ -1,0 +1,144 @@
+"""How a worker hears of what it did not write itself."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pillarbox.domain.message import State
+from pillarbox.domain.outcome import Deferred
+from pillarbox.domain.retry import Policy
+from pillarbox.events import RetryScheduled
+from pillarbox.testing.scripted import ScriptedChannel
+from tests.engine.stand import SECONDS, until
+
+if TYPE_CHECKING:
+    from tests.engine.stand import Box, Stand
+
+
+async def asleep(stand: Stand, channel: ScriptedChannel) -> Box:
+    """A worker that found nothing to do and has no timer of its own any more."""
+    box = await stand.open(channel)
+    await box.settled(await box.send("warm-up"))
+    for loop in box.worker._loops:
+        # From here on only what wakes it wakes it.
+        await loop.stop()
+    await until(lambda: box.worker.feed.next_due_ms() is None)
+    return box
+
+
+@pytest.mark.contract("DR2")
+async def test_what_this_process_accepts_is_sent_without_a_poll(stand: Stand) -> None:
+    channel = ScriptedChannel()
+    box = await asleep(stand, channel)
+    message = await box.send()
+    await channel.begun(2)
+    assert (await box.settled(message)).state is State.DELIVERED
+
+
+@pytest.mark.contract("DR2")
+async def test_a_datagram_tells_what_another_handle_accepted(stand: Stand) -> None:
+    channel = ScriptedChannel()
+    box = await asleep(stand, channel)
+    other = await stand.open()
+    told = asyncio.Event()
+    box.store.on_foreign_write(told.set)
+    await other.send()
+    async with asyncio.timeout(SECONDS):
+        await told.wait()
+
+
+@pytest.mark.contract("DR2")
+async def test_a_worker_that_is_told_sends_what_another_handle_accepted(stand: Stand) -> None:
+    channel = ScriptedChannel()
+    box = await stand.open(channel)
+    await box.settled(await box.send("warm-up"))
+    other = await stand.open()
+    message = await other.send()
+    await channel.begun(2)
+    assert (await other.settled(message)).state is State.DELIVERED
+
+
+@pytest.mark.contract("DR2")
+async def test_the_files_version_tells_what_nobody_said(stand: Stand) -> None:
+    channel = ScriptedChannel()
+    box = await asleep(stand, channel)
+    other = await stand.open()
+    box.store.on_foreign_write(None)
+    other.store.real._sidecar = None  # a writer that knows nothing of workers
+    message = await other.send()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (await other.view(message)).state is State.SCHEDULED
+    await box.worker._watcher.tick()
+    assert (await other.settled(message)).state is State.DELIVERED
+
+
+@pytest.mark.contract("DR2")
+async def test_looking_at_the_files_version_is_no_query_where_nothing_was_written(stand: Stand) -> None:
+    box = await asleep(stand, ScriptedChannel())
+    # What this worker wrote last is news to its own watching connection, once.
+    await box.worker._watcher.tick()
+    before = len(box.store.batches)
+    for _ in range(100):
+        await box.worker._watcher.tick()
+    assert len(box.store.batches) == before
+
+
+@pytest.mark.contract("DR2")
+async def test_a_queue_that_another_process_made_is_found(stand: Stand) -> None:
+    channel = ScriptedChannel()
+    await stand.open(channel)
+    other = await stand.open()
+    message = await other.send(tenant="new")
+    (attempt,) = await channel.begun(1)
+    assert (attempt.id, attempt.tenant) == (message.id, "new")
+
+
+@pytest.mark.contract("DR2")
+async def test_a_tenant_that_is_new_to_this_process_is_served_at_once(stand: Stand) -> None:
+    channel = ScriptedChannel()
+    box = await stand.open(channel)
+    message = await box.send(tenant="new")
+    assert (await box.settled(message)).state is State.DELIVERED
+
+
+@pytest.mark.contract("DR2", "RE1")
+async def test_a_retry_comes_by_itself_when_it_is_due(stand: Stand) -> None:
+    channel = ScriptedChannel(Deferred("no"), policy=Policy(schedule=(0.05,), jitter=0.0))
+    box = await stand.open(channel)
+    message = await box.send()
+    await box.heard.wait_for(RetryScheduled)
+    # The clock stands still, so the timer that rings finds nothing due, and is set again.
+    stand.advance(50)
+    assert (await box.settled(message)).state is State.DELIVERED
+
+
+@pytest.mark.contract("DR2", "LE6")
+async def test_a_clock_that_is_set_forward_makes_nothing_wait_for_an_old_timer(stand: Stand) -> None:
+    channel = ScriptedChannel(Deferred("no"), policy=Policy(schedule=(3600.0,), jitter=0.0, ttl_seconds=None))
+    box = await stand.open(channel)
+    message = await box.send()
+    await box.heard.wait_for(RetryScheduled)
+    stand.clock.set_wall(stand.clock.wall_ms() + 3_600_000)
+    assert (await box.settled(message)).state is State.DELIVERED
+
+
+@pytest.mark.contract("RE6", "LA1")
+async def test_what_is_not_due_yet_blocks_nothing_that_is(stand: Stand) -> None:
+    channel = ScriptedChannel(policy=Policy(jitter=0.0))
+    channel.script(*[Deferred("no")] * 5, to="slow")
+    box = await stand.open(channel, concurrency=2)
+    late = [await box.send(f"later{n}", at=timedelta(hours=1), ttl=None) for n in range(5)]
+    retrying = await box.send("slow")
+    await box.heard.wait_for(RetryScheduled)
+    behind = await box.send("slow", text="behind")
+    for n in range(20):
+        assert (await box.settled(await box.send(f"r{n}"))).state is State.DELIVERED
+    assert {(await box.view(message)).claims for message in late} == {0}
+    assert (await box.view(retrying)).claims == 1
+    # In its own lane it does hold the next one up.
+    assert (await box.view(behind)).claims == 0
