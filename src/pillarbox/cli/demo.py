@@ -27,10 +27,19 @@ _MESSAGES_MAX: Final = 20_000
 
 @click.command()
 @click.option(
-    "--messages", type=click.IntRange(1, _MESSAGES_MAX), default=300, show_default=True, help="How many are sent."
+    "--messages",
+    type=click.IntRange(1, _MESSAGES_MAX),
+    metavar="N",
+    default=300,
+    show_default=True,
+    help="How many are sent.",
 )
-@click.option("--lanes", type=click.IntRange(1, 1000), default=20, show_default=True, help="In how many lanes.")
-@click.option("--kills", type=click.IntRange(0, 20), default=3, show_default=True, help="How often the worker dies.")
+@click.option(
+    "--lanes", type=click.IntRange(1, 1000), metavar="N", default=20, show_default=True, help="In how many lanes."
+)
+@click.option(
+    "--kills", type=click.IntRange(0, 20), metavar="N", default=3, show_default=True, help="How often the worker dies."
+)
 @click.option("--keep", metavar="DIR", help="Keep database, ledger and logs there; it must not exist, or be empty.")
 @click.option("--json", "as_json", is_flag=True, envvar="PILLARBOX_JSON", show_envvar=True, help="Write JSON.")
 @click.pass_context
@@ -56,7 +65,7 @@ def demo(ctx: click.Context, *, messages: int, lanes: int, kills: int, keep: str
     if as_json:
         emit_json(row)
     else:
-        table(("", "COUNT"), [(name.replace("_", " "), str(value)) for name, value in row.items()])
+        table(("", "RESULT"), [(name.replace("_", " "), str(value)) for name, value in row.items()])
     for finding in verdict.findings:
         talk(finding)
     if verdict.good and not as_json:

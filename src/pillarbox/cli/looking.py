@@ -28,7 +28,9 @@ _LIMIT_MAX: Final = 10_000
 @click.option("--channel", help="Only this channel.")
 @click.option("--to", help="Only this recipient.")
 @click.option("--tenant", help="Only this tenant.")
-@click.option("--limit", type=click.IntRange(1, _LIMIT_MAX), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1, _LIMIT_MAX), metavar="N", default=50, show_default=True, help="At most so many."
+)
 @click.option("--before", metavar="ID", help="Only older ones than this: the next page.")
 @shared
 def ls(

@@ -20,7 +20,7 @@ from pillarbox.cli.output import emit, emit_json, on_terminal, talk
 from pillarbox.cli.session import naming
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from datetime import timedelta
 
     from pillarbox.cli.progress import Bar
@@ -78,20 +78,19 @@ class _Runner:
         self._box = box
         self._json = json
         self._stop = asyncio.Event()
+        self._unread = False
         self._cut = 0
         self._progress: Bar | None = None
 
     async def forever(self) -> int:
         """Deliver until a signal comes."""
-        with self._signals():
-            await self._start()
+        async with self._started():
             await self._stop.wait()
             return await self._finish(deadline=None)
 
     async def drained(self, budget: float) -> int:
         """Send what is due within *budget* seconds; what is being sent then is cut off."""
-        with self._signals():
-            await self._start()
+        async with self._started():
             with await self._drawn():
                 draining = asyncio.ensure_future(self._box.drain(budget))
                 stopping = asyncio.ensure_future(self._stop.wait())
@@ -104,19 +103,29 @@ class _Runner:
             await self._finish(deadline=0)
             return code
 
-    async def _start(self) -> None:
+    @contextlib.asynccontextmanager
+    async def _started(self) -> AsyncIterator[None]:
         self._box.subscribe(self._tell)
-        await self._box.start()
-        names = ", ".join(self._box.channels)
-        self._line("started", {"channels": list(self._box.channels), "pid": os.getpid(), "version": __version__},
-                   f"pillarbox {__version__} delivers through {names} (pid {os.getpid()})")  # fmt: skip
+        with self._signals():
+            await self._box.start()
+            try:
+                names = list(self._box.channels)
+                self._line(
+                    "started",
+                    {"channels": names, "pid": os.getpid(), "version": __version__},
+                    f"pillarbox {__version__} delivers through {', '.join(names)} (pid {os.getpid()})",
+                )
+                yield
+            finally:
+                # Does nothing after `_finish`; after an error it gives the leases back.
+                await self._box.stop(0)
 
     async def _finish(self, *, deadline: float | None) -> int:
         cut = await self._box.stop(deadline)
         cut += self._cut
         said = f"; {cut} sends were cut off: those messages may have arrived, and are tried again" if cut else ""
         self._line("stopped", {"cut_off": cut}, f"stopped{said}")
-        return Exit.OK
+        return Exit.PIPE_CLOSED if self._unread else Exit.OK
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -148,6 +157,7 @@ class _Runner:
         except BrokenPipeError:
             # Nobody reads our outcomes any more: end like any program in a pipe, but let the sends end too.
             self._json = False
+            self._unread = True
             self._stop.set()
         if self._progress is not None and name in _ENDS:
             self._progress.update()

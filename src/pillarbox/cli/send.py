@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -104,9 +104,7 @@ def _content(
     if len(given) > 1:
         raise click.UsageError(f"{' and '.join(given)} exclude each other.", call.ctx)
     if payload is not None:
-        return {"payload": payload} | (
-            {} if call.ctx.params.get("content_type") else {"content_type": "application/json"}
-        )
+        return {"payload": payload, "content_type": call.ctx.params["content_type"] or "application/json"}
     if payload_file is not None:
         return {"payload": _stdin_bytes(limit) if payload_file == "-" else _file_bytes(call, payload_file, limit)}
     if text is not None and text != "-":
@@ -117,7 +115,8 @@ def _content(
     if text is None and not piped:
         raise click.UsageError("expected TEXT, --payload or --payload-file; nothing came from stdin.", call.ctx)
     try:
-        said = piped.decode()
+        # What is too long was cut, perhaps inside a character; that it is too long is what will be said.
+        said = piped.decode("utf-8", "replace" if len(piped) > limit else "strict")
     except UnicodeDecodeError as exc:
         raise click.UsageError(f"expected text in UTF-8 from stdin; byte {exc.start} is none.", call.ctx) from None
     return {"text": said.removesuffix("\n").removesuffix("\r")}
@@ -131,13 +130,9 @@ def _file_bytes(call: Call, name: str, limit: int) -> bytes:
     """Read one byte more than is allowed, so that what is too long is refused and never read whole."""
     try:
         with Path(name).open("rb") as file:
-            return _bounded(file, limit)
+            return file.read(limit + 1)
     except OSError as exc:
         raise click.UsageError(f"--payload-file {name}: {exc.strerror}.", call.ctx) from None
-
-
-def _bounded(file: IO[bytes], limit: int) -> bytes:
-    return file.read(limit + 1)
 
 
 def _must_be_served(settings: Settings, sender: Sender) -> None:
@@ -175,7 +170,11 @@ async def _send(call: Call, sender: Sender, arguments: dict[str, Any], *, timeou
             return Exit.OK
         remember(box.settings.db, message.id)
         if timeout is not None:
-            await until_settled(sender, message, timeout)
+            try:
+                await until_settled(sender, message, timeout)
+            except asyncio.CancelledError:
+                talk(f"message {message.id} stays queued")
+                raise
         seen = await box.get(message.id) or message
         if call.json:
             emit_json({**seen.to_dict(), "created": message.created, "durability": message.durability, "skipped": None})

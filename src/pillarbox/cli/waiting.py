@@ -29,14 +29,14 @@ async def until_settled(sender: Sender, message: Message, timeout: float) -> Non
     deadline = loop.time() + timeout
     unsubscribe = sender.box.subscribe(_tell, RetryScheduled, ChannelPaused)
     try:
-        while not message.settled or message.view is None:
+        while True:
             left = deadline - loop.time()
             if sender.channel is None or await sender.box.served(sender.name):
                 await message.wait(min(left, _LOOK_AGAIN_SECONDS))
             else:
                 async with sender.box.delivering(message):
                     await message.wait(left)
-            if left <= _LOOK_AGAIN_SECONDS and deadline <= loop.time():
+            if message.settled or deadline <= loop.time():
                 return
     finally:
         unsubscribe()

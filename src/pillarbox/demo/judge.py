@@ -116,6 +116,8 @@ def _out_of_order(sent: Sequence[Sent], ledger: Sequence[Entry]) -> list[Entry]:
     """One at a time: nothing is sent before all that was ahead of it in its lane was answered, or after its heir."""
     where = {item.id: item for item in sent}
     requests = {entry.number: entry for entry in ledger if entry.event == "read"}
+    # What never arrived is lost; its successors are not to blame.
+    arrived = {(where[entry.id].lane, where[entry.id].place) for entry in requests.values() if entry.id in where}
     answered: dict[int, set[int]] = {}
     furthest: dict[int, int] = {}
     found = []
@@ -127,7 +129,8 @@ def _out_of_order(sent: Sequence[Sent], ledger: Sequence[Entry]) -> list[Entry]:
         if entry.event == "answered":
             done.add(item.place)
         elif entry.event == "read":
-            if item.place < furthest.get(item.lane, 0) or not done.issuperset(range(item.place)):
+            ahead = {place for place in range(item.place) if (item.lane, place) in arrived}
+            if item.place < furthest.get(item.lane, 0) or not ahead <= done:
                 found.append(entry)
             furthest[item.lane] = max(item.place, furthest.get(item.lane, 0))
     return found

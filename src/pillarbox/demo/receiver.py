@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 _NEVER: Final = 1 << 62
+# A receiver that answers at once could not see that two requests of a lane were under way together.
+_WORK_SECONDS: Final = 0.02
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -33,7 +35,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Receiver:
-    """Answers every request with 200, or keeps its answer back."""
+    """Answers every request with 200 after a moment's work, or keeps its answer back."""
 
     def __init__(self, ledger: BinaryIO) -> None:
         self._ledger = ledger
@@ -45,16 +47,16 @@ class Receiver:
         self._answered: set[str] = set()
         self._requests = 0
         self._connections = 0
-        self._open = 0
+        self._open: set[Connection] = set()
         self.hooks = Hooks(opened=self._opened, closed=self._closed, begun=lambda: False, read=self._read)
 
-    def _opened(self, connection: Connection) -> int:  # noqa: ARG002 — a hook's signature
+    def _opened(self, connection: Connection) -> int:
         self._connections += 1
-        self._open += 1
+        self._open.add(connection)
         return self._connections
 
-    def _closed(self, connection: Connection) -> None:  # noqa: ARG002 — a hook's signature
-        self._open -= 1
+    def _closed(self, connection: Connection) -> None:
+        self._open.discard(connection)
         self._turn_over()
 
     def _read(self, connection: Connection, head: RequestHead, body: bytes) -> None:
@@ -71,6 +73,12 @@ class Receiver:
         if self._next is not None or len(self._answered) >= self._hold_after:
             self._held.append((connection, number))
             _say(event="held")
+        else:
+            asyncio.get_running_loop().call_later(_WORK_SECONDS, self._answer, connection, number, identity)
+
+    def _answer(self, connection: Connection, number: int, identity: str) -> None:
+        if connection not in self._open:
+            self._note(event="answered_too_late", number=number)
             return
         self._note(event="answered", number=number)
         connection.write(_ANSWER)

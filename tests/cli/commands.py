@@ -1,0 +1,145 @@
+"""Runs the real command in processes of its own, far from whoever runs the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+COMMAND = str(Path(sys.executable).with_name("pillarbox"))
+PATIENCE_SECONDS = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def row(self, event: str) -> Any:
+        """The only line of JSON that tells of *event*."""
+        (found,) = (row for row in map(json.loads, self.out.splitlines()) if row["event"] == event)
+        return found
+
+    @property
+    def said(self) -> str:
+        """The only line on stderr."""
+        (line,) = self.err.splitlines()
+        return line
+
+
+@dataclass(kw_only=True)
+class Running:
+    """A command that runs on; its stdout is JSON lines."""
+
+    process: asyncio.subprocess.Process
+
+    async def line(self, event: str) -> dict[str, Any]:
+        """Wait for the next line that tells of *event*."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while text := await self.process.stdout.readline():
+                row: dict[str, Any] = json.loads(text)
+                if row["event"] == event:
+                    return row
+        raise AssertionError(f"it ended before it told of {event!r}")
+
+    def tell(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self) -> Ended:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            out, err = await self.process.communicate()
+        assert self.process.returncode is not None
+        return Ended(code=self.process.returncode, out=out.decode(), err=err.decode())
+
+
+class Pillarbox:
+    """
+    The command `pillarbox`, with a home of its own.
+
+    Calling it runs one command to its end; ``running`` leaves it running. ``variables`` are its environment's.
+    """
+
+    def __init__(self, home: Path, *, bytecode: Path) -> None:
+        self.home = home
+        self.db = home / "outbox.db"
+        ours = ("PILLARBOX_", "XDG_", "PYTHONDONTWRITEBYTECODE")
+        self.variables = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
+            # Compiled once for all of these commands, whatever the tests themselves are told to do.
+            "PYTHONPYCACHEPREFIX": str(bytecode),
+            "HOME": str(home),
+            "XDG_STATE_HOME": str(home / "state"),
+            "XDG_CONFIG_HOME": str(home / "config"),
+            "PILLARBOX_DB": str(self.db),
+        }
+
+    async def start(self, *arguments: str, **variables: str) -> asyncio.subprocess.Process:
+        return await self._start(arguments, variables)
+
+    async def _start(
+        self,
+        arguments: Sequence[str],
+        variables: Mapping[str, str],
+        *,
+        piped: bool = False,
+        before: Sequence[str] = (),
+    ) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *before,
+            COMMAND,
+            *arguments,
+            stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=self.home,
+            env={**self.variables, **variables},
+        )
+
+    async def __call__(
+        self, *arguments: str, stdin: bytes | None = None, before: Sequence[str] = (), **variables: str
+    ) -> Ended:
+        process = await self._start(arguments, variables, piped=stdin is not None, before=before)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                out, err = await process.communicate(stdin)
+        except BaseException:
+            process.kill()
+            await process.wait()
+            raise
+        assert process.returncode is not None
+        ended = Ended(code=process.returncode, out=out.decode(), err=err.decode())
+        assert "Traceback" not in ended.err
+        assert "internal error" not in ended.err
+        return ended
+
+    @asynccontextmanager
+    async def running(self, *arguments: str, **variables: str) -> AsyncIterator[Running]:
+        process = await self.start(*arguments, **variables)
+        try:
+            yield Running(process=process)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
+
+    def serving(self, url: str, *, name: str = "ops", **settings: str) -> None:
+        """Configure a channel for every command that follows."""
+        prefix = f"PILLARBOX_CHANNELS__{name.upper()}__"
+        self.variables |= {f"{prefix}URL": url} | {f"{prefix}{key.upper()}": value for key, value in settings.items()}

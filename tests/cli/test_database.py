@@ -1,0 +1,157 @@
+"""What is wrong with the database: each its own line, exit code 5, and what was in it stays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import apsw
+import pytest
+
+from pillarbox.store.sqlite import migrations
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pillarbox.testing.receiver import Receiver
+    from tests.cli.commands import Ended, Pillarbox
+
+
+@pytest.fixture
+async def filled(pillarbox: Pillarbox, receiver: Receiver) -> Pillarbox:
+    pillarbox.serving(receiver.url)
+    await pillarbox("send", "ops", "hi", "--to", "x")
+    return pillarbox
+
+
+def execute(database: Path, statement: str) -> None:
+    connection = apsw.Connection(str(database))
+    connection.execute(statement)
+    connection.close()
+
+
+def refused(ended: Ended, said: str) -> None:
+    assert (ended.code, ended.out) == (5, "")
+    assert said in ended.said
+    assert ended.said.startswith("error: ")
+
+
+@pytest.mark.contract("SG7")
+async def test_a_sound_database_has_no_problems(filled: Pillarbox) -> None:
+    plain, as_json = await filled("db", "check"), await filled("db", "check", "--json")
+    assert (plain.code, plain.out, plain.said) == (0, "", "no problem found")
+    assert (as_json.code, as_json.json) == (0, {"ok": True, "problems": []})
+
+
+@pytest.mark.contract("SG7")
+async def test_counters_and_lanes_that_are_wrong_are_found(filled: Pillarbox) -> None:
+    execute(filled.db, "UPDATE tally SET messages = messages + 1")
+    execute(filled.db, "UPDATE message SET waiting = 1, lane = 'x'")
+    found = await filled("db", "check")
+    problems = found.out.splitlines()
+    assert (found.code, found.said) == (5, f"{len(problems)} problems found")
+    assert {"counters", "lane"} <= {line.partition(":")[0] for line in problems}
+    as_json = await filled("db", "check", "--json")
+    assert (as_json.code, as_json.json) == (5, {"ok": False, "problems": problems})
+
+
+@pytest.mark.contract("SG3", "SG1")
+async def test_a_directory_is_no_database(pillarbox: Pillarbox) -> None:
+    for command in ("ls", "run", "send ops hi --to x"):
+        pillarbox.serving("http://127.0.0.1:1/")
+        refused(await pillarbox(*command.split(), "--db", "."), ". is a directory; expected a database file")
+
+
+@pytest.mark.contract("SG1")
+async def test_no_command_falls_back_to_memory_that_ends_with_it(pillarbox: Pillarbox) -> None:
+    pillarbox.serving("http://127.0.0.1:1/")
+    pillarbox.variables["PILLARBOX_FALLBACK"] = "memory"
+    refused(await pillarbox("send", "ops", "hi", "--to", "x", "--db", "."), ". is a directory")
+
+
+@pytest.mark.contract("SG3", "SG1")
+async def test_what_is_no_database_is_left_as_it_is(filled: Pillarbox) -> None:
+    for name, content in (
+        ("text", b"This is no database, and longer than a header. " * 100),
+        ("noise", os.urandom(8192)),
+    ):
+        place = filled.home / name
+        place.write_bytes(content)
+        place.chmod(0o600)
+        for command in ("ls", "db check", "send ops hi --to x"):
+            refused(await filled(*command.split(), "--db", name), f"(database {name})")
+        assert place.read_bytes() == content
+
+
+@pytest.mark.contract("SG3")
+async def test_a_damaged_database_is_told_apart(filled: Pillarbox) -> None:
+    with filled.db.open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 4000)
+    refused(await filled("db", "check"), "damaged")
+    refused(await filled("send", "ops", "hi", "--to", "x"), "damaged")
+
+
+@pytest.mark.contract("SG2", "SG3")
+async def test_a_database_of_a_newer_version_is_not_touched(filled: Pillarbox) -> None:
+    newer = migrations.VERSION + 1
+    execute(filled.db, "UPDATE meta SET value = value + 1 WHERE key IN ('version', 'usable_from')")
+    for command in ("ls", "db check", "send ops hi --to x", "run --drain"):
+        refused(await filled(*command.split()), f"the database has schema {newer}, usable from {newer}")
+
+
+@pytest.mark.contract("SG3")
+async def test_a_database_of_another_program_is_not_touched(filled: Pillarbox) -> None:
+    execute(filled.home / "theirs", "CREATE TABLE a (b)")
+    refused(await filled("send", "ops", "hi", "--to", "x", "--db", "theirs"), "a database of another program")
+
+
+@pytest.mark.contract("SG4")
+async def test_a_link_is_not_followed(filled: Pillarbox) -> None:
+    (filled.home / "link").symlink_to(filled.db)
+    refused(await filled("ls", "--db", "link"), "link is a symbolic link; name the file itself")
+
+
+@pytest.mark.contract("SG3")
+async def test_a_scheme_that_nobody_knows_is_a_matter_of_configuration(pillarbox: Pillarbox) -> None:
+    for dsn in ("mysql://user:CANARY@host/db", "sqlite://outbox.db"):
+        wrong = await pillarbox("ls", "--db", dsn)
+        assert (wrong.code, wrong.out) == (4, "")
+        assert wrong.said.startswith("error: db: ")
+        assert "CANARY" not in wrong.said
+
+
+def in_small_place(size: str, then: str) -> list[str]:
+    """Give what runs a command with a file system of *size* at ./disk, prepared by *then*; it ends with the command."""
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare(1) here: a full or read-only disk cannot be made")
+    rights = [] if os.geteuid() == 0 else ["-r"]
+    script = f'mkdir -p disk && mount -t tmpfs -o size={size} none disk && {then} && exec "$@"'
+    before = ["unshare", "-m", *rights, "sh", "-c", script, "sh"]
+    tried = subprocess.run([*before, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"no file system can be mounted here: {tried.stderr.strip()}")
+    return before
+
+
+@pytest.mark.contract("SG3", "EN4")
+async def test_a_full_disk_is_told_apart_and_the_message_is_not_accepted(
+    filled: Pillarbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(filled.home)
+    send = ("send", "ops", "--to", "x", "--payload-file", "large", "--db", "disk/outbox.db")
+    (filled.home / "large").write_bytes(os.urandom(190_000))
+    refused(await filled(*send, before=in_small_place("100k", "true")), "disk is full")
+    # The second finds room for the database, and none for the message.
+    refused(await filled(*send, before=in_small_place("500k", "true")), "disk is full")
+
+
+@pytest.mark.contract("SG3")
+async def test_a_read_only_disk_is_told_apart(filled: Pillarbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(filled.home)
+    before = in_small_place("9m", f"cp {filled.db} disk/outbox.db && mount -o remount,ro disk")
+    for command in ("ls", "send ops hi --to x"):
+        refused(await filled(*command.split(), "--db", "disk/outbox.db", before=before), "read-only")
+    refused(await filled("send", "ops", "hi", "--to", "x", "--db", "disk/new.db", before=before), "Read-only")

@@ -1,0 +1,195 @@
+"""`pillarbox run`: the worker as a process, how it ends, and what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pillarbox.testing.receiver import Answer, Receiver
+from tests.cli.commands import COMMAND, PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from tests.cli.commands import Pillarbox
+
+APP = """
+from pillarbox import {outbox}
+box = Outbox({db!r}, deliver=False)
+
+@box.channel("pager")
+{define} pager(attempt):
+    with open({log!r}, "a") as log:
+        log.write(attempt.text + "\\n")
+    return "receipt-1"
+"""
+
+
+@pytest.mark.contract("DR2")
+async def test_messages_of_another_process_go_out_at_once(pillarbox: Pillarbox, receiver: Receiver) -> None:
+    pillarbox.serving(receiver.url)
+    async with pillarbox.running("run", "--json") as worker:
+        started = await worker.line("started")
+        assert (started["channels"], started["pid"]) == (["ops"], worker.process.pid)
+        sent = await pillarbox("send", "ops", "hi", "--to", "x", "--json")
+        delivered = await worker.line("delivered")
+        assert (delivered["id"], delivered["channel"], delivered["attempt"]) == (sent.json["id"], "ops", 1)
+        assert "hi" not in delivered.values()
+
+
+@pytest.mark.contract("DR3")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+async def test_a_signal_lets_the_sends_under_way_end(
+    pillarbox: Pillarbox, receiver: Receiver, number: signal.Signals
+) -> None:
+    pillarbox.serving(receiver.url)
+    receiver.hold()
+    sent = await pillarbox("send", "ops", "hi", "--to", "x")
+    async with pillarbox.running("run", "--json") as worker:
+        await receiver.wait_for(1)
+        worker.tell(number)
+        assert worker.process.stderr is not None
+        assert b"stopping" in await worker.process.stderr.readline()
+        receiver.release()
+        stopped = await worker.line("stopped")
+        ended = await worker.ended()
+        assert (ended.code, stopped["cut_off"]) == (0, 0)
+    assert (await pillarbox("show", sent.out.strip(), "--json")).json["state"] == "delivered"
+    assert (await pillarbox("workers", "--json")).json == []
+
+
+@pytest.mark.contract("DR3")
+async def test_a_second_signal_cuts_them_off_and_says_so(pillarbox: Pillarbox, receiver: Receiver) -> None:
+    pillarbox.serving(receiver.url)
+    receiver.hold()
+    sent = await pillarbox("send", "ops", "hi", "--to", "x")
+    async with pillarbox.running("run", "--json") as worker:
+        await receiver.wait_for(1)
+        worker.tell(signal.SIGTERM)
+        assert worker.process.stderr is not None
+        await worker.process.stderr.readline()
+        worker.tell(signal.SIGTERM)
+        assert (await worker.line("stopped"))["cut_off"] == 1
+        assert (await worker.ended()).code == 0
+    message = (await pillarbox("show", sent.out.strip(), "--json")).json
+    assert (message["state"], message["error_class"]) == ("scheduled", "uncertain")
+
+
+@pytest.mark.contract("DR1")
+async def test_drain_sends_what_is_due_and_reports(pillarbox: Pillarbox, receiver: Receiver) -> None:
+    receiver.answer = lambda request: Answer(status=400 if request.json["to"] == "nobody" else 200)
+    pillarbox.serving(receiver.url)
+    for to, options in (("ann", ()), ("bob", ()), ("later", ("--at", "1h"))):
+        await pillarbox("send", "ops", "hi", "--to", to, *options)
+    done = await pillarbox("run", "--drain", "--json")
+    report = done.row("drained")
+    assert (done.code, report["event"], report["delivered"], report["deferred_backoff"]) == (0, "drained", 2, 1)
+    await pillarbox("send", "ops", "hi", "--to", "nobody")
+    done = await pillarbox("run", "--drain")
+    assert (done.code, done.out.splitlines()) == (
+        6,
+        ["0 delivered, 1 failed, 0 expired, 0 exhausted, 0 uncertain", "left: 0 due, 1 for later"],
+    )
+    assert "dead: rejected: HTTP 400 Bad Request" in done.err
+
+
+@pytest.mark.contract("DR1")
+async def test_a_drain_ends_with_its_budget_and_leaves_the_rest(pillarbox: Pillarbox) -> None:
+    async with Receiver(Answer.hang()) as receiver:
+        pillarbox.serving(receiver.url, concurrency="1")
+        for _ in range(2):
+            await pillarbox("send", "ops", "hi", "--to", "x")
+        done = await pillarbox("run", "--drain", "--budget", "1500ms", "--json")
+        assert (done.code, done.row("stopped")["cut_off"]) == (7, 1)
+        assert done.row("drained")["deferred_budget"] >= 1
+        assert receiver.count == 1
+    states = [(row["state"], row["claims"]) for row in (await pillarbox("ls", "--json")).json]
+    assert states == [("scheduled", 0), ("scheduled", 1)]
+
+
+async def test_outcomes_are_lines_on_stderr(pillarbox: Pillarbox, receiver: Receiver) -> None:
+    receiver.script(Answer(status=503), Answer())
+    pillarbox.serving(receiver.url, schedule="1ms")
+    sent = (await pillarbox("send", "ops", "a secret text", "--to", "ann@example.org")).out.strip()
+    done = await pillarbox("run", "--drain")
+    lines = done.err.splitlines()
+    assert [line.split()[1:4] for line in lines[1:3]] == [[sent, "ops", "#1"], [sent, "ops", "#2"]]
+    assert "HTTP 503" in lines[1]
+    assert "delivered in" in lines[2]
+    assert "secret" not in done.err
+    assert "ann@" not in done.err
+
+
+async def test_without_a_channel_there_is_nothing_to_run(pillarbox: Pillarbox) -> None:
+    refused = await pillarbox("run")
+    assert (refused.code, refused.out) == (4, "")
+    assert refused.said.startswith("error: channels: none is configured")
+    assert not pillarbox.db.exists()
+
+
+@pytest.mark.parametrize(
+    ("outbox", "define"), [("Outbox", "async def"), ("sync; Outbox = sync.Outbox", "def")], ids=["async", "sync"]
+)
+async def test_an_outbox_of_ones_own_delivers_through_its_functions(
+    pillarbox: Pillarbox, outbox: str, define: str
+) -> None:
+    log = pillarbox.home / "log"
+    text = APP.format(outbox=outbox, define=define, db=str(pillarbox.db), log=str(log))
+    (pillarbox.home / "mine.py").write_text(text, "utf-8")
+    unknown = await pillarbox("send", "pager", "too early", "--to", "x")
+    assert unknown.code == 4
+    async with pillarbox.running("run", "--app", "mine:box", "--json") as worker:
+        await worker.line("started")
+        sent = await pillarbox("send", "pager", "hi", "--to", "x", "--wait", "--json")
+        assert (sent.code, sent.json["receipt"]) == (0, "receipt-1")
+    assert log.read_text() == "hi\n"
+
+
+async def test_an_outbox_that_cannot_be_had_is_named(pillarbox: Pillarbox) -> None:
+    for name, text in {
+        "mine": "from pillarbox import Outbox\nnumber = 1\nempty = Outbox('x.db')\n",
+        "wrong": "1 / 0\n",
+        "lacking": "import nosuchmodule\n",
+        "ending": "raise SystemExit(3)\n",
+        "untidy": "box = (\n",
+    }.items():
+        (pillarbox.home / f"{name}.py").write_text(text, "utf-8")
+    said = {
+        "mine": "expected module:attribute, such as myapp.mail:box, not 'mine'",
+        "nosuch:box": "no module 'nosuch' can be imported from here",
+        "mine.deeper:box": "no module 'mine.deeper' can be imported from here",
+        "mine:nosuch": "mine has no 'nosuch'",
+        "mine:number": "expected an Outbox at mine:number, not int",
+        "mine:empty": "the outbox at mine:empty has no channels",
+        "wrong:box": "importing wrong failed: ZeroDivisionError: division by zero",
+        "lacking:box": "importing lacking failed: no module 'nosuchmodule'",
+        "ending:box": "importing ending ended the program (3)",
+        "untidy:box": "importing untidy failed: SyntaxError",
+    }
+    refused = await asyncio.gather(*(pillarbox("run", "--app", where) for where in said))
+    for (where, expected), ended in zip(said.items(), refused, strict=True):
+        assert (ended.code, ended.out) == (4, ""), where
+        assert ended.said.startswith(f"error: app: {expected}"), where
+
+
+async def test_an_app_brings_its_own_database(pillarbox: Pillarbox) -> None:
+    refused = await pillarbox("run", "--app", "mine:box", "--db", "x.db")
+    assert (refused.code, "leave --db and --config out" in refused.said) == (2, True)
+
+
+async def test_a_worker_whose_reader_goes_away_stops_in_order(pillarbox: Pillarbox, receiver: Receiver) -> None:
+    pillarbox.serving(receiver.url)
+    reading, writing = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        COMMAND, "run", "--json", stdout=writing, stderr=asyncio.subprocess.PIPE, env=pillarbox.variables
+    )
+    os.close(writing)
+    loop = asyncio.get_running_loop()
+    assert b'"started"' in await loop.run_in_executor(None, os.read, reading, 4096)
+    os.close(reading)
+    sent = await pillarbox("send", "ops", "hi", "--to", "x", "--wait")
+    _, err = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
+    assert (sent.code, process.returncode, err.splitlines()[-1]) == (0, 141, b"stopped")
+    assert (await pillarbox("workers", "--json")).json == []
