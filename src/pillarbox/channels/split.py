@@ -42,6 +42,7 @@ _COARSEST: Final[dict[Mode, Level]] = {
     "sentence": Level.SENTENCE,
     "length": Level.WORD,
 }
+_CODE_POINT_MAX: Final = 4  # units: bytes of UTF-8
 _WHITE: Final = re.compile(r"\s*")
 _stop = attrgetter("stop")
 _start = attrgetter("start")
@@ -72,8 +73,8 @@ def split_text(text: str, *, limit: int, unit: Unit, mode: Mode = "paragraph", f
         mode: The coarsest place that is preferred for a cut. ``paragraph``: blank lines, then as ``newline``: line
             ends, then as ``sentence``: their ends, then as ``length``: parts as full as they get, cut between words.
         fences: The text is Markdown. A fenced block that fits is not cut; another one is closed at the end of a part
-            and reopened, with its info string, in the next. Where opening and closing it would take more than half
-            of the limit, it is cut like text.
+            and reopened, with its info string, in the next. Where opening and closing it leave less than a quarter
+            of the limit for code, it is cut like text.
 
     Returns:
         The parts; none for a text that is empty or only white space.
@@ -211,7 +212,8 @@ class _Cutter:
         """Tell whether the block is more than text: it is never cut, or it can be closed and reopened."""
         if self._is_whole(fence):
             return True
-        room = self._limit // 2 - length(fence.closing, self._unit)
+        code = max(self._limit // 4, _CODE_POINT_MAX)
+        room = self._limit - code - length(fence.closing, self._unit)
         return self._fits(fence.start, fence.body, room) and length(fence.opening, self._unit) <= room
 
     def _fence_before(self, position: int) -> Fence | None:
