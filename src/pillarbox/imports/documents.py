@@ -169,9 +169,12 @@ def read_document(parent: int, name: str, *, bytes_max: int) -> dict[str, Json]:
         raise
     except OSError as exc:
         raise Unreadable("may_not_be_read") from exc
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         check_regular(os.fstat(descriptor), bytes_max=bytes_max)
-        raw = file.read(bytes_max + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            raw = file.read(bytes_max + 1)
+    finally:
+        os.close(descriptor)
     if len(raw) > bytes_max:
         raise Unreadable("too_large")
     return parse_object(raw)

@@ -93,6 +93,7 @@ class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
         not_before_ms: The source itself wanted it sent no sooner; ``None`` where that time is past.
         next_attempt_ms: No attempt before; ``None``: it is due.
         max_attempts: The entry's own limit, where it had one.
+        best_effort: Whether payloads behind a rejected one go out all the same; ``None`` where the source does not say.
     """
 
     source_id: str
@@ -117,8 +118,20 @@ class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
     next_attempt_ms: int | None = None
     expires_ms: int | None = None
     max_attempts: int | None = None
+    best_effort: bool | None = None
     last_error: str | None = None
     last_attempt_ms: int | None = None
+
+    @property
+    def alias(self) -> str | None:
+        """
+        What the ledger knows the delivery by besides its source id; ``None`` where the two are the same.
+
+        No source id looks like it: one with a control character is not accepted.
+        """
+        if self.delivery_id is None or self.delivery_id == self.source_id:
+            return None
+        return f"id\x1f{self.delivery_id}"
 
 
 def left(source_id: str, reason: str) -> SourceEntry:

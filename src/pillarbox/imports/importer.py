@@ -30,8 +30,9 @@ from pillarbox.imports.entry import (
     Terms,
     totals,
 )
-from pillarbox.imports.plan import Landing, Planned, Setting, already, plan, refused
+from pillarbox.imports.plan import Planned, Setting, already, plan, refused
 from pillarbox.imports.retire import retire
+from pillarbox.runtime import Route
 from pillarbox.store.base import Batch, Durability, Enqueued
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ def _pass(step: str) -> None:
     """Go on."""
 
 
-def _any_channel(_name: str) -> Landing:
+def _no_channel(_name: str) -> Route:
     """Give what a channel that nobody configured gets."""
-    return Landing(policy=Policy(), ordered=True)
+    return Route(channel=None, policy=Policy(), ordered=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ class ImportOptions:
         max_age_ms: Of OpenClaw's pending messages; older ones are quarantined.
         channel_map: Channel of ours by theirs, or by ``theirs/account``.
         dry_run: Only report; nothing is written, neither here nor there.
-        landing: What the messages of a channel of ours get.
+        route: What the messages of a channel of ours get; any name may be asked for.
         own_database: The store's file, if it has one: as a source it is refused before it is opened.
     """
 
@@ -73,7 +74,7 @@ class ImportOptions:
     failed: FailedFiles = FailedFiles.IMPORT
     channel_map: Mapping[str, str] = field(default_factory=dict)
     dry_run: bool = False
-    landing: Callable[[str], Landing] = _any_channel
+    route: Callable[[str], Route] = _no_channel
     content_bytes_max: int = 256 << 10
     document_bytes_max: int = DOCUMENT_BYTES_MAX
     own_database: Path | None = None
@@ -119,7 +120,7 @@ async def run_import(
         system=system,
         now_ms=now_ms,
         channel_map=options.channel_map,
-        landing=options.landing,
+        route=options.route,
         new_id=lambda: _new_id(clock, entropy),
         content_bytes_max=options.content_bytes_max,
     )
@@ -176,7 +177,8 @@ async def _known(store: Store | None, system: System, entries: Sequence[SourceEn
         return set()
     found: set[str] = set()
     for some in _batches(entries):
-        found |= await store.known_imports(str(system), [entry.source_id for entry in some])
+        names = [name for entry in some for name in (entry.source_id, entry.alias) if name is not None]
+        found |= await store.known_imports(str(system), names)
     return found
 
 

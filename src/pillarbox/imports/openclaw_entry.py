@@ -25,8 +25,8 @@ _NOT_SENT_STATES: Final = (None, "", "producer_claimed")
 # What a value of ours says already.
 _MAPPED: Final = frozenset(
     {
-        "accountId", "channel", "mirror", "payloads", "preparedBatch", "reply", "replyToId", "replyToMode", "silent",
-        "threadId", "to",
+        "accountId", "bestEffort", "channel", "mirror", "payloads", "preparedBatch", "reply", "replyToId",
+        "replyToMode", "silent", "threadId", "to",
     }
 )  # fmt: skip
 # The source's own business: nothing that a platform should ever be given.
@@ -62,6 +62,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     content: Content
     contents: tuple[Content, ...]
     has_payloads: bool
+    best_effort: bool | None
     metadata: dict[str, Any]
 
 
@@ -97,6 +98,7 @@ def understand(entry: Entry, *, system: System, source_id: str) -> Said:
         content=_whole(entry, spoken, options),
         contents=tuple(spoken),
         has_payloads=payloads is not None,
+        best_effort=_flag(entry, "bestEffort"),
         metadata={"import": {"system": str(system), "source_id": source_id, "entry": _record(entry, options)}},
     )
 
@@ -152,6 +154,7 @@ def judged(
         enqueued_ms=enqueued_ms,
         next_attempt_ms=computed if next_ms is None else next_ms,
         max_attempts=limit_of(facts.limit),
+        best_effort=said.best_effort,
         last_error=last_error,
         last_attempt_ms=last_attempt_ms,
     )
@@ -215,9 +218,9 @@ def _is_blank(payload: Entry) -> bool:
     text = payload.get("text")
     if text is not None and (not isinstance(text, str) or text.strip()):
         return False
-    return not payload.get("mediaUrl") and not any(
-        isinstance(value, dict | list) and value for value in payload.values()
-    )
+    if payload.get("mediaUrl") or payload.get("mediaUrls"):
+        return False
+    return not any(isinstance(value, dict | list) and value for value in payload.values())
 
 
 def _files(payload: Entry) -> tuple[FileRef, ...]:
@@ -273,6 +276,11 @@ def _text(entry: Entry, field: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise Unreadable(f"invalid_field:{field}")
+
+
+def _flag(entry: Entry, field: str) -> bool | None:
+    value = entry.get(field)
+    return value if isinstance(value, bool) else None
 
 
 def _token(entry: Entry, field: str) -> str | None:

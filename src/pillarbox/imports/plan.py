@@ -15,10 +15,11 @@ import msgspec
 from pillarbox.domain.ids import PARTS_MAX, MessageId
 from pillarbox.domain.lifecycle import ErrorClass, Reason
 from pillarbox.domain.message import Admission, Content, Draft, State, encode_content
-from pillarbox.domain.retry import ExpireAction, Policy
+from pillarbox.domain.retry import ExpireAction, PartsMode, Policy
 from pillarbox.engine.acceptance import Acceptance, Outgoing
 from pillarbox.errors import InvalidMessage
 from pillarbox.imports.entry import Line, Outcome, SourceEntry, System
+from pillarbox.runtime import Route
 from pillarbox.store.base import Import
 
 SPLITTER: Final = "import"
@@ -29,22 +30,6 @@ _ENCODE: Final = msgspec.json.Encoder()
 # What was understood; a link or a marker in the place of a file that was imported is reported as what it is.
 _READ: Final = frozenset({Outcome.IMPORTED, Outcome.TERMINAL, Outcome.QUARANTINED})
 
-Admit = Callable[[str, Content, str | None], Admission]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Landing:
-    """
-    What a channel's messages get.
-
-    Attributes:
-        admit: Asks the channel to check a recipient and to cut a content. ``None`` where it is not at hand.
-    """
-
-    policy: Policy
-    ordered: bool
-    admit: Admit | None = None
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -53,14 +38,14 @@ class Setting:
 
     Attributes:
         channel_map: Channel of ours by theirs, or by ``theirs/account``; one that is missing keeps its name.
-        landing: What a channel's messages get, by our name; any name may be asked for.
+        route: What a channel's messages get, by our name; any name may be asked for.
         new_id: Gives a fresh id at every call.
     """
 
     system: System
     now_ms: int
     channel_map: Mapping[str, str]
-    landing: Callable[[str], Landing]
+    route: Callable[[str], Route]
     new_id: Callable[[], MessageId]
     content_bytes_max: int
 
@@ -81,7 +66,7 @@ def plan(entries: Sequence[SourceEntry], setting: Setting, *, known: Collection[
     Of two entries of one id, the first is the delivery; the other would be a copy of it, and is quarantined.
 
     Args:
-        known: Source ids that the ledger has: nothing is asked for these, however old they have become since.
+        known: Source ids and aliases that the ledger has: nothing is asked for these, however old they are by now.
     """
     acceptance = Acceptance(content_bytes_max=setting.content_bytes_max)
     seen: set[str] = set()
@@ -89,7 +74,7 @@ def plan(entries: Sequence[SourceEntry], setting: Setting, *, known: Collection[
     for entry in entries:
         before = entry.source_id in known and entry.outcome in _READ
         waiting = before or entry.outcome is Outcome.IMPORTED
-        copied = waiting and entry.delivery_id in seen
+        copied = waiting and (entry.delivery_id in seen or entry.alias in known)
         if waiting and entry.delivery_id is not None:
             seen.add(entry.delivery_id)
         if before:
@@ -137,6 +122,8 @@ def _planned(entry: SourceEntry, setting: Setting, acceptance: Acceptance) -> Pl
         source_id=entry.source_id,
         outcome=str(entry.outcome),
         draft=draft,
+        # A delivery that was given up there may still wait elsewhere: only what may be sent has a second name.
+        alias=entry.alias if entry.outcome is Outcome.IMPORTED else None,
         state=state,
         attempts=entry.attempts or 0,
         reason=None if reason is None else str(reason),
@@ -167,7 +154,7 @@ def _end(entry: SourceEntry, state: State) -> tuple[Reason | None, ErrorClass | 
 
 def _draft(entry: SourceEntry, setting: Setting, acceptance: Acceptance) -> Draft:
     channel = _channel(entry, setting.channel_map)
-    landing = setting.landing(channel)
+    route = setting.route(channel)
     content = entry.content or Content(text="")
     outgoing = Outgoing(
         channel=channel,
@@ -193,9 +180,9 @@ def _draft(entry: SourceEntry, setting: Setting, acceptance: Acceptance) -> Draf
         outgoing,
         message_id=setting.new_id(),
         now_ms=setting.now_ms,
-        policy=landing.policy,
+        policy=_policy(entry, route.policy),
         channel=None,
-        ordered=landing.ordered,
+        ordered=route.ordered,
     )
     return msgspec.structs.replace(
         draft,
@@ -204,7 +191,7 @@ def _draft(entry: SourceEntry, setting: Setting, acceptance: Acceptance) -> Draf
         due_ms=_due_ms(entry, setting.now_ms),
         expires_ms=_expires_ms(entry, draft, setting.now_ms),
         metadata=_ENCODE.encode(entry.metadata),
-        admission=_admission(entry, draft, landing, setting.content_bytes_max),
+        admission=_admission(entry, draft, route, setting.content_bytes_max),
     )
 
 
@@ -214,6 +201,14 @@ def _channel(entry: SourceEntry, channel_map: Mapping[str, str]) -> str:
     if not channel.isprintable() or "," in channel or len(channel) > _TAG_LENGTH_MAX:
         raise InvalidMessage("channel", "expected the name of a channel")
     return channel
+
+
+def _policy(entry: SourceEntry, policy: Policy) -> Policy:
+    """What the source said of its payloads holds for our parts."""
+    if entry.best_effort is None:
+        return policy
+    parts = PartsMode.BEST_EFFORT if entry.best_effort else PartsMode.ALL_OR_ABORT
+    return msgspec.structs.replace(policy, parts=parts)
 
 
 def _due_ms(entry: SourceEntry, now_ms: int) -> int:
@@ -232,7 +227,7 @@ def _expires_ms(entry: SourceEntry, draft: Draft, now_ms: int) -> int | None:
     return draft.expires_ms + max(0, (entry.not_before_ms or 0) - now_ms)
 
 
-def _admission(entry: SourceEntry, draft: Draft, landing: Landing, bytes_max: int) -> Admission | None:
+def _admission(entry: SourceEntry, draft: Draft, route: Route, bytes_max: int) -> Admission | None:
     """
     Make parts out of several payloads: they were one delivery, and go one by one, in order, each sent once.
 
@@ -244,10 +239,11 @@ def _admission(entry: SourceEntry, draft: Draft, landing: Landing, bytes_max: in
     recipient = draft.recipient
     parts: list[bytes] = []
     for content in entry.contents:
-        admitted = landing.admit(draft.recipient, content, draft.thread) if landing.admit is not None else None
-        if admitted is not None:
-            recipient = admitted.recipient
-        parts += admitted.parts if admitted is not None and admitted.parts else (encode_content(content),)
+        admitted = Admission(recipient=draft.recipient)
+        if route.channel is not None:
+            admitted = route.channel.admit(to=draft.recipient, content=content, thread=draft.thread)
+        recipient = admitted.recipient
+        parts += admitted.parts or (encode_content(content),)
     if len(parts) > PARTS_MAX or sum(len(part) for part in parts) > bytes_max:
         raise InvalidMessage("payloads", f"expected at most {PARTS_MAX} payloads of {bytes_max} bytes together")
     return Admission(recipient=recipient, parts=tuple(parts), splitter=SPLITTER)

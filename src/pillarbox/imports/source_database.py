@@ -140,16 +140,17 @@ def _copy_one(path: Path, copy: Path) -> None:
         raise NotFound("file", str(path)) from exc
     except OSError as exc:
         raise InvalidMessage("path", f"expected a database file, not a link ({exc.strerror}: {path})") from exc
-    with os.fdopen(descriptor, "rb") as source:
-        try:
-            documents.check_regular(os.fstat(descriptor), bytes_max=SOURCE_BYTES_MAX)
-        except Unreadable as exc:
-            raise InvalidMessage("path", f"expected a database file of this user's own ({exc.reason}: {path})") from exc
-        if not path.name.endswith(_BESIDE) and source.read(len(_MAGIC)) != _MAGIC:
-            raise InvalidMessage("path", f"expected a SQLite database ({path})")
-        source.seek(0)
-        with copy.open("wb") as target:
+    try:
+        documents.check_regular(os.fstat(descriptor), bytes_max=SOURCE_BYTES_MAX)
+        with os.fdopen(descriptor, "rb", closefd=False) as source, copy.open("wb") as target:
+            if not path.name.endswith(_BESIDE) and source.read(len(_MAGIC)) != _MAGIC:
+                raise InvalidMessage("path", f"expected a SQLite database ({path})")
+            source.seek(0)
             shutil.copyfileobj(source, target, 1 << 20)
+    except Unreadable as exc:
+        raise InvalidMessage("path", f"expected a database file of this user's own ({exc.reason}: {path})") from exc
+    finally:
+        os.close(descriptor)
 
 
 def text(value: object) -> str | None:
