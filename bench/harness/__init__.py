@@ -1,0 +1,1 @@
+"""What every measurement uses: figures, plans, tables, the raw database, processes."""

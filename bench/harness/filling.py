@@ -1,0 +1,94 @@
+"""Fills a database with messages that wait, a million in seconds: by copying one that pillarbox stored itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.harness.raw import connect
+from pillarbox.domain.ids import message_id
+from pillarbox.domain.message import Content, Draft, encode_content
+from pillarbox.domain.retry import Policy
+from pillarbox.entropy import SystemEntropy
+from pillarbox.store.base import Batch, Durability, Limits
+from pillarbox.store.sqlite.store import SQLiteStore
+from pillarbox.store.sqlite.thread import Inline
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CHANNEL = "ops"
+NO_LIMITS = Limits(messages=None, bytes=None)
+_POLICY = Policy(ttl_seconds=None)
+_CONTENT = encode_content(Content(text="Deploy done, all checks are green"))
+_entropy = SystemEntropy()
+
+
+def store(path: Path, *, durability: Durability = Durability.POWER) -> SQLiteStore:
+    """Make a store without limits that runs where it is called, so that no thread's wake-up is measured with it."""
+    return SQLiteStore(path, durability=durability, limits=NO_LIMITS, caller=lambda _: Inline())
+
+
+def draft(recipient: str, *, now_ms: int, channel: str = CHANNEL, lane: str | None = None) -> Draft:
+    """Make a message as `Outbox.send` would; without *lane* each recipient has its own."""
+    return Draft(
+        id=message_id(now_ms, _entropy.token(10)),
+        tenant="",
+        channel=channel,
+        recipient=recipient,
+        content=_CONTENT,
+        policy=_POLICY,
+        created_ms=now_ms,
+        due_ms=now_ms,
+        lane=f"\x1f{channel}\x1f\x1f{recipient}\x1f" if lane is None else lane,
+        max_attempts=_POLICY.max_attempts,
+    )
+
+
+async def fill(path: Path, count: int, *, now_ms: int, channel: str = CHANNEL, lane: str | None = None) -> int:
+    """
+    Make *path* hold *count* more messages that are due.
+
+    Args:
+        lane: One for all of them; ``None`` gives each its own.
+
+    Returns:
+        The number of their queue.
+    """
+    one = store(path)
+    await one.open()
+    await one.commit(
+        Batch(now_ms=now_ms, boot_ms=0, enqueue=[[draft("recipient-0", now_ms=now_ms, channel=channel, lane=lane)]])
+    )
+    queue = next(info.id for info in await one.queues() if info.channel == channel)
+    await one.close()
+    if count > 1:
+        _copy(path, queue, count - 1, one_lane=lane is not None)
+    return queue
+
+
+def _copy(path: Path, queue: int, count: int, *, one_lane: bool) -> None:
+    """Copy the newest message of *queue*. Without fsyncs, until everything is there."""
+    connection = connect(path, synchronous="off")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        lane = "m.lane" if one_lane else "replace(m.lane, 'recipient-0', 'recipient-' || n)"
+        connection.execute(
+            f"""
+            WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
+            INSERT INTO message (id, queue, due_at, lane, max_attempts, policy, recipient, created_at, content,
+                content_size)
+            SELECT printf('%012x%09dA', m.seq, n), m.queue, m.due_at, {lane}, m.max_attempts, m.policy,
+                'recipient-' || n, m.created_at, m.content, m.content_size
+            FROM numbers, (SELECT * FROM message WHERE queue = :queue ORDER BY seq DESC LIMIT 1) AS m
+            """,
+            {"count": count, "queue": queue},
+        )
+        connection.execute(
+            "UPDATE tally SET messages = messages + ?1, bytes = bytes + ?1 * ?2 WHERE queue = ?3 AND state = 0",
+            (count, len(_CONTENT), queue),
+        )
+        connection.execute("COMMIT")
+        connection.pragma("synchronous", "full")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        connection.close()
