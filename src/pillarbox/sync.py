@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from pillarbox import outbox as core
+from pillarbox.errors import Refused
 from pillarbox.message import BaseMessage, Waiter
 from pillarbox.message import Message as AsyncMessage
 
@@ -87,6 +88,13 @@ def _documented(call: F, method: Callable[..., Any]) -> F:
     return call
 
 
+def _run_to_its_end(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
 class Outbox:
     """
     A durable outbox for programs without an event loop. Arguments as `pillarbox.Outbox`.
@@ -97,11 +105,21 @@ class Outbox:
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 — the arguments of the core
         self.core = _Core(*args, **kwargs)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._pid = 0
         self._guard = threading.Lock()
 
     def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
-        """Run a coroutine on this outbox's loop and wait for its result."""
+        """
+        Run a coroutine on this outbox's loop and wait for its result.
+
+        Raises:
+            Refused: Called on that very loop, by a subscriber or an async channel: it would wait for itself for ever.
+        """
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            msg = "called on the outbox's own thread, which it would block: use `core`, the asynchronous outbox, there"
+            raise Refused(msg)
         future = asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
         try:
             return future.result()
@@ -115,7 +133,10 @@ class Outbox:
             if self._loop is None or self._pid != os.getpid():
                 self._loop = asyncio.new_event_loop()
                 self._pid = os.getpid()
-                threading.Thread(target=self._loop.run_forever, name="pillarbox-loop", daemon=True).start()
+                self._thread = threading.Thread(
+                    target=_run_to_its_end, args=(self._loop,), name="pillarbox-loop", daemon=True
+                )
+                self._thread.start()
             return self._loop
 
     def wrap(self, message: AsyncMessage) -> Message:
@@ -165,9 +186,12 @@ class Outbox:
         try:
             return self.run(self.core.stop(deadline))
         finally:
-            loop, self._loop = self._loop, None
-            if self._pid == os.getpid():
+            with self._guard:
+                loop, self._loop = self._loop, None
+                thread, self._thread = self._thread, None
+            if thread is not None and self._pid == os.getpid():
                 loop.call_soon_threadsafe(loop.stop)
+                thread.join()
 
     def close(self) -> None:
         """See `pillarbox.Outbox.close`."""

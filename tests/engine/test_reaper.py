@@ -13,6 +13,7 @@ from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Delivered, Uncertain
 from pillarbox.domain.retry import ExpireAction, Policy, UncertainAction
 from pillarbox.events import Alarm, MessageCancelled, MessageDied, MessageExpired, RetryScheduled
+from pillarbox.store.base import Bury
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import LEASE_MS, SECONDS
 
@@ -301,6 +302,22 @@ async def test_a_held_message_does_not_expire_but_dies_when_nobody_resolves_it(s
     assert (view.state, view.terminal_reason) == (State.DEAD, Reason.UNRESOLVED)
     (event,) = box.heard.of(MessageDied)
     assert (event.id, event.channel, event.reason) == (message.id, "chat", "unresolved")
+
+
+@pytest.mark.contract("ST4", "ST3", "ST1")
+async def test_a_burial_changes_nothing_about_a_message_that_is_not_held_any_more(stand: Stand) -> None:
+    channel = ScriptedChannel(Uncertain("no answer"), policy=HOLD)
+    box = await stand.open(channel)
+    message = await box.send()
+    assert (await box.settled(message)).state is State.HELD
+    # Somebody resolved it between the reaper's look and its burial.
+    await box.outbox.retry(message.id or "")
+    delivered = await box.settled(message)
+    assert delivered.state is State.DELIVERED
+    acted = await box.runtime.committer.act(Bury(id=delivered.id, actor="reaper", reason=Reason.UNRESOLVED))
+    assert (acted.applied, acted.state) == (False, State.DELIVERED)
+    assert await box.view(message) == delivered
+    assert box.heard.of(MessageDied) == []
 
 
 # Clocks that are set

@@ -95,7 +95,7 @@ def _blocks(text: str) -> Iterator[Fence]:
         fence = _OPENING.match(rest) if column <= limit + _INDENT_MAX else None
         if fence is not None:
             sign, info = (fence[1] or fence[3]), (fence[2] or fence[4] or "")
-            indent, line_end = " " * column, found[2] or "\n"
+            indent, line_end = " " * column, found[2]
             opened = _Opened(
                 start=found.start(),
                 body=found.end(),

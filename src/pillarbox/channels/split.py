@@ -127,14 +127,14 @@ class _Cutter:
         reach = self._reach_beside_fences(start, reach)
         first = bisect_right(self._breaks, start, key=_stop)
         last = bisect_right(self._breaks, reach, key=_stop) - 1
-        if first > last and (solid := self._after_white(start)) > start:
-            return Break(start, solid, Level.GLUED)
         for level in self._levels:
             best = last
             while best >= first and self._breaks[best].level < level:
                 best -= 1
             if best >= first and self._moves_whole(self._breaks[best].resume, last + 1, level):
                 return self._breaks[best]
+            if best < first and level == Level.WORD and (solid := self._after_white(start)) > start:
+                return Break(start, solid, level)  # no word fits with its indentation
         return self._cut_inside(start, reach, self._breaks[last] if first <= last else None)
 
     def _moves_whole(self, start: int, following: int, level: Level) -> bool:

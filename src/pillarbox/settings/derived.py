@@ -39,6 +39,7 @@ def policy_for(settings: Settings, channel: str, adapter: Policy = CHAT) -> Poli
         uncertain=_first(own.uncertain, base.uncertain),
         on_dead=_first(own.on_dead, base.on_dead),
         on_held=_first(own.on_held, base.on_held),
+        parts=_first(own.parts, base.parts),
         jitter=_first(own.jitter, base.jitter),
         hint_seconds_max=base.hint_seconds_max if own.hint_max is None else own.hint_max.total_seconds(),
     )
@@ -53,6 +54,7 @@ def _of_defaults(defaults: DefaultSettings) -> Policy:
         uncertain=defaults.uncertain,
         on_dead=defaults.on_dead,
         on_held=defaults.on_held,
+        parts=defaults.parts,
         jitter=defaults.jitter,
         hint_seconds_max=defaults.hint_max.total_seconds(),
     )

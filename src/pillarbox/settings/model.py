@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Literal
 
-from pillarbox.domain.retry import CHAT, ExpireAction, OnDead, OnHeld, UncertainAction
+from pillarbox.domain.retry import CHAT, ExpireAction, OnDead, OnHeld, PartsMode, UncertainAction
 from pillarbox.settings.kinds import (
     Choice,
     Count,
@@ -113,6 +113,11 @@ _ON_DEAD = _setting(
 _ON_HELD = _setting(
     "Behind a held message", "Whether the messages behind it in its lane go on, or wait.", Choice(OnHeld)
 )
+_PARTS = _setting(
+    "Rejected parts",
+    "What a rejected part of a split message does to those behind it: stop, or let them go out all the same.",
+    Choice(PartsMode),
+)
 _JITTER = _setting(
     "Jitter", "A wait of d is drawn from d to d × (1 + jitter), so that retries do not march in step.", Ratio()
 )
@@ -164,6 +169,7 @@ class DefaultSettings:
     expire_action: ExpireAction = field(default=CHAT.expire_action, metadata=_EXPIRE_ACTION)
     on_dead: OnDead = field(default=CHAT.on_dead, metadata=_ON_DEAD)
     on_held: OnHeld = field(default=CHAT.on_held, metadata=_ON_HELD)
+    parts: PartsMode = field(default=CHAT.parts, metadata=_PARTS)
     jitter: float = field(default=CHAT.jitter, metadata=_JITTER)
     hint_max: timedelta = field(default=timedelta(seconds=CHAT.hint_seconds_max), metadata=_HINT_MAX)
 
@@ -236,6 +242,7 @@ class ChannelSettings:
     expire_action: ExpireAction | None = field(default=None, metadata=_EXPIRE_ACTION)
     on_dead: OnDead | None = field(default=None, metadata=_ON_DEAD)
     on_held: OnHeld | None = field(default=None, metadata=_ON_HELD)
+    parts: PartsMode | None = field(default=None, metadata=_PARTS)
     jitter: float | None = field(default=None, metadata=_JITTER)
     hint_max: timedelta | None = field(default=None, metadata=_HINT_MAX)
     concurrency: int | None = field(

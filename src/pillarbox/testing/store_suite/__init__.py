@@ -12,6 +12,7 @@ from pillarbox.testing.store_suite.driver import Backstage, MakeStore, StoreDriv
 from pillarbox.testing.store_suite.ending import EndingSuite
 from pillarbox.testing.store_suite.fixtures import OpenDriver
 from pillarbox.testing.store_suite.handles import HandleSuite
+from pillarbox.testing.store_suite.harm import HarmSuite
 from pillarbox.testing.store_suite.keys import KeySuite
 from pillarbox.testing.store_suite.lanes import LaneSuite
 from pillarbox.testing.store_suite.late import LateSuite
@@ -28,6 +29,7 @@ class StoreSuite(
     LimitSuite,
     KeySuite,
     LeasingSuite,
+    HarmSuite,
     LaneSuite,
     StateSuite,
     LateSuite,

@@ -1,0 +1,173 @@
+"""The one loop: it runs when it is poked or when it said so, outlives what fails, and ends when it is asked to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pillarbox.engine.deadlines import Deadlines
+from pillarbox.engine.loop import Loop
+from pillarbox.errors import StoreBusy
+from tests.engine.stand import until
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+class Ticking:
+    """A tick that is counted, and does what it is told next."""
+
+    def __init__(self, *answers: float | Exception | Callable[[], Awaitable[None]] | None) -> None:
+        self.count = 0
+        self._answers = list(answers)
+
+    async def __call__(self) -> float | None:
+        self.count += 1
+        answer = self._answers.pop(0) if self._answers else None
+        if isinstance(answer, Exception):
+            raise answer
+        if answer is None or isinstance(answer, int | float):
+            return answer
+        await answer()
+        return None
+
+
+async def settled() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_it_begins_at_once_and_then_waits_for_a_poke() -> None:
+    tick = Ticking()
+    loop = Loop("test", tick)
+    loop.start()
+    await settled()
+    assert tick.count == 1
+    loop.poke()
+    await settled()
+    assert tick.count == 2
+    await loop.stop()
+
+
+async def test_it_comes_back_when_the_tick_said_so() -> None:
+    tick = Ticking(0, 0, 0.001)
+    loop = Loop("test", tick)
+    loop.start()
+    await until(lambda: tick.count == 4)
+    await loop.stop()
+
+
+async def test_a_poke_during_a_tick_is_not_lost() -> None:
+    gate = asyncio.Event()
+
+    async def wait() -> None:
+        await gate.wait()
+
+    tick = Ticking(wait)
+    loop = Loop("test", tick)
+    loop.start()
+    await settled()
+    loop.poke()
+    loop.poke()
+    gate.set()
+    await settled()
+    assert tick.count == 2
+    await loop.stop()
+
+
+@pytest.mark.contract("EV4")
+async def test_it_outlives_a_tick_that_fails_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    tick = Ticking(StoreBusy("locked"), RuntimeError("a bug"), StoreBusy("locked"))
+    failures: list[str] = []
+    loop = Loop("reaper", tick, failed=lambda name, error: failures.append(f"{name}: {error}"))
+    loop.start()
+    for _ in range(3):
+        await settled()
+        loop.poke()
+    await until(lambda: tick.count == 4)
+    assert failures == ["reaper: locked", "reaper: a bug", "reaper: locked"]
+    # What a database says is one line; what nobody expected is shown whole.
+    assert [record.exc_info is not None for record in caplog.records] == [False, True, False]
+    await loop.stop()
+
+
+async def test_it_comes_back_by_itself_after_a_failure() -> None:
+    tick = Ticking(StoreBusy("locked"))
+    loop = Loop("test", tick)
+    loop.start()
+    await until(lambda: tick.count == 2)
+    await loop.stop()
+
+
+@pytest.mark.contract("DR3")
+async def test_a_stop_lets_the_tick_end_and_begins_no_other() -> None:
+    gate = asyncio.Event()
+    ended: list[bool] = []
+
+    async def wait() -> None:
+        await gate.wait()
+        ended.append(True)
+
+    tick = Ticking(wait)
+    loop = Loop("test", tick)
+    loop.start()
+    await settled()
+    stopping = asyncio.create_task(loop.stop())
+    loop.poke()
+    await settled()
+    assert not stopping.done()
+    gate.set()
+    await stopping
+    loop.poke()
+    await settled()
+    assert (ended, tick.count) == ([True], 1)
+    await loop.stop()
+
+
+@pytest.mark.contract("DR3")
+async def test_it_may_be_started_again() -> None:
+    tick = Ticking()
+    loop = Loop("test", tick)
+    loop.start()
+    loop.start()
+    await settled()
+    await loop.stop()
+    loop.start()
+    await settled()
+    await loop.stop()
+    assert tick.count == 2
+
+
+async def test_a_deadline_comes_to_each_that_is_still_there_in_order() -> None:
+    over: list[str] = []
+    deadlines: Deadlines[str] = Deadlines(over.append)
+    for name in ("a", "b", "c"):
+        deadlines.add(name, 0.01)
+    deadlines.add("never", 3600)
+    deadlines.remove("b", 0.01)
+    await until(lambda: len(over) == 2)
+    assert over == ["a", "c"]
+    deadlines.add("d", 0.01)
+    deadlines.remove("unknown", 0.01)
+    deadlines.remove("unknown", 5)
+    await until(lambda: len(over) == 3)
+    deadlines.remove("never", 3600)
+    assert not any(deadlines._queues.values())
+
+
+async def test_one_that_is_added_while_another_ends_has_its_own_time() -> None:
+    over: list[str] = []
+
+    def again(name: str) -> None:
+        over.append(name)
+        if len(over) < 3:
+            deadlines.add(f"after {name}", 0.005)
+
+    deadlines: Deadlines[str] = Deadlines(again)
+    deadlines.add("a", 0.005)
+    await until(lambda: len(over) == 3)
+    assert over == ["a", "after a", "after after a"]
