@@ -74,6 +74,8 @@ def test_what_is_not_json_is_refused_and_nothing_else_happens(raw: bytes) -> Non
         (b"[" * (DEPTH_MAX + 1) + b"]" * (DEPTH_MAX + 1), "too_deep"),
         (b"[" * 500_000, "too_deep"),
         (b'{"a":' * 500_000, "too_deep"),
+        (b'"' + b'\\"' * 500_000, "not_json"),
+        (b'"' * 500_001, "not_json"),
         (b"[]", "not_an_object"),
         (b"null", "not_an_object"),
         (b'"{}"', "not_an_object"),

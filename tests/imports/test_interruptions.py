@@ -135,6 +135,9 @@ async def test_nothing_is_imported_into_memory(tmp_path: Path) -> None:
         await box.run(queue.case)
     assert await box.messages() == {}
     assert tree(queue.path) == before
+    # Not even where there is nothing to import: the answer does not depend on what lies there.
+    with pytest.raises(Refused, match="memory"):
+        await box.run(FileQueue(tmp_path / "empty").case)
     await box.store.close()
 
 
@@ -147,10 +150,11 @@ async def test_a_source_stays_unless_the_commit_survives_a_power_cut(tmp_path: P
     await box.store.open()
     report = await box.run(queue.case, failed=FailedFiles.ARCHIVE)
     assert (report.retired, report.totals["imported/scheduled"]) == (0, 2)
+    assert "process" in str(report.kept)
     assert tree(queue.path) == before
     await box.store.close()
     # The files are put away by the first run that may.
     report, box = await finish(tmp_path)
-    assert report.retired == 3
+    assert (report.retired, report.kept) == (3, None)
     assert len(await box.messages()) == 3
     await box.store.close()

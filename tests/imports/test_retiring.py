@@ -88,6 +88,21 @@ def test_imported_must_be_a_directory_of_our_own(queue: FileQueue, tmp_path: Pat
 
 
 @pytest.mark.contract("IM2")
+async def test_what_cannot_be_put_away_is_imported_once_all_the_same(tmp_path: Path, importing: OpenStore) -> None:
+    queue = FileQueue(tmp_path / "delivery-queue")
+    queue.put("a.json")
+    queue.put("imported", "a file in the place of the directory")
+    box = await importing(NOW_MS)
+    for stored in (1, 0):
+        report = await box.run(queue.case)
+        assert report.totals.get("imported/scheduled", 0) == stored
+        assert "imported" in str(report.kept)
+        assert (report.retired, report.complete) == (0, False)
+        assert len(await box.messages()) == 1
+    assert (queue.path / "a.json").exists()
+
+
+@pytest.mark.contract("IM2")
 def test_the_moves_are_durable_before_anybody_is_told(queue: FileQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a power cut would do can only be seen from the calls: both directories are synced after the last move."""
     calls: list[str] = []

@@ -26,8 +26,9 @@ DOCUMENT_BYTES_MAX: Final = 1 << 20
 _INTEGER_MAX: Final = (1 << 63) - 1
 _INTEGER_DIGITS_MAX: Final = 20
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-# A string in one piece, so that brackets inside of it do not count; or one bracket.
-_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
+# A string in one piece, so that brackets inside of it do not count; or one bracket. A string that does not end is one
+# piece too: looking for its end again from every quote in it would take for ever.
+_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]++|\\.?)*+"?|[\[\]{}]', re.DOTALL)
 # Half of a surrogate pair can only come in as an escape: the raw bytes are checked as UTF-8.
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 

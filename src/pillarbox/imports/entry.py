@@ -161,6 +161,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         totals: A count for each result: ``imported/scheduled``, ``terminal/dead``, ``left``, …
         retired: Source files moved to ``imported/``.
+        kept: Why source files whose messages are stored could not be put away; ``None`` where nothing stood against it.
     """
 
     system: System
@@ -168,12 +169,14 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     entries: tuple[Line, ...]
     totals: dict[str, int]
     retired: int = 0
+    kept: str | None = None
     dry_run: bool = False
 
     @property
     def complete(self) -> bool:
         """Whether nothing was left behind that somebody should look at."""
-        return not any(line.outcome in (Outcome.LEFT, Outcome.QUARANTINED) for line in self.entries)
+        waits = any(line.outcome in (Outcome.LEFT, Outcome.QUARANTINED) for line in self.entries)
+        return not waits and self.kept is None
 
 
 def totals(lines: tuple[Line, ...]) -> dict[str, int]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from pillarbox.domain.ids import MessageId, message_id
 from pillarbox.domain.retry import Policy
-from pillarbox.errors import InvalidMessage, KeyConflict, PillarboxError, QueueFull, Refused
+from pillarbox.errors import InvalidMessage, KeyConflict, NotFound, PillarboxError, QueueFull, Refused
 from pillarbox.imports import comis, openclaw_files, openclaw_outbox, openclaw_sqlite
 from pillarbox.imports.documents import DOCUMENT_BYTES_MAX
 from pillarbox.imports.entry import (
@@ -128,14 +128,20 @@ async def run_import(
     if store is None or options.dry_run:
         return _report(system, path, [item.line for item in planned], dry_run=True)
     lines: list[Line] = []
-    retired = 0
+    retired, kept = 0, None
     for some in _batches(planned):
         done = await _commit(store, some, now_ms, clock, checkpoint)
         lines += done
-        files = [] if system is not System.OPENCLAW_FILES else _files(some, done, options.failed)
-        if files and store.durability is Durability.POWER:
-            retired += await asyncio.to_thread(retire, path, files, checkpoint)
-    return _report(system, path, lines, retired=retired)
+        files = _files(some, done, options.failed) if system is System.OPENCLAW_FILES else []
+        if files and store.durability is not Durability.POWER:
+            kept = f"the store's durability is {store.durability}, not {Durability.POWER}"
+        elif files and kept is None:
+            try:
+                retired += await asyncio.to_thread(retire, path, files, checkpoint)
+            except (OSError, Refused, NotFound) as exc:
+                # They are imported all the same, and the ledger remembers that.
+                kept = f"{type(exc).__name__}: {exc}"
+    return _report(system, path, lines, retired=retired, kept=kept)
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -226,9 +232,21 @@ def _files(planned: Sequence[Planned], lines: Sequence[Line], failed: FailedFile
 
 
 def _report(
-    system: System, path: Path, lines: Sequence[Line], *, retired: int = 0, dry_run: bool = False
+    system: System,
+    path: Path,
+    lines: Sequence[Line],
+    *,
+    retired: int = 0,
+    kept: str | None = None,
+    dry_run: bool = False,
 ) -> SourceReport:
     entries = tuple(lines)
     return SourceReport(
-        system=system, source=str(path), entries=entries, totals=totals(entries), retired=retired, dry_run=dry_run
+        system=system,
+        source=str(path),
+        entries=entries,
+        totals=totals(entries),
+        retired=retired,
+        kept=kept,
+        dry_run=dry_run,
     )

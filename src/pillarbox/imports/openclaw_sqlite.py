@@ -44,14 +44,16 @@ def read(path: Path, terms: Terms, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> It
         InvalidMessage: ``path``: no database of OpenClaw, damaged, or not to be trusted.
     """
     with source_database.opened(path, table=TABLE, columns=COLUMNS) as connection:
+        # One id in two queues is one delivery: done in either, it is done.
+        done = {row[0] for row in source_database.rows(connection, _SQL["done"])}
         for row in source_database.rows(connection, _SQL["entries"], (bytes_max,)):
-            yield _entry(row, terms)
+            yield _entry(row, terms, done=row[2] in done)
 
 
-def _entry(row: Row, terms: Terms) -> SourceEntry:
+def _entry(row: Row, terms: Terms, *, done: bool) -> SourceEntry:
     source_id = _source_id(row)
     try:
-        return _found(row, source_id, terms)
+        return _found(row, source_id, terms, done=done)
     except Unreadable as exc:
         return left(source_id, exc.reason)
 
@@ -64,7 +66,7 @@ def _source_id(row: Row) -> str:
         return f"row {row[0]}"
 
 
-def _found(row: Row, source_id: str, terms: Terms) -> SourceEntry:
+def _found(row: Row, source_id: str, terms: Terms, *, done: bool) -> SourceEntry:
     queue, identity, status = text(row[1]) or "", text(row[2]), text(row[3]) or ""
     if not identity:
         raise Unreadable("missing_field:id")
@@ -74,6 +76,8 @@ def _found(row: Row, source_id: str, terms: Terms) -> SourceEntry:
         return skipped(source_id, "completed_receipt")
     if status not in _STANDINGS:
         raise Unreadable("unknown_status")
+    if done and _STANDINGS[status] is Standing.PENDING:
+        return skipped(source_id, "completed_elsewhere")
     return _understood(row, source_id, identity, _STANDINGS[status], terms)
 
 
@@ -83,8 +87,6 @@ def _understood(row: Row, source_id: str, identity: str, standing: Standing, ter
         # A fence: its source has thrown away what it was about, so that nobody can send it, we least of all.
         return skipped(source_id, "failed_without_payload")
     required_text(entry, "id")
-    if row[10] and standing is Standing.PENDING:
-        return skipped(source_id, "completed_elsewhere")
     said = understand(entry, system=System.OPENCLAW_SQLITE, source_id=source_id)
     state = text(row[8]) or entry.get("recoveryState")
     facts = Facts(
