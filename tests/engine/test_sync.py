@@ -15,7 +15,6 @@ from pillarbox.events import MessageDelivered
 from pillarbox.sync import Outbox
 
 if TYPE_CHECKING:
-
     from pillarbox.channels.base import Attempt
 
 SECONDS = 10.0

@@ -29,6 +29,7 @@ NAMES: Final = sorted(str(path.parent.relative_to(FIXTURES)) for path in FIXTURE
 FILES: Final = "openclaw-files/2026.3.13-mixed"
 LIVE_LOG: Final = "openclaw-sqlite/2026.6.1-live-log"
 LONG: Final = "c0ffee00-0000-4000-8000-000000000009.json"
+LINK: Final = "c0ffee00-0000-4000-8000-000000000900.json"
 HOUR_MS: Final = 3_600_000
 
 
@@ -62,6 +63,9 @@ def stage(name: str, directory: Path) -> Case:
             "retryCount": 0,
         }
         (path / LONG).write_text(json.dumps(long), "utf-8")
+        # An archive may have made a file out of the link.
+        (path / LINK).unlink()
+        (path / LINK).symlink_to("../../outside/target.json")
     return Case(system=System(expected["system"]), path=path, now_ms=expected["now"], expected=expected)
 
 

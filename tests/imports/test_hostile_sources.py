@@ -15,7 +15,7 @@ from pillarbox.errors import InvalidMessage, NotFound
 from pillarbox.imports.documents import Unreadable
 from pillarbox.imports.entry import Outcome, System
 from pillarbox.imports.openclaw_entry import understand
-from tests.imports.cases import LIVE_LOG, Case, Importing, entries_of, tree
+from tests.imports.cases import LIVE_LOG, Case, entries_of, tree
 from tests.imports.queues import (
     COMIS_TABLE,
     NOW_MS,
@@ -245,6 +245,8 @@ async def test_a_bad_row_is_left_and_the_others_are_imported(tmp_path: Path, imp
     queue.add("bytes", b"\xff\xfe")
     queue.add("lost", entry("lost", to=None))
     queue.add("large", entry("large", payloads=[{"text": "x" * TWO_MEBIBYTES}]))
+    queue.add("wordy", last_error="x" * TWO_MEBIBYTES)
+    queue.add("x" * TWO_MEBIBYTES)
     queue.add("a\r\nb")
     queue.run("INSERT INTO delivery_queue_entries SELECT queue_name, CAST(x'ff' AS TEXT), status, entry_kind, "
               "session_key, channel, target, account_id, retry_count, last_attempt_at, last_error, recovery_state, "
@@ -259,9 +261,11 @@ async def test_a_bad_row_is_left_and_the_others_are_imported(tmp_path: Path, imp
         "outbound/lost": "missing_field:to",
         "outbound/large": "too_large",
         "outbound/a\r\nb": "invalid_field:key",
-        "row 7": "not_utf8",
+        "outbound/wordy": "pending",
+        "outbound/": "missing_field:id",
+        "row 9": "not_utf8",
     }
-    assert (await box.messages()).keys() == {"openclaw-sqlite:outbound/good"}
+    assert (await box.messages()).keys() == {"openclaw-sqlite:outbound/good", "openclaw-sqlite:outbound/wordy"}
 
 
 @pytest.mark.contract("IM4", "IM5")
@@ -428,26 +432,22 @@ payload_fields = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(files=st.lists(st.tuples(fields, payload_fields | st.none()), max_size=6))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(files=st.lists(st.tuples(fields, payload_fields | st.none()), max_size=3))
 async def test_no_queue_breaks_the_importer(
-    files: list[tuple[dict[str, Any], dict[str, Any] | None]], tmp_path: Path
+    files: list[tuple[dict[str, Any], dict[str, Any] | None]], tmp_path: Path, importing: OpenStore
 ) -> None:
     """Each field is anything; where the route is good, the rest may still be anything."""
-    count = len(list(tmp_path.iterdir()))
-    queue = FileQueue(tmp_path / f"queue-{count}")
+    example = len(list(tmp_path.iterdir()))
+    queue = FileQueue(tmp_path / f"queue-{example}")
     for number, (said, payload) in enumerate(files):
         values = entry(f"e{number}") | said
         if payload is not None:
             values |= {"payloads": [payload], "channel": "telegram", "to": "1001"}
-        queue.put(f"e{number}.json", values)
-    box = Importing(tmp_path / f"outbox-{count}.db", NOW_MS)
-    await box.store.open()
-    try:
-        report = await box.run(queue.case)
-        assert len(report.entries) == len(files)
-        stored = {f"openclaw-files:{line.source_id}" for line in report.entries if line.outcome.stored}
-        assert (await box.messages()).keys() == stored
-        assert await box.store.check() == []
-    finally:
-        await box.store.close()
+        queue.put(f"{example}-{number}.json", values)
+    box = await importing(NOW_MS)
+    report = await box.run(queue.case)
+    assert len(report.entries) == len(files)
+    stored = {line.source_id for line in report.entries if line.outcome.stored}
+    assert await box.store.known_imports(queue.case.system, [f"{example}-{n}.json" for n in range(9)]) == stored
+    assert await box.store.check() == []

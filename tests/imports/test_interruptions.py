@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import apsw
 import pytest
 
 from pillarbox.domain.message import State
@@ -153,8 +154,20 @@ async def test_a_source_stays_unless_the_commit_survives_a_power_cut(tmp_path: P
     assert "process" in str(report.kept)
     assert tree(queue.path) == before
     await box.store.close()
-    # The files are put away by the first run that may.
-    report, box = await finish(tmp_path)
+    # The files are put away by the first run that may, and that has committed something: only a commit syncs the log,
+    # and what the run before wrote into it.
+    watching = apsw.Connection(str(tmp_path / "outbox.db"))
+    unsynced = watching.pragma("data_version")
+    box = Importing(tmp_path / "outbox.db", NOW_MS)
+    await box.store.open()
+    seen = {}
+
+    def look(step: str) -> None:
+        seen[step] = watching.pragma("data_version")
+
+    report = await box.run(queue.case, checkpoint=look, failed=FailedFiles.ARCHIVE)
     assert (report.retired, report.kept) == (3, None)
+    assert seen["read"] == unsynced != seen["moving a.json"]
     assert len(await box.messages()) == 3
     await box.store.close()
+    watching.close()

@@ -322,8 +322,8 @@ PY = "```py\na = 1\nb = 2\nc = 3\n```"
         ),
         pytest.param(
             "- a\n\nb\n    ```\n    aa bb\n    cc dd\n    ```",
-            41,
-            ("- a", "b\n    ```\n    aa bb\n    cc dd\n    ```"),
+            30,
+            ("- a\n\nb\n    ```\n    aa bb", "    cc dd\n    ```"),
             id="nor after the list has ended",
         ),
         pytest.param(
@@ -331,6 +331,24 @@ PY = "```py\na = 1\nb = 2\nc = 3\n```"
         ),
         pytest.param(
             "```\na = 1\nb = 2\n```     \nend", 18, ("```\na = 1\n```", "```\nb = 2\n```", "end"), id="spaces after it"
+        ),
+        pytest.param(
+            "```\naa\nbbbbbbb cccccc\n```",
+            20,
+            ("```\naa\nbbbbbbb\n```", "```\ncccccc\n```"),
+            id="a line fits with its fences",
+        ),
+        pytest.param(
+            "```\nz" + "\u0301" * 9 + "\n```",
+            16,
+            ("```\nz" + "\u0301" * 7 + "\n```", "```\n" + "\u0301" * 2 + "\n```"),
+            id="a grapheme",
+        ),
+        pytest.param(
+            "aaaa bbbb\n```py\n" + "x" * 12 + "\n```",
+            19,
+            ("aaaa bbbb", "```py\n" + "x" * 9 + "\n```", "```py\nxxx\n```"),
+            id="an opening line is not cut",
         ),
         pytest.param(
             "```a b``` c d\n" + "e f g h\n" * 2,
@@ -379,7 +397,11 @@ def test_an_info_string_cannot_multiply_the_text() -> None:
         pytest.param("a\u00a0b", 1, "codepoints", ("a", "b"), id="no-break space, and no other"),
         pytest.param("aa\n    bbbb", 7, "codepoints", ("aa", "bbbb"), id="indentation gives way to a word"),
         pytest.param("aa\n  - bbbb", 7, "codepoints", ("aa", "- bbbb"), id="and to a list marker with its word"),
-        pytest.param("a b\n\ncc\ndd\n" + " " * 9, 9, "codepoints", ("a b", "cc\ndd"), id="white space at the end has no say"),
+        pytest.param("a b\n\ncc\ndd\n" + " " * 9, 9, "codepoints", ("a b", "cc\ndd"), id="the end's white space is no cause"),
+        pytest.param("a b\n\ncc" + " " * 9, 9, "codepoints", ("a b\n\ncc",), id="nor makes it a part"),
+        pytest.param(" \u0301\u0301", 1, "codepoints", ("\u0301", "\u0301"), id="nor does that of a grapheme"),
+        pytest.param("\u5b57\u3002z" + "\u0301" * 4, 3, "codepoints",
+            ("\u5b57\u3002", "z\u0301\u0301", "\u0301\u0301"), id="a grapheme too long for any part"),
         pytest.param("a b\n- cc dd", 6, "codepoints", ("a b", "- cc", "dd"), id="a list marker stays with its item"),
         pytest.param(FAMILY * 2, 11, "utf16", (FAMILY, FAMILY), id="joined emoji, UTF-16"),
         pytest.param(FAMILY * 2, 25, "bytes", (FAMILY, FAMILY), id="joined emoji, bytes"),
@@ -490,6 +512,7 @@ GROWING: dict[str, Callable[[int], str]] = {
     "backticks": lambda n: "`" * 20 * n,
     "fences": lambda n: "```\nx\n```\n" * n,
     "one block": lambda n: "```py\n" + "x = 1\n\n" * n + "```",
+    "one block beyond ASCII": lambda n: "```py\n" + "\u00e9 = 1\n\n" * 8 * n + "```",
     "nothing closed": lambda n: "``` x\n~~~\n" * n,
     "list markers": lambda n: "- " * 10 * n,
     "long info": lambda n: f"```{'i' * 60}\n" + "x\n" * 5 * n + "```",

@@ -84,8 +84,8 @@ def _level(text: str, kind: str, stop: int, resume: int) -> Level | None:
             return Level.PARAGRAPH if ends > 1 else Level.LINE
         case "marked":
             return Level.GLUED
-        case "full":  # white space behind it is a break of its own
-            return Level.SENTENCE if resume < len(text) and not text[resume].isspace() else None
+        case "full":
+            return Level.SENTENCE
         case _:
             return None
 

@@ -143,8 +143,6 @@ class _Cutter:
             start = self._after_white(start)  # indentation gives way to a word
         room = self._room(start)
         while following < len(self._breaks) and self._breaks[following].level < level:
-            if self._breaks[following].stop - start > room:
-                return False
             following += 1
         stop = self._breaks[following].stop if following < len(self._breaks) else self._end
         fence = self._reopened(stop)
@@ -184,15 +182,12 @@ class _Cutter:
         return start + len(piece)
 
     def _reach_beside_fences(self, start: int, reach: int) -> int:
-        """Draw *reach* back out of a fenced block, or far enough to close it after the last code."""
+        """Draw *reach* back so far that a fenced block can be closed there; out of its opening line."""
         fence = self._fence_before(reach)
         if fence is None or not fence.start < reach < fence.end:
             return reach
-        if not self._is_whole(fence):
-            reach = self._reach(start, self._room(start) - length(fence.closing, self._unit))
-            if reach >= fence.body:
-                return min(reach, fence.body_end)
-        return fence.start
+        reach = self._reach(start, self._room(start) - length(fence.closing, self._unit))
+        return reach if reach >= fence.body else fence.start
 
     def _fits(self, start: int, stop: int, room: int) -> bool:
         """Compare at a cost of *room*, not of the text: a code point is at least one unit."""

@@ -197,10 +197,12 @@ async def _commit(
 ) -> list[Line]:
     """Store what is to be stored, in one transaction; gives what became of each entry, in order."""
     items = [item.item for item in planned if item.item is not None]
+    # Those that an earlier run stored may not be synced yet, and their sources are put away next.
+    sync = any(item.known for item in planned)
     checkpoint("committing")
     results: Iterator[Enqueued | PillarboxError] = iter(())
-    if items:
-        batch = Batch(now_ms=now_ms, boot_ms=clock.boot_ms(), imports=items)
+    if items or sync:
+        batch = Batch(now_ms=now_ms, boot_ms=clock.boot_ms(), imports=items, sync=sync)
         results = iter((await store.commit(batch)).imported)
     checkpoint("committed")
     return [item.line if item.item is None else _outcome(item.line, next(results)) for item in planned]

@@ -45,7 +45,7 @@ def read(path: Path, terms: Terms, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> It
     """
     with source_database.opened(path, table=TABLE, columns=COLUMNS) as connection:
         # One id in two queues is one delivery: done in either, it is done.
-        done = {row[0] for row in source_database.rows(connection, _SQL["done"])}
+        done = {row[0] for row in source_database.rows(connection, _SQL["done"], (bytes_max,))}
         for row in source_database.rows(connection, _SQL["entries"], (bytes_max,)):
             yield _entry(row, terms, done=row[2] in done)
 

@@ -31,7 +31,6 @@ _BESIDE: Final = ("-wal", "-journal")
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _MAGIC: Final = b"SQLite format 3\0"
 _TRIES_MAX: Final = 5
-_VALUE_BYTES_MAX: Final = 64 << 20
 _SQL: Final = queries.load_from(PACKAGE, "sql/source.sql")
 
 Row = tuple[object, ...]
@@ -81,7 +80,6 @@ def _distrust(connection: apsw.Connection) -> None:
         (apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0),
     ):
         connection.config(option, value)
-    connection.limit(apsw.SQLITE_LIMIT_LENGTH, _VALUE_BYTES_MAX)
     connection.pragma("cell_size_check", 1)
     connection.pragma("mmap_size", 0)
 

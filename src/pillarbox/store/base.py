@@ -227,6 +227,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         boot_ms: Boot time, for leases.
         enqueue: Groups; each is stored whole or not at all, independent of the others.
         imports: Each is stored or not, independent of the others. Refused by a database in memory.
+        sync: What was committed before, at whatever durability, becomes as durable as this batch.
         expire: At most so many scheduled messages whose time is over become expired.
     """
 
@@ -240,6 +241,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     expire: int = 0
     enqueue: Sequence[Sequence[Draft]] = ()
     imports: Sequence[Import] = ()
+    sync: bool = False
     claim: Claim | None = None
     prune: Prune | None = None
     presence: Presence | None = None

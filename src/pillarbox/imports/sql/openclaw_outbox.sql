@@ -1,12 +1,20 @@
 -- entries --
--- ?1: the longest JSON that is read. Texts come as bytes, numbers only where they are numbers.
-SELECT rowid, CAST(id AS BLOB), CAST(status AS BLOB), CAST(turn_id AS BLOB), CAST(channel AS BLOB),
-    CAST(account_id AS BLOB), CAST(target AS BLOB), CAST(dispatch_kind AS BLOB),
+-- Other programs' tables hold what they like: texts come as bytes, and only up to ?1 of them, numbers only where they
+-- are numbers.
+SELECT rowid,
+    iif(octet_length(id) <= ?1, CAST(id AS BLOB), NULL),
+    iif(octet_length(status) <= ?1, CAST(status AS BLOB), NULL),
+    iif(octet_length(turn_id) <= ?1, CAST(turn_id AS BLOB), NULL),
+    iif(octet_length(channel) <= ?1, CAST(channel AS BLOB), NULL),
+    iif(octet_length(account_id) <= ?1, CAST(account_id AS BLOB), NULL),
+    iif(octet_length(target) <= ?1, CAST(target AS BLOB), NULL),
+    iif(octet_length(dispatch_kind) <= ?1, CAST(dispatch_kind AS BLOB), NULL),
     iif(octet_length(payload) <= ?1, CAST(payload AS BLOB), NULL),
     iif(typeof(queued_at) IN ('integer', 'real'), queued_at, NULL),
     iif(typeof(attempt_count) IN ('integer', 'real'), attempt_count, NULL),
     iif(typeof(next_attempt_at) IN ('integer', 'real'), next_attempt_at, NULL),
     iif(typeof(last_attempt_at) IN ('integer', 'real'), last_attempt_at, NULL),
-    CAST(last_error AS BLOB), CAST(terminal_reason AS BLOB)
+    iif(octet_length(last_error) <= ?1, CAST(last_error AS BLOB), NULL),
+    iif(octet_length(terminal_reason) <= ?1, CAST(terminal_reason AS BLOB), NULL)
 FROM message_outbox
 ORDER BY queued_at, rowid

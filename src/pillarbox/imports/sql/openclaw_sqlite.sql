@@ -1,15 +1,19 @@
 -- entries --
--- ?1: the longest JSON that is read. Texts come as bytes, numbers only where they are numbers: other programs' tables
--- hold what they like.
-SELECT rowid, CAST(queue_name AS BLOB), CAST(id AS BLOB), CAST(status AS BLOB),
+-- Other programs' tables hold what they like: texts come as bytes, and only up to ?1 of them, numbers only where they
+-- are numbers.
+SELECT rowid,
+    iif(octet_length(queue_name) <= ?1, CAST(queue_name AS BLOB), NULL),
+    iif(octet_length(id) <= ?1, CAST(id AS BLOB), NULL),
+    iif(octet_length(status) <= ?1, CAST(status AS BLOB), NULL),
     iif(octet_length(entry_json) <= ?1, CAST(entry_json AS BLOB), NULL),
     iif(typeof(retry_count) IN ('integer', 'real'), retry_count, NULL),
     iif(typeof(last_attempt_at) IN ('integer', 'real'), last_attempt_at, NULL),
-    CAST(last_error AS BLOB), CAST(recovery_state AS BLOB),
+    iif(octet_length(last_error) <= ?1, CAST(last_error AS BLOB), NULL),
+    iif(octet_length(recovery_state) <= ?1, CAST(recovery_state AS BLOB), NULL),
     iif(typeof(enqueued_at) IN ('integer', 'real'), enqueued_at, NULL)
 FROM delivery_queue_entries
 ORDER BY enqueued_at, rowid
 
 -- done --
-SELECT CAST(id AS BLOB) FROM delivery_queue_entries
+SELECT iif(octet_length(id) <= ?1, CAST(id AS BLOB), NULL) FROM delivery_queue_entries
 WHERE status IN ('completed', 'delivered') AND (queue_name = 'outbound' OR queue_name GLOB 'outbound-*')

@@ -58,6 +58,8 @@ def _one(tx: Session, item: Import, *, again: bool) -> Enqueued:
         raise ValueError(msg)
     known = tx.one("import_known", (item.system, item.source_id))
     if known is not None:
+        # Whoever imported it may not have synced it, and its source is put away next.
+        tx.run("sync")
         return Enqueued(known[0], created=again and known[0] == item.draft.id)
     stored = enqueueing.store_one(tx, item.draft, {}, again=again, limited=not item.state.terminal)
     for name in (item.source_id, item.alias):

@@ -45,6 +45,8 @@ def _steps(tx: Session, batch: Batch, *, again: bool) -> BatchResult:
     tx.free_lanes()
     result.enqueued = enqueueing.enqueue(tx, batch.enqueue, again=again)
     result.imported = importing.import_all(tx, batch.imports, again=again)
+    if batch.sync:
+        tx.run("sync")
     result.touched = tx.touched
     if batch.claim is not None:
         claiming.claim(tx, batch.claim, result, again=again)

@@ -120,6 +120,12 @@ SELECT message_id FROM import_ledger WHERE system = ?1 AND source_id = ?2
 INSERT INTO import_ledger (system, source_id, message_id, outcome, at) VALUES (?1, ?2, ?3, ?4, ?5)
 ON CONFLICT DO NOTHING
 
+-- sync --
+-- A commit that writes nothing syncs nothing, and a row that is written as it was is nothing. One that writes syncs the
+-- whole log.
+INSERT INTO meta (key, value) VALUES ('syncs', '1')
+ON CONFLICT DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)
+
 -- import_put --
 -- What was enqueued by this very transaction takes the state and the counts that it comes with.
 UPDATE message SET state = ?2, claims = ?3, charged = ?3, claimed_at = ?4, completed_at = ?5, terminal_reason = ?6,
