@@ -256,9 +256,9 @@ SCRIPT = textwrap.dedent("""
     try:
         asyncio.run(store.open())
     except StoreError as exc:
-        print(type(exc).__name__, exc)
+        print(type(exc).__name__, exc, flush=True)
     else:
-        print("opened")
+        print("opened", flush=True)
     os._exit(0)
 """)
 

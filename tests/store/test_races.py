@@ -83,10 +83,10 @@ async def reap_all(driver: StoreDriver, messages: Sequence[Leased]) -> list[Sett
 async def recover(driver: StoreDriver, total: int) -> list[MessageId]:
     """Settle what a dead worker left and send it, until all is delivered; gives what was sent."""
     sent: list[MessageId] = []
-    # The retries are due at once. Boot time stands still: by it the other process's leases would lapse.
-    driver.clock.set_wall(driver.clock.wall_ms() + 600_000)
     while True:
         await driver.reap()
+        # Retries become due. Boot time stands still: by it the other process's leases would lapse.
+        driver.clock.set_wall(driver.clock.wall_ms() + 600_000)
         messages = await driver.claim(7)
         sent += [message.id for message in messages]
         await driver.deliver(*messages)

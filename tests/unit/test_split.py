@@ -397,7 +397,7 @@ def test_an_info_string_cannot_multiply_the_text() -> None:
         pytest.param("a\u00a0b", 1, "codepoints", ("a", "b"), id="no-break space, and no other"),
         pytest.param("aa\n    bbbb", 7, "codepoints", ("aa", "bbbb"), id="indentation gives way to a word"),
         pytest.param("aa\n  - bbbb", 7, "codepoints", ("aa", "- bbbb"), id="and to a list marker with its word"),
-        pytest.param("a b\n\ncc\ndd\n" + " " * 9, 9, "codepoints", ("a b", "cc\ndd"), id="the end's white space is no cause"),
+        pytest.param("a b\n\ncc\ndd\n" + " " * 9, 9, "codepoints", ("a b", "cc\ndd"), id="white space at the end"),
         pytest.param("a b\n\ncc" + " " * 9, 9, "codepoints", ("a b\n\ncc",), id="nor makes it a part"),
         pytest.param(" \u0301\u0301", 1, "codepoints", ("\u0301", "\u0301"), id="nor does that of a grapheme"),
         pytest.param("\u5b57\u3002z" + "\u0301" * 4, 3, "codepoints",
