@@ -376,8 +376,8 @@ async def test_a_suspect_waits_until_what_is_under_way_has_ended(stand: Stand) -
         await box.send(f"r{n}", ttl=None)
     await channel.begun(2)
     stand.advance(30_000)  # 25 s and theirs
-    box.look()
     for _ in range(50):
+        box.look()
         await asyncio.sleep(0)
     assert [attempt.to for attempt in channel.attempts] == ["r0", "r1"]
     channel.release()
@@ -390,7 +390,7 @@ async def test_a_suspect_waits_until_what_is_under_way_has_ended(stand: Stand) -
 
 @pytest.mark.contract("RE5", "FL2")
 async def test_an_unavailable_channel_rests_longer_each_time_and_is_probed_with_one_message(stand: Stand) -> None:
-    channel = ScriptedChannel(Unavailable("bad password"), Unavailable("still bad"), policy=FOR_EVER)
+    channel = ScriptedChannel(*[Unavailable("bad password")] * 3, policy=FOR_EVER)
     box = await stand.open(channel, concurrency=10)
     first = await box.send("r0")
     (paused,) = await box.heard.wait_for(ChannelPaused)
@@ -406,8 +406,12 @@ async def test_an_unavailable_channel_rests_longer_each_time_and_is_probed_with_
     again = (await box.heard.wait_for(ChannelPaused, 2))[1]
     assert again.until_ms == stand.clock.wall_ms() + 120_000
     assert len(channel.attempts) == 2
-    assert channel.most == 1
     stand.advance(120_000)
+    box.look()
+    last = (await box.heard.wait_for(ChannelPaused, 3))[2]
+    assert last.until_ms == stand.clock.wall_ms() + 240_000
+    assert (len(channel.attempts), channel.most) == (3, 1)
+    stand.advance(240_000)
     box.look()
     for message in messages:
         view = await box.settled(message)

@@ -211,6 +211,18 @@ async def test_of_two_copies_of_one_delivery_at_most_one_waits(queue: FileQueue,
     assert not any(line.outcome.stored for line in again.entries)
 
 
+@pytest.mark.contract("IM1", "IM3")
+async def test_what_somebody_took_out_of_failed_again_is_sent(queue: FileQueue, importing: OpenStore) -> None:
+    path = queue.put("failed/x.json")
+    box = await importing(NOW_MS)
+    assert (await box.run(queue.case)).totals == {"terminal/dead": 1}
+    (queue.path / "x.json").write_bytes(path.read_bytes())
+    report = await box.run(queue.case)
+    assert {line.source_id: line.reason for line in report.entries} == {
+        "x.json": "pending", "failed/x.json": "already_imported",
+    }  # fmt: skip
+
+
 @pytest.mark.contract("IM1")
 async def test_an_entry_that_has_grown_too_old_since_is_not_reported_as_left(
     tmp_path: Path, importing: OpenStore

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from pillarbox.domain import lifecycle
-from pillarbox.domain.lifecycle import FREE_RETURNS_MAX, MOVES, ErrorClass, Reason, Transition, decide, lost_worker
+from pillarbox.domain.lifecycle import MOVES, ErrorClass, Reason, Transition, decide, lost_worker
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import (
     Deferred,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pillarbox.domain.message import Leased
     from pillarbox.domain.outcome import AnyOutcome
 
+FREE_RETURNS_MAX = 1000
 HOLD = Policy(jitter=0.0, uncertain=UncertainAction.HOLD)
 DROP = Policy(jitter=0.0, uncertain=UncertainAction.DROP)
 BLOCKING = Policy(jitter=0.0, on_dead=OnDead.BLOCK)

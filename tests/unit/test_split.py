@@ -345,6 +345,13 @@ PY = "```py\na = 1\nb = 2\nc = 3\n```"
             id="a grapheme",
         ),
         pytest.param(
+            "```py" + " " * 20 + "\n" + "a = 1\n" * 4 + "```",
+            24,
+            ("```py", "a = 1\na = 1\na = 1\na = 1", "```"),
+            id="an opening line too long for a part",
+        ),
+        pytest.param("```" + "\n" * 50 + "```\nend", 20, ("```\n\n```", "end"), id="no code"),
+        pytest.param(
             "aaaa bbbb\n```py\n" + "x" * 12 + "\n```",
             19,
             ("aaaa bbbb", "```py\n" + "x" * 9 + "\n```", "```py\nxxx\n```"),
@@ -365,13 +372,19 @@ def test_a_fence(text: str, limit: int, expected: tuple[str, ...]) -> None:
     assert split_text(text, limit=limit, unit="codepoints") == expected
 
 
+def test_a_block_is_reopened_where_any_code_point_fits_into_it() -> None:
+    smiles = "```\n\U0001f642\U0001f642\n```"
+    assert split_text(smiles, limit=12, unit="bytes") == ("```\n\U0001f642\n```",) * 2
+    assert split_text(smiles, limit=11, unit="bytes") == ("```", "\U0001f642\U0001f642", "```")
+
+
 def test_without_fences_signs_are_text() -> None:
     assert split_text(PY, limit=16, unit="codepoints", fences=False) == ("```py\na = 1", "b = 2\nc = 3\n```")
 
 
 def test_an_info_string_cannot_multiply_the_text() -> None:
     """It is repeated in every part; beyond three quarters of the limit the block is cut like text."""
-    text = f"```{'i' * 90}\n" + "x\n" * 500 + "```"
+    text = f"```{'i' * 80}\n" + "x\n" * 500 + "```"
     assert sum(map(len, split_text(text, limit=100, unit="codepoints"))) <= len(text)
 
 
@@ -398,8 +411,8 @@ def test_an_info_string_cannot_multiply_the_text() -> None:
         pytest.param("aa\n    bbbb", 7, "codepoints", ("aa", "bbbb"), id="indentation gives way to a word"),
         pytest.param("aa\n  - bbbb", 7, "codepoints", ("aa", "- bbbb"), id="and to a list marker with its word"),
         pytest.param("a b\n\ncc\ndd\n" + " " * 9, 9, "codepoints", ("a b", "cc\ndd"), id="white space at the end"),
-        pytest.param("a b\n\ncc" + " " * 9, 9, "codepoints", ("a b\n\ncc",), id="nor makes it a part"),
-        pytest.param(" \u0301\u0301", 1, "codepoints", ("\u0301", "\u0301"), id="nor does that of a grapheme"),
+        pytest.param("a b\n\ncc" + " " * 9, 9, "codepoints", ("a b\n\ncc",), id="it makes no part"),
+        pytest.param(" \u0301\u0301", 1, "codepoints", ("\u0301", "\u0301"), id="nor does the space of a grapheme"),
         pytest.param("\u5b57\u3002z" + "\u0301" * 4, 3, "codepoints",
             ("\u5b57\u3002", "z\u0301\u0301", "\u0301\u0301"), id="a grapheme too long for any part"),
         pytest.param("a b\n- cc dd", 6, "codepoints", ("a b", "- cc", "dd"), id="a list marker stays with its item"),
@@ -512,7 +525,7 @@ GROWING: dict[str, Callable[[int], str]] = {
     "backticks": lambda n: "`" * 20 * n,
     "fences": lambda n: "```\nx\n```\n" * n,
     "one block": lambda n: "```py\n" + "x = 1\n\n" * n + "```",
-    "one block beyond ASCII": lambda n: "```py\n" + "\u00e9 = 1\n\n" * 8 * n + "```",
+    "one block beyond ASCII": lambda n: "```py\n" + "\u00e9 = 1\n\n" * 2 * n + "```",
     "nothing closed": lambda n: "``` x\n~~~\n" * n,
     "list markers": lambda n: "- " * 10 * n,
     "long info": lambda n: f"```{'i' * 60}\n" + "x\n" * 5 * n + "```",

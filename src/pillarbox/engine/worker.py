@@ -133,7 +133,7 @@ class Worker:
         self._timer: asyncio.TimerHandle | None = None
         self._quiet = asyncio.Event()
         self.feed = Feed(settings.concurrency, {name: c.concurrency for name, c in channels.items()})
-        guard = ClockGuard(clock, reporter.alarm)
+        guard = self._guard = ClockGuard(clock, reporter.alarm)
         self.executor = Executor(
             channels,
             committer,
@@ -324,6 +324,7 @@ class Worker:
             oldest_first=self._oldest_first or self._claims % 8 == 0,
             suspect=suspect,
             only=self._settings.only,
+            judge_expiry=self._guard.trusted(),
         )
 
     def _granted(self, result: BatchResult, claim: Claim | None) -> None:
@@ -331,7 +332,7 @@ class Worker:
         self.feed.note(result, claim)
         if self.feed.unknown and self._watch is not None:
             self._watch.poke()
-        self._reporter.ended(result.unreadable)
+        self._reporter.ended((*result.unreadable, *result.overdue))
         if claim is not None:
             if result.suspect_due:
                 self._suspect_due = True

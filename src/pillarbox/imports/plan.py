@@ -73,8 +73,8 @@ def plan(entries: Sequence[SourceEntry], setting: Setting, *, known: Collection[
     planned: list[Planned] = []
     for entry in entries:
         before = entry.source_id in known and entry.outcome in _READ
-        waiting = before or entry.outcome is Outcome.IMPORTED
-        copied = waiting and (entry.delivery_id in seen or entry.alias in known)
+        waiting = entry.outcome is Outcome.IMPORTED
+        copied = waiting and not before and (entry.delivery_id in seen or entry.alias in known)
         if waiting and entry.delivery_id is not None:
             seen.add(entry.delivery_id)
         if before:

@@ -79,7 +79,8 @@ def _imported(source: int, held: ExitStack) -> int:
     """Open the directory for what is put away, made durable before anything is moved into it."""
     with contextlib.suppress(FileExistsError):
         os.mkdir(IMPORTED, mode=0o700, dir_fd=source)
-        os.fsync(source)
+    # Also where it is there already: whoever made it may have died before this.
+    os.fsync(source)
     try:
         return held.enter_context(documents.subdirectory(source, IMPORTED))
     except Unreadable as exc:
