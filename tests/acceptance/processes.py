@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -15,7 +16,6 @@ import pytest
 from pillarbox.outbox import Outbox
 
 if TYPE_CHECKING:
-    import signal
     from types import TracebackType
 
     from pillarbox.message import Message
@@ -64,6 +64,19 @@ class WorkerProcess:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    async def freeze(self, db: Path) -> None:
+        """Stop it with SIGSTOP, but not inside a transaction: nobody else could write for as long as it sleeps."""
+        async with asyncio.timeout(SECONDS):
+            while True:
+                self.signal(signal.SIGSTOP)
+                while _state_of(self.process.pid) != "T":  # noqa: ASYNC110 — the kernel sends no event
+                    await asyncio.sleep(0)
+                with contextlib.closing(apsw.Connection(str(db))) as probe, contextlib.suppress(apsw.BusyError):
+                    probe.execute("BEGIN IMMEDIATE; ROLLBACK")
+                    return
+                self.signal(signal.SIGCONT)
+                await asyncio.sleep(0)
+
     async def kill(self) -> None:
         """End it with SIGKILL, and wait until it is gone. Safe to repeat."""
         with contextlib.suppress(ProcessLookupError):
@@ -74,6 +87,10 @@ class WorkerProcess:
         """Wait until it is gone; gives its exit code."""
         async with asyncio.timeout(SECONDS):
             return await self.process.wait()
+
+
+def _state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
 
 
 class Accepting:

@@ -197,7 +197,7 @@ async def test_a_stopped_worker_that_wakes_up_after_its_lease_is_recorded_and_un
         message = await box.send()
         async with WorkerProcess(db, receiver.url, **lease) as first:
             await receiver.wait_for(1, timeout=SECONDS)
-            first.signal(signal.SIGSTOP)
+            await first.freeze(db)
             receiver.release()
             # It is alive, so only time can tell; another worker takes over when the lease is over.
             async with WorkerProcess(db, receiver.url, **lease):

@@ -191,6 +191,30 @@ async def test_an_attempt_ends_once(
         await later.healthy()
 
 
+@pytest.mark.contract("EN4", "PA3")
+@either_try
+@either_way
+@pytest.mark.parametrize("keep", [False, True], ids=["outcomes", "full"])
+@pytest.mark.parametrize("late", [False, True], ids=["in time", "late"])
+async def test_a_part_ends_once(
+    path: Path, disk: FaultyDisk, *, late: bool, keep: bool, committed: bool, heals: bool
+) -> None:
+    async with driver_on(path, connect=disk.connect) as driver:
+        await driver.send(admission=Admission(recipient="ann", parts=(b"1", b"2", b"3"), splitter="1"))
+        message = await claimed(driver)
+        if late:
+            driver.clock.advance(LEASE_MS / 1000)
+            await driver.reap()
+        settlement = driver.settlement(message, Delivered("r1"), keep_attempt=keep)
+        result = await commit(driver, disk, at(driver, settle=[settlement]), committed=committed, heals=heals)
+        assert result.settled == [Settled.LATE if late else Settled.APPLIED]
+    async with driver_on(path) as later:
+        view = await later.view(message.id)
+        assert (view.state, view.part_next, view.charged, view.extra_copies) == (State.SCHEDULED, 1, 0, 0)
+        assert [part.receipt for part in view.parts] == ["r1", None, None]
+        await later.healthy()
+
+
 @pytest.mark.contract("EN4", "ST6")
 @either_try
 @either_way

@@ -337,8 +337,13 @@ def refused(message: Leased, error: str) -> Transition:
 
 
 def cancelled(instead_of: Transition) -> Transition:
-    """End a message that somebody asked to cancel while it was sent, instead of sending it again."""
-    return Transition.cancel(Reason.REQUESTED, charged=instead_of.charged, error=instead_of.error)
+    """
+    End a message that somebody asked to cancel while it was sent, instead of sending it again.
+
+    What became of the part that was sent stays true (contract PA5).
+    """
+    cancel = Transition.cancel(Reason.REQUESTED, charged=instead_of.charged, error=instead_of.error)
+    return msgspec.structs.replace(cancel, part=instead_of.part, receipt=instead_of.receipt)
 
 
 def withdrawn(reason: str) -> Transition:

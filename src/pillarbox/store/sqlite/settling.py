@@ -65,6 +65,11 @@ def _is_plain(item: Settlement) -> bool:
     return whole and item.transition.to is State.DELIVERED and not item.keep_attempt and item.lapsed_by_ms is None
 
 
+def _arrives(item: Settlement) -> bool:
+    """Whether the platform has what was sent: the message, or the part of it that went out."""
+    return State.DELIVERED in {item.transition.to, item.transition.part}
+
+
 def _steps_out(item: Settlement) -> bool:
     return item.transition.to is State.HELD and not item.transition.keeps_turn
 
@@ -105,10 +110,15 @@ def _recognised(tx: Session, item: Settlement) -> Settled | None:
     message = item.message
     attempt = tx.one("attempt_by_lease", (message.seq, message.lease))
     if attempt is not None:
-        _, _, ended, to_state, arrived = attempt
+        _, _, ended, to_state, arrived, outcome = attempt
         if arrived == item.ended_ms:
             return Settled.LATE
-        return Settled.APPLIED if (ended, to_state) == (item.ended_ms, item.transition.to.code) else None
+        # The reaper may have ended the same attempt in the same millisecond, but it said something else of it.
+        said = (item.ended_ms, item.transition.to.code, outcome_word(item.transition))
+        return Settled.APPLIED if (ended, to_state, outcome) == said else None
+    if message.part_count > 1:
+        ended_so = tx.run("part_ended", (message.seq, message.part_next, item.ended_ms))
+        return Settled.APPLIED if ended_so and _arrives(item) else None
     row = tx.one("settle_row", (message.seq,))
     if row is None or not _is_plain(item):
         return None
@@ -125,7 +135,7 @@ def _after(tx: Session, item: Settlement) -> None:
     tx.touched.add(message.queue)
     if message.part_count > 1:
         _end_part(tx, item)
-    if transition.part is not State.DELIVERED and (transition.to is not State.DELIVERED or item.keep_attempt):
+    if item.keep_attempt or not _arrives(item):
         _record(tx, item, to=transition.to.code)
     if transition.pause_ms is not None:
         _pause(tx, message.queue, transition)
@@ -175,9 +185,9 @@ def _record(tx: Session, item: Settlement, *, to: int, arrived: int | None = Non
 
 def outcome_word(transition: Transition) -> str:
     """Name what an attempt came to, for its row."""
-    if transition.error_class is not None:
+    if transition.error_class is not None and transition.part is not State.DELIVERED:
         return str(transition.error_class)
-    return str(transition.to)
+    return str(transition.part or transition.to)
 
 
 def _refused(tx: Session, item: Settlement) -> Settled:
@@ -192,15 +202,15 @@ def _refused(tx: Session, item: Settlement) -> Settled:
         if arrived is not None:
             return _settle_arrived(tx, item)
         return Settled.CANCEL if cancel is not None else Settled.STALE
-    if item.transition.to is not State.DELIVERED or item.lapsed_by_ms is not None:
+    if not _arrives(item) or item.lapsed_by_ms is not None:
         return Settled.STALE
     attempt = tx.one("attempt_by_lease", (item.message.seq, item.message.lease))
-    if attempt is None or attempt[3] == _DELIVERED:
+    if attempt is None or attempt[3] == _DELIVERED or attempt[5] == State.DELIVERED:
         # An attempt that nobody knows, or that said so itself before.
         return Settled.STALE
     if not tx.run("attempt_arrived", (item.message.seq, attempt[0], _writable(item.transition.receipt), item.ended_ms)):
         return Settled.STALE
-    after = _arrive_late(tx, item, row)
+    after = _arrive_late(tx, item, row) if item.message.part_count == 1 else _part_arrives_late(tx, item, row)
     actor, reason = f"worker {attempt[1]}", f"attempt {attempt[0]} was accepted after its lease was lost"
     bindings = (item.message.seq, item.message.id, item.ended_ms, "late answer", actor, state, after, reason)
     tx.run("history_add", bindings)
@@ -232,7 +242,7 @@ def _settle_arrived(tx: Session, item: Settlement) -> Settled:
 def _arrive_late(tx: Session, item: Settlement, row: Row) -> int:
     """Record a delivery by a lease that is gone; gives the state that the message is in then."""
     message = item.message
-    state, _, _, _, arrived, _, _, size, lane = row
+    state, _, _, _, arrived, _, _, size, lane, _ = row
     bindings = (message.seq, _writable(item.transition.receipt), item.ended_ms)
     tx.touched.add(message.queue)
     if state in {_SCHEDULED, _HELD}:
@@ -242,6 +252,24 @@ def _arrive_late(tx: Session, item: Settlement, row: Row) -> int:
         return _DELIVERED
     tx.run("arrive_while_leased" if state == _LEASED and arrived is None else "arrive_again", bindings)
     return int(state)
+
+
+def _part_arrives_late(tx: Session, item: Settlement, row: Row) -> int:
+    """The same for a part: what stands at it goes on behind it; to what has gone on, or is being sent, it is a copy."""
+    message, transition = item.message, item.transition
+    state, size, lane, part_next = row[0], *row[7:]
+    tx.touched.add(message.queue)
+    if state not in {_SCHEDULED, _HELD} or part_next != message.part_next:
+        tx.run("arrive_copy", (message.seq, item.ended_ms))
+        return int(state)
+    after = transition.to.code
+    receipt = _writable(transition.receipt)
+    tx.run("arrive_part", (message.seq, after, transition.advance, receipt, item.ended_ms, transition.reason))
+    tx.run("part_end", (message.seq, message.part_next, _DELIVERED, receipt, None, item.ended_ms))
+    tx.move(message.queue, state, after, size)
+    if transition.to.terminal:
+        tx.leave_lane(lane)
+    return after
 
 
 def admit(tx: Session, writes: Sequence[AdmissionWrite]) -> list[bool]:

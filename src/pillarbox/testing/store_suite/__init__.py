@@ -19,6 +19,7 @@ from pillarbox.testing.store_suite.late import LateSuite
 from pillarbox.testing.store_suite.leasing import LeasingSuite
 from pillarbox.testing.store_suite.limits import LimitSuite
 from pillarbox.testing.store_suite.operating import OperatingSuite
+from pillarbox.testing.store_suite.parts import PartSuite
 from pillarbox.testing.store_suite.states import StateSuite
 
 __all__ = ["Backstage", "MakeStore", "OpenDriver", "StoreDriver", "StoreSuite"]
@@ -35,6 +36,7 @@ class StoreSuite(
     LateSuite,
     OperatingSuite,
     EndingSuite,
+    PartSuite,
     HandleSuite,
 ):
     """All of it."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pillarbox.domain.ids import MessageId
-    from pillarbox.testing.store_suite.driver import StoreDriver
+    from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
 
 TERMINAL: Final = [state for state in STATES if state.terminal]
 ACTIVE: Final = [state for state in STATES if not state.terminal]
@@ -207,6 +207,39 @@ class EndingSuite(StoreFixtures):
         assert await driver.everything() == []
         await driver.healthy()
 
+    @pytest.mark.contract("PR3", "CO2")
+    async def test_content_may_go_before_its_message(self, driver: StoreDriver, backstage: Backstage) -> None:
+        group = [driver.draft(group_id="g", text="x" * 5000) for _ in range(2)]
+        await driver.enqueue_group(*group)
+        ended = await driver.claim_one()
+        await driver.settle(ended, Rejected("no"))
+        driver.clock.advance(10)
+        later = await self._ended(driver, Delivered("r"), text="later")
+        left = group[0].id if ended.id == group[1].id else group[1].id
+        await self._scrub(driver)
+        view = await driver.view(ended.id)
+        assert (view.state, view.content, view.last_error) == (State.DEAD, None, "no")
+        # What others of its fan-out still say stays, and so does what ended just now.
+        assert (await driver.view(left)).content == group[0].content
+        assert (await driver.view(later)).content is not None
+        assert await backstage.stored_contents() == 1
+        await driver.healthy()
+
+    @pytest.mark.contract("PR3")
+    async def test_content_goes_in_bounded_steps_each_once(self, driver: StoreDriver) -> None:
+        ids = [await self._ended(driver, Delivered("r")) for _ in range(5)]
+        driver.clock.advance(10)
+        steps = 0
+        while await self._scrub(driver, limit=2):
+            steps += 1
+            assert steps < 10
+        assert [(await driver.view(one)).content for one in ids] == [None] * 5
+        late = await self._ended(driver, Delivered("r"))
+        driver.clock.advance(10)
+        await self._scrub(driver, limit=2)
+        assert (await driver.view(late)).content is None
+        await driver.healthy()
+
     @pytest.mark.contract("ST10", "PR3")
     async def test_full_attempts_and_orders_outlive_their_message_for_the_audit(self, driver: StoreDriver) -> None:
         kept = await driver.send()
@@ -231,11 +264,18 @@ class EndingSuite(StoreFixtures):
         await self._prune(driver, [], audit_before_ms=driver.clock.wall_ms())
         assert await driver.store.history(old.id) == before
 
-    async def _ended(self, driver: StoreDriver, outcome: Delivered | Rejected) -> MessageId:
+    async def _ended(self, driver: StoreDriver, outcome: Delivered | Rejected, **fields: object) -> MessageId:
         """Give a message that this outcome ended."""
-        accepted = await driver.send()
-        await driver.settle(await driver.claim_one(), outcome)
+        accepted = await driver.send(**fields)
+        (message,) = await driver.claim(only=accepted)
+        await driver.settle(message, outcome)
         return accepted
+
+    async def _scrub(self, driver: StoreDriver, *, limit: int = 500) -> bool:
+        """Delete what messages said that ended before now; says whether more is left."""
+        now_ms = driver.clock.wall_ms()
+        request = Prune(before_ms={}, keys_until_ms=0, audit_before_ms=0, scrub_before_ms=now_ms, limit=limit)
+        return (await driver.commit(prune=request)).more
 
     async def _prune(
         self, driver: StoreDriver, states: Iterable[State], *, limit: int = 500, audit_before_ms: int = 0

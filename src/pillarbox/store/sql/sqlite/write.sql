@@ -45,16 +45,29 @@ WHERE seq = ?1 AND state = 1 AND lease = ?2 AND arrived_at IS NOT NULL AND (?6 I
 RETURNING seq
 
 -- settle_row --
-SELECT state, lease, lease_until, claims, arrived_at, cancel_requested_at, completed_at, content_size, lane FROM message
-WHERE seq = ?1
+SELECT state, lease, lease_until, claims, arrived_at, cancel_requested_at, completed_at, content_size, lane, part_next
+FROM message WHERE seq = ?1
 
 -- attempt_by_lease --
-SELECT number, worker, ended_at, to_state, arrived_at FROM attempt WHERE message = ?1 AND lease = ?2
+SELECT number, worker, ended_at, to_state, arrived_at, outcome FROM attempt WHERE message = ?1 AND lease = ?2
 
 -- arrive_late --
 -- Scheduled or held: the old attempt did deliver it. A waiting row leaves its lane like any other.
 UPDATE message SET state = 3, receipt = ?2, completed_at = ?3, waiting = 0, terminal_reason = NULL, error_class = NULL
 WHERE seq = ?1 AND state IN (0, 2)
+RETURNING seq
+
+-- arrive_part --
+-- The old attempt did deliver the part that the message stands at: ?2 state, ?3 goes on to the next part, ?4 receipt,
+-- ?5 when, ?6 reason.
+UPDATE message SET state = ?2, part_next = part_next + ?3, charged = iif(?3, 0, charged), lost = 0, free_returns = 0,
+    due_at = iif(?2 = 0, ?5, due_at), receipt = coalesce(?4, receipt), completed_at = iif(?2 = 0, NULL, ?5),
+    waiting = iif(?2 = 0, waiting, 0), terminal_reason = ?6, error_class = NULL, last_error = NULL
+WHERE seq = ?1 AND state IN (0, 2)
+RETURNING seq
+
+-- arrive_copy --
+UPDATE message SET also_arrived_at = ?2, extra_copies = extra_copies + 1 WHERE seq = ?1
 RETURNING seq
 
 -- arrive_while_leased --
@@ -157,6 +170,9 @@ SELECT receipt, state FROM part WHERE message = ?1 AND number < ?2 ORDER BY numb
 -- part_end --
 UPDATE part SET state = ?3, receipt = ?4, reason = ?5, delivered_at = iif(?3 = 3, ?6, NULL)
 WHERE message = ?1 AND number = ?2
+
+-- part_ended --
+SELECT 1 FROM part WHERE message = ?1 AND number = ?2 AND state = 3 AND delivered_at = ?3
 
 -- key --
 SELECT digest, message_id FROM message_key WHERE tenant = ?1 AND key = ?2
