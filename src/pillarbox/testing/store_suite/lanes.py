@@ -6,6 +6,7 @@ A message of a lane is open or waiting. A claim starts the lane's first open mes
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pillarbox.domain.retry import Policy
     from pillarbox.store.base import Act
     from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
+    from pillarbox.testing.store_suite.fixtures import OpenDriver
 
 LANE: Final = "chat//ann"
 HOLD_SKIP: Final = msgspec.structs.replace(POLICY, uncertain=UncertainAction.HOLD)
@@ -48,6 +50,8 @@ KEEPING: Final[dict[str, AnyOutcome]] = {
 }
 """Ends of an attempt after which a message keeps its turn."""
 HOUR: Final = 3600
+LANES: Final = ("l0", "l1", "l2")
+EACH: Final = 12
 
 
 class LaneSuite(StoreFixtures):
@@ -391,6 +395,46 @@ class LaneSuite(StoreFixtures):
             driver.clock.advance(700)
         assert len(set(done)) == len(done) == 12
         await driver.healthy()
+
+    @pytest.mark.contract("LA1", "LE1", "LE5")
+    async def test_workers_at_once_keep_every_lane_in_order_and_strand_nobody(self, open_driver: OpenDriver) -> None:
+        drivers = [await open_driver() for _ in range(4)]
+        ids: dict[str, list[MessageId]] = {lane: [] for lane in LANES}
+        begun: list[MessageId] = []
+        sending: dict[str, MessageId] = {}
+
+        async def produce(driver: StoreDriver) -> None:
+            for place in range(EACH):
+                for lane in LANES:
+                    ids[lane].append(await driver.send(lane=lane))
+                if place % 4 == 3:
+                    await driver.act(Cancel(id=ids[LANES[0]][place - 1], actor="ann"))
+
+        async def work(driver: StoreDriver) -> None:
+            while sum(map(len, ids.values())) < EACH * len(LANES) or await left(driver):
+                for message in await driver.claim(2):
+                    assert message.lane is not None
+                    assert sending.setdefault(message.lane, message.id) == message.id, "two of a lane at once"
+                    begun.append(message.id)
+                    outcome = Deferred("busy") if message.claims == 1 and message.seq % 5 == 0 else Delivered("r")
+                    # Before it is settled: from then on another may begin.
+                    del sending[message.lane]
+                    await driver.settle(message, outcome)
+                driver.clock.advance(2)
+
+        async def left(driver: StoreDriver) -> bool:
+            return any(state in {State.SCHEDULED, State.LEASED} for *_, state in await driver.counters())
+
+        async with asyncio.timeout(60):
+            await asyncio.gather(produce(drivers[0]), *[work(driver) for driver in drivers[1:]])
+        for lane in LANES:
+            mine = set(ids[lane])
+            first_begun = list(dict.fromkeys(one for one in begun if one in mine))
+            assert first_begun == [one for one in ids[lane] if one in set(first_begun)]
+        ended = {view.id: view.state for view in await drivers[0].everything()}
+        assert set(ended.values()) <= {State.DELIVERED, State.CANCELLED}
+        assert len(ended) == EACH * len(LANES)
+        await drivers[0].healthy()
 
     @pytest.mark.contract("LA1", "LE2")
     async def test_waiting_costs_a_message_nothing(self, driver: StoreDriver) -> None:
