@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -497,6 +498,20 @@ async def test_a_lock_file_that_was_deleted_makes_nobody_dead(path: Path) -> Non
             assert await two.lapsed() == []
             one.clock.advance(3600)
             assert [item.by for item in await two.lapsed()] == ["time"]
+
+
+@pytest.mark.contract("DR2")
+async def test_a_worker_is_told_of_writes_also_where_its_path_is_too_long_for_a_socket(tmp_path: Path) -> None:
+    path = tmp_path / ("long" * 20) / ("longer" * 10) / "outbox.db"
+    told = asyncio.Event()
+    async with driver_on(path) as one, driver_on(path) as two:
+        await two.register()
+        two.store.on_foreign_write(told.set)
+        await one.send()
+        async with asyncio.timeout(10):
+            await told.wait()
+        assert path.with_name("outbox.db-wake1").is_socket()
+    assert not path.with_name("outbox.db-wake1").exists()
 
 
 async def test_a_database_in_memory_keeps_the_contract_while_it_is_open() -> None:

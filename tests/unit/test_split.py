@@ -351,6 +351,7 @@ PY = "```py\na = 1\nb = 2\nc = 3\n```"
             id="an opening line too long for a part",
         ),
         pytest.param("```" + "\n" * 50 + "```\nend", 20, ("```\n\n```", "end"), id="no code"),
+        pytest.param("```\nx" + "\n" * 50 + "```", 16, ("```\nx\n```",), id="even at the end of the text"),
         pytest.param(
             "aaaa bbbb\n```py\n" + "x" * 12 + "\n```",
             19,

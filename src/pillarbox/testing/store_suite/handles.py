@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,6 +53,19 @@ class HandleSuite(StoreFixtures):
         await driver.send()
         assert other.store.foreign_write()
         assert not other.store.foreign_write()
+
+    @pytest.mark.contract("DR2")
+    async def test_a_worker_is_told_that_another_wrote_something_to_claim(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        told = asyncio.Event()
+        await other.register()
+        other.store.on_foreign_write(told.set)
+        await driver.send()
+        async with asyncio.timeout(10):
+            await told.wait()
+        other.store.on_foreign_write(None)
+        await driver.send()
 
     @pytest.mark.contract("SG7")
     async def test_a_healthy_store_has_nothing_to_complain_of(self, driver: StoreDriver) -> None:

@@ -136,6 +136,12 @@ class HarmSuite(StoreFixtures):
         assert await other.store.workers() == []
 
     @pytest.mark.contract("LE8")
+    async def test_the_queues_of_a_worker_s_channels_are_there_when_it_is(self, driver: StoreDriver) -> None:
+        await driver.send(channel="mail")
+        await driver.register(channels=["chat", "mail"])
+        assert {(queue.tenant, queue.channel) for queue in await driver.store.queues()} == {("", "chat"), ("", "mail")}
+
+    @pytest.mark.contract("LE8")
     async def test_workers_have_numbers_of_their_own(self, driver: StoreDriver, other: StoreDriver) -> None:
         first = await driver.register()
         await driver.leave()
