@@ -529,6 +529,7 @@ GROWING: dict[str, Callable[[int], str]] = {
     "one block beyond ASCII": lambda n: "```py\n" + "\u00e9 = 1\n\n" * 2 * n + "```",
     "nothing closed": lambda n: "``` x\n~~~\n" * n,
     "list markers": lambda n: "- " * 10 * n,
+    "lists in lists, and a fence": lambda n: "```\n```\n" + "- " * 10 * n,
     "long info": lambda n: f"```{'i' * 60}\n" + "x\n" * 5 * n + "```",
 }
 

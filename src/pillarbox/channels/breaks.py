@@ -35,10 +35,12 @@ class Break(NamedTuple):
     level: Level
 
 
-# In this order: line ends with all white space before them; a list marker; indentation, which is kept; other white
-# space; ends of sentences in scripts that put no space there. Each run of white space is consumed at once.
+# In this order: a space between two words, which is most places and needs no second look; line ends with all white
+# space before them; a list marker; indentation, which is kept; other white space; ends of sentences in scripts that put
+# no space there. Each run of white space is consumed at once.
 _PLACE = re.compile(
-    r"(?P<lines>\s*[\r\n](?:\s*\Z)?)"
+    r"(?P<plain> (?<=[^\W_] )(?=[^\W_]))"
+    r"|(?P<lines>\s*[\r\n](?:\s*\Z)?)"
     r"|(?<![^\r\n])[ \t]*(?:[-+*]|[0-9]{1,9}[.)])(?P<marked>[ \t]+)(?=\S)"
     r"|(?<![^\r\n])(?P<indent>\s+)"
     r"|(?P<white>\s+)"
@@ -62,7 +64,7 @@ def find_breaks(text: str, inside: bytearray) -> list[Break]:
     for found in _PLACE.finditer(text):
         kind = found.lastgroup or ""
         stop, resume = found.span(kind)
-        level = _level(text, kind, stop, resume)
+        level = Level.WORD if kind == "plain" else _level(text, kind, stop, resume)
         if level is None:
             continue
         if inside[stop]:

@@ -115,14 +115,13 @@ def _enter(line: str, items: list[int]) -> tuple[int, str]:
         return column, rest
     while items and column < items[-1]:
         items.pop()
-    while marker := _MARKER.match(rest):
-        if column > (items[-1] if items else 0) + _INDENT_MAX:
-            break
-        rest = rest[marker.end() :]
+    at = 0
+    while (marker := _MARKER.match(rest, at)) and column <= (items[-1] if items else 0) + _INDENT_MAX:
+        at = marker.end()
         spaces = len(marker[2].expandtabs(4))
-        column += len(marker[1]) + (spaces if 0 < spaces <= _MARKER_SPACES_MAX and rest else 1)
+        column += len(marker[1]) + (spaces if 0 < spaces <= _MARKER_SPACES_MAX and at < len(rest) else 1)
         items.append(column)
-    return column, rest
+    return column, rest[at:]
 
 
 def _indent(line: str) -> tuple[int, str]:
