@@ -44,6 +44,7 @@ class WatchedStore:
         refuse: Asked about each batch before it is committed; the error it gives is raised instead.
         broken: The same, after the commit: the caller is not told that it was done.
         gate: Commits wait for it; after `stall`, only those of a kind.
+        deaf: The file's version tells nothing.
     """
 
     def __init__(self, store: SQLiteStore) -> None:
@@ -53,6 +54,7 @@ class WatchedStore:
         self.broken: Callable[[Batch], Exception | None] = _nothing
         self.gate = asyncio.Event()
         self.gate.set()
+        self.deaf = False
         self._stalled: Callable[[Batch], bool] = _everything
         self._changed = asyncio.Event()
 
@@ -73,6 +75,9 @@ class WatchedStore:
         if error is not None:
             raise error
         return result
+
+    def foreign_write(self) -> bool:
+        return not self.deaf and self.real.foreign_write()
 
     def stall(self, wanted: Callable[[Batch], bool]) -> None:
         """Let batches of a kind wait for the gate, which is closed; the others pass it."""
@@ -180,6 +185,16 @@ class Box:
         """Wait until nothing is being sent or settled."""
         async with asyncio.timeout(SECONDS):
             await self.worker.executor.idle()
+
+    async def looked(self) -> None:
+        """Say that something may be due, several times, and wait until whatever that led to was written."""
+        writer = self.store.real._writer
+        assert writer is not None
+        for _ in range(10):
+            self.look()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            await writer.run(lambda: None)
 
     def look(self) -> None:
         """Say that something may be due: the clock does not say so by itself."""

@@ -23,11 +23,15 @@ async def asleep(stand: Stand, channel: ScriptedChannel) -> Box:
     """A worker that found nothing to do and has no timer of its own any more."""
     box = await stand.open(channel)
     await box.settled(await box.send("warm-up"))
-    for loop in box.worker._loops:
-        # From here on only what wakes it wakes it.
-        await loop.stop()
+    await stop_looking(box)
     await until(lambda: box.worker.feed.next_due_ms() is None)
     return box
+
+
+async def stop_looking(box: Box) -> None:
+    """From here on only what wakes the worker wakes it."""
+    for loop in box.worker._loops:
+        await loop.stop()
 
 
 @pytest.mark.contract("DR2")
@@ -56,6 +60,7 @@ async def test_a_worker_that_is_told_sends_what_another_handle_accepted(stand: S
     channel = ScriptedChannel()
     box = await stand.open(channel)
     await box.settled(await box.send("warm-up"))
+    box.store.deaf = True
     other = await stand.open()
     message = await other.send()
     await channel.begun(2)
@@ -112,6 +117,7 @@ async def test_a_retry_comes_by_itself_when_it_is_due(stand: Stand) -> None:
     box = await stand.open(channel)
     message = await box.send()
     await box.heard.wait_for(RetryScheduled)
+    await stop_looking(box)
     # The clock stands still, so the timer that rings finds nothing due, and is set again.
     stand.advance(50)
     assert (await box.settled(message)).state is State.DELIVERED
@@ -123,6 +129,7 @@ async def test_a_clock_that_is_set_forward_makes_nothing_wait_for_an_old_timer(s
     box = await stand.open(channel)
     message = await box.send()
     await box.heard.wait_for(RetryScheduled)
+    await stop_looking(box)
     stand.clock.set_wall(stand.clock.wall_ms() + 3_600_000)
     assert (await box.settled(message)).state is State.DELIVERED
 

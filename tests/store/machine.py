@@ -8,7 +8,7 @@ takes only startable ones, as many as fit, and leaves none that could start, is 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 from hypothesis import strategies as st
@@ -26,14 +26,18 @@ from pillarbox.testing.store_suite import StoreDriver
 from tests.store.model import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from pillarbox.domain.ids import MessageId
     from pillarbox.domain.message import Draft, Leased
     from pillarbox.store.base import Act, BatchResult, Store
 
+T = TypeVar("T")
+
 CHANNELS: Final = ("chat", "mail")
+LANES: Final = ("a", "b")
 HANDLES: Final = 2
+NOTHING: Final[Mapping[str, int]] = {}
 HOUR_MS: Final = 3_600_000
 POLICIES: Final = (
     Policy(jitter=0.0, ttl_seconds=None),
@@ -55,7 +59,7 @@ numbers = st.integers(0, 10_000)
 fields = st.fixed_dictionaries(
     {
         "channel": st.sampled_from(CHANNELS),
-        "lane": st.sampled_from((None, "a", "a", "b")),
+        "lane": st.sampled_from((None, "a", "a", "a", "b")),
         "priority": st.integers(0, 3),
         "later": st.sampled_from((None, None, None, 0, 3, 40)),
         "ttl": st.sampled_from((None, None, 2, 60)),
@@ -66,10 +70,15 @@ fields = st.fixed_dictionaries(
         "content": st.sampled_from((b"{}", b'"hello"', b'"' + b"x" * 3000 + b'"')),
     }
 )
-groups = st.lists(st.lists(fields, min_size=1, max_size=3), max_size=3)
-ends = st.lists(st.tuples(numbers, st.sampled_from(OUTCOMES)), max_size=3)
-orders = st.lists(st.tuples(st.sampled_from((Cancel, Retry, Bury)), numbers), max_size=2)
-capacities = st.dictionaries(st.sampled_from(CHANNELS), st.integers(0, 4))
+an_end = st.tuples(numbers, st.sampled_from(OUTCOMES))
+an_order = st.tuples(st.sampled_from((Cancel, Cancel, Retry, Bury)), numbers)
+handles = st.integers(0, HANDLES - 1)
+
+
+def picked(number: int, likely: Sequence[T], every: Sequence[T]) -> T:
+    """Pick one of the likely ones, or one time in five any."""
+    pool = likely if likely and number % 5 else every
+    return pool[number // 5 % len(pool)]
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -95,11 +104,6 @@ class StoreMachine(RuleBasedStateMachine):
     def open(self) -> None:
         for _ in range(HANDLES):
             self.handles.append(self._opened())
-        for channel in CHANNELS:
-            # Their numbers are known from the beginning, so that a claim can name them.
-            self.run(self.handles[0].act(Resume(tenant="", channel=channel, actor="ann")))
-            self.run(self.handles[0].act(Pause(tenant="", channel=channel, actor="ann")))
-            self.run(self.handles[0].act(Resume(tenant="", channel=channel, actor="ann")))
         self.queues = {queue.channel: queue.id for queue in self.run(self.handles[0].store.queues())}
 
     def _opened(self) -> StoreDriver:
@@ -113,29 +117,58 @@ class StoreMachine(RuleBasedStateMachine):
             self.run(driver.store.close())
         self.runner.close()
 
-    # --- one batch with everything in it
+    # --- batches: of one thing, of what belongs together, of everything
+
+    @rule(handle=handles, lane=st.sampled_from(LANES), crowd=st.lists(fields, min_size=2, max_size=5))
+    def enqueue(self, handle: int, lane: str, crowd: Sequence[dict[str, Any]]) -> None:
+        """Several messages of one lane."""
+        self._batch(handle, groups=[[one | {"lane": lane}] for one in crowd])
+
+    @rule(handle=handles, count=st.integers(1, 4), oldest_first=st.booleans(), suspect=st.booleans())
+    def claim(self, handle: int, count: int, *, oldest_first: bool, suspect: bool) -> None:
+        self._batch(
+            handle, capacities=dict.fromkeys(CHANNELS, count), oldest_first=oldest_first, suspect=suspect and count == 1
+        )
+
+    @precondition(lambda self: self.leases)
+    @rule(handle=handles, ends=st.lists(an_end, min_size=1, max_size=3), count=st.integers(0, 3))
+    def settle(self, handle: int, ends: Sequence[tuple[int, Any]], count: int) -> None:
+        """Ends of attempts, and what can start then."""
+        self._batch(handle, ends=ends, capacities=dict.fromkeys(CHANNELS, count))
+
+    @precondition(lambda self: self.model.messages)
+    @rule(handle=handles, orders=st.lists(an_order, min_size=1, max_size=2), count=st.integers(0, 3))
+    def act(self, handle: int, orders: Sequence[tuple[type[Act], int]], count: int) -> None:
+        """What people want, and what can start then."""
+        self._batch(handle, orders=orders, capacities=dict.fromkeys(CHANNELS, count))
+
+    @rule(handle=handles)
+    def expire(self, handle: int) -> None:
+        self._batch(handle, expire=True)
 
     @rule(
-        handle=st.integers(0, HANDLES - 1),
-        ends=ends,
-        orders=orders,
+        handle=handles,
+        ends=st.lists(an_end, max_size=3),
+        orders=st.lists(an_order, max_size=2),
+        groups=st.lists(st.lists(fields, min_size=1, max_size=3), max_size=3),
+        capacities=st.dictionaries(st.sampled_from(CHANNELS), st.integers(0, 4)),
         expire=st.booleans(),
-        groups=groups,
-        capacities=capacities,
-        oldest_first=st.booleans(),
         suspect=st.sampled_from((False, False, False, True)),
     )
-    def batch(
+    def everything(self, handle: int, **work: Any) -> None:
+        self._batch(handle, **work)
+
+    def _batch(
         self,
         handle: int,
-        ends: Sequence[tuple[int, Any]],
-        orders: Sequence[tuple[type[Act], int]],
-        groups: Sequence[Sequence[dict[str, Any]]],
-        capacities: dict[str, int],
         *,
-        expire: bool,
-        oldest_first: bool,
-        suspect: bool,
+        ends: Sequence[tuple[int, Any]] = (),
+        orders: Sequence[tuple[type[Act], int]] = (),
+        groups: Sequence[Sequence[dict[str, Any]]] = (),
+        capacities: Mapping[str, int] = NOTHING,
+        expire: bool = False,
+        oldest_first: bool = False,
+        suspect: bool = False,
     ) -> None:
         driver = self.handles[handle]
         settle = [self._settlement(number, outcome) for number, outcome in ends if self.leases]
@@ -158,7 +191,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert (type(accepted) if isinstance(accepted, PillarboxError) else accepted) == expected
         self._claimed(result, claim, capacities, driver.worker)
 
-    def _claimed(self, result: BatchResult, claim: Claim, capacities: dict[str, int], worker: int) -> None:
+    def _claimed(self, result: BatchResult, claim: Claim, capacities: Mapping[str, int], worker: int) -> None:
         now_ms = self.clock.wall_ms()
         room = {name: count for name, count in capacities.items() if name not in self.model.paused and count}
         for ended in result.overdue:
@@ -208,7 +241,9 @@ class StoreMachine(RuleBasedStateMachine):
         return driver.draft(**values)
 
     def _settlement(self, number: int, outcome: Any) -> Settlement:
-        leased = self.leases[number % len(self.leases)]
+        # Mostly what is being sent; sometimes any lease there ever was.
+        live = [one for one in self.leases if self.model.holds(one)]
+        leased = picked(number, live, self.leases)
         now_ms = self.clock.wall_ms()
         transition = (
             release_unsent(leased, "stopped", now_ms=now_ms)
@@ -218,7 +253,8 @@ class StoreMachine(RuleBasedStateMachine):
         return Settlement(message=leased, transition=transition, began_ms=now_ms, ended_ms=now_ms)
 
     def _order(self, kind: Any, number: int) -> Any:
-        identity = list(self.model.messages)[number % len(self.model.messages)]
+        active = [identity for identity, message in self.model.messages.items() if message.active]
+        identity = picked(number, active, list(self.model.messages))
         if kind is Bury:
             return Bury(id=identity, actor="ann", reason=Reason.UNRESOLVED)
         return kind(id=identity, actor="ann")
@@ -229,7 +265,7 @@ class StoreMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
-    @rule(handle=st.integers(0, HANDLES - 1))
+    @rule(handle=handles)
     def reap(self, handle: int) -> None:
         driver = self.handles[handle]
         living = [other.worker for other in self.handles]
@@ -252,34 +288,34 @@ class StoreMachine(RuleBasedStateMachine):
                 (settled,) = self.run(driver.commit(settle=[settlement])).settled
                 assert settled is self.model.settle(settlement) is Settled.APPLIED
 
-    @rule(handle=st.integers(0, HANDLES - 1))
+    @rule(handle=handles)
     def reopen(self, handle: int) -> None:
         """A worker's process ends without a word, and another one comes."""
         self.run(self.handles[handle].store.close())
         self.handles[handle] = self._opened()
 
     @precondition(lambda self: self.leases)
-    @rule(handle=st.integers(0, HANDLES - 1), picked=st.lists(numbers, min_size=1, max_size=3))
+    @rule(handle=handles, picked=st.lists(numbers, min_size=1, max_size=3))
     def renew(self, handle: int, picked: Sequence[int]) -> None:
         leases = [self.leases[number % len(self.leases)] for number in picked]
         until_ms = self.clock.boot_ms() + 30_000
         result = self.run(self.handles[handle].commit(renew=leases, renew_until_ms=until_ms))
         assert result.lost == [leased for leased in leases if not self.model.renew(leased, until_ms)]
 
-    @rule(handle=st.integers(0, HANDLES - 1), channel=st.sampled_from(CHANNELS))
+    @rule(handle=handles, channel=st.sampled_from(CHANNELS))
     def pause(self, handle: int, channel: str) -> None:
         self.run(self.handles[handle].act(Pause(tenant="", channel=channel, actor="ann")))
         self.model.paused.add(channel)
 
     @precondition(lambda self: self.model.paused)
-    @rule(handle=st.integers(0, HANDLES - 1))
+    @rule(handle=handles)
     def resume(self, handle: int) -> None:
         for channel in sorted(self.model.paused):
             self.run(self.handles[handle].act(Resume(tenant="", channel=channel, actor="ann")))
         self.model.paused.clear()
 
     @rule(
-        handle=st.integers(0, HANDLES - 1),
+        handle=handles,
         states=st.sets(st.sampled_from([state for state in STATES if state.terminal])),
         age_ms=st.sampled_from((0, 5000, HOUR_MS)),
         keys_ms=st.sampled_from((0, 5000, HOUR_MS)),

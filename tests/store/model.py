@@ -195,11 +195,15 @@ class Model:
             message.extra += 1
             message.receipt = message.receipt or transition.receipt
 
-    def renew(self, leased: Leased, until_ms: int) -> bool:
+    def holds(self, leased: Leased) -> bool:
+        """Whether a lease is the message's current one."""
         message = self.messages.get(leased.id)
-        if message is None or message.lease != leased.lease:
+        return message is not None and message.lease == leased.lease
+
+    def renew(self, leased: Leased, until_ms: int) -> bool:
+        if not self.holds(leased):
             return False
-        message.until_ms = until_ms
+        self.messages[leased.id].until_ms = until_ms
         return True
 
     def lapsed(self, boot_ms: int, living: Iterable[int]) -> set[MessageId]:

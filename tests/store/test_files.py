@@ -424,6 +424,14 @@ def schema(path: Path) -> list[tuple[object, ...]]:
         return [*found, (connection.pragma("schema_version"),)]
 
 
+@pytest.mark.contract("LA1", "LE1")
+async def test_the_database_itself_lets_no_two_messages_of_a_lane_be_leased(path: Path) -> None:
+    async with driver_on(path) as driver:
+        await driver.enqueue(*[driver.draft(lane="l") for _ in range(2)])
+    with raw(path) as connection, pytest.raises(apsw.ConstraintError):
+        connection.execute("UPDATE message SET state = 1, lease = x'00'")
+
+
 # --- what lies on the disk, and what is left when it is closed -----------------------------------------------------
 
 

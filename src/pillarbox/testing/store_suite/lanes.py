@@ -16,7 +16,7 @@ from pillarbox.domain.lifecycle import Reason, Transition, release_unsent
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Redirected, Rejected, Uncertain
 from pillarbox.domain.retry import OnDead, OnHeld, UncertainAction
-from pillarbox.store.base import Bury, Cancel, Retry, Settled
+from pillarbox.store.base import Bury, Cancel, Import, Retry, Settled
 from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 
@@ -292,6 +292,20 @@ class LaneSuite(StoreFixtures):
         assert (await driver.act(orders[way])).applied
         expected = [*ids, behind] if way == "retry" else [*ids[1:], behind]
         assert [await driver.deliver_next() for _ in expected] == expected
+        await driver.healthy()
+
+    @pytest.mark.contract("LA1")
+    async def test_a_held_message_that_blocks_stops_its_lane_wherever_it_stands(self, driver: StoreDriver) -> None:
+        first = await driver.send(lane=LANE)
+        held = driver.draft(lane=LANE, policy=HOLD_BLOCK)
+        # Only a message that comes from another system is held without having been sent from its place.
+        foreign = Import(
+            system="elsewhere", source_id="1", outcome="held", draft=held, state=State.HELD, reason=Reason.UNCERTAIN
+        )
+        await driver.commit(imports=[foreign])
+        assert await driver.claimed_ids() == []
+        await driver.act(Cancel(id=held.id, actor="ann"))
+        assert await driver.claimed_ids() == [first]
         await driver.healthy()
 
     @pytest.mark.contract("LA1", "ST6")
