@@ -17,7 +17,7 @@ from bench.harness.figure import Figure, Goal
 from bench.harness.filling import CHANNEL, draft, fill, store
 from pillarbox.clock import SystemClock
 from pillarbox.domain.ids import LeaseId
-from pillarbox.domain.lifecycle import Transition
+from pillarbox.domain.transition import Transition
 from pillarbox.entropy import SystemEntropy
 from pillarbox.store.base import Batch, BatchResult, Claim, Durability, Settlement, WorkerStart
 

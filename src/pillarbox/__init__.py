@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from pillarbox.__about__ import __version__
 
 if TYPE_CHECKING:
+    from pillarbox.bulk import Bulk, Done
     from pillarbox.channels.base import Attempt, Capabilities, Channel
+    from pillarbox.domain.lifecycle import Verdict
     from pillarbox.domain.message import Content, State
     from pillarbox.domain.outcome import (
         Deferred,
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
         Unavailable,
         Uncertain,
     )
+    from pillarbox.engine.abort import AbortSignal
     from pillarbox.engine.acceptance import Outgoing
+    from pillarbox.engine.hooks import Cancelled, Defer, Withdraw
     from pillarbox.errors import (
         ConfigError,
         InvalidMessage,
@@ -43,13 +47,18 @@ if TYPE_CHECKING:
     from pillarbox.outbox import Outbox
 
 __all__ = [
+    "AbortSignal",
     "Attempt",
+    "Bulk",
+    "Cancelled",
     "Capabilities",
     "Channel",
     "ConfigError",
     "Content",
+    "Defer",
     "Deferred",
     "Delivered",
+    "Done",
     "InvalidMessage",
     "KeyConflict",
     "Message",
@@ -68,17 +77,23 @@ __all__ = [
     "Unavailable",
     "Uncertain",
     "UnknownChannel",
+    "Verdict",
+    "Withdraw",
     "__version__",
 ]
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours
     _HOMES = {
+        "bulk": ("Bulk", "Done"),
         "channels.base": ("Attempt", "Capabilities", "Channel"),
+        "domain.lifecycle": ("Verdict",),
         "domain.message": ("Content", "State"),
         "domain.outcome": (
             "Deferred", "Delivered", "RateLimited", "Redirected", "Rejected", "Unavailable", "Uncertain",
         ),
+        "engine.abort": ("AbortSignal",),
         "engine.acceptance": ("Outgoing",),
+        "engine.hooks": ("Cancelled", "Defer", "Withdraw"),
         "errors": (
             "ConfigError", "InvalidMessage", "KeyConflict", "NotFound", "NotStarted", "PillarboxError", "QueueFull",
             "Refused", "StoreError", "UnknownChannel",

@@ -19,14 +19,17 @@ from urllib.parse import urlsplit
 from pillarbox import config
 from pillarbox.channels import registry
 from pillarbox.channels.base import Channel
+from pillarbox.config import Problem
 from pillarbox.errors import ConfigError
 from pillarbox.outbox import Outbox
+from pillarbox.routing import make_route
+from pillarbox.runtime import limits_of
 from pillarbox.settings.places import default_db
-from pillarbox.store.base import Durability
+from pillarbox.store.base import Durability, Limits
 from pillarbox.store.registry import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from pillarbox.config import Loaded, Settings
 
@@ -69,10 +72,62 @@ def load(*, path: str | None, db: str | None, other_variables: Collection[str] =
         ConfigError: As `config.load`, and for a database in memory: it would end with the command.
     """
     loaded = config.load(path=path, flags={"db": db}, other_variables=other_variables)
-    if loaded.settings.db.endswith(_MEMORY):
-        raise ConfigError("db", "expected a file: a database in memory ends with the command")
+    _refuse_memory(loaded.settings)
     # Falling back to memory is for programs that go on; with a command, what it accepted would be lost at its end.
     return dataclasses.replace(loaded, settings=dataclasses.replace(loaded.settings, fallback=None))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """
+    What is wrong with a configuration.
+
+    Attributes:
+        errors: What a command that needs it would end with, each naming its field.
+        warnings: What is allowed and probably not meant.
+        file: The configuration file that was read.
+    """
+
+    errors: tuple[ConfigError, ...]
+    warnings: tuple[Problem, ...] = ()
+    file: Path | None = None
+
+
+def examine(*, path: str | None, db: str | None, other_variables: Collection[str] = ()) -> Examination:
+    """Look for every mistake that can be found without connecting anywhere. Arguments as `load`. Raises nothing."""
+    errors: list[ConfigError] = []
+    try:
+        loaded = config.load(path=path, flags={"db": db}, other_variables=other_variables, faults=errors)
+    except ConfigError as exc:
+        return Examination(errors=(*errors, exc))
+    errors += _unusable(loaded.settings)
+    return Examination(errors=tuple(errors), warnings=tuple(config.check(loaded)), file=loaded.file)
+
+
+def _unusable(settings: Settings) -> Iterator[ConfigError]:
+    """Make everything that the settings describe, and open none of it."""
+    try:
+        _refuse_memory(settings)
+        open_store(settings.db)
+    except ConfigError as exc:
+        yield exc
+    timeouts = []
+    for name, item in settings.channels.items():
+        try:
+            channel = None if item.url is None else make_route(settings, name, item.url).channel
+        except ConfigError as exc:
+            yield exc
+        else:
+            timeouts += [] if channel is None else [channel.send_timeout_seconds]
+    try:
+        config.lease_seconds(settings, timeouts)
+    except ConfigError as exc:
+        yield exc
+
+
+def _refuse_memory(settings: Settings) -> None:
+    if settings.db.endswith(_MEMORY):
+        raise ConfigError("db", "expected a file: a database in memory ends with the command")
 
 
 def state_directory() -> Path:
@@ -81,11 +136,22 @@ def state_directory() -> Path:
 
 
 def observer(settings: Settings) -> Outbox:
-    """Give an outbox that looks and acts, on a database that must exist. It has no channels."""
+    """Give an outbox that looks, on a database that must exist and is left as it is. It has no channels."""
+    return _without_channels(settings, limits=None)
+
+
+def operator(settings: Settings) -> Outbox:
+    """Give an outbox that acts, on a database that must exist, within the limits. It has no channels."""
+    return _without_channels(settings, limits=limits_of(settings))
+
+
+def _without_channels(settings: Settings, *, limits: Limits | None) -> Outbox:
     settings = dataclasses.replace(settings, channels={})
     durability = Durability(settings.durability)
     return Outbox(
-        settings=settings, deliver=False, store=lambda: open_store(settings.db, durability=durability, create=False)
+        settings=settings,
+        deliver=False,
+        store=lambda: open_store(settings.db, durability=durability, create=False, limits=limits),
     )
 
 
@@ -108,6 +174,16 @@ def sender(settings: Settings, target: str) -> Sender:
 def _only(settings: Settings, name: str) -> Settings:
     """Leave out every other channel: a mistake in one must not stop what has nothing to do with it."""
     return dataclasses.replace(settings, channels={key: item for key, item in settings.channels.items() if key == name})
+
+
+def importer(settings: Settings) -> Outbox:
+    """
+    Give an outbox to import into. It delivers nothing, and knows what the messages of each channel get.
+
+    Raises:
+        ConfigError: A channel is wrong.
+    """
+    return Outbox(settings=settings, deliver=False)
 
 
 def worker(settings: Settings) -> Outbox:

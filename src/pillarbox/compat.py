@@ -1,7 +1,9 @@
 """
 Comis's event names and fields, for programs that listened to its bus.
 
-Made from the typed events, from live and recovered messages alike. Times are milliseconds since 1970.
+Made from the typed events, from live and recovered messages alike. Times are milliseconds since 1970; a field that has
+no value is there all the same, as ``None``. ``channelId`` is the recipient, ``channelType`` the channel's name, and a
+*chunk* is a part: a message that goes out whole is one chunk.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from pillarbox.domain.lifecycle import ErrorClass, Reason
+from pillarbox.domain.transition import Reason
+from pillarbox.engine.lines import drain_fields, error_kind
 from pillarbox.events import (
     Bus,
     BusEvent,
@@ -22,10 +25,12 @@ from pillarbox.events import (
     MessageEvent,
     MessageExpired,
     MessageHeld,
+    PartDelivered,
     RetryScheduled,
 )
 
 Listener = Callable[[str, dict[str, Any]], None]
+Named = tuple[str, dict[str, Any]]
 
 ENQUEUED: Final = "delivery:enqueued"
 ACKED: Final = "delivery:acked"
@@ -34,75 +39,76 @@ FAILED: Final = "delivery:failed"
 QUEUE_DRAINED: Final = "delivery:queue_drained"
 HOOK_CANCELLED: Final = "delivery:hook_cancelled"
 ABORTED: Final = "delivery:aborted"
-
-_UNCERTAIN: Final = frozenset({ErrorClass.UNCERTAIN, ErrorClass.WORKER_LOST})
+CHUNK_SENT: Final = "delivery:chunk_sent"
+COMPLETE: Final = "delivery:complete"
 
 
 def listen(bus: Bus, listener: Listener) -> Callable[[], None]:
     """Call *listener* with Comis's name and fields of every event that has one; gives a function that ends it."""
 
     def translate(event: BusEvent) -> None:
-        found = translated(event)
-        if found is not None:
-            listener(*found)
+        for name, fields in translated(event):
+            listener(name, fields)
 
     return bus.subscribe(translate)
 
 
-def translated(event: BusEvent) -> tuple[str, dict[str, Any]] | None:
-    """Give the name and fields Comis has for *event*, or ``None``."""
+def translated(event: BusEvent) -> list[Named]:
+    """Give what Comis would have told of *event*, in its order; empty where it has no word for it."""
+    match event:
+        case MessageEvent():
+            return _of_message(event)
+        case HookCancelled():
+            fields = {"channelId": event.to, "channelType": event.channel, "origin": event.origin}
+            return [(HOOK_CANCELLED, fields | {"reason": event.reason, "timestamp": event.at_ms})]
+        case Drained():
+            return [(QUEUE_DRAINED, drain_fields(event) | {"timestamp": event.at_ms})]
+        case _:
+            return []
+
+
+def _of_message(event: MessageEvent) -> list[Named]:
+    about = _about(event)
+    chunks = {"chunksDelivered": event.parts_delivered, "totalChunks": event.part_count}
     match event:
         case MessageEnqueued():
-            return ENQUEUED, _of_message(event)
+            return [(ENQUEUED, about)]
+        case PartDelivered():
+            sent = {"messageId": event.receipt, "durationMs": event.send_ms, "chunkIndex": event.part}
+            return [(CHUNK_SENT, about | sent | chunks)]
         case MessageDelivered():
-            fields = {"messageId": event.receipt, "durationMs": event.duration_ms, "sendMs": event.send_ms}
-            return ACKED, _of_message(event) | fields
+            acked = {"messageId": event.receipt, "durationMs": event.duration_ms, "sendMs": event.send_ms}
+            told = [(ACKED, about | acked), (COMPLETE, about | acked | chunks | {"ok": True})]
+            if event.part_count == 1:
+                chunk = {"messageId": event.receipt, "durationMs": event.send_ms, "chunkIndex": 0}
+                told.insert(0, (CHUNK_SENT, about | chunk | chunks))
+            return told
         case RetryScheduled():
-            fields = {"error": event.error, "nextRetryAt": event.due_ms, "errorKind": _kind(event.error_class)}
-            return NACKED, _of_message(event) | fields
+            error_class = event.error_class
+            again = {"error": event.error, "nextRetryAt": event.due_ms, "errorKind": error_kind(error_class)}
+            return [(NACKED, about | again)]
         case MessageHeld():
-            fields = {"error": event.error, "reason": event.reason, "errorKind": "uncertain"}
-            return NACKED, _of_message(event) | fields
+            held = {"error": event.error, "reason": event.reason, "nextRetryAt": None}
+            return [(NACKED, about | held | {"errorKind": error_kind(event.error_class, final=True)})]
         case MessageDied():
-            error_kind = _kind(event.error_class, event.reason)
-            return FAILED, _of_message(event) | {"error": event.error, "reason": event.reason, "errorKind": error_kind}
+            kind = error_kind(event.error_class, final=True)
+            fields = {"error": event.error, "reason": event.reason, "errorKind": kind}
+            return [(FAILED, about | fields), (COMPLETE, about | fields | chunks | {"ok": False})]
         case MessageExpired():
-            fields = {"error": "expired", "reason": str(Reason.EXPIRED), "errorKind": "permanent"}
-            return FAILED, _of_message(event) | fields
+            expired = {"error": "expired", "reason": str(Reason.EXPIRED), "errorKind": "permanent"}
+            return [(FAILED, about | expired), (COMPLETE, about | expired | chunks | {"ok": False})]
         case MessageCancelled():
-            return ABORTED, _of_message(event) | {"reason": event.reason}
-        case HookCancelled():
-            return HOOK_CANCELLED, {
-                "channelType": event.channel,
-                "origin": event.origin,
-                "reason": event.reason,
-                "timestamp": event.at_ms,
-            }
-        case Drained():
-            attempted = event.delivered + event.failed + event.exhausted + event.uncertain
-            return QUEUE_DRAINED, {
-                "entriesAttempted": attempted,
-                "entriesDelivered": event.delivered,
-                "entriesFailed": event.failed + event.exhausted,
-                "durationMs": event.duration_ms,
-                "timestamp": event.at_ms,
-            }
+            return [(ABORTED, about | {"reason": event.reason} | chunks)]
         case _:
-            return None
+            return []
 
 
-def _of_message(event: MessageEvent) -> dict[str, Any]:
+def _about(event: MessageEvent) -> dict[str, Any]:
     return {
         "entryId": event.id,
+        "channelId": event.to,
         "channelType": event.channel,
         "origin": event.origin,
         "attemptCount": event.attempt,
         "timestamp": event.at_ms,
     }
-
-
-def _kind(error_class: str | None, reason: str | None = None) -> str:
-    if error_class in _UNCERTAIN:
-        return "uncertain"
-    permanent = error_class == ErrorClass.PERMANENT or reason in (Reason.REJECTED, Reason.INVALID, Reason.UNREADABLE)
-    return "permanent" if permanent or reason is not None else "transient"

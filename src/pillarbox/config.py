@@ -11,6 +11,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pillarbox.settings import checks, files
 from pillarbox.settings import explain as explaining
@@ -42,6 +43,9 @@ from pillarbox.settings.places import default_db
 from pillarbox.settings.seeds import FileLayers, read_file_tree
 from pillarbox.settings.spans import NO_LIMIT
 from pillarbox.settings.table import ENV_PREFIX, TABLE, find, flag_name
+
+if TYPE_CHECKING:
+    from pillarbox.errors import ConfigError
 
 __all__ = [
     "NO_LIMIT",
@@ -97,6 +101,7 @@ def load(
     flags: Mapping[str, object] | None = None,
     cwd: Path | None = None,
     other_variables: Collection[str] = (),
+    faults: list[ConfigError] | None = None,
 ) -> Loaded:
     """
     Read the configuration from all its sources. Reads files, writes none; connects nowhere.
@@ -108,6 +113,8 @@ def load(
         flags: Values by dotted key (``{"limits.messages": "500"}``), as text or typed; ``None`` values are not set.
         cwd: What relative paths count from; ``None`` for the working directory.
         other_variables: Names beginning with ``PILLARBOX_`` that are no settings: the command line's own.
+        faults: Where every mistake in a key or a value is noted; what it spoils is left out. ``None``: the first
+            mistake is raised. A file that cannot be read is raised in both cases.
 
     Raises:
         ConfigError: ``field`` is the dotted key as it was written, the file's path, or the variable's name; nothing
@@ -119,10 +126,10 @@ def load(
     from_file = FileLayers()
     if file is not None:
         tree = files.read_config(file.path, because=file.because)
-        from_file = read_file_tree(tree, source=Source(name=f"file {file.path}"))
+        from_file = read_file_tree(tree, source=Source(name=f"file {file.path}", faults=faults))
     below = stacked(from_file.implied, from_file.written)
-    from_environ = read_environ(environ, below=below, cwd=cwd, others=other_variables)
-    layer = stacked(below, from_environ, _read_flags(flags or {}))
+    from_environ = read_environ(environ, below=below, cwd=cwd, others=other_variables, faults=faults)
+    layer = stacked(below, from_environ, _read_flags(flags or {}, faults))
     values = {key: assignment.value for key, assignment in layer.items()}
     values.setdefault(("db",), default_db(environ))
     settings = make_settings(values)
@@ -166,18 +173,19 @@ def check(loaded: Loaded) -> list[Problem]:
     return checks.check(loaded.settings, loaded.file)
 
 
-def _read_flags(flags: Mapping[str, object]) -> Layer:
+def _read_flags(flags: Mapping[str, object], faults: list[ConfigError] | None) -> Layer:
     layer: Layer = {}
     for key, raw in flags.items():
         if raw is None:
             continue
         path = tuple(key.split("."))
-        source = Source(name=f"flag {flag_name(path)}")
-        found = find(path)
-        if found is None:
-            raise unknown(path, source)
-        value = found.kind.of_text(raw) if isinstance(raw, str) else raw
-        assign(layer, found, value, source=source, written=path, origin=source.name)
+        source = Source(name=f"flag {flag_name(path)}", faults=faults)
+        with source.each():
+            found = find(path)
+            if found is None:
+                raise unknown(path, source)
+            value = found.kind.of_text(raw) if isinstance(raw, str) else raw
+            assign(layer, found, value, source=source, written=path, origin=source.name)
     return layer
 
 

@@ -1,7 +1,8 @@
 """
 Typed events, and the bus that hands them to subscribers.
 
-An event tells of something that is already committed (contract EN11). It holds no message text and no secret.
+An event tells of something that is already committed (contract EN11). It holds no message text and no secret; the
+recipient is in it, so that a program can tell who is meant: log lines show a keyed hash instead (contract EV3).
 A subscriber that raises or is slow harms nobody: its errors are counted and logged, an async one runs as a task.
 """
 
@@ -25,14 +26,25 @@ class BusEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MessageEvent(BusEvent, frozen=True, kw_only=True):
-    """Base of what happens to one message."""
+    """
+    Base of what happens to one message.
+
+    Attributes:
+        to: The recipient, as admitted.
+        attempt: How often it was claimed.
+        part_count: Into how many parts it was split; 1 where it goes out whole, or was not admitted yet.
+        parts_delivered: How many of them the platform has, as far as this event's process knows.
+    """
 
     id: str
     channel: str
+    to: str
     tenant: str = ""
     origin: str | None = None
     correlation_id: str | None = None
     attempt: int = 0
+    part_count: int = 1
+    parts_delivered: int = 0
 
 
 class MessageEnqueued(MessageEvent, frozen=True, kw_only=True):
@@ -48,13 +60,22 @@ class MessageDelivered(MessageEvent, frozen=True, kw_only=True):
     late: bool = False
 
 
+class PartDelivered(MessageEvent, frozen=True, kw_only=True):
+    """The platform has one part of a split message; ``part`` counts from 0. The last one's is told before its end."""
+
+    part: int
+    receipt: str | None
+    send_ms: int | None
+
+
 class RetryScheduled(MessageEvent, frozen=True, kw_only=True):
-    """Will be tried again at ``due_ms``. ``charged``: whether the attempt counted."""
+    """Will be tried again at ``due_ms``. ``charged``: whether the attempt counted; ``sent``: whether it was begun."""
 
     due_ms: int
     error: str
     error_class: str
     charged: bool
+    sent: bool = True
 
 
 class MessageHeld(MessageEvent, frozen=True, kw_only=True):
@@ -62,6 +83,7 @@ class MessageHeld(MessageEvent, frozen=True, kw_only=True):
 
     reason: str
     error: str | None
+    error_class: str | None = None
 
 
 class MessageDied(MessageEvent, frozen=True, kw_only=True):
@@ -98,16 +120,19 @@ class ChannelPaused(BusEvent, frozen=True, kw_only=True):
 
 
 class HookCancelled(BusEvent, frozen=True, kw_only=True):
-    """A ``before_delivery`` hook stopped a message; nothing was stored."""
+    """A ``before_delivery`` hook stopped a message; nothing was stored, and it has no id."""
 
     channel: str
+    to: str
+    correlation_id: str | None = None
     origin: str | None = None
     reason: str = ""
 
 
 class Drained(BusEvent, frozen=True, kw_only=True):
-    """A drain has ended; see `DrainReport` for the words."""
+    """A drain has ended; see `DrainReport` for the words. ``at_start``: it is the one that `start` began."""
 
+    attempted: int
     delivered: int
     failed: int
     expired: int
@@ -116,6 +141,7 @@ class Drained(BusEvent, frozen=True, kw_only=True):
     deferred_budget: int
     uncertain: int
     duration_ms: int
+    at_start: bool = False
 
 
 class Alarm(BusEvent, frozen=True, kw_only=True):

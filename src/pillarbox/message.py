@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from pillarbox.clock import to_datetime
+from pillarbox.domain.arrival import Aggregate, aggregate
 from pillarbox.domain.message import Content, MessageView, Part, State, decode_content
 
 if TYPE_CHECKING:
@@ -95,11 +96,25 @@ class BaseMessage:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Its pieces, one at least once it was read."""
+        """
+        Its pieces and what became of each: one for a message that goes out whole.
+
+        Empty before it was read, and for a split one that was only listed. ``reason`` says of a split message's part
+        what its attempt met, of one that goes out whole the same word as `reason`.
+        """
         view = self._view
-        if view is None or view.parts:
+        if view is None or view.part_count > 1:
             return () if view is None else view.parts
         return (Part(number=0, state=view.state, receipt=view.receipt, reason=view.terminal_reason),)
+
+    @property
+    def aggregate(self) -> Aggregate | None:
+        """
+        How much of it the recipient has: ``delivered``, ``partial``, ``rejected`` (nothing) or ``uncertain``.
+
+        ``None`` while it may still be sent, and where nothing was stored.
+        """
+        return None if self._view is None else aggregate(self._view)
 
     @property
     def content(self) -> Content | None:

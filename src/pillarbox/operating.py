@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from pillarbox.domain.explaining import explain
 from pillarbox.domain.ids import MessageId, is_message_id
 from pillarbox.domain.message import State
+from pillarbox.domain.turn import TurnSummary, summarised
 from pillarbox.errors import InvalidMessage, NotFound, Refused
-from pillarbox.message import BaseMessage, Message
-from pillarbox.store.base import Cancel, Pause, Query, Resume, Retry
+from pillarbox.filters import narrowed_by
+from pillarbox.health import Health, examine
+from pillarbox.intervening import ACTOR, Interventions, Where
+from pillarbox.message import Message
+from pillarbox.store.base import Pause, Query, Resume
 
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Mapping
 
-    from pillarbox.clock import Clock
-    from pillarbox.config import Settings
+    from pillarbox.domain.explaining.causes import Explanation
     from pillarbox.domain.message import MessageView
     from pillarbox.engine.worker import DrainReport
     from pillarbox.runtime import Runtime
     from pillarbox.store.base import Durability, Event, QueueInfo, Tally, WorkerInfo
 
-_ACTOR: Final = "application"
 
-
-class Operations(ABC):
+class Operations(Interventions):
     """The operators' half of `Outbox`."""
-
-    settings: Settings
-    _clock: Clock
 
     @abstractmethod
     def _live(self) -> Runtime:
         """Give what is open. Raises NotStarted."""
-
-    @abstractmethod
-    async def _opened(self) -> Runtime:
-        """Give what is open; a forked child opens its own at first use."""
-
-    @abstractmethod
-    async def _wait(self, message: BaseMessage, timeout: float | None) -> None:
-        """Wait for a message's end."""
 
     async def get(self, id: str) -> Message | None:  # noqa: A002 — the field's name
         """Read one message whole; ``None`` if there is none of that id (any more)."""
@@ -67,14 +58,56 @@ class Operations(ABC):
             raise NotFound("message", text)
         return self._message(view)
 
-    async def list(self, query: Query | None = None, /, **filters: Any) -> list[Message]:  # noqa: ANN401 — see `Query`
-        """Read messages, newest first, without their content; *filters* are the fields of `Query`."""
-        query = query or Query(**filters)
+    async def list(
+        self,
+        query: Query | None = None,
+        /,
+        *,
+        where: Where = (),
+        **filters: Any,  # noqa: ANN401 — see `Query`
+    ) -> list[Message]:
+        """
+        Read messages, newest first, without their content.
+
+        Args:
+            where: A filter, or several that must all hold; see `pillarbox.filters`.
+            filters: The fields of `Query`, ``limit`` among them, 50 without it.
+
+        Raises:
+            InvalidMessage: *where* cannot be read.
+        """
+        query = narrowed_by(query or Query(**filters), where, now_ms=self._clock.wall_ms())
         return [self._message(view) for view in await (await self._opened()).store.list_messages(query)]
 
     async def history(self, id: str) -> builtins.list[Event]:  # noqa: A002 — the field's name
         """Tell a message's story, the acceptance first."""
         return await (await self._opened()).store.history(MessageId(id))
+
+    async def explain(self, id: str) -> Explanation:  # noqa: A002 — the field's name
+        """
+        Say why a message is not delivered yet, each reason with since when, until when and what would unblock it.
+
+        What has ended is told with what became of it, and what can be done.
+
+        Raises:
+            NotFound: There is no such message (any more).
+        """
+        store, clock = (await self._opened()).store, self._clock
+        facts = None
+        if is_message_id(id):
+            facts = await store.facts(MessageId(id), now_ms=clock.wall_ms(), boot_ms=clock.boot_ms())
+        if facts is None:
+            raise NotFound("message", id)
+        return explain(facts, held_retention_ms=self.settings.held_retention // timedelta(milliseconds=1))
+
+    async def summary(self, turn: str, *, final_only: bool = False) -> TurnSummary:
+        """
+        Count what became of the messages of one turn: those sent with ``correlation_id=turn`` (contract DK2).
+
+        Args:
+            final_only: Leave out what was sent with kind ``block`` or ``tool``.
+        """
+        return summarised(await (await self._opened()).store.turn(turn, final_only=final_only))
 
     async def stats(self) -> builtins.list[Tally]:
         """Count messages and bytes by tenant, channel and state; from counters."""
@@ -92,6 +125,10 @@ class Operations(ABC):
         """Look for damage; empty when all is well."""
         return await (await self._opened()).store.check()
 
+    async def health(self) -> Health:
+        """Tell whether it keeps what it promises: the database answers, nothing fell back to memory, channels work."""
+        return await examine(await self._opened())
+
     @property
     def in_memory(self) -> bool:
         """Whether nothing outlives the process."""
@@ -104,49 +141,33 @@ class Operations(ABC):
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """What this process has done since it started, by `Reporter`'s words."""
-        return self._live().reporter.counts
+        """What this process has done since it started, by `Reporter`'s words; of a disabled queue the alarms alone."""
+        counts = self._live().reporter.counts
+        if self.settings.enabled:
+            return counts
+        return {word: count for word, count in counts.items() if word.startswith("alarm:")}
 
     def _message(self, view: MessageView) -> Message:
         return Message(self._wait, id=view.id, created=False, view=view)
 
-    async def cancel(self, id: str, *, reason: str | None = None, actor: str = _ACTOR) -> bool:  # noqa: A002
-        """
-        Withdraw a message that is not delivered yet.
-
-        One that is being sent ends as cancelled if its attempt fails; it may still be delivered.
-
-        Returns:
-            False where it was terminal already; nothing changed then.
-
-        Raises:
-            NotFound: There is no such message.
-        """
-        return await self._act(Cancel(id=MessageId(id), actor=actor, reason=reason), id)
-
-    async def retry(self, id: str, *, reason: str | None = None, actor: str = _ACTOR) -> bool:  # noqa: A002
-        """Make a scheduled or held message due now. Returns and raises as `cancel`."""
-        return await self._act(Retry(id=MessageId(id), actor=actor, reason=reason), id)
-
-    async def _act(self, act: Cancel | Retry, name: str) -> bool:
-        runtime = await self._opened()
-        acted = await runtime.committer.act(act)
-        if not acted.applied and acted.state is None:
-            raise NotFound("message", name)
-        if acted.state is State.CANCELLED and acted.applied:
-            runtime.reporter.cancelled(act.id, await runtime.store.get(act.id))
-        return acted.applied
-
     async def pause(
         self, channel: str, *, tenant: str = "", reason: str | None = None, span: timedelta | None = None,
-        actor: str = _ACTOR,
+        actor: str = ACTOR,
     ) -> None:  # fmt: skip
-        """Send nothing more through *channel*, for *span* or until resumed. Messages wait, and expire as ever."""
+        """
+        Send nothing more through *channel*, for *span* or until resumed. Messages wait, and expire as ever.
+
+        Raises:
+            Refused: The queue is disabled: nothing would wait.
+        """
+        if not self.settings.enabled:
+            msg = "the queue is disabled (enabled = false): nothing waits that could be paused"
+            raise Refused(msg)
         until_ms = None if span is None else self._clock.wall_ms() + span // timedelta(milliseconds=1)
         act = Pause(tenant=tenant, channel=channel, actor=actor, reason=reason, until_ms=until_ms)
         await (await self._opened()).committer.act(act)
 
-    async def resume(self, channel: str, *, tenant: str = "", reason: str | None = None, actor: str = _ACTOR) -> bool:
+    async def resume(self, channel: str, *, tenant: str = "", reason: str | None = None, actor: str = ACTOR) -> bool:
         """Send through *channel* again; false where nothing was ever sent through it."""
         act = Resume(tenant=tenant, channel=channel, actor=actor, reason=reason)
         return (await (await self._opened()).committer.act(act)).applied

@@ -10,46 +10,43 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
-import msgspec
-
-from pillarbox import config
-from pillarbox.channels import registry
-from pillarbox.channels.base import Attempt, Channel
 from pillarbox.clock import Clock, SystemClock
-from pillarbox.domain.ids import MessageId, message_id
-from pillarbox.domain.message import Draft, Kind
-from pillarbox.engine.acceptance import Acceptance, Options, Outgoing, Skipped, is_empty, outgoing_of
-from pillarbox.engine.hooks import Hooks, cancelled_event
+from pillarbox.domain.ids import MessageId
+from pillarbox.domain.message import Kind
+from pillarbox.engine.acceptance import Acceptance, Options, Outgoing, outgoing_of
+from pillarbox.engine.hooks import Hooks
 from pillarbox.entropy import Entropy, SystemEntropy
 from pillarbox.errors import (
-    ConfigError,
-    InvalidMessage,
-    KeyConflict,
     NotFound,
     NotStarted,
     Refused,
     UnknownChannel,
 )
 from pillarbox.events import Bus, BusEvent, Subscriber
-from pillarbox.message import BaseMessage, Message
+from pillarbox.intake import Intake, positioned
+from pillarbox.mirroring import MirrorBook
 from pillarbox.operating import Operations
-from pillarbox.runtime import Route, Runtime
+from pillarbox.reloading import Reloading
+from pillarbox.routing import Target, make_route, unserved_route
+from pillarbox.runtime import Route, Runtime, limits_of
 from pillarbox.settings.overrides import override, with_channel
 from pillarbox.store.base import (
     Durability,
-    Limits,
     Store,
 )
-from pillarbox.store.registry import open_store
+from pillarbox.store.registry import no_store, open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-Target = str | Channel | Callable[[Attempt], Any]
+    from pillarbox import config
+    from pillarbox.channels.base import Channel
+    from pillarbox.message import BaseMessage, Message
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _log = logging.getLogger("pillarbox")
@@ -57,7 +54,7 @@ _POLL_SECONDS: Final = 0.05
 _ACTOR: Final = "application"
 
 
-class Outbox(Operations):
+class Outbox(Intake, Operations, Reloading):
     """
     A durable outbox on one database.
 
@@ -87,6 +84,7 @@ class Outbox(Operations):
         store: Callable[[], Store] | None = None,
         **overrides: Any,  # noqa: ANN401 — settings by name; config checks each
     ) -> None:
+        super().__init__()
         self.settings = override(settings, overrides, db=None if db is None else str(db))
         self._deliver = deliver
         self._clock = clock or SystemClock()
@@ -95,7 +93,8 @@ class Outbox(Operations):
         self._acceptance = Acceptance(content_bytes_max=self.settings.content_bytes_max)
         self._routes: dict[str, Route] = {}
         self.events = Bus()
-        self.hooks = Hooks(self._report_hook)
+        self.hooks = Hooks(self._alarm, self.events)
+        self.mirror = MirrorBook(self._opened, self._clock)
         self._runtime: Runtime | None = None
         self._stopping: Runtime | None = None
         self._starting = asyncio.Lock()
@@ -133,28 +132,8 @@ class Outbox(Operations):
             msg = "channels are added before start()"
             raise Refused(msg)
         self.settings = with_channel(self.settings, name, policy)
-        self._routes[name] = self._route(name, target)
+        self._routes[name] = make_route(self.settings, name, target)
         return target
-
-    def _route(self, name: str, target: Target) -> Route:
-        own = self.settings.channels.get(name, config.ChannelSettings())
-        options = dict(own.options)
-        if own.timeout is not None:
-            options["timeout"] = own.timeout.total_seconds()
-        if isinstance(target, Channel):
-            channel = target
-        elif isinstance(target, str):
-            # An operator's own channel may lead anywhere; what its messages point to, only where the settings allow.
-            common = {"allow_networks": self.settings.egress.allow}
-            channel = registry.build(target, field=f"channels.{name}.url", defaults=common, **options)
-        elif callable(target):
-            channel = registry.from_function(target, field=f"channels.{name}", **options)
-        else:
-            raise ConfigError(f"channels.{name}", "expected a URL, a Channel or a function")
-        if own.concurrency is not None:
-            channel.concurrency = own.concurrency
-        ordered = channel.ordered if own.lane is None else own.lane == "ordered"
-        return Route(channel=channel, policy=config.policy_for(self.settings, name, channel.policy), ordered=ordered)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -165,6 +144,10 @@ class Outbox(Operations):
         """Give the channel of that name; ``None`` where this process does not have it."""
         route = self._routes.get(name)
         return None if route is None else route.channel
+
+    def route(self, name: str) -> Route:
+        """Give what the messages of a channel get; any name may be asked for."""
+        return self._routes.get(name) or unserved_route(self.settings, name)
 
     # Life
 
@@ -237,6 +220,11 @@ class Outbox(Operations):
         worker = None if self._stopping is None else self._stopping.worker
         return 0 if worker is None else worker.executor.cut_off()
 
+    @property
+    def started(self) -> bool:
+        """Whether it is open: between `start` and `close`."""
+        return self._runtime is not None
+
     def deliver_here(self) -> None:
         """Deliver in this process, whatever ``deliver=`` said. Raises Refused after `start`."""
         if self._runtime is not None:
@@ -270,6 +258,19 @@ class Outbox(Operations):
             yield
         finally:
             await runtime.close(0)
+
+    @contextlib.asynccontextmanager
+    async def opened_store(self) -> AsyncIterator[Store]:
+        """Give the database itself, for what moves whole queues; before `start` it is open for the context alone."""
+        if self._runtime is not None:
+            yield (await self._opened()).store
+            return
+        store = self._make_store()
+        try:
+            await store.open()
+            yield store
+        finally:
+            await store.close()
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -307,7 +308,7 @@ class Outbox(Operations):
             to: The recipient, as the channel writes it; one line, at most 2048 characters.
             ephemeral: Short for ``kind="block"``.
             options: What to say, and how: see `Options`. Blank text without files stores nothing; ``skipped`` is
-                ``"empty"`` then, or ``"hook"`` where a hook cancelled it.
+                ``"empty"`` then, ``"hook"`` where a hook cancelled it, ``"aborted"`` where ``abort`` had been called.
 
         Raises:
             InvalidMessage: A value was refused; names the field. Nothing was written.
@@ -320,20 +321,7 @@ class Outbox(Operations):
         """
         if ephemeral:
             options["kind"] = Kind.BLOCK
-        outgoing = Outgoing(channel=channel, to=to, **options)
-        runtime = await self._opened()
-        if self.hooks.any_before:
-            hooked = await self._hooked(outgoing)
-            if hooked is None:
-                return Message(self._wait, id=None, created=False, skipped="hook")
-            outgoing = hooked
-        if is_empty(outgoing):
-            return Message(self._wait, id=None, created=False, skipped="empty")
-        draft = self._draft(outgoing, self._clock.wall_ms())
-        runtime.expect(draft)
-        # A caller that is cancelled here leaves the committer undisturbed: `get` tells what became of the message.
-        (done,) = await runtime.committer.enqueue((draft,))
-        return Message(self._wait, id=done.id, created=done.created, durability=runtime.store.durability)
+        return await self._accept(Outgoing(channel=channel, to=to, **options))
 
     async def send_many(self, messages: Iterable[Outgoing | Mapping[str, Any]]) -> list[Message]:
         """
@@ -351,89 +339,17 @@ class Outbox(Operations):
         """
         expanded: list[Outgoing] = []
         for position, item in enumerate(messages):
-            with _positioned(position):
-                expanded += self._expand(outgoing_of(item))
-        return await self._accept(expanded)
+            with positioned(position):
+                expanded += self.expanded(outgoing_of(item))
+        return await self._accept_all(expanded)
 
-    def _expand(self, outgoing: Outgoing) -> list[Outgoing]:
-        """Several recipients are several messages that share content and correlation id (contract EN15)."""
-        if isinstance(outgoing.to, str):
-            return [outgoing]
-        if not isinstance(outgoing.to, list | tuple) or not outgoing.to:
-            raise InvalidMessage("to", "expected a recipient, or a list of at least one")
-        if outgoing.key is not None and len(outgoing.to) > 1:
-            raise InvalidMessage("key", "stands for one message; give each recipient one of its own")
-        correlation_id = outgoing.correlation_id or self._new_id()
-        group_id = self._new_id() if len(outgoing.to) > 1 else None
-        return [
-            msgspec.structs.replace(outgoing, to=to, correlation_id=correlation_id, group_id=group_id)
-            for to in outgoing.to
-        ]
-
-    async def _accept(self, items: Sequence[Outgoing]) -> list[Message]:
-        runtime = await self._opened()
-        now_ms = self._clock.wall_ms()
-        drafts: list[Draft | Skipped] = []
-        for position, item in enumerate(items):
-            hooked = await self._hooked(item) if self.hooks.any_before else item
-            if hooked is None or is_empty(hooked):
-                drafts.append("hook" if hooked is None else "empty")
-                continue
-            with _positioned(position):
-                drafts.append(self._draft(hooked, now_ms))
-        wanted = [draft for draft in drafts if isinstance(draft, Draft)]
-        for each in wanted:
-            runtime.expect(each)
-        durability = runtime.store.durability
-        accepted = iter(await runtime.committer.enqueue(wanted) if wanted else ())
-        messages = []
-        for draft in drafts:
-            if not isinstance(draft, Draft):
-                messages.append(Message(self._wait, id=None, created=False, skipped=draft))
-            else:
-                done = next(accepted)
-                messages.append(Message(self._wait, id=done.id, created=done.created, durability=durability))
-        return messages
-
-    async def _hooked(self, outgoing: Outgoing) -> Outgoing | None:
-        """Run the hooks before anything is checked or stored; ``None`` where one cancelled the message."""
-        answer = await self.hooks.before(outgoing)
-        if isinstance(answer, Outgoing):
-            return answer
-        self.events.publish(cancelled_event(outgoing, answer.reason, at_ms=self._clock.wall_ms()))
-        return None
-
-    def _report_hook(self, what: str, detail: str) -> None:
+    def _alarm(self, what: str, detail: str) -> None:
         if self._runtime is not None:
             self._runtime.reporter.alarm(what, detail)
 
-    def _draft(self, outgoing: Outgoing, now_ms: int) -> Draft:
-        if not isinstance(outgoing.channel, str):
-            raise InvalidMessage("channel", f"expected the name of a channel, not {type(outgoing.channel).__name__}")
-        route = self._routes.get(outgoing.channel)
-        if route is None:
-            if self._deliver:
-                raise UnknownChannel(outgoing.channel, self.channels)
-            route = self._unknown_route(outgoing.channel)
-        return self._acceptance.draft(
-            outgoing,
-            message_id=self._new_id(),
-            now_ms=now_ms,
-            policy=route.policy,
-            channel=route.channel,
-            ordered=route.ordered,
-        )
-
-    def _unknown_route(self, name: str) -> Route:
-        """Accepted without its channel: the store's defaults, and the first claim admits it (EN16)."""
-        if not name or not name.isprintable() or "," in name:
-            raise InvalidMessage("channel", "expected the name of a channel")
-        return Route(channel=None, policy=config.policy_for(self.settings, name), ordered=True)
-
-    def _new_id(self) -> MessageId:
-        return message_id(self._clock.wall_ms(), self._entropy.token(10))
-
     async def _wait(self, message: BaseMessage, timeout: float | None) -> None:
+        if message.state.terminal:
+            return
         runtime = await self._opened()
         identity = MessageId(message.id or "")
         deadline = None if timeout is None else self._clock.mono() + timeout
@@ -457,31 +373,7 @@ class Outbox(Operations):
         return self.events.subscribe(subscriber, *types)
 
     def _open_store(self) -> Store:
-        limits = self.settings.limits
-        return open_store(
-            self.settings.db,
-            durability=Durability(self.settings.durability),
-            limits=Limits(
-                messages=limits.messages,
-                bytes=limits.bytes,
-                channels={
-                    name: item.limit_messages
-                    for name, item in self.settings.channels.items()
-                    if item.limit_messages is not None
-                },
-                channel_messages=limits.channel_messages,
-                recipient_messages=limits.recipient_messages,
-                tenant_messages=limits.tenant_messages,
-            ),
-        )
-
-
-@contextlib.contextmanager
-def _positioned(position: int) -> Iterator[None]:
-    """Say which of several messages was refused."""
-    try:
-        yield
-    except KeyConflict:
-        raise
-    except InvalidMessage as exc:
-        raise InvalidMessage(f"messages[{position}].{exc.field}", exc.expected) from None
+        if not self.settings.enabled:
+            return no_store(self._entropy.token(16))
+        durability = Durability(self.settings.durability)
+        return open_store(self.settings.db, durability=durability, limits=limits_of(self.settings))

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pillarbox.clock import to_datetime
+from pillarbox.domain.arrival import aggregate
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from pillarbox.domain.arrival import Aggregate
+    from pillarbox.domain.explaining.causes import Explanation
     from pillarbox.domain.message import MessageView
     from pillarbox.store.base import Event
 
@@ -29,6 +32,7 @@ def message_dict(view: MessageView) -> dict[str, Any]:
     return {
         "id": view.id,
         "state": str(view.state),
+        "aggregate": _word(aggregate(view)),
         "channel": view.channel,
         "to": view.recipient,
         "tenant": view.tenant,
@@ -61,11 +65,18 @@ def message_dict(view: MessageView) -> dict[str, Any]:
         "replay_of": view.replay_of,
         "metadata": None if view.metadata is None else msgspec.json.decode(view.metadata),
         "content": None if view.content is None else msgspec.json.decode(view.content),
+        "splitter": view.splitter,
+        "part_count": view.part_count,
+        "parts_delivered": view.parts_delivered,
         "parts": [
             {"number": part.number, "state": str(part.state), "receipt": part.receipt, "reason": part.reason}
             for part in view.parts
         ],
     }
+
+
+def _word(aggregate: Aggregate | None) -> str | None:
+    return None if aggregate is None else str(aggregate)
 
 
 def lane_text(lane: str | None) -> str | None:
@@ -88,4 +99,26 @@ def event_dict(event: Event) -> dict[str, Any]:
         "receipt": event.receipt,
         "answer": event.answer,
         "due_at": stamp(event.due_ms),
+    }
+
+
+def explanation_dict(explanation: Explanation) -> dict[str, Any]:
+    """Give why a message is not delivered yet, or what became of it, as plain values."""
+    return {
+        "id": explanation.message,
+        "state": str(explanation.state),
+        "at": stamp(explanation.at_ms),
+        "earliest_at": stamp(explanation.earliest_ms),
+        "causes": [
+            {
+                "word": str(cause.word),
+                "since": stamp(cause.since_ms),
+                "until": stamp(cause.until_ms),
+                "blocking": cause.blocking,
+                "text": cause.text,
+                "unblock": cause.unblock,
+                "ahead": cause.ahead,
+            }
+            for cause in explanation.causes
+        ],
     }

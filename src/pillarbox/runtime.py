@@ -5,25 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import logging
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from pillarbox.__about__ import __version__
-from pillarbox.channels.base import Channel
+from pillarbox.channels.base import Channel, Seams
 from pillarbox.config import NO_LIMIT, Settings, lease_seconds
 from pillarbox.domain.message import Draft, State
 from pillarbox.domain.retry import Policy
 from pillarbox.engine.clockguard import ClockGuard
 from pillarbox.engine.committer import Committer
+from pillarbox.engine.direct import Direct
+from pillarbox.engine.lines import Recipients
 from pillarbox.engine.pruner import Pruner
 from pillarbox.engine.reporter import Reporter
 from pillarbox.engine.worker import DrainReport, Worker, WorkerSettings
-from pillarbox.errors import StoreError
-from pillarbox.store.base import Store, WorkerStart
-from pillarbox.store.registry import open_store
+from pillarbox.errors import ConfigError, Refused, StoreError
+from pillarbox.store.base import Limits, Store, WorkerStart
+from pillarbox.store.registry import file_of, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,18 +38,45 @@ if TYPE_CHECKING:
     from pillarbox.events import Bus
 
 _MS = timedelta(milliseconds=1)
-# Databases that could not be opened, and what stands in for them until the process ends.
-_fallbacks: dict[str, Store] = {}
+# Databases that could not be opened, by process and place, and what stands in for them until the process ends.
+_fallbacks: dict[tuple[int, str], Store] = {}
 _SUBSCRIBER_SECONDS_MAX: Final = 5.0
+_RETIRING_SECONDS_MAX: Final = 5.0
+_log = logging.getLogger("pillarbox")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A configured way out, and what its messages get. ``channel`` is ``None`` where this process does not have it."""
+    """
+    A configured way out, and what its messages get.
+
+    ``channel`` is ``None`` where this process does not have it, ``url`` where it was not made of one.
+    """
 
     channel: Channel | None
     policy: Policy
     ordered: bool
+    url: str | None = field(default=None, repr=False)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Give the bounds on active messages that *settings* ask for."""
+    limits = settings.limits
+    own = {name: item.limit_messages for name, item in settings.channels.items() if item.limit_messages is not None}
+    return Limits(
+        messages=limits.messages,
+        bytes=limits.bytes,
+        channels=own,
+        channel_messages=limits.channel_messages,
+        recipient_messages=limits.recipient_messages,
+        tenant_messages=limits.tenant_messages,
+    )
+
+
+def _place(db: str) -> str:
+    """Give one name to a database, however it is spelt."""
+    file = file_of(db)
+    return db if file is None else str(file.resolve())
 
 
 class Runtime:
@@ -59,12 +89,19 @@ class Runtime:
         self.reporter = Reporter(bus, clock)
         self.committer = Committer(store, clock, alarm=self.reporter.alarm, accepted=self.reporter.accepted)
         self.worker: Worker | None = None
+        self.direct: Direct | None = None
+        self.fell_back = False
+        self._acceptor: tuple[int, bytes] | None = None
+        self._registering = asyncio.Lock()
         self.startup_drain: asyncio.Task[DrainReport] | None = None
         self._bus = bus
         self._settings = settings
         self._clock = clock
         self._entropy = entropy
         self._hooks = hooks
+        self._channels: dict[str, Channel] = {}
+        self._lease_ms = 0
+        self._retiring: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Future[int] | None = None
         self._pid = os.getpid()
 
@@ -85,70 +122,111 @@ class Runtime:
         """Open the database; deliver through *channels*, where there are any."""
         lease_ms = int(lease_seconds(self._settings, (c.send_timeout_seconds for c in channels.values())) * 1000)
         await self._open_store()
+        self.reporter.lines.recipients = await self._recipients(self._settings)
         self.committer.start()
         if not channels:
             return
+        if not self._settings.enabled:
+            self.direct = await self._pass_on(channels)
+            return
+        self._channels, self._lease_ms = dict(channels), lease_ms
         try:
-            self.worker = self._worker(channels, lease_ms, only)
+            # It looks a channel up there for each message, so that `reload` can put another in its place.
+            self.worker = self._worker(self._channels, lease_ms, only)
             await self.worker.start()
         except BaseException:
             await self.close(0)
             raise
         if self._settings.drain_on_startup and only is None:
             self.startup_drain = asyncio.get_running_loop().create_task(
-                self.worker.drain(self._settings.drain_budget_ms)
+                self.worker.drain(self._settings.drain_budget_ms, at_start=True)
             )
 
-    async def _open_store(self) -> None:
-        """Open the database; where that fails and the settings say so, work in memory from then on (contract SG1)."""
-        fallen = _fallbacks.get(self._settings.db)
-        if fallen is None:
-            try:
-                await self.store.open()
-            except StoreError as exc:
-                if self._settings.fallback != "memory":
-                    raise
-                # Sticky for the process: going back to the file later would strand what is in memory.
-                fallen = _fallbacks[self._settings.db] = open_store(":memory:")
-                await fallen.open()
-                self.reporter.alarm("fallback_memory", f"{exc}; nothing survives this process now")
-            else:
-                return
-        self.store = fallen
-        self.committer.use(fallen)
+    async def _pass_on(self, channels: Mapping[str, Channel]) -> Direct:
+        """Send without a queue (contract EN12)."""
+        direct = Direct(channels, self.reporter, clock=self._clock, entropy=self._entropy, hooks=self._hooks)
+        try:
+            await direct.start()
+        except BaseException:
+            await self.close(0)
+            raise
+        return direct
 
-    def _worker(self, channels: Mapping[str, Channel], lease_ms: int, only: MessageId | None) -> Worker:
-        identity = WorkerStart(
+    async def presence(self) -> bytes:
+        """
+        Give the id by which others can tell whether this process still runs (contract DK1).
+
+        Where it delivers nothing, it is registered for this alone, at the first use.
+        """
+        if self.worker is not None:
+            return self.worker.id
+        async with self._registering:
+            if self._acceptor is None:
+                start = self._identity(())
+                self._acceptor = await self.store.register(start), start.id
+        return self._acceptor[1]
+
+    def _identity(self, channels: tuple[str, ...]) -> WorkerStart:
+        return WorkerStart(
             id=self._entropy.token(16),
             host=platform.node(),
             pid=os.getpid(),
             version=__version__,
-            # Who delivers one message alone serves no channel: others must not rely on it (contract CL7).
-            channels=tuple(sorted(channels)) if only is None else (),
+            channels=channels,
             now_ms=self._clock.wall_ms(),
         )
-        settings = WorkerSettings(
-            lease_ms=lease_ms,
-            concurrency=self._settings.concurrency,
-            only=only,
-            full_history=frozenset(name for name, own in self._settings.channels.items() if own.history == "full"),
-            prune_interval_ms=self._settings.prune_interval_ms,
-            retention_ms=self._retention_ms(),
-            key_retention_ms=self._settings.key_retention // _MS,
-            audit_retention_ms=self._settings.audit_retention // _MS,
-            held_retention_ms=self._settings.held_retention // _MS,
-            content_retention_ms=self._content_retention_ms(),
-        )
+
+    async def _open_store(self) -> None:
+        """Open the database; where that fails and the settings say so, work in memory from then on (contract SG1)."""
+        if self._settings.fallback != "memory":
+            await self.store.open()
+            return
+        # However the path is spelt; and a forked child has not got what its parent holds.
+        place = os.getpid(), _place(self._settings.db)
+        fallen = _fallbacks.get(place)
+        if fallen is None:
+            try:
+                await self.store.open()
+            except StoreError as exc:
+                # Sticky for the process: going back to the file later would strand what is in memory.
+                fallen = _fallbacks[place] = open_store(":memory:")
+                await fallen.open()
+                self.reporter.alarm("fallback_memory", f"{exc}; nothing survives this process now")
+            else:
+                return
+        self.fell_back = True
+        self.store = fallen
+        self.committer.use(fallen)
+
+    def _worker(self, channels: Mapping[str, Channel], lease_ms: int, only: MessageId | None) -> Worker:
+        # Who delivers one message alone serves no channel: others must not rely on it (contract CL7).
+        identity = self._identity(tuple(sorted(channels)) if only is None else ())
         return Worker(
             self.store,
             self.committer,
             self.reporter,
             channels,
-            settings,
+            self._worker_settings(lease_ms, only),
             clock=self._clock,
             entropy=self._entropy,
             identity=identity,
             hooks=self._hooks,
+        )
+
+    def _worker_settings(self, lease_ms: int, only: MessageId | None) -> WorkerSettings:
+        own = self._settings
+        return WorkerSettings(
+            lease_ms=lease_ms,
+            concurrency=own.concurrency,
+            only=only,
+            full_history=frozenset(name for name, channel in own.channels.items() if channel.history == "full"),
+            prune_interval_ms=own.prune_interval_ms,
+            retention_ms=self._retention_ms(),
+            key_retention_ms=own.key_retention // _MS,
+            audit_retention_ms=own.audit_retention // _MS,
+            held_retention_ms=own.held_retention // _MS,
+            content_retention_ms=self._content_retention_ms(),
+            mirror_retention_ms=own.retention.mirror // _MS,
         )
 
     def _retention_ms(self) -> dict[State, int]:
@@ -163,6 +241,72 @@ class Runtime:
     def _content_retention_ms(self) -> int | None:
         content = self._settings.retention.content
         return None if content == NO_LIMIT else content // _MS
+
+    async def reload(self, settings: Settings, channels: Mapping[str, Channel]) -> None:
+        """
+        Work by *settings*, and send through *channels* in the place of those of the same names.
+
+        Sends under way end through the channel in which they began; it is closed after the last of them.
+
+        Raises:
+            ConfigError: A send may take as long as the worker's lease; nothing changed.
+            Refused: The queue is disabled, and a channel would have to change; nothing changed.
+            StoreError: What recipients in the log are hashed with cannot be read; nothing changed.
+        """
+        if self.direct is not None and channels:
+            msg = "channels cannot change while the queue is disabled (enabled = false): that takes a restart"
+            raise Refused(msg)
+        recipients = await self._recipients(settings)
+        if self.worker is not None and channels:
+            self._check_lease(settings, channels)
+            begun = contextlib.AsyncExitStack()
+            async with begun:
+                for channel in channels.values():
+                    begun.push_async_callback(channel.close)
+                    await channel.start(Seams(clock=self._clock, entropy=self._entropy))
+                begun.pop_all()
+            for name, channel in channels.items():
+                before, self._channels[name] = self._channels[name], channel
+                task = asyncio.get_running_loop().create_task(self._retire(name, before))
+                self._retiring.add(task)
+                task.add_done_callback(self._retiring.discard)
+        await self.store.limit(limits_of(settings))
+        self.reporter.lines.recipients = recipients
+        self._settings = settings
+        if self.worker is not None:
+            self.worker.take_over(self._worker_settings(self._lease_ms, None))
+
+    async def _recipients(self, settings: Settings) -> Recipients:
+        """Say how recipients are logged; their hashes are alike in every process of a database."""
+        return Recipients(None if settings.log_recipients else await self.store.log_key())
+
+    def _check_lease(self, settings: Settings, channels: Mapping[str, Channel]) -> None:
+        lease_seconds(settings, (channel.send_timeout_seconds for channel in channels.values()))
+        for name, channel in channels.items():
+            if channel.send_timeout_seconds * 1000 >= self._lease_ms:
+                raise ConfigError(
+                    f"channels.{name}.timeout",
+                    f"expected less than {self._lease_ms / 1000:g}s, the lease of the worker that runs; a restart makes"
+                    " it longer",
+                )
+
+    async def _retire(self, name: str, channel: Channel) -> None:
+        """Close a channel after the last send that began in it."""
+        flights = () if self.worker is None else self.worker.executor.flights.values()
+        under_way = [flight.task for flight in flights if flight.message.channel == name and flight.task is not None]
+        if under_way:
+            await asyncio.wait(under_way)
+        try:
+            await channel.close()
+        except Exception as exc:  # noqa: BLE001 — a bug of an adapter is no reason to stop
+            _log.warning("channel %s failed to close", name, exc_info=exc)
+
+    async def _deregister(self, slot: int) -> None:
+        try:
+            await self.store.deregister(slot)
+        except StoreError as exc:
+            # Its lock goes with the process, and its row with whoever notices that.
+            self.reporter.alarm("recording_failed", f"worker {slot}: {exc}")
 
     def expect(self, draft: Draft) -> None:
         """Let the worker claim a message with the commit that stores it, if it may go now."""
@@ -181,6 +325,7 @@ class Runtime:
             key_retention_ms=self._settings.key_retention // _MS,
             audit_retention_ms=self._settings.audit_retention // _MS,
             content_retention_ms=self._content_retention_ms(),
+            mirror_retention_ms=self._settings.retention.mirror // _MS,
             interval_ms=self._settings.prune_interval_ms,
         )
 
@@ -203,11 +348,17 @@ class Runtime:
         try:
             if self.worker is not None:
                 cut = await self.worker.stop(deadline_seconds)
+            if self.direct is not None:
+                await self.direct.stop()
+            if self._retiring:
+                await asyncio.wait(self._retiring, timeout=_RETIRING_SECONDS_MAX)
+            if self._acceptor is not None:
+                await self._deregister(self._acceptor[0])
         finally:
             try:
                 await self.committer.stop()
             finally:
-                if self.store is not _fallbacks.get(self._settings.db):
+                if not self.fell_back:
                     await self.store.close()
         await self._bus.settle(_SUBSCRIBER_SECONDS_MAX)
         return cut

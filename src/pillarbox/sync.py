@@ -11,18 +11,22 @@ import asyncio
 import functools
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from pillarbox import outbox as core
+from pillarbox.domain.mirror import ENTRIES_MAX, TEXT_MAX, MirrorEntry
 from pillarbox.errors import Refused
 from pillarbox.message import BaseMessage, Waiter
 from pillarbox.message import Message as AsyncMessage
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from types import TracebackType
 
+    from pillarbox.engine.hooks import Hooks
     from pillarbox.events import BusEvent, Subscriber
+    from pillarbox.routing import Target
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -95,6 +99,25 @@ def _run_to_its_end(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
+class MirrorBook:
+    """The records of one outbox, for programs that block. See `pillarbox.mirroring.MirrorBook`."""
+
+    def __init__(self, box: Outbox) -> None:
+        self._box = box
+
+    def pending(self, session_key: str, *, entries: int = ENTRIES_MAX, characters: int = TEXT_MAX) -> list[MirrorEntry]:
+        """Read what was delivered in a session and not acknowledged."""
+        return self._box.run(self._box.core.mirror.pending(session_key, entries=entries, characters=characters))
+
+    def acknowledge(self, entries: Iterable[MirrorEntry | str]) -> int:
+        """Say that records were taken over; gives how many were still pending."""
+        return self._box.run(self._box.core.mirror.acknowledge(entries))
+
+    def prune(self, age: timedelta) -> None:
+        """Delete records that were acknowledged, or else delivered, longer ago than *age*."""
+        self._box.run(self._box.core.mirror.prune(age))
+
+
 class Outbox:
     """
     A durable outbox for programs without an event loop. Arguments as `pillarbox.Outbox`.
@@ -143,7 +166,7 @@ class Outbox:
         """Make a message one that blocks."""
         return Message(self, message, message.waiter)
 
-    def channel(self, name: str, target: core.Target | None = None, **policy: Any) -> Any:  # noqa: ANN401
+    def channel(self, name: str, target: Target | None = None, **policy: Any) -> Any:  # noqa: ANN401
         """See `pillarbox.Outbox.channel`."""
         return self.core.channel(name, target, **policy)
 
@@ -158,17 +181,39 @@ class Outbox:
     find = _one(_Core.find)
     list = _some(_Core.list)
     history = _blocking(_Core.history)
+    explain = _blocking(_Core.explain)
+    summary = _blocking(_Core.summary)
     stats = _blocking(_Core.stats)
     workers = _blocking(_Core.workers)
     queues = _blocking(_Core.queues)
     check = _blocking(_Core.check)
+    health = _blocking(_Core.health)
     cancel = _blocking(_Core.cancel)
     retry = _blocking(_Core.retry)
+    resolve = _blocking(_Core.resolve)
+    replay = _one(_Core.replay)
+    purge = _blocking(_Core.purge)
+    cancel_many = _blocking(_Core.cancel_many)
+    retry_many = _blocking(_Core.retry_many)
+    resolve_many = _blocking(_Core.resolve_many)
+    replay_many = _blocking(_Core.replay_many)
+    purge_many = _blocking(_Core.purge_many)
     pause = _blocking(_Core.pause)
     resume = _blocking(_Core.resume)
     drain = _blocking(_Core.drain)
     drained = _blocking(_Core.drained)
     prune = _blocking(_Core.prune)
+    reload = _blocking(_Core.reload)
+
+    @property
+    def hooks(self) -> Hooks:
+        """See `pillarbox.engine.hooks.Hooks`; hooks run on the outbox's own thread."""
+        return self.core.hooks
+
+    @property
+    def mirror(self) -> MirrorBook:
+        """See `pillarbox.mirroring.MirrorBook`."""
+        return MirrorBook(self)
 
     def get(self, id: str) -> Message | None:  # noqa: A002 — the field's name
         """See `pillarbox.Outbox.get`."""

@@ -29,6 +29,8 @@ RETRY: Final = {"schedule": "10ms", "jitter": 0.0}
 class WorkerProcess:
     """One worker in a process of its own. Killed at the end of the context, if it still runs."""
 
+    script = WORKER
+
     def __init__(self, db: Path, url: str, **settings: Any) -> None:
         channel = RETRY | settings.pop("channel", {})
         self._arguments = [str(db), url, json.dumps({"channel": channel} | settings)]
@@ -36,7 +38,7 @@ class WorkerProcess:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, str(WORKER), *self._arguments, stdout=asyncio.subprocess.PIPE
+            sys.executable, str(self.script), *self._arguments, stdout=asyncio.subprocess.PIPE
         )
         try:
             await self.said("ready")

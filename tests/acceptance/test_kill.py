@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pillarbox.domain.lifecycle import Reason
 from pillarbox.domain.message import State
+from pillarbox.domain.transition import Reason
 from pillarbox.testing.receiver import Answer, Receiver
 from tests.acceptance.processes import SECONDS, Accepting, Witness, WorkerProcess, order_by_lane, run_script
 

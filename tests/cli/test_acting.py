@@ -30,7 +30,14 @@ async def test_cancelled_messages_are_never_sent(pillarbox: Pillarbox, receiver:
     assert (done.code, done.json) == (
         0,
         [
-            {"id": identity, "applied": True, "state": "cancelled", "cancel_requested": False}
+            {
+                "id": identity,
+                "applied": True,
+                "state": "cancelled",
+                "cancel_requested": False,
+                "refused": None,
+                "replayed_as": None,
+            }
             for identity in (first, second)
         ],
     )

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pillarbox.domain.lifecycle import Reason
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Delivered, Uncertain
 from pillarbox.domain.retry import Policy, UncertainAction
+from pillarbox.domain.transition import Reason
 from pillarbox.errors import InvalidMessage, KeyConflict, NotStarted, StoreBusy, StoreDiskFull, StoreUnavailable
 from pillarbox.events import Alarm, MessageEnqueued
 from pillarbox.store.base import Query

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pillarbox.domain.lifecycle import Reason
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Rejected, Uncertain
 from pillarbox.domain.retry import Policy, UncertainAction
+from pillarbox.domain.transition import Reason
 from pillarbox.errors import NotStarted, Refused
 from pillarbox.events import Drained
 from pillarbox.testing.scripted import ScriptedChannel

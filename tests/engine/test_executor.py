@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from pillarbox.domain.ids import LeaseId
-from pillarbox.domain.lifecycle import Reason
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import (
     AnyOutcome,
@@ -23,6 +22,7 @@ from pillarbox.domain.outcome import (
     Uncertain,
 )
 from pillarbox.domain.retry import Policy, UncertainAction
+from pillarbox.domain.transition import Reason
 from pillarbox.engine.clockguard import ClockGuard
 from pillarbox.engine.executor import Executor
 from pillarbox.events import LeaseLost, MessageCancelled, MessageDelivered, MessageDied, RetryScheduled

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pillarbox.domain.lifecycle import Reason
 from pillarbox.domain.message import Kind, State
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import Policy, UncertainAction
+from pillarbox.domain.transition import Reason
 from pillarbox.engine.acceptance import Outgoing
 from pillarbox.errors import ConfigError, InvalidMessage, NotFound, QueueFull, Refused, UnknownChannel
 from pillarbox.events import MessageCancelled, MessageEnqueued, RetryScheduled

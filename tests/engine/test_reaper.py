@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pillarbox.domain.lifecycle import ErrorClass, Reason
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Delivered, Uncertain
 from pillarbox.domain.retry import ExpireAction, Policy, UncertainAction
+from pillarbox.domain.transition import ErrorClass, Reason
 from pillarbox.events import Alarm, MessageCancelled, MessageDied, MessageExpired, RetryScheduled
 from pillarbox.store.base import Bury
 from pillarbox.testing.scripted import ScriptedChannel

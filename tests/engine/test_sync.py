@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,3 +114,19 @@ def test_what_would_wait_for_itself_for_ever_is_refused(db: Path) -> None:
         box.send("pager", to="ann", text="hi").wait(SECONDS)
         assert heard.wait(SECONDS)
     assert "core" in str(raised[0])
+
+
+@pytest.mark.contract("HO4", "DK2")
+def test_what_hosts_read_and_hooks_say_needs_no_await(db: Path) -> None:
+    box = Outbox(db, channels={"pager": deliver})
+    box.hooks.before_delivery(lambda said: said.text.upper())
+    with box:
+        message = box.send("pager", to="ann", text="hi", correlation_id="turn", mirror={"sessionKey": "s"})
+        assert message.wait(SECONDS).state is State.DELIVERED
+        (entry,) = box.mirror.pending("s")
+        assert (entry.text, entry.message) == ("HI", message.id)
+        assert box.mirror.acknowledge([entry]) == 1
+        box.mirror.prune(timedelta(days=1))
+        assert box.mirror.pending("s") == []
+        summary = box.summary("turn")
+        assert (summary.delivered, summary.complete) == (1, True)

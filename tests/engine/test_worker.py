@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 import pillarbox
-from pillarbox.domain.lifecycle import Reason
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Unavailable
 from pillarbox.domain.retry import Policy
+from pillarbox.domain.transition import Reason
 from pillarbox.engine.presence import PresenceKeeper
 from pillarbox.events import Alarm, ChannelPaused, MessageDied, RetryScheduled
 from pillarbox.store.base import Query

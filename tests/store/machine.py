@@ -14,16 +14,31 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pillarbox.domain.lifecycle import Reason, Transition, decide, lost_worker, release_unsent
+from pillarbox.domain.ids import message_id
+from pillarbox.domain.lifecycle import Verdict, decide, lost_worker, release_unsent
 from pillarbox.domain.message import STATES, State
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Uncertain
 from pillarbox.domain.retry import OnDead, OnHeld, Policy, UncertainAction
+from pillarbox.domain.transition import Reason, Transition
 from pillarbox.entropy import SeededEntropy
 from pillarbox.errors import PillarboxError
-from pillarbox.store.base import Bury, Cancel, Claim, Pause, Prune, Resume, Retry, Settled, Settlement
+from pillarbox.store.base import (
+    Bury,
+    Cancel,
+    Claim,
+    Pause,
+    Prune,
+    Purge,
+    Replay,
+    Resolve,
+    Resume,
+    Retry,
+    Settled,
+    Settlement,
+)
 from pillarbox.testing.fakes import FakeClock
 from pillarbox.testing.store_suite import StoreDriver
-from tests.store.model import Model
+from tests.store.model import Message, Model
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -71,7 +86,7 @@ fields = st.fixed_dictionaries(
     }
 )
 an_end = st.tuples(numbers, st.sampled_from(OUTCOMES))
-an_order = st.tuples(st.sampled_from((Cancel, Cancel, Retry, Bury)), numbers)
+an_order = st.tuples(st.sampled_from((Cancel, Cancel, Retry, Bury, Resolve, Resolve, Replay, Replay, Purge)), numbers)
 handles = st.integers(0, HANDLES - 1)
 
 
@@ -79,6 +94,13 @@ def picked(number: int, likely: Sequence[T], every: Sequence[T]) -> T:
     """Pick one of the likely ones, or one time in five any."""
     pool = likely if likely and number % 5 else every
     return pool[number // 5 % len(pool)]
+
+
+def _is_for(kind: type[Act], message: Message) -> bool:
+    """Whether an order of this kind would mostly do something."""
+    if kind in {Replay, Purge}:
+        return message.state.terminal
+    return message.state is State.HELD if kind in {Resolve, Bury} else message.active
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -205,6 +227,7 @@ class StoreMachine(RuleBasedStateMachine):
             message = self.model.claim(leased, until_ms=claim.until_ms, worker=worker)
             assert (leased.claims, leased.charged, leased.lost) == (message.claims, message.charged, message.lost)
             assert (leased.lease, leased.content) == (claim.lease, message.draft.content)
+            assert (leased.token_id or leased.id, leased.token_epoch) == message.token
             room[leased.channel] -= 1
             assert room[leased.channel] >= 0, "more than its capacity"
             self.leases.append(leased)
@@ -253,10 +276,27 @@ class StoreMachine(RuleBasedStateMachine):
         return Settlement(message=leased, transition=transition, began_ms=now_ms, ended_ms=now_ms)
 
     def _order(self, kind: Any, number: int) -> Any:
-        active = [identity for identity, message in self.model.messages.items() if message.active]
-        identity = picked(number, active, list(self.model.messages))
-        if kind is Bury:
-            return Bury(id=identity, actor="ann", reason=Reason.UNRESOLVED)
+        likely = [identity for identity, message in self.model.messages.items() if _is_for(kind, message)]
+        identity = picked(number, likely, list(self.model.messages))
+        now_ms, odd = self.clock.wall_ms(), number // 7 % 2 == 1
+        ttl_ms = (None, None, 1, 60_000)[number // 3 % 4]
+        match kind:
+            case _ if kind is Bury:
+                return Bury(id=identity, actor="ann", reason=Reason.UNRESOLVED)
+            case _ if kind is Retry:
+                return Retry(id=identity, actor="ann", ttl_ms=ttl_ms)
+            case _ if kind is Resolve:
+                verdict = tuple(Verdict)[number % 3]
+                receipt = "seen" if odd and verdict is Verdict.DELIVERED else None
+                force = odd and verdict is Verdict.RESEND
+                return Resolve(
+                    id=identity, actor="ann", verdict=verdict, receipt=receipt, force_copy=force, ttl_ms=ttl_ms
+                )
+            case _ if kind is Replay:
+                new_id = message_id(now_ms, self.entropy.token(10))
+                return Replay(id=identity, new_id=new_id, actor="ann", fresh=odd)
+            case _ if kind is Purge:
+                return Purge(id=identity, actor="ann", keys_until_ms=now_ms + number % 2 * 5000)
         return kind(id=identity, actor="ann")
 
     # --- what happens by itself
@@ -344,6 +384,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert (view.cancel_requested_ms is not None) is message.cancelling
             if message.state.terminal:
                 assert view.completed_ms == message.completed_ms
+            assert (view.expires_ms, view.replay_of) == (message.expires_ms, message.replay_of)
             state, claims = self.before.get(identity, (view.state, 0))
             assert view.claims >= claims
             assert not state.terminal or view.state is state

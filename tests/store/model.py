@@ -10,16 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pillarbox.domain.ids import LeaseId, MessageId
+from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.message import STATES, Draft, State
 from pillarbox.errors import KeyConflict, PillarboxError
-from pillarbox.store.base import Bury, Cancel, Enqueued, Retry, Settled, Settlement
+from pillarbox.store.base import Bury, Cancel, Enqueued, Purge, Replay, Resolve, Retry, Settled, Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pillarbox.domain.lifecycle import Transition
     from pillarbox.domain.message import Leased
+    from pillarbox.domain.transition import Transition
+    from pillarbox.store.base import ActOnMessage
 
 S, L, H, D, X, E, C = STATES
 SUSPECT = 2
@@ -46,6 +50,9 @@ class Message:
     arrived_ms: int | None = None
     cancelling: bool = False
     stepped_out: bool = False
+    expires_ms: int | None = None
+    replay_of: MessageId | None = None
+    token: tuple[MessageId, int]
     ended: dict[LeaseId, State] = field(default_factory=dict)
     told: set[LeaseId] = field(default_factory=set)
 
@@ -95,7 +102,14 @@ class Model:
     def _accept(self, draft: Draft) -> None:
         self._accepted += 1
         position = self._next_position() if draft.not_before_ms is None else None
-        self.messages[draft.id] = Message(draft=draft, accepted=self._accepted, position=position, due_ms=draft.due_ms)
+        self.messages[draft.id] = Message(
+            draft=draft,
+            accepted=self._accepted,
+            position=position,
+            due_ms=draft.due_ms,
+            expires_ms=draft.expires_ms,
+            token=(draft.id, 0),
+        )
         if draft.key is not None:
             self.keys[draft.key] = Key(draft.digest, draft.id)
 
@@ -118,8 +132,7 @@ class Model:
     def _may_start(self, message: Message, now_ms: int) -> bool:
         if message.state is not S or message.position is None or message.due_ms > now_ms:
             return False
-        expires_ms = message.draft.expires_ms
-        if expires_ms is not None and now_ms > expires_ms:
+        if message.expires_ms is not None and now_ms > message.expires_ms:
             return False
         return not any(self._blocks(other, message) for other in self._lane(message))
 
@@ -216,24 +229,77 @@ class Model:
 
     # --- orders and time
 
-    def act(self, order: Cancel | Retry | Bury, now_ms: int) -> tuple[bool, State | None]:
+    def act(self, order: ActOnMessage, now_ms: int) -> tuple[bool, State | None]:
         """Gives whether the order applies, and the state that is shown then."""
         message = self.messages.get(order.id)
         if message is None:
             return False, None
-        applies = {Cancel: {S, H, L}, Retry: {S, H}, Bury: {H}}[type(order)]
-        if message.state not in applies or message.arrived_ms is not None:
+        ended = {D, X, E, C}
+        applies = {Cancel: {S, H, L}, Retry: {S, H}, Bury: {H}, Resolve: {H}, Replay: ended, Purge: ended}[type(order)]
+        if message.state not in applies or message.arrived_ms is not None or not self._allowed(message, order, now_ms):
             return False, message.shown
-        if message.state is L:
-            message.cancelling = True
-        elif isinstance(order, Retry):
-            message.state, message.due_ms, message.completed_ms = S, now_ms, None
-        else:
-            message.state, message.completed_ms = (C if isinstance(order, Cancel) else X), now_ms
+        match order:
+            case Cancel() if message.state is L:
+                message.cancelling = True
+            case Cancel() | Bury():
+                message.state, message.completed_ms = (C if isinstance(order, Cancel) else X), now_ms
+            case Retry():
+                self._schedule(message, order.ttl_ms, now_ms)
+            case Resolve():
+                self._resolve(message, order, now_ms)
+            case Replay():
+                self._replay(message, order, now_ms)
+            case Purge():
+                self._forget(order.id, order.keys_until_ms)
+                return True, None
         return True, message.shown
 
+    def _allowed(self, message: Message, order: ActOnMessage, now_ms: int) -> bool:
+        """Nothing is scheduled only to expire; nothing is replayed twice, unless a person wants a copy."""
+        if isinstance(order, Replay):
+            return order.fresh or not any(heir.state in {S, L, H, D} for heir in self._heirs(order.id))
+        if message.state is H and isinstance(order, Retry | Resolve):
+            over = message.expires_ms is not None and now_ms > message.expires_ms and order.ttl_ms is None
+            return not over or (isinstance(order, Resolve) and order.verdict is Verdict.DELIVERED)
+        return True
+
+    def _heirs(self, identity: MessageId) -> Iterable[Message]:
+        for other, message in self.messages.items():
+            if message.replay_of == identity:
+                yield message
+                yield from self._heirs(other)
+
+    def _schedule(self, message: Message, ttl_ms: int | None, now_ms: int) -> None:
+        message.state, message.due_ms, message.completed_ms = S, now_ms, None
+        if ttl_ms is not None:
+            message.expires_ms = now_ms + ttl_ms
+
+    def _resolve(self, message: Message, order: Resolve, now_ms: int) -> None:
+        if order.verdict is Verdict.DELIVERED:
+            message.state, message.completed_ms, message.lost = D, now_ms, 0
+            message.receipt = order.receipt or message.receipt
+            return
+        self._schedule(message, order.ttl_ms, now_ms)
+        message.position, message.stepped_out = None, True
+        message.token = message.token[0], message.token[1] + order.force_copy
+
+    def _replay(self, message: Message, order: Replay, now_ms: int) -> None:
+        now = {"created_ms": now_ms, "due_ms": now_ms, "not_before_ms": None, "expires_ms": None}
+        draft = msgspec.structs.replace(message.draft, id=order.new_id, key=None, **now)
+        self._accept(draft)
+        new = self.messages[order.new_id]
+        new.replay_of = order.id
+        if message.state is not D and not order.fresh:
+            new.token = message.token
+
+    def _forget(self, identity: MessageId, keys_until_ms: int) -> None:
+        message = self.messages.pop(identity)
+        self.pruned.add(identity)
+        if message.draft.key is not None:
+            self.keys[message.draft.key].until_ms = keys_until_ms
+
     def expire(self, now_ms: int) -> set[MessageId]:
-        overdue = {i for i, m in self.messages.items() if m.state is S and (m.draft.expires_ms or now_ms) < now_ms}
+        overdue = {i for i, m in self.messages.items() if m.state is S and (m.expires_ms or now_ms) < now_ms}
         for identity in overdue:
             self.expired(identity, now_ms)
         return overdue
@@ -241,8 +307,8 @@ class Model:
     def expired(self, identity: MessageId, now_ms: int) -> None:
         message = self.messages[identity]
         assert message.state is S
-        assert message.draft.expires_ms is not None
-        assert message.draft.expires_ms < now_ms
+        assert message.expires_ms is not None
+        assert message.expires_ms < now_ms
         message.state, message.completed_ms = E, now_ms
 
     def prune(self, before_ms: Mapping[State, int], keys_until_ms: int, now_ms: int) -> dict[State, int]:
@@ -251,10 +317,7 @@ class Model:
             ended_ms = message.completed_ms
             if message.state.terminal and ended_ms is not None and ended_ms < before_ms.get(message.state, 0):
                 counts[message.state] = counts.get(message.state, 0) + 1
-                self.pruned.add(identity)
-                del self.messages[identity]
-                if message.draft.key is not None:
-                    self.keys[message.draft.key].until_ms = keys_until_ms
+                self._forget(identity, keys_until_ms)
         self.keys = {k: v for k, v in self.keys.items() if v.until_ms is None or v.until_ms >= now_ms}
         return counts
 

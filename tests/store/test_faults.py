@@ -17,10 +17,10 @@ import msgspec
 import pytest
 
 from pillarbox.domain.ids import LeaseId, MessageId
-from pillarbox.domain.lifecycle import Transition
 from pillarbox.domain.message import Admission, Content, State, encode_content
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import UncertainAction
+from pillarbox.domain.transition import Transition
 from pillarbox.errors import StoreDiskFull, StoreError, StoreUnavailable
 from pillarbox.store.base import (
     AdmissionWrite,

@@ -40,9 +40,9 @@ class SQLiteMachine(StoreMachine):
 
 
 TestSQLiteModel = pytest.mark.timeout(3600)(
-    pytest.mark.contract("ST1", "ST2", "ST6", "ST7", "LA1", "LE1", "LE2", "LE3", "EN5", "EN7", "EN8", "PR2")(
-        SQLiteMachine.TestCase
-    )
+    pytest.mark.contract(
+        "ST1", "ST2", "ST6", "ST7", "UN2", "UN3", "LA1", "LE1", "LE2", "LE3", "EN5", "EN7", "EN8", "PR2"
+    )(SQLiteMachine.TestCase)
 )
 TestSQLiteModel.settings = settings(
     max_examples=PROGRAMS[0],

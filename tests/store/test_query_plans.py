@@ -16,9 +16,9 @@ import msgspec
 import pytest
 
 from pillarbox.domain.message import State
-from pillarbox.domain.outcome import Deferred, Uncertain
+from pillarbox.domain.outcome import Deferred, Rejected, Uncertain
 from pillarbox.domain.retry import UncertainAction
-from pillarbox.store.base import Cancel, Durability, Limits, Pause, Prune
+from pillarbox.store.base import Cancel, Durability, Limits, Pause, Prune, Query, Replay
 from pillarbox.store.sqlite import opening
 from pillarbox.store.sqlite.statements import READ, WRITE
 from pillarbox.testing.store_suite.driver import POLICY
@@ -38,6 +38,9 @@ MAY_SCAN: Final = {
     "tallies": "one row for each queue and state, for people",
     "tally_rows": "for the check",
     "list": "for people, newest first, a page at a time",
+    "list_oldest": "the same, for what people do to many: each page goes on where the last one ended",
+    "list_collapsed": "queues are few",
+    "list_collapsed_oldest": "the same",
     "ids_to": "for people who know an id's end",
     "backlog": "at the end of a drain",
     "integrity": "for the check",
@@ -54,9 +57,13 @@ MAY_SCAN: Final = {
 ALL_WANTED: Final = {
     "any_waiting": "SCAN message USING COVERING INDEX message_wait",  # its first entry will do
     "gates": "SCAN queue USING INDEX queue_gate",
+    "due_suspects": "SCAN message USING INDEX message_suspect",
 }
 # What is sorted is as small as the statement's own limit, or one index has it in another order.
-MAY_SORT: Final = {"list", "tallies", "check_tally", "check_recipients", "check_stranded", "traces_of_gone"}
+MAY_SORT: Final = {
+    "check_recipients", "check_stranded", "check_tally", "list_collapsed", "list_collapsed_oldest", "replay_parts",
+    "tallies", "traces_of_gone",
+}  # fmt: skip
 TABLES: Final = (
     "message|payload|attempt|history|audit|queue|tally|policy|part|worker|message_key|message_blob|blob|recipient_tally"
     "|import_ledger|meta"
@@ -354,6 +361,49 @@ async def prune_before(driver: StoreDriver, before_ms: int) -> int:
     states = [state for state in State if state.terminal]
     request = Prune(before_ms=dict.fromkeys(states, before_ms), keys_until_ms=before_ms, audit_before_ms=before_ms)
     return sum((await driver.commit(prune=request)).pruned.values())
+
+
+@pytest.mark.contract("OP3")
+@pytest.mark.parametrize("field", ["correlation_id", "collapse_key"])
+async def test_what_a_filter_looks_up_costs_the_same_whatever_else_there_is(tmp_path: Path, field: str) -> None:
+    costs = {}
+    for count in (FEW, MANY):
+        async with watched(tmp_path / f"{count}.db") as (driver, work):
+            wanted = await driver.send(**{field: "wanted"})
+            await fill(driver, count, **{field: "other"})
+            with work.counted() as spent:
+                query = Query(states=(State.SCHEDULED, State.HELD), oldest_first=True, **{field: "wanted"})  # type: ignore[arg-type]
+                assert [view.id for view in await driver.store.list_messages(query)] == [wanted]
+            costs[count] = spent
+    assert costs[MANY] == costs[FEW]
+
+
+@pytest.mark.contract("OP1")
+async def test_a_page_costs_what_it_shows_and_not_what_went_before(tmp_path: Path) -> None:
+    costs = {}
+    for count in (1000, MANY):
+        async with watched(tmp_path / f"{count}.db") as (driver, work):
+            await fill(driver, count)
+            last = (await driver.store.list_messages(Query(limit=11)))[-1]
+            with work.counted() as spent:
+                page = await driver.store.list_messages(Query(oldest_first=True, after_seq=last.seq, limit=20))
+                assert len(page) == 10
+            costs[count] = spent
+    assert costs[MANY] == costs[1000]
+
+
+@pytest.mark.contract("ST2")
+async def test_a_replay_costs_the_same_whatever_else_there_is(tmp_path: Path) -> None:
+    costs = {}
+    for count in (FEW, MANY):
+        async with watched(tmp_path / f"{count}.db") as (driver, work):
+            old = await driver.send()
+            await driver.settle(await driver.claim_one(), Rejected("no"))
+            await fill(driver, count, replay_of="AZMgQ2V6cAAAAAAAAAAAAA")
+            with work.counted() as spent:
+                assert (await driver.act(Replay(id=old, new_id=driver.draft().id, actor="ann"))).applied
+            costs[count] = spent[0]
+    assert costs[MANY] <= costs[FEW] * 1.05
 
 
 @pytest.mark.contract("EX1")

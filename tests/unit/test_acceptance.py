@@ -43,7 +43,7 @@ def test_every_option_is_in_the_draft_as_it_was_said() -> None:
         silent=True,
         files=["https://example.org/a.png"],
         extra={"buttons": [[{"text": "ja", "n": 1.5}]]},
-        mirror={"session": "s"},
+        mirror={"sessionKey": "s"},
         key="invoice-7",
         at=timedelta(minutes=10),
         ttl=60,
@@ -69,7 +69,7 @@ def test_every_option_is_in_the_draft_as_it_was_said() -> None:
         silent=True,
         files=(FileRef(url="https://example.org/a.png"),),
         extra={"buttons": [[{"text": "ja", "n": 1.5}]]},
-        mirror={"session": "s"},
+        mirror={"sessionKey": "s"},
     )
     assert msgspec.structs.replace(draft, content=b"", digest=None) == msgspec.structs.replace(
         draft,

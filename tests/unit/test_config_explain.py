@@ -147,9 +147,8 @@ def test_a_reload_tells_what_it_changes_and_what_needs_a_restart() -> None:
         }
     )
     changes = reloadable_changes(old, new)
-    assert set(changes.restart) == {"db", "durability"}
-    assert {"limits.messages", "log_level", "channels.a.url", "channels.a.options.k"} <= set(changes.reload)
-    assert {"channels.gone.url", "channels.new.url"} <= set(changes.reload)
+    assert set(changes.restart) == {"db", "durability", "channels.gone.url", "channels.new.url"}
+    assert set(changes.reload) == {"log_level", "limits.messages", "channels.a.url", "channels.a.options.k"}
     assert "concurrency" not in changes.reload
     same = reloadable_changes(old, old)
     assert (same.reload, same.restart) == ((), ())

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from pillarbox.domain import lifecycle
-from pillarbox.domain.lifecycle import MOVES, ErrorClass, Reason, Transition, decide, lost_worker
+from pillarbox.domain.lifecycle import MOVES, decide, lost_worker
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import (
     Deferred,
@@ -22,6 +22,7 @@ from pillarbox.domain.outcome import (
     Uncertain,
 )
 from pillarbox.domain.retry import CHAT, OnDead, OnHeld, Policy, UncertainAction
+from pillarbox.domain.transition import ErrorClass, Reason, Transition
 from tests.unit.leased_messages import BLOCK_KIND, LANE, NOW, STEADY, leased
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillarbox.domain.lifecycle import MOVES, Reason, decide, lost_worker, release_unsent
+from pillarbox.domain.lifecycle import MOVES, decide, lost_worker, release_unsent
 from pillarbox.domain.message import Kind, State
 from pillarbox.domain.outcome import (
     AnyOutcome,
@@ -22,10 +22,11 @@ from pillarbox.domain.outcome import (
     Uncertain,
 )
 from pillarbox.domain.retry import FREE_RETURN_MS_MIN, OnDead, OnHeld, Policy, UncertainAction
+from pillarbox.domain.transition import Reason
 from tests.unit.leased_messages import LANE, NOW, leased
 
 if TYPE_CHECKING:
-    from pillarbox.domain.lifecycle import Transition
+    from pillarbox.domain.transition import Transition
 
 hints = st.none() | st.floats(allow_nan=True, allow_infinity=True)
 texts = st.text(max_size=5)

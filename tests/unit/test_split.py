@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -17,10 +18,10 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pillarbox.channels.base import Unit
+from pillarbox.channels.base import Mode, Unit
 from pillarbox.channels.fences import find_fences
 from pillarbox.channels.graphemes import inside_clusters
-from pillarbox.channels.split import SPLITTER, Mode, length, split_text
+from pillarbox.channels.split import SPLITTER, length, split_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -383,6 +384,32 @@ def test_without_fences_signs_are_text() -> None:
     assert split_text(PY, limit=16, unit="codepoints", fences=False) == ("```py\na = 1", "b = 2\nc = 3\n```")
 
 
+@pytest.mark.parametrize(
+    ("text", "limit", "fenced", "plain"),
+    [
+        pytest.param("aa bb ``` cc", 8, ("aa", "bb ```", "cc"), ("aa bb", "``` cc"), id="between words"),
+        pytest.param("abcdefgh~~~ij", 8, ("abcdefg", "h~~~ij"), ("abcdefgh", "~~~ij"), id="in a word"),
+        pytest.param(
+            "aaaa\n```\nb\nc\nd\n```", 13, ("aaaa", "```\nb\nc\nd\n```"), ("aaaa\n```\nb\nc", "d\n```"), id="a block"
+        ),
+    ],
+)
+def test_plain_text_is_cut_before_the_signs_of_a_fence_like_before_any_other(
+    text: str, limit: int, fenced: tuple[str, ...], plain: tuple[str, ...]
+) -> None:
+    assert split_text(text, limit=limit, unit="codepoints") == fenced
+    assert split_text(text, limit=limit, unit="codepoints", fences=False) == plain
+
+
+@given(job=plain)
+@settings(max_examples=120)
+def test_plain_text_is_cut_where_it_would_be_without_the_signs(job: Job) -> None:
+    """Signs of a fence are three letters of a word, no more."""
+    for sign, letter in (("`", "$"), ("~", "^")):
+        other = dataclasses.replace(job, text=job.text.replace(sign, letter))
+        assert other.parts() == tuple(part.replace(sign, letter) for part in job.parts())
+
+
 def test_an_info_string_cannot_multiply_the_text() -> None:
     """It is repeated in every part; beyond three quarters of the limit the block is cut like text."""
     text = f"```{'i' * 80}\n" + "x\n" * 500 + "```"
@@ -534,29 +561,38 @@ GROWING: dict[str, Callable[[int], str]] = {
 }
 
 
+def lines_run(text: str, *, limit: int, unit: Unit) -> int:
+    """Count the lines of our code that run while *text* is cut."""
+    count = 0
+
+    def trace(_frame: FrameType, event: str, _argument: object, /) -> TraceFunction:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        split_text(text, limit=limit, unit=unit)
+    finally:
+        sys.settrace(before)
+    return count
+
+
 @pytest.mark.parametrize("unit", ["codepoints", "bytes"])
 @pytest.mark.parametrize("name", GROWING)
 def test_the_work_grows_with_the_text_and_not_faster(name: str, unit: Unit) -> None:
     """Counted in lines of our code that run: a text four times as long takes about four times as many."""
-
-    def lines_run(text: str) -> int:
-        count = 0
-
-        def trace(_frame: FrameType, event: str, _argument: object, /) -> TraceFunction:
-            nonlocal count
-            count += event == "line"
-            return trace
-
-        before = sys.gettrace()
-        sys.settrace(trace)
-        try:
-            split_text(text, limit=100, unit=unit)
-        finally:
-            sys.settrace(before)
-        return count
-
-    small, large = (lines_run(GROWING[name](n)) for n in (50, 200))
+    small, large = (lines_run(GROWING[name](n), limit=100, unit=unit) for n in (50, 200))
     assert large <= 5 * small
+
+
+@pytest.mark.parametrize("name", ["prose", "one word", "families"])
+def test_a_text_of_a_megabyte_takes_four_times_what_a_quarter_of_it_takes(name: str) -> None:
+    long = GROWING[name](1)
+    long *= (1 << 20) // len(long.encode()) + 1
+    small, large = (lines_run(text, limit=4096, unit="utf16") for text in (long[: len(long) // 4], long))
+    assert 3 * small <= large <= 5 * small
 
 
 @pytest.mark.parametrize("name", GROWING)
@@ -593,6 +629,7 @@ def test_other_cuts_are_another_version() -> None:
         STORY * 3,
         f"Look:\n\n{PY}\n\n- a list of\n- things\n\n{PY * 4}",
         "Na\u00efve " * 20 + FAMILY * 3 + FLAG * 9,
+        "Say ``` or ~~~~ " * 9,
     ]
     cut = [
         split_text(text, limit=limit, unit=unit, mode=mode, fences=fences)
@@ -602,7 +639,7 @@ def test_other_cuts_are_another_version() -> None:
         for mode in MODES
         for fences in (True, False)
     ]
-    digests = {"1": "cea066d05f4fe178"}
+    digests = {"2": "f2aac1083d0f6e6f"}
     assert hashlib.sha256(json.dumps(cut).encode()).hexdigest()[:16] == digests[SPLITTER]
 
 

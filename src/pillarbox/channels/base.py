@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 import msgspec
 
 from pillarbox.clock import Clock, SystemClock
-from pillarbox.domain.message import Admission, Content, FileRef, Op, encode_content
+from pillarbox.domain.ids import PARTS_MAX
+from pillarbox.domain.message import Admission, Content, FileRef, Format, Op, encode_content
 from pillarbox.domain.retry import CHAT, Policy
 from pillarbox.entropy import Entropy, SystemEntropy
+from pillarbox.errors import InvalidMessage
 
 if TYPE_CHECKING:
-    from pillarbox.channels.split import Mode
     from pillarbox.domain.outcome import AnyOutcome
 
 Unit = Literal["utf16", "bytes", "codepoints"]
+Mode = Literal["paragraph", "newline", "sentence", "length"]
 Receipts = Literal["none", "accepted", "delivered"]
 
 
@@ -31,7 +33,8 @@ class Capabilities:
     What the platform can do (contract UN5).
 
     Attributes:
-        text_limit: Longest text of one part, in ``unit``; ``None`` for no limit.
+        text_limit: Longest text of one part, in ``unit``; ``None`` for no limit. Text in Markdown keeps its code blocks
+            whole where it is cut; all other text is cut as it stands.
         dedupe_seconds: How long the platform drops a second copy with the same token; 0: it does not.
         receipts: What a delivered message means: nothing, accepted by the platform, or read back from it.
     """
@@ -155,22 +158,58 @@ class Channel(ABC):
         return Admission(recipient=to, **self.split(content))
 
     def split(self, content: Content) -> Cut:
-        """Cut text that is longer than the platform takes; empty where it fits, or is no text."""
-        limit, unit = self.capabilities.text_limit, self.capabilities.unit
-        if limit is None or content.text is None:
-            return Cut()
-        # Most channels never cut anything; the others load what they need with their first message.
-        from pillarbox.channels.split import SPLITTER, length, split_text
+        """
+        Cut text that is longer than the platform takes; empty where it goes out as one part, or is no text.
 
-        if length(content.text, unit) <= limit:
+        Raises:
+            InvalidMessage: The text makes more than 4096 parts, or the limit is below one of its code points.
+        """
+        texts = self._cut(content)
+        if len(texts) <= 1:
             return Cut()
-        texts = split_text(content.text, limit=limit, unit=unit, mode=self.split_mode)
+        from pillarbox.channels.split import SPLITTER
+
         # What introduces the message stays with its first part, and what hangs on it too.
         parts = [msgspec.structs.replace(content, text=texts[0])]
         parts += [
             msgspec.structs.replace(content, text=text, subject=None, files=(), mirror=None) for text in texts[1:]
         ]
         return Cut(parts=tuple(encode_content(part) for part in parts), splitter=SPLITTER)
+
+    def fitted(self, content: Content) -> Content:
+        """
+        Leave out the white space at a text's ends that alone makes it longer than the platform takes.
+
+        Such a text is one part, which nothing is stored for. Everything else is given back as it is: what fits, and
+        what was admitted under another limit, of which the platform is to judge.
+        """
+        try:
+            texts = self._cut(content)
+        except InvalidMessage:
+            return content
+        if len(texts) > 1 or texts == (content.text,):
+            return content
+        return msgspec.structs.replace(content, text=texts[0] if texts else None)
+
+    def _cut(self, content: Content) -> tuple[str | None, ...]:
+        """Give the texts that *content* goes out in: its own where it fits; none where a too long one is blank."""
+        limit, unit, text = self.capabilities.text_limit, self.capabilities.unit, content.text
+        # No unit is finer than a byte of UTF-8, of which a code point has four at most.
+        if limit is None or text is None or 4 * len(text) <= limit:
+            return (text,)
+        # Most channels never cut anything; the others load what they need with their first message.
+        from pillarbox.channels.split import length, split_text
+
+        if length(text, unit) <= limit:
+            return (text,)
+        fences = content.format is Format.MARKDOWN
+        try:
+            texts = split_text(text, limit=limit, unit=unit, mode=self.split_mode, fences=fences)
+        except ValueError as exc:
+            raise InvalidMessage("text", f"expected text that can be cut: {exc}") from None
+        if len(texts) > PARTS_MAX:
+            raise InvalidMessage("text", f"expected at most {PARTS_MAX} parts, not {len(texts)}")
+        return texts
 
     @abstractmethod
     async def send(self, attempt: Attempt) -> AnyOutcome:

@@ -53,18 +53,19 @@ _CLOSERS = frozenset("\"'”’»)]}*_~`」』）】》〉")  # noqa: RUF001 —
 FENCE_SIGNS = ("```", "~~~")
 
 
-def find_breaks(text: str, inside: bytearray) -> list[Break]:
+def find_breaks(text: str, inside: bytearray, *, fences: bool = True) -> list[Break]:
     """
     List the breaks of *text* in order, none of which tears a grapheme cluster.
 
     Args:
         inside: From `graphemes.inside_clusters`. A space can be in a cluster: with a combining mark on it.
+        fences: The signs of a code fence mean something; otherwise they are text like any other.
     """
     breaks = []
     for found in _PLACE.finditer(text):
         kind = found.lastgroup or ""
         stop, resume = found.span(kind)
-        level = Level.WORD if kind == "plain" else _level(text, kind, stop, resume)
+        level = Level.WORD if kind == "plain" else _level(text, kind, stop, resume, fences=fences)
         if level is None:
             continue
         if inside[stop]:
@@ -76,11 +77,11 @@ def find_breaks(text: str, inside: bytearray) -> list[Break]:
     return breaks
 
 
-def _level(text: str, kind: str, stop: int, resume: int) -> Level | None:
+def _level(text: str, kind: str, stop: int, resume: int, *, fences: bool) -> Level | None:
     """Say what ends; ``None`` for nothing."""
     match kind:
         case "white":
-            return _level_in_line(text, stop, resume)
+            return _level_in_line(text, stop, resume, fences=fences)
         case "lines":
             ends = 1 if resume - stop == 1 else len(_LINE_END.findall(text, stop, resume))
             return Level.PARAGRAPH if ends > 1 else Level.LINE
@@ -92,8 +93,8 @@ def _level(text: str, kind: str, stop: int, resume: int) -> Level | None:
             return None
 
 
-def _level_in_line(text: str, stop: int, resume: int) -> Level:
-    if text.startswith(FENCE_SIGNS, resume):
+def _level_in_line(text: str, stop: int, resume: int, *, fences: bool) -> Level:
+    if fences and text.startswith(FENCE_SIGNS, resume):
         return Level.GLUED
     last = stop - 1
     while last >= 0 and text[last] in _CLOSERS:

@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from pillarbox.channels.base import Attempt, Capabilities, Channel
+from pillarbox.channels.base import Attempt, Capabilities, Channel, Mode, Unit
+from pillarbox.channels.options import bounded_count, one_of
 from pillarbox.channels.patterns import classify_exception
 from pillarbox.channels.threads import Threads
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Outcome, RateLimited, Uncertain
@@ -18,6 +19,7 @@ Function = Callable[[Attempt], Any]
 
 # How soon to look again whether a call that overran its deadline has given its thread back.
 BUSY_SECONDS: Final = 5.0
+TEXT_LIMIT_MAX: Final = 1 << 30
 
 
 class FunctionChannel(Channel):
@@ -39,10 +41,12 @@ class FunctionChannel(Channel):
         concurrency: Calls at once; for a plain function no more than *threads*.
         send_timeout_seconds: When a call is given up.
         ordered: Whether messages to one recipient wait for each other.
+        text_limit: Longer text comes in parts, one call each; at least 1, ``None`` for no limit.
+        unit: What the limit counts: ``utf16``, ``bytes`` (of UTF-8) or ``codepoints``.
+        split_mode: Where text is preferably cut: ``paragraph``, ``newline``, ``sentence`` or ``length``.
     """
 
     kind = "function"
-    capabilities = Capabilities(receipts="accepted")
 
     def __init__(
         self,
@@ -53,6 +57,9 @@ class FunctionChannel(Channel):
         policy: Policy = CHAT,
         ordered: bool = True,
         threads: int = 8,
+        text_limit: int | None = None,
+        unit: Unit = "codepoints",
+        split_mode: Mode = "paragraph",
     ) -> None:
         if not callable(function):
             raise ConfigError("function", "expected a function of one argument, the attempt")
@@ -61,6 +68,10 @@ class FunctionChannel(Channel):
                 raise ConfigError(name, "expected 1 or more")
         if not 0 < send_timeout_seconds < float("inf"):
             raise ConfigError("send_timeout_seconds", "expected a number above 0")
+        if text_limit is not None:
+            text_limit = bounded_count("text_limit", text_limit, most=TEXT_LIMIT_MAX)
+        self.capabilities = Capabilities(text_limit=text_limit, unit=one_of("unit", unit, Unit), receipts="accepted")
+        self.split_mode = one_of("split_mode", split_mode, Mode)
         self._function = function
         self._is_async = _is_async(function)
         self._threads = Threads(limit=threads, name=f"pillarbox-{_name(function)}")

@@ -10,7 +10,7 @@ import base64
 import contextlib
 import re
 from collections.abc import Collection, Mapping
-from typing import Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -59,6 +59,14 @@ def bounded_count(field: str, value: object, *, most: int) -> int:
     """Check a whole number from 1 to *most*."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise ConfigError(field, f"expected a whole number from 1 to {most}")
+    return value
+
+
+def one_of(field: str, value: object, words: Any) -> Any:  # noqa: ANN401 — a Literal type, and one of its words
+    """Check that *value* is one of the words of a `Literal` type."""
+    known: tuple[str, ...] = get_args(words)
+    if value not in known:
+        raise ConfigError(field, f"expected one of {', '.join(known)}, not {value!r}")
     return value
 
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, Literal, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from pillarbox.channels.breaks import FENCE_SIGNS, Break, Level, find_breaks
 from pillarbox.channels.fences import Fence, find_fences
@@ -29,12 +29,10 @@ from pillarbox.channels.graphemes import inside_clusters
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pillarbox.channels.base import Unit
-
-Mode = Literal["paragraph", "newline", "sentence", "length"]
+    from pillarbox.channels.base import Mode, Unit
 
 # Stored with the parts. Anything that cuts a text elsewhere than before needs a new one.
-SPLITTER: Final = "1"
+SPLITTER: Final = "2"
 
 _COARSEST: Final[dict[Mode, Level]] = {
     "paragraph": Level.PARAGRAPH,
@@ -100,8 +98,9 @@ class _Cutter:
         self._unit: Unit = "codepoints" if text.isascii() else unit
         self._levels = [level for level in reversed(Level) if level <= coarsest]
         self._inside = inside_clusters(text)
+        self._signs = FENCE_SIGNS if fences else ()
         self._fences = [fence for fence in find_fences(text) if self._kept(fence)] if fences else []
-        breaks = find_breaks(text, self._inside)
+        breaks = find_breaks(text, self._inside, fences=fences)
         self._end = breaks[-1].stop if breaks and breaks[-1].resume == len(text) else len(text)
         self._breaks = list(self._usable(breaks))
 
@@ -154,7 +153,7 @@ class _Cutter:
         fence = self._reopened(reach)
         floor = max(before.resume if before else start, fence.body if fence else 0)
         stop = self._inside.rfind(0, floor + 1, reach + 1)
-        while stop > floor and self._text.startswith(FENCE_SIGNS, stop):
+        while stop > floor and self._text.startswith(self._signs, stop):
             stop = self._inside.rfind(0, floor + 1, stop)  # at the start of a line they would begin a block of code
         if stop <= floor:
             stop = self._inside.rfind(0, floor + 1, reach + 1)

@@ -1,103 +1,170 @@
-"""Commands by which a person steps in: cancel and retry messages, pause and resume channels. All are audited."""
+"""
+Commands by which a person steps in. All are kept in the history.
+
+cancel, retry, resolve, replay and purge messages; pause and resume channels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import TYPE_CHECKING
 
 import click
 
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.options import shared, span_above_zero
+from pillarbox.cli.ordering import Manner, Verb, give, ordering
 from pillarbox.cli.output import emit_json, talk
 from pillarbox.cli.session import actor
-from pillarbox.errors import NotFound, UnknownChannel
+from pillarbox.errors import UnknownChannel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import timedelta
 
+    from pillarbox.cli.picking import Picked
     from pillarbox.cli.session import Call
-    from pillarbox.message import Message
     from pillarbox.outbox import Outbox
     from pillarbox.store.base import QueueInfo
 
-_Act = Callable[["Outbox", str], Awaitable[bool]]
-
 _reason = click.option("--reason", metavar="TEXT", help="Why; kept in the history.")
 _tenant = click.option("--tenant", default="", help="The tenant whose messages are meant.")
+_ttl = click.option("--ttl", type=span_above_zero, metavar="SPAN", help="Their new time to live, from now on.")
 
 
 @click.command()
-@click.argument("messages", metavar="ID|LAST...", nargs=-1, required=True)
-@_reason
+@ordering
 @shared
-def cancel(call: Call, messages: tuple[str, ...], *, reason: str | None) -> int:
+def cancel(call: Call, picked: Picked, *, manner: Manner, reason: str | None) -> int:
     """
     Withdraw messages that are not delivered yet.
 
     One that is being sent at this moment is cancelled if its attempt fails; it may still be delivered.
     """
-
-    def act(box: Outbox, identity: str) -> Awaitable[bool]:
-        return box.cancel(identity, reason=reason, actor=actor())
-
-    return _on_messages(call, messages, act, done="cancelled")
+    who = actor()
+    verb = Verb(
+        name="cancel",
+        done="cancelled",
+        one=lambda box, identity: box.cancel(identity, reason=reason, actor=who),
+        many=lambda box, where, **how: box.cancel_many(where, reason=reason, actor=who, **how),
+    )
+    return give(call, picked, verb, manner)
 
 
 @click.command()
-@click.argument("messages", metavar="ID|LAST...", nargs=-1, required=True)
-@_reason
+@ordering
+@_ttl
 @shared
-def retry(call: Call, messages: tuple[str, ...], *, reason: str | None) -> int:
+def retry(call: Call, picked: Picked, *, manner: Manner, reason: str | None, ttl: timedelta | None) -> int:
     """Make scheduled or held messages due now, whatever they wait for."""
-
-    def act(box: Outbox, identity: str) -> Awaitable[bool]:
-        return box.retry(identity, reason=reason, actor=actor())
-
-    return _on_messages(call, messages, act, done="due now")
-
-
-def _on_messages(call: Call, names: tuple[str, ...], act: _Act, *, done: str) -> int:
-    async def act_on_all(box: Outbox) -> list[dict[str, Any]]:
-        return [await _one(box, name, act) for name in names]
-
-    rows = call.observe(act_on_all)
-    if call.json:
-        emit_json(rows)
-    for row in rows:
-        talk(f"{row['id']}: {_said(row, done)}")
-    if any(row["state"] is None for row in rows):
-        return Exit.NOT_FOUND
-    return Exit.OK if all(row["applied"] for row in rows) else Exit.FAILURE
+    who = actor()
+    verb = Verb(
+        name="retry",
+        done="due now",
+        one=lambda box, identity: box.retry(identity, ttl=ttl, reason=reason, actor=who),
+        many=lambda box, where, **how: box.retry_many(where, ttl=ttl, reason=reason, actor=who, **how),
+    )
+    return give(call, picked, verb, manner)
 
 
-async def _one(box: Outbox, name: str, act: _Act) -> dict[str, Any]:
-    """Act on one message; one that does not exist does not stop the others."""
-    from pillarbox.cli.last import find
-
-    try:
-        message: Message = await find(box, name)
-        applied = await act(box, message.id or name)
-        message = await find(box, message.id or name)
-    except NotFound:
-        return {"id": name, "applied": False, "state": None, "cancel_requested": False}
-    view = message.view
-    return {
-        "id": message.id,
-        "applied": applied,
-        "state": str(message.state),
-        "cancel_requested": view is not None and view.cancel_requested_ms is not None,
-    }
+_VERDICTS = {
+    "delivered": "It arrived: that ends it, or goes on with its next part.",
+    "not_delivered": "It did not arrive: it is sent, at the tail of its lane.",
+    "resend": "It is sent, whatever became of the last attempt.",
+}
 
 
-def _said(row: dict[str, Any], done: str) -> str:
-    if row["state"] is None:
-        return "no such message"
-    if not row["applied"]:
-        return f"nothing was changed: it is {row['state']}"
-    if row["state"] == "leased":
-        return "is being sent; it is cancelled if that fails"
-    return done
+def _verdict(command: Callable[..., int]) -> Callable[..., int]:
+    """Add a flag for each verdict, of which one is to be given; the command gets its word."""
+    for word, about in reversed(_VERDICTS.items()):
+        command = click.option(f"--{word.replace('_', '-')}", word, is_flag=True, help=about)(command)
+
+    @functools.wraps(command)
+    def wrapped(*args: object, **options: object) -> int:
+        given = [word for word in _VERDICTS if options.pop(word)]
+        if len(given) != 1:
+            raise click.UsageError("expected one of --delivered, --not-delivered and --resend.")
+        return command(*args, verdict=given[0], **options)
+
+    return wrapped
+
+
+@click.command()
+@ordering
+@_verdict
+@click.option("--force-copy", is_flag=True, help="With --resend: even if the platform knows it for one that it has.")
+@click.option("--receipt", metavar="TEXT", help="With --delivered: the platform's id for it.")
+@_ttl
+@shared
+def resolve(
+    call: Call,
+    picked: Picked,
+    *,
+    verdict: str,
+    force_copy: bool,
+    receipt: str | None,
+    ttl: timedelta | None,
+    manner: Manner,
+    reason: str | None,
+) -> int:
+    """
+    Say what became of held messages.
+
+    Of one that was split, what became of the part at which it stands.
+    """
+    if receipt is not None and len(picked.ids) != 1:
+        raise click.UsageError("--receipt is one message's: give its id.")
+    who = actor()
+    verb = Verb(
+        name="resolve",
+        done={"delivered": "taken as delivered"}.get(verdict, "due now, at the tail of its lane"),
+        one=lambda box, identity: box.resolve(
+            identity, verdict, force_copy=force_copy, receipt=receipt, ttl=ttl, reason=reason, actor=who
+        ),
+        many=lambda box, where, **how: box.resolve_many(
+            verdict, where, force_copy=force_copy, ttl=ttl, reason=reason, actor=who, **how
+        ),
+    )
+    return give(call, picked, verb, manner)
+
+
+@click.command()
+@ordering
+@click.option("--fresh", is_flag=True, help="A copy on purpose: every part anew, under a dedupe token of its own.")
+@shared
+def replay(call: Call, picked: Picked, *, fresh: bool, manner: Manner, reason: str | None) -> int:
+    """
+    Send messages that have ended once more, each as a new message.
+
+    A filter picks what is dead, expired or cancelled, and what was delivered only if it says so.
+    """
+    who = actor()
+    verb = Verb(
+        name="replay",
+        done="replayed",
+        one=lambda box, identity: box.replay(identity, fresh=fresh, reason=reason, actor=who),
+        many=lambda box, where, **how: box.replay_many(where, fresh=fresh, reason=reason, actor=who, **how),
+    )
+    return give(call, picked, verb, manner)
+
+
+@click.command()
+@ordering
+@shared
+def purge(call: Call, picked: Picked, *, manner: Manner, reason: str | None) -> int:
+    """
+    Delete messages that have ended, whatever their retention: what they said, their parts and attempts.
+
+    What people did to them stays in their history, and keys stay taken, for as long as the settings say.
+    """
+    who = actor()
+    verb = Verb(
+        name="purge",
+        done="deleted",
+        one=lambda box, identity: box.purge(identity, reason=reason, actor=who),
+        many=lambda box, where, **how: box.purge_many(where, reason=reason, actor=who, **how),
+    )
+    return give(call, picked, verb, manner)
 
 
 @click.command()
@@ -116,7 +183,7 @@ def pause(call: Call, channel: str, *, reason: str | None, span: timedelta | Non
         await box.pause(channel, tenant=tenant, reason=reason, span=span, actor=actor())
         return await _queue(box, channel, tenant)
 
-    return _told(call, channel, tenant, call.observe(act))
+    return _told(call, channel, tenant, call.operate(act))
 
 
 @click.command()
@@ -132,7 +199,7 @@ def resume(call: Call, channel: str, *, reason: str | None, tenant: str) -> int:
             raise Stop(Exit.NOT_FOUND, f"nothing was ever sent through channel {channel!r}")
         return await _queue(box, channel, tenant)
 
-    return _told(call, channel, tenant, call.observe(act))
+    return _told(call, channel, tenant, call.operate(act))
 
 
 async def _used(box: Outbox, channel: str) -> bool:

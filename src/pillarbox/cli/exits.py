@@ -32,9 +32,10 @@ class Exit(IntEnum):
 
 ABOUT: dict[Exit, str] = {
     Exit.OK: "done",
-    Exit.FAILURE: "refused or failed: the message's state does not allow it, or an internal error",
+    Exit.FAILURE: "refused or failed: the message's state does not allow it, an import left something behind, or an"
+    " internal error",
     Exit.USAGE: "usage: an unknown option, or a value that was refused; nothing was written",
-    Exit.NOT_FOUND: "no such message or channel",
+    Exit.NOT_FOUND: "no such message or channel, or nothing there to import",
     Exit.CONFIGURATION: "configuration: a setting, a channel or --app is missing or wrong",
     Exit.DATABASE: "the database: missing, locked, full, read-only, damaged or too new; or db check found something",
     Exit.NOT_DELIVERED: "not delivered: dead, expired, cancelled or held",

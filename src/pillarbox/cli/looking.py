@@ -9,6 +9,7 @@ import click
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.options import shared
 from pillarbox.cli.output import emit, emit_json, pairs, table
+from pillarbox.cli.picking import STATES, filtered
 from pillarbox.errors import NotFound
 
 if TYPE_CHECKING:
@@ -19,47 +20,24 @@ if TYPE_CHECKING:
     from pillarbox.outbox import Outbox
     from pillarbox.store.base import Event, QueueInfo, Tally, WorkerInfo
 
-_STATES: Final = ("scheduled", "leased", "held", "delivered", "dead", "expired", "cancelled")
 _LIMIT_MAX: Final = 10_000
 
 
 @click.command()
-@click.option("--state", "states", type=click.Choice(_STATES), multiple=True, help="Only these; may be repeated.")
-@click.option("--channel", help="Only this channel.")
-@click.option("--to", help="Only this recipient.")
-@click.option("--tenant", help="Only this tenant.")
+@filtered
 @click.option(
     "--limit", type=click.IntRange(1, _LIMIT_MAX), metavar="N", default=50, show_default=True, help="At most so many."
 )
 @click.option("--before", metavar="ID", help="Only older ones than this: the next page.")
 @shared
-def ls(
-    call: Call,
-    *,
-    states: tuple[str, ...],
-    channel: str | None,
-    to: str | None,
-    tenant: str | None,
-    limit: int,
-    before: str | None,
-) -> int:
+def ls(call: Call, *, where: tuple[str, ...], limit: int, before: str | None) -> int:
     """List messages, the newest first."""
 
     async def look(box: Outbox) -> list[Message]:
         from pillarbox.cli.last import find
-        from pillarbox.domain.message import State
-        from pillarbox.store.base import Query
 
         last = None if before is None else (await find(box, before)).view
-        query = Query(
-            states=tuple(State(state) for state in states),
-            channel=channel,
-            recipient=to,
-            tenant=tenant,
-            limit=limit,
-            before_seq=None if last is None else last.seq,
-        )
-        return await box.list(query)
+        return await box.list(where=where, limit=limit, before_seq=None if last is None else last.seq)
 
     found = call.observe(look)
     if call.json:
@@ -151,9 +129,9 @@ def stats(call: Call) -> int:
         emit_json(counted)
         return Exit.OK
     table(
-        ("CHANNEL", "TENANT", *(state.upper() for state in _STATES), "BYTES", "PAUSED"),
+        ("CHANNEL", "TENANT", *(state.upper() for state in STATES), "BYTES", "PAUSED"),
         [
-            (queue["channel"], queue["tenant"], *(queue["states"][state] for state in _STATES), queue["bytes"],
+            (queue["channel"], queue["tenant"], *(queue["states"][state] for state in STATES), queue["bytes"],
              _paused(queue))
             for queue in counted["queues"]
         ],
@@ -170,14 +148,14 @@ def _counted(tallies: Sequence[Tally], queues: Sequence[QueueInfo]) -> dict[str,
             "tenant": queue.tenant,
             "messages": 0,
             "bytes": 0,
-            "states": dict.fromkeys(_STATES, 0),
+            "states": dict.fromkeys(STATES, 0),
             "paused": queue.paused,
             "paused_until": stamp(queue.paused_until_ms),
             "pause_reason": queue.pause_reason,
         }
         for queue in queues
     }
-    total: dict[str, Any] = {"messages": 0, "bytes": 0, "states": dict.fromkeys(_STATES, 0)}
+    total: dict[str, Any] = {"messages": 0, "bytes": 0, "states": dict.fromkeys(STATES, 0)}
     for tally in tallies:
         # The queues were read after the tallies, so none is missing.
         for row in (total, rows[tally.tenant, tally.channel]):

@@ -41,6 +41,7 @@ def row_of(event: BusEvent) -> dict[str, Any] | None:
     if name is None:
         return None
     row: dict[str, Any] = msgspec.to_builtins(event)
+    row.pop("to", None)
     row = {"event": name, "at": stamp(row.pop("at_ms")), **row}
     for key in ("due_ms", "until_ms"):
         if key in row:

@@ -8,25 +8,18 @@ to one. Rich is loaded only where stdout is a terminal; it honours NO_COLOR by i
 from __future__ import annotations
 
 import sys
-import unicodedata
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING
 
 import click
+
+from pillarbox.logs import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
 
-_GIVE_ORDERS: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 Cell = str | int | None
-
-
-def visible(text: str) -> str:
-    """Spell out what a terminal would obey instead of showing it."""
-    return "".join(
-        repr(character)[1:-1] if unicodedata.category(character) in _GIVE_ORDERS else character for character in text
-    )
 
 
 def emit(line: str) -> None:

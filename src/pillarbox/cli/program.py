@@ -32,12 +32,18 @@ COMMANDS: Final[dict[str, str]] = {
     "ls": "pillarbox.cli.looking:ls",
     "show": "pillarbox.cli.looking:show",
     "history": "pillarbox.cli.looking:history",
+    "explain": "pillarbox.cli.explaining:explain",
     "stats": "pillarbox.cli.looking:stats",
     "workers": "pillarbox.cli.looking:workers",
     "cancel": "pillarbox.cli.acting:cancel",
     "retry": "pillarbox.cli.acting:retry",
+    "resolve": "pillarbox.cli.acting:resolve",
+    "replay": "pillarbox.cli.acting:replay",
+    "purge": "pillarbox.cli.acting:purge",
     "pause": "pillarbox.cli.acting:pause",
     "resume": "pillarbox.cli.acting:resume",
+    "import": "pillarbox.cli.importing:import_",
+    "config": "pillarbox.cli.config:config",
     "db": "pillarbox.cli.db:db",
 }
 """Where each command is: ``module:function``, imported at the first use."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Self
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from pillarbox.cli.output import console, visible
+from pillarbox.cli.output import console
+from pillarbox.logs import visible
 
 if TYPE_CHECKING:
     from types import TracebackType

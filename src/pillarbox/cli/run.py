@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import logging
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,15 +16,18 @@ import click
 from pillarbox.__about__ import __version__
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.options import shared, span_above_zero
-from pillarbox.cli.output import emit, emit_json, on_terminal, talk
+from pillarbox.cli.output import emit, emit_json, on_terminal
 from pillarbox.cli.session import naming
+from pillarbox.cli.voice import Voice, log
+from pillarbox.errors import PillarboxError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from datetime import timedelta
 
     from pillarbox.cli.progress import Bar
     from pillarbox.cli.session import Call
+    from pillarbox.config import Settings
     from pillarbox.engine.worker import DrainReport
     from pillarbox.events import BusEvent
     from pillarbox.outbox import Outbox
@@ -47,13 +50,17 @@ def run(call: Call, *, app: str | None, drain: bool, budget: timedelta) -> int:
     Deliver: through the configured channels, or those of your own Outbox.
 
     One line an outcome on stderr; with --json, one object a line on stdout. SIGTERM or Ctrl-C stops it gracefully:
-    no new sends, and those under way may end. A second signal cuts them off.
+    no new sends, and those under way may end. A second signal cuts them off. SIGHUP reads the configuration again.
     """
     box, db = _box(call, app)
-    if drain:
-        box.settings = dataclasses.replace(box.settings, drain_on_startup=False)
-    runner = _Runner(box, json=call.json)
-    with naming(db), _logging():
+
+    def fitted(settings: Settings) -> Settings:
+        return dataclasses.replace(settings, drain_on_startup=False) if drain else settings
+
+    box.settings = fitted(box.settings)
+    voice = Voice(box.settings, rows=call.json)
+    runner = _Runner(box, voice, read=(lambda: fitted(call.loaded().settings)) if app is None else None)
+    with naming(db), voice.heard():
         return asyncio.run(runner.drained(budget.total_seconds()) if drain else runner.forever())
 
 
@@ -72,12 +79,19 @@ def _box(call: Call, where: str | None) -> tuple[Outbox, str]:
 
 
 class _Runner:
-    """One run of a worker: its signals and its lines."""
+    """
+    One run of a worker: its signals and its lines.
 
-    def __init__(self, box: Outbox, *, json: bool) -> None:
+    *read* gives the configuration as it is now; without it nothing is reloaded.
+    """
+
+    def __init__(self, box: Outbox, voice: Voice, *, read: Callable[[], Settings] | None) -> None:
         self._box = box
-        self._json = json
+        self._voice = voice
+        self._read = read
         self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._seen_on_terminal = on_terminal(sys.stderr)
         self._unread = False
         self._cut = 0
         self._progress: Bar | None = None
@@ -108,15 +122,17 @@ class _Runner:
         self._box.subscribe(self._tell)
         with self._signals():
             await self._box.start()
+            reloading = asyncio.ensure_future(self._reload_when_asked())
             try:
                 names = list(self._box.channels)
-                self._line(
+                self._voice.tell(
                     "started",
                     {"channels": names, "pid": os.getpid(), "version": __version__},
                     f"pillarbox {__version__} delivers through {', '.join(names)} (pid {os.getpid()})",
                 )
                 yield
             finally:
+                reloading.cancel()
                 # Does nothing after `_finish`; after an error it gives the leases back.
                 await self._box.stop(0)
 
@@ -124,7 +140,7 @@ class _Runner:
         cut = await self._box.stop(deadline)
         cut += self._cut
         said = f"; {cut} sends were cut off: those messages may have arrived, and are tried again" if cut else ""
-        self._line("stopped", {"cut_off": cut}, f"stopped{said}")
+        self._say("stopped", {"cut_off": cut}, f"stopped{said}")
         return Exit.PIPE_CLOSED if self._unread else Exit.OK
 
     @contextlib.contextmanager
@@ -132,18 +148,55 @@ class _Runner:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._asked_to_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
         try:
             yield
         finally:
-            for number in _SIGNALS:
+            for number in (*_SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
     def _asked_to_stop(self) -> None:
         if not self._stop.is_set():
-            talk("stopping: sends under way may end; a second signal cuts them off")
+            self._voice.say("stopping: sends under way may end; a second signal cuts them off")
             self._stop.set()
         else:
             self._cut += self._box.stop_now()
+
+    def _asked_to_reload(self) -> None:
+        if self._seen_on_terminal and not on_terminal(sys.stderr):
+            # The terminal that we ran on was closed: nobody asks for anything else, and nobody reads on.
+            self._voice.quiet = True
+            self._stop.set()
+        else:
+            self._reload.set()
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            await self._reload_once()
+
+    async def _reload_once(self) -> None:
+        """Take over what the configuration says now; a mistake in it, or no configuration of ours, changes nothing."""
+        if self._read is None:
+            log.warning("nothing is reloaded: the outbox of --app brings its own configuration")
+            return
+        try:
+            settings = await asyncio.to_thread(self._read)
+            changes = await self._box.reload(settings)
+        except PillarboxError as exc:
+            log.error("the configuration is not reloaded, and nothing changed: %s", exc)
+            self._say("reload_failed", {"error": str(exc)})
+            return
+        except Exception as exc:  # noqa: BLE001 — a bug of an adapter is no reason to stop delivering
+            log.error("the configuration is not reloaded, and nothing changed", exc_info=exc)
+            self._say("reload_failed", {"error": type(exc).__name__})
+            return
+        self._voice.adopt(self._box.settings)
+        if changes.restart:
+            log.warning("a restart is needed for: %s", ", ".join(changes.restart))
+        log.info("configuration reloaded; changed: %s", ", ".join(changes.reload) or "nothing")
+        self._say("reloaded", {"changed": changes.reload, "restart": changes.restart})
 
     def _tell(self, event: BusEvent) -> None:
         from pillarbox.cli.outcomes import line_of, row_of
@@ -152,28 +205,22 @@ class _Runner:
         if row is None:
             return
         name = row.pop("event")
-        try:
-            self._line(name, row, line_of(event))
-        except BrokenPipeError:
-            # Nobody reads our outcomes any more: end like any program in a pipe, but let the sends end too.
-            self._json = False
-            self._unread = True
-            self._stop.set()
+        self._say(name, row, line_of(event))
         if self._progress is not None and name in _ENDS:
             self._progress.update()
 
-    def _line(self, event: str, row: dict[str, Any], sentence: str) -> None:
-        if self._json:
-            emit_json({"event": event, **row})
-        elif self._progress is None and event != "alarm":
-            # Alarms are in the log already, which goes to stderr too.
-            talk(sentence)
+    def _say(self, event: str, row: dict[str, Any], sentence: str = "") -> None:
+        try:
+            self._voice.tell(event, row, sentence)
+        except OSError:
+            # Nobody reads our outcomes any more: end like any program in a pipe, but let the sends end too.
+            self._voice.rows = False
+            self._unread = True
+            self._stop.set()
 
     async def _drawn(self) -> contextlib.AbstractContextManager[object]:
         """Draw a bar instead of lines, where people look and nothing else is written there."""
-        import sys
-
-        if self._json or not on_terminal(sys.stderr):
+        if self._voice.rows or not on_terminal(sys.stderr):
             return contextlib.nullcontext()
         from pillarbox.cli.progress import Bar
 
@@ -183,11 +230,12 @@ class _Runner:
             if tally.channel in self._box.channels and not tally.state.terminal
         )
         bar = self._progress = Bar("draining", total=waiting)
+        self._voice.quiet = True
         return bar
 
     def _report(self, report: DrainReport) -> int:
         row = dataclasses.asdict(report)
-        if self._json:
+        if self._voice.rows:
             emit_json({"event": "drained", **row})
         else:
             emit(", ".join(f"{count} {name}" for name, count in row.items() if name in _REPORTED))
@@ -195,27 +243,3 @@ class _Runner:
         if report.deferred_budget:
             return Exit.TIMED_OUT
         return Exit.NOT_DELIVERED if report.failed + report.exhausted + report.expired else Exit.OK
-
-
-@contextlib.contextmanager
-def _logging() -> Iterator[None]:
-    """Show warnings of the engine as one line each: outcomes are told as events already."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_OneLine())
-    handler.setLevel(logging.WARNING)
-    logger = logging.getLogger("pillarbox")
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-
-
-class _OneLine(logging.Formatter):
-    """The message, and the name of an exception instead of its traceback, which may quote what was sent."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        from pillarbox.cli.output import visible
-
-        kind = record.exc_info[0] if record.exc_info else None
-        return visible(f"{record.levelname.lower()}: {record.getMessage()}{f' ({kind.__name__})' if kind else ''}")

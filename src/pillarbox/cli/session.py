@@ -17,7 +17,7 @@ from pillarbox.errors import StoreError, StoreNotFound
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from pillarbox.config import Loaded
+    from pillarbox.config import Loaded, Settings
     from pillarbox.outbox import Outbox
 
 T = TypeVar("T")
@@ -40,12 +40,21 @@ class Call:
         return app.load(path=self.config, db=self.db, other_variables=variables(self.ctx))
 
     def observe(self, use: Callable[[Outbox], Awaitable[T]]) -> T:
-        """Open the database, which must exist, look or act, and close it. Raises Stop, PillarboxError."""
+        """Open the database, which must exist, look, and close it. Raises Stop, PillarboxError."""
         from pillarbox import app
 
+        return self._use(app.observer, use)
+
+    def operate(self, use: Callable[[Outbox], Awaitable[T]]) -> T:
+        """Open the database, which must exist, act, and close it. Raises Stop, PillarboxError."""
+        from pillarbox import app
+
+        return self._use(app.operator, use)
+
+    def _use(self, make: Callable[[Settings], Outbox], use: Callable[[Outbox], Awaitable[T]]) -> T:
         settings = self.loaded().settings
         with naming(settings.db, create=False):
-            return asyncio.run(_with(app.observer(settings), use))
+            return asyncio.run(_with(make(settings), use))
 
 
 async def _with(box: Outbox, use: Callable[[Outbox], Awaitable[T]]) -> T:

@@ -1,5 +1,5 @@
 """
-The states' only legal moves, and `decide()`: what follows from an outcome. No other file names a transition.
+The states' only legal moves, and `decide()`: what follows from an outcome. No other file decides on a transition.
 
 Counting (lanes.md, "Attempt counting"): ``claims`` grows in the claim; ``charged`` grows when an attempt *ends* in an
 outcome that costs budget; ``lost`` counts leases lost in a row. None is ever given back.
@@ -25,7 +25,16 @@ from pillarbox.domain.outcome import (
     Unavailable,
     Uncertain,
 )
-from pillarbox.domain.retry import FREE_RETURN_MS_MIN, OnDead, OnHeld, PartsMode, UncertainAction
+from pillarbox.domain.retry import (
+    FREE_RETURN_MS_MIN,
+    ExpireAction,
+    OnDead,
+    OnHeld,
+    PartsMode,
+    Policy,
+    UncertainAction,
+)
+from pillarbox.domain.transition import ErrorClass, Reason, Transition
 
 MOVES: Final[frozenset[tuple[State, State]]] = frozenset(
     {
@@ -48,180 +57,16 @@ MOVES: Final[frozenset[tuple[State, State]]] = frozenset(
 )
 
 FREE_RETURNS_MAX: Final = 1000
+_MS_MAX: Final = 253_402_300_799_999  # the end of the year 9999, where the calendar ends
 
 
-class Reason(StrEnum):
-    """Why a message is dead, held, expired or cancelled."""
+class Verdict(StrEnum):
+    """What a person knows of a held message: of its first unsent part, where it was split (contract UN3)."""
 
-    RETRIES_EXHAUSTED = "retries_exhausted"
-    KILLS_WORKERS = "kills_workers"
-    REJECTED = "rejected"
-    PARTIAL = "partial"
-    INVALID = "invalid"
-    UNREADABLE = "unreadable"
-    UNCERTAIN = "uncertain"
-    UNRESOLVED = "unresolved"
-    STUCK = "stuck"
-    NON_FINAL = "non_final"
-    EXPIRED = "expired"
-    REQUESTED = "requested"
-    WITHDRAWN = "withdrawn"
-    SUPERSEDED = "superseded"
-    SUPERSEDED_MAYBE_SENT = "superseded_maybe_sent"
-    RESOLVED = "resolved"
-
-
-class ErrorClass(StrEnum):
-    """What kind of trouble the last attempt met; ``None`` in the row after a success."""
-
-    TRANSIENT = "transient"
-    RATE_LIMITED = "rate_limited"
-    PERMANENT = "permanent"
-    UNAVAILABLE = "unavailable"
-    UNCERTAIN = "uncertain"
-    WORKER_LOST = "worker_lost"
-    UNCLASSIFIED = "unclassified"
-    REDIRECTED = "redirected"
-    RELEASED = "released"
-
-
-class Transition(msgspec.Struct, frozen=True, kw_only=True):
-    """
-    One move out of ``leased``. Built only by the named constructors below, so that half-valid ones cannot exist.
-
-    ``charged`` and ``free`` are what this attempt adds to the row's counters; ``lost`` is the row's new value.
-    ``pause_ms`` pauses the message's whole channel until then, 0 until a person resumes it. ``part`` is what becomes of
-    the part that was sent, where the message was split; ``advance`` goes on to the next one.
-    """
-
-    to: State
-    due_ms: int | None = None
-    charged: int = 0
-    free: int = 0
-    lost: int = 0
-    receipt: str | None = None
-    reason: Reason | None = None
-    error_class: ErrorClass | None = None
-    error: str | None = None
-    recipient: str | None = None
-    keeps_turn: bool = False
-    pause_ms: int | None = None
-    answer: str | None = None
-    advance: bool = False
-    part: State | None = None
-
-    @classmethod
-    def next_part(
-        cls,
-        part: State,
-        *,
-        due_ms: int,
-        receipt: str | None = None,
-        error_class: ErrorClass | None = None,
-        error: str | None = None,
-    ) -> Transition:
-        """Done with this part; the next one goes out at once, with its counters at 0 (lanes.md, "Parts")."""
-        return cls(
-            to=State.SCHEDULED,
-            due_ms=due_ms,
-            receipt=receipt,
-            error_class=error_class,
-            error=error,
-            advance=True,
-            part=part,
-        )
-
-    @classmethod
-    def deliver(cls, receipt: str | None, *, answer: str | None = None) -> Transition:
-        """Accepted by the platform; terminal."""
-        return cls(to=State.DELIVERED, receipt=receipt, answer=answer)
-
-    @classmethod
-    def retry(cls, *, due_ms: int, error_class: ErrorClass, error: str, lost: int = 0) -> Transition:
-        """Try again later, at the cost of one attempt."""
-        return cls(to=State.SCHEDULED, due_ms=due_ms, charged=1, error_class=error_class, error=error, lost=lost)
-
-    @classmethod
-    def release(
-        cls, *, due_ms: int, error_class: ErrorClass, error: str, pause_ms: int | None = None, lost: int = 0
-    ) -> Transition:
-        """Give the message back at no cost."""
-        return cls(
-            to=State.SCHEDULED,
-            due_ms=due_ms,
-            free=1,
-            error_class=error_class,
-            error=error,
-            pause_ms=pause_ms,
-            lost=lost,
-        )
-
-    @classmethod
-    def redirect(cls, recipient: str, *, due_ms: int, error: str) -> Transition:
-        """Send to the recipient's new address at once."""
-        return cls(
-            to=State.SCHEDULED,
-            due_ms=due_ms,
-            free=1,
-            recipient=recipient,
-            error_class=ErrorClass.REDIRECTED,
-            error=error,
-        )
-
-    @classmethod
-    def bury(
-        cls,
-        reason: Reason,
-        *,
-        error_class: ErrorClass,
-        error: str,
-        lost: int = 0,
-        pause_ms: int | None = None,
-    ) -> Transition:
-        """Give up; terminal. Counts the attempt (contract ST8)."""
-        return cls(
-            to=State.DEAD,
-            charged=1,
-            reason=reason,
-            error_class=error_class,
-            error=error,
-            lost=lost,
-            pause_ms=pause_ms,
-        )
-
-    @classmethod
-    def hold(
-        cls,
-        reason: Reason,
-        *,
-        error_class: ErrorClass,
-        error: str,
-        charged: int,
-        keeps_turn: bool,
-        lost: int = 0,
-        pause_ms: int | None = None,
-    ) -> Transition:
-        """A person must decide."""
-        return cls(
-            to=State.HELD,
-            charged=charged,
-            reason=reason,
-            error_class=error_class,
-            error=error,
-            keeps_turn=keeps_turn,
-            lost=lost,
-            pause_ms=pause_ms,
-        )
-
-    @classmethod
-    def expire(cls, *, error: str | None = None, error_class: ErrorClass | None = None, charged: int = 0) -> Transition:
-        """Its time is over; terminal."""
-        return cls(to=State.EXPIRED, reason=Reason.EXPIRED, error=error, error_class=error_class, charged=charged)
-
-    @classmethod
-    def cancel(cls, reason: Reason, *, charged: int = 0, error: str | None = None) -> Transition:
-        """Withdrawn before it was delivered; terminal."""
-        return cls(to=State.CANCELLED, reason=reason, charged=charged, error=error)
+    DELIVERED = "delivered"
+    NOT_DELIVERED = "not_delivered"
+    RESEND = "resend"
+    """Send it whatever became of the last attempt."""
 
 
 UNAVAILABLE_PAUSE_MS = 60_000
@@ -244,7 +89,7 @@ def decide(message: Leased, outcome: AnyOutcome, *, now_ms: int, fraction: float
                 return _part_delivered(message, receipt, now_ms)
             return Transition.deliver(receipt, answer=outcome.answer)
         case Rejected(reason, about):
-            if about == "message" and message.part_count > 1 and message.policy.parts is PartsMode.BEST_EFFORT:
+            if about == "message" and _goes_on_without(message):
                 return _part_rejected(message, reason or "rejected", now_ms)
             return _buried(message, outcome.about, reason or f"rejected ({about})")
         case Deferred(reason, after):
@@ -288,6 +133,13 @@ def _part_delivered(message: Leased, receipt: str | None, now_ms: int) -> Transi
     return _partial(message, message.parts_dead, part=State.DELIVERED, receipt=receipt)
 
 
+def _goes_on_without(message: Leased) -> bool:
+    """Whether a part may be left out: under best effort, unless a person is to decide of each loss in its lane."""
+    decided_by_a_person = message.policy.on_dead is OnDead.BLOCK and message.lane is not None
+    best_effort = message.policy.parts is PartsMode.BEST_EFFORT
+    return message.part_count > 1 and best_effort and not decided_by_a_person
+
+
 def _part_rejected(message: Leased, error: str, now_ms: int) -> Transition:
     """Under best effort the parts behind a rejected one go out all the same (contract PA4)."""
     if message.part_next + 1 < message.part_count:
@@ -295,13 +147,16 @@ def _part_rejected(message: Leased, error: str, now_ms: int) -> Transition:
         return Transition.next_part(State.DEAD, due_ms=now_ms, error_class=permanent, error=error)
     if message.parts_dead + 1 == message.part_count:
         return _buried(message, "message", error)
-    return _partial(message, message.parts_dead + 1, part=State.DEAD)
+    return _partial(message, message.parts_dead + 1, part=State.DEAD, part_error=error)
 
 
-def _partial(message: Leased, dead: int, *, part: State, receipt: str | None = None) -> Transition:
+def _partial(
+    message: Leased, dead: int, *, part: State, receipt: str | None = None, part_error: str | None = None
+) -> Transition:
     error = f"{dead} of {message.part_count} parts were rejected"
     burial = Transition.bury(Reason.PARTIAL, error_class=ErrorClass.PERMANENT, error=error)
-    return msgspec.structs.replace(burial, part=part, receipt=receipt, charged=int(part is State.DEAD))
+    charged = int(part is State.DEAD)
+    return msgspec.structs.replace(burial, part=part, receipt=receipt, part_error=part_error, charged=charged)
 
 
 def lost_worker(message: Leased, *, now_ms: int, fraction: float) -> Transition:
@@ -340,10 +195,12 @@ def cancelled(instead_of: Transition) -> Transition:
     """
     End a message that somebody asked to cancel while it was sent, instead of sending it again.
 
-    What became of the part that was sent stays true (contract PA5).
+    What became of the part that was sent stays true (contract PA5), and so does a doubt whether it arrived.
     """
     cancel = Transition.cancel(Reason.REQUESTED, charged=instead_of.charged, error=instead_of.error)
-    return msgspec.structs.replace(cancel, part=instead_of.part, receipt=instead_of.receipt)
+    return msgspec.structs.replace(
+        cancel, part=instead_of.part, receipt=instead_of.receipt, error_class=instead_of.error_class
+    )
 
 
 def withdrawn(reason: str) -> Transition:
@@ -358,6 +215,52 @@ def postponed(message: Leased, reason: str, *, seconds: float, now_ms: int) -> T
         due_ms=due_ms, error_class=ErrorClass.RELEASED, error=reason or "postponed", lost=message.lost
     )
     return _capped(message, release)
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a verdict makes of a held message.
+
+    ``advance`` goes on to the next part. ``to_tail`` takes a new place in its lane (lanes.md).
+    """
+
+    to: State
+    reason: Reason | None = None
+    error_class: ErrorClass | None = None
+    error: str | None = None
+    advance: bool = False
+    to_tail: bool = False
+
+
+def resolved(verdict: Verdict, *, part_next: int, part_count: int, parts_dead: int) -> Resolved:
+    """
+    Say what follows from a person's verdict.
+
+    Args:
+        part_next: The part that the verdict is about, of *part_count*.
+        parts_dead: Parts before it that were rejected.
+    """
+    if verdict is not Verdict.DELIVERED:
+        return Resolved(to=State.SCHEDULED, to_tail=True)
+    if part_next + 1 < part_count:
+        return Resolved(to=State.SCHEDULED, advance=True)
+    if parts_dead:
+        error = f"{parts_dead} of {part_count} parts were rejected"
+        return Resolved(to=State.DEAD, reason=Reason.PARTIAL, error_class=ErrorClass.PERMANENT, error=error)
+    return Resolved(to=State.DELIVERED)
+
+
+def new_expiry_ms(policy: Policy, now_ms: int, *, ttl_ms: int | None = None) -> int | None:
+    """
+    Say when a message that begins anew expires; ``None`` for never.
+
+    Args:
+        ttl_ms: Its time to live; ``None`` for its policy's.
+    """
+    if policy.expire_action is ExpireAction.DELIVER or (ttl_ms is None and policy.ttl_seconds is None):
+        return None
+    span_ms = _whole_ms(policy.ttl_seconds or 0.0) if ttl_ms is None else ttl_ms
+    return min(now_ms + span_ms, _MS_MAX)
 
 
 def expired(message_expires_ms: int | None, now_ms: int) -> bool:

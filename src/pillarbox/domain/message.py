@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from pillarbox.domain.ids import LeaseId, MessageId
+from pillarbox.domain.mirror import Mirror
 from pillarbox.domain.retry import Policy
 
 
@@ -154,6 +155,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
         token_id: The id that dedupe tokens are made of; another message's after a replay.
         expires_ms: ``None`` without a TTL or where expiry delivers.
         accepted_by: The accepting process's worker id, for messages that must not outlive it.
+        mirror: The record that its host is to read after the delivery.
     """
 
     id: MessageId
@@ -187,6 +189,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     token_epoch: int = 0
     accepted_by: bytes | None = None
     admission: Admission | None = None
+    mirror: Mirror | None = None
 
 
 class Leased(msgspec.Struct, frozen=True):
@@ -237,7 +240,15 @@ class Leased(msgspec.Struct, frozen=True):
 
 
 class MessageView(msgspec.Struct, frozen=True, kw_only=True):
-    """A message as it stands in the store, for people."""
+    """
+    A message as it stands in the store, for people.
+
+    Attributes:
+        splitter: Version of what cut it into parts; ``None`` where it goes out whole.
+        parts: In order; empty where it goes out whole, and in a list.
+        parts_delivered: How many of them the platform has; 0 where it goes out whole.
+        maybe_arrived: An attempt ended without a certain answer, and what it sent is not known to be delivered.
+    """
 
     id: MessageId
     seq: int
@@ -285,4 +296,7 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     worker: bytes | None
     content_size: int
     content: bytes | None
+    splitter: str | None = None
+    parts_delivered: int = 0
+    maybe_arrived: bool = False
     parts: tuple[Part, ...] = ()

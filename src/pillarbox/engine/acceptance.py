@@ -27,7 +27,9 @@ from pillarbox.domain.message import (
     Priority,
     encode_content,
 )
+from pillarbox.domain.mirror import mirror_of
 from pillarbox.domain.retry import ExpireAction, Policy, UncertainAction, parse_schedule
+from pillarbox.engine.abort import AbortSignal
 from pillarbox.errors import ConfigError, InvalidMessage
 
 if TYPE_CHECKING:
@@ -87,6 +89,8 @@ class Options(TypedDict, total=False):
         origin: Who asked for it.
         metadata: A JSON object of the caller's own, at most 16 KiB.
         traceparent: W3C trace context, handed to the channel.
+        mirror: What its session is to be told after the delivery: see `pillarbox.domain.mirror.mirror_of`.
+        abort: Withdraws the message when it says so, between parts too.
     """
 
     text: str | None
@@ -117,6 +121,7 @@ class Options(TypedDict, total=False):
     account: str
     metadata: Mapping[str, Any] | None
     traceparent: str | None
+    abort: AbortSignal | None
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -157,6 +162,7 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     account: Any = ""
     metadata: Any = None
     traceparent: Any = None
+    abort: Any = None
     group_id: str | None = None
 
 
@@ -225,6 +231,8 @@ class Acceptance:
         starts_ms = now_ms if not_before_ms is None else max(now_ms, not_before_ms)
         policy = _policy(policy, o)
         key = _optional_line("key", o.key)
+        if o.abort is not None and not isinstance(o.abort, AbortSignal):
+            raise InvalidMessage("abort", f"expected an AbortSignal, not {type(o.abort).__name__}")
         admission = None if channel is None else channel.admit(to=to, content=content, thread=thread)
         return Draft(
             id=message_id,
@@ -252,6 +260,7 @@ class Acceptance:
             traceparent=_traceparent(o.traceparent),
             metadata=_metadata(o.metadata),
             admission=admission,
+            mirror=None if content.mirror is None else mirror_of(content, message_id),
         )
 
     def content(self, o: Outgoing) -> Content:
@@ -481,4 +490,4 @@ def _url(text: str) -> str:
     return _line("files", text, longest=_RECIPIENT_MAX)
 
 
-Skipped = Literal["empty", "hook"]
+Skipped = Literal["empty", "hook", "aborted"]

@@ -160,6 +160,14 @@ class Committer:
         """End messages whose time is over."""
         return self._wish(self._extra, _Extra(expire=limit))
 
+    def abandon(self, acceptors: Sequence[bytes]) -> asyncio.Future[BatchResult]:
+        """End messages that must not outlive those who accepted them."""
+        return self._wish(self._extra, _Extra(abandon=acceptors))
+
+    def acknowledge(self, keys: Sequence[str]) -> asyncio.Future[BatchResult]:
+        """Mark mirror entries as taken over by their host."""
+        return self._wish(self._extra, _Extra(acknowledge=keys))
+
     def prune(self, request: Prune) -> asyncio.Future[BatchResult]:
         """Delete old terminal messages, a bounded number."""
         return self._wish(self._extra, _Extra(prune=request))
@@ -268,7 +276,7 @@ class Committer:
 class _Extra:
     """The rarer wishes, one a batch."""
 
-    __slots__ = ("expire", "presence", "prune", "renew", "renew_until_ms")
+    __slots__ = ("abandon", "acknowledge", "expire", "presence", "prune", "renew", "renew_until_ms")
 
     def __init__(
         self,
@@ -276,12 +284,16 @@ class _Extra:
         renew: Sequence[Leased] = (),
         renew_until_ms: int = 0,
         expire: int = 0,
+        abandon: Sequence[bytes] = (),
+        acknowledge: Sequence[str] = (),
         prune: Prune | None = None,
         presence: Presence | None = None,
     ) -> None:
         self.renew = renew
         self.renew_until_ms = renew_until_ms
         self.expire = expire
+        self.abandon = abandon
+        self.acknowledge = acknowledge
         self.prune = prune
         self.presence = presence
 
@@ -323,6 +335,8 @@ class _Work:
             renew_until_ms=extra.renew_until_ms,
             acts=[wish.item for wish in self.acts],
             expire=extra.expire,
+            abandon=extra.abandon,
+            acknowledge=extra.acknowledge,
             enqueue=[wish.item for wish in self.enqueue],
             claim=claim,
             prune=extra.prune,

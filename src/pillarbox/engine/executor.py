@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,10 +16,10 @@ import msgspec
 
 from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain import lifecycle
-from pillarbox.domain.ids import dedupe_token
-from pillarbox.domain.lifecycle import ErrorClass, Transition
-from pillarbox.domain.message import Admission, Content, Leased, Op, decode_content
+from pillarbox.domain.message import Admission, Content, Leased
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
+from pillarbox.domain.transition import ErrorClass, Transition
+from pillarbox.engine.attempts import attempt_of, log_failure, outcome_of, raised
 from pillarbox.engine.deadlines import Deadlines
 from pillarbox.engine.hooks import Defer, Hooks, Withdraw
 from pillarbox.errors import InvalidMessage, PillarboxError
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from pillarbox.entropy import Entropy
 
 _log = logging.getLogger("pillarbox.engine")
-_OPS: Final = tuple(Op)
-_METADATA: Final = msgspec.json.Decoder(dict[str, object])
 
 
 @dataclass(slots=True)
@@ -102,7 +99,7 @@ class Executor:
         self._guard = guard
         self._ended = ended
         self._hooks = hooks or Hooks(reporter.alarm)
-        self._full_history = frozenset(full_history)
+        self.full_history = frozenset(full_history)
         self.flights: dict[int, Flight] = {}
         self._outages: dict[int, _Outage] = {}
         self._empty = asyncio.Event()
@@ -146,20 +143,11 @@ class Executor:
 
     async def _deliver(self, flight: Flight) -> Transition | None:
         """Send one message; gives what became of it, or ``None`` where the lease was gone before anything was done."""
+        channel = self._channels[flight.message.channel]
+        attempt = await self._prepared(flight, channel)
+        if not isinstance(attempt, Attempt):
+            return attempt
         message = flight.message
-        channel = self._channels[message.channel]
-        try:
-            attempt = self._attempt(message, channel)
-        except (msgspec.MsgspecError, ValueError, IndexError) as exc:
-            return lifecycle.unreadable(message, f"content cannot be read: {exc}")
-        if not message.prepared:
-            admission = self._admission(message, channel, attempt.content)
-            if not isinstance(admission, Admission):
-                return admission
-            # Committed before the first send (EN16).
-            if not await self._committer.admit(AdmissionWrite(message=message, admission=admission)):
-                return None
-            attempt = msgspec.structs.replace(attempt, to=admission.recipient)
         if self._hooks.any_revalidate and self._too_late(flight) is None:
             objection = await self._hooks.still_wanted(attempt)
             if objection is not None:
@@ -173,6 +161,24 @@ class Executor:
             now_ms = self._clock.wall_ms()
             return lifecycle.release_unsent(message, "stopped before it was written", now_ms=now_ms)
         return self._decide(flight, outcome)
+
+    async def _prepared(self, flight: Flight, channel: Channel) -> Attempt | Transition | None:
+        """Say what is to be sent; what becomes of the message where nothing is; ``None`` where the lease is gone."""
+        message = flight.message
+        try:
+            attempt = attempt_of(message, channel)
+            if not message.prepared:
+                admission = self._admission(message, channel, attempt.content)
+                if not isinstance(admission, Admission):
+                    return admission
+                # Committed before the first send (EN16, PA2). What was split goes on as its first part.
+                if not await self._committer.admit(AdmissionWrite(message=message, admission=admission)):
+                    return None
+                flight.message = message = _admitted(message, admission)
+                attempt = attempt_of(message, channel)
+        except (msgspec.MsgspecError, ValueError, IndexError) as exc:
+            return lifecycle.unreadable(message, f"content cannot be read: {exc}")
+        return attempt
 
     def _too_late(self, flight: Flight) -> Transition | None:
         """Whether the message must not be sent any more; the last thing asked before it is."""
@@ -197,7 +203,7 @@ class Executor:
         except InvalidMessage as exc:
             return lifecycle.refused(message, str(exc))
         except Exception as exc:  # noqa: BLE001 — whatever an adapter raises, the message is still ours
-            _log_failure(exc, "channel %s failed to admit message %s", message.channel, message.id)
+            log_failure(exc, "channel %s failed to admit message %s", message.channel, message.id)
             outcome = Deferred(f"the adapter failed to admit it: {type(exc).__name__}", unclassified=True)
             now_ms = self._clock.wall_ms()
             return lifecycle.decide(message, outcome, now_ms=now_ms, fraction=self._entropy.fraction())
@@ -218,50 +224,22 @@ class Executor:
             del self._outages[message.queue]
         return transition
 
-    def _attempt(self, message: Leased, channel: Channel) -> Attempt:
-        """Say what is to be sent. Raises where the stored message cannot be read."""
-        return Attempt(
-            id=message.id,
-            channel=message.channel,
-            to=message.recipient,
-            content=decode_content(message.content),
-            number=message.claims,
-            token=dedupe_token(message.token_id or message.id, message.part_next, message.token_epoch),
-            part=message.part_next,
-            part_count=message.part_count,
-            receipts=message.receipts,
-            account=message.account,
-            thread=message.thread,
-            op=_OPS[message.op],
-            target=message.target,
-            tenant=message.tenant,
-            correlation_id=message.correlation_id,
-            origin=message.origin,
-            traceparent=message.traceparent,
-            metadata={} if message.metadata is None else _METADATA.decode(message.metadata),
-            deadline_seconds=channel.send_timeout_seconds,
-            created_ms=message.created_ms,
-        )
-
     async def _send(self, flight: Flight, channel: Channel, attempt: Attempt) -> AnyOutcome:
         outcome: object
         flight.sending = True
         self._deadlines.add(flight, channel.send_timeout_seconds)
         try:
             outcome = await channel.send(attempt)
-        except Outcome as raised:
-            outcome = raised
+        except Outcome as said:
+            outcome = said
         except asyncio.CancelledError:
             return self._cancelled(flight, attempt)
         except Exception as exc:  # noqa: BLE001 — whatever an adapter raises, the platform may have the message
-            _log_failure(exc, "channel %s failed on message %s", attempt.channel, attempt.id)
-            return Uncertain(f"the adapter failed: {type(exc).__name__}")
+            return raised(attempt, exc)
         finally:
             flight.sending = False
             self._deadlines.remove(flight, channel.send_timeout_seconds)
-        if isinstance(outcome, AnyOutcome):
-            return outcome
-        return Uncertain(f"the adapter gave {type(outcome).__name__} instead of an outcome")
+        return outcome_of(outcome)
 
     def _cancelled(self, flight: Flight, attempt: Attempt) -> AnyOutcome:
         """A send that was cut off: by its deadline, by a stop, or because its lease is gone."""
@@ -285,7 +263,7 @@ class Executor:
             transition=transition,
             began_ms=flight.began_ms,
             ended_ms=self._clock.wall_ms(),
-            keep_attempt=flight.message.channel in self._full_history,
+            keep_attempt=flight.message.channel in self.full_history,
         )
         self._committer.settle(settlement, lambda end: self._recorded(flight, settlement, end))
 
@@ -361,7 +339,7 @@ class Executor:
         return flight is not None and flight.message.lease == message.lease
 
 
-def _log_failure(error: Exception, text: str, *values: str) -> None:
-    """Log where an adapter failed, but not what its error says: that may hold the message's text (EV3)."""
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    _log.error(text + ": %s\n%s", *values, type(error).__name__, frames)
+def _admitted(message: Leased, admission: Admission) -> Leased:
+    """Give the message as the next claim would find it."""
+    first = {"content": admission.parts[0], "part_count": len(admission.parts)} if len(admission.parts) > 1 else {}
+    return msgspec.structs.replace(message, recipient=admission.recipient, prepared=True, **first)

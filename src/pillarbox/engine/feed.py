@@ -61,6 +61,11 @@ class Feed:
         self._others: set[int] = set()
         self.unknown = False
 
+    def resize(self, concurrency: int, channels: Mapping[str, int]) -> None:
+        """Share other numbers of slots from now on, among the same channels; what is under way keeps its own."""
+        self._concurrency = concurrency
+        self._channels = dict(channels)
+
     def learn(self, queues: Iterable[QueueInfo]) -> None:
         """Take note of every queue there is; all of them are worth a look again."""
         for info in queues:

@@ -15,7 +15,7 @@ import msgspec
 
 from pillarbox.channels.base import Attempt
 from pillarbox.engine.acceptance import Outgoing
-from pillarbox.events import HookCancelled
+from pillarbox.events import Bus, HookCancelled, MessageDelivered, MessageDied, MessageExpired
 
 TEXT_MAX: Final = 50_000
 REASON_MAX: Final = 500
@@ -44,6 +44,7 @@ class Defer(msgspec.Struct, frozen=True):
 
 
 Before = Callable[[Outgoing], Any]
+After = Callable[[MessageDelivered | MessageDied | MessageExpired], Any]
 Revalidate = Callable[[Attempt], Any]
 
 
@@ -53,10 +54,12 @@ class Hooks:
 
     Args:
         report: Told of every hook that was skipped: a stable word, and which hook did what.
+        bus: Where the hooks after delivery hear of a message's end.
     """
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, bus: Bus | None = None) -> None:
         self._report = report
+        self._bus = bus or Bus()
         self._before: list[tuple[int, int, Before, float]] = []
         self._revalidate: list[tuple[Revalidate, float]] = []
 
@@ -69,6 +72,18 @@ class Hooks:
         """
         self._before.append((-priority, len(self._before), hook, timeout_seconds))
         self._before.sort(key=lambda entry: entry[:2])
+
+    def after_delivery(self, hook: After, *, timeout_seconds: float = HOOK_SECONDS) -> None:
+        """
+        Run *hook* when a message was delivered, is dead or expired: by this process, live or recovered (contract HO2).
+
+        It is given the event, is not run for a message that was cancelled, and nobody waits for it. Plain or async.
+        """
+
+        async def after(event: MessageDelivered | MessageDied | MessageExpired) -> None:
+            await self._ask(hook, event, timeout_seconds)
+
+        self._bus.subscribe(after, MessageDelivered, MessageDied, MessageExpired)
 
     def revalidate(self, hook: Revalidate, *, timeout_seconds: float = HOOK_SECONDS) -> None:
         """Ask *hook* just before each send: ``None`` lets it go, `Withdraw` cancels it, `Defer` gives it back."""
@@ -131,4 +146,11 @@ def _name(hook: Callable[..., Any]) -> str:
 
 def cancelled_event(outgoing: Outgoing, reason: str, *, at_ms: int) -> HookCancelled:
     """Tell that a hook stopped a message that was never stored."""
-    return HookCancelled(at_ms=at_ms, channel=outgoing.channel, origin=outgoing.origin, reason=reason)
+    return HookCancelled(
+        at_ms=at_ms,
+        channel=str(outgoing.channel),
+        to=str(outgoing.to),
+        correlation_id=outgoing.correlation_id,
+        origin=outgoing.origin,
+        reason=reason,
+    )

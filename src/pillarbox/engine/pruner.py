@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pillarbox.engine.committer import Committer
 
 LIMIT: Final = 500
+MIRROR_RETENTION_MS: Final = 24 * 3_600_000
 
 
 class Pruner:
@@ -26,6 +27,7 @@ class Pruner:
         key_retention_ms: How long an idempotency key outlives its message.
         content_retention_ms: How long what ended messages said is kept; ``None`` as long as they are.
         audit_retention_ms: How long full attempts and acts outlive their message.
+        mirror_retention_ms: How long a mirror entry is kept after its delivery or acknowledgement.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Pruner:
         key_retention_ms: int,
         audit_retention_ms: int,
         content_retention_ms: int | None,
+        mirror_retention_ms: int = MIRROR_RETENTION_MS,
         interval_ms: int,
     ) -> None:
         self._committer = committer
@@ -47,6 +50,7 @@ class Pruner:
         self._key_retention_ms = key_retention_ms
         self._audit_retention_ms = audit_retention_ms
         self._content_retention_ms = content_retention_ms
+        self._mirror_retention_ms = mirror_retention_ms
         self._interval_ms = interval_ms
 
     async def tick(self) -> float | None:
@@ -64,6 +68,7 @@ class Pruner:
             keys_until_ms=now_ms + self._key_retention_ms,
             audit_before_ms=now_ms - self._audit_retention_ms,
             scrub_before_ms=None if self._content_retention_ms is None else now_ms - self._content_retention_ms,
+            mirror_before_ms=now_ms - self._mirror_retention_ms,
             limit=LIMIT,
         )
         result = await self._committer.prune(request)

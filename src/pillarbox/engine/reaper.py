@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pillarbox.domain import lifecycle
+from pillarbox.domain.transition import Reason
 from pillarbox.store.base import Bury, Lapsed, Settled, Settlement, Store
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 LIMIT: Final = 500
 INTERVAL_SECONDS: Final = 1.0
 HOLDS_SECONDS: Final = 60.0
+ABANDON_SECONDS: Final = 5.0
 _ANY_TIME_MS: Final = 1 << 62
 
 
@@ -57,12 +59,16 @@ class Reaper:
         self._clock = clock
         self._entropy = entropy
         self._ours = ours
-        self._held_retention_ms = held_retention_ms
+        self.held_retention_ms = held_retention_ms
         self._holds_from = 0.0
+        self._abandon_from = 0.0
 
     async def tick(self) -> float | None:
         """Reap once. Wanted again in a second, or at once where more is left."""
         more = await self._lapsed()
+        if self._clock.mono() >= self._abandon_from:
+            self._abandon_from = self._clock.mono() + ABANDON_SECONDS
+            more = await self.abandon() or more
         if self._guard.trusted():
             result = await self._committer.expire(LIMIT)
             self._reporter.ended(result.expired)
@@ -74,6 +80,15 @@ class Reaper:
                     self._holds_from = 0.0
                     more = True
         return 0 if more else INTERVAL_SECONDS
+
+    async def abandon(self) -> bool:
+        """End the messages of processes that are gone, where nobody else may send them; says whether more are left."""
+        gone = await self._store.gone_acceptors()
+        if not gone:
+            return False
+        result = await self._committer.abandon(gone)
+        self._reporter.ended(result.abandoned)
+        return bool(result.abandoned)
 
     async def _lapsed(self) -> bool:
         boot_ms = self._clock.boot_ms()
@@ -105,11 +120,12 @@ class Reaper:
         )
 
     async def _holds(self) -> bool:
-        before_ms = self._clock.wall_ms() - self._held_retention_ms
+        before_ms = self._clock.wall_ms() - self.held_retention_ms
         overdue = await self._store.overdue_holds(before_ms=before_ms, limit=LIMIT)
-        reason = lifecycle.Reason.UNRESOLVED
+        reason = Reason.UNRESOLVED
         acts = [self._committer.act(Bury(id=message, actor="reaper", reason=reason)) for message in overdue]
         for message, acted in zip(overdue, await asyncio.gather(*acts), strict=True):
-            if acted.applied:
-                self._reporter.buried(message, await self._store.get(message))
+            view = await self._store.get(message) if acted.applied else None
+            if view is not None:
+                self._reporter.acted(view)
         return len(overdue) >= LIMIT

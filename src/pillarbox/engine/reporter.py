@@ -1,7 +1,7 @@
 """
 Turns what was committed into events, log lines, counts, and the end of somebody's wait.
 
-Everything here happens after the commit it tells of. Recipients and texts never get here.
+Everything here happens after the commit it tells of. What a message says never gets here.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from pillarbox.domain.lifecycle import ErrorClass, Reason, Transition
 from pillarbox.domain.message import Draft, Leased, MessageView, State
+from pillarbox.domain.transition import ErrorClass, Reason, Transition
+from pillarbox.engine.lines import Lines, Recipients
 from pillarbox.events import (
     Alarm,
     Bus,
@@ -26,6 +27,7 @@ from pillarbox.events import (
     MessageEvent,
     MessageExpired,
     MessageHeld,
+    PartDelivered,
     RetryScheduled,
 )
 from pillarbox.store.base import Ended, Enqueued, Settled, Settlement
@@ -37,20 +39,23 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pillarbox")
 _ALARMS_LOGGED: Final = logging.WARNING
+_SAME_PAUSE_MS: Final = 1_000
 
 
 class Reporter:
     """
     Tells subscribers, the log and those who wait.
 
-    ``counts`` has one counter a word: delivered, retried, released, held, dead, exhausted, expired, cancelled, late,
-    stale, and ``alarm:<what>``.
+    ``counts`` has one counter a word: sent (the channel was called), delivered, retried, released, held, dead,
+    exhausted, expired, cancelled, late, stale, and ``alarm:<what>``.
     """
 
     def __init__(self, bus: Bus, clock: Clock) -> None:
+        self.lines = Lines(Recipients(b""))
         self._bus = bus
         self._clock = clock
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._told_until: dict[tuple[str, str], int] = {}
         self.counts: Counter[str] = Counter()
         self.changed = asyncio.Event()
 
@@ -73,33 +78,32 @@ class Reporter:
             if not future.done():
                 future.set_result(None)
 
+    def _wants(self, kind: type[BusEvent]) -> bool:
+        """Whether anybody listens, or the log does, so that nothing is built for nobody."""
+        return self._bus.wants(kind) or self.lines.wants(kind)
+
+    def publish(self, event: BusEvent) -> None:
+        """Tell the log and every subscriber."""
+        self.lines.write(event)
+        if self._bus.wants(type(event)):
+            self._bus.publish(event)
+
     def accepted(self, drafts: Sequence[Draft], enqueued: Sequence[Enqueued]) -> None:
         """A group of messages was committed; those that a key found had been before."""
-        wanted = self._bus.wants(MessageEnqueued)
-        if not wanted and not _log.isEnabledFor(logging.DEBUG):
+        if not self._wants(MessageEnqueued):
             return
         for draft, done in zip(drafts, enqueued, strict=True):
-            if not done.created:
-                continue
-            _log.debug("Message enqueued for delivery", extra={"entryId": draft.id, "channelType": draft.channel})
-            if wanted:
-                self._bus.publish(
-                    MessageEnqueued(
-                        at_ms=draft.created_ms,
-                        id=draft.id,
-                        channel=draft.channel,
-                        tenant=draft.tenant,
-                        origin=draft.origin,
-                        correlation_id=draft.correlation_id,
-                    )
-                )
+            if done.created:
+                self.publish(MessageEnqueued(**of_draft(draft, draft.created_ms)))
 
     def settled(self, settlement: Settlement, settled: Settled) -> None:
         """An attempt's end was recorded, or found stale."""
         message, transition = settlement.message, settlement.transition
+        if settlement.began_ms is not None:
+            self.counts["sent"] += 1
         if settled is Settled.STALE:
             self.counts["stale"] += 1
-            self._publish(LeaseLost, message, outcome=str(transition.to))
+            self._publish(LeaseLost, settlement, outcome=str(transition.to))
             return
         if settled is Settled.LATE:
             self.counts["late"] += 1
@@ -126,118 +130,96 @@ class Reporter:
 
     def _tell(self, settlement: Settlement, *, late: bool) -> None:
         message, transition = settlement.message, settlement.transition
+        began = settlement.began_ms
+        send_ms = None if began is None else settlement.ended_ms - began
+        if transition.part is State.DELIVERED:
+            part, receipt = message.part_next, transition.receipt
+            self._publish(PartDelivered, settlement, part=part, receipt=receipt, send_ms=send_ms)
         match transition.to:
             case State.DELIVERED:
-                began = settlement.began_ms
-                self._publish(
-                    MessageDelivered,
-                    message,
-                    receipt=transition.receipt,
-                    duration_ms=settlement.ended_ms - message.created_ms,
-                    send_ms=None if began is None else settlement.ended_ms - began,
-                    late=late,
-                )
+                duration_ms = settlement.ended_ms - message.created_ms
+                fields: dict[str, object] = {"duration_ms": duration_ms, "send_ms": send_ms, "late": late}
+                self._publish(MessageDelivered, settlement, receipt=transition.receipt, **fields)
+            case State.SCHEDULED if transition.advance:
+                # The next part goes out at once. What a rejected one makes of the message is told at its end.
+                pass
             case State.SCHEDULED:
                 self._publish(
                     RetryScheduled,
-                    message,
+                    settlement,
                     due_ms=transition.due_ms or 0,
                     error=transition.error or "",
                     error_class=str(transition.error_class),
                     charged=bool(transition.charged),
+                    sent=transition.error_class is not ErrorClass.RELEASED,
                 )
             case State.HELD:
-                self._publish(MessageHeld, message, reason=str(transition.reason), error=transition.error)
+                fields = {"reason": str(transition.reason), "error": transition.error}
+                self._publish(MessageHeld, settlement, error_class=transition.error_class, **fields)
             case State.DEAD:
-                self._publish(
-                    MessageDied,
-                    message,
-                    reason=str(transition.reason),
-                    error=transition.error,
-                    error_class=transition.error_class,
-                )
+                fields = {"reason": str(transition.reason), "error": transition.error}
+                self._publish(MessageDied, settlement, error_class=transition.error_class, **fields)
             case State.EXPIRED:
-                self._publish(MessageExpired, message)
+                self._publish(MessageExpired, settlement)
             case State.CANCELLED:
-                self._publish(MessageCancelled, message, reason=transition.reason)
+                self._publish(MessageCancelled, settlement, reason=transition.reason)
 
-    def _publish(self, kind: type[MessageEvent], message: Leased, **fields: object) -> None:
-        if self._bus.wants(kind):
-            self._bus.publish(
-                kind(
-                    at_ms=self._clock.wall_ms(),
-                    id=message.id,
-                    channel=message.channel,
-                    tenant=message.tenant,
-                    origin=message.origin,
-                    correlation_id=message.correlation_id,
-                    attempt=message.claims,
-                    **fields,
-                )
-            )
+    def _publish(self, kind: type[MessageEvent], settlement: Settlement, **fields: Any) -> None:  # noqa: ANN401 — each kind's own
+        if self._wants(kind):
+            self.publish(kind(**_of_settlement(settlement, self._clock.wall_ms()), **fields))
 
     def _paused(self, message: Leased, transition: Transition) -> None:
+        """Tell of a pause once: sends that were under way when the channel went away all say the same."""
         until_ms = transition.pause_ms or None
+        now_ms = self._clock.wall_ms()
+        queue = (message.tenant, message.channel)
+        if until_ms is not None and until_ms <= self._told_until.get(queue, 0) + _SAME_PAUSE_MS:
+            return
+        self._told_until[queue] = until_ms or 0
         _log.warning("channel %s paused: %s", message.channel, transition.error)
-        if self._bus.wants(ChannelPaused):
-            self._bus.publish(
-                ChannelPaused(
-                    at_ms=self._clock.wall_ms(),
-                    channel=message.channel,
-                    tenant=message.tenant,
-                    until_ms=until_ms,
-                    reason=transition.error,
-                )
+        self.publish(
+            ChannelPaused(
+                at_ms=now_ms,
+                channel=message.channel,
+                tenant=message.tenant,
+                until_ms=until_ms,
+                reason=transition.error,
             )
+        )
 
     def ended(self, ended: Iterable[Ended]) -> None:
-        """Messages that ended without an attempt: expired, or unreadable."""
+        """Messages that ended without an attempt: expired, unreadable, or left behind by their process."""
         for item in ended:
             self.counts[str(item.state)] += 1
             self._wake(item.id)
-            kind = MessageExpired if item.state is State.EXPIRED else MessageDied
-            if self._bus.wants(kind):
-                fields: dict[str, object] = (
-                    {} if kind is MessageExpired else {"reason": item.reason, "error": None, "error_class": None}
-                )
-                self._bus.publish(
-                    kind(
-                        at_ms=self._clock.wall_ms(),
-                        id=item.id,
-                        channel=item.channel,
-                        origin=item.origin,
-                        attempt=item.charged,
-                        **fields,  # type: ignore[arg-type]
-                    )
-                )
+            about = _of_ended(item, self._clock.wall_ms())
+            if item.state is State.EXPIRED:
+                self.publish(MessageExpired(**about))
+            else:
+                self.publish(MessageDied(**about, reason=str(item.reason), error=None, error_class=None))
             self.changed.set()
 
-    def buried(self, message_id: str, view: MessageView | None) -> None:
-        """A held message was given up; *view* is what is left of it."""
-        self.counts[str(State.DEAD)] += 1
-        self._wake(message_id)
-        if view is not None and self._bus.wants(MessageDied):
-            self._bus.publish(
-                MessageDied(
-                    **_about(view, self._clock.wall_ms()),
-                    reason=str(view.terminal_reason),
-                    error=view.last_error,
-                    error_class=view.error_class,
+    def acted(self, view: MessageView) -> None:
+        """A person or the reaper ended a message, or decided what becomes of it; *view* is how it stands now."""
+        about = _of_view(view, self._clock.wall_ms())
+        match view.state:
+            case State.DELIVERED:
+                duration_ms = (view.completed_ms or view.created_ms) - view.created_ms
+                event: MessageEvent = MessageDelivered(
+                    **about, receipt=view.receipt, duration_ms=duration_ms, send_ms=None
                 )
-            )
-
-    def cancelled(self, message_id: str, view: MessageView | None) -> None:
-        """A person withdrew a message that was not being sent; *view* is what is left of it."""
-        self.counts[str(State.CANCELLED)] += 1
-        self._wake(message_id)
-        if view is not None and self._bus.wants(MessageCancelled):
-            about = _about(view, self._clock.wall_ms())
-            self._bus.publish(MessageCancelled(**about, reason=view.terminal_reason))
-
-    def publish(self, event: BusEvent) -> None:
-        """Hand on an event that is about no single message."""
-        if self._bus.wants(type(event)):
-            self._bus.publish(event)
+            case State.DEAD:
+                error_class = view.error_class
+                reason = str(view.terminal_reason)
+                event = MessageDied(**about, reason=reason, error=view.last_error, error_class=error_class)
+            case State.CANCELLED:
+                event = MessageCancelled(**about, reason=view.terminal_reason)
+            case _:
+                return
+        self.counts[str(view.state)] += 1
+        self._wake(view.id)
+        self.publish(event)
+        self.changed.set()
 
     def alarm(self, what: str, detail: str) -> None:
         """Something a person should look at: counted, logged, told."""
@@ -247,13 +229,64 @@ class Reporter:
             self._bus.publish(Alarm(at_ms=self._clock.wall_ms(), what=what, detail=detail))
 
 
-def _about(view: MessageView, at_ms: int) -> dict[str, Any]:
+def of_draft(draft: Draft, at_ms: int) -> dict[str, Any]:
+    """Give what every event says of a message that is being accepted."""
+    admission = draft.admission
+    return {
+        "at_ms": at_ms,
+        "id": draft.id,
+        "channel": draft.channel,
+        "to": draft.recipient if admission is None else admission.recipient,
+        "tenant": draft.tenant,
+        "origin": draft.origin,
+        "correlation_id": draft.correlation_id,
+        "part_count": 1 if admission is None else max(1, len(admission.parts)),
+    }
+
+
+def _of_settlement(settlement: Settlement, at_ms: int) -> dict[str, Any]:
+    message, transition = settlement.message, settlement.transition
+    before = message.part_next - message.parts_dead
+    return {
+        "at_ms": at_ms,
+        "id": message.id,
+        "channel": message.channel,
+        "to": message.recipient,
+        "tenant": message.tenant,
+        "origin": message.origin,
+        "correlation_id": message.correlation_id,
+        "attempt": message.claims,
+        "part_count": message.part_count,
+        "parts_delivered": before + (State.DELIVERED in {transition.to, transition.part}),
+    }
+
+
+def _of_ended(item: Ended, at_ms: int) -> dict[str, Any]:
+    return {
+        "at_ms": at_ms,
+        "id": item.id,
+        "channel": item.channel,
+        "to": item.recipient,
+        "tenant": item.tenant,
+        "origin": item.origin,
+        "correlation_id": item.correlation_id,
+        "attempt": item.claims,
+        "part_count": item.part_count,
+        "parts_delivered": item.parts_delivered,
+    }
+
+
+def _of_view(view: MessageView, at_ms: int) -> dict[str, Any]:
+    parts = sum(part.state is State.DELIVERED for part in view.parts)
     return {
         "at_ms": at_ms,
         "id": view.id,
         "channel": view.channel,
+        "to": view.recipient,
         "tenant": view.tenant,
         "origin": view.origin,
         "correlation_id": view.correlation_id,
         "attempt": view.claims,
+        "part_count": view.part_count,
+        "parts_delivered": parts if view.parts else int(view.state is State.DELIVERED),
     }

@@ -22,7 +22,7 @@ from pillarbox.engine.executor import Executor
 from pillarbox.engine.feed import Feed
 from pillarbox.engine.loop import Loop
 from pillarbox.engine.presence import PresenceKeeper
-from pillarbox.engine.pruner import Pruner
+from pillarbox.engine.pruner import MIRROR_RETENTION_MS, Pruner
 from pillarbox.engine.reaper import Reaper
 from pillarbox.engine.renewer import Renewer
 from pillarbox.engine.watcher import Watcher
@@ -74,6 +74,7 @@ class WorkerSettings:
     key_retention_ms: int = 7 * 24 * _HOUR_MS
     audit_retention_ms: int = 90 * 24 * _HOUR_MS
     content_retention_ms: int | None = None
+    mirror_retention_ms: int = MIRROR_RETENTION_MS
     held_retention_ms: int = 30 * 24 * _HOUR_MS
 
 
@@ -83,6 +84,7 @@ class DrainReport:
     What a drain did.
 
     Attributes:
+        attempted: Sends that began and ended; one message more than once, where a retry was due.
         failed: Dead for another reason than too many attempts.
         exhausted: Dead because their attempts were used up.
         deferred_backoff: Not due yet when it ended, retries among them.
@@ -90,6 +92,7 @@ class DrainReport:
         uncertain: Attempts whose end is not known.
     """
 
+    attempted: int = 0
     delivered: int = 0
     failed: int = 0
     expired: int = 0
@@ -156,19 +159,43 @@ class Worker:
             ours=self.executor.holds,
             held_retention_ms=settings.held_retention_ms,
         )
-        self.pruner = Pruner(
-            committer,
-            guard,
-            clock,
+        self.pruner = self._make_pruner()
+        self._watcher = Watcher(store, self.feed, self._look)
+        self._loops: list[Loop] = []
+        self._watch: Loop | None = None
+
+    def _make_pruner(self) -> Pruner:
+        settings = self._settings
+        return Pruner(
+            self._committer,
+            self._guard,
+            self._clock,
             retention_ms=settings.retention_ms,
             key_retention_ms=settings.key_retention_ms,
             audit_retention_ms=settings.audit_retention_ms,
             content_retention_ms=settings.content_retention_ms,
+            mirror_retention_ms=settings.mirror_retention_ms,
             interval_ms=settings.prune_interval_ms,
         )
-        self._watcher = Watcher(store, self.feed, self._look)
-        self._loops: list[Loop] = []
-        self._watch: Loop | None = None
+
+    def take_over(self, settings: WorkerSettings) -> None:
+        """Work by other settings from now on; leases, and what is under way, stay as they are."""
+        self._settings = settings
+        self.feed.resize(settings.concurrency, {name: c.concurrency for name, c in self._channels.items()})
+        self.executor.full_history = settings.full_history
+        self._reaper.held_retention_ms = settings.held_retention_ms
+        self.pruner = self._make_pruner()
+        for loop in self._loops:
+            loop.poke()
+        self._committer.want_claim()
+
+    async def _prune(self) -> float | None:
+        return await self.pruner.tick()
+
+    @property
+    def id(self) -> bytes:
+        """What it is registered as."""
+        return self._identity.id
 
     async def start(self) -> None:
         """Open the channels, register, and begin to claim."""
@@ -176,6 +203,9 @@ class Worker:
         for channel in self._channels.values():
             await channel.start(seams)
         self._slot = await self._store.register(self._identity)
+        # What nobody may send any more ends before the first claim could find it.
+        while await self._reaper.abandon():
+            pass
         self.feed.learn(await self._store.queues())
         self._committer.claimer = self._claim
         self._committer.granted = self._granted
@@ -192,7 +222,7 @@ class Worker:
             Loop("presence", presence.tick),
         ]
         if self._settings.only is None:
-            self._loops.append(Loop("pruner", self.pruner.tick))
+            self._loops.append(Loop("pruner", self._prune))
         self._accepting = True
         for loop in self._loops:
             loop.start()
@@ -230,7 +260,7 @@ class Worker:
                 self._reporter.alarm("recording_failed", f"worker {slot}: {exc}")
         return cut
 
-    async def drain(self, budget_ms: int) -> DrainReport:
+    async def drain(self, budget_ms: int, *, at_start: bool = False) -> DrainReport:
         """
         Wait until nothing is due or being sent, at most *budget_ms*; oldest first meanwhile.
 
@@ -247,6 +277,7 @@ class Worker:
         due, later = await self._store.backlog(now_ms=self._clock.wall_ms(), channels=tuple(self._channels))
         now = self._reporter.counts
         report = DrainReport(
+            attempted=now["sent"] - before["sent"],
             delivered=now["delivered"] - before["delivered"],
             failed=now["dead"] - before["dead"],
             expired=now["expired"] - before["expired"],
@@ -260,6 +291,7 @@ class Worker:
         self._reporter.publish(
             Drained(
                 at_ms=self._clock.wall_ms(),
+                attempted=report.attempted,
                 delivered=report.delivered,
                 failed=report.failed,
                 expired=report.expired,
@@ -268,6 +300,7 @@ class Worker:
                 deferred_budget=report.deferred_budget,
                 uncertain=report.uncertain,
                 duration_ms=report.duration_ms,
+                at_start=at_start,
             )
         )
         return report

@@ -13,9 +13,9 @@ from typing import Final
 import msgspec
 
 from pillarbox.domain.ids import PARTS_MAX, MessageId
-from pillarbox.domain.lifecycle import ErrorClass, Reason
 from pillarbox.domain.message import Admission, Content, Draft, State, encode_content
 from pillarbox.domain.retry import ExpireAction, PartsMode, Policy
+from pillarbox.domain.transition import ErrorClass, Reason
 from pillarbox.engine.acceptance import Acceptance, Outgoing
 from pillarbox.errors import InvalidMessage
 from pillarbox.imports.entry import Line, Outcome, SourceEntry, System

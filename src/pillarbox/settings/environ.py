@@ -37,13 +37,21 @@ _SERVICE_LINK: Final = re.compile(
 )
 
 
-def read_environ(environ: Mapping[str, str], *, below: Layer, cwd: Path, others: Collection[str] = ()) -> Layer:
+def read_environ(
+    environ: Mapping[str, str],
+    *,
+    below: Layer,
+    cwd: Path,
+    others: Collection[str] = (),
+    faults: list[ConfigError] | None = None,
+) -> Layer:
     """
     Read every variable of ours.
 
     Args:
         below: What the file said. A variable cannot spell every name, so ``OPS_TEAM`` is the file's ``ops-team``.
         others: Variables that the command line has for itself.
+        faults: Where mistakes are noted; ``None``: the first one is raised.
 
     Raises:
         ConfigError: An unknown variable (with the nearest known one), two for the same setting, a value that does not
@@ -55,12 +63,13 @@ def read_environ(environ: Mapping[str, str], *, below: Layer, cwd: Path, others:
         upper = name.upper()
         if not upper.startswith(ENV_PREFIX) or upper in known or _SERVICE_LINK.match(upper):
             continue
-        _read_variable(layer, name, environ[name], below=below, cwd=cwd)
+        source = Source(name=f"env {name}", faults=faults)
+        with source.each():
+            _read_variable(layer, name, environ[name], source, below=below, cwd=cwd)
     return layer
 
 
-def _read_variable(layer: Layer, name: str, text: str, *, below: Layer, cwd: Path) -> None:
-    source = Source(name=f"env {name}")
+def _read_variable(layer: Layer, name: str, text: str, source: Source, *, below: Layer, cwd: Path) -> None:
     path = _path_of(name.upper().removeprefix(ENV_PREFIX), below)
     if len(path) > 1 and path[0] == CHANNELS:
         check_channel_name(path[1], source)

@@ -57,7 +57,7 @@ class Explanation:
         range: What it accepts, as the end of a sentence that begins with "expected".
         default: As one would write it; "not set" where leaving it out means something else than any value.
         flag: ``None`` for what belongs to one channel.
-        reload: A running worker takes it over at SIGHUP; otherwise it takes a restart.
+        reload: A running outbox takes it over (`Outbox.reload`, SIGHUP); otherwise it takes a restart.
     """
 
     key: str
@@ -82,7 +82,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What differs between two configurations: ``reload`` takes effect at SIGHUP, ``restart`` does not."""
+    """What differs between two configurations: ``reload`` takes effect in a running outbox, ``restart`` does not."""
 
     reload: tuple[str, ...]
     restart: tuple[str, ...]
@@ -160,15 +160,24 @@ def _shown(definition: Definition, value: object, mask: Mask) -> str:
 def reloadable_changes(old: Settings, new: Settings) -> Changes:
     """Name the settings that differ, by whether a running worker takes them over. Safe to show: keys, no values."""
     before, after = ({path: (one, value) for path, one, value in each_value(both)} for both in (old, new))
+    # What a channel does not say is as good as its default, also where there is no such channel.
     changed = [
-        (path, definition)
-        for path, (definition, _) in (before | after).items()
-        if before.get(path, (definition, None))[1] != after.get(path, (definition, None))[1]
+        (path, one)
+        for path, (one, _) in (before | after).items()
+        if before.get(path, (one, one.default))[1] != after.get(path, (one, one.default))[1]
     ]
+    fixed = come_and_gone(old, new)
+    late = {path for path, one in changed if not one.setting.reload or (path[0] == CHANNELS and path[1] in fixed)}
     return Changes(
-        reload=tuple(".".join(path) for path, one in changed if one.setting.reload),
-        restart=tuple(".".join(path) for path, one in changed if not one.setting.reload),
+        reload=tuple(".".join(path) for path, _ in changed if path not in late),
+        restart=tuple(".".join(path) for path, _ in changed if path in late),
     )
+
+
+def come_and_gone(old: Settings, new: Settings) -> set[str]:
+    """Name the channels that only one of them has: a worker registers with its channels when it starts."""
+    before, after = ({name for name, channel in one.channels.items() if channel.url is not None} for one in (old, new))
+    return before ^ after
 
 
 def each_value(settings: Settings) -> Iterator[tuple[KeyPath, Definition, object]]:

@@ -6,8 +6,9 @@ A layer is what one source says. Inside a layer a setting may be written once, i
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Final, TypeVar, cast
 
@@ -38,10 +39,12 @@ class Source:
     Attributes:
         name: For people: ``file /etc/pillarbox.toml``, ``env PILLARBOX_DB``, ``flag --db``.
         above: Names above our own keys in a file that belongs to another program.
+        faults: Where mistakes are noted; ``None``: the first one is raised.
     """
 
     name: str
     above: KeyPath = ()
+    faults: list[ConfigError] | None = field(default=None, repr=False, compare=False)
 
     def key(self, path: KeyPath) -> str:
         """Name a path as it stands there."""
@@ -50,6 +53,16 @@ class Source:
     def refuse(self, path: KeyPath, expected: str) -> ConfigError:
         """Make the error for what stands at *path*."""
         return ConfigError(self.key(path), f"{expected} ({self.name})")
+
+    @contextlib.contextmanager
+    def each(self) -> Iterator[None]:
+        """Read one of several values: its mistake is noted, where mistakes are, so that the next one is read too."""
+        try:
+            yield
+        except ConfigError as exc:
+            if self.faults is None:
+                raise
+            self.faults.append(exc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,19 +121,24 @@ def read_tree(tree: Tree, *, source: Source) -> Layer:
 
 def _read_section(layer: Layer, section: Tree, above: KeyPath, source: Source) -> None:
     for name, raw in section.items():
-        if not isinstance(name, str):
-            raise source.refuse((*above, shown(name)), f"expected a name as the key, not {described(name)}")
-        path = (*above, name)
-        if above == (CHANNELS,):
-            check_channel_name(name, source)
-        found = find(path)
-        if found is not None:
-            origin = f"{source.name}:{source.key(path)}"
-            assign(layer, found, raw, source=source, written=path, origin=origin)
-        elif is_section(path):
-            _read_section(layer, _table(path, raw, source), path, source)
-        else:
-            raise unknown(path, source)
+        with source.each():
+            _read_entry(layer, name, raw, above, source)
+
+
+def _read_entry(layer: Layer, name: object, raw: object, above: KeyPath, source: Source) -> None:
+    if not isinstance(name, str):
+        raise source.refuse((*above, shown(name)), f"expected a name as the key, not {described(name)}")
+    path = (*above, name)
+    if above == (CHANNELS,):
+        check_channel_name(name, source)
+    found = find(path)
+    if found is not None:
+        origin = f"{source.name}:{source.key(path)}"
+        assign(layer, found, raw, source=source, written=path, origin=origin)
+    elif is_section(path):
+        _read_section(layer, _table(path, raw, source), path, source)
+    else:
+        raise unknown(path, source)
 
 
 def _table(path: KeyPath, raw: object, source: Source) -> Mapping[object, object]:

@@ -42,7 +42,7 @@ class Setting:
     What is known about one setting besides its default.
 
     Attributes:
-        reload: A running worker takes a new value at SIGHUP; otherwise it takes a restart.
+        reload: A running outbox takes a new value over (`Outbox.reload`, SIGHUP); otherwise it takes a restart.
         secret: Its value is never shown, in whole or in part, but through a mask.
         default_text: Describes a default that differs from machine to machine.
     """
@@ -193,6 +193,13 @@ class RetentionSettings:
     dead: timedelta = field(
         default=timedelta(days=30),
         metadata=_retention("Dead messages", "How long they are kept, so that they can be replayed."),
+    )
+    mirror: timedelta = field(
+        default=timedelta(hours=24),
+        metadata=_retention(
+            "Mirror entries",
+            "How long what a session is told of its deliveries is kept, counted from the acknowledgement or delivery.",
+        ),
     )
     content: timedelta = field(
         default=NO_LIMIT,

@@ -9,7 +9,7 @@ may also stand beside the section, if the file holds nothing but sections and ke
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
@@ -79,12 +79,13 @@ def read_file_tree(tree: Mapping[object, object], *, source: Source) -> FileLaye
         delivery = messages[_OPENCLAW_DELIVERY]
         _read_seed(layers, delivery, (_OPENCLAW, _OPENCLAW_DELIVERY), _OPENCLAW_KEYS, source)
     own, above = _own_part(tree, source)
-    ours = read_tree(own, source=Source(name=source.name, above=above))
+    ours = read_tree(own, source=replace(source, above=above))
     for path, assignment in ours.items():
-        if path in layers.written:
-            other = layers.written[path].written
-            raise ConfigError(assignment.written, f"sets the same as {other}; write only one of them ({source.name})")
-        layers.written[path] = assignment
+        with source.each():
+            if path in layers.written:
+                told = f"sets the same as {layers.written[path].written}; write only one of them ({source.name})"
+                raise ConfigError(assignment.written, told)
+            layers.written[path] = assignment
     return layers
 
 
@@ -133,23 +134,30 @@ def _table(path: KeyPath, raw: object, source: Source) -> Mapping[object, object
 def _read_seed(layers: FileLayers, raw: object, above: KeyPath, keys: Mapping[str, _SeedKey], source: Source) -> None:
     section = _table(above, raw, source)
     for name, value in section.items():
-        if not isinstance(name, str) or name not in keys:
-            raise source.refuse((*above, str(name)), _unknown(name, above, keys))
-        written = (*above, name)
-        key = keys[name]
-        if key.sets in layers.written:
-            other = layers.written[key.sets].written
-            raise source.refuse(written, f"sets the same as {other}; write only one of them")
-        layers.written[key.sets] = Assignment(
-            value=_read(key, value, written, source),
-            written=source.key(written),
-            origin=f"{source.name}:{source.key(written)}",
-        )
+        with source.each():
+            _read_key(layers, name, value, above=above, keys=keys, source=source)
     for key in keys.values():
         if key.implied is not None:
             layers.implied[key.sets] = Assignment(
                 value=key.implied, written=source.key(above), origin=f"{source.name}:{source.key(above)}"
             )
+
+
+def _read_key(
+    layers: FileLayers, name: object, value: object, *, above: KeyPath, keys: Mapping[str, _SeedKey], source: Source
+) -> None:
+    if not isinstance(name, str) or name not in keys:
+        raise source.refuse((*above, str(name)), _unknown(name, above, keys))
+    written = (*above, name)
+    key = keys[name]
+    if key.sets in layers.written:
+        other = layers.written[key.sets].written
+        raise source.refuse(written, f"sets the same as {other}; write only one of them")
+    layers.written[key.sets] = Assignment(
+        value=_read(key, value, written, source),
+        written=source.key(written),
+        origin=f"{source.name}:{source.key(written)}",
+    )
 
 
 def _read(key: _SeedKey, raw: object, written: KeyPath, source: Source) -> object:

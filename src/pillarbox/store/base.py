@@ -5,18 +5,25 @@ A batch is applied in a fixed order — settle, renew, act, enqueue, claim — s
 its successor in the same transaction (lanes.md). Times come in with the batch; drivers never look at a clock.
 """
 
+# Long because: it is the whole contract between the engine and a database, and stands in one place.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
 
+from pillarbox.domain.condition import Condition
 from pillarbox.domain.ids import LeaseId, MessageId
-from pillarbox.domain.lifecycle import Transition
+from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.message import Admission, Draft, Leased, MessageView, State
+from pillarbox.domain.transition import Transition
 from pillarbox.errors import PillarboxError
+
+if TYPE_CHECKING:
+    from pillarbox.domain.explaining.facts import Facts
+    from pillarbox.domain.mirror import MirrorEntry
 
 
 class Durability(StrEnum):
@@ -88,11 +95,12 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Make a scheduled or held message due now."""
+    """Make a scheduled or held message due now. ``ttl_ms`` is its new time to live from now on; see `Resolve`."""
 
     id: MessageId
     actor: str
     reason: str | None = None
+    ttl_ms: int | None = None
 
 
 class Bury(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -101,6 +109,61 @@ class Bury(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     id: MessageId
     actor: str
     reason: str
+
+
+class Resolve(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """
+    Give a held message what a person knows of it (contract UN3).
+
+    What is to be sent takes a new place at the tail of its lane; a message whose first unsent part was delivered goes
+    on with the next one where it stands.
+
+    Attributes:
+        force_copy: With ``resend``: under a new dedupe token, so that no platform takes it for what it has. The only
+            thing that changes a message's resend epoch (UN2).
+        receipt: With ``delivered``: the platform's id for it.
+        ttl_ms: Its new time to live from now on, above 0. Without it, what is past its time is not scheduled again,
+            because it would end at once.
+    """
+
+    id: MessageId
+    actor: str
+    verdict: Verdict
+    force_copy: bool = False
+    receipt: str | None = None
+    ttl_ms: int | None = None
+    reason: str | None = None
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """
+    Send what has ended once more, as a new message (contract ST2). Limits apply; the original never changes.
+
+    Attributes:
+        id: The original's.
+        new_id: The new message's.
+        fresh: Under a dedupe token of its own, with every part anew, even where a replay is on its way or delivered.
+            A delivered original is always replayed under a token of its own.
+    """
+
+    id: MessageId
+    new_id: MessageId
+    actor: str
+    fresh: bool = False
+    reason: str | None = None
+
+
+class Purge(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """
+    Delete a terminal message now, whatever its retention: content, parts, attempts.
+
+    Its key is kept until ``keys_until_ms``; what people did to it, and the ledger of imports, stay.
+    """
+
+    id: MessageId
+    actor: str
+    keys_until_ms: int
+    reason: str | None = None
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -122,7 +185,8 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     reason: str | None = None
 
 
-Act = Cancel | Retry | Bury | Pause | Resume
+ActOnMessage = Cancel | Retry | Bury | Resolve | Replay | Purge
+Act = ActOnMessage | Pause | Resume
 
 
 class Acted(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,12 +194,15 @@ class Acted(msgspec.Struct, frozen=True, kw_only=True):
     What an act did.
 
     ``applied`` is false where the message's state did not allow it. ``state`` is the one it is in now, ``None`` where
-    there is no such message or the act was about none; ``pending`` marks a cancel that waits for an attempt's end.
+    there is no such message (any more) or the act was about none; ``pending`` marks a cancel that waits for an
+    attempt's end. ``refused`` says why nothing was changed although the state would have allowed it: Refused, or
+    QueueFull.
     """
 
     applied: bool
     state: State | None = None
     pending: bool = False
+    refused: PillarboxError | None = None
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,12 +239,14 @@ class Prune(msgspec.Struct, frozen=True, kw_only=True):
         keys_until_ms: When the idempotency keys of what is deleted are forgotten.
         scrub_before_ms: The content of terminal messages completed before goes, their rows stay; ``None``: nothing.
         audit_before_ms: Attempts and history of messages already gone, kept for the audit, go if older.
+        mirror_before_ms: Mirror entries delivered or acknowledged before it go.
     """
 
     before_ms: Mapping[State, int]
     keys_until_ms: int
     audit_before_ms: int
     scrub_before_ms: int | None = None
+    mirror_before_ms: int = 0
     limit: int = 500
 
 
@@ -218,6 +287,9 @@ class Import(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
+ABANDON_MAX: Final = 500
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """
     Everything one transaction writes.
@@ -229,6 +301,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         imports: Each is stored or not, independent of the others. Refused by a database in memory.
         sync: What was committed before, at whatever durability, becomes as durable as this batch.
         expire: At most so many scheduled messages whose time is over become expired.
+        abandon: Scheduled messages that must not outlive these acceptors become dead, at most `ABANDON_MAX` of each.
+        acknowledge: Keys of mirror entries that their host has taken over.
     """
 
     now_ms: int
@@ -239,6 +313,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     renew_until_ms: int = 0
     acts: Sequence[Act] = ()
     expire: int = 0
+    abandon: Sequence[bytes] = ()
+    acknowledge: Sequence[str] = ()
     enqueue: Sequence[Sequence[Draft]] = ()
     imports: Sequence[Import] = ()
     sync: bool = False
@@ -261,10 +337,16 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     queue: int
     state: State
     reason: str | None
+    tenant: str
     channel: str
+    recipient: str
     origin: str | None
+    correlation_id: str | None
     created_ms: int
+    claims: int
     charged: int
+    part_count: int = 1
+    parts_delivered: int = 0
 
 
 class BatchResult(msgspec.Struct, kw_only=True):
@@ -290,6 +372,8 @@ class BatchResult(msgspec.Struct, kw_only=True):
     cancelling: list[MessageId] = []
     acted: list[Acted] = []
     expired: list[Ended] = []
+    abandoned: list[Ended] = []
+    acknowledged: int = 0
     enqueued: list[list[Enqueued] | PillarboxError] = []
     imported: list[Enqueued | PillarboxError] = []
     claimed: list[Leased] = []
@@ -367,17 +451,29 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """A filter over messages; every field given must match. Newest first."""
+    """
+    A filter over messages; every field given must match.
+
+    Attributes:
+        where: All of these must hold too. They are looked for row by row; a ``correlation_id``, and a ``collapse_key``
+            of messages in active states only, are looked up.
+        before_seq, after_seq: Both exclusive.
+        oldest_first: Newest first without it.
+    """
 
     states: tuple[State, ...] = ()
     channel: str | None = None
     tenant: str | None = None
     recipient: str | None = None
     correlation_id: str | None = None
+    collapse_key: str | None = None
     lane: str | None = None
     created_from_ms: int | None = None
     created_to_ms: int | None = None
+    where: tuple[Condition, ...] = ()
     before_seq: int | None = None
+    after_seq: int | None = None
+    oldest_first: bool = False
     limit: int = 50
 
 
@@ -399,6 +495,9 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Let every handle go. Safe to repeat."""
+
+    async def limit(self, limits: Limits) -> None:
+        """Judge by other limits from now on; what is stored already stays."""
 
     async def commit(self, batch: Batch) -> BatchResult:
         """
@@ -422,6 +521,22 @@ class Store(Protocol):
     async def lapsed(self, *, boot_ms: int, limit: int) -> list[Lapsed]:
         """Leased messages whose lease ran out, or whose worker is surely gone."""
 
+    async def gone_acceptors(self) -> list[bytes]:
+        """
+        Worker ids that scheduled messages were accepted by which must not outlive them, and that surely run no more.
+
+        In doubt they run (contract DK1: another live process's messages are left alone).
+        """
+
+    async def turn(self, correlation_id: str, *, final_only: bool) -> dict[State, int]:
+        """Count the messages of one turn by state, all kinds or the final ones alone."""
+
+    async def mirror_pending(self, session_key: str, *, limit: int) -> list[MirrorEntry]:
+        """Records of what was delivered in a session and not acknowledged, the oldest first."""
+
+    async def log_key(self) -> bytes:
+        """What the hashes of recipients in log lines are made with: the same for every process of a database."""
+
     async def overdue_holds(self, *, before_ms: int, limit: int) -> list[MessageId]:
         """Held messages that were held before a time."""
 
@@ -432,10 +547,13 @@ class Store(Protocol):
         """Ids that begin or end with *text*, at most 10."""
 
     async def list_messages(self, query: Query) -> list[MessageView]:
-        """Messages that match, newest first, without their content."""
+        """Messages that match, without their content."""
 
     async def history(self, message: MessageId) -> list[Event]:
         """Every transition in order, the first one the acceptance."""
+
+    async def facts(self, message: MessageId, *, now_ms: int, boot_ms: int) -> Facts | None:
+        """What an explanation of *message* is made from, in one snapshot; ``None`` if there is no such message."""
 
     async def known_imports(self, system: str, source_ids: Sequence[str]) -> set[str]:
         """Which of *source_ids*, or aliases, the ledger of imports has."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 from pillarbox.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pillarbox.store.base import Store
 
 _MODULES: Final = {
@@ -32,6 +31,24 @@ def open_store(dsn: str | Path, **options: Any) -> Store:  # noqa: ANN401 — pa
     scheme, place = _split(str(dsn))
     module, name = _MODULES[scheme]
     return cast("Store", getattr(importlib.import_module(module), name)(place, **options))
+
+
+def no_store(key: bytes) -> Store:
+    """Make what stands in for the store of a disabled queue. *key*, random, makes the log's hashes of recipients."""
+    from pillarbox.store.null import NullStore
+
+    return NullStore(key)
+
+
+def file_of(dsn: str | Path) -> Path | None:
+    """
+    Give the file that *dsn* names; ``None`` where it is a server's database, or one in memory.
+
+    Raises:
+        ConfigError: As `open_store`.
+    """
+    scheme, place = _split(str(dsn))
+    return Path(place) if scheme == "sqlite" and place != _MEMORY else None
 
 
 def _split(dsn: str) -> tuple[str, str]:

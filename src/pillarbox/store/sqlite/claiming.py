@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pillarbox.domain.lifecycle import Reason
 from pillarbox.domain.message import STATES, State
+from pillarbox.domain.transition import Reason
 from pillarbox.store.base import Ended
 
 if TYPE_CHECKING:
@@ -159,15 +159,22 @@ def _left(tx: Session, row: Row, state: int, reason: Reason, *, charged: int) ->
     queue = row[2]
     tx.move(queue, _SCHEDULED, state, row[30])
     tx.leave_lane(row[14])
+    tenant, channel = tx.queue_name(queue)
     return Ended(
         id=row[1],
         queue=queue,
         state=STATES[state],
         reason=reason,
-        channel=tx.queue_name(queue)[1],
+        tenant=tenant,
+        channel=channel,
+        recipient=row[4],
         origin=row[23],
+        correlation_id=row[24],
         created_ms=row[11],
+        claims=row[15],
         charged=row[16] + charged,
+        part_count=row[21],
+        parts_delivered=tx.parts_delivered(row[0]) if row[21] > 1 else 0,
     )
 
 

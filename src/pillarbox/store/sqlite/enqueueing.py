@@ -9,6 +9,7 @@ import apsw
 from pillarbox.domain.message import Draft, Kind, Op, State
 from pillarbox.errors import InvalidMessage, KeyConflict, PillarboxError, QueueFull
 from pillarbox.store.base import Enqueued
+from pillarbox.store.sqlite import mirroring
 from pillarbox.store.sqlite.session import Row, Session, is_small
 from pillarbox.store.sqlite.settling import store_parts
 
@@ -44,6 +45,7 @@ def _is_simple(draft: Draft) -> bool:
     return (
         draft.key is None
         and draft.group_id is None
+        and draft.mirror is None
         and is_small(len(draft.content))
         and (draft.admission is None or len(draft.admission.parts) <= 1)
     )
@@ -123,28 +125,38 @@ def store_one(tx: Session, draft: Draft, shared: Shared, *, again: bool, limited
             return Enqueued(found[1], created=False)
     queue = tx.queue(draft.tenant, draft.channel)
     if limited:
-        _check_limits(tx, draft, queue)
+        check_limits(
+            tx,
+            queue=queue,
+            tenant=draft.tenant,
+            channel=draft.channel,
+            recipient=_recipient(draft),
+            size=len(draft.content),
+        )
     tx.run("enqueue", _row(tx, draft, payload=_payload(tx, draft, shared)))
     if draft.key is not None:
         tx.run("key_insert", (draft.tenant, draft.key, draft.digest, draft.id))
     parts = draft.admission.parts if draft.admission is not None else ()
     if len(parts) > 1:
         store_parts(tx, tx.connection.last_insert_rowid(), parts)
+    if draft.mirror is not None:
+        mirroring.store(tx, draft.mirror, draft.id)
     _count(tx, draft)
     return Enqueued(draft.id, created=True)
 
 
-def _check_limits(tx: Session, draft: Draft, queue: int) -> None:
+def check_limits(tx: Session, *, queue: int, tenant: str, channel: str, recipient: str, size: int) -> None:
+    """See that there is room for one more message of so many bytes (contract EN5). Raises QueueFull."""
     limits = tx.limits
-    messages, size = tx.active()
+    messages, stored = tx.active()
     if limits.messages is not None and messages + 1 > limits.messages:
         raise QueueFull("store", "messages", limits.messages)
-    if limits.bytes is not None and size + len(draft.content) > limits.bytes:
+    if limits.bytes is not None and stored + size > limits.bytes:
         raise QueueFull("store", "bytes", limits.bytes)
-    _check_one(tx, "channel", limits.channels.get(draft.channel, limits.channel_messages), draft.channel)
-    _check_one(tx, "tenant", limits.tenant_messages, draft.tenant)
+    _check_one(tx, "channel", limits.channels.get(channel, limits.channel_messages), channel)
+    _check_one(tx, "tenant", limits.tenant_messages, tenant)
     if limits.recipient_messages is not None:
-        row = tx.one("active_recipient", (queue, _recipient(draft))) or (0,)
+        row = tx.one("active_recipient", (queue, recipient)) or (0,)
         if row[0] + 1 > limits.recipient_messages:
             raise QueueFull("recipient", "messages", limits.recipient_messages)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import msgspec
 
+from pillarbox.domain.arrival import part_of
+from pillarbox.domain.condition import Field
 from pillarbox.domain.message import STATES, Kind, MessageView, Op, Part, State
 from pillarbox.store.base import Event, Query, QueueInfo, Tally, WorkerInfo
 from pillarbox.store.sqlite.session import Row, decode_policy
@@ -16,9 +18,11 @@ from pillarbox.store.sqlite.statements import READ, VIEW_FIELDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pillarbox.domain.condition import Condition
     from pillarbox.domain.ids import MessageId
 
 _KINDS = tuple(Kind)
+_KIND_CODES = {str(kind): code for code, kind in enumerate(_KINDS)}
 _OPS = tuple(Op)
 _ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
@@ -33,21 +37,17 @@ def get(connection: apsw.Connection, identity: MessageId) -> MessageView | None:
     found = rows(connection, "view", (identity,))
     if not found:
         return None
-    state = STATES[found[0][VIEW_FIELDS.index("state")]]
-    parts = tuple(_part(row, state) for row in rows(connection, "parts", (identity,)))
-    return view(found[0], parts)
+    message = view(found[0])
+    parts = tuple(_part(message, row) for row in rows(connection, "parts", (identity,)))
+    return msgspec.structs.replace(message, parts=parts) if parts else message
 
 
-def _part(row: Row, message: State) -> Part:
-    """A part that never went out shares its message's end."""
+def _part(message: MessageView, row: Row) -> Part:
     number, code, receipt, reason, content = row
-    state = STATES[code]
-    if message.terminal and not state.terminal:
-        state = message if message is State.EXPIRED else State.CANCELLED
-    return Part(number=number, state=state, receipt=receipt, reason=reason, content=_octets(content))
+    return part_of(message, number, STATES[code], receipt=receipt, reason=reason, content=_octets(content))
 
 
-def view(row: Row, parts: tuple[Part, ...] = ()) -> MessageView:
+def view(row: Row) -> MessageView:
     """Decode a row of the view's columns."""
     values = dict(zip(VIEW_FIELDS, row, strict=True))
     try:
@@ -63,7 +63,7 @@ def view(row: Row, parts: tuple[Part, ...] = ()) -> MessageView:
         policy=policy,
         content=_octets(values["content"]),
         metadata=_octets(values["metadata"]),
-        parts=parts,
+        maybe_arrived=bool(values["maybe_arrived"]),
     )
     return MessageView(**values)
 
@@ -82,20 +82,39 @@ def resolve_id(connection: apsw.Connection, text: str) -> list[MessageId]:
 
 def listing(connection: apsw.Connection, query: Query) -> list[MessageView]:
     """Read a page of messages without their content."""
-    states = json.dumps([state.code for state in query.states]) if query.states else None
     bindings = (
-        states,
+        json.dumps([state.code for state in query.states]) if query.states else None,
         query.channel,
         query.tenant,
         query.recipient,
         query.correlation_id,
+        query.collapse_key,
         query.lane,
         query.created_from_ms,
         query.created_to_ms,
         query.before_seq,
+        query.after_seq,
+        json.dumps([_condition(one) for one in query.where]) if query.where else None,
         query.limit,
     )
-    return [view(row) for row in rows(connection, "list", bindings)]
+    return [view(row) for row in rows(connection, _list_name(query), bindings)]
+
+
+def _list_name(query: Query) -> str:
+    """Name the statement that looks up what an index has, and reads in the order that is wanted."""
+    name = "list"
+    if query.correlation_id is not None:
+        name = "list_correlated"
+    elif query.collapse_key is not None and query.states and not any(state.terminal for state in query.states):
+        name = "list_collapsed"
+    return f"{name}_oldest" if query.oldest_first else name
+
+
+def _condition(one: Condition) -> dict[str, object]:
+    values: list[str] = list(one.values)
+    if one.field is Field.KIND:
+        values = [str(_KIND_CODES.get(value, "")) for value in values]
+    return {"field": one.field, "values": values, "has": one.contains, "no": one.negated}
 
 
 def history(connection: apsw.Connection, identity: MessageId) -> list[Event]:
@@ -110,21 +129,27 @@ def history(connection: apsw.Connection, identity: MessageId) -> list[Event]:
         gone = [row[0] for row in rows(connection, "traces_of_gone", (identity,))]
         found = [event for seq in gone for event in (*_attempts(connection, identity, seq), *_acts(connection, seq))]
         return sorted(found, key=_when)
-    attempts = _attempts(connection, identity, message.seq)
-    events = [_accepted(message), *attempts, *_acts(connection, message.seq)]
+    attempts, acts = _attempts(connection, identity, message.seq), _acts(connection, message.seq)
+    parts = _parts(connection, message, acts)
+    last = [event for event in parts if event.to_state is State.LEASED]
+    events = [_accepted(message), *(event for event in parts if event not in last), *attempts, *acts]
     told = {event.attempt for event in attempts if event.act == "claim"}
     if message.claimed_ms is not None and message.claims not in told:
         events.append(_claimed(message.claimed_ms, message.claims, _worker_name(message.worker)))
+    events += last
     # Stable: of what happened in the same millisecond, what was written first comes first.
     events.sort(key=_when)
-    if message.state.terminal and not any(event.to_state is message.state for event in events):
-        events.append(_ended(message, events[-1].to_state))
+    if message.state.terminal and not any(event.to_state is message.state is not event.from_state for event in events):
+        # Before what was done to it afterwards: a replay, or an answer that came late.
+        place = next((at for at, event in enumerate(events) if event.from_state is message.state), len(events))
+        events.insert(place, _ended(message, events[place - 1].to_state))
     return events
 
 
 def _when(event: Event) -> tuple[int, int]:
-    order = 0 if event.act == "enqueue" else 1
-    return event.at_ms, order
+    """First its acceptance; what was done to it after its end, after it."""
+    after_its_end = event.from_state is not None and event.from_state.terminal
+    return event.at_ms, 0 if event.act == "enqueue" else 1 + after_its_end
 
 
 def _accepted(message: MessageView) -> Event:
@@ -190,6 +215,38 @@ def _attempts(connection: apsw.Connection, identity: MessageId, seq: int) -> lis
     return events
 
 
+def _parts(connection: apsw.Connection, message: MessageView, acts: Sequence[Event]) -> list[Event]:
+    """
+    Tell of the parts that got through at once, and so left no attempt.
+
+    When each was claimed nobody noted, so that each is one line, from scheduled to scheduled. With the one whose
+    attempt ended the message, its claim and its end are told; where that end is the delivery, it says all.
+    """
+    if message.part_count == 1:
+        return []
+    told = {event.at_ms for event in acts if event.act == "late answer" or event.from_state is not event.to_state}
+    if message.state is State.DELIVERED and message.completed_ms is not None:
+        told.add(message.completed_ms)
+    events = []
+    for number, receipt, at, by_attempt in rows(connection, "part_deliveries", (message.seq,)):
+        if by_attempt or at in told:
+            continue
+        state = State.LEASED if at == message.completed_ms else State.SCHEDULED
+        events.append(
+            Event(
+                at_ms=at,
+                act="part",
+                actor="worker",
+                from_state=state,
+                to_state=state,
+                reason=f"part {number + 1} of {message.part_count}",
+                outcome="delivered",
+                receipt=receipt,
+            )
+        )
+    return events
+
+
 def _acts(connection: apsw.Connection, seq: int) -> list[Event]:
     return [
         Event(
@@ -210,6 +267,18 @@ def stats(connection: apsw.Connection) -> list[Tally]:
         Tally(tenant=tenant, channel=channel, state=STATES[state], messages=messages, bytes=size)
         for tenant, channel, state, messages, size in rows(connection, "tallies")
     ]
+
+
+def turn(connection: apsw.Connection, correlation_id: str, *, final_only: bool) -> dict[State, int]:
+    """Count the messages of one turn, by state."""
+    (counts,) = rows(connection, "turn", (correlation_id, final_only))
+    return {state: count for state, count in zip(STATES, counts, strict=True) if count}
+
+
+def log_key(connection: apsw.Connection) -> bytes:
+    """Read what recipients are hashed with in the log."""
+    meta: dict[str, str] = {row[0]: row[1] for row in rows(connection, "meta")}
+    return bytes.fromhex(meta["log_key"]) if "log_key" in meta else b""
 
 
 def queues(connection: apsw.Connection) -> list[QueueInfo]:

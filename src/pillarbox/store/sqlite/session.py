@@ -199,6 +199,10 @@ class Session:
             self._policy_by_id[number] = policy
         return policy
 
+    def parts_delivered(self, seq: int) -> int:
+        """How many parts of a split message the platform has."""
+        return int(self._first("parts_delivered", (seq,)))
+
     def leased(self, row: Row) -> Leased:
         """
         Decode a row of the ``LEASED`` columns.

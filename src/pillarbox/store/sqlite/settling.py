@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pillarbox.domain.lifecycle import ErrorClass
 from pillarbox.domain.message import State
+from pillarbox.domain.transition import ErrorClass
 from pillarbox.store.base import Settled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pillarbox.domain.lifecycle import Transition
+    from pillarbox.domain.transition import Transition
     from pillarbox.store.base import AdmissionWrite, Settlement
     from pillarbox.store.sqlite.session import Row, Session
 
@@ -146,7 +146,7 @@ def _end_part(tx: Session, item: Settlement) -> None:
     m, t = item.message, item.transition
     part = t.part or (t.to if t.to.terminal else None)
     if part is not None:
-        error = None if part is State.DELIVERED else _writable(t.error)
+        error = None if part is State.DELIVERED else _writable(t.part_error or t.error)
         tx.run("part_end", (m.seq, m.part_next, part.code, _writable(t.receipt), error, item.ended_ms))
 
 
@@ -168,7 +168,7 @@ def _record(tx: Session, item: Settlement, *, to: int, arrived: int | None = Non
             m.lease,
             outcome_word(t),
             t.error_class,
-            _writable(t.error),
+            _writable(t.part_error or t.error),
             _writable(t.receipt),
             _writable(t.answer),
             t.charged,
@@ -259,13 +259,15 @@ def _part_arrives_late(tx: Session, item: Settlement, row: Row) -> int:
     message, transition = item.message, item.transition
     state, size, lane, part_next = row[0], *row[7:]
     tx.touched.add(message.queue)
+    receipt = _writable(transition.receipt)
+    if state != _LEASED or part_next != message.part_next:
+        # Whatever was thought of the part, it is there. Of one that another attempt sends, that attempt will say.
+        tx.run("part_end", (message.seq, message.part_next, _DELIVERED, receipt, None, item.ended_ms))
     if state not in {_SCHEDULED, _HELD} or part_next != message.part_next:
         tx.run("arrive_copy", (message.seq, item.ended_ms))
         return int(state)
     after = transition.to.code
-    receipt = _writable(transition.receipt)
     tx.run("arrive_part", (message.seq, after, transition.advance, receipt, item.ended_ms, transition.reason))
-    tx.run("part_end", (message.seq, message.part_next, _DELIVERED, receipt, None, item.ended_ms))
     tx.move(message.queue, state, after, size)
     if transition.to.terminal:
         tx.leave_lane(lane)

@@ -23,7 +23,7 @@ VIEW_FIELDS: Final = (  # noqa: SIM905 — compared with the SQL beside it more 
     "not_before_ms due_ms expires_ms claimed_ms completed_ms claims charged lost max_attempts policy receipt "
     "also_arrived_ms extra_copies terminal_reason error_class last_error key collapse_key correlation_id origin "
     "traceparent metadata replay_of group_id cancel_requested_ms prepared part_count part_next worker content_size "
-    "content"
+    "content splitter parts_delivered maybe_arrived"
 ).split()
 
 _VIEW: Final = ", ".join(
@@ -36,6 +36,10 @@ _VIEW: Final = ", ".join(
         "content": "coalesce(message.content, (SELECT p.content FROM payload p WHERE p.id = message.payload))",
         "worker": "(SELECT w.id FROM worker w WHERE w.slot = message.worker)",
         "completed_ms": "coalesce(message.completed_at, message.arrived_at)",
+        "parts_delivered": "(SELECT count(*) FROM part WHERE part.message = message.seq AND part.state = 3)",
+        "maybe_arrived": "EXISTS (SELECT 1 FROM attempt a WHERE a.message = message.seq "
+        "AND a.error_class IN ('uncertain', 'worker_lost') AND a.arrived_at IS NULL AND NOT EXISTS "
+        "(SELECT 1 FROM part p WHERE p.message = a.message AND p.number = a.part AND p.state = 3))",
     }.get(name, "message." + name.replace("_ms", "_at").replace("not_before_at", "not_before"))
     for name in VIEW_FIELDS
 )
@@ -44,5 +48,14 @@ _VIEW_LIST: Final = _VIEW.replace(
 )
 
 WRITE: Final = queries.load("sqlite", "write.sql", {"leased": LEASED_RETURNED})
-READ: Final = queries.load("sqlite", "read.sql", {"leased": LEASED, "view": _VIEW, "view_list": _VIEW_LIST})
+READ: Final = queries.load(
+    "sqlite",
+    "read.sql",
+    {
+        "leased": LEASED,
+        "view": _VIEW,
+        "view_list": _VIEW_LIST,
+        "matching": queries.load("sqlite", "filter.sql")["matching"],
+    },
+)
 SCHEMA: Final = queries.load("sqlite", "schema.sql")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import threading
 from collections.abc import Callable, Sequence
@@ -33,7 +34,7 @@ from pillarbox.store.base import (
     WorkerInfo,
     WorkerStart,
 )
-from pillarbox.store.sqlite import forking, opening, reading, transaction
+from pillarbox.store.sqlite import explaining, forking, mirroring, opening, reading, transaction
 from pillarbox.store.sqlite.session import Row, Session
 from pillarbox.store.sqlite.sidecar import Sidecar
 from pillarbox.store.sqlite.statements import READ, SCHEMA, WRITE
@@ -42,7 +43,9 @@ from pillarbox.store.sqlite.thread import Caller, DatabaseThread
 if TYPE_CHECKING:
     import socket
 
-    from pillarbox.domain.message import MessageView
+    from pillarbox.domain.explaining.facts import Facts
+    from pillarbox.domain.message import MessageView, State
+    from pillarbox.domain.mirror import MirrorEntry
 
 T = TypeVar("T")
 Connector = Callable[[str, Durability], apsw.Connection]
@@ -165,6 +168,17 @@ class SQLiteStore:
             session.connection.close()
         if self._sidecar is not None:
             self._sidecar.close()
+
+    async def limit(self, limits: Limits) -> None:
+        """See `Store`."""
+        await self._write(lambda: self._limit(limits))
+
+    def _limit(self, limits: Limits) -> None:
+        session = self._live_session()
+        if limits.recipient_messages is not None:
+            with opening.translated("counting the recipients' messages"):
+                _count_recipients(session.connection)
+        self._limits = session.limits = limits
 
     async def commit(self, batch: Batch) -> BatchResult:
         """See `Store`."""
@@ -321,6 +335,29 @@ class SQLiteStore:
             return True
         return self._sidecar.is_alive(slot) if lock_file == self._sidecar.identity else None
 
+    async def gone_acceptors(self) -> list[bytes]:
+        """See `Store`."""
+        return await self._write(self._gone_acceptors)
+
+    def _gone_acceptors(self) -> list[bytes]:
+        connection = self._live_session().connection
+        with opening.translated("looking for processes that are gone"), opening.snapshot(connection):
+            waiting = [row[0] for row in reading.rows(connection, "acceptors")]
+            owners = {row[1]: (row[0], *row[8:]) for row in reading.rows(connection, "workers")} if waiting else {}
+        return [one for one in waiting if one not in owners or self._alive(*owners[one]) is False]
+
+    async def turn(self, correlation_id: str, *, final_only: bool) -> dict[State, int]:
+        """See `Store`."""
+        return await self._read(lambda c: reading.turn(c, correlation_id, final_only=final_only))
+
+    async def mirror_pending(self, session_key: str, *, limit: int) -> list[MirrorEntry]:
+        """See `Store`."""
+        return await self._read(lambda c: mirroring.pending(c, session_key, limit))
+
+    async def log_key(self) -> bytes:
+        """See `Store`."""
+        return await self._write(lambda: reading.log_key(self._live_session().connection))
+
     async def overdue_holds(self, *, before_ms: int, limit: int) -> list[MessageId]:
         """See `Store`."""
         rows = await self._read(lambda c: reading.rows(c, "overdue_holds", (before_ms, limit)))
@@ -341,6 +378,11 @@ class SQLiteStore:
     async def history(self, message: MessageId) -> list[Event]:
         """See `Store`."""
         return await self._read(lambda c: reading.history(c, message))
+
+    async def facts(self, message: MessageId, *, now_ms: int, boot_ms: int) -> Facts | None:
+        """See `Store`."""
+        read = functools.partial(explaining.facts, message=message, alive=self._alive, now_ms=now_ms, boot_ms=boot_ms)
+        return await self._read(read)
 
     async def known_imports(self, system: str, source_ids: Sequence[str]) -> set[str]:
         """See `Store`."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pillarbox.store.base import Batch, BatchResult
-from pillarbox.store.sqlite import acting, claiming, enqueueing, importing, settling
+from pillarbox.store.base import ABANDON_MAX, Batch, BatchResult
+from pillarbox.store.sqlite import acting, claiming, enqueueing, importing, mirroring, settling, sweeping
 
 if TYPE_CHECKING:
     from pillarbox.store.sqlite.session import Session
@@ -40,8 +40,13 @@ def _steps(tx: Session, batch: Batch, *, again: bool) -> BatchResult:
     if batch.acts:
         result.acted = acting.act(tx, batch.acts, again=again)
     if batch.expire:
-        result.expired = acting.expire(tx, batch.expire)
+        result.expired = sweeping.expire(tx, batch.expire)
         result.more = len(result.expired) >= batch.expire
+    if batch.abandon:
+        result.abandoned = sweeping.abandon(tx, batch.abandon)
+        result.more |= len(result.abandoned) >= ABANDON_MAX
+    if batch.acknowledge:
+        result.acknowledged = mirroring.acknowledge(tx, batch.acknowledge)
     tx.free_lanes()
     result.enqueued = enqueueing.enqueue(tx, batch.enqueue, again=again)
     result.imported = importing.import_all(tx, batch.imports, again=again)
@@ -51,7 +56,7 @@ def _steps(tx: Session, batch: Batch, *, again: bool) -> BatchResult:
     if batch.claim is not None:
         claiming.claim(tx, batch.claim, result, again=again)
     if batch.prune is not None:
-        result.pruned, more = acting.prune(tx, batch.prune)
+        result.pruned, more = sweeping.prune(tx, batch.prune)
         result.more |= more
     if batch.presence is not None:
         tx.run("worker_seen", (batch.presence.worker, batch.now_ms, ",".join(batch.presence.channels)))

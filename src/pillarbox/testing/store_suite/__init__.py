@@ -7,9 +7,11 @@ and call ``pytest.register_assert_rewrite`` on this package before importing it,
 
 from __future__ import annotations
 
+from pillarbox.testing.store_suite.abandoning import AbandoningSuite
 from pillarbox.testing.store_suite.accepting import AcceptingSuite
 from pillarbox.testing.store_suite.driver import Backstage, MakeStore, StoreDriver
 from pillarbox.testing.store_suite.ending import EndingSuite
+from pillarbox.testing.store_suite.explaining import ExplainingSuite
 from pillarbox.testing.store_suite.fixtures import OpenDriver
 from pillarbox.testing.store_suite.handles import HandleSuite
 from pillarbox.testing.store_suite.harm import HarmSuite
@@ -19,7 +21,11 @@ from pillarbox.testing.store_suite.late import LateSuite
 from pillarbox.testing.store_suite.leasing import LeasingSuite
 from pillarbox.testing.store_suite.limits import LimitSuite
 from pillarbox.testing.store_suite.operating import OperatingSuite
+from pillarbox.testing.store_suite.part_ends import PartEndSuite
 from pillarbox.testing.store_suite.parts import PartSuite
+from pillarbox.testing.store_suite.replaying import ReplayingSuite
+from pillarbox.testing.store_suite.resolving import ResolvingSuite
+from pillarbox.testing.store_suite.selecting import SelectingSuite
 from pillarbox.testing.store_suite.states import StateSuite
 
 __all__ = ["Backstage", "MakeStore", "OpenDriver", "StoreDriver", "StoreSuite"]
@@ -27,6 +33,7 @@ __all__ = ["Backstage", "MakeStore", "OpenDriver", "StoreDriver", "StoreSuite"]
 
 class StoreSuite(
     AcceptingSuite,
+    AbandoningSuite,
     LimitSuite,
     KeySuite,
     LeasingSuite,
@@ -35,8 +42,13 @@ class StoreSuite(
     StateSuite,
     LateSuite,
     OperatingSuite,
+    ResolvingSuite,
+    ReplayingSuite,
+    SelectingSuite,
     EndingSuite,
+    ExplainingSuite,
     PartSuite,
+    PartEndSuite,
     HandleSuite,
 ):
     """All of it."""

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from pillarbox.domain.ids import LeaseId, MessageId, message_id
-from pillarbox.domain.lifecycle import Reason, Transition, decide, lost_worker
+from pillarbox.domain.lifecycle import decide, lost_worker
 from pillarbox.domain.message import Content, Draft, Leased, MessageView, State, encode_content
 from pillarbox.domain.outcome import Delivered, Outcome
 from pillarbox.domain.retry import Policy
+from pillarbox.domain.transition import Reason, Transition
 from pillarbox.errors import PillarboxError
 from pillarbox.store.base import (
     Act,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pillarbox.domain.lifecycle import Reason
 from pillarbox.domain.message import STATES, State
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected
+from pillarbox.domain.transition import Reason
 from pillarbox.store.base import Cancel, Pause, Prune
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 from pillarbox.testing.store_suite.states import in_state

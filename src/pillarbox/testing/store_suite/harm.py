@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pillarbox.domain.lifecycle import Reason
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered
+from pillarbox.domain.transition import Reason
 from pillarbox.store.base import Lapsed, Presence, Settled
 from pillarbox.testing.fakes import FakeClock
 from pillarbox.testing.store_suite.driver import LEASE_MS

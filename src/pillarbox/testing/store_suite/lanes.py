@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import pytest
 
-from pillarbox.domain.lifecycle import Reason, Transition, release_unsent
+from pillarbox.domain.lifecycle import release_unsent
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Redirected, Rejected, Uncertain
 from pillarbox.domain.retry import OnDead, OnHeld, UncertainAction
+from pillarbox.domain.transition import Reason, Transition
 from pillarbox.store.base import Bury, Cancel, Import, Retry, Settled
 from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY
 from pillarbox.testing.store_suite.fixtures import StoreFixtures

@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from pillarbox.domain.ids import LeaseId
-from pillarbox.domain.lifecycle import ErrorClass, Reason, Transition, release_unsent
+from pillarbox.domain.lifecycle import release_unsent
 from pillarbox.domain.message import Admission, State
 from pillarbox.domain.outcome import Deferred
+from pillarbox.domain.transition import ErrorClass, Reason, Transition
 from pillarbox.store.base import AdmissionWrite, Cancel, Settled
 from pillarbox.testing.fakes import FakeClock
 from pillarbox.testing.store_suite.driver import LEASE_MS, fields_of

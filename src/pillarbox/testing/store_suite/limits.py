@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 import pytest
 
-from pillarbox.domain.lifecycle import Reason, Transition
 from pillarbox.domain.message import Admission
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Redirected, Rejected, Uncertain
 from pillarbox.domain.retry import UncertainAction
+from pillarbox.domain.transition import Reason, Transition
 from pillarbox.errors import KeyConflict, QueueFull
 from pillarbox.store.base import AdmissionWrite, Bury, Cancel, Limits, Retry
 from pillarbox.testing.store_suite.accepting import prune

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import pytest
 
-from pillarbox.domain.lifecycle import MOVES, Reason, Transition
+from pillarbox.domain.lifecycle import MOVES
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.domain.retry import UncertainAction
+from pillarbox.domain.transition import Reason, Transition
 from pillarbox.store.base import Bury, Cancel, Event, Pause, Query, Resume, Retry, Settled
 from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY
 from pillarbox.testing.store_suite.fixtures import StoreFixtures

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import pytest
 
-from pillarbox.domain.lifecycle import Reason, cancelled, decide
+from pillarbox.domain.lifecycle import cancelled, decide
 from pillarbox.domain.message import Admission, State
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import OnHeld, PartsMode, UncertainAction
+from pillarbox.domain.transition import Reason
 from pillarbox.store.base import Cancel, Settled
 from pillarbox.testing.store_suite.accepting import prune
 from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import pytest
 
-from pillarbox.domain.lifecycle import MOVES, ErrorClass, Reason, Transition, lost_worker
+from pillarbox.domain.lifecycle import MOVES, Verdict, lost_worker
 from pillarbox.domain.message import STATES, Admission, State
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected
 from pillarbox.domain.retry import UncertainAction
-from pillarbox.store.base import AdmissionWrite, Bury, Cancel, Prune, Retry, Settled
+from pillarbox.domain.transition import ErrorClass, Reason, Transition
+from pillarbox.store.base import AdmissionWrite, Bury, Cancel, Prune, Replay, Resolve, Retry, Settled
 from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, fields_of
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 from pillarbox.testing.store_suite.leasing import STALE
@@ -50,6 +51,10 @@ EXPECTED: Final[dict[str, dict[State, State]]] = {
     "order cancel": {S: C, H: C},
     "order retry": {H: S},
     "order bury": {H: X},
+    "order resolve delivered": {H: D},
+    "order resolve not_delivered": {H: S},
+    "order resolve resend": {H: S},
+    "order replay": {},
 }
 
 
@@ -276,6 +281,10 @@ async def without_lease(driver: StoreDriver, verb: str, old: Leased, last: Lease
             await driver.act(Retry(id=old.id, actor="ann"))
         case "order bury":
             await driver.act(Bury(id=old.id, actor="ann", reason=Reason.UNRESOLVED))
+        case "order replay":
+            await driver.act(Replay(id=old.id, new_id=driver.draft().id, actor="ann"))
+        case _ if verb.startswith("order resolve"):
+            await driver.act(Resolve(id=old.id, actor="ann", verdict=Verdict(verb.split()[2])))
         case _:
             pytest.fail(f"no such verb: {verb}")
 

@@ -19,21 +19,43 @@ SELECT id FROM message WHERE id >= ?1 AND id < ?2 LIMIT 10
 SELECT id FROM message WHERE substr(id, -length(?1)) = ?1 ORDER BY seq DESC LIMIT 10
 
 -- list --
-SELECT {view_list} FROM message JOIN queue ON queue.id = message.queue JOIN policy ON policy.id = message.policy
-WHERE (?1 IS NULL OR iif(state = 1 AND arrived_at IS NOT NULL, 3, state) IN (SELECT value FROM json_each(?1)))
-    AND (?2 IS NULL OR queue.channel = ?2)
-    AND (?3 IS NULL OR queue.tenant = ?3)
-    AND (?4 IS NULL OR recipient = ?4)
-    AND (?5 IS NULL OR correlation_id = ?5)
-    AND (?6 IS NULL OR lane = ?6)
-    AND (?7 IS NULL OR created_at >= ?7)
-    AND (?8 IS NULL OR created_at < ?8)
-    AND (?9 IS NULL OR seq < ?9)
-ORDER BY seq DESC LIMIT ?10
+SELECT {view_list} FROM message CROSS JOIN queue ON queue.id = message.queue
+    CROSS JOIN policy ON policy.id = message.policy
+WHERE {matching} ORDER BY message.seq DESC LIMIT ?13
+
+-- list_oldest --
+SELECT {view_list} FROM message CROSS JOIN queue ON queue.id = message.queue
+    CROSS JOIN policy ON policy.id = message.policy
+WHERE {matching} ORDER BY message.seq LIMIT ?13
+
+-- list_correlated --
+SELECT {view_list} FROM message CROSS JOIN queue ON queue.id = message.queue
+    CROSS JOIN policy ON policy.id = message.policy
+WHERE correlation_id = ?5 AND correlation_id IS NOT NULL AND {matching} ORDER BY message.seq DESC LIMIT ?13
+
+-- list_correlated_oldest --
+SELECT {view_list} FROM message CROSS JOIN queue ON queue.id = message.queue
+    CROSS JOIN policy ON policy.id = message.policy
+WHERE correlation_id = ?5 AND correlation_id IS NOT NULL AND {matching} ORDER BY message.seq LIMIT ?13
+
+-- list_collapsed --
+-- Of active messages only: they are in the index by queue, and queues are few.
+SELECT {view_list} FROM queue CROSS JOIN message ON message.queue = queue.id JOIN policy ON policy.id = message.policy
+WHERE collapse_key = ?6 AND collapse_key IS NOT NULL AND state < 3 AND {matching} ORDER BY message.seq DESC LIMIT ?13
+
+-- list_collapsed_oldest --
+SELECT {view_list} FROM queue CROSS JOIN message ON message.queue = queue.id JOIN policy ON policy.id = message.policy
+WHERE collapse_key = ?6 AND collapse_key IS NOT NULL AND state < 3 AND {matching} ORDER BY message.seq LIMIT ?13
 
 -- attempts --
 SELECT number, part, worker, outcome, error_class, reason, receipt, answer, claimed_at, began_at, ended_at, to_state,
     due_at FROM attempt WHERE message_id = ?1 AND message = ?2 ORDER BY number
+
+-- part_deliveries --
+-- When each part got through, and whether an attempt's row tells that already.
+SELECT number, receipt, delivered_at, EXISTS (
+    SELECT 1 FROM attempt a WHERE a.message = part.message AND a.part = part.number AND a.outcome = 'delivered')
+FROM part WHERE message = ?1 AND state = 3 AND delivered_at IS NOT NULL ORDER BY number
 
 -- acts --
 SELECT at, act, actor, from_state, to_state, reason FROM history WHERE message = ?1 ORDER BY id
@@ -117,3 +139,71 @@ SELECT 1 FROM sqlite_schema WHERE name = 'recipient_tally_in'
 
 -- meta --
 SELECT key, value FROM meta
+
+-- acceptors --
+-- A skip scan: one index seek for each process that has messages which must not outlive it.
+WITH RECURSIVE acceptor (worker_id) AS (
+    SELECT min(accepted_by) FROM message WHERE state = 0 AND accepted_by IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(accepted_by) FROM message
+        WHERE state = 0 AND accepted_by IS NOT NULL AND accepted_by > acceptor.worker_id)
+    FROM acceptor WHERE worker_id IS NOT NULL)
+SELECT worker_id FROM acceptor WHERE worker_id IS NOT NULL
+
+-- turn --
+-- What became of the messages of one turn: ?2 counts the final ones alone.
+SELECT sum(state = 0), sum(state = 1 AND arrived_at IS NULL), sum(state = 2),
+    sum(state = 3 OR (state = 1 AND arrived_at IS NOT NULL)), sum(state = 4), sum(state = 5), sum(state = 6)
+FROM message WHERE correlation_id = ?1 AND correlation_id IS NOT NULL AND (NOT ?2 OR kind = 0)
+
+-- mirror_pending --
+SELECT r.key, r.text, r.media, r.message_id, coalesce(r.delivered_at, m.completed_at, m.arrived_at) AS delivered
+FROM mirror r LEFT JOIN message m ON m.id = r.message_id
+WHERE r.session_key = ?1 AND r.acknowledged_at IS NULL
+    AND (r.delivered_at IS NOT NULL OR m.state = 3 OR m.arrived_at IS NOT NULL)
+ORDER BY r.id LIMIT ?2
+
+-- standing --
+-- A message without its content, how it stands in its queue, and how far its last attempt got.
+SELECT {view_list}, message.state, message.lane_pos, message.lease_until, message.worker, message.free_returns,
+    message.content IS NOT NULL OR message.payload IS NOT NULL,
+    (SELECT a.ended_at FROM attempt a WHERE a.message = message.seq ORDER BY a.number DESC LIMIT 1),
+    queue.id, queue.paused_at, queue.paused_until, queue.pause_reason, queue.paused_by, queue.strikes
+FROM message JOIN queue ON queue.id = message.queue JOIN policy ON policy.id = message.policy
+WHERE message.id = ?1
+
+-- lane_ahead --
+-- What stands before ?3 in its lane, below position ?2: as in `claim`, an open one, a leased one, a held one.
+SELECT id, lane_pos FROM (SELECT id, lane_pos FROM message WHERE lane = ?1 AND lane IS NOT NULL AND state < 3
+    AND waiting = 0 AND lane_pos < ?2 AND id <> ?3 ORDER BY lane_pos LIMIT 1)
+UNION ALL SELECT id, lane_pos FROM message WHERE lane = ?1 AND lane IS NOT NULL AND state = 1 AND id <> ?3
+UNION ALL SELECT id, lane_pos FROM (SELECT id, lane_pos FROM message WHERE lane = ?1 AND lane IS NOT NULL
+    AND state = 2 AND lane_pos IS NOT NULL AND id <> ?3 LIMIT 1)
+
+-- lane_count_ahead --
+SELECT (SELECT count(*) FROM (SELECT 1 FROM message WHERE lane = ?1 AND lane IS NOT NULL AND state < 3 AND waiting = 0
+        AND lane_pos < ?2 AND id <> ?3 LIMIT ?4))
+    + (SELECT count(*) FROM (SELECT 1 FROM message WHERE lane = ?1 AND state = 0 AND waiting = 1 AND lane_pos < ?2
+        AND id <> ?3 LIMIT ?4))
+
+-- due_before --
+-- Due messages of a queue and priority that are claimed before the one due at ?4 with number ?5.
+SELECT count(*) FROM (SELECT 1 FROM message WHERE queue = ?1 AND priority = ?2 AND due_at <= ?3
+    AND (due_at, seq) < (?4, ?5) AND state = 0 AND waiting = 0 AND lost < 2 AND lane_pos IS NOT NULL LIMIT ?6)
+
+-- leased_by --
+SELECT queue, lost >= 2 FROM message WHERE worker = ?1 AND state = 1
+
+-- due_suspects --
+-- Suspects are few, and all of them are in this index.
+SELECT message.id, queue.channel FROM message INDEXED BY message_suspect JOIN queue ON queue.id = message.queue
+WHERE state = 0 AND waiting = 0 AND lost >= 2 AND lane_pos IS NOT NULL AND due_at <= ?1 LIMIT 10
+
+-- heirs --
+-- What replays have made of a message, and replays of those; delivered for everybody who looks where it arrived (ST6).
+WITH RECURSIVE heir (id, state, created_at) AS (
+    SELECT id, iif(state = 1 AND arrived_at IS NOT NULL, 3, state), created_at FROM message
+        WHERE replay_of = ?1 AND replay_of IS NOT NULL
+    UNION SELECT m.id, iif(m.state = 1 AND m.arrived_at IS NOT NULL, 3, m.state), m.created_at
+        FROM heir CROSS JOIN message m ON m.replay_of = heir.id AND m.replay_of IS NOT NULL)
+SELECT id, state, created_at FROM heir LIMIT 20

@@ -105,8 +105,11 @@ CREATE INDEX message_expiry ON message (expires_at) WHERE state = 0 AND expires_
 CREATE INDEX message_held ON message (completed_at) WHERE state = 2;
 CREATE INDEX message_done ON message (state, completed_at) WHERE state > 2;
 CREATE INDEX message_payload ON message (payload) WHERE payload IS NOT NULL;
+-- Only messages that must not outlive the process that accepted them say who that was.
+CREATE INDEX message_accepted_by ON message (accepted_by) WHERE state = 0 AND accepted_by IS NOT NULL;
 CREATE INDEX message_receipt ON message (queue, receipt) WHERE receipt IS NOT NULL;
 CREATE INDEX message_correlation ON message (correlation_id) WHERE correlation_id IS NOT NULL;
+CREATE INDEX message_replay ON message (replay_of) WHERE replay_of IS NOT NULL;
 CREATE INDEX message_collapse ON message (queue, collapse_key) WHERE collapse_key IS NOT NULL AND state < 3;
 
 CREATE TABLE part (
@@ -235,16 +238,23 @@ CREATE TABLE recipient_alias (
     PRIMARY KEY (queue, recipient)
 ) STRICT, WITHOUT ROWID;
 
+-- A record of what was said, for the host to read once its message is delivered; delivered_at is set when that is gone.
 CREATE TABLE mirror (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     key TEXT NOT NULL UNIQUE,
     session_key TEXT NOT NULL,
-    text TEXT,
+    text TEXT NOT NULL,
     media TEXT,
+    message_id TEXT NOT NULL,
     created_at INTEGER NOT NULL,
+    delivered_at INTEGER,
     acknowledged_at INTEGER
 ) STRICT;
 CREATE INDEX mirror_pending ON mirror (session_key, id) WHERE acknowledged_at IS NULL;
+CREATE INDEX mirror_message ON mirror (message_id);
+
+-- Log lines of all processes write a recipient by the same name (EV3).
+INSERT INTO meta (key, value) VALUES ('log_key', lower(hex(randomblob(16))));
 
 -- recipient_counting --
 -- Made only where a limit per recipient is configured; from then on kept by every writer, whatever its settings.

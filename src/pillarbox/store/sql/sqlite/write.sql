@@ -167,9 +167,13 @@ SELECT content FROM part WHERE message = ?1 AND number = ?2
 -- parts_before --
 SELECT receipt, state FROM part WHERE message = ?1 AND number < ?2 ORDER BY number
 
+-- parts_delivered --
+SELECT count(*) FROM part WHERE message = ?1 AND state = 3
+
 -- part_end --
+-- A part that arrived stays so, with its first receipt.
 UPDATE part SET state = ?3, receipt = ?4, reason = ?5, delivered_at = iif(?3 = 3, ?6, NULL)
-WHERE message = ?1 AND number = ?2
+WHERE message = ?1 AND number = ?2 AND state <> 3
 
 -- part_ended --
 SELECT 1 FROM part WHERE message = ?1 AND number = ?2 AND state = 3 AND delivered_at = ?3
@@ -366,7 +370,16 @@ WHERE seq = ?1 AND state = 1 AND lease = ?2
 UPDATE message SET state = 5, terminal_reason = 'expired', completed_at = ?1, waiting = 0
 WHERE seq IN (SELECT seq FROM message WHERE state = 0 AND expires_at IS NOT NULL AND expires_at < ?1
     ORDER BY expires_at LIMIT ?2)
-RETURNING id, queue, origin, created_at, charged, content_size, lane, seq
+RETURNING seq, id, queue, recipient, origin, correlation_id, created_at, claims, charged, content_size, lane,
+    part_count
+
+-- abandon --
+-- Not final, not started, and the process that accepted them is gone: nobody else sends them (DK1).
+UPDATE message SET state = 4, terminal_reason = 'non_final', completed_at = ?3, waiting = 0,
+    last_error = 'the process that accepted it was gone before it was sent'
+WHERE seq IN (SELECT seq FROM message WHERE state = 0 AND accepted_by = ?1 LIMIT ?2)
+RETURNING seq, id, queue, recipient, origin, correlation_id, created_at, claims, charged, content_size, lane,
+    part_count
 
 -- row_for_act --
 SELECT seq, state, queue, lane, waiting, content_size, arrived_at, lane_pos FROM message WHERE id = ?1
@@ -381,14 +394,88 @@ UPDATE message SET cancel_requested_at = coalesce(cancel_requested_at, ?2) WHERE
 RETURNING seq
 
 -- retry --
--- A held message that gave up its place comes back with a new one at the tail, given by the claim that finds it.
-UPDATE message SET state = 0, due_at = ?2, terminal_reason = NULL, completed_at = NULL
-WHERE seq = ?1 AND state IN (0, 2)
+-- A held message that gave up its place comes back with a new one at the tail, given by the claim that finds it. One
+-- past its time would end at once: it needs a new one, ?3 says whether it gets it (?4).
+UPDATE message SET state = 0, due_at = ?2, terminal_reason = NULL, completed_at = NULL,
+    expires_at = iif(?3, ?4, expires_at)
+WHERE seq = ?1 AND state IN (0, 2) AND (state = 0 OR ?3 OR expires_at IS NULL OR expires_at >= ?2)
 RETURNING seq
 
 -- bury --
 UPDATE message SET state = 4, terminal_reason = ?2, completed_at = ?3 WHERE seq = ?1 AND state = 2
 RETURNING seq
+
+-- row_to_resolve --
+SELECT seq, state, queue, lane, content_size, arrived_at, expires_at, policy, part_count, part_next, token_epoch,
+    (SELECT count(*) FROM part WHERE part.message = message.seq AND part.number < message.part_next AND part.state = 4)
+FROM message WHERE id = ?1
+
+-- resolve --
+-- ?2 new state, ?3 now, ?4 the part that the verdict is about, ?5 receipt, ?6 reason, ?7 class, ?8 error, ?9 goes on to
+-- the next part, ?10 takes a new place at the tail of its lane, ?11 adds to its resend epoch (below ?12), ?13 whether it
+-- gets a new time to live, ?14 until when.
+UPDATE message SET state = ?2, due_at = iif(?2 = 0, ?3, due_at), completed_at = iif(?2 = 0, NULL, ?3),
+    receipt = coalesce(?5, receipt), terminal_reason = ?6, error_class = iif(?10, error_class, ?7),
+    last_error = iif(?10, last_error, ?8), part_next = part_next + ?9, charged = iif(?9, 0, charged),
+    lost = iif(?10, lost, 0), floating = iif(?10, 1, floating),
+    admitted_seq = iif(?10, NULL, admitted_seq), token_epoch = token_epoch + ?11,
+    expires_at = iif(?13 AND ?2 = 0, ?14, expires_at)
+WHERE seq = ?1 AND state = 2 AND part_next = ?4 AND token_epoch + ?11 < ?12
+    AND (?2 <> 0 OR ?13 OR expires_at IS NULL OR expires_at >= ?3)
+RETURNING seq
+
+-- row_to_replay --
+SELECT seq, state, queue, arrived_at, content_size, recipient, policy, part_count,
+    content IS NOT NULL OR payload IS NOT NULL
+FROM message WHERE id = ?1
+
+-- replays --
+-- What an earlier replay, or a replay of that one, has made of it: on its way, or delivered.
+WITH RECURSIVE heir (id, state) AS (
+    SELECT id, state FROM message WHERE replay_of = ?1 AND replay_of IS NOT NULL
+    UNION SELECT m.id, m.state FROM heir CROSS JOIN message m ON m.replay_of = heir.id AND m.replay_of IS NOT NULL)
+SELECT id FROM heir WHERE state < 4 LIMIT 1
+
+-- part_progress --
+-- How many parts are delivered, and the number behind the last of them.
+SELECT count(*), coalesce(max(number) + 1, 0) FROM part WHERE message = ?1 AND state = 3
+
+-- replay --
+-- ?1 the original, ?2 new id, ?3 now, ?4 a dedupe token of its own, ?5 expiry, ?6 parts that are done. Without its key,
+-- which is the original's; at the tail of its lane; its content is the original's own where it is kept apart.
+INSERT INTO message (id, queue, priority, due_at, lane, max_attempts, policy, recipient, account, thread, kind, op, target,
+    created_at, expires_at, prepared, part_count, part_next, splitter, content, payload, content_size, collapse_key,
+    correlation_id, origin, traceparent, metadata, replay_of, token_id, token_epoch)
+SELECT ?2, queue, priority, ?3, lane, max_attempts, policy, recipient, account, thread, kind, op, target, ?3, ?5, prepared,
+    part_count, ?6, splitter, content, payload, content_size, collapse_key, correlation_id, origin, traceparent, metadata,
+    id, iif(?4, NULL, coalesce(token_id, id)), iif(?4, 0, token_epoch)
+FROM message WHERE seq = ?1 AND state > 2 AND (content IS NOT NULL OR payload IS NOT NULL)
+RETURNING seq
+
+-- replay_parts --
+-- Those that are delivered go first, so that what is left goes out in one run; ?3 none of them counts. When they were
+-- delivered is the original's story.
+INSERT INTO part (message, number, state, content, receipt)
+SELECT ?2, row_number() OVER (ORDER BY state <> 3 AND NOT ?3, number) - 1, iif(state = 3 AND NOT ?3, 3, 0), content,
+    iif(state = 3 AND NOT ?3, receipt, NULL)
+FROM part WHERE message = ?1
+
+-- replay_blobs --
+INSERT INTO message_blob (message, digest) SELECT ?2, digest FROM message_blob WHERE message = ?1
+
+-- replay_mirror --
+-- The record of a delivery that did not happen becomes the record of the one that may.
+UPDATE mirror SET message_id = ?2 WHERE message_id = ?1 AND delivered_at IS NULL AND acknowledged_at IS NULL
+
+-- row_to_purge --
+SELECT message.seq, state, queue.tenant, key, payload, content_size, message.queue, arrived_at, completed_at
+FROM message JOIN queue ON queue.id = message.queue WHERE message.id = ?1
+
+-- purge --
+DELETE FROM message WHERE seq = ?1 AND state > 2 RETURNING seq
+
+-- purge_attempts --
+DELETE FROM attempt WHERE message = ?1
 
 -- history_add --
 INSERT INTO history (message, message_id, at, act, actor, from_state, to_state, reason)
@@ -401,11 +488,19 @@ SELECT act FROM history WHERE message_id = ?1 AND at = ?2 AND actor = ?3
 INSERT INTO audit (at, actor, act, subject, reason, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 
 -- prune_pick --
-SELECT seq, tenant, key, payload, content_size, message.queue FROM message JOIN queue ON queue.id = message.queue
+SELECT seq, tenant, key, payload, content_size, message.queue, message.id, completed_at
+FROM message JOIN queue ON queue.id = message.queue
 WHERE state = ?1 AND state > 2 AND completed_at < ?2 ORDER BY completed_at LIMIT ?3
 
 -- prune_message --
 DELETE FROM message WHERE seq = ?1 AND state = ?2 AND completed_at < ?3 RETURNING seq
+
+-- mirror_outlives --
+-- A record outlives its message: its own retention counts from the delivery.
+UPDATE mirror SET delivered_at = ?2 WHERE message_id = ?1
+
+-- mirror_delete --
+DELETE FROM mirror WHERE message_id = ?1
 
 -- scrub_pick --
 SELECT seq, payload, content_size, queue, completed_at FROM message
@@ -413,7 +508,11 @@ WHERE state = ?1 AND state > 2 AND completed_at >= ?2 AND completed_at < ?3 AND 
 ORDER BY completed_at LIMIT ?4
 
 -- scrub --
-UPDATE message SET content = NULL, payload = NULL, content_size = 0, part_count = 1, part_next = 0 WHERE seq = ?1
+UPDATE message SET content = NULL, payload = NULL, content_size = 0 WHERE seq = ?1
+
+-- scrub_parts --
+-- What became of each part is told for as long as its message is.
+UPDATE part SET content = NULL WHERE message = ?1
 
 -- meta_value --
 SELECT value FROM meta WHERE key = ?1
@@ -469,3 +568,21 @@ DELETE FROM worker WHERE slot = ?1
 
 -- worker_slots --
 SELECT slot FROM worker
+
+-- mirror_add --
+INSERT INTO mirror (key, session_key, text, media, message_id, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+ON CONFLICT DO NOTHING
+
+-- mirror_acknowledge --
+UPDATE mirror SET acknowledged_at = ?2
+WHERE key IN (SELECT value FROM json_each(?1)) AND acknowledged_at IS NULL AND (delivered_at IS NOT NULL OR EXISTS (
+    SELECT 1 FROM message m WHERE m.id = mirror.message_id AND (m.state = 3 OR m.arrived_at IS NOT NULL)))
+RETURNING id
+
+-- mirror_prune --
+DELETE FROM mirror WHERE id IN (
+    SELECT mirror.id FROM mirror LEFT JOIN message m ON m.id = mirror.message_id
+    WHERE coalesce(mirror.acknowledged_at, mirror.delivered_at, iif(m.state = 3, m.completed_at, NULL),
+        iif(m.id IS NULL, mirror.created_at, NULL)) < ?1
+    LIMIT ?2)
+RETURNING 1

@@ -1,0 +1,172 @@
+"""`pillarbox config`: what is configured, by whom, and what is wrong with it. None of these opens a database."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import click
+
+from pillarbox.cli.exits import Exit
+from pillarbox.cli.options import shared
+from pillarbox.cli.output import emit, emit_json, pairs, table, talk
+
+if TYPE_CHECKING:
+    from pillarbox.cli.session import Call
+    from pillarbox.config import Explanation
+
+# Their host says where, and never who; of every other URL only the scheme is shown.
+_WITH_A_HOST: Final = frozenset({"http", "https", "smtp", "smtps"})
+
+
+@click.group()
+def config() -> None:
+    """Look at the configuration, and check it."""
+
+
+@config.command()
+@shared
+def check(call: Call) -> int:
+    """
+    Look for mistakes: in every key and value, and in what each channel is made of. Connects nowhere.
+
+    One line each on stdout. An error is something with which a command would end; the exit code is 4 then. A warning is
+    allowed, and probably not meant.
+    """
+    from pillarbox import app
+    from pillarbox.cli.program import variables
+
+    found = app.examine(path=call.config, db=call.db, other_variables=variables(call.ctx))
+    rows = [{"severity": "error", "field": one.field, "expected": one.expected} for one in found.errors]
+    rows += [{"severity": "warning", "field": one.field, "expected": one.advice} for one in found.warnings]
+    if call.json:
+        file = None if found.file is None else str(found.file)
+        emit_json({"ok": not found.errors, "file": file, "problems": rows})
+    else:
+        for row in rows:
+            emit(f"{row['severity']}: {row['field']}: {row['expected']}")
+    talk(f"{len(found.errors)} errors, {len(found.warnings)} warnings" if rows else "no problem found")
+    return Exit.CONFIGURATION if found.errors else Exit.OK
+
+
+@config.command()
+@click.option("--origin", is_flag=True, help="Say where each value comes from.")
+@shared
+def show(call: Call, *, origin: bool) -> int:
+    """
+    Show every setting and its value; of channels only what is set. Secrets are masked.
+
+    The last source wins: default, file, variable, option of the command line.
+    """
+    from pillarbox import config as configuration
+
+    loaded = call.loaded()
+    rows = configuration.show(loaded, mask=_place)
+    if call.json:
+        file = None if loaded.file is None else str(loaded.file)
+        emit_json({"file": file, "settings": [dataclasses.asdict(row) for row in rows]})
+    elif origin:
+        table(("KEY", "VALUE", "ORIGIN"), [(row.key, row.value, row.origin) for row in rows])
+    else:
+        table(("KEY", "VALUE"), [(row.key, row.value) for row in rows])
+    return Exit.OK
+
+
+@config.command()
+@shared
+def path(call: Call) -> int:
+    """Say where the configuration file is looked for, in order, and which one is used."""
+    from pillarbox import config as configuration
+
+    places = configuration.paths(path=call.config)
+    used = next((place for place in places if place.used), None)
+    rows = [
+        {"path": str(one.path.absolute()), "because": one.because, "exists": one.exists, "used": one.used}
+        for one in places
+    ]
+    if call.json:
+        emit_json({"file": None if used is None else str(used.path.absolute()), "places": rows})
+        return Exit.OK
+    table(
+        ("PATH", "WHY", "THERE", "USED"),
+        [(str(row["path"]), str(row["because"]), _yes(row["exists"]), _yes(row["used"])) for row in rows],
+    )
+    if used is None:
+        talk("no configuration file is used")
+    return Exit.OK
+
+
+@config.command()
+@click.argument("key", required=False, metavar="[KEY]")
+@shared
+def explain(call: Call, key: str | None) -> int:
+    """Explain a setting: what it is for, what it accepts, its default, its variable. Without KEY, list them all."""
+    from pillarbox import config as configuration
+
+    if key is None:
+        everything = configuration.explanations()
+        if call.json:
+            emit_json([_row(one) for one in everything])
+        else:
+            table(("KEY", "DEFAULT", "WHAT"), [(one.key, one.default, one.label) for one in everything])
+        return Exit.OK
+    one = configuration.explain(key)
+    row = _row(one)
+    if call.json:
+        emit_json(row)
+        return Exit.OK
+    changes = "in a running worker, at SIGHUP" if one.reload else "at a restart"
+    pairs(
+        [
+            ("key", one.key),
+            ("label", one.label),
+            ("help", one.help),
+            ("expected", one.range),
+            ("default", one.default),
+            ("variable", one.env),
+            ("option", _flag(one)),
+            ("takes effect", changes),
+            ("secret", "yes: its variable may end in _FILE and name a file instead" if one.secret else None),
+        ]
+    )
+    return Exit.OK
+
+
+def _row(one: Explanation) -> dict[str, object]:
+    return {
+        "key": one.key,
+        "label": one.label,
+        "help": one.help,
+        "expected": one.range,
+        "default": one.default,
+        "variable": one.env,
+        "option": _flag(one),
+        "reload": one.reload,
+        "secret": one.secret,
+    }
+
+
+def _flag(one: Explanation) -> str | None:
+    """Of all settings, the commands have an option for the database only."""
+    return one.flag if one.key == "db" else None
+
+
+def _yes(value: object) -> str:
+    return "yes" if value else "no"
+
+
+def _place(url: str) -> str:
+    """Show where a channel leads, and nothing that may be a secret: no user, no path, no query."""
+    from pillarbox.config import mask_url
+
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return mask_url(url)
+    if parts.scheme.lower() not in _WITH_A_HOST or not host:
+        return mask_url(url)
+    named = f"[{host}]" if ":" in host else host
+    rest = "/***" if parts.path.strip("/") or parts.query or parts.fragment or parts.username else ""
+    return f"{parts.scheme.lower()}://{named}{f':{port}' if port else ''}{rest}"

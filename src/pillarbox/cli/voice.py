@@ -1,0 +1,91 @@
+"""
+What a worker says: its log on stderr, in the format and from the level of the settings, and its outcomes.
+
+An outcome is told once on each stream. With ``--json`` it is a row on stdout. Otherwise it is a line on stderr: where
+the log is text, the short line that people read, and the log's own line about the same is left out; where the log is
+JSON, the log's line alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from pillarbox.cli.output import emit_json, talk
+from pillarbox.engine.lines import ENQUEUED
+from pillarbox.logs import LEVELS, make_formatter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pillarbox.config import Settings
+
+log: Final = logging.getLogger("pillarbox.run")
+
+_ROOT: Final = logging.getLogger("pillarbox")
+_OF_MESSAGES: Final = "pillarbox.delivery"
+_WARNINGS: Final = frozenset({"retry", "held", "dead", "expired", "lease_lost", "channel_paused"})
+# What the log alone tells, in both formats.
+_RECORDS: Final = frozenset({"alarm", "reloaded", "reload_failed"})
+# What the log tells by itself, so that a second record would say it twice.
+_LOGGED: Final = frozenset({"delivered", "retry", "held", "dead", "expired", "cancelled", "channel_paused"})
+
+
+class Voice:
+    """
+    One worker's way to speak.
+
+    ``rows``: outcomes are rows of JSON on stdout. ``quiet``: no line of an outcome, because a progress bar is drawn, or
+    because nobody reads on.
+    """
+
+    def __init__(self, settings: Settings, *, rows: bool) -> None:
+        self.rows = rows
+        self.quiet = False
+        self._handler = logging.StreamHandler()
+        self._handler.addFilter(self._unsaid)
+        self.adopt(settings)
+
+    def adopt(self, settings: Settings) -> None:
+        """Speak as *settings* say from now on."""
+        self._json_log = settings.log_format == "json"
+        self._level = LEVELS[settings.log_level]
+        self._handler.setFormatter(make_formatter(settings.log_format))
+        if self._handler in _ROOT.handlers:
+            _ROOT.setLevel(self._level)
+
+    @contextlib.contextmanager
+    def heard(self) -> Iterator[None]:
+        """Write the log to stderr meanwhile."""
+        before = _ROOT.level
+        _ROOT.addHandler(self._handler)
+        _ROOT.setLevel(self._level)
+        try:
+            yield
+        finally:
+            _ROOT.removeHandler(self._handler)
+            _ROOT.setLevel(before)
+
+    def _unsaid(self, record: logging.LogRecord) -> bool:
+        """Whether a record is to be written: not where a line for people says the same."""
+        of_an_outcome = record.name == _OF_MESSAGES and hasattr(record, "entryId") and record.msg != ENQUEUED
+        return self.rows or self._json_log or not of_an_outcome
+
+    def tell(self, event: str, row: Mapping[str, Any], sentence: str) -> None:
+        """Tell of an event: as a row, as a line for people, or as a record of the log where it has none yet."""
+        level = logging.WARNING if event in _WARNINGS else logging.INFO
+        if self.rows:
+            emit_json({"event": event, **row})
+        elif self._json_log:
+            if event not in _LOGGED | _RECORDS:
+                log.log(level, sentence, extra={"event": event, **row})
+        elif not self.quiet and event not in _RECORDS and level >= self._level:
+            talk(sentence)
+
+    def say(self, sentence: str) -> None:
+        """Say what is no event: always, because it answers what somebody just did."""
+        if self._json_log:
+            log.info(sentence)
+        else:
+            talk(sentence)

@@ -1,0 +1,64 @@
+"""`AbortSignal`: how a program calls back what it is still saying, as when a turn is interrupted."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REASON_MAX: Final = 500
+
+
+class AbortSignal:
+    """
+    Given to `send`, it withdraws the messages it was given to, once `abort` is called (contract PA5).
+
+    What the platform has stays delivered: of a long message the parts before the abort. Nothing of what was not begun
+    is sent. Safe to use from any thread; once aborted, it stays so, and further messages are not accepted.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._listeners: list[Callable[[str], None]] = []
+        self._reason: str | None = None
+
+    @property
+    def aborted(self) -> bool:
+        """Whether `abort` was called."""
+        return self._reason is not None
+
+    @property
+    def reason(self) -> str:
+        """Why, as `abort` was told; empty before."""
+        return self._reason or ""
+
+    def abort(self, reason: str = "aborted") -> None:
+        """
+        Withdraw whatever this was given to. Does not wait for it; only the first call counts.
+
+        Args:
+            reason: Kept in each message's history; cut at 500 characters.
+        """
+        with self._guard:
+            if self._reason is not None:
+                return
+            self._reason = reason[:REASON_MAX] or "aborted"
+            listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener(self._reason)
+
+    def listen(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Call *listener* with the reason, at once where it is aborted already; gives a function that ends it."""
+        with self._guard:
+            if self._reason is None:
+                self._listeners.append(listener)
+                return lambda: self._forget(listener)
+        listener(self._reason)
+        return lambda: None
+
+    def _forget(self, listener: Callable[[str], None]) -> None:
+        with self._guard:
+            if listener in self._listeners:
+                self._listeners.remove(listener)

@@ -1,0 +1,131 @@
+"""The store of a disabled outbox (contract EN12): it holds nothing, makes no file, and says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pillarbox.errors import Refused
+from pillarbox.store.base import Acted, Batch, BatchResult, Durability
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pillarbox.domain.explaining.facts import Facts
+    from pillarbox.domain.ids import MessageId
+    from pillarbox.domain.message import MessageView, State
+    from pillarbox.domain.mirror import MirrorEntry
+    from pillarbox.store.base import Event, Lapsed, Limits, Query, QueueInfo, Tally, WorkerInfo, WorkerStart
+
+_DISABLED = "the queue is disabled (enabled = false): nothing is stored"
+
+
+class NullStore:
+    """
+    Answers as an empty database does. What would have to be kept is refused.
+
+    Args:
+        key: What recipients are hashed with in the log, random.
+    """
+
+    durability = Durability.MEMORY
+    in_memory = True
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    async def open(self) -> None:
+        """There is nothing to open."""
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+    async def limit(self, limits: Limits) -> None:
+        """Nothing is stored that could be limited."""
+
+    async def commit(self, batch: Batch) -> BatchResult:
+        """Say of every message that there is none. Raises Refused for what would have to be kept."""
+        if batch.enqueue or batch.imports or batch.settle or batch.admit:
+            raise Refused(_DISABLED)
+        return BatchResult(acted=[Acted(applied=False) for _ in batch.acts])
+
+    async def register(self, start: WorkerStart) -> int:  # noqa: ARG002 — of `Store`
+        """Refuse."""
+        raise Refused(_DISABLED)
+
+    async def deregister(self, worker: int) -> None:
+        """There is no worker."""
+
+    async def lapsed(self, *, boot_ms: int, limit: int) -> list[Lapsed]:  # noqa: ARG002 — of `Store`
+        """Nothing is leased."""
+        return []
+
+    async def gone_acceptors(self) -> list[bytes]:
+        """Nobody accepted anything."""
+        return []
+
+    async def turn(self, correlation_id: str, *, final_only: bool) -> dict[State, int]:  # noqa: ARG002 — of `Store`
+        """All counts are 0."""
+        return {}
+
+    async def mirror_pending(self, session_key: str, *, limit: int) -> list[MirrorEntry]:  # noqa: ARG002 — of `Store`
+        """There is no record."""
+        return []
+
+    async def log_key(self) -> bytes:
+        """One for this process."""
+        return self._key
+
+    async def overdue_holds(self, *, before_ms: int, limit: int) -> list[MessageId]:  # noqa: ARG002 — of `Store`
+        """Nothing is held."""
+        return []
+
+    async def get(self, message: MessageId) -> MessageView | None:  # noqa: ARG002 — of `Store`
+        """There is no message."""
+        return None
+
+    async def resolve_id(self, text: str) -> list[MessageId]:  # noqa: ARG002 — of `Store`
+        """There is no message."""
+        return []
+
+    async def list_messages(self, query: Query) -> list[MessageView]:  # noqa: ARG002 — of `Store`
+        """There is no message."""
+        return []
+
+    async def facts(self, message: MessageId, *, now_ms: int, boot_ms: int) -> Facts | None:  # noqa: ARG002
+        """There is no message."""
+        return None
+
+    async def history(self, message: MessageId) -> list[Event]:  # noqa: ARG002 — of `Store`
+        """There is no message."""
+        return []
+
+    async def known_imports(self, system: str, source_ids: Sequence[str]) -> set[str]:  # noqa: ARG002 — of `Store`
+        """Nothing was ever imported."""
+        return set()
+
+    async def stats(self) -> list[Tally]:
+        """All counts are 0."""
+        return []
+
+    async def backlog(self, *, now_ms: int, channels: Sequence[str]) -> tuple[int, int]:  # noqa: ARG002 — of `Store`
+        """Nothing waits."""
+        return 0, 0
+
+    async def queues(self) -> list[QueueInfo]:
+        """There is no queue."""
+        return []
+
+    async def workers(self) -> list[WorkerInfo]:
+        """There is no worker."""
+        return []
+
+    async def check(self) -> list[str]:
+        """Nothing is wrong with nothing."""
+        return []
+
+    def on_foreign_write(self, listener: Callable[[], None] | None) -> None:
+        """Nobody writes."""
+
+    def foreign_write(self) -> bool:
+        """Nobody writes."""
+        return False

@@ -1,0 +1,40 @@
+-- matching --
+-- A filter's conditions, to be put into the lists: ?1 states, ?2-?9 what is asked for most, ?10 and ?11 the page, ?12 all
+-- other conditions. The page is a range of seq, so that each one begins where the last one ended. A condition fails where "any of its values fits" is what it forbids (no = 1) or demands (no = 0).
+(?1 IS NULL OR iif(message.state = 1 AND message.arrived_at IS NOT NULL, 3, message.state) IN (
+        SELECT value FROM json_each(?1)))
+    AND (?2 IS NULL OR queue.channel = ?2)
+    AND (?3 IS NULL OR queue.tenant = ?3)
+    AND (?4 IS NULL OR message.recipient = ?4)
+    AND (?5 IS NULL OR message.correlation_id = ?5)
+    AND (?6 IS NULL OR message.collapse_key = ?6)
+    AND (?7 IS NULL OR message.lane = ?7)
+    AND (?8 IS NULL OR message.created_at >= ?8)
+    AND (?9 IS NULL OR message.created_at < ?9)
+    AND message.seq < coalesce(?10, 9223372036854775807)
+    AND message.seq > coalesce(?11, -1)
+    AND (?12 IS NULL OR NOT EXISTS (
+        SELECT 1 FROM (
+            SELECT asked.value ->> 'no' AS no, asked.value ->> 'has' AS has, asked.value -> 'values' AS fits,
+                coalesce(CASE asked.value ->> 'field'
+                    WHEN 'id' THEN message.id
+                    WHEN 'channel' THEN queue.channel
+                    WHEN 'to' THEN message.recipient
+                    WHEN 'tenant' THEN queue.tenant
+                    WHEN 'account' THEN message.account
+                    WHEN 'thread' THEN message.thread
+                    WHEN 'kind' THEN CAST(message.kind AS TEXT)
+                    WHEN 'priority' THEN CAST(message.priority AS TEXT)
+                    WHEN 'lane' THEN replace(replace(replace(trim(message.lane, char(31)), char(31) || char(31), char(31)),
+                        char(31) || char(31), char(31)), char(31), '/')
+                    WHEN 'reason' THEN message.terminal_reason
+                    WHEN 'error' THEN message.last_error
+                    WHEN 'key' THEN message.key
+                    WHEN 'correlation' THEN message.correlation_id
+                    WHEN 'collapse' THEN message.collapse_key
+                    WHEN 'origin' THEN message.origin
+                END, '') AS found
+            FROM json_each(?12) asked)
+        WHERE no = EXISTS (
+            SELECT 1 FROM json_each(fits) fit
+            WHERE iif(has, instr(lower(found), lower(fit.value)) > 0, found = fit.value))))

@@ -1,0 +1,53 @@
+"""
+The records of deliveries that hosts read: made with their message, visible when it is delivered.
+
+A record waits in its own row; whether it may be seen is asked of its message, so that no way of being delivered —
+late, by a person's word, in parts — can forget it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from pillarbox.domain.mirror import MirrorEntry
+from pillarbox.store.sqlite import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import apsw
+
+    from pillarbox.domain.mirror import Mirror
+    from pillarbox.store.sqlite.session import Session
+
+
+def store(tx: Session, mirror: Mirror, message_id: str) -> None:
+    """Write a message's record; one whose key exists is not written again."""
+    media = json.dumps(mirror.media) if mirror.media else None
+    tx.run("mirror_add", (mirror.key, mirror.session_key, mirror.text, media, message_id, tx.now))
+
+
+def pending(connection: apsw.Connection, session_key: str, limit: int) -> list[MirrorEntry]:
+    """Read what was delivered and not acknowledged, the oldest first."""
+    return [
+        MirrorEntry(
+            key=key,
+            session_key=session_key,
+            text=text,
+            media=tuple(json.loads(media)) if media else (),
+            message=message,
+            delivered_ms=delivered,
+        )
+        for key, text, media, message, delivered in reading.rows(connection, "mirror_pending", (session_key, limit))
+    ]
+
+
+def acknowledge(tx: Session, keys: Sequence[str]) -> int:
+    """Mark records as taken over; gives how many were still pending."""
+    return len(tx.run("mirror_acknowledge", (json.dumps(list(keys)), tx.now)))
+
+
+def prune(tx: Session, before: int, limit: int) -> int:
+    """Delete what was delivered or acknowledged before a time, and what belongs to no message any more."""
+    return len(tx.run("mirror_prune", (before, limit)))

@@ -1,0 +1,125 @@
+"""Filters pick the messages that fit, all of them, page by page, whatever their values hold (contract OP1, OP3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from pillarbox.domain.condition import Condition, Field
+from pillarbox.domain.message import Kind, State
+from pillarbox.domain.outcome import Deferred, Rejected
+from pillarbox.store.base import Cancel, Query
+from pillarbox.testing.store_suite.fixtures import StoreFixtures
+
+if TYPE_CHECKING:
+    from pillarbox.domain.ids import MessageId
+    from pillarbox.testing.store_suite.driver import StoreDriver
+
+ODD: Final = "a'b\"c,d %_\\ =~ é\U0001f4ee"
+# For each field: what a message gets, what the condition says, and what another one has that must not fit.
+BY_FIELD: Final[dict[Field, tuple[dict[str, Any], str, dict[str, Any]]]] = {
+    Field.CHANNEL: ({"channel": "mail"}, "mail", {}),
+    Field.TO: ({"recipient": ODD}, ODD, {}),
+    Field.TENANT: ({"tenant": "acme"}, "acme", {}),
+    Field.ACCOUNT: ({"account": "shop"}, "shop", {}),
+    Field.THREAD: ({"thread": ODD}, ODD, {"thread": "t"}),
+    Field.KIND: ({"kind": Kind.TOOL}, "tool", {"kind": Kind.BLOCK}),
+    Field.PRIORITY: ({"priority": 3}, "3", {"priority": 0}),
+    Field.LANE: ({"lane": "acme\x1fchat\x1f\x1fann\x1f"}, "acme/chat/ann", {"lane": "acme\x1fchat\x1f\x1fbob\x1f"}),
+    Field.KEY: ({"key": ODD, "digest": b"1"}, ODD, {"key": "k", "digest": b"1"}),
+    Field.CORRELATION: ({"correlation_id": ODD}, ODD, {"correlation_id": "turn"}),
+    Field.COLLAPSE: ({"collapse_key": ODD}, ODD, {"collapse_key": "status"}),
+    Field.ORIGIN: ({"origin": ODD}, ODD, {"origin": "billing"}),
+}
+
+
+class SelectingSuite(StoreFixtures):
+    """Filters."""
+
+    @pytest.mark.contract("OP1")
+    @pytest.mark.parametrize("field", BY_FIELD)
+    async def test_a_condition_picks_by_every_field_and_its_opposite_the_others(
+        self, driver: StoreDriver, field: Field
+    ) -> None:
+        given, value, others = BY_FIELD[field]
+        fits = await driver.send(**given)
+        differs = [await driver.send(**others), await driver.send()]
+        assert await picked(driver, Condition(field=field, values=(value,))) == [fits]
+        assert await picked(driver, Condition(field=field, values=("no", value))) == [fits]
+        assert await picked(driver, Condition(field=field, values=(value, "no"), negated=True)) == differs
+        assert await picked(driver, Condition(field=field, values=("no", "never"))) == []
+
+    @pytest.mark.contract("OP1")
+    async def test_an_id_a_reason_and_an_error_are_fields_too(self, driver: StoreDriver) -> None:
+        rejected, deferred, waiting = [await driver.send() for _ in range(3)]
+        messages = {message.id: message for message in await driver.claim(2)}
+        await driver.settle(messages[rejected], Rejected("Mailbox FULL of mail"))
+        await driver.settle(messages[deferred], Deferred("read timed out"))
+        assert await picked(driver, Condition(field=Field.ID, values=(waiting, rejected))) == [rejected, waiting]
+        assert await picked(driver, Condition(field=Field.REASON, values=("rejected",))) == [rejected]
+        assert await picked(driver, Condition(field=Field.REASON, values=("",))) == [deferred, waiting]
+        assert await picked(driver, Condition(field=Field.ERROR, values=("read timed out",))) == [deferred]
+        has = Condition(field=Field.ERROR, values=("full", "nothing"), contains=True)
+        assert await picked(driver, has) == [rejected]
+        has_not = Condition(field=Field.ERROR, values=("full", "TIMED"), contains=True, negated=True)
+        assert await picked(driver, has_not) == [waiting]
+
+    @pytest.mark.contract("OP1")
+    async def test_what_is_not_there_counts_as_empty_and_wildcards_are_letters(self, driver: StoreDriver) -> None:
+        without, under, percent = [await driver.send(**more) for more in ({}, {"thread": "a_c"}, {"thread": "a%c"})]
+        assert await picked(driver, Condition(field=Field.THREAD, values=("",))) == [without]
+        assert await picked(driver, Condition(field=Field.THREAD, values=("",), negated=True)) == [under, percent]
+        assert await picked(driver, Condition(field=Field.THREAD, values=("_",), contains=True)) == [under]
+        assert await picked(driver, Condition(field=Field.THREAD, values=("%",), contains=True)) == [percent]
+
+    @pytest.mark.contract("OP1")
+    async def test_all_conditions_must_hold(self, driver: StoreDriver) -> None:
+        places = [(account, thread) for account in ("a", "b") for thread in ("x", "y", "z")]
+        ids = {place: await driver.send(account=place[0], thread=place[1]) for place in places}
+        where = (
+            Condition(field=Field.ACCOUNT, values=("b",)),
+            Condition(field=Field.THREAD, values=("x", "y")),
+            Condition(field=Field.THREAD, values=("x",), negated=True),
+        )
+        assert await picked(driver, *where) == [ids["b", "y"]]
+
+    @pytest.mark.contract("OP1", "OP3")
+    @pytest.mark.parametrize("field", ["correlation_id", "collapse_key"])
+    async def test_what_is_looked_up_is_picked_as_by_a_scan(self, driver: StoreDriver, field: str) -> None:
+        ids = [await driver.send(**{field: f"v{place % 3}"}, channel=f"c{place % 2}") for place in range(12)]
+        await driver.act(Cancel(id=ids[0], actor="ann"))
+        active = (State.SCHEDULED, State.LEASED, State.HELD)
+        for states in ((), active, (State.CANCELLED,)):
+            expected = [
+                identity
+                for place, identity in enumerate(ids)
+                if place % 3 == 0 and (not states or (place == 0) is (states != active))
+            ]
+            query = Query(states=states, **{field: "v0"})  # type: ignore[arg-type]
+            assert await listed(driver, query) == expected[::-1]
+            oldest = Query(states=states, oldest_first=True, **{field: "v0"})  # type: ignore[arg-type]
+            assert await listed(driver, oldest) == expected
+
+    @pytest.mark.contract("OP1")
+    async def test_the_oldest_first_page_by_page_up_to_what_was_there(self, driver: StoreDriver) -> None:
+        ids = [await driver.send() for _ in range(7)]
+        last = (await driver.view(ids[5])).seq
+        found: list[MessageId] = []
+        after: int | None = None
+        while page := await driver.store.list_messages(
+            Query(oldest_first=True, limit=2, after_seq=after, before_seq=last)
+        ):
+            found += [view.id for view in page]
+            after = page[-1].seq
+        assert found == ids[:5]
+
+
+async def listed(driver: StoreDriver, query: Query) -> list[MessageId]:
+    """List ids."""
+    return [view.id for view in await driver.store.list_messages(query)]
+
+
+async def picked(driver: StoreDriver, *where: Condition) -> list[MessageId]:
+    """List the ids of what fits, the oldest first."""
+    return await listed(driver, Query(where=where, oldest_first=True))

@@ -1,0 +1,179 @@
+"""Calling back what is still being said: what the platform has stays delivered, nothing else is sent."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from pillarbox import AbortSignal, Deferred, Delivered, InvalidMessage, State, compat
+from pillarbox.channels.base import Attempt, Capabilities, Channel
+from pillarbox.domain.retry import Policy
+from pillarbox.events import MessageCancelled, MessageEnqueued, RetryScheduled
+from pillarbox.testing.scripted import ScriptedChannel
+from tests.engine.stand import Box, Stand, until
+
+pytestmark = pytest.mark.contract("PA5")
+
+
+class Short(ScriptedChannel):
+    """Takes five characters at a time."""
+
+    capabilities = Capabilities(text_limit=5)
+
+    def admit(self, **said: Any) -> Any:
+        return Channel.admit(self, **said)
+
+
+async def opened(stand: Stand, channel: ScriptedChannel) -> Box:
+    channel.policy = Policy(jitter=0.0)
+    return await stand.open(channel)
+
+
+async def test_an_abort_between_parts_keeps_those_before_it_and_cancels_the_rest(stand: Stand) -> None:
+    abort = AbortSignal()
+    channel = Short()
+    box = await opened(stand, channel)
+    aborted: list[dict[str, Any]] = []
+    compat.listen(box.outbox.events, lambda name, fields: aborted.append(fields) if name == compat.ABORTED else None)
+
+    async def second(attempt: Attempt) -> Delivered:
+        abort.abort("the user interrupted")
+        # The order to cancel is on disk before this part's end is.
+        await until(lambda: _asked(box, attempt.id))
+        return Delivered("r2")
+
+    channel.script(Delivered("r1"), second)
+    message = await box.send(text="one two three four", abort=abort)
+    view = await box.settled(message)
+    assert [attempt.text for attempt in channel.attempts] == ["one", "two"]
+    assert (view.state, view.terminal_reason) == (State.CANCELLED, "requested")
+    assert [(part.state, part.receipt) for part in view.parts] == [
+        (State.DELIVERED, "r1"),
+        (State.DELIVERED, "r2"),
+        (State.CANCELLED, None),
+        (State.CANCELLED, None),
+    ]
+    (event,) = box.heard.of(MessageCancelled)
+    assert (event.parts_delivered, event.part_count) == (2, 4)
+    assert [(fields["chunksDelivered"], fields["totalChunks"]) for fields in aborted] == [(2, 4)]
+    acts = [(event.act, event.actor, event.reason) for event in await box.outbox.history(view.id)]
+    assert ("cancel requested", "abort signal", "the user interrupted") in acts
+
+
+async def _asked(box: Box, identity: str) -> bool:
+    return (await box.view(identity)).cancel_requested_ms is not None
+
+
+async def test_an_abort_before_the_first_part_sends_nothing(stand: Stand) -> None:
+    channel = Short(policy=Policy(jitter=0.0))
+    box = await stand.open(channel)
+    await box.outbox.pause("chat")
+    abort = AbortSignal()
+    message = await box.send(text="one two three", abort=abort)
+    abort.abort()
+    (event,) = await box.heard.wait_for(MessageCancelled)
+    assert (event.id, event.parts_delivered, event.part_count) == (message.id, 0, 3)
+    view = await box.view(message)
+    assert view.state is State.CANCELLED
+    assert {part.state for part in view.parts} == {State.CANCELLED}
+    assert channel.attempts == []
+
+
+async def test_a_signal_that_was_given_already_stores_nothing(stand: Stand) -> None:
+    channel = Short()
+    box = await opened(stand, channel)
+    abort = AbortSignal()
+    abort.abort("too late")
+    message = await box.send(text="one two three", abort=abort)
+    assert (message.id, message.skipped, message.settled) == (None, "aborted", True)
+    (event,) = box.heard.of(MessageCancelled)
+    assert (event.reason, event.parts_delivered, event.part_count) == ("aborted", 0, 3)
+    assert box.heard.of(MessageEnqueued) == []
+    assert await box.outbox.list() == []
+
+
+async def test_a_message_waiting_for_its_next_try_is_aborted_at_once(stand: Stand) -> None:
+    channel = ScriptedChannel(Deferred("busy", after=3600))
+    box = await opened(stand, channel)
+    abort = AbortSignal()
+    message = await box.send(abort=abort)
+    await box.heard.wait_for(RetryScheduled)
+    abort.abort()
+    await box.heard.wait_for(MessageCancelled)
+    assert (await box.view(message)).state is State.CANCELLED
+
+
+async def test_what_was_delivered_stays_delivered(stand: Stand) -> None:
+    box = await opened(stand, ScriptedChannel())
+    abort = AbortSignal()
+    message = await box.send(abort=abort)
+    assert (await box.settled(message)).state is State.DELIVERED
+    abort.abort()
+    await box.settled(await box.send("bob"))
+    assert (await box.view(message)).state is State.DELIVERED
+    assert box.heard.of(MessageCancelled) == []
+
+
+async def test_one_signal_aborts_everything_it_was_given_to_and_nothing_else(stand: Stand) -> None:
+    box = await opened(stand, ScriptedChannel())
+    await box.outbox.pause("chat")
+    abort = AbortSignal()
+    one = await box.send("ann", abort=abort)
+    other = await box.send("bob")
+    many = await box.outbox.send_many([{"channel": "chat", "to": ["cy", "dee"], "text": "hi", "abort": abort}])
+    abort.abort()
+    events = await box.heard.wait_for(MessageCancelled, 3)
+    assert {event.id for event in events} == {one.id, *(message.id for message in many)}
+    assert (await box.view(other)).state is State.SCHEDULED
+
+
+async def test_a_signal_may_be_given_on_any_thread(stand: Stand) -> None:
+    box = await opened(stand, ScriptedChannel())
+    await box.outbox.pause("chat")
+    abort = AbortSignal()
+    message = await box.send(abort=abort)
+    thread = threading.Thread(target=abort.abort, args=("from elsewhere",))
+    thread.start()
+    (event,) = await box.heard.wait_for(MessageCancelled)
+    thread.join()
+    assert event.id == message.id
+
+
+async def test_a_signal_that_outlives_its_outbox_harms_nobody(stand: Stand) -> None:
+    box = await opened(stand, ScriptedChannel())
+    await box.outbox.pause("chat")
+    abort = AbortSignal()
+    await box.send(abort=abort)
+    await box.outbox.close()
+    abort.abort()
+    await until(lambda: not box.outbox._cancelling)
+    assert abort.aborted
+
+
+async def test_a_settled_message_is_not_remembered_by_its_signal(stand: Stand) -> None:
+    box = await opened(stand, ScriptedChannel())
+    abort = AbortSignal()
+    await box.settled(await box.send(abort=abort))
+    await until(lambda: abort._listeners == [])
+
+
+async def test_only_a_signal_is_one(stand: Stand) -> None:
+    box = await opened(stand, ScriptedChannel())
+    with pytest.raises(InvalidMessage, match=r"^abort: expected an AbortSignal, not str"):
+        await box.send(abort="now")
+
+
+def test_a_signal_is_given_once() -> None:
+    abort = AbortSignal()
+    heard: list[str] = []
+    end = abort.listen(heard.append)
+    abort.listen(heard.append)
+    end()
+    assert (abort.aborted, abort.reason) == (False, "")
+    abort.abort("x" * 600)
+    abort.abort("again")
+    abort.listen(heard.append)
+    assert heard == ["x" * 500] * 2
+    assert abort.reason == "x" * 500
