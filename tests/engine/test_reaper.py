@@ -27,12 +27,14 @@ HOUR_MS = 3_600_000
 
 
 async def hung(stand: Stand, *, policy: Policy = STEADY, count: int = 1, **said: Any) -> tuple[Box, list[Message]]:
-    """A worker that sends *count* messages, is never answered, and renews nothing."""
+    """A worker that sends *count* messages, is never answered, renews nothing, and claims nothing more."""
     channel = ScriptedChannel(policy=policy)
     channel.hold()
     box = await stand.open(channel)
     messages = [await box.send(f"r{n}", **said) for n in range(count)]
     await channel.begun(count)
+    # What it lost would otherwise be its own to claim again, to hang once more.
+    box.worker._accepting = False
     return box, messages
 
 
