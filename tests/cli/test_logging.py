@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import os
+import pty
 import re
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pillarbox.testing.receiver import Answer, Receiver
+from tests.cli.commands import COMMAND, PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from tests.cli.commands import Ended, Pillarbox
@@ -52,12 +58,47 @@ def rows(ended: Ended) -> list[dict[str, Any]]:
 
 
 @pytest.mark.contract("EV2", "EV3")
-async def test_lines_for_people_say_each_outcome_once(failing_once: Pillarbox) -> None:
+async def test_a_text_log_has_each_outcome_once_with_its_fields(failing_once: Pillarbox) -> None:
     sent, ended = await drained(failing_once)
-    lines = ended.err.splitlines()
+    of_the_message = [line for line in ended.err.splitlines() if sent in line]
+    assert len(of_the_message) == 2
+    failed, acked = of_the_message
+    assert re.match(rf"{STAMP} warning Message delivery failed, scheduled for retry entryId={sent} ", failed)
+    assert " errorKind=" in failed
+    assert re.match(rf"{STAMP} info Message delivered and acked entryId={sent} ", acked)
+    assert re.search(r" attemptCount=2 .*durationMs=\d+ sendMs=\d+", acked)
+
+
+@pytest.mark.contract("EV2", "EV3")
+async def test_lines_for_people_say_each_outcome_once(failing_once: Pillarbox) -> None:
+    sent = (await failing_once("send", "ops", "hi", "--to", "x")).out.strip()
+    master, terminal = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        COMMAND, "run", stdout=asyncio.subprocess.DEVNULL, stderr=terminal, env=failing_once.variables
+    )
+    os.close(terminal)
+    loop = asyncio.get_running_loop()
+    shown = ""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while "delivered in" not in shown:
+            shown += (await loop.run_in_executor(None, os.read, master, 4096)).decode()
+        process.send_signal(signal.SIGTERM)
+        shown += await loop.run_in_executor(None, _read_all, master)
+        assert await process.wait() == 0
+    lines = shown.splitlines()
     of_the_message = [line for line in lines if sent in line]
     assert [re.fullmatch(rf"{STAMP} {sent} ops #[12] .*", line) is not None for line in of_the_message] == [True, True]
     assert not [line for line in lines if "Message deliver" in line]
+
+
+def _read_all(master: int) -> str:
+    """Read a terminal until nobody has it open any more."""
+    found = b""
+    with contextlib.suppress(OSError):
+        while more := os.read(master, 4096):
+            found += more
+    os.close(master)
+    return found.decode()
 
 
 @pytest.mark.contract("EV2", "EV3")

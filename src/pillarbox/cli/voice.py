@@ -1,18 +1,19 @@
 """
 What a worker says: its log on stderr, in the format and from the level of the settings, and its outcomes.
 
-An outcome is told once on each stream. With ``--json`` it is a row on stdout. Otherwise it is a line on stderr: where
-the log is text, the short line that people read, and the log's own line about the same is left out; where the log is
-JSON, the log's line alone.
+An outcome is told once on each stream. With ``--json`` it is a row on stdout. Otherwise it is a line on stderr: on a
+terminal the short line that people read, and the log's own line about the same is left out; elsewhere, and where the
+log is JSON, the log's line alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from pillarbox.cli.output import emit_json, talk
+from pillarbox.cli.output import emit_json, on_terminal, talk
 from pillarbox.engine.lines import ENQUEUED
 from pillarbox.logs import LEVELS, make_formatter
 
@@ -43,6 +44,7 @@ class Voice:
     def __init__(self, settings: Settings, *, rows: bool) -> None:
         self.rows = rows
         self.quiet = False
+        self._people = on_terminal(sys.stderr)
         self._handler = logging.StreamHandler()
         self._handler.addFilter(self._unsaid)
         self.adopt(settings)
@@ -70,7 +72,7 @@ class Voice:
     def _unsaid(self, record: logging.LogRecord) -> bool:
         """Whether a record is to be written: not where a line for people says the same."""
         of_an_outcome = record.name == _OF_MESSAGES and hasattr(record, "entryId") and record.msg != ENQUEUED
-        return self.rows or self._json_log or not of_an_outcome
+        return self.rows or self._json_log or not self._people or not of_an_outcome
 
     def tell(self, event: str, row: Mapping[str, Any], sentence: str) -> None:
         """Tell of an event: as a row, as a line for people, or as a record of the log where it has none yet."""
@@ -80,8 +82,14 @@ class Voice:
         elif self._json_log:
             if event not in _LOGGED | _RECORDS:
                 log.log(level, sentence, extra={"event": event, **row})
-        elif not self.quiet and event not in _RECORDS and level >= self._level:
+        elif level >= self._level and self._tells(event):
             talk(sentence)
+
+    def _tells(self, event: str) -> bool:
+        """Whether an event is a short line of text: for people every one, elsewhere what the log has no line for."""
+        if self._people:
+            return not self.quiet and event not in _RECORDS
+        return event not in _LOGGED | _RECORDS
 
     def say(self, sentence: str) -> None:
         """Say what is no event: always, because it answers what somebody just did."""
