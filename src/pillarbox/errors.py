@@ -19,6 +19,7 @@ PillarboxError
     ├── StoreNotFound         no such file, or its directory is missing
     ├── StoreCorrupt          not a pillarbox database, or damaged
     ├── StoreTooNew           written by a newer version that this one must not work on
+    ├── StoreTooOld           written by an older version, and only who starts to work brings it up to date
     └── StoreUnsafe           the SQLite library, the file's owner or its kind cannot be trusted
 
 Messages of these errors never hold a message's text, a secret or a recipient.
@@ -142,6 +143,10 @@ class StoreCorrupt(StoreError):
 
 class StoreTooNew(StoreError):
     """The schema was written by a newer version, which says that this one must not work on it."""
+
+
+class StoreTooOld(StoreError):
+    """The schema is older than this version's, and a command that looks or orders does not change it."""
 
 
 class StoreUnsafe(StoreError):

@@ -158,12 +158,13 @@ async def test_a_worker_whose_terminal_is_closed_stops_in_order(pillarbox: Pilla
     os.close(terminal)
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while b"delivers through ops" not in await loop.run_in_executor(None, os.read, master, 4096):
-            pass
+        shown = b""
+        while b"delivers through ops" not in shown:
+            shown += await loop.run_in_executor(None, os.read, master, 4096)
         # On a terminal that is there, it is asked to read the configuration again.
         process.send_signal(signal.SIGHUP)
-        while b"configuration reloaded" not in await loop.run_in_executor(None, os.read, master, 4096):
-            pass
+        while b"configuration reloaded" not in shown:
+            shown += await loop.run_in_executor(None, os.read, master, 4096)
         os.close(master)
         process.send_signal(signal.SIGHUP)
         assert await process.wait() == 0

@@ -141,9 +141,9 @@ BUGS: Final = (
         edits=(
             Edit(
                 file=_OPENING,
-                old="        migrations.migrate(connection)\n",
+                old="        migrations.migrate(connection, forward=create)\n",
                 new=(
-                    "        migrations.migrate(connection)\n"
+                    "        migrations.migrate(connection, forward=create)\n"
                     '        connection.execute("DROP INDEX message_wait")\n'
                     '        connection.execute("CREATE INDEX message_wait ON message (lane, lane_pos)")\n'
                 ),

@@ -27,6 +27,7 @@ from pillarbox.errors import (
     StoreError,
     StoreNotFound,
     StoreTooNew,
+    StoreTooOld,
     StoreUnsafe,
 )
 from pillarbox.store.base import Durability, Limits
@@ -351,6 +352,19 @@ def test_an_older_schema_is_brought_up_to_date_step_by_step() -> None:
     assert done == list(steps)
     with pytest.raises(StoreTooNew):
         migrations.migrate(connection)
+
+
+@pytest.mark.contract("SG2")
+async def test_a_command_leaves_an_older_schema_as_it_is(path: Path) -> None:
+    async with driver_on(path):
+        pass
+    older = migrations.VERSION - 1
+    set_meta(path, version=older, usable_from=older)
+    command = open_store(path, create=False)
+    with pytest.raises(StoreTooOld, match=f"has schema {older}, this pillarbox works on {migrations.VERSION}"):
+        await command.open()
+    with raw(path) as connection:
+        assert list(connection.execute("SELECT value FROM meta WHERE key = 'version'")) == [(str(older),)]
 
 
 @pytest.mark.contract("SG2")

@@ -7,6 +7,8 @@ to one. Rich is loaded only where stdout is a terminal; it honours NO_COLOR by i
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from typing import IO, TYPE_CHECKING
 
@@ -42,6 +44,15 @@ def talk(line: str) -> None:
 def on_terminal(stream: IO[str] | None = None) -> bool:
     """Whether people look at *stream*, stdout by default."""
     return (sys.stdout if stream is None else stream).isatty()
+
+
+def hush() -> None:
+    """Let everything that is written from now on, and what could not be written, go nowhere: nobody reads it."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def console(*, stderr: bool = False) -> Console:

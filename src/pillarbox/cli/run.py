@@ -16,7 +16,7 @@ import click
 from pillarbox.__about__ import __version__
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.options import shared, span_above_zero
-from pillarbox.cli.output import emit, emit_json, on_terminal
+from pillarbox.cli.output import emit, emit_json, hush, on_terminal
 from pillarbox.cli.session import naming
 from pillarbox.cli.voice import Voice, log
 from pillarbox.errors import PillarboxError
@@ -165,7 +165,7 @@ class _Runner:
     def _asked_to_reload(self) -> None:
         if self._seen_on_terminal and not on_terminal(sys.stderr):
             # The terminal that we ran on was closed: nobody asks for anything else, and nobody reads on.
-            self._voice.quiet = True
+            hush()
             self._stop.set()
         else:
             self._reload.set()

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import apsw
 
-from pillarbox.errors import StoreCorrupt, StoreTooNew
+from pillarbox.errors import StoreCorrupt, StoreTooNew, StoreTooOld
 from pillarbox.store.sqlite.statements import READ, SCHEMA
 
 Step = Callable[[apsw.Connection], None]
@@ -35,6 +35,7 @@ def migrate(
     version: int = VERSION,
     usable_from: int = USABLE_FROM,
     steps: Mapping[int, Step] = STEPS,
+    forward: bool = True,
 ) -> None:
     """
     Bring an older file up to date; leave a newer one that still allows this code as it is.
@@ -43,9 +44,12 @@ def migrate(
         version: What this code knows.
         usable_from: The oldest code that may work on a file that was brought to *version*.
         steps: Step n brings a file from version n to n + 1.
+        forward: Whether an older file is brought up to date; commands that look or order leave that to who starts to
+            work (contract SG2).
 
     Raises:
         StoreTooNew: The file's ``usable_from`` is above what this code knows.
+        StoreTooOld: It is older, and *forward* is false.
         StoreCorrupt: The file does not say what it is.
     """
     try:
@@ -59,6 +63,11 @@ def migrate(
         )
     if found >= version:
         return
+    if not forward:
+        raise StoreTooOld(
+            f"the database has schema {found}, this pillarbox works on {version}: start a worker or your application"
+            " once, which brings it up to date"
+        )
     for step in range(found, version):
         steps[step](connection)
     _record(connection, version, max(needed, usable_from))

@@ -254,11 +254,12 @@ def prepare_schema(connection: apsw.Connection, *, create: bool = True) -> None:
     Make or migrate the schema.
 
     Args:
-        create: Whether an empty file becomes a database; reading commands say no.
+        create: Whether an empty file becomes a database, and an older one is brought up to date; commands say no.
 
     Raises:
         StoreCorrupt: Not ours, or it does not say which schema it has.
         StoreTooNew: Made by a newer version that this one must not work on.
+        StoreTooOld: Made by an older version, and *create* is false.
         StoreNotFound: An empty file, and *create* is false.
     """
     with translated("reading the schema"):
@@ -274,7 +275,7 @@ def prepare_schema(connection: apsw.Connection, *, create: bool = True) -> None:
 
 def _make_or_migrate(connection: apsw.Connection, *, create: bool) -> None:
     if _check_owner(connection):
-        migrations.migrate(connection)
+        migrations.migrate(connection, forward=create)
     elif create:
         migrations.create(connection)
         connection.pragma("application_id", APPLICATION_ID)
