@@ -408,7 +408,8 @@ async def test_the_allow_list_opens_its_networks_and_nothing_else(
     egress = world.egress(operator=False, allow=allow)
     outcome = await attempted(egress, url)
     assert isinstance(outcome, EgressRefused) is (dialled is None)
-    assert set(world.dialled) == set(dialled or [])
+    # As numbers: Python 3.13 writes a mapped address otherwise.
+    assert set(map(ipaddress.ip_address, world.dialled)) == set(map(ipaddress.ip_address, dialled or []))
 
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "10.0.0.0/33", "example.com", "", "10.0.0.0/8 ", "::/129"])
