@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from pillarbox.domain.condition import Condition, Field
+from pillarbox.domain.condition import Condition, Field, Replayed
 from pillarbox.domain.message import STATES, Kind, Priority, State
 from pillarbox.domain.retry import parse_span
 from pillarbox.errors import ConfigError, InvalidMessage
@@ -190,6 +190,8 @@ def _condition(term: Term) -> Condition:
             values = tuple(str(_choice(term, value, Kind)) for value in _exactly(term))
         case Field.PRIORITY:
             values = tuple(str(int(_choice(term, value, Priority))) for value in _exactly(term))
+        case Field.REPLAYED:
+            values = tuple(str(_choice(term, value, Replayed)) for value in _exactly(term))
         case Field.LANE if not contains:
             # As a lane is shown, and a lane of one's own as it was named.
             values = tuple(shown for value in values for shown in (value, f"={value}"))

@@ -25,6 +25,14 @@ class Field(StrEnum):
     CORRELATION = "correlation"
     COLLAPSE = "collapse"
     ORIGIN = "origin"
+    REPLAYED = "replayed"
+
+
+class Replayed(StrEnum):
+    """Whether a message was replayed, as a new one that is still there."""
+
+    YES = "yes"
+    NO = "no"
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import pytest
 from pillarbox.domain.condition import Condition, Field
 from pillarbox.domain.message import Kind, State
 from pillarbox.domain.outcome import Deferred, Rejected
-from pillarbox.store.base import Cancel, Query
+from pillarbox.store.base import Cancel, Query, Replay
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 
 if TYPE_CHECKING:
@@ -64,6 +64,17 @@ class SelectingSuite(StoreFixtures):
         assert await picked(driver, has) == [rejected]
         has_not = Condition(field=Field.ERROR, values=("full", "TIMED"), contains=True, negated=True)
         assert await picked(driver, has_not) == [waiting]
+
+    @pytest.mark.contract("OP1", "ST2")
+    async def test_what_was_replayed_can_be_left_out(self, driver: StoreDriver) -> None:
+        first, second = [await driver.send() for _ in range(2)]
+        for identity in (first, second):
+            await driver.act(Cancel(id=identity, actor="ann"))
+        new = driver.draft().id
+        await driver.act(Replay(id=first, new_id=new, actor="ann"))
+        assert await picked(driver, Condition(field=Field.REPLAYED, values=("yes",))) == [first]
+        assert await picked(driver, Condition(field=Field.REPLAYED, values=("no",))) == [second, new]
+        assert await picked(driver, Condition(field=Field.REPLAYED, values=("yes",), negated=True)) == [second, new]
 
     @pytest.mark.contract("OP1")
     async def test_what_is_not_there_counts_as_empty_and_wildcards_are_letters(self, driver: StoreDriver) -> None:

@@ -33,6 +33,8 @@
                     WHEN 'correlation' THEN message.correlation_id
                     WHEN 'collapse' THEN message.collapse_key
                     WHEN 'origin' THEN message.origin
+                    WHEN 'replayed' THEN iif(EXISTS (SELECT 1 FROM message r WHERE r.replay_of = message.id
+                        AND r.replay_of IS NOT NULL), 'yes', 'no')
                 END, '') AS found
             FROM json_each(?12) asked)
         WHERE no = EXISTS (
