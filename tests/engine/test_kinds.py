@@ -103,6 +103,32 @@ async def test_a_running_worker_ends_what_a_dead_neighbour_left_and_tells_of_it(
 
 
 @pytest.mark.contract("DK1")
+async def test_what_comes_due_before_the_reaper_looked_is_not_sent_either(stand: Stand) -> None:
+    acceptor = await stand.open()
+    channel = chat()
+    worker = await stand.open(channel)
+    message = await acceptor.send(kind="block", at=timedelta(seconds=1))
+    final = await acceptor.send("bob", at=timedelta(seconds=1))
+    await acceptor.outbox.close()
+    stand.advance(1_000)
+    worker.look()
+    view = await worker.settled(message)
+    assert (view.state, view.terminal_reason, view.charged) == (State.DEAD, "non_final", 0)
+    assert (await worker.settled(final)).state is State.DELIVERED
+    assert [attempt.to for attempt in channel.attempts] == ["bob"]
+    assert await worker.outbox.check() == []
+
+
+@pytest.mark.contract("DK1")
+async def test_another_process_may_send_it_while_its_own_lives(stand: Stand) -> None:
+    acceptor = await stand.open()
+    channel = chat()
+    worker = await stand.open(channel)
+    assert (await worker.settled(await acceptor.send(kind="block"))).state is State.DELIVERED
+    assert len(channel.attempts) == 1
+
+
+@pytest.mark.contract("DK1")
 async def test_the_lane_behind_an_abandoned_message_goes_on(stand: Stand) -> None:
     first = await stand.open(chat())
     await first.outbox.pause("chat")

@@ -203,6 +203,11 @@ def cancelled(instead_of: Transition) -> Transition:
     )
 
 
+def abandoned() -> Transition:
+    """Give up a message that is not final, and whose process was gone before it was begun (contract DK1)."""
+    return Transition.abandon("the process that accepted it was gone before it was sent")
+
+
 def withdrawn(reason: str) -> Transition:
     """End a message that its application does not want any more, asked just before the send. Costs no attempt."""
     return Transition.cancel(Reason.WITHDRAWN, error=reason or None)

@@ -237,6 +237,7 @@ class Leased(msgspec.Struct, frozen=True):
     channel: str = ""
     receipts: tuple[str | None, ...] = ()
     parts_dead: int = 0
+    accepted_by: bytes | None = None
 
 
 class MessageView(msgspec.Struct, frozen=True, kw_only=True):

@@ -151,6 +151,11 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @classmethod
+    def abandon(cls, error: str) -> Transition:
+        """Give up what nobody but its own process may send, before it was begun; terminal. Costs no attempt."""
+        return cls(to=State.DEAD, reason=Reason.NON_FINAL, error=error)
+
+    @classmethod
     def hold(
         cls,
         reason: Reason,

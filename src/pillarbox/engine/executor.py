@@ -26,7 +26,7 @@ from pillarbox.errors import InvalidMessage, PillarboxError
 from pillarbox.store.base import AdmissionWrite, BatchResult, Settled, Settlement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from pillarbox.clock import Clock
     from pillarbox.engine.clockguard import ClockGuard
@@ -76,6 +76,7 @@ class Executor:
         ended: Told of each message whose slot is free again.
         hooks: Asked just before each send.
         full_history: Channels whose every attempt leaves a row, the plain successes too.
+        gone: Asked whether a process that accepted a message surely runs no more.
     """
 
     def __init__(
@@ -90,7 +91,9 @@ class Executor:
         ended: Callable[[Leased], None],
         hooks: Hooks | None = None,
         full_history: Collection[str] = (),
+        gone: Callable[[bytes], Awaitable[bool]] | None = None,
     ) -> None:
+        self._gone = gone
         self._channels = channels
         self._committer = committer
         self._reporter = reporter
@@ -144,6 +147,8 @@ class Executor:
     async def _deliver(self, flight: Flight) -> Transition | None:
         """Send one message; gives what became of it, or ``None`` where the lease was gone before anything was done."""
         channel = self._channels[flight.message.channel]
+        if flight.message.accepted_by is not None and await self._is_abandoned(flight.message):
+            return lifecycle.abandoned()
         attempt = await self._prepared(flight, channel)
         if not isinstance(attempt, Attempt):
             return attempt
@@ -161,6 +166,12 @@ class Executor:
             now_ms = self._clock.wall_ms()
             return lifecycle.release_unsent(message, "stopped before it was written", now_ms=now_ms)
         return self._decide(flight, outcome)
+
+    async def _is_abandoned(self, message: Leased) -> bool:
+        """Whether nobody may begin it any more. The reaper ends what waits; this came due before it looked (DK1)."""
+        if message.accepted_by is None or message.part_next or self._gone is None:
+            return False
+        return await self._gone(message.accepted_by)
 
     async def _prepared(self, flight: Flight, channel: Channel) -> Attempt | Transition | None:
         """Say what is to be sent; what becomes of the message where nothing is; ``None`` where the lease is gone."""

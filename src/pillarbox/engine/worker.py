@@ -147,6 +147,7 @@ class Worker:
             ended=self._slot_freed,
             hooks=hooks,
             full_history=settings.full_history,
+            gone=self._gone,
         )
         self._renewer = Renewer(self.executor, committer, clock, lease_ms=settings.lease_ms)
         self._reaper = Reaper(
@@ -188,6 +189,9 @@ class Worker:
         for loop in self._loops:
             loop.poke()
         self._committer.want_claim()
+
+    async def _gone(self, acceptor: bytes) -> bool:
+        return acceptor != self._identity.id and await self._store.gone(acceptor)
 
     async def _prune(self) -> float | None:
         return await self.pruner.tick()

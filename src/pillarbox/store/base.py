@@ -528,6 +528,9 @@ class Store(Protocol):
         In doubt they run (contract DK1: another live process's messages are left alone).
         """
 
+    async def gone(self, worker: bytes) -> bool:
+        """Whether the worker of that id surely runs no more; in doubt it runs."""
+
     async def turn(self, correlation_id: str, *, final_only: bool) -> dict[State, int]:
         """Count the messages of one turn by state, all kinds or the final ones alone."""
 

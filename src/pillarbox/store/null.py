@@ -63,6 +63,10 @@ class NullStore:
         """Nobody accepted anything."""
         return []
 
+    async def gone(self, worker: bytes) -> bool:  # noqa: ARG002 — of `Store`
+        """There was none."""
+        return True
+
     async def turn(self, correlation_id: str, *, final_only: bool) -> dict[State, int]:  # noqa: ARG002 — of `Store`
         """All counts are 0."""
         return {}

@@ -6,14 +6,15 @@ from typing import Final
 
 from pillarbox.store import queries
 
-# In the order of the fields of `Leased`, up to its content; `Decoder.leased` relies on it.
+# In the order of the fields of `Leased`, up to its content; `Session.leased` relies on it.
 LEASED: Final = (
     "message.seq, message.id, message.queue, message.lease, message.recipient, message.account, message.thread, "
     "message.kind, message.op, message.target, message.priority, message.created_at, message.due_at, "
     "message.expires_at, message.lane, message.claims, message.charged, message.lost, message.max_attempts, "
     "message.policy, message.prepared, message.part_count, message.part_next, message.origin, "
     "message.correlation_id, message.traceparent, message.metadata, message.token_id, message.token_epoch, "
-    "message.claimed_at, message.content_size, message.free_returns, message.content, message.payload"
+    "message.claimed_at, message.content_size, message.free_returns, message.content, message.payload, "
+    "message.accepted_by"
 )
 # Without a table name, for RETURNING, which knows only the table that is written.
 LEASED_RETURNED: Final = LEASED.replace("message.", "")

@@ -343,8 +343,16 @@ class SQLiteStore:
         connection = self._live_session().connection
         with opening.translated("looking for processes that are gone"), opening.snapshot(connection):
             waiting = [row[0] for row in reading.rows(connection, "acceptors")]
-            owners = {row[1]: (row[0], *row[8:]) for row in reading.rows(connection, "workers")} if waiting else {}
-        return [one for one in waiting if one not in owners or self._alive(*owners[one]) is False]
+            return [one for one in waiting if not self._may_live(connection, one)]
+
+    async def gone(self, worker: bytes) -> bool:
+        """See `Store`."""
+        return await self._write(lambda: not self._may_live(self._live_session().connection, worker))
+
+    def _may_live(self, connection: apsw.Connection, worker: bytes) -> bool:
+        with opening.translated("looking for a process that is gone"):
+            owners = reading.rows(connection, "worker", (worker,))
+        return any(self._alive(*owner) is not False for owner in owners)
 
     async def turn(self, correlation_id: str, *, final_only: bool) -> dict[State, int]:
         """See `Store`."""

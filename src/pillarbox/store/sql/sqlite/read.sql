@@ -82,6 +82,9 @@ SELECT id, tenant, channel, paused_at, paused_until, pause_reason, strikes FROM 
 -- workers --
 SELECT slot, id, host, pid, version, channels, started_at, seen_at, boot, lock_file FROM worker ORDER BY slot
 
+-- worker --
+SELECT slot, boot, lock_file FROM worker WHERE id = ?1
+
 -- lapsed_by_time --
 SELECT {leased} FROM message WHERE worker = ?1 AND state = 1 AND lease_until <= ?2 ORDER BY lease_until LIMIT ?3
 
