@@ -1,7 +1,8 @@
 """
 What an application may say about a message on its way: before it is stored, just before it is sent, and after.
 
-A hook that raises, is too slow or gives nonsense is skipped and reported; it never stops a message (contract HO1).
+A hook that raises, is too slow or gives nonsense is skipped and reported; it never stops a message (contract HO1). A
+plain function runs on the loop: it cannot be cut off, so it must not block. A coroutine function can.
 """
 
 from __future__ import annotations
