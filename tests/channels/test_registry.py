@@ -159,3 +159,34 @@ def test_a_setting_for_every_channel_reaches_the_adapters_that_know_it_and_gives
     with pytest.raises(InvalidMessage, match="files"):
         closed_one.admit(to="ann", content=Content(text="x", files=(file,)))
     assert build("console:", defaults=everywhere).kind == "console"
+
+
+@pytest.mark.contract("PA1")
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "file:///tmp/x.jsonl", "console:", "smtp://mail.example.org"])
+def test_every_channel_can_be_told_how_long_a_text_may_be(url: str) -> None:
+    more: dict[str, Any] = {"sender": "a@example.org"} if url.startswith("smtp") else {}
+    channel = build(url, text_limit="4096", unit="utf16", split_mode="sentence", **more)
+    assert (channel.capabilities.text_limit, channel.capabilities.unit) == (4096, "utf16")
+    assert channel.split_mode == "sentence"
+    # It is this channel's own affair.
+    assert build(url, **more).capabilities.text_limit is None
+    assert type(channel).capabilities.text_limit is None
+
+
+@pytest.mark.contract("PA1", "CF2")
+@pytest.mark.parametrize(
+    ("options", "field", "words"),
+    [
+        ({"text_limit": 0}, "channels.ops.text_limit", "whole number from 1"),
+        ({"text_limit": "many"}, "channels.ops.text_limit", "whole number from 1"),
+        ({"text_limit": 1.5}, "channels.ops.text_limit", "whole number from 1"),
+        ({"text_limit": 10, "unit": "words"}, "channels.ops.unit", "utf16, bytes, codepoints"),
+        ({"text_limit": 10, "split_mode": "page"}, "channels.ops.split_mode", "paragraph"),
+        ({"unit": "bytes"}, "channels.ops.text_limit", "expected one beside unit"),
+        ({"text_limits": 10}, "channels.ops.text_limits", "did you mean 'text_limit'"),
+    ],
+)
+def test_a_limit_that_means_nothing_is_refused_by_name(options: dict[str, Any], field: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        build("http://127.0.0.1:1/", field="channels.ops.url", **options)
+    assert caught.value.field == field

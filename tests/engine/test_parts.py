@@ -19,6 +19,7 @@ from pillarbox.domain.retry import PartsMode, Policy
 from pillarbox.domain.transition import Reason
 from pillarbox.errors import InvalidMessage
 from pillarbox.outbox import Outbox
+from pillarbox.testing.receiver import Receiver
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, Box, Stand, crash, until
 
@@ -464,3 +465,19 @@ async def test_without_a_queue_the_last_rejected_part_keeps_its_own_reason(tmp_p
         message = await box.send("chat", to="ann", text="one two")
     assert (message.reason, message.error) == (Reason.PARTIAL, "1 of 2 parts were rejected")
     assert [part.reason for part in message.parts] == [None, "too long"]
+
+
+@pytest.mark.contract("PA1", "PA2")
+async def test_a_webhook_with_a_limit_gets_a_text_part_by_part(tmp_path: Path) -> None:
+    async with Receiver() as receiver:
+        outbox = Outbox(tmp_path / "outbox.db")
+        outbox.channel("hooks", receiver.url, text_limit=8)
+        async with outbox:
+            message = await (await outbox.send("hooks", to="ann", text=TEXT)).wait(SECONDS)
+        assert (message.state, message.aggregate) == (State.DELIVERED, "delivered")
+        bodies = [request.json for request in receiver.requests]
+    assert [(body["text"], body["part"], body["part_count"]) for body in bodies] == [
+        ("one two", 0, 3),
+        ("three", 1, 3),
+        ("four", 2, 3),
+    ]

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Mode, Unit
+from pillarbox.channels.limiting import TEXT_LIMIT_MAX
 from pillarbox.channels.options import bounded_count, one_of
 from pillarbox.channels.patterns import classify_exception
 from pillarbox.channels.threads import Threads
@@ -19,7 +20,6 @@ Function = Callable[[Attempt], Any]
 
 # How soon to look again whether a call that overran its deadline has given its thread back.
 BUSY_SECONDS: Final = 5.0
-TEXT_LIMIT_MAX: Final = 1 << 30
 
 
 class FunctionChannel(Channel):

@@ -12,6 +12,7 @@ import inspect
 import re
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
+from pillarbox.channels import limiting
 from pillarbox.channels.masking import mask_url
 from pillarbox.errors import ConfigError
 
@@ -55,7 +56,8 @@ def build(url: str, *, field: str = "url", defaults: Mapping[str, object] | None
     Args:
         field: What errors call the URL, as a dotted path; its options are called by their name beside it.
         defaults: Settings that hold for every channel, for the adapters that know them.
-        options: The adapter's own settings, such as ``secret`` or ``timeout``.
+        options: The adapter's own settings, such as ``secret`` or ``timeout``; and those that every channel has
+            (`pillarbox.channels.limiting`).
 
     Raises:
         ConfigError: Malformed URL, unknown scheme, unknown option or a value the adapter refuses. Its text never
@@ -64,17 +66,23 @@ def build(url: str, *, field: str = "url", defaults: Mapping[str, object] | None
     scheme = _scheme_of(url, field)
     adapter = _load(SCHEMES[scheme])
     beside = field.rpartition(".")[0]
-    for name in options:
-        if name not in (known := _options_of(adapter)):
-            raise ConfigError(_joined(beside, name), _unknown("option", name, known))
     known = _options_of(adapter)
+    everyones: dict[str, object] = {
+        name: options.pop(name) for name in limiting.OPTIONS if name in options and name not in known
+    }
+    for name in options:
+        if name not in known:
+            named = tuple(sorted({*known, *limiting.OPTIONS}))
+            raise ConfigError(_joined(beside, name), _unknown("option", name, named))
     options = {name: value for name, value in (defaults or {}).items() if name in known} | options
     try:
-        return adapter.from_url(url, **options)
+        channel = adapter.from_url(url, **options)
+        limiting.limit(channel, everyones)
     except ConfigError as refused:
         # `from None` here as in every adapter: a cause could quote the URL, and tracebacks end up in logs.
         at = field if refused.field == "url" else _joined(beside, refused.field)
         raise ConfigError(at, refused.expected) from None
+    return channel
 
 
 def from_function(function: Callable[..., object], *, field: str, **options: object) -> Channel:

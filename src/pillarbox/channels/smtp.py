@@ -160,7 +160,7 @@ class SmtpChannel(Channel):
         """See `Channel`. The recipient's domain becomes ASCII and lower case."""
         recipient = parse_address(to, field="to")
         check_content(content, thread=thread)
-        return Admission(recipient=str(recipient))
+        return Admission(recipient=str(recipient), **self.split(content))
 
     async def send(self, attempt: Attempt) -> AnyOutcome:
         """See `Channel`."""

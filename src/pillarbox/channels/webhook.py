@@ -247,7 +247,7 @@ class WebhookChannel(Channel):
             raise InvalidMessage("content_type", "expected a media type of printable ASCII, without control characters")
         for file in content.files:
             self._admit_file(file)
-        return Admission(recipient=to)
+        return Admission(recipient=to, **self.split(content))
 
     def _admit_file(self, file: FileRef) -> None:
         if file.url is None:
