@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 import random
 import weakref
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from pillarbox.domain.ids import ID_RANDOM_BYTES, MessageId, message_id
+
+if TYPE_CHECKING:
+    from pillarbox.clock import Clock
 
 
 class Entropy(Protocol):
@@ -16,6 +21,11 @@ class Entropy(Protocol):
 
     def fraction(self) -> float:
         """Return a number in [0, 1), for jitter."""
+
+
+def new_message_id(clock: Clock, entropy: Entropy) -> MessageId:
+    """Make an id for a message of this moment."""
+    return message_id(clock.wall_ms(), entropy.token(ID_RANDOM_BYTES))
 
 
 class SystemEntropy:

@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pillarbox.domain.ids import MessageId, message_id
 from pillarbox.domain.message import Draft, Kind
 from pillarbox.engine.acceptance import Acceptance, Outgoing, Skipped, is_empty
 from pillarbox.engine.direct import refuse_what_needs_a_queue
 from pillarbox.engine.hooks import Hooks, cancelled_event
 from pillarbox.engine.reporter import of_draft
-from pillarbox.errors import InvalidMessage, KeyConflict, PillarboxError, Refused, UnknownChannel
+from pillarbox.entropy import new_message_id
+from pillarbox.errors import InvalidMessage, KeyConflict, NotFound, PillarboxError, Refused, UnknownChannel
 from pillarbox.events import MessageCancelled
 from pillarbox.message import BaseMessage, Message
 from pillarbox.routing import unserved_route
-from pillarbox.store.base import Cancel, Enqueued
+from pillarbox.store.base import Enqueued
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pillarbox.clock import Clock
     from pillarbox.config import Settings
+    from pillarbox.domain.ids import MessageId
     from pillarbox.engine.abort import AbortSignal
     from pillarbox.engine.direct import Direct
     from pillarbox.entropy import Entropy
@@ -59,7 +60,11 @@ class Intake(ABC):
         """Wait for a message's end."""
 
     def _new_id(self) -> MessageId:
-        return message_id(self._clock.wall_ms(), self._entropy.token(10))
+        return new_message_id(self._clock, self._entropy)
+
+    @abstractmethod
+    async def cancel(self, id: str, *, reason: str | None = None, actor: str = "") -> bool:  # noqa: A002 — its name
+        """Withdraw a message: see `pillarbox.intervening.Interventions`."""
 
     @abstractmethod
     def _alarm(self, what: str, detail: str) -> None:
@@ -69,7 +74,7 @@ class Intake(ABC):
         runtime = await self._accepting()
         draft = await self._checked(runtime, outgoing)
         if not isinstance(draft, Draft):
-            return Message(self._wait, id=None, created=False, skipped=draft)
+            return self._skipped(draft)
         if runtime.direct is not None:
             return await self._pass_on(runtime, runtime.direct, draft, outgoing)
         runtime.expect(draft)
@@ -207,14 +212,12 @@ class Intake(ABC):
 
     async def _cancel_aborted(self, identity: MessageId, reason: str) -> None:
         try:
-            runtime = await self._opened()
-            acted = await runtime.committer.act(Cancel(id=identity, actor="abort signal", reason=reason))
-            view = await runtime.store.get(identity) if acted.applied and not acted.pending else None
+            await self.cancel(identity, reason=reason, actor="abort signal")
+        except NotFound:
+            # It ended so long ago that it was deleted.
+            return
         except PillarboxError as exc:
             self._alarm("abort_failed", f"message {identity} could not be cancelled: {exc}")
-            return
-        if view is not None:
-            runtime.reporter.acted(view)
 
 
 @contextlib.contextmanager

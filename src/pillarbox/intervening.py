@@ -12,10 +12,11 @@ import msgspec
 
 from pillarbox import bulk
 from pillarbox.bulk import Bulk, Done, Order, Scope
-from pillarbox.domain.ids import MessageId, message_id
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.message import State
 from pillarbox.domain.transition import Reason
+from pillarbox.entropy import new_message_id
 from pillarbox.errors import InvalidMessage, NotFound, Refused
 from pillarbox.events import MessageEnqueued
 from pillarbox.message import BaseMessage, Message
@@ -242,7 +243,7 @@ class Interventions(ABC):
         why = _text("reason", reason)
 
         def order(message: MessageId) -> Replay:
-            new_id = message_id(self._clock.wall_ms(), self._entropy.token(10))
+            new_id = new_message_id(self._clock, self._entropy)
             return Replay(id=message, new_id=new_id, actor=actor, fresh=fresh, reason=why)
 
         return order

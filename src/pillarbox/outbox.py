@@ -51,10 +51,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _log = logging.getLogger("pillarbox")
 _POLL_SECONDS: Final = 0.05
-_ACTOR: Final = "application"
 
 
-class Outbox(Intake, Operations, Reloading):
+class Outbox(Operations, Intake, Reloading):
     """
     A durable outbox on one database.
 

@@ -20,6 +20,7 @@ from pillarbox.domain.retry import Policy
 from pillarbox.engine.clockguard import ClockGuard
 from pillarbox.engine.committer import Committer
 from pillarbox.engine.direct import Direct
+from pillarbox.engine.leaving import close_channel, deregister
 from pillarbox.engine.lines import Recipients
 from pillarbox.engine.pruner import Pruner
 from pillarbox.engine.reporter import Reporter
@@ -296,17 +297,7 @@ class Runtime:
         under_way = [flight.task for flight in flights if flight.message.channel == name and flight.task is not None]
         if under_way:
             await asyncio.wait(under_way)
-        try:
-            await channel.close()
-        except Exception as exc:  # noqa: BLE001 — a bug of an adapter is no reason to stop
-            _log.warning("channel %s failed to close", name, exc_info=exc)
-
-    async def _deregister(self, slot: int) -> None:
-        try:
-            await self.store.deregister(slot)
-        except StoreError as exc:
-            # Its lock goes with the process, and its row with whoever notices that.
-            self.reporter.alarm("recording_failed", f"worker {slot}: {exc}")
+        await close_channel(name, channel)
 
     def expect(self, draft: Draft) -> None:
         """Let the worker claim a message with the commit that stores it, if it may go now."""
@@ -353,7 +344,7 @@ class Runtime:
             if self._retiring:
                 await asyncio.wait(self._retiring, timeout=_RETIRING_SECONDS_MAX)
             if self._acceptor is not None:
-                await self._deregister(self._acceptor[0])
+                await deregister(self.store, self._acceptor[0], self.reporter)
         finally:
             try:
                 await self.committer.stop()

@@ -23,6 +23,9 @@ _VERSION_7 = 0x70
 _VARIANT = 0x80
 
 
+ID_RANDOM_BYTES = 10
+
+
 def message_id(wall_ms: int, random: bytes) -> MessageId:
     """Make a UUIDv7 out of a time in milliseconds since 1970 and 10 random bytes."""
     raw = bytearray(wall_ms.to_bytes(6, "big") + random)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -42,6 +43,10 @@ class ErrorClass(StrEnum):
     UNCLASSIFIED = "unclassified"
     REDIRECTED = "redirected"
     RELEASED = "released"
+
+
+MAYBE_ARRIVED: Final = frozenset({ErrorClass.UNCERTAIN, ErrorClass.WORKER_LOST})
+"""The platform may have what was sent."""
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,9 +17,10 @@ from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.lifecycle import decide, withdrawn
 from pillarbox.domain.message import Draft, Kind, Leased, MessageView, Op, Part, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
-from pillarbox.domain.transition import ErrorClass, Reason, Transition
+from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
 from pillarbox.engine.attempts import attempt_of, outcome_of, raised
 from pillarbox.engine.hooks import Hooks, Withdraw
+from pillarbox.engine.leaving import close_channel
 from pillarbox.errors import InvalidMessage
 from pillarbox.store.base import Settled, Settlement
 
@@ -70,10 +71,7 @@ class Direct:
     async def stop(self) -> None:
         """Close them."""
         for name, channel in self._channels.items():
-            try:
-                await channel.close()
-            except Exception:  # noqa: BLE001 — a bug of an adapter is no reason to leave the rest open
-                _log.exception("channel %s failed to close", name)
+            await close_channel(name, channel)
 
     async def deliver(self, draft: Draft, abort: AbortSignal | None = None) -> MessageView:
         """Send a message, part by part; gives it as a queue would show it afterwards."""
@@ -134,7 +132,7 @@ class Direct:
         if transition.to.terminal or transition.advance:
             return transition
         # Nobody would try it again, and nobody could decide about it later.
-        uncertain = transition.error_class in (ErrorClass.UNCERTAIN, ErrorClass.WORKER_LOST)
+        uncertain = transition.error_class in MAYBE_ARRIVED
         reason = Reason.UNCERTAIN if uncertain else Reason.RETRIES_EXHAUSTED
         error_class = transition.error_class or ErrorClass.TRANSIENT
         return Transition.bury(reason, error_class=error_class, error=transition.error or "not delivered")
@@ -246,6 +244,6 @@ def _view(draft: Draft, end: Transition, now_ms: int, parts: tuple[Part, ...]) -
         content_size=len(draft.content),
         content=draft.content,
         parts_delivered=sum(part.state is State.DELIVERED for part in parts),
-        maybe_arrived=end.error_class in (ErrorClass.UNCERTAIN, ErrorClass.WORKER_LOST),
+        maybe_arrived=end.error_class in MAYBE_ARRIVED,
         parts=parts,
     )

@@ -12,7 +12,7 @@ import logging
 import re
 from typing import Any, Final
 
-from pillarbox.domain.transition import ErrorClass
+from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass
 from pillarbox.events import (
     BusEvent,
     Drained,
@@ -53,7 +53,6 @@ _LEVELS: Final[dict[type[BusEvent], int]] = {
 _log = logging.getLogger("pillarbox.delivery")
 # For programs that set up no logging at all: what becomes of a message is no reason to write to their stderr.
 _log.addHandler(logging.NullHandler())
-_UNCERTAIN: Final = frozenset({ErrorClass.UNCERTAIN, ErrorClass.WORKER_LOST})
 _HASH_BYTES: Final = 6
 
 
@@ -169,7 +168,7 @@ def error_kind(error_class: str | None, *, final: bool = False) -> str:
     Args:
         final: The message will not be tried again by itself.
     """
-    if error_class in _UNCERTAIN:
+    if error_class in MAYBE_ARRIVED:
         return "uncertain"
     return "permanent" if final or error_class == ErrorClass.PERMANENT else "transient"
 

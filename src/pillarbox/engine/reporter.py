@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from pillarbox.domain.message import Draft, Leased, MessageView, State
-from pillarbox.domain.transition import ErrorClass, Reason, Transition
+from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
 from pillarbox.engine.lines import Lines, Recipients
 from pillarbox.events import (
     Alarm,
@@ -125,7 +125,7 @@ class Reporter:
                 self.counts[str(transition.to)] += 1
         if transition.error_class is ErrorClass.UNCLASSIFIED:
             self.counts["unclassified"] += 1
-        if transition.error_class in (ErrorClass.UNCERTAIN, ErrorClass.WORKER_LOST):
+        if transition.error_class in MAYBE_ARRIVED:
             self.counts["uncertain"] += 1
 
     def _tell(self, settlement: Settlement, *, late: bool) -> None:

@@ -20,13 +20,13 @@ from pillarbox.domain.message import Leased, State
 from pillarbox.engine.clockguard import ClockGuard
 from pillarbox.engine.executor import Executor
 from pillarbox.engine.feed import Feed
+from pillarbox.engine.leaving import close_channel, deregister
 from pillarbox.engine.loop import Loop
 from pillarbox.engine.presence import PresenceKeeper
 from pillarbox.engine.pruner import MIRROR_RETENTION_MS, Pruner
 from pillarbox.engine.reaper import Reaper
 from pillarbox.engine.renewer import Renewer
 from pillarbox.engine.watcher import Watcher
-from pillarbox.errors import StoreError
 from pillarbox.events import Drained
 from pillarbox.store.base import BatchResult, Claim, Settlement, Store, WorkerStart
 
@@ -251,17 +251,10 @@ class Worker:
         await asyncio.gather(*(_at_most(self._settings.record_ms / 1000, loop.stop()) for loop in self._loops))
         self._loops = []
         for name, channel in self._channels.items():
-            try:
-                await channel.close()
-            except Exception:  # noqa: BLE001 — a bug of an adapter is no reason to leave the rest open
-                _log.exception("channel %s failed to close", name)
+            await close_channel(name, channel)
         if self._slot:
             slot, self._slot = self._slot, 0
-            try:
-                await self._store.deregister(slot)
-            except StoreError as exc:
-                # Its lock goes with the process, and its row with whoever notices that.
-                self._reporter.alarm("recording_failed", f"worker {slot}: {exc}")
+            await deregister(self._store, slot, self._reporter)
         return cut
 
     async def drain(self, budget_ms: int, *, at_start: bool = False) -> DrainReport:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from pillarbox.domain.ids import MessageId, message_id
 from pillarbox.domain.retry import Policy
+from pillarbox.entropy import new_message_id
 from pillarbox.errors import InvalidMessage, KeyConflict, NotFound, PillarboxError, QueueFull, Refused
 from pillarbox.imports import comis, openclaw_files, openclaw_outbox, openclaw_sqlite
 from pillarbox.imports.documents import DOCUMENT_BYTES_MAX
@@ -121,7 +121,7 @@ async def run_import(
         now_ms=now_ms,
         channel_map=options.channel_map,
         route=options.route,
-        new_id=lambda: _new_id(clock, entropy),
+        new_id=lambda: new_message_id(clock, entropy),
         content_bytes_max=options.content_bytes_max,
     )
     planned = plan(entries, setting, known=known)
@@ -186,10 +186,6 @@ async def _known(store: Store | None, system: System, entries: Sequence[SourceEn
         names = [name for entry in some for name in (entry.source_id, entry.alias) if name is not None]
         found |= await store.known_imports(str(system), names)
     return found
-
-
-def _new_id(clock: Clock, entropy: Entropy) -> MessageId:
-    return message_id(clock.wall_ms(), entropy.token(10))
 
 
 async def _commit(

@@ -12,6 +12,7 @@ from pillarbox.errors import QueueFull, Refused
 from pillarbox.store.base import Acted, Purge, Replay
 from pillarbox.store.sqlite.enqueueing import check_limits
 from pillarbox.store.sqlite.recording import audit, shown, tell
+from pillarbox.store.sqlite.sweeping import delete_belongings, leave_mirror
 
 if TYPE_CHECKING:
     from pillarbox.store.sqlite.session import Row, Session
@@ -100,16 +101,11 @@ def purge(tx: Session, item: Purge) -> Acted:
     seq, state, tenant, key, payload, size, queue, arrived, completed = row
     if not tx.run("purge", (seq,)):
         return Acted(applied=False, state=shown(state, arrived))
-    for name in ("prune_parts", "purge_attempts", "prune_blobs"):
-        tx.run(name, (seq,))
-    if payload is not None:
-        tx.run("prune_payload", (payload,))
+    tx.run("purge_attempts", (seq,))
+    delete_belongings(tx, seq, payload)
     if key is not None:
         tx.run("prune_key", (tenant, key, item.keys_until_ms))
-    if state == _DELIVERED:
-        tx.run("mirror_outlives", (item.id, completed))
-    else:
-        tx.run("mirror_delete", (item.id,))
+    leave_mirror(tx, item.id, delivered_at=completed if state == _DELIVERED else None)
     tx.count(queue, state, -1, -size)
     tell(tx, item, "purge", seq, item.id, before=state, after=state, reason=item.reason)
     return Acted(applied=True)

@@ -105,16 +105,26 @@ def _delete(tx: Session, row: Row, state: State, before: int, request: Prune) ->
     seq, tenant, key, payload, size, queue, identity, completed = row
     if not tx.run("prune_message", (seq, state.code, before)):
         return 0
+    tx.run("prune_attempts", (seq,))
+    delete_belongings(tx, seq, payload)
+    if key is not None:
+        tx.run("prune_key", (tenant, key, request.keys_until_ms))
+    leave_mirror(tx, identity, delivered_at=completed if state is State.DELIVERED else None)
+    tx.count(queue, state.code, -1, -size)
+    return 1
+
+
+def delete_belongings(tx: Session, seq: int, payload: int | None) -> None:
+    """Delete the parts and files of a message that is gone, and its content unless others of its fan-out have it."""
     if payload is not None:
         tx.run("prune_payload", (payload,))
     tx.run("prune_parts", (seq,))
-    tx.run("prune_attempts", (seq,))
     tx.run("prune_blobs", (seq,))
-    if key is not None:
-        tx.run("prune_key", (tenant, key, request.keys_until_ms))
-    if state is State.DELIVERED:
-        tx.run("mirror_outlives", (identity, completed))
+
+
+def leave_mirror(tx: Session, identity: str, *, delivered_at: int | None) -> None:
+    """Let the mirror entry of a message that is gone outlive it, or go with it where it was not delivered."""
+    if delivered_at is not None:
+        tx.run("mirror_outlives", (identity, delivered_at))
     else:
         tx.run("mirror_delete", (identity,))
-    tx.count(queue, state.code, -1, -size)
-    return 1
