@@ -19,7 +19,6 @@ from pillarbox.channels.base import Attempt, Capabilities
 from pillarbox.channels.webhook import WebhookChannel
 
 if TYPE_CHECKING:
-    from pillarbox.domain.message import Admission, Content
     from pillarbox.domain.outcome import AnyOutcome
 
 LIMIT: Final = 8
@@ -35,10 +34,6 @@ class NarrowWebhook(WebhookChannel):
         self.capabilities = Capabilities(text_limit=LIMIT)
         self._die = die
         self.ready = asyncio.Event()
-
-    def admit(self, *, to: str, content: Content, thread: str | None = None) -> Admission:
-        super().admit(to=to, content=content, thread=thread)
-        return super(WebhookChannel, self).admit(to=to, content=content, thread=thread)
 
     async def send(self, attempt: Attempt) -> AnyOutcome:
         await self.ready.wait()

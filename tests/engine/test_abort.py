@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pillarbox import AbortSignal, Deferred, Delivered, InvalidMessage, State, compat
-from pillarbox.channels.base import Attempt, Capabilities, Channel
 from pillarbox.domain.retry import Policy
 from pillarbox.events import MessageCancelled, MessageEnqueued, RetryScheduled
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import Box, Stand, until
 
+if TYPE_CHECKING:
+    from pillarbox.channels.base import Attempt
+
 pytestmark = pytest.mark.contract("PA5")
-
-
-class Short(ScriptedChannel):
-    """Takes five characters at a time."""
-
-    capabilities = Capabilities(text_limit=5)
-
-    def admit(self, **said: Any) -> Any:
-        return Channel.admit(self, **said)
 
 
 async def opened(stand: Stand, channel: ScriptedChannel) -> Box:
@@ -33,7 +26,7 @@ async def opened(stand: Stand, channel: ScriptedChannel) -> Box:
 
 async def test_an_abort_between_parts_keeps_those_before_it_and_cancels_the_rest(stand: Stand) -> None:
     abort = AbortSignal()
-    channel = Short()
+    channel = ScriptedChannel(text_limit=5)
     box = await opened(stand, channel)
     aborted: list[dict[str, Any]] = []
     compat.listen(box.outbox.events, lambda name, fields: aborted.append(fields) if name == compat.ABORTED else None)
@@ -67,7 +60,7 @@ async def _asked(box: Box, identity: str) -> bool:
 
 
 async def test_an_abort_before_the_first_part_sends_nothing(stand: Stand) -> None:
-    channel = Short(policy=Policy(jitter=0.0))
+    channel = ScriptedChannel(policy=Policy(jitter=0.0), text_limit=5)
     box = await stand.open(channel)
     await box.outbox.pause("chat")
     abort = AbortSignal()
@@ -82,7 +75,7 @@ async def test_an_abort_before_the_first_part_sends_nothing(stand: Stand) -> Non
 
 
 async def test_a_signal_that_was_given_already_stores_nothing(stand: Stand) -> None:
-    channel = Short()
+    channel = ScriptedChannel(text_limit=5)
     box = await opened(stand, channel)
     abort = AbortSignal()
     abort.abort("too late")

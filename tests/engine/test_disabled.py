@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pillarbox import AbortSignal, Deferred, Delivered, InvalidMessage, NotFound, Outbox, Refused, Rejected, State
-from pillarbox.channels.base import Attempt, Capabilities, Channel
 from pillarbox.domain.outcome import AnyOutcome, Uncertain
 from pillarbox.domain.retry import CHAT
 from pillarbox.events import MessageCancelled, MessageDelivered, MessageDied, MessageEnqueued, PartDelivered
@@ -21,16 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from pillarbox.channels.base import Attempt
+
 pytestmark = pytest.mark.contract("EN12")
-
-
-class Short(ScriptedChannel):
-    """Takes five characters at a time."""
-
-    capabilities = Capabilities(text_limit=5)
-
-    def admit(self, **said: Any) -> Any:
-        return Channel.admit(self, **said)
 
 
 @pytest.fixture
@@ -175,7 +167,7 @@ async def test_several_are_sent_and_each_has_its_own_end(box: Outbox, channel: S
 
 
 async def test_long_text_goes_out_in_parts_and_each_has_its_truth(tmp_path: Path) -> None:
-    channel = Short(Delivered("a"), Rejected("bad word"))
+    channel = ScriptedChannel(Delivered("a"), Rejected("bad word"), text_limit=5)
     async with Outbox(tmp_path / "outbox.db", channels={"chat": channel}, enabled=False) as box:
         heard = Heard(box)
         message = await box.send("chat", to="ann", text="one two three")
@@ -198,7 +190,7 @@ async def test_an_abort_comes_between_two_parts(tmp_path: Path) -> None:
         abort.abort("interrupted")
         return Delivered("a")
 
-    channel = Short(answer)
+    channel = ScriptedChannel(answer, text_limit=5)
     async with Outbox(tmp_path / "outbox.db", channels={"chat": channel}, enabled=False) as box:
         heard = Heard(box)
         message = await box.send("chat", to="ann", text="one two three", abort=abort)

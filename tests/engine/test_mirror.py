@@ -8,27 +8,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pillarbox import Delivered, InvalidMessage, Rejected, State
-from pillarbox.channels.base import Attempt, Capabilities, Channel
 from pillarbox.domain.retry import Policy
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import Box, Stand, until
 
 if TYPE_CHECKING:
+    from pillarbox.channels.base import Attempt
     from pillarbox.mirroring import MirrorBook
 
 pytestmark = pytest.mark.contract("HO4")
 
 HOUR_MS = 3_600_000
 S = "agent:main"
-
-
-class Short(ScriptedChannel):
-    """Takes five characters at a time."""
-
-    capabilities = Capabilities(text_limit=5)
-
-    def admit(self, **said: Any) -> Any:
-        return Channel.admit(self, **said)
 
 
 @pytest.fixture
@@ -195,7 +186,7 @@ async def _delivered(box: Box, identity: str) -> bool:
 
 async def test_a_message_in_parts_leaves_one_record_of_the_whole(stand: Stand) -> None:
     seen: list[int] = []
-    channel = Short(policy=Policy(jitter=0.0))
+    channel = ScriptedChannel(policy=Policy(jitter=0.0), text_limit=5)
     box = await stand.open(channel)
 
     async def look(attempt: Attempt) -> Delivered:

@@ -9,11 +9,11 @@ import apsw
 import msgspec
 import pytest
 
-from pillarbox.channels.base import Attempt, Capabilities, Channel
+from pillarbox.channels.base import Attempt, Capabilities
 from pillarbox.channels.function import FunctionChannel
 from pillarbox.channels.split import SPLITTER
 from pillarbox.domain.ids import ID_LENGTH
-from pillarbox.domain.message import Admission, Content, FileRef, State, decode_content
+from pillarbox.domain.message import FileRef, State, decode_content
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Uncertain
 from pillarbox.domain.retry import PartsMode, Policy
 from pillarbox.domain.transition import Reason
@@ -38,13 +38,8 @@ TEXTS = ["one", "two", "three", "four"]
 class Chat(ScriptedChannel):
     """A scripted channel that takes five characters at a time."""
 
-    capabilities = Capabilities(text_limit=5)
-
     def __init__(self, *steps: object, policy: Policy = STEADY, **settings: Any) -> None:
-        super().__init__(*steps, policy=policy, **settings)
-
-    def admit(self, *, to: str, content: Content, thread: str | None = None) -> Admission:
-        return Channel.admit(self, to=to, content=content, thread=thread)
+        super().__init__(*steps, policy=policy, text_limit=5, **settings)
 
 
 def texts(channel: ScriptedChannel) -> list[str]:
@@ -264,10 +259,7 @@ async def test_each_part_has_a_token_of_its_own_and_keeps_it_for_every_attempt(s
 
 @pytest.mark.contract("UN2")
 async def test_no_two_of_the_most_parts_there_can_be_share_a_token(stand: Stand) -> None:
-    class Narrow(Chat):
-        capabilities = Capabilities(text_limit=1)
-
-    channel = Narrow()
+    channel = ScriptedChannel(policy=STEADY, text_limit=1)
     box = await stand.open(channel)
     count = 130  # more than two rounds of the last character
     await box.settled(await box.send(text="a" * count))

@@ -11,13 +11,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Seams
-from pillarbox.domain.message import Admission, Content
 from pillarbox.domain.outcome import AnyOutcome, Delivered
 from pillarbox.domain.retry import CHAT, Policy
 from pillarbox.errors import InvalidMessage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from pillarbox.domain.message import Admission, Content
 
 Step = AnyOutcome | BaseException | object
 WAIT_SECONDS: Final = 10.0
@@ -32,6 +33,7 @@ class ScriptedChannel(Channel):
 
     Args:
         refuses: Recipients that `admit` refuses.
+        text_limit: Longer text comes in parts; in code points.
         concurrency: As of any channel, like the others.
 
     Attributes:
@@ -42,7 +44,6 @@ class ScriptedChannel(Channel):
     """
 
     kind = "scripted"
-    capabilities = Capabilities(receipts="accepted")
 
     def __init__(
         self,
@@ -52,7 +53,9 @@ class ScriptedChannel(Channel):
         concurrency: int = 64,
         send_timeout_seconds: float = 30.0,
         refuses: tuple[str, ...] = (),
+        text_limit: int | None = None,
     ) -> None:
+        self.capabilities = Capabilities(text_limit=text_limit, receipts="accepted")
         self.policy = policy
         self.ordered = ordered
         self.concurrency = concurrency
@@ -110,11 +113,11 @@ class ScriptedChannel(Channel):
         """See `Channel`."""
         self.is_open = False
 
-    def admit(self, *, to: str, content: Content, thread: str | None = None) -> Admission:  # noqa: ARG002 — of `Channel`
+    def admit(self, *, to: str, content: Content, thread: str | None = None) -> Admission:
         """See `Channel`."""
         if to in self._refuses:
             raise InvalidMessage("to", "expected a recipient that this channel knows")
-        return Admission(recipient=to)
+        return super().admit(to=to, content=content, thread=thread)
 
     async def send(self, attempt: Attempt) -> AnyOutcome:
         """See `Channel`."""
