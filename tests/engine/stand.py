@@ -168,8 +168,19 @@ class Box:
         async with asyncio.timeout(SECONDS):
             found = await self.outbox.find(message.id or "")
             await found.wait()
+            # It may have been read before the commit that ended it was told of: let that be heard.
+            await self._told()
         assert found.view is not None
         return found.view
+
+    async def _told(self) -> None:
+        """Wait until what is committed by now was told."""
+        store = None if self.outbox._runtime is None else self.outbox._runtime.store
+        writer = store.real._writer if isinstance(store, WatchedStore) else None
+        if writer is not None:
+            await writer.run(lambda: None)
+        for _ in range(5):
+            await asyncio.sleep(0)
 
     async def reap(self) -> None:
         """Let the reaper look once."""
@@ -188,13 +199,11 @@ class Box:
 
     async def looked(self) -> None:
         """Say that something may be due, several times, and wait until whatever that led to was written."""
-        writer = self.store.real._writer
-        assert writer is not None
         for _ in range(10):
             self.look()
             for _ in range(5):
                 await asyncio.sleep(0)
-            await writer.run(lambda: None)
+            await self._told()
 
     def look(self) -> None:
         """Say that something may be due: the clock does not say so by itself."""
