@@ -210,7 +210,8 @@ async def filled(box: Outbox, count: int, **said: Any) -> list[str]:
 async def test_messages_are_cancelled_by_whatever_they_have_in_common(tmp_path: Path, where: str) -> None:
     async with _outbox(tmp_path) as box:
         others = await filled(box, 3, correlation_id="other", thread="y")
-        mine = await filled(box, 3, to="bob", correlation_id="turn", collapse="status", thread="axb")
+        said = {"to": "bob", "correlation_id": "turn", "collapse": "status"}
+        mine = [(await filled(box, 1, **said, thread=f"axb{number}"))[0] for number in range(3)]
         bulk = await box.cancel_many(where, reason="a mistake", actor="bob")
         assert (bulk.matched, bulk.applied, bulk.ids) == (3, 3, mine)
         assert bulk.states == {State.SCHEDULED: 3}

@@ -21,7 +21,7 @@ from pillarbox.domain.message import Admission, Content, State, encode_content
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.domain.transition import Transition
-from pillarbox.errors import StoreDiskFull, StoreError, StoreUnavailable
+from pillarbox.errors import PillarboxError, StoreDiskFull, StoreError, StoreUnavailable
 from pillarbox.store.base import (
     AdmissionWrite,
     Batch,
@@ -36,7 +36,7 @@ from pillarbox.store.base import (
 )
 from pillarbox.store.sqlite import opening
 from pillarbox.testing.fakes import FakeClock
-from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY
+from pillarbox.testing.store_suite.driver import CHANNEL, LEASE_MS, POLICY
 from tests.store.faulty_disk import FaultyDisk, once, since, synced
 from tests.store.opened import connecting, driver_on, raw
 
@@ -137,6 +137,25 @@ async def test_an_accepted_message_is_stored_once(
     with raw(path) as connection:
         beside = connection.execute("SELECT count(*) FROM payload").get
     assert beside == (1 if kind in {"large", "fan-out"} else 0)
+
+
+@pytest.mark.contract("EN4", "FL4")
+@either_try
+@either_way
+async def test_a_place_is_taken_once_and_told(path: Path, disk: FaultyDisk, *, committed: bool, heals: bool) -> None:
+    async with driver_on(path, connect=disk.connect) as driver:
+        old = await driver.send(lane="l", collapse_key="progress")
+        newer = driver.draft(lane="l", collapse_key="progress")
+        batch = at(driver, enqueue=[[newer]])
+        result = await commit(driver, disk, batch, committed=committed, heals=heals)
+        assert not isinstance(result.enqueued[0], PillarboxError)
+        (accepted,) = result.enqueued[0]
+        told = [(ended.id, ended.state, ended.reason, ended.channel) for ended in accepted.superseded]
+        assert told == [(old, State.CANCELLED, "superseded", CHANNEL)]
+    async with driver_on(path) as later:
+        assert await later.claimed_ids() == [newer.id]
+        assert [event.act for event in await later.store.history(old)].count("superseded") == 1
+        await later.healthy()
 
 
 @pytest.mark.contract("EN4", "LE1", "LE2")

@@ -34,7 +34,7 @@ from pillarbox.domain.retry import (
     Policy,
     UncertainAction,
 )
-from pillarbox.domain.transition import ErrorClass, Reason, Transition
+from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
 
 MOVES: Final[frozenset[tuple[State, State]]] = frozenset(
     {
@@ -52,7 +52,7 @@ MOVES: Final[frozenset[tuple[State, State]]] = frozenset(
         (State.HELD, State.SCHEDULED),  # retry, resolve
         (State.HELD, State.DELIVERED),  # late ack, resolve
         (State.HELD, State.DEAD),  # resolve, retention
-        (State.HELD, State.CANCELLED),
+        (State.HELD, State.CANCELLED),  # operator, superseded
     }
 )
 
@@ -191,13 +191,17 @@ def refused(message: Leased, error: str) -> Transition:
     return _laid_to_rest(message, Reason.INVALID, ErrorClass.PERMANENT, error)
 
 
-def cancelled(instead_of: Transition) -> Transition:
+def cancelled(instead_of: Transition, reason: Reason = Reason.REQUESTED) -> Transition:
     """
-    End a message that somebody asked to cancel while it was sent, instead of sending it again.
+    End a message that was to be cancelled while it was sent, instead of sending it again.
+
+    *reason*: ``requested`` by a person, or ``superseded`` by a newer message (contract FL4).
 
     What became of the part that was sent stays true (contract PA5), and so does a doubt whether it arrived.
     """
-    cancel = Transition.cancel(Reason.REQUESTED, charged=instead_of.charged, error=instead_of.error)
+    if reason is Reason.SUPERSEDED and instead_of.error_class in MAYBE_ARRIVED:
+        reason = Reason.SUPERSEDED_MAYBE_SENT
+    cancel = Transition.cancel(reason, charged=instead_of.charged, error=instead_of.error)
     return msgspec.structs.replace(
         cancel, part=instead_of.part, receipt=instead_of.receipt, error_class=instead_of.error_class
     )

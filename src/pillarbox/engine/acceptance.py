@@ -84,7 +84,8 @@ class Options(TypedDict, total=False):
         schedule: Waits between attempts, such as ``"5s, 25s, 2m"``.
         uncertain: ``resend``, ``hold``, ``reconcile`` or ``drop``: what to do when the platform may have it.
         kind: ``final``, or ``block`` or ``tool`` for what another process must never send.
-        collapse: Names what a newer message of the same name takes the place of.
+        collapse: A newer message of the same name, to the same recipient (account and thread too), takes the place of
+            an unsent one, which ends as ``superseded``. One that is being sent stays, and the newer one goes behind it.
         correlation_id: What belongs together: a turn, a request.
         origin: Who asked for it.
         metadata: A JSON object of the caller's own, at most 16 KiB.
@@ -421,7 +422,8 @@ def _ttl_seconds(ttl: object) -> float | None:
 
 def _lane(o: Outgoing, tenant: str, account: str, to: str, thread: str | None, *, ordered: bool) -> str | None:
     if o.lane is None or (o.lane is DEFAULT and not ordered):
-        return None
+        # A newer message must not overtake the one that is being sent: the recipient would see the older one last.
+        return None if o.collapse is None else "\x1f".join((tenant, o.channel, account, to, thread or "", o.collapse))
     if o.lane is DEFAULT:
         # A joint that no piece can hold, so that two different routes never share a lane.
         return "\x1f".join((tenant, o.channel, account, to, thread or ""))

@@ -23,7 +23,7 @@ from pillarbox.engine.attempts import attempt_of, log_failure, outcome_of, raise
 from pillarbox.engine.deadlines import Deadlines
 from pillarbox.engine.hooks import Defer, Hooks, Withdraw
 from pillarbox.errors import InvalidMessage, PillarboxError
-from pillarbox.store.base import AdmissionWrite, BatchResult, Settled, Settlement
+from pillarbox.store.base import CANCELLED_FOR, AdmissionWrite, BatchResult, Settled, Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -281,9 +281,9 @@ class Executor:
     def _recorded(self, flight: Flight, settlement: Settlement, end: Settled | Exception) -> None:
         if isinstance(end, Exception):
             self._reporter.alarm("recording_failed", f"message {flight.message.id}: {end}")
-        elif end is Settled.CANCEL:
+        elif end in CANCELLED_FOR:
             # Somebody asked to cancel meanwhile, and the platform does not have it: it ends here instead of retrying.
-            self._settle(flight, lifecycle.cancelled(settlement.transition))
+            self._settle(flight, lifecycle.cancelled(settlement.transition, CANCELLED_FOR[end]))
             return
         else:
             self._reporter.settled(settlement, end)

@@ -13,7 +13,7 @@ import msgspec
 
 from pillarbox.domain import lifecycle
 from pillarbox.domain.transition import Reason
-from pillarbox.store.base import Bury, Lapsed, Settled, Settlement, Store
+from pillarbox.store.base import CANCELLED_FOR, Bury, Lapsed, Settled, Settlement, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,8 +100,8 @@ class Reaper:
 
     async def _settle(self, settlement: Settlement) -> None:
         settled = await self._committer.settled(settlement)
-        if settled is Settled.CANCEL:
-            cancel = lifecycle.cancelled(settlement.transition)
+        if settled in CANCELLED_FOR:
+            cancel = lifecycle.cancelled(settlement.transition, CANCELLED_FOR[settled])
             settlement = msgspec.structs.replace(settlement, transition=cancel)
             settled = await self._committer.settled(settlement)
         # Stale means that its holder or another reaper was quicker: nothing happened, nothing to tell.

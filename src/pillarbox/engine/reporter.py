@@ -90,11 +90,12 @@ class Reporter:
 
     def accepted(self, drafts: Sequence[Draft], enqueued: Sequence[Enqueued]) -> None:
         """A group of messages was committed; those that a key found had been before."""
-        if not self._wants(MessageEnqueued):
-            return
+        wanted = self._wants(MessageEnqueued)
         for draft, done in zip(drafts, enqueued, strict=True):
-            if done.created:
+            if done.created and wanted:
                 self.publish(MessageEnqueued(**of_draft(draft, draft.created_ms)))
+            if done.superseded:
+                self.ended(done.superseded)
 
     def settled(self, settlement: Settlement, settled: Settled) -> None:
         """An attempt's end was recorded, or found stale."""
@@ -188,13 +189,15 @@ class Reporter:
         )
 
     def ended(self, ended: Iterable[Ended]) -> None:
-        """Messages that ended without an attempt: expired, unreadable, or left behind by their process."""
+        """Messages that ended without an attempt: expired, superseded, unreadable, left behind by their process."""
         for item in ended:
             self.counts[str(item.state)] += 1
             self._wake(item.id)
             about = _of_ended(item, self._clock.wall_ms())
             if item.state is State.EXPIRED:
                 self.publish(MessageExpired(**about))
+            elif item.state is State.CANCELLED:
+                self.publish(MessageCancelled(**about, reason=item.reason))
             else:
                 self.publish(MessageDied(**about, reason=str(item.reason), error=None, error_class=None))
             self.changed.set()

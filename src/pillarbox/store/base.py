@@ -18,7 +18,7 @@ from pillarbox.domain.condition import Condition
 from pillarbox.domain.ids import LeaseId, MessageId
 from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.message import Admission, Draft, Leased, MessageView, State
-from pillarbox.domain.transition import Transition
+from pillarbox.domain.transition import Reason, Transition
 from pillarbox.errors import PillarboxError
 
 if TYPE_CHECKING:
@@ -77,6 +77,18 @@ class Settled(StrEnum):
     """The lease was gone; nothing changed."""
     CANCEL = "cancel"
     """Someone asked to cancel while it was being sent: it must not be scheduled again; nothing changed."""
+    SUPERSEDE = "supersede"
+    """A newer message waits to take its place: as `CANCEL` (contract FL4)."""
+    SUPERSEDE_IN_DOUBT = "supersede_in_doubt"
+    """The same, and the platform may have it from an earlier attempt."""
+
+
+CANCELLED_FOR: Final[Mapping[Settled, Reason]] = {
+    Settled.CANCEL: Reason.REQUESTED,
+    Settled.SUPERSEDE: Reason.SUPERSEDED,
+    Settled.SUPERSEDE_IN_DOUBT: Reason.SUPERSEDED_MAYBE_SENT,
+}
+"""Settlements that a store refuses because the message must end: why it is cancelled, see `lifecycle.cancelled`."""
 
 
 class AdmissionWrite(msgspec.Struct, frozen=True, kw_only=True):
@@ -324,10 +336,16 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Enqueued(msgspec.Struct, frozen=True):
-    """One accepted message. ``created`` is false where its key found an earlier one, whose id this is."""
+    """
+    One accepted message.
+
+    ``created`` is false where its key found an earlier one, whose id this is. ``superseded`` are the messages whose
+    place it took (contract FL4).
+    """
 
     id: MessageId
     created: bool
+    superseded: Sequence[Ended] = ()
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):

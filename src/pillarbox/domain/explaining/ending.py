@@ -155,8 +155,10 @@ def _cancelled(facts: Facts) -> Cause:
     view = facts.subject.view
     reason = view.terminal_reason or ""
     deed: Deed | None = next((deed for deed in reversed(facts.acts) if deed.act.startswith("cancel")), None)
+    newer = next((deed for deed in reversed(facts.acts) if deed.act.startswith("supersede")), None)
     if reason in _CANCELLED:
-        text = _CANCELLED[reason] + (f": {texts.said(view.last_error)}" if view.last_error else "")
+        which = f" ({newer.actor})" if newer is not None else ""
+        text = _CANCELLED[reason] + which + (f": {texts.said(view.last_error)}" if view.last_error else "")
     elif deed is not None:
         text = f"It was cancelled by {deed.actor}: {texts.said(deed.reason)}"
     else:

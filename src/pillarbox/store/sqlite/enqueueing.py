@@ -9,7 +9,7 @@ import apsw
 from pillarbox.domain.message import Draft, Kind, Op, State
 from pillarbox.errors import InvalidMessage, KeyConflict, PillarboxError, QueueFull
 from pillarbox.store.base import Enqueued
-from pillarbox.store.sqlite import mirroring
+from pillarbox.store.sqlite import mirroring, superseding
 from pillarbox.store.sqlite.session import Row, Session, is_small
 from pillarbox.store.sqlite.settling import store_parts
 
@@ -44,6 +44,7 @@ def _is_simple(draft: Draft) -> bool:
     """Whether a row alone says it all: no key to look up, no content or parts stored beside it."""
     return (
         draft.key is None
+        and draft.collapse_key is None
         and draft.group_id is None
         and draft.mirror is None
         and is_small(len(draft.content))
@@ -116,33 +117,38 @@ def store_one(tx: Session, draft: Draft, shared: Shared, *, again: bool, limited
         PillarboxError: It is refused.
     """
     if again and tx.one("seq_of", (draft.id,)) is not None:
-        return Enqueued(draft.id, created=True)
+        return Enqueued(draft.id, created=True, superseded=superseding.superseded_before(tx, draft))
     if draft.key is not None:
         found = tx.one("key", (draft.tenant, draft.key))
         if found is not None:
             if found[0] != draft.digest:
                 raise KeyConflict(draft.key, found[1])
             return Enqueued(found[1], created=False)
-    queue = tx.queue(draft.tenant, draft.channel)
+    queue, recipient = tx.queue(draft.tenant, draft.channel), _recipient(draft)
+    # First, because what it takes the place of makes room for it.
+    place = None if draft.collapse_key is None else superseding.make_way(tx, draft, queue, recipient)
     if limited:
         check_limits(
             tx,
             queue=queue,
             tenant=draft.tenant,
             channel=draft.channel,
-            recipient=_recipient(draft),
+            recipient=recipient,
             size=len(draft.content),
         )
     tx.run("enqueue", _row(tx, draft, payload=_payload(tx, draft, shared)))
+    seq = tx.connection.last_insert_rowid()
+    if place is not None:
+        place.take(tx, seq)
     if draft.key is not None:
         tx.run("key_insert", (draft.tenant, draft.key, draft.digest, draft.id))
     parts = draft.admission.parts if draft.admission is not None else ()
     if len(parts) > 1:
-        store_parts(tx, tx.connection.last_insert_rowid(), parts)
+        store_parts(tx, seq, parts)
     if draft.mirror is not None:
         mirroring.store(tx, draft.mirror, draft.id)
     _count(tx, draft)
-    return Enqueued(draft.id, created=True)
+    return Enqueued(draft.id, created=True, superseded=() if place is None else tuple(place.superseded))
 
 
 def check_limits(tx: Session, *, queue: int, tenant: str, channel: str, recipient: str, size: int) -> None:

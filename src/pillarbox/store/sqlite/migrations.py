@@ -17,10 +17,16 @@ from pillarbox.store.sqlite.statements import READ, SCHEMA
 
 Step = Callable[[apsw.Connection], None]
 
-VERSION: Final = 1
+VERSION: Final = 2
 USABLE_FROM: Final = 1
+
+
+def _collapse_by_recipient(connection: apsw.Connection) -> None:
+    connection.execute(SCHEMA["collapse_by_recipient"])
+
+
 # Step n brings a file from version n to n + 1.
-STEPS: Final[Mapping[int, Step]] = {}
+STEPS: Final[Mapping[int, Step]] = {1: _collapse_by_recipient}
 
 
 def create(connection: apsw.Connection) -> None:

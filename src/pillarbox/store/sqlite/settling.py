@@ -201,7 +201,12 @@ def _refused(tx: Session, item: Settlement) -> Settled:
             return Settled.STALE
         if arrived is not None:
             return _settle_arrived(tx, item)
-        return Settled.CANCEL if cancel is not None else Settled.STALE
+        if cancel is None:
+            return Settled.STALE
+        superseded = tx.one("asked_to_supersede", (item.message.seq,))
+        if superseded is None:
+            return Settled.CANCEL
+        return Settled.SUPERSEDE_IN_DOUBT if superseded[0] else Settled.SUPERSEDE
     if not _arrives(item) or item.lapsed_by_ms is not None:
         return Settled.STALE
     attempt = tx.one("attempt_by_lease", (item.message.seq, item.message.lease))

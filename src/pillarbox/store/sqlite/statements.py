@@ -19,6 +19,17 @@ LEASED: Final = (
 # Without a table name, for RETURNING, which knows only the table that is written.
 LEASED_RETURNED: Final = LEASED.replace("message.", "")
 
+_ENDED: Final = (
+    "message.seq, message.id, message.queue, message.recipient, message.origin, message.correlation_id, "
+    "message.created_at, message.claims, message.charged, message.content_size, message.lane, message.part_count"
+)
+
+_MAYBE_ARRIVED: Final = (
+    "EXISTS (SELECT 1 FROM attempt a WHERE a.message = message.seq "
+    "AND a.error_class IN ('uncertain', 'worker_lost') AND a.arrived_at IS NULL AND NOT EXISTS "
+    "(SELECT 1 FROM part p WHERE p.message = a.message AND p.number = a.part AND p.state = 3))"
+)
+
 VIEW_FIELDS: Final = (  # noqa: SIM905 — compared with the SQL beside it more easily than one name a line
     "id seq state tenant channel recipient account thread kind op target priority lane waiting created_ms "
     "not_before_ms due_ms expires_ms claimed_ms completed_ms claims charged lost max_attempts policy receipt "
@@ -38,9 +49,7 @@ _VIEW: Final = ", ".join(
         "worker": "(SELECT w.id FROM worker w WHERE w.slot = message.worker)",
         "completed_ms": "coalesce(message.completed_at, message.arrived_at)",
         "parts_delivered": "(SELECT count(*) FROM part WHERE part.message = message.seq AND part.state = 3)",
-        "maybe_arrived": "EXISTS (SELECT 1 FROM attempt a WHERE a.message = message.seq "
-        "AND a.error_class IN ('uncertain', 'worker_lost') AND a.arrived_at IS NULL AND NOT EXISTS "
-        "(SELECT 1 FROM part p WHERE p.message = a.message AND p.number = a.part AND p.state = 3))",
+        "maybe_arrived": _MAYBE_ARRIVED,
     }.get(name, "message." + name.replace("_ms", "_at").replace("not_before_at", "not_before"))
     for name in VIEW_FIELDS
 )
@@ -48,7 +57,16 @@ _VIEW_LIST: Final = _VIEW.replace(
     "coalesce(message.content, (SELECT p.content FROM payload p WHERE p.id = message.payload))", "NULL"
 )
 
-WRITE: Final = queries.load("sqlite", "write.sql", {"leased": LEASED_RETURNED})
+WRITE: Final = queries.load(
+    "sqlite",
+    "write.sql",
+    {
+        "leased": LEASED_RETURNED,
+        "ended": _ENDED,
+        "ended_returned": _ENDED.replace("message.", ""),
+        "maybe_arrived": _MAYBE_ARRIVED,
+    },
+)
 READ: Final = queries.load(
     "sqlite",
     "read.sql",

@@ -19,22 +19,30 @@ _SCHEDULED = State.SCHEDULED.code
 
 def expire(tx: Session, limit: int) -> list[Ended]:
     """End scheduled messages whose time is over, waiting ones too; never one under a live lease (EX3)."""
-    return [_ended(tx, row, State.EXPIRED, Reason.EXPIRED) for row in tx.run("expire", (tx.now, limit))]
+    return [ended(tx, row, State.EXPIRED, Reason.EXPIRED) for row in tx.run("expire", (tx.now, limit))]
 
 
 def abandon(tx: Session, acceptors: Sequence[bytes]) -> list[Ended]:
     """End what was accepted by processes that are gone, and must not be sent by anybody else (DK1)."""
     return [
-        _ended(tx, row, State.DEAD, Reason.NON_FINAL)
+        ended(tx, row, State.DEAD, Reason.NON_FINAL)
         for acceptor in acceptors
         for row in tx.run("abandon", (acceptor, ABANDON_MAX, tx.now))
     ]
 
 
-def _ended(tx: Session, row: Row, state: State, reason: Reason) -> Ended:
+def ended(tx: Session, row: Row, state: State, reason: Reason, *, before: int | None = _SCHEDULED) -> Ended:
+    """
+    Tell of a message that ended without an attempt, and count it into its end.
+
+    Args:
+        row: The ``ended`` columns.
+        before: The state that it was in; ``None`` where it is counted already.
+    """
     seq, identity, queue, recipient, origin, correlation_id, created, claims, charged, size, lane, part_count = row
-    tx.move(queue, _SCHEDULED, state.code, size)
-    tx.leave_lane(lane)
+    if before is not None:
+        tx.move(queue, before, state.code, size)
+        tx.leave_lane(lane)
     tenant, channel = tx.queue_name(queue)
     return Ended(
         id=identity,

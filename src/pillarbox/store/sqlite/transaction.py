@@ -49,6 +49,8 @@ def _steps(tx: Session, batch: Batch, *, again: bool) -> BatchResult:
         result.acknowledged = mirroring.acknowledge(tx, batch.acknowledge)
     tx.free_lanes()
     result.enqueued = enqueueing.enqueue(tx, batch.enqueue, again=again)
+    # What a newer message took the place of has left its lane.
+    tx.free_lanes()
     result.imported = importing.import_all(tx, batch.imports, again=again)
     if batch.sync:
         tx.run("sync")

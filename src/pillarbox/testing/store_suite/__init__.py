@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pillarbox.testing.store_suite.abandoning import AbandoningSuite
 from pillarbox.testing.store_suite.accepting import AcceptingSuite
+from pillarbox.testing.store_suite.collapsing import CollapsingSuite
 from pillarbox.testing.store_suite.driver import Backstage, MakeStore, StoreDriver
 from pillarbox.testing.store_suite.ending import EndingSuite
 from pillarbox.testing.store_suite.explaining import ExplainingSuite
@@ -39,6 +40,7 @@ class StoreSuite(
     LeasingSuite,
     HarmSuite,
     LaneSuite,
+    CollapsingSuite,
     StateSuite,
     LateSuite,
     OperatingSuite,

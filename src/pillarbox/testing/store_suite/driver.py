@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from pillarbox.domain.ids import LeaseId, MessageId, message_id
-from pillarbox.domain.lifecycle import decide, lost_worker
+from pillarbox.domain.lifecycle import cancelled, decide, lost_worker
 from pillarbox.domain.message import Content, Draft, Leased, MessageView, State, encode_content
 from pillarbox.domain.outcome import Delivered, Outcome
 from pillarbox.domain.retry import Policy
-from pillarbox.domain.transition import Reason, Transition
 from pillarbox.errors import PillarboxError
 from pillarbox.store.base import (
+    CANCELLED_FOR,
     Act,
     Acted,
     Batch,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pillarbox.domain.outcome import AnyOutcome
+    from pillarbox.domain.transition import Transition
     from pillarbox.entropy import SeededEntropy
     from pillarbox.testing.fakes import FakeClock
 
@@ -217,8 +218,8 @@ class StoreDriver:
         until_ms = self.clock.boot_ms() if item.by == "time" else 1 << 62
         transition = lost_worker(item.message, now_ms=self.clock.wall_ms(), fraction=0.0)
         settled = await self.settle(item.message, transition, lapsed_by_ms=until_ms, began_ms=None)
-        if settled is Settled.CANCEL:
-            cancel = Transition.cancel(Reason.REQUESTED, charged=1)
+        if settled in CANCELLED_FOR:
+            cancel = cancelled(transition, CANCELLED_FOR[settled])
             settled = await self.settle(item.message, cancel, lapsed_by_ms=until_ms, began_ms=None)
         return settled
 

@@ -98,7 +98,10 @@ class SelectingSuite(StoreFixtures):
     @pytest.mark.contract("OP1", "OP3")
     @pytest.mark.parametrize("field", ["correlation_id", "collapse_key"])
     async def test_what_is_looked_up_is_picked_as_by_a_scan(self, driver: StoreDriver, field: str) -> None:
-        ids = [await driver.send(**{field: f"v{place % 3}"}, channel=f"c{place % 2}") for place in range(12)]
+        ids = [
+            await driver.send(**{field: f"v{place % 3}"}, channel=f"c{place % 2}", recipient=f"r{place}")
+            for place in range(12)
+        ]
         await driver.act(Cancel(id=ids[0], actor="ann"))
         active = (State.SCHEDULED, State.LEASED, State.HELD)
         for states in ((), active, (State.CANCELLED,)):

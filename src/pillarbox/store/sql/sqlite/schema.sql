@@ -110,7 +110,7 @@ CREATE INDEX message_accepted_by ON message (accepted_by) WHERE state = 0 AND ac
 CREATE INDEX message_receipt ON message (queue, receipt) WHERE receipt IS NOT NULL;
 CREATE INDEX message_correlation ON message (correlation_id) WHERE correlation_id IS NOT NULL;
 CREATE INDEX message_replay ON message (replay_of) WHERE replay_of IS NOT NULL;
-CREATE INDEX message_collapse ON message (queue, collapse_key) WHERE collapse_key IS NOT NULL AND state < 3;
+CREATE INDEX message_collapse ON message (queue, collapse_key, recipient) WHERE collapse_key IS NOT NULL AND state < 3;
 
 CREATE TABLE part (
     message INTEGER NOT NULL,
@@ -255,6 +255,11 @@ CREATE INDEX mirror_message ON mirror (message_id);
 
 -- Log lines of all processes write a recipient by the same name (EV3).
 INSERT INTO meta (key, value) VALUES ('log_key', lower(hex(randomblob(16))));
+
+-- collapse_by_recipient --
+-- Version 2: many recipients may have a message of the same collapse key waiting.
+DROP INDEX message_collapse;
+CREATE INDEX message_collapse ON message (queue, collapse_key, recipient) WHERE collapse_key IS NOT NULL AND state < 3;
 
 -- recipient_counting --
 -- Made only where a limit per recipient is configured; from then on kept by every writer, whatever its settings.

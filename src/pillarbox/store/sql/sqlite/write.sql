@@ -125,6 +125,26 @@ INSERT INTO message (id, queue, priority, due_at, lane, floating, max_attempts, 
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24,
     ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)
 
+-- collapsible --
+-- What a newer message of the same collapse key, to the same recipient, takes the place of.
+SELECT {ended}, state, lane_pos, due_at, error_class IS 'rate_limited', arrived_at IS NOT NULL, cancel_requested_at,
+    {maybe_arrived} FROM message
+WHERE queue = ?1 AND collapse_key = ?2 AND recipient = ?3 AND account = ?4 AND thread IS ?5
+    AND collapse_key IS NOT NULL AND state < 3
+
+-- supersede --
+UPDATE message SET state = 6, terminal_reason = ?2, completed_at = ?3, waiting = 0
+WHERE seq = ?1 AND state IN (0, 2)
+RETURNING seq
+
+-- superseded_by --
+-- After a commit whose answer was lost: whose place the message ?2 took at ?1.
+SELECT {ended}, message.terminal_reason FROM history INDEXED BY history_at CROSS JOIN message ON message.seq = history.message
+WHERE history.at = ?1 AND history.act = 'superseded' AND history.actor = ?2 AND message.state = 6
+
+-- take_place --
+UPDATE message SET floating = 1, admitted_seq = ?2, due_at = ?3 WHERE seq = ?1
+
 -- import_known --
 SELECT message_id FROM import_ledger WHERE system = ?1 AND source_id = ?2
 
@@ -370,16 +390,14 @@ WHERE seq = ?1 AND state = 1 AND lease = ?2
 UPDATE message SET state = 5, terminal_reason = 'expired', completed_at = ?1, waiting = 0
 WHERE seq IN (SELECT seq FROM message WHERE state = 0 AND expires_at IS NOT NULL AND expires_at < ?1
     ORDER BY expires_at LIMIT ?2)
-RETURNING seq, id, queue, recipient, origin, correlation_id, created_at, claims, charged, content_size, lane,
-    part_count
+RETURNING {ended_returned}
 
 -- abandon --
 -- Not final, not started, and the process that accepted them is gone: nobody else sends them (DK1).
 UPDATE message SET state = 4, terminal_reason = 'non_final', completed_at = ?3, waiting = 0,
     last_error = 'the process that accepted it was gone before it was sent'
 WHERE seq IN (SELECT seq FROM message WHERE state = 0 AND accepted_by = ?1 LIMIT ?2)
-RETURNING seq, id, queue, recipient, origin, correlation_id, created_at, claims, charged, content_size, lane,
-    part_count
+RETURNING {ended_returned}
 
 -- row_for_act --
 SELECT seq, state, queue, lane, waiting, content_size, arrived_at, lane_pos FROM message WHERE id = ?1
@@ -388,6 +406,12 @@ SELECT seq, state, queue, lane, waiting, content_size, arrived_at, lane_pos FROM
 UPDATE message SET state = 6, terminal_reason = ?2, completed_at = ?3, waiting = 0
 WHERE seq = ?1 AND state IN (0, 2)
 RETURNING seq
+
+-- asked_to_supersede --
+-- Found where a newer message, and no person, asked for the end of what is being sent.
+SELECT {maybe_arrived} FROM message WHERE seq = ?1
+    AND EXISTS (SELECT 1 FROM history h WHERE h.message = ?1 AND h.act = 'supersede requested')
+    AND NOT EXISTS (SELECT 1 FROM history h WHERE h.message = ?1 AND h.act = 'cancel requested')
 
 -- cancel_request --
 UPDATE message SET cancel_requested_at = coalesce(cancel_requested_at, ?2) WHERE seq = ?1 AND state = 1
