@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -59,11 +60,8 @@ def test_what_is_not_json_is_refused_and_nothing_else_happens(raw: bytes) -> Non
         (b'{"a": NaN}', "not_json"),
         (b'{"a": Infinity}', "not_json"),
         (b'{"a": -Infinity}', "not_json"),
-        (b'{"a": 1e999}', "not_json"),
         (b'{"a": 1, "a": 2}', "not_json"),
         (b'{"a": {"b": 1, "b": 1}}', "not_json"),
-        (b'{"a": 9223372036854775808}', "not_json"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "not_json"),
         (b'{"a": "\\ud800"}', "not_json"),
         (b'{"\\udfff": 1}', "not_json"),
         (b'{"a": "\xff"}', "not_json"),
@@ -95,6 +93,10 @@ def test_a_text_that_is_not_strict_json_is_refused(raw: bytes, reason: str) -> N
         (b'{"a": "\\ud83d\\ude00"}', {"a": "😀"}),
         (b'{"a": "\\u0000"}', {"a": "\0"}),
         (b'{"a": 9223372036854775807}', {"a": (1 << 63) - 1}),
+        # As the programs that wrote it read it.
+        (b'{"a": 9223372036854775808}', {"a": 2.0**63}),
+        (b'{"a": 1e999, "b": -1e999}', {"a": math.inf, "b": -math.inf}),
+        (b'{"a": ' + b"9" * 5000 + b"}", {"a": math.inf}),
     ],
 )
 def test_what_only_looks_dangerous_is_read(raw: bytes, value: object) -> None:

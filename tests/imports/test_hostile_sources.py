@@ -18,6 +18,7 @@ from pillarbox.imports.openclaw_entry import understand
 from tests.imports.cases import LIVE_LOG, Case, entries_of, tree
 from tests.imports.queues import (
     COMIS_TABLE,
+    MINUTE_MS,
     NOW_MS,
     ComisQueue,
     EntriesQueue,
@@ -68,7 +69,17 @@ TEXTS: Final[dict[str, tuple[str | bytes | dict[str, Any], str, str]]] = {
     "media of two lines": (entry("x", payloads=[{"mediaUrl": "https://a/\r\nx"}]), "left", "invalid_field:mediaUrl"),
     "an unknown batch": (entry("x", preparedBatch={"schemaVersion": 2}), "left", "invalid_field:preparedBatch"),
     "nothing to say": (entry("x", payloads=[{"text": " \n"}]), "skipped", "empty"),
-    "no payload at all": (entry("x", payloads=[]), "skipped", "empty"),
+    "no payload at all": (entry("x", payloads=[]), "quarantined", "no_payloads"),
+    "a time of infinity": (
+        json.dumps(entry("x")).replace(str(NOW_MS - MINUTE_MS), "1e999"),
+        "quarantined",
+        "enqueued_at_invalid",
+    ),
+    "a time of 40 digits": (
+        json.dumps(entry("x")).replace(str(NOW_MS - MINUTE_MS), "9" * 40),
+        "quarantined",
+        "enqueued_at_future",
+    ),
     "huge times": (entry("x", enqueuedAt=1 << 62), "quarantined", "enqueued_at_future"),
     "a time that is text": (entry("x", enqueuedAt="2026-03-15"), "quarantined", "enqueued_at_invalid"),
     "huge counter": (entry("x", retryCount=1 << 62), "terminal", "max_attempts"),
@@ -320,7 +331,7 @@ def other_tables(path: Path) -> None:
 
 
 def missing_column(path: Path) -> None:
-    ComisQueue(path).run("ALTER TABLE delivery_queue RENAME COLUMN expire_at TO ends_at")
+    ComisQueue(path).run("ALTER TABLE delivery_queue RENAME COLUMN status TO standing")
 
 
 def a_view(path: Path) -> None:

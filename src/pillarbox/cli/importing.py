@@ -16,7 +16,7 @@ from pillarbox.cli.session import naming
 if TYPE_CHECKING:
     from pillarbox.cli.session import Call
     from pillarbox.config import Settings
-    from pillarbox.imports.entry import SourceReport
+    from pillarbox.imports.entry import Line, SourceReport
 
 _SYSTEMS: Final = ("openclaw-files", "openclaw-sqlite", "openclaw-outbox", "comis")
 _FILES: Final = "openclaw-files"
@@ -115,9 +115,14 @@ def _show(report: SourceReport, *, json: bool) -> None:
         emit_json({**msgspec.to_builtins(report), "complete": report.complete})
         return
     table(("RESULT", "ENTRIES"), list(report.totals.items()))
-    stays = [(line.source_id, str(line.outcome), line.reason) for line in report.entries if line.outcome in _STAYS]
+    stays = [(line.source_id, str(line.outcome), line.reason) for line in report.entries if _stays(line)]
     if stays:
         table(("STAYS", "RESULT", "WHY"), stays)
+
+
+def _stays(line: Line) -> bool:
+    """Whether somebody should know of it: it waits where it was, or there was nothing in it to be sent."""
+    return line.outcome in _STAYS or line.reason == "empty"
 
 
 def _warn(report: SourceReport, settings: Settings, channels: dict[str, str]) -> None:

@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pillarbox.domain.message import Content, Format
 from pillarbox.imports import source_database
-from pillarbox.imports.documents import DOCUMENT_BYTES_MAX, Json, Unreadable
+from pillarbox.imports.documents import DOCUMENT_BYTES_MAX, Json, Unreadable, token
 from pillarbox.imports.entry import Outcome, SourceEntry, System, Terms, left, skipped
-from pillarbox.imports.rules import Facts, Standing, counter, judge, limit_of, moment, next_attempt_ms
-from pillarbox.imports.source_database import PACKAGE, Row, document, text
-from pillarbox.store import queries
+from pillarbox.imports.rules import (
+    Facts,
+    Standing,
+    beyond_the_calendar,
+    counter,
+    judge,
+    limit_of,
+    moment,
+    next_attempt_ms,
+)
+from pillarbox.imports.source_database import Row, document, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +35,9 @@ COLUMNS: Final = (
     "chunking_applied", "status", "attempt_count", "max_attempts", "created_at", "scheduled_at", "expire_at",
     "last_attempt_at", "next_retry_at", "last_error", "markdown_fallback_applied", "delivered_message_id", "trace_id",
 )  # fmt: skip
-_SQL: Final = queries.load_from(PACKAGE, "sql/comis.sql")
+NEEDED: Final = ("id", "text", "channel_type", "channel_id", "status")
+"""Without these nothing can be said of an entry; earlier versions of the table may lack the others."""
+_FILE: Final = "sql/comis.sql"
 _STANDINGS: Final = {
     "pending": Standing.PENDING,
     "in_flight": Standing.PENDING,
@@ -43,8 +53,9 @@ _SILENT: Final = "silent"
 
 def read(path: Path, terms: Terms, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> Iterator[SourceEntry]:
     """Read the rows, the oldest first, from a copy of the database with its log; arguments and errors as the others."""
-    with source_database.opened(path, table=TABLE, columns=COLUMNS) as connection:
-        for row in source_database.rows(connection, _SQL["entries"], (bytes_max,)):
+    with source_database.opened(path, table=TABLE, needed=NEEDED) as connection:
+        sql = source_database.statements(connection, _FILE, table=TABLE, columns=COLUMNS)
+        for row in source_database.rows(connection, sql["entries"], (bytes_max,)):
             yield _entry(row, terms)
 
 
@@ -85,7 +96,7 @@ def _understood(row: Row, identity: str, status: str, terms: Terms) -> SourceEnt
     for name, value in (("channel_type", channel), ("channel_id", to)):
         if value is None or not value.strip():
             raise Unreadable(f"missing_field:{name}")
-    options = document(row[7])
+    options = {} if row[22] else document(row[7])
     standing, attempts = _STANDINGS[status], counter(row[12])
     created, scheduled, expires = moment(row[14]), moment(row[15]), moment(row[16])
     last = moment(row[17])
@@ -97,7 +108,10 @@ def _understood(row: Row, identity: str, status: str, terms: Terms) -> SourceEnt
         attempts=attempts,
         limit=limit_of(row[13]),
         uncertain=status == _IN_FLIGHT,
-        ages=False,
+        # It has a time of its own. Without one, it is judged by its age, as OpenClaw's are.
+        ages=expires is None,
+        enqueued=row[14],
+        doubt=_doubt_about_times(row),
         expires_ms=expires,
     )
     verdict = judge(facts, terms)
@@ -114,8 +128,8 @@ def _understood(row: Row, identity: str, status: str, terms: Terms) -> SourceEnt
         delivery_id=identity,
         channel=channel or "",
         to=to or "",
-        thread=_token(options, "threadId"),
-        tenant=text(row[6]) or "",
+        thread=token(options, "threadId"),
+        tenant=(text(row[6]) or "").strip(),
         content=content,
         contents=(content,),
         metadata=_metadata(row, identity, options),
@@ -129,6 +143,12 @@ def _understood(row: Row, identity: str, status: str, terms: Terms) -> SourceEnt
         last_error=text(row[19]),
         last_attempt_ms=last,
     )
+
+
+def _doubt_about_times(row: Row) -> str | None:
+    """Return what is wrong with a row whose times are beyond the calendar, or ``None``."""
+    times = {"created_at": row[14], "scheduled_at": row[15], "expire_at": row[16], "next_retry_at": row[18]}
+    return next((f"{name}_invalid" for name, value in times.items() if beyond_the_calendar(value)), None)
 
 
 def _why(status: str, attempts: int, scheduled: int | None, terms: Terms) -> str:
@@ -152,7 +172,7 @@ def _content(written: str, options: dict[str, Json]) -> Content:
         text=written,
         format=_FORMATS.get(mode.lower(), Format.PLAIN) if isinstance(mode, str) else Format.PLAIN,
         subject=subject if isinstance(subject, str) and subject else None,
-        reply_to=_token(options, "replyTo"),
+        reply_to=token(options, "replyTo"),
         silent=isinstance(effects, list) and _SILENT in effects,
         extra=extra,
     )
@@ -173,13 +193,3 @@ def _metadata(row: Row, identity: str, options: dict[str, Json]) -> dict[str, An
             },
         }
     }
-
-
-def _token(options: dict[str, Json], field: str) -> str | None:
-    """Give an id that a platform may write as text or as a whole number."""
-    value = options.get(field)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if value is None or isinstance(value, str):
-        return value or None
-    raise Unreadable(f"invalid_field:{field}")

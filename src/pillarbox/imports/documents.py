@@ -25,6 +25,7 @@ DEPTH_MAX: Final = 32
 DOCUMENT_BYTES_MAX: Final = 1 << 20
 _INTEGER_MAX: Final = (1 << 63) - 1
 _INTEGER_DIGITS_MAX: Final = 20
+_PLAIN_MAX: Final = 1e21  # from here on JavaScript writes an exponent
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A string in one piece, so that brackets inside of it do not count; or one bracket. A string that does not end is one
 # piece too: looking for its end again from every quote in it would take for ever.
@@ -49,7 +50,7 @@ def parse(raw: bytes) -> Json:
 
     Raises:
         Unreadable: ``not_json`` where it is not strict JSON in UTF-8 (NaN, Infinity, a key twice, half of a surrogate
-            pair, a number that no 64 bits hold, anything behind the end), ``too_deep``.
+            pair, anything behind the end), ``too_deep``.
     """
     try:
         text = raw.decode("utf-8")
@@ -58,7 +59,6 @@ def parse(raw: bytes) -> Json:
             text,
             object_pairs_hook=_object,
             parse_constant=_constant,
-            parse_float=_float,
             parse_int=_integer,
         )
         if _SURROGATE_ESCAPE.search(raw):
@@ -101,17 +101,40 @@ def _constant(name: str) -> Json:
     raise Unreadable("not_json") from ValueError(name)
 
 
-def _float(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise Unreadable("not_json")
-    return value
-
-
-def _integer(digits: str) -> int:
+def _integer(digits: str) -> int | float:
+    """Read a whole number; one too large for it as the programs that wrote it would, without its last digits."""
     if len(digits) > _INTEGER_DIGITS_MAX or not -_INTEGER_MAX <= (value := int(digits)) <= _INTEGER_MAX:
-        raise Unreadable("not_json")
+        return float(digits)
     return value
+
+
+def label(entry: dict[str, Json], field: str) -> str | None:
+    """
+    Read a text that names something; ``None`` where it is missing, null or blank.
+
+    Raises:
+        Unreadable: ``invalid_field:<field>``: it is no text.
+    """
+    value = entry.get(field)
+    if value is None or isinstance(value, str):
+        return value if value and value.strip() else None
+    raise Unreadable(f"invalid_field:{field}")
+
+
+def token(entry: dict[str, Json], field: str) -> str | None:
+    """
+    Read an id that a platform may write as text or as a number: to it, it is text.
+
+    Raises:
+        Unreadable: ``invalid_field:<field>``: it is neither.
+    """
+    value = entry.get(field)
+    if isinstance(value, float) and math.isfinite(value):
+        # As JavaScript writes it: no fraction where there is none.
+        return str(int(value)) if value.is_integer() and abs(value) < _PLAIN_MAX else repr(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return label(entry, field)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from pillarbox.domain.message import Content, FileRef, Format, Kind
-from pillarbox.imports.documents import Json, Unreadable
+from pillarbox.imports.documents import Json, Unreadable, label, token
 from pillarbox.imports.entry import Outcome, SourceEntry, System, Terms
 from pillarbox.imports.rules import Facts, judge, limit_of, next_attempt_ms
 
@@ -51,7 +51,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         contents: One for each payload that says something, in order.
-        has_payloads: Whether the entry still holds its payloads at all.
+        has_payloads: Whether there is any, blank ones too; ``None`` where the entry does not hold them any more.
     """
 
     channel: str
@@ -61,7 +61,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     content: Content
     contents: tuple[Content, ...]
-    has_payloads: bool
+    has_payloads: bool | None
     best_effort: bool | None
     metadata: dict[str, Any]
 
@@ -92,12 +92,12 @@ def understand(entry: Entry, *, system: System, source_id: str) -> Said:
     return Said(
         channel=channel,
         to=to,
-        account=_text(entry, "accountId") or "",
-        thread=_token(entry, "threadId"),
+        account=label(entry, "accountId") or "",
+        thread=token(entry, "threadId"),
         kind=kind_of(entry.get("dispatchKind")),
         content=_whole(entry, spoken, options),
         contents=tuple(spoken),
-        has_payloads=payloads is not None,
+        has_payloads=None if payloads is None else bool(payloads) or "preparedBatch" in entry,
         best_effort=_flag(entry, "bestEffort"),
         metadata={"import": {"system": str(system), "source_id": source_id, "entry": _record(entry, options)}},
     )
@@ -130,11 +130,13 @@ def judged(
     """Put together what an entry says and what the rules say of it. *next_ms* is a time that the source itself set."""
     verdict = judge(facts, terms)
     outcome, state, reason = verdict.outcome, verdict.state, verdict.reason
-    if outcome is Outcome.IMPORTED and not said.has_payloads:
+    if outcome is Outcome.IMPORTED and said.has_payloads is None:
         outcome, state, reason = Outcome.LEFT, None, "missing_field:payloads"
     elif outcome is Outcome.IMPORTED and not said.contents:
-        # Nothing to say: what `send` does with such a text, too (contract EN14).
-        outcome, state, reason = Outcome.SKIPPED, None, "empty"
+        # Nothing to say: what `send` does with such a text, too (contract EN14). Without any payload its content was
+        # lost, or never there: somebody should look.
+        outcome, reason = (Outcome.SKIPPED, "empty") if said.has_payloads else (Outcome.QUARANTINED, "no_payloads")
+        state = None
     computed = next_attempt_ms(facts.attempts, last_ms=last_attempt_ms, enqueued_ms=enqueued_ms, now_ms=terms.now_ms)
     return SourceEntry(
         source_id=source_id,
@@ -190,7 +192,7 @@ def _content(entry: Entry, payload: Entry, options: Entry, *, first: bool) -> Co
     return Content(
         text=text if text is not None or files else "",
         format=_format(entry),
-        reply_to=_token(payload, "replyToId") or _reply_to(entry, first=first),
+        reply_to=token(payload, "replyToId") or _reply_to(entry, first=first),
         silent=_silent(entry),
         files=files,
         mirror=_mirror(entry),
@@ -244,7 +246,7 @@ def _reply_to(entry: Entry, *, first: bool) -> str | None:
     mode = facts.get("mode") if facts is reply else entry.get("replyToMode")
     if mode == "off" or (mode == "first" and not first):
         return None
-    return _token(facts, "replyToId")
+    return token(facts, "replyToId")
 
 
 def _format(entry: Entry) -> Format:
@@ -271,24 +273,9 @@ def _record(entry: Entry, options: Entry) -> Entry:
     return record
 
 
-def _text(entry: Entry, field: str) -> str | None:
-    value = entry.get(field)
-    if value is None or isinstance(value, str):
-        return value
-    raise Unreadable(f"invalid_field:{field}")
-
-
 def _flag(entry: Entry, field: str) -> bool | None:
     value = entry.get(field)
     return value if isinstance(value, bool) else None
-
-
-def _token(entry: Entry, field: str) -> str | None:
-    """Give an id that a platform may write as text or as a whole number."""
-    value = entry.get(field)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return _text(entry, field) or None
 
 
 def _object(value: Json, field: str) -> Entry:

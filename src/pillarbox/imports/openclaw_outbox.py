@@ -15,8 +15,7 @@ from pillarbox.imports.documents import DOCUMENT_BYTES_MAX, Json, Unreadable
 from pillarbox.imports.entry import SourceEntry, System, Terms, left, skipped
 from pillarbox.imports.openclaw_entry import judged, kind_of, understand
 from pillarbox.imports.rules import Facts, Standing, counter, moment
-from pillarbox.imports.source_database import PACKAGE, Row, document, text
-from pillarbox.store import queries
+from pillarbox.imports.source_database import Row, document, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +26,9 @@ COLUMNS: Final = (
     "id", "turn_id", "channel", "account_id", "target", "dispatch_kind", "payload", "queued_at", "status",
     "attempt_count", "next_attempt_at", "last_attempt_at", "last_error", "terminal_reason",
 )  # fmt: skip
-_SQL: Final = queries.load_from(PACKAGE, "sql/openclaw_outbox.sql")
+NEEDED: Final = ("id", "payload", "status")
+"""Without these nothing can be said of an entry; earlier versions of the table may lack the others."""
+_FILE: Final = "sql/openclaw_outbox.sql"
 _STANDINGS: Final = {
     "queued": Standing.PENDING,
     "failed_retryable": Standing.PENDING,
@@ -39,15 +40,17 @@ _DELIVERED: Final = "delivered"
 
 def read(path: Path, terms: Terms, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> Iterator[SourceEntry]:
     """Read the rows, the oldest first, from a copy of the database with its log; arguments and errors as the others."""
-    with source_database.opened(path, table=TABLE, columns=COLUMNS) as connection:
-        for row in source_database.rows(connection, _SQL["entries"], (bytes_max,)):
-            yield _entry(row, terms)
+    with source_database.opened(path, table=TABLE, needed=NEEDED) as connection:
+        lacking = source_database.lacking(connection, table=TABLE, columns=COLUMNS)
+        sql = source_database.statements(connection, _FILE, table=TABLE, columns=COLUMNS)
+        for row in source_database.rows(connection, sql["entries"], (bytes_max,)):
+            yield _entry(row, terms, lacking)
 
 
-def _entry(row: Row, terms: Terms) -> SourceEntry:
+def _entry(row: Row, terms: Terms, lacking: frozenset[str]) -> SourceEntry:
     source_id = _source_id(row)
     try:
-        return _found(row, terms)
+        return _found(row, terms, lacking)
     except Unreadable as exc:
         return left(source_id, exc.reason)
 
@@ -60,7 +63,7 @@ def _source_id(row: Row) -> str:
         return f"row {row[0]}"
 
 
-def _found(row: Row, terms: Terms) -> SourceEntry:
+def _found(row: Row, terms: Terms, lacking: frozenset[str]) -> SourceEntry:
     identity, status = text(row[1]), text(row[2]) or ""
     if not identity:
         raise Unreadable("missing_field:id")
@@ -68,21 +71,22 @@ def _found(row: Row, terms: Terms) -> SourceEntry:
         return skipped(identity, "delivered_row")
     if status not in _STANDINGS:
         raise Unreadable("unknown_status")
-    return _understood(row, identity, status, terms)
+    return _understood(row, identity, status, terms, lacking)
 
 
-def _understood(row: Row, identity: str, status: str, terms: Terms) -> SourceEntry:
+def _understood(row: Row, identity: str, status: str, terms: Terms, lacking: frozenset[str]) -> SourceEntry:
     standing = _STANDINGS[status]
     entry = _with_columns(document(row[8]), row)
     said = understand(entry, system=System.OPENCLAW_OUTBOX, source_id=identity)
     kind = text(row[7]) or entry.get("dispatchKind")
+    enqueued = entry.get("enqueuedAt") if "queued_at" in lacking else row[9]
     waits = status == "failed_retryable"
     facts = Facts(
         standing=standing,
         why=status if waits or standing is Standing.FAILED else "",
-        attempts=counter(row[10]),
+        attempts=counter(entry.get("retryCount") if "attempt_count" in lacking else row[10]),
         final=kind in (None, "final"),
-        enqueued=row[9],
+        enqueued=enqueued,
     )
     found = judged(
         said,
@@ -90,7 +94,7 @@ def _understood(row: Row, identity: str, status: str, terms: Terms) -> SourceEnt
         terms,
         source_id=identity,
         delivery_id=identity,
-        enqueued_ms=moment(row[9]),
+        enqueued_ms=moment(enqueued),
         last_attempt_ms=moment(row[12]),
         last_error=text(row[13]) or text(row[14]),
         next_ms=moment(row[11]),

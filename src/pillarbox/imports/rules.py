@@ -44,6 +44,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         ages: Whether the age limit applies; then ``enqueued`` is looked at.
         enqueued: As the source has it, of whatever type.
         expires_ms: When the source gives it up.
+        doubt: What is wrong with its times, where the source sets more of them.
     """
 
     standing: Standing = Standing.PENDING
@@ -55,6 +56,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     ages: bool = True
     enqueued: object = None
     expires_ms: int | None = None
+    doubt: str | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -78,7 +80,7 @@ def judge(facts: Facts, terms: Terms) -> Verdict:
     if facts.uncertain and terms.on_uncertain is OnUncertain.HOLD:
         return Verdict(Outcome.IMPORTED, State.HELD, facts.why or "outcome_unknown")
     # Whoever wants uncertain sends repeated does not want old ones: nothing is sent past the age limit by itself.
-    doubt = _doubt_about_age(facts.enqueued, terms) if facts.ages else None
+    doubt = facts.doubt or (_doubt_about_age(facts.enqueued, terms) if facts.ages else None)
     if doubt is not None:
         return Verdict(Outcome.QUARANTINED, None, doubt)
     if facts.expires_ms is not None and facts.expires_ms < terms.now_ms:
@@ -125,6 +127,11 @@ def moment(value: object) -> int | None:
     """Read a time in milliseconds since 1970; ``None`` where it is none, or not before the year 10000."""
     at = whole(value)
     return at if at is not None and 0 < at <= _MS_MAX else None
+
+
+def beyond_the_calendar(value: object) -> bool:
+    """Whether a number is later than the year 9999, infinity included: whoever wrote it meant no time."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and not value <= _MS_MAX
 
 
 def limit_of(value: object) -> int | None:

@@ -38,9 +38,9 @@ _Stamp = tuple[int, int, int, int]
 
 
 @contextmanager
-def opened(path: Path, *, table: str, columns: Sequence[str]) -> Iterator[apsw.Connection]:
+def opened(path: Path, *, table: str, needed: Sequence[str]) -> Iterator[apsw.Connection]:
     """
-    Open a copy of the database at *path*, which must have *table* with at least *columns*.
+    Open a copy of the database at *path*, which must have *table* with at least the columns *needed*.
 
     Raises:
         NotFound: There is no such file.
@@ -53,7 +53,7 @@ def opened(path: Path, *, table: str, columns: Sequence[str]) -> Iterator[apsw.C
             connection = apsw.Connection(str(copy), flags=apsw.SQLITE_OPEN_READWRITE)
             try:
                 _distrust(connection)
-                _check(connection, table, columns)
+                _check(connection, table, needed)
                 yield connection
             finally:
                 connection.close()
@@ -72,6 +72,32 @@ def rows(connection: apsw.Connection, statement: str, bindings: Sequence[object]
     yield from connection.execute(statement, tuple(bindings))
 
 
+def _columns(connection: apsw.Connection, table: str) -> set[str]:
+    return {row[0] for row in connection.execute(_SQL["columns"], (table,))}
+
+
+def lacking(connection: apsw.Connection, *, table: str, columns: Sequence[str]) -> frozenset[str]:
+    """Return which of *columns* a table does not have."""
+    return frozenset(columns) - _columns(connection, table)
+
+
+def statements(connection: apsw.Connection, file: str, *, table: str, columns: Sequence[str]) -> dict[str, str]:
+    """
+    Read a source's statements, with what its table has in the place of ``{known}``.
+
+    Args:
+        columns: All that the statements name. One that the table of an earlier version lacks is NULL there.
+    """
+    missing = lacking(connection, table=table, columns=columns)
+    (without_rowid,) = next(iter(connection.execute(_SQL["without_rowid"], (table,))))
+    known = _SQL["known"].format(
+        number="row_number() OVER ()" if without_rowid else "rowid",
+        columns=", ".join(f"NULL AS {name}" if name in missing else name for name in columns),
+        table=table,
+    )
+    return queries.load_from(PACKAGE, file, {"known": known})
+
+
 def _distrust(connection: apsw.Connection) -> None:
     for option, value in (
         (apsw.SQLITE_DBCONFIG_DEFENSIVE, 1),
@@ -84,14 +110,14 @@ def _distrust(connection: apsw.Connection) -> None:
     connection.pragma("mmap_size", 0)
 
 
-def _check(connection: apsw.Connection, table: str, columns: Sequence[str]) -> None:
+def _check(connection: apsw.Connection, table: str, needed: Sequence[str]) -> None:
     if connection.pragma("encoding") != "UTF-8":
         raise InvalidMessage("path", "expected a database in UTF-8")
     # A view or a virtual table of that name could compute whatever it likes.
     if not list(connection.execute(_SQL["plain_table"], (table,))):
         raise InvalidMessage("path", f"expected a database with a table {table}")
-    present = {row[0] for row in connection.execute(_SQL["columns"], (table,))}
-    missing = [column for column in columns if column not in present]
+    present = _columns(connection, table)
+    missing = [column for column in needed if column not in present]
     if missing:
         raise InvalidMessage("path", f"expected a table {table} with a column {missing[0]}")
 

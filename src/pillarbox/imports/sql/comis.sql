@@ -1,6 +1,6 @@
 -- entries --
 -- Other programs' tables hold what they like: texts come as bytes, and only up to ?1 of them, numbers only where they
--- are numbers.
+-- are numbers. Columns that a table of an earlier version lacks are NULL.
 SELECT rowid,
     iif(octet_length(id) <= ?1, CAST(id AS BLOB), NULL),
     iif(octet_length(status) <= ?1, CAST(status AS BLOB), NULL),
@@ -22,6 +22,7 @@ SELECT rowid,
     iif(typeof(next_retry_at) IN ('integer', 'real'), next_retry_at, NULL),
     iif(octet_length(last_error) <= ?1, CAST(last_error AS BLOB), NULL),
     iif(octet_length(delivered_message_id) <= ?1, CAST(delivered_message_id AS BLOB), NULL),
-    iif(octet_length(trace_id) <= ?1, CAST(trace_id AS BLOB), NULL)
-FROM delivery_queue
+    iif(octet_length(trace_id) <= ?1, CAST(trace_id AS BLOB), NULL),
+    options_json IS NULL
+FROM ({known}) AS known
 ORDER BY created_at, rowid

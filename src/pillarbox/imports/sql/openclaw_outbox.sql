@@ -1,6 +1,6 @@
 -- entries --
 -- Other programs' tables hold what they like: texts come as bytes, and only up to ?1 of them, numbers only where they
--- are numbers.
+-- are numbers. Columns that a table of an earlier version lacks are NULL.
 SELECT rowid,
     iif(octet_length(id) <= ?1, CAST(id AS BLOB), NULL),
     iif(octet_length(status) <= ?1, CAST(status AS BLOB), NULL),
@@ -16,5 +16,5 @@ SELECT rowid,
     iif(typeof(last_attempt_at) IN ('integer', 'real'), last_attempt_at, NULL),
     iif(octet_length(last_error) <= ?1, CAST(last_error AS BLOB), NULL),
     iif(octet_length(terminal_reason) <= ?1, CAST(terminal_reason AS BLOB), NULL)
-FROM message_outbox
+FROM ({known}) AS known
 ORDER BY queued_at, rowid

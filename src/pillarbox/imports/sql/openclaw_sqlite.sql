@@ -1,6 +1,6 @@
 -- entries --
 -- Other programs' tables hold what they like: texts come as bytes, and only up to ?1 of them, numbers only where they
--- are numbers.
+-- are numbers. Columns that a table of an earlier version lacks are NULL.
 SELECT rowid,
     iif(octet_length(queue_name) <= ?1, CAST(queue_name AS BLOB), NULL),
     iif(octet_length(id) <= ?1, CAST(id AS BLOB), NULL),
@@ -11,9 +11,9 @@ SELECT rowid,
     iif(octet_length(last_error) <= ?1, CAST(last_error AS BLOB), NULL),
     iif(octet_length(recovery_state) <= ?1, CAST(recovery_state AS BLOB), NULL),
     iif(typeof(enqueued_at) IN ('integer', 'real'), enqueued_at, NULL)
-FROM delivery_queue_entries
+FROM ({known}) AS known
 ORDER BY enqueued_at, rowid
 
 -- done --
 SELECT iif(octet_length(id) <= ?1, CAST(id AS BLOB), NULL) FROM delivery_queue_entries
-WHERE status IN ('completed', 'delivered') AND (queue_name = 'outbound' OR queue_name GLOB 'outbound-*')
+WHERE status IN ('completed', 'delivered') AND queue_name IN ('outbound', 'outbound-prepared-v1')
