@@ -118,8 +118,9 @@ class Operations(Interventions):
         return await (await self._opened()).store.workers()
 
     async def queues(self) -> builtins.list[QueueInfo]:
-        """List every (tenant, channel) that was ever used, with its pause."""
-        return await (await self._opened()).store.queues()
+        """List every (tenant, channel) that was ever used, with its pause. One that has run out is none any more."""
+        now_ms = self._clock.wall_ms()
+        return [queue.judged(now_ms) for queue in await (await self._opened()).store.queues()]
 
     async def check(self) -> builtins.list[str]:
         """Look for damage; empty when all is well."""
@@ -151,11 +152,14 @@ class Operations(Interventions):
         return Message(self._wait, id=view.id, created=False, view=view)
 
     async def pause(
-        self, channel: str, *, tenant: str = "", reason: str | None = None, span: timedelta | None = None,
+        self, channel: str, *, tenant: str | None = None, reason: str | None = None, span: timedelta | None = None,
         actor: str = ACTOR,
     ) -> None:  # fmt: skip
         """
         Send nothing more through *channel*, for *span* or until resumed. Messages wait, and expire as ever.
+
+        Args:
+            tenant: Only this tenant's messages; "" for those of none. ``None``: all, of tenants that come later too.
 
         Raises:
             Refused: The queue is disabled: nothing would wait.
@@ -167,8 +171,14 @@ class Operations(Interventions):
         act = Pause(tenant=tenant, channel=channel, actor=actor, reason=reason, until_ms=until_ms)
         await (await self._opened()).committer.act(act)
 
-    async def resume(self, channel: str, *, tenant: str = "", reason: str | None = None, actor: str = ACTOR) -> bool:
-        """Send through *channel* again; false where nothing was ever sent through it."""
+    async def resume(
+        self, channel: str, *, tenant: str | None = None, reason: str | None = None, actor: str = ACTOR
+    ) -> bool:
+        """
+        Send through *channel* again, of one *tenant* or of all; false where nothing was ever sent through it.
+
+        A tenant that is resumed alone sends again although the channel is paused for the others.
+        """
         act = Resume(tenant=tenant, channel=channel, actor=actor, reason=reason)
         return (await (await self._opened()).committer.act(act)).applied
 

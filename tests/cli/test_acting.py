@@ -90,13 +90,35 @@ async def test_retry_sends_what_was_held(pillarbox: Pillarbox) -> None:
 async def test_a_paused_channel_sends_nothing_until_it_is_resumed(pillarbox: Pillarbox, receiver: Receiver) -> None:
     await queued(pillarbox, receiver.url)
     paused = await pillarbox("pause", "ops", "--reason", "they move house", "--json")
-    assert paused.json == {"channel": "ops", "tenant": "", "paused": True, "paused_until": None}
+    assert paused.json == {"channel": "ops", "tenant": None, "paused": True, "paused_until": None}
     assert (await pillarbox("run", "--drain", "--budget", "300ms", "--json")).row("drained")["delivered"] == 0
     (queue,) = (await pillarbox("stats", "--json")).json["queues"]
     assert (queue["paused"], queue["pause_reason"]) == (True, "they move house")
     resumed = await pillarbox("resume", "ops", "--json")
-    assert resumed.json == {"channel": "ops", "tenant": "", "paused": False, "paused_until": None}
+    assert resumed.json == {"channel": "ops", "tenant": None, "paused": False, "paused_until": None}
     assert (await pillarbox("run", "--drain", "--json")).row("drained")["delivered"] == 1
+
+
+@pytest.mark.contract("FL3")
+async def test_a_channel_is_paused_for_every_tenant_unless_one_is_named(
+    pillarbox: Pillarbox, receiver: Receiver
+) -> None:
+    async with Outbox(pillarbox.db, channels={"ops": receiver.url}, deliver=False) as box:
+        for tenant in ("", "acme", "other"):
+            await box.send("ops", to="ann", text="hi", tenant=tenant)
+    pillarbox.serving(receiver.url)
+    assert (await pillarbox("pause", "ops")).code == 0
+    assert (await pillarbox("run", "--drain", "--budget", "300ms", "--json")).row("drained")["delivered"] == 0
+    resumed = await pillarbox("resume", "ops", "--tenant", "acme", "--json")
+    assert resumed.json == {"channel": "ops", "tenant": "acme", "paused": False, "paused_until": None}
+    assert (await pillarbox("run", "--drain", "--budget", "300ms", "--json")).row("drained")["delivered"] == 1
+    (acme,) = (await pillarbox("stats", "ops", "--tenant", "acme", "--json")).json["queues"]
+    assert (acme["paused"], acme["states"]["delivered"]) == (False, 1)
+    everybody = (await pillarbox("stats", "--json")).json
+    assert (everybody["messages"], [queue["paused"] for queue in everybody["queues"]]) == (3, [True, False, True])
+    assert (await pillarbox("stats", "nosuch")).code == 3
+    assert (await pillarbox("resume", "ops")).code == 0
+    assert (await pillarbox("run", "--drain", "--json")).row("drained")["delivered"] == 2
 
 
 @pytest.mark.contract("FL3")

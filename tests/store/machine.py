@@ -344,14 +344,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(handle=handles, channel=st.sampled_from(CHANNELS))
     def pause(self, handle: int, channel: str) -> None:
-        self.run(self.handles[handle].act(Pause(tenant="", channel=channel, actor="ann")))
+        self.run(self.handles[handle].act(Pause(tenant=None, channel=channel, actor="ann")))
         self.model.paused.add(channel)
 
     @precondition(lambda self: self.model.paused)
     @rule(handle=handles)
     def resume(self, handle: int) -> None:
         for channel in sorted(self.model.paused):
-            self.run(self.handles[handle].act(Resume(tenant="", channel=channel, actor="ann")))
+            self.run(self.handles[handle].act(Resume(tenant=None, channel=channel, actor="ann")))
         self.model.paused.clear()
 
     @rule(

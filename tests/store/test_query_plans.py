@@ -293,7 +293,7 @@ async def test_a_claim_costs_the_same_whatever_waits_in_other_or_paused_queues(t
         async with watched(tmp_path / f"{count}.db") as (driver, work):
             await fill(driver, count, channel="bulk")
             await fill(driver, count, channel="dead")
-            await driver.act(Pause(tenant="", channel="dead", actor="ann"))
+            await driver.act(Pause(tenant=None, channel="dead", actor="ann"))
             due = await driver.send()
             request = await driver.request(5, channels=["dead", "chat"])
             with work.counted() as spent:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from pillarbox.store.base import QueueInfo
 
 _reason = click.option("--reason", metavar="TEXT", help="Why; kept in the history.")
-_tenant = click.option("--tenant", default="", help="The tenant whose messages are meant.")
+_tenant = click.option(
+    "--tenant", help="Only this tenant's messages. Default: those of all, also of tenants that come later."
+)
 _ttl = click.option("--ttl", type=span_above_zero, metavar="SPAN", help="Their new time to live, from now on.")
 
 
@@ -173,15 +175,15 @@ def purge(call: Call, picked: Picked, *, manner: Manner, reason: str | None) -> 
 @click.option("--for", "span", type=span_above_zero, metavar="SPAN", help="Resume by itself after this.")
 @_tenant
 @shared
-def pause(call: Call, channel: str, *, reason: str | None, span: timedelta | None, tenant: str) -> int:
+def pause(call: Call, channel: str, *, reason: str | None, span: timedelta | None, tenant: str | None) -> int:
     """Send nothing more through a channel until it is resumed. Its messages wait, and expire as ever."""
     known = call.loaded().settings.channels
 
-    async def act(box: Outbox) -> QueueInfo | None:
+    async def act(box: Outbox) -> list[QueueInfo]:
         if channel not in known and not await _used(box, channel):
             raise UnknownChannel(channel, tuple(known))
         await box.pause(channel, tenant=tenant, reason=reason, span=span, actor=actor())
-        return await _queue(box, channel, tenant)
+        return await _paused(box, channel, tenant)
 
     return _told(call, channel, tenant, call.operate(act))
 
@@ -191,13 +193,13 @@ def pause(call: Call, channel: str, *, reason: str | None, span: timedelta | Non
 @_reason
 @_tenant
 @shared
-def resume(call: Call, channel: str, *, reason: str | None, tenant: str) -> int:
+def resume(call: Call, channel: str, *, reason: str | None, tenant: str | None) -> int:
     """Send through a channel again."""
 
-    async def act(box: Outbox) -> QueueInfo | None:
+    async def act(box: Outbox) -> list[QueueInfo]:
         if not await box.resume(channel, tenant=tenant, reason=reason, actor=actor()):
             raise Stop(Exit.NOT_FOUND, f"nothing was ever sent through channel {channel!r}")
-        return await _queue(box, channel, tenant)
+        return await _paused(box, channel, tenant)
 
     return _told(call, channel, tenant, call.operate(act))
 
@@ -206,16 +208,16 @@ async def _used(box: Outbox, channel: str) -> bool:
     return any(queue.channel == channel for queue in await box.queues()) or await box.served(channel)
 
 
-async def _queue(box: Outbox, channel: str, tenant: str) -> QueueInfo | None:
-    found = (queue for queue in await box.queues() if (queue.channel, queue.tenant) == (channel, tenant))
-    return next(found, None)
+async def _paused(box: Outbox, channel: str, tenant: str | None) -> list[QueueInfo]:
+    queues = (queue for queue in await box.queues() if queue.channel == channel and tenant in {None, queue.tenant})
+    return [queue for queue in queues if queue.paused]
 
 
-def _told(call: Call, channel: str, tenant: str, queue: QueueInfo | None) -> int:
+def _told(call: Call, channel: str, tenant: str | None, paused_queues: list[QueueInfo]) -> int:
     from pillarbox.report import stamp
 
-    paused = queue is not None and queue.paused
-    until = None if queue is None or not paused else stamp(queue.paused_until_ms)
+    paused = bool(paused_queues)
+    until = stamp(paused_queues[0].paused_until_ms) if paused else None
     if call.json:
         emit_json({"channel": channel, "tenant": tenant, "paused": paused, "paused_until": until})
     talk(f"{channel}: {'paused' if paused else 'resumed'}{f' until {until}' if until else ''}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pillarbox.cli.exits import Exit
+from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.options import shared
 from pillarbox.cli.output import emit, emit_json, pairs, table
 from pillarbox.cli.picking import STATES, filtered
@@ -117,14 +117,23 @@ def history(call: Call, message: str) -> int:
 
 
 @click.command()
+@click.argument("channel", required=False)
+@click.option("--tenant", help="Only this tenant's messages. Default: those of all.")
 @shared
-def stats(call: Call) -> int:
-    """Count messages by channel and state."""
+def stats(call: Call, channel: str | None, *, tenant: str | None) -> int:
+    """Count messages by channel and state: of all channels and tenants, or of one."""
 
     async def look(box: Outbox) -> tuple[list[Tally], list[QueueInfo]]:
         return await box.stats(), await box.queues()
 
-    counted = _counted(*call.observe(look))
+    tallies, queues = call.observe(look)
+
+    def wanted(item: Tally | QueueInfo) -> bool:
+        return channel in {None, item.channel} and tenant in {None, item.tenant}
+
+    counted = _counted(list(filter(wanted, tallies)), list(filter(wanted, queues)))
+    if not counted["queues"] and (channel is not None or tenant is not None):
+        raise Stop(Exit.NOT_FOUND, "nothing was ever sent there")
     if call.json:
         emit_json(counted)
         return Exit.OK

@@ -179,9 +179,13 @@ class Purge(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Pause(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Stop claiming from a channel. ``until_ms`` ``None``: until resumed."""
+    """
+    Stop claiming from a channel. ``until_ms`` ``None``: until resumed.
 
-    tenant: str
+    ``tenant`` ``None``: every tenant's messages, also of tenants that come later (contract FL3).
+    """
+
+    tenant: str | None
     channel: str
     actor: str
     reason: str | None = None
@@ -189,9 +193,9 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Resume(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Claim from a channel again."""
+    """Claim from a channel again. ``tenant`` ``None``: every tenant's messages, whoever was paused alone too."""
 
-    tenant: str
+    tenant: str | None
     channel: str
     actor: str
     reason: str | None = None
@@ -414,6 +418,12 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
     paused_until_ms: int | None
     pause_reason: str | None
     strikes: int
+
+    def judged(self, now_ms: int) -> QueueInfo:
+        """Return it as it is at a time: without a pause that has run out by then."""
+        if self.paused_until_ms is None or self.paused_until_ms > now_ms:
+            return self
+        return msgspec.structs.replace(self, paused=False, paused_until_ms=None, pause_reason=None)
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):

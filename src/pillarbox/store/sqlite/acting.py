@@ -95,16 +95,25 @@ def _act(tx: Session, item: Act) -> Acted:
         case Purge():
             return purge(tx, item)
         case Pause():
-            tx.queue(item.tenant, item.channel)
-            bindings = (item.tenant, item.channel, tx.now, item.until_ms, item.reason, item.actor)
-            tx.run("queue_pause", bindings)
-            audit(tx, item, "pause", item.channel)
+            # Also before its first message, so that whoever looks sees the pause.
+            tx.queue(item.tenant or "", item.channel)
+            how = (tx.now, item.until_ms, item.reason, item.actor)
+            tx.run("queue_pause", (item.tenant, item.channel, *how))
+            if item.tenant is None:
+                tx.run("channel_pause", (item.channel, *how))
+            audit(tx, item, "pause", item.channel, detail=_whose(item))
             return Acted(applied=True)
         case Resume():
             rows = tx.run("queue_resume", (item.tenant, item.channel))
+            if item.tenant is None:
+                tx.run("channel_resume", (item.channel,))
             tx.touched.update(row[0] for row in rows)
-            audit(tx, item, "resume", item.channel)
+            audit(tx, item, "resume", item.channel, detail=_whose(item))
             return Acted(applied=bool(rows))
+
+
+def _whose(item: Pause | Resume) -> str:
+    return "every tenant" if item.tenant is None else f"tenant {item.tenant!r}"
 
 
 def _cancel(tx: Session, item: Cancel) -> Acted:

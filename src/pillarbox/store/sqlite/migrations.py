@@ -21,12 +21,12 @@ VERSION: Final = 2
 USABLE_FROM: Final = 1
 
 
-def _collapse_by_recipient(connection: apsw.Connection) -> None:
-    connection.execute(SCHEMA["collapse_by_recipient"])
+def _to_version_2(connection: apsw.Connection) -> None:
+    connection.execute(SCHEMA["version_2"])
 
 
 # Step n brings a file from version n to n + 1.
-STEPS: Final[Mapping[int, Step]] = {1: _collapse_by_recipient}
+STEPS: Final[Mapping[int, Step]] = {1: _to_version_2}
 
 
 def create(connection: apsw.Connection) -> None:

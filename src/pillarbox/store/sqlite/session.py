@@ -161,13 +161,13 @@ class Session:
         """Give the number of a queue, made on first use."""
         number = self._queues.get((tenant, channel))
         if number is None:
-            number = self._number("queue", (tenant, channel))
+            number = self._number("queue", (tenant, channel), self.now)
             self._queues[tenant, channel] = number
         return number
 
-    def _number(self, kind: str, value: Row) -> int:
-        found = self.one(f"{kind}_of", value)
-        return self.insert(f"{kind}_insert", value) if found is None else int(found[0])
+    def _number(self, kind: str, key: Row, *more: object) -> int:
+        found = self.one(f"{kind}_of", key)
+        return self.insert(f"{kind}_insert", (*key, *more)) if found is None else int(found[0])
 
     def insert(self, name: str, bindings: Row) -> int:
         """Execute a named INSERT … RETURNING and give the number of the new row."""

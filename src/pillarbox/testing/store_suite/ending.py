@@ -83,7 +83,7 @@ class EndingSuite(StoreFixtures):
         waiting = await driver.send(lane="l", expires_ms=until_ms)
         await driver.claim()
         assert (await driver.view(waiting)).waiting
-        await driver.act(Pause(tenant="", channel="mail", actor="ann"))
+        await driver.act(Pause(tenant=None, channel="mail", actor="ann"))
         paused = await driver.send(channel="mail", expires_ms=until_ms)
         future = await driver.send(not_before_ms=until_ms - 1, expires_ms=until_ms)
         await driver.send(expires_ms=None)

@@ -30,6 +30,14 @@ NEVER_AGAIN: Final = ("retry", "release", "redirect", "hold")
 """Ends of an attempt that would leave a message active."""
 
 
+async def claimed_of_all(driver: StoreDriver) -> list[MessageId]:
+    """Claim from every queue, whosoever it is."""
+    request = await driver.request(channels=[])
+    capacity = {queue.id: 10 for queue in await driver.store.queues()}
+    result = await driver.commit(claim=msgspec.structs.replace(request, capacity=capacity))
+    return [message.id for message in result.claimed]
+
+
 class OperatingSuite(StoreFixtures):
     """Orders, pauses, history."""
 
@@ -147,12 +155,12 @@ class OperatingSuite(StoreFixtures):
     ) -> None:
         accepted = await driver.send()
         mail = await driver.send(channel="mail")
-        await driver.act(Pause(tenant="", channel="chat", actor="ann", reason="maintenance"))
+        await driver.act(Pause(tenant=None, channel="chat", actor="ann", reason="maintenance"))
         assert await other.claimed_ids(channels=["chat", "mail"]) == [mail]
         assert await other.state(accepted) is State.SCHEDULED
         queue = next(queue for queue in await other.store.queues() if queue.channel == "chat")
         assert (queue.paused, queue.paused_until_ms, queue.pause_reason) == (True, None, "maintenance")
-        assert (await driver.act(Resume(tenant="", channel="chat", actor="ann"))).applied
+        assert (await driver.act(Resume(tenant=None, channel="chat", actor="ann"))).applied
         assert queue.id in driver.last.touched
         assert await other.claimed_ids() == [accepted]
 
@@ -160,7 +168,7 @@ class OperatingSuite(StoreFixtures):
     async def test_a_timed_pause_ends_by_itself(self, driver: StoreDriver) -> None:
         accepted = await driver.send()
         until_ms = driver.clock.wall_ms() + 5000
-        await driver.act(Pause(tenant="", channel="chat", actor="ann", until_ms=until_ms))
+        await driver.act(Pause(tenant=None, channel="chat", actor="ann", until_ms=until_ms))
         assert await driver.claim() == []
         assert driver.last.next_due_ms == {await driver.queue(): until_ms}
         driver.clock.advance(4.999)
@@ -170,16 +178,59 @@ class OperatingSuite(StoreFixtures):
 
     @pytest.mark.contract("FL3")
     async def test_a_channel_may_be_paused_before_its_first_message(self, driver: StoreDriver) -> None:
-        await driver.act(Pause(tenant="", channel="chat", actor="ann"))
+        await driver.act(Pause(tenant=None, channel="chat", actor="ann"))
         await driver.send()
         assert await driver.claim() == []
-        assert not (await driver.act(Resume(tenant="", channel="never", actor="ann"))).applied
+        assert not (await driver.act(Resume(tenant=None, channel="never", actor="ann"))).applied
 
     @pytest.mark.contract("FL3")
-    async def test_a_pause_is_one_tenant_s(self, driver: StoreDriver) -> None:
+    @pytest.mark.parametrize("tenant", ["acme", ""])
+    async def test_a_pause_of_one_tenant_is_no_other_s(self, driver: StoreDriver, tenant: str) -> None:
+        mine, other = await driver.send(tenant=tenant), await driver.send(tenant="other")
+        await driver.act(Pause(tenant=tenant, channel="chat", actor="ann"))
+        assert await claimed_of_all(driver) == [other]
+        assert await driver.state(mine) is State.SCHEDULED
+        assert (await driver.act(Resume(tenant=tenant, channel="chat", actor="ann"))).applied
+        assert await claimed_of_all(driver) == [mine]
+
+    @pytest.mark.contract("FL3")
+    @pytest.mark.parametrize("until", [None, 60_000], ids=["open-ended", "timed"])
+    async def test_a_pause_of_a_channel_is_every_tenant_s_of_later_ones_too(
+        self, driver: StoreDriver, other: StoreDriver, until: int | None
+    ) -> None:
+        first = [await driver.send(tenant=tenant) for tenant in ("", "acme")]
+        until_ms = None if until is None else driver.clock.wall_ms() + until
+        await driver.act(Pause(tenant=None, channel="chat", actor="ann", reason="moving", until_ms=until_ms))
+        later = await other.send(tenant="later")
+        elsewhere = await other.send(tenant="later", channel="mail")
+        assert await claimed_of_all(other) == [elsewhere]
+        found = {q.tenant: q for q in await driver.store.queues() if q.channel == "chat"}
+        assert {(q.paused, q.paused_until_ms, q.pause_reason) for q in found.values()} == {(True, until_ms, "moving")}
+        assert found.keys() == {"", "acme", "later"}
+        assert (await driver.act(Resume(tenant=None, channel="chat", actor="ann"))).applied
+        assert sorted(await claimed_of_all(other)) == sorted([*first, later])
+        assert await claimed_of_all(other) == []
+        newest = await other.send(tenant="newest")
+        assert await claimed_of_all(other) == [newest]
+
+    @pytest.mark.contract("FL3")
+    async def test_one_tenant_is_let_go_while_the_channel_is_paused(self, driver: StoreDriver) -> None:
         await driver.send()
-        await driver.act(Pause(tenant="acme", channel="chat", actor="ann"))
-        assert len(await driver.claim()) == 1
+        mine = await driver.send(tenant="acme")
+        await driver.act(Pause(tenant=None, channel="chat", actor="ann"))
+        assert (await driver.act(Resume(tenant="acme", channel="chat", actor="ann"))).applied
+        assert await claimed_of_all(driver) == [mine]
+        await driver.send(tenant="later")
+        assert await claimed_of_all(driver) == []
+
+    @pytest.mark.contract("FL3")
+    async def test_a_pause_that_ran_out_is_not_that_of_a_later_tenant(self, driver: StoreDriver) -> None:
+        until_ms = driver.clock.wall_ms() + 1000
+        await driver.act(Pause(tenant=None, channel="chat", actor="ann", until_ms=until_ms))
+        driver.clock.advance(1)
+        later = await driver.send(tenant="later")
+        assert [queue.paused for queue in await driver.store.queues() if queue.tenant == "later"] == [False]
+        assert await claimed_of_all(driver) == [later]
 
     @pytest.mark.contract("FL1", "CL1")
     async def test_a_limit_on_the_channel_pauses_it_for_everybody(
@@ -199,7 +250,7 @@ class OperatingSuite(StoreFixtures):
         await driver.enqueue(*[driver.draft() for _ in range(3)])
         one, two = await driver.claim(2)
         until_ms = None if until is None else driver.clock.wall_ms() + until * 1000
-        await driver.act(Pause(tenant="", channel="chat", actor="ann", until_ms=until_ms))
+        await driver.act(Pause(tenant=None, channel="chat", actor="ann", until_ms=until_ms))
         await driver.settle(one, RateLimited("slow", scope="channel", after=1))
         await driver.settle(two, Delivered("r"))
         driver.clock.advance(60)
@@ -230,7 +281,7 @@ class OperatingSuite(StoreFixtures):
         await driver.settle(await driver.claim_one(), Rejected("gone", about="endpoint"))
         driver.clock.advance(10**7)
         assert await driver.claim() == []
-        await driver.act(Resume(tenant="", channel="chat", actor="ann"))
+        await driver.act(Resume(tenant=None, channel="chat", actor="ann"))
         assert len(await driver.claim()) == 1
 
     @pytest.mark.contract("ST10", "ST1")

@@ -18,6 +18,15 @@ CREATE TABLE queue (
 CREATE INDEX queue_channel ON queue (channel);
 CREATE INDEX queue_gate ON queue (id) WHERE paused_at IS NOT NULL OR strikes > 0;
 
+-- A channel paused for every tenant: queues made later begin with it.
+CREATE TABLE channel_pause (
+    channel TEXT PRIMARY KEY,
+    paused_at INTEGER NOT NULL,
+    paused_until INTEGER,
+    pause_reason TEXT,
+    paused_by TEXT
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE policy (
     id INTEGER PRIMARY KEY,
     spec TEXT NOT NULL UNIQUE
@@ -256,10 +265,17 @@ CREATE INDEX mirror_message ON mirror (message_id);
 -- Log lines of all processes write a recipient by the same name (EV3).
 INSERT INTO meta (key, value) VALUES ('log_key', lower(hex(randomblob(16))));
 
--- collapse_by_recipient --
--- Version 2: many recipients may have a message of the same collapse key waiting.
+-- version_2 --
+-- Many recipients may have a message of the same collapse key waiting; a pause may be for tenants that come later.
 DROP INDEX message_collapse;
 CREATE INDEX message_collapse ON message (queue, collapse_key, recipient) WHERE collapse_key IS NOT NULL AND state < 3;
+CREATE TABLE channel_pause (
+    channel TEXT PRIMARY KEY,
+    paused_at INTEGER NOT NULL,
+    paused_until INTEGER,
+    pause_reason TEXT,
+    paused_by TEXT
+) STRICT, WITHOUT ROWID;
 
 -- recipient_counting --
 -- Made only where a limit per recipient is configured; from then on kept by every writer, whatever its settings.

@@ -208,7 +208,11 @@ INSERT INTO message_key (tenant, key, digest, message_id) VALUES (?1, ?2, ?3, ?4
 SELECT id FROM queue WHERE tenant = ?1 AND channel = ?2
 
 -- queue_insert --
-INSERT INTO queue (tenant, channel) VALUES (?1, ?2) RETURNING id
+-- ?3 now. A pause of the channel for every tenant holds for one that comes later.
+INSERT INTO queue (tenant, channel, paused_at, paused_until, pause_reason, paused_by)
+SELECT ?1, ?2, p.paused_at, p.paused_until, p.pause_reason, p.paused_by
+FROM (SELECT 1) LEFT JOIN channel_pause p ON p.channel = ?2 AND (p.paused_until IS NULL OR p.paused_until > ?3)
+RETURNING id
 
 -- queue_name --
 SELECT tenant, channel FROM queue WHERE id = ?1
@@ -255,13 +259,23 @@ WHERE id = ?1 AND (paused_at IS NULL OR paused_until IS NOT NULL)
 UPDATE queue SET strikes = 0 WHERE id = ?1 AND strikes > 0
 
 -- queue_pause --
+-- ?1 the tenant, NULL for all.
 UPDATE queue SET paused_at = ?3, paused_until = ?4, pause_reason = ?5, paused_by = ?6
-WHERE tenant = ?1 AND channel = ?2
+WHERE channel = ?2 AND (?1 IS NULL OR tenant = ?1)
 RETURNING id
 
+-- channel_pause --
+INSERT INTO channel_pause (channel, paused_at, paused_until, pause_reason, paused_by) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT DO UPDATE SET paused_at = excluded.paused_at, paused_until = excluded.paused_until,
+    pause_reason = excluded.pause_reason, paused_by = excluded.paused_by
+
+-- channel_resume --
+DELETE FROM channel_pause WHERE channel = ?1 RETURNING channel
+
 -- queue_resume --
+-- ?1 the tenant, NULL for all.
 UPDATE queue SET paused_at = NULL, paused_until = NULL, pause_reason = NULL, paused_by = NULL, strikes = 0
-WHERE tenant = ?1 AND channel = ?2
+WHERE channel = ?2 AND (?1 IS NULL OR tenant = ?1)
 RETURNING id
 
 -- later --
