@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MS = timedelta(milliseconds=1)
 # Linux counts suspended time in CLOCK_BOOTTIME; elsewhere the monotonic clock is the nearest there is.
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -79,16 +76,3 @@ def _read_boot_id() -> str:
 def pause_thread(seconds: float) -> None:
     """Block the calling thread. Only for threads that own nothing but a wait, never on an event loop."""
     time.sleep(seconds)
-
-
-def to_datetime(ms: int) -> datetime:
-    """Turn milliseconds since 1970 into an aware UTC time."""
-    return _EPOCH + timedelta(milliseconds=ms)
-
-
-def to_ms(at: datetime) -> int:
-    """Turn an aware time into milliseconds since 1970. Raises ValueError for a naive one."""
-    if at.tzinfo is None:
-        msg = "expected a time with a timezone"
-        raise ValueError(msg)
-    return (at - _EPOCH) // _MS

@@ -20,6 +20,7 @@ import msgspec
 
 from pillarbox.domain.condition import Condition, Field, Replayed
 from pillarbox.domain.message import STATES, Kind, Priority, State
+from pillarbox.domain.moments import MS_MAX
 from pillarbox.domain.retry import parse_span
 from pillarbox.errors import ConfigError, InvalidMessage
 from pillarbox.store.base import Query
@@ -37,7 +38,6 @@ _TIMES: Final = ("older", "newer")
 KNOWN: Final = (_STATE, *(str(field) for field in Field), *_TIMES)
 """The fields of the grammar, in the order of its documentation."""
 _ARGUMENT: Final = "where"
-_MS_MAX: Final = 253_402_300_799_999
 # What `Query` has a field of its own for: looked at first, and where there is an index, looked up.
 _DIRECT: Final = {
     Field.CHANNEL: "channel",
@@ -175,7 +175,7 @@ def _with_time(query: Query, term: Term, now_ms: int) -> Query:
     except (ConfigError, OverflowError) as exc:
         expected = exc.expected if isinstance(exc, ConfigError) else "expected a shorter span"
         raise InvalidMessage(_ARGUMENT, f"{term.field}: {expected}") from None
-    at_ms = max(0, now_ms - int(min(span_ms, _MS_MAX)))
+    at_ms = max(0, now_ms - int(min(span_ms, MS_MAX)))
     if term.field == "older":
         earliest = at_ms if query.created_to_ms is None else min(at_ms, query.created_to_ms)
         return msgspec.structs.replace(query, created_to_ms=earliest)

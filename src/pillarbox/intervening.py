@@ -15,6 +15,7 @@ from pillarbox.bulk import Bulk, Done, Order, Scope
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.message import State
+from pillarbox.domain.moments import span_ms
 from pillarbox.domain.transition import Reason
 from pillarbox.entropy import new_message_id
 from pillarbox.errors import InvalidMessage, NotFound, Refused
@@ -304,11 +305,7 @@ def _text(field: str, value: object) -> str | None:
 def _ttl_ms(ttl: float | timedelta | None) -> int | None:
     if ttl is None:
         return None
-    seconds: object = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
-    # NaN fails both comparisons.
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
-        raise InvalidMessage("ttl", f"expected a span above 0 in seconds, or a timedelta, not {ttl!r}")
-    return max(1, int(seconds * 1000))
+    return span_ms("ttl", ttl)
 
 
 # What was done, told

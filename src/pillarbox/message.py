@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from pillarbox.clock import to_datetime
 from pillarbox.domain.arrival import Aggregate, aggregate
 from pillarbox.domain.message import Content, MessageView, Part, State, decode_content
+from pillarbox.domain.moments import to_datetime
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pillarbox.domain.mirror import ENTRIES_MAX, TEXT_MAX, MirrorEntry, capped
+from pillarbox.domain.moments import shown, span_ms
 from pillarbox.errors import InvalidMessage
 from pillarbox.store.base import Prune
 
@@ -68,14 +69,15 @@ class MirrorBook:
         Delete records that were acknowledged, or else delivered, longer ago than *age*.
 
         Raises:
-            InvalidMessage: *age* is not above 0; nothing was deleted.
+            InvalidMessage: *age* is no timedelta of at least a millisecond; nothing was deleted.
         """
         given: object = age
-        if not isinstance(given, timedelta) or given <= timedelta():
-            raise InvalidMessage("age", f"expected a timedelta above 0, not {age!r}")
+        if not isinstance(given, timedelta):
+            raise InvalidMessage("age", f"expected a timedelta, not {type(given).__name__}")
+        age_ms = span_ms("age", given)
         runtime = await self._opened()
         now_ms = self._clock.wall_ms()
-        before_ms = now_ms - age // timedelta(milliseconds=1)
+        before_ms = now_ms - age_ms
         request = Prune(before_ms={}, keys_until_ms=now_ms, audit_before_ms=0, mirror_before_ms=before_ms)
         while (await runtime.committer.prune(request)).more:
             pass
@@ -83,4 +85,4 @@ class MirrorBook:
 
 def _within(field: str, value: object, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise InvalidMessage(field, f"expected a whole number 1–{most}, not {value!r}")
+        raise InvalidMessage(field, f"expected a whole number 1–{most}, not {shown(value)}")

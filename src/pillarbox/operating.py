@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pillarbox.domain.explaining import explain
 from pillarbox.domain.ids import MessageId, is_message_id
 from pillarbox.domain.message import State
+from pillarbox.domain.moments import moment_ms, span_ms
 from pillarbox.domain.turn import TurnSummary, summarised
 from pillarbox.errors import InvalidMessage, NotFound, Refused
 from pillarbox.filters import narrowed_by
@@ -167,7 +168,7 @@ class Operations(Interventions):
         if not self.settings.enabled:
             msg = "the queue is disabled (enabled = false): nothing waits that could be paused"
             raise Refused(msg)
-        until_ms = None if span is None else self._clock.wall_ms() + span // timedelta(milliseconds=1)
+        until_ms = None if span is None else moment_ms("span", span, self._clock.wall_ms())
         act = Pause(tenant=tenant, channel=channel, actor=actor, reason=reason, until_ms=until_ms)
         await (await self._opened()).committer.act(act)
 
@@ -208,14 +209,10 @@ class Operations(Interventions):
         Delete terminal messages that ended longer ago than *age* (seconds or a timedelta).
 
         Raises:
-            InvalidMessage: *age* is 0, negative, NaN or infinite; nothing was deleted.
+            InvalidMessage: *age* is below a millisecond, NaN or beyond the calendar; nothing was deleted.
         """
-        seconds: object = age.total_seconds() if isinstance(age, timedelta) else age
-        # NaN fails both comparisons.
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
-            raise InvalidMessage("age", f"expected a span above 0 in seconds, or a timedelta, not {age!r}")
+        age_ms = span_ms("age", age)
         runtime = await self._opened()
-        age_ms = int(seconds * 1000)
         total: dict[State, int] = {}
         more = True
         while more:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pillarbox.clock import to_datetime
 from pillarbox.domain.arrival import aggregate
+from pillarbox.domain.moments import to_datetime
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -153,7 +153,7 @@ async def test_a_record_of_what_failed_goes_with_its_message(stand: Stand, box: 
 async def test_pruning_by_call_takes_an_age_above_zero(stand: Stand, box: Box, book: MirrorBook) -> None:
     await box.settled(await box.send(mirror={"sessionKey": S}))
     stand.advance(2_000)
-    for age in (timedelta(), timedelta(seconds=-1), 5):
+    for age in (timedelta(), timedelta(seconds=-1), timedelta(microseconds=1), 5):
         with pytest.raises(InvalidMessage, match=r"^age: "):
             await book.prune(age)  # type: ignore[arg-type]
     await book.prune(timedelta(seconds=3))

@@ -18,7 +18,8 @@ import msgspec
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Seams
 from pillarbox.channels.urls import Options, flag, parse_url
-from pillarbox.clock import Clock, SystemClock, to_datetime
+from pillarbox.clock import Clock, SystemClock
+from pillarbox.domain.moments import to_datetime
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Unavailable, Uncertain
 from pillarbox.errors import ConfigError
 

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Final
 
 from pillarbox.channels.html_text import html_to_text
 from pillarbox.channels.mail_fields import MESSAGE_RFC822, as_message_id, extra_headers, has_control
-from pillarbox.clock import to_datetime
 from pillarbox.domain.message import Content, Format
+from pillarbox.domain.moments import to_datetime
 
 if TYPE_CHECKING:
     from pillarbox.channels.mail_address import Address

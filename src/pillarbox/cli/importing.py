@@ -26,17 +26,23 @@ _STAYS: Final = frozenset({"left", "quarantined"})
 
 def _instant(text: str) -> datetime:
     """Read a time with its zone, or milliseconds since 1970."""
-    from pillarbox.clock import to_datetime
+    from pillarbox.domain.moments import MS_MAX, to_datetime
 
     try:
-        at = to_datetime(int(text)) if text.isascii() and text.isdigit() else datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
+        at = to_datetime(_whole(text, MS_MAX)) if text.isascii() and text.isdigit() else datetime.fromisoformat(text)
+    except ValueError:
         at = None
     if at is None or at.tzinfo is None:
         raise click.BadParameter(
             f"expected a time with its zone such as 2030-01-31T09:00+01:00, or milliseconds since 1970, not {text!r}."
         )
     return at
+
+
+def _whole(digits: str, most: int) -> int:
+    if len(digits) > len(str(most)) or int(digits) > most:
+        raise ValueError(digits)
+    return int(digits)
 
 
 def _channel_map(ctx: click.Context, _param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:

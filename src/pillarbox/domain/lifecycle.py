@@ -14,6 +14,7 @@ from typing import Final, assert_never
 import msgspec
 
 from pillarbox.domain.message import Kind, Leased, State
+from pillarbox.domain.moments import MS_MAX
 from pillarbox.domain.outcome import (
     UNCLASSIFIED_ATTEMPTS_MAX,
     AnyOutcome,
@@ -57,7 +58,6 @@ MOVES: Final[frozenset[tuple[State, State]]] = frozenset(
 )
 
 FREE_RETURNS_MAX: Final = 1000
-_MS_MAX: Final = 253_402_300_799_999  # the end of the year 9999, where the calendar ends
 
 
 class Verdict(StrEnum):
@@ -269,7 +269,7 @@ def new_expiry_ms(policy: Policy, now_ms: int, *, ttl_ms: int | None = None) -> 
     if policy.expire_action is ExpireAction.DELIVER or (ttl_ms is None and policy.ttl_seconds is None):
         return None
     span_ms = _whole_ms(policy.ttl_seconds or 0.0) if ttl_ms is None else ttl_ms
-    return min(now_ms + span_ms, _MS_MAX)
+    return min(now_ms + span_ms, MS_MAX)
 
 
 def expired(message_expires_ms: int | None, now_ms: int) -> bool:

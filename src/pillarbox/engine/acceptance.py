@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar
 
 import msgspec
 
-from pillarbox.clock import to_ms
 from pillarbox.domain.message import (
     Content,
     Draft,
@@ -28,8 +27,10 @@ from pillarbox.domain.message import (
     encode_content,
 )
 from pillarbox.domain.mirror import mirror_of
+from pillarbox.domain.moments import MS_MAX, moment_ms, shown
 from pillarbox.domain.retry import ExpireAction, Policy, UncertainAction, parse_schedule
 from pillarbox.engine.abort import AbortSignal
+from pillarbox.engine.plain_json import plain, plain_object, plain_text
 from pillarbox.errors import ConfigError, InvalidMessage
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ _NAME_MAX: Final = 255
 _RECIPIENT_MAX: Final = 2048
 _METADATA_BYTES_MAX: Final = 16 << 10
 _ATTEMPTS_MAX: Final = 10_000
-_MS_MAX: Final = 253_402_300_799_999  # 9999-12-31, the last a datetime can show
 # C0, DEL, C1, and the line breaks that only Unicode knows: what takes text apart by lines takes it apart there.
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -228,7 +228,7 @@ class Acceptance:
             raise InvalidMessage(
                 what, f"expected at most {self._content_bytes_max} bytes of content, not {len(stored)}"
             )
-        not_before_ms = None if o.at is None else _moment("at", o.at, now_ms)
+        not_before_ms = None if o.at is None else moment_ms("at", o.at, now_ms)
         starts_ms = now_ms if not_before_ms is None else max(now_ms, not_before_ms)
         policy = _policy(policy, o)
         key = _optional_line("key", o.key)
@@ -238,7 +238,7 @@ class Acceptance:
         return Draft(
             id=message_id,
             tenant=tenant,
-            channel=o.channel,
+            channel=plain_text(o.channel),
             recipient=to,
             content=stored,
             policy=policy,
@@ -281,8 +281,8 @@ class Acceptance:
             reply_to=_optional_line("reply_to", o.reply_to, longest=998),
             silent=_flag("silent", o.silent),
             files=_files(o.files),
-            mirror=None if o.mirror is None else _object("mirror", o.mirror),
-            extra={} if o.extra is None else _object("extra", o.extra),
+            mirror=None if o.mirror is None else plain_object("mirror", o.mirror),
+            extra={} if o.extra is None else plain_object("extra", o.extra),
         )
 
 
@@ -297,7 +297,7 @@ def _raw_content(o: Outgoing) -> Content:
         raw = _encodable("payload", o.payload).encode()
         return Content(payload=raw, content_type=content_type or "text/plain; charset=utf-8")
     if isinstance(o.payload, Mapping | list | tuple):
-        raw = _JSON.encode(_jsonable("payload", o.payload))
+        raw = _JSON.encode(plain("payload", o.payload))
         return Content(payload=raw, content_type=content_type or "application/json")
     raise InvalidMessage("payload", f"expected bytes, text, or a JSON object or list, not {type(o.payload).__name__}")
 
@@ -306,15 +306,16 @@ def _line(field: str, value: object, *, longest: int) -> str:
     """Check one line of text that may reach a header, an envelope or a path: no control characters, not empty."""
     if not isinstance(value, str):
         raise InvalidMessage(field, f"expected text, not {type(value).__name__}")
-    if value.isascii() and value.isprintable() and 0 < len(value) <= longest and not value.isspace():
-        return value
-    if not value.strip():
+    text = plain_text(value)
+    if text.isascii() and text.isprintable() and 0 < len(text) <= longest and not text.isspace():
+        return text
+    if not text.strip():
         raise InvalidMessage(field, "expected something, not an empty text")
-    if len(value) > longest:
-        raise InvalidMessage(field, f"expected at most {longest} characters, not {len(value)}")
-    if _CONTROLS.search(value):
+    if len(text) > longest:
+        raise InvalidMessage(field, f"expected at most {longest} characters, not {len(text)}")
+    if _CONTROLS.search(text):
         raise InvalidMessage(field, "expected one line without control characters (CR, LF, NUL, …)")
-    return _encodable(field, value)
+    return _encodable(field, text)
 
 
 def _optional_line(field: str, value: object, *, longest: int = _NAME_MAX) -> str | None:
@@ -322,6 +323,7 @@ def _optional_line(field: str, value: object, *, longest: int = _NAME_MAX) -> st
 
 
 def _encodable(field: str, value: str) -> str:
+    value = plain_text(value)
     if value.isascii():
         return value
     try:
@@ -349,34 +351,20 @@ def _flag(field: str, value: object) -> bool:
 
 def _priority(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= Priority.URGENT:
-        raise InvalidMessage("priority", f"expected a whole number 0–3, not {value!r}")
+        raise InvalidMessage("priority", f"expected a whole number 0–3, not {shown(value)}")
     return int(value)
-
-
-def _moment(field: str, value: object, now_ms: int) -> int:
-    if isinstance(value, timedelta):
-        ms = now_ms + value / timedelta(milliseconds=1)
-        if not now_ms <= ms <= _MS_MAX:
-            raise InvalidMessage(field, "expected a span of 0 or more that ends before the year 10000")
-        return int(ms)
-    if isinstance(value, datetime):
-        try:
-            return to_ms(value)
-        except ValueError:
-            raise InvalidMessage(field, "expected a time with a timezone, such as datetime.now(UTC)") from None
-    raise InvalidMessage(field, f"expected a datetime or a timedelta, not {type(value).__name__}")
 
 
 def _expiry(o: Outgoing, policy: Policy, starts_ms: int) -> int | None:
     """The TTL counts from ``not_before``, so that a message for later does not expire before it may go (EN13)."""
     if o.expires_at is not None:
-        expires_ms = _moment("expires_at", o.expires_at, starts_ms)
+        expires_ms = moment_ms("expires_at", o.expires_at, starts_ms)
         if expires_ms <= starts_ms:
             raise InvalidMessage("expires_at", "expected a time after now, and after `at`")
         return None if policy.expire_action is ExpireAction.DELIVER else expires_ms
     if policy.ttl_seconds is None or policy.expire_action is ExpireAction.DELIVER:
         return None
-    return min(starts_ms + math.ceil(policy.ttl_seconds * 1000), _MS_MAX)
+    return min(starts_ms + math.ceil(policy.ttl_seconds * 1000), MS_MAX)
 
 
 def _policy(policy: Policy, o: Outgoing) -> Policy:
@@ -388,7 +376,9 @@ def _policy(policy: Policy, o: Outgoing) -> Policy:
             or not isinstance(o.max_attempts, int)
             or not 1 <= o.max_attempts <= _ATTEMPTS_MAX
         ):
-            raise InvalidMessage("max_attempts", f"expected a whole number 1–{_ATTEMPTS_MAX}, not {o.max_attempts!r}")
+            raise InvalidMessage(
+                "max_attempts", f"expected a whole number 1–{_ATTEMPTS_MAX}, not {shown(o.max_attempts)}"
+            )
         changes["max_attempts"] = o.max_attempts
     if o.ttl is not DEFAULT:
         changes["ttl_seconds"] = _ttl_seconds(o.ttl)
@@ -417,7 +407,7 @@ def _ttl_seconds(ttl: object) -> float | None:
     # NaN fails the comparison, as do the infinities, which end one way or the other.
     if not 0 < seconds < math.inf:
         raise InvalidMessage("ttl", f"expected a span above 0, not {seconds}")
-    return float(min(seconds, _MS_MAX / 1000))
+    return float(min(seconds, MS_MAX / 1000))
 
 
 def _lane(o: Outgoing, tenant: str, account: str, to: str, thread: str | None, *, ordered: bool) -> str | None:
@@ -446,36 +436,10 @@ def _traceparent(value: object) -> str | None:
 def _metadata(value: object) -> bytes | None:
     if value is None:
         return None
-    encoded = _JSON.encode(_object("metadata", value))
+    encoded = _JSON.encode(plain_object("metadata", value))
     if len(encoded) > _METADATA_BYTES_MAX:
         raise InvalidMessage("metadata", f"expected at most {_METADATA_BYTES_MAX} bytes as JSON, not {len(encoded)}")
     return encoded
-
-
-def _object(field: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise InvalidMessage(field, f"expected an object, not {type(value).__name__}")
-    return dict(_jsonable(field, dict(value)))
-
-
-def _jsonable(field: str, value: object) -> Any:  # noqa: ANN401 — JSON is any of seven types
-    """Check that *value* is plain JSON: what is stored must come back as it was."""
-    try:
-        encoded = _JSON.encode(value)
-        back = msgspec.json.decode(encoded)
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as exc:
-        raise InvalidMessage(field, f"expected what JSON can hold ({exc})") from None
-    if back != _plain(value):
-        raise InvalidMessage(field, "expected plain JSON values: objects with text keys, lists, text, numbers, …")
-    return back
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
 
 
 def _files(files: object) -> tuple[FileRef, ...]:

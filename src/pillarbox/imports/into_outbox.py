@@ -10,7 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from pillarbox.clock import SystemClock, to_ms
+from pillarbox.clock import SystemClock
+from pillarbox.domain.moments import moment_ms
 from pillarbox.entropy import SystemEntropy
 from pillarbox.errors import InvalidMessage, NotFound, StoreNotFound
 from pillarbox.imports.entry import MAX_AGE_MS, FailedFiles, OnUncertain, SourceReport, System
@@ -67,7 +68,7 @@ async def import_queue(
         StoreError: What was committed before stays; call it again.
     """
     options = ImportOptions(
-        now_ms=None if now is None else _moment_ms(now),
+        now_ms=None if now is None else moment_ms("now", now, 0),
         max_age_ms=_span_ms(max_age),
         on_uncertain=_one_of("on_uncertain", OnUncertain, on_uncertain),
         failed=_one_of("failed", FailedFiles, failed),
@@ -109,13 +110,6 @@ def _one_of(field: str, kind: type[E], value: object) -> E:
     except ValueError:
         known = ", ".join(kind)
         raise InvalidMessage(field, f"expected one of {known}, not {value!r}") from None
-
-
-def _moment_ms(now: datetime) -> int:
-    try:
-        return to_ms(now)
-    except ValueError:
-        raise InvalidMessage("now", "expected a time with a timezone") from None
 
 
 def _span_ms(span: timedelta) -> int:

@@ -13,13 +13,13 @@ from typing import Final
 import msgspec
 
 from pillarbox.domain.message import State
+from pillarbox.domain.moments import MS_MAX
 from pillarbox.imports.entry import OnUncertain, Outcome, Terms
 
 ATTEMPTS_MAX: Final = 5
 DELAYS_MS: Final = (5_000, 25_000, 120_000, 600_000)
 """The pause after the 1st, 2nd, 3rd, and every further failure; both systems' own."""
 _LIMIT_MAX: Final = 10_000
-_MS_MAX: Final = 253_402_300_799_999  # 9999-12-31, as everywhere
 _EXACT_MAX: Final = 1 << 53  # beyond, JavaScript's numbers skip some whole ones
 
 
@@ -126,12 +126,12 @@ def counter(value: object) -> int:
 def moment(value: object) -> int | None:
     """Read a time in milliseconds since 1970; ``None`` where it is none, or not before the year 10000."""
     at = whole(value)
-    return at if at is not None and 0 < at <= _MS_MAX else None
+    return at if at is not None and 0 < at <= MS_MAX else None
 
 
 def beyond_the_calendar(value: object) -> bool:
     """Whether a number is later than the year 9999, infinity included: whoever wrote it meant no time."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and not value <= _MS_MAX
+    return isinstance(value, int | float) and not isinstance(value, bool) and not value <= MS_MAX
 
 
 def limit_of(value: object) -> int | None:

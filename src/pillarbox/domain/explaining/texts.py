@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+
+from pillarbox.domain.moments import to_datetime
 
 if TYPE_CHECKING:
     from pillarbox.domain.explaining.facts import Gate, WorkerStanding
@@ -26,7 +27,7 @@ def resume(gate: Gate) -> str:
 
 def at(ms: int) -> str:
     """Write a time for people, in UTC to the second."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return to_datetime(ms).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def said(text: str | None, otherwise: str = "no reason given") -> str:

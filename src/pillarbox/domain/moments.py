@@ -1,0 +1,81 @@
+"""
+Times and spans as numbers: milliseconds since 1970, and the one range check for every moment that comes in.
+
+What is stored is always readable: a number beyond the calendar is shown as its end.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from pillarbox.errors import InvalidMessage
+
+MS_MAX: Final = 253_402_300_799_999
+"""The last millisecond of the year 9999 in UTC, where the calendar of `datetime` ends."""
+_SECONDS_MIN: Final = 0.001
+_MS: Final = timedelta(milliseconds=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MS_MIN: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MS
+
+
+def to_datetime(ms: int) -> datetime:
+    """Return the aware UTC time of milliseconds since 1970; the nearest end of the calendar for what is beyond it."""
+    return _EPOCH + timedelta(milliseconds=min(max(ms, _MS_MIN), MS_MAX))
+
+
+def to_ms(at: datetime) -> int:
+    """Return an aware time in milliseconds since 1970. Raises ValueError for a naive one."""
+    if at.tzinfo is None or at.utcoffset() is None:
+        msg = "expected a time with a timezone"
+        raise ValueError(msg)
+    return (at - _EPOCH) // _MS
+
+
+def moment_ms(field: str, value: object, now_ms: int) -> int:
+    """
+    Check a time, or a span of 0 or more from *now_ms* on, and return it in milliseconds since 1970.
+
+    Raises:
+        InvalidMessage: It is neither, has no timezone, or is not in the years 1970–9999 (UTC). Names *field*.
+    """
+    if isinstance(value, timedelta):
+        ms = now_ms + value // _MS
+        if not now_ms <= ms <= MS_MAX:
+            raise InvalidMessage(field, "expected a span of 0 or more that ends before the year 10000")
+        return ms
+    if not isinstance(value, datetime):
+        raise InvalidMessage(field, f"expected a datetime or a timedelta, not {type(value).__name__}")
+    try:
+        ms = to_ms(value)
+    except ValueError:
+        raise InvalidMessage(field, "expected a time with a timezone, such as datetime.now(UTC)") from None
+    if not 0 <= ms <= MS_MAX:
+        raise InvalidMessage(field, f"expected a time in the years 1970–9999 (UTC), not {value.isoformat()}")
+    return ms
+
+
+def span_ms(field: str, value: object) -> int:
+    """
+    Check a span: seconds, or a timedelta; and return it in milliseconds.
+
+    Raises:
+        InvalidMessage: It is neither, or not between a millisecond and the length of the calendar. Names *field*.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    expected = f"expected a span of at least 1 ms in seconds, or a timedelta, not {shown(value)}"
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise InvalidMessage(field, expected)
+    # NaN fails both comparisons.
+    if not _SECONDS_MIN <= seconds <= MS_MAX / 1000:
+        raise InvalidMessage(field, expected)
+    return math.floor(seconds * 1000)
+
+
+def shown(value: object) -> str:
+    """Return how an error names what was given: a number or a span itself, of anything else its type."""
+    if isinstance(value, int) and not -(1 << 64) < value < 1 << 64:
+        # Python refuses to write a number of thousands of digits.
+        return "a number beyond 64 bits"
+    return str(value) if isinstance(value, int | float | timedelta) else type(value).__name__
