@@ -161,8 +161,11 @@ def raw_lives(path: Path, count: int) -> float:
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(_INSERT, [(f"{n:021d}A", f"recipient-{n}", now_ms) for n in numbers])
         connection.executemany(_CLAIM, [(n, _LEASE, now_ms) for n in numbers])
-        connection.executemany(WRITE["deliver"], [(n, _LEASE, None, now_ms) for n in numbers])
+        # A statement that returns rows has done its work only when they are fetched.
+        delivered = connection.executemany(WRITE["deliver"], [(n, _LEASE, None, now_ms) for n in numbers]).fetchall()
+        assert len(delivered) == len(numbers)
         connection.execute("COMMIT")
     seconds = time.perf_counter() - began
+    assert connection.execute("SELECT count(*) FROM message WHERE state = 3").get == count
     connection.close()
     return count / seconds
