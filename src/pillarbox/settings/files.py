@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,8 +24,6 @@ SECRET_BYTES_MAX: Final = 64 << 10
 DEPTH_MAX: Final = 32
 _VALUES_MAX: Final = 100_000
 _NAMES: Final = ("pillarbox.toml", "pillarbox.yaml", "pillarbox.yml")
-_TOML: Final = (".toml",)
-_YAML: Final = (".yaml", ".yml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,19 +76,19 @@ def read_config(path: Path, *, because: str) -> Mapping[object, object]:
     Read a configuration file into tables.
 
     Raises:
-        ConfigError: Missing, a directory, no regular file, unreadable, over 1 MiB, no UTF-8, no TOML or YAML (with the
-            line), nested deeper than 32, too many values or aliases, a key twice, or no table at the top. ``field`` is
-            the file's path.
+        ConfigError: Missing, a directory, no regular file, unreadable, over 1 MiB, no UTF-8, no TOML, YAML or JSON
+            (with the line), nested deeper than 32, too many values or aliases, a key twice, or no table at the top.
+            ``field`` is the file's path.
     """
     where = str(path)
-    if path.suffix not in (*_TOML, *_YAML):
-        raise ConfigError(where, f"expected a file named .toml, .yaml or .yml ({because})")
+    if path.suffix not in _READERS:
+        raise ConfigError(where, f"expected a file named .toml, .yaml, .yml or .json ({because})")
     content = read_regular(path, bytes_max=CONFIG_BYTES_MAX, field=where, because=because)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         raise ConfigError(where, f"expected text in UTF-8; byte {exc.start} is none") from None
-    tree = _toml(text, where) if path.suffix in _TOML else _yaml(text, where)
+    tree = _READERS[path.suffix](text, where)
     if tree is None:
         return {}
     if not isinstance(tree, Mapping):
@@ -120,6 +118,24 @@ def _yaml(text: str, where: str) -> object:
         return parse(text, depth_max=DEPTH_MAX)
     except BadYaml as exc:
         raise ConfigError(where, f"expected YAML: {exc}") from None
+
+
+def _json(text: str, where: str) -> object:
+    from pillarbox.settings.json_text import BadJson, parse
+
+    try:
+        return parse(text)
+    except BadJson as exc:
+        raise ConfigError(where, f"expected JSON: {exc}") from None
+
+
+_READERS: Final[Mapping[str, Callable[[str, str], object]]] = {
+    ".toml": _toml,
+    ".yaml": _yaml,
+    ".yml": _yaml,
+    ".json": _json,
+    ".json5": _json,
+}
 
 
 def _check_shape(tree: object, where: str) -> None:
