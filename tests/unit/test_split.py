@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 import regex
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pillarbox.channels.base import Mode, Unit
@@ -140,6 +140,7 @@ def code_and_prose(text: str) -> tuple[str, str, bool]:
 # --- What holds for every text -----------------------------------------------------------------------------
 
 
+@example(job=Job(text="\n````md\n\u0600 ", limit=8))  # a sign that joins the white space behind the block
 @given(job=markdown | plain)
 @settings(max_examples=120)
 def test_no_part_is_too_long_or_empty(job: Job) -> None:

@@ -152,6 +152,10 @@ class _Cutter:
         """Cut where nothing ends but a grapheme cluster, or not even that; at *before* if nothing beyond it fits."""
         fence = self._reopened(reach)
         floor = max(before.resume if before else start, fence.body if fence else 0)
+        ended = self._fence_before(reach)
+        if ended is not None and ended.end <= reach:
+            # A block that has its end in this part is not opened again for the sake of a cluster behind it.
+            floor = max(floor, ended.end - 1)
         stop = self._inside.rfind(0, floor + 1, reach + 1)
         while stop > floor and self._text.startswith(self._signs, stop):
             stop = self._inside.rfind(0, floor + 1, stop)  # at the start of a line they would begin a block of code
