@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import re
 from email.message import EmailMessage
 from typing import Any
 
@@ -160,6 +161,101 @@ def test_a_composed_mail_goes_out_as_it_is() -> None:
     assert not mail.needs_smtputf8
     bare = composed(Content(payload=b"Subject: \xc3\xa9\r\n\r\n\xff", content_type="Message/RFC822; x=y"))
     assert (bare.message_id, bare.needs_smtputf8, bare.needs_8bit) == (None, True, True)
+
+
+BLIND = [
+    b"Bcc: secret@example.net\r\n",
+    b"BCC: secret@example.net, Secret <secret2@example.net>\r\n",
+    b"bcc:secret@example.net\r\n",
+    b"bCc :secret@example.net\r\n",
+    b"Bcc \t : secret@example.net\r\n",
+    b"Resent-Bcc: secret@example.net\r\n",
+    b"RESENT-bcc\t: secret@example.net\r\n",
+    b"Bcc: a@example.net,\r\n secret@example.net,\r\n\tsecret2@example.net\r\n",
+    b"Bcc:\r\n\tsecret@example.net\r\n",
+    b"Bcc: a@example.net,\r\n \r\n\t \r\n secret@example.net\r\n",
+    b"Bcc:\r\n",
+    b"Bcc: secret@example.net\r\nBcc: secret2@example.net\r\nResent-Bcc: secret3@example.net\r\n",
+    b"Bcc: =?utf-8?q?secret?= <secret@example.net>\r\n",
+    b"Bcc: s\xc3\xa9cret <secret@example.net>\r\n",
+]
+
+
+def raw_mail(payload: bytes) -> Mail:
+    return composed(Content(payload=payload, content_type="message/rfc822"))
+
+
+@pytest.mark.contract("EN2", "CO1")
+@pytest.mark.parametrize("end", [b"\r\n", b"\n", b"\r"], ids=["crlf", "lf", "cr"])
+@pytest.mark.parametrize("blind", BLIND, ids=ascii)
+def test_a_blind_copy_is_not_named_on_the_wire_wherever_it_stands(blind: bytes, end: bytes) -> None:
+    others = [b"From: a@example.org\r\n", b"To: ann@example.net,\r\n bob@example.net\r\n", b"Subject: x\r\n"]
+    for body in (b"", b"\r\n", b"\r\nBcc: in the body\r\n\r\nResent-Bcc: there too\r\n"):
+        for place in range(len(others) + 1):
+            given = b"".join([*others[:place], blind, *others[place:], body])
+            mail = raw_mail(given.replace(b"\r\n", end))
+            assert mail.content == b"".join(others) + body
+            assert not mail.needs_smtputf8
+
+
+@pytest.mark.contract("EN2", "CO1")
+@pytest.mark.parametrize(
+    "given",
+    [
+        b"\r\nBcc: in the body\r\n\r\nof a mail without a header\r\n",
+        b"Subject: x\r\n\r\nBcc: in the body\r\n",
+        b"Subject: Bcc: nobody\r\n Bcc: a folded line\r\n\tBcc: another\r\n\r\nbody\r\n",
+        b"Bcc-Note: x\r\nX-Bcc: x\r\nAbcc: x\r\nResent-Cc: x\r\nBcc x: y\r\n\r\nbody\r\n",
+        (
+            b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n"
+            b"From: a@example.org\r\nBcc: attached@example.net\r\n\r\nhi\r\n--b--\r\n"
+        ),
+        b"Content-Type: message/rfc822\r\n\r\nBcc: attached@example.net\r\nResent-Bcc: b\r\n\r\nhi\r\n",
+    ],
+    ids=ascii,
+)
+def test_what_only_looks_like_a_blind_copy_is_not_touched(given: bytes) -> None:
+    assert raw_mail(given).content == given
+
+
+@pytest.mark.contract("EN2", "CO1")
+def test_a_mail_of_blind_copies_only_is_still_a_mail() -> None:
+    assert raw_mail(b"Bcc: secret@example.net").content == b""
+    assert raw_mail(b"\xef\xbb\xbfBcc: secret@example.net\n\nhi").content == b"\r\nhi\r\n"
+    assert raw_mail(b"Bcc: secret@example.net\n b\n\nhi").content == b"\r\nhi\r\n"
+    # A line that is no field ends a header for some readers only.
+    assert raw_mail(b"From: a@example.org\nnonsense\nBcc: secret\n\nhi").content.count(b"secret") == 0
+
+
+@pytest.mark.contract("EN2", "CO1")
+@given(
+    st.lists(st.sampled_from([b"Subject: x", b" folded", b"Bcc: s", b"BCC:s", b"\ts", b"Resent-Bcc:", b"To: t"])),
+    st.binary(max_size=40).filter(lambda body: b"\0" not in body),
+    st.sampled_from([b"\r\n", b"\n", b"\r"]),
+)
+def test_a_library_finds_no_blind_copy_and_the_same_body(lines: list[bytes], body: bytes, end: bytes) -> None:
+    given = b"From: a@example.org" + end + b"".join(line + end for line in lines) + end + body
+    mail = raw_mail(given)
+    sent, meant = email.message_from_bytes(mail.content), email.message_from_bytes(given)
+    assert (sent["Bcc"], sent["Resent-Bcc"]) == (None, None)
+    assert (sent.get_all("Subject"), sent.get_all("To")) == (
+        [value.replace(end.decode(), "\r\n") for value in meant.get_all("Subject", [])] or None,
+        [value.replace(end.decode(), "\r\n") for value in meant.get_all("To", [])] or None,
+    )
+    as_sent = re.sub(rb"\r\n|\r|\n", b"\r\n", end + body)
+    assert mail.content.endswith(as_sent if as_sent.endswith(b"\r\n") else as_sent + b"\r\n")
+
+
+@pytest.mark.contract("CO1", "EN13")
+@pytest.mark.parametrize("name", ["Bcc", "BCC", "bcc", "Resent-Bcc", "resent-bcc", "Bcc ", "Bcc\t", "Bcc:", " Bcc"])
+def test_no_other_way_leads_to_a_blind_copy(name: str) -> None:
+    with pytest.raises(InvalidMessage, match=r"^extra\.headers"):
+        composed(Content(text="x", extra={"headers": {name: "secret@example.net"}}))
+    mail = composed(
+        Content(text="Bcc: x", subject="Bcc: x", extra={"headers": {"X-Note": "Bcc: x"}}), sender_name="Bcc"
+    )
+    assert read(mail)["Bcc"] is None
+    assert text_of(read(mail)) == "Bcc: x\r\n"
 
 
 @pytest.mark.contract("EN2", "CO1")

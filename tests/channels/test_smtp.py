@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
+from pillarbox import Outbox
 from pillarbox.channels.base import Progress, Seams
 from pillarbox.channels.mail import compose
 from pillarbox.channels.mail_address import parse_address
@@ -99,6 +100,22 @@ async def test_a_raw_mail_cannot_smuggle_another_one_in(end: bytes) -> None:
     (body,) = server.bodies
     assert b"\n" not in body.replace(b"\r\n", b"")
     assert b"\r\n..\r\nMAIL" in body
+
+
+@pytest.mark.contract("EN2", "CO1")
+async def test_a_blind_copy_stays_in_the_store_and_off_the_wire(tmp_path: Path) -> None:
+    raw = b"From: a@example.org\r\nBcc: secret@example.net,\r\n\tb@example.net\r\nSubject: x\r\n\r\nBcc: hi\r\n"
+    async with aiosmtpd() as server:
+        url = f"smtp://127.0.0.1:{server.port}?sender=me@example.org"
+        async with Outbox(tmp_path / "outbox.db", channels={"mail": url}) as box:
+            message = await box.send("mail", to="ann@example.net", payload=raw, content_type="message/rfc822")
+            await message.wait(timeout=PATIENCE_SECONDS)
+            kept = await box.get(message.id or "")
+    assert server.contents == [b"From: a@example.org\r\nSubject: x\r\n\r\nBcc: hi\r\n"]
+    assert [mail.rcpt_tos for mail in server.mails] == [["ann@example.net"]]
+    assert kept is not None
+    assert kept.content is not None
+    assert kept.content.payload == raw
 
 
 async def test_a_large_mail_arrives_whole() -> None:

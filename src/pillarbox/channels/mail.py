@@ -6,6 +6,9 @@ A message's content as a mail: bytes that are the same for every attempt (contra
 * Without a subject, the first line of the text is it, cut at 78 characters.
 * Markdown goes as plain text: mail knows no markdown. HTML goes with a plain copy of itself (multipart/alternative).
 * Bodies are encoded so that no line is longer than 78 characters; RFC 5321 §4.5.3.1.6 allows 998.
+* A mail that is already composed (``message/rfc822``) goes out as it was given, but for its line ends and without
+  ``Bcc`` and ``Resent-Bcc``: whoever stands there must not be named to the others (RFC 5322 §3.6.3). They get no copy
+  either: a message has one recipient.
 * ``silent`` means nothing in a mail. ``reply_to`` and ``thread`` count where they are Message-IDs in angle brackets,
   as receipts of this channel are; elsewhere the mail goes without.
 """
@@ -33,8 +36,14 @@ _LINE_LENGTH_MAX: Final = 78  # RFC 5322 §2.1.1: should, where 998 is must
 _ENCODED_LENGTH_MAX: Final = 76  # RFC 2047 §2, RFC 2045 §6.7 and §6.8
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
-_HEADER_END = re.compile(rb"\r\n\r\n")
-_SENT_MESSAGE_ID = re.compile(rb"^message-id:\s*(<[^<>\s]+>)", re.IGNORECASE | re.MULTILINE)
+# The empty line, which may be the first: then there is no header.
+_HEADER_END = re.compile(rb"(?:\A|\r\n)(?=\r\n)")
+_SENT_MESSAGE_ID = re.compile(rb"^message-id[ \t]*:\s*(<[^<>\s]+>)", re.IGNORECASE | re.MULTILINE)
+# With its folded lines. Blanks before the colon are obsolete and still understood (RFC 5322 §4.5.3), and editors that
+# put a byte order mark before a file's first line are no reason to name anybody.
+_BLIND_COPIES = re.compile(
+    rb"(?:\A(?:\xef\xbb\xbf)?|(?<=\r\n))(?:resent-)?bcc[ \t\v\f]*:[^\r]*\r\n(?:[ \t][^\r]*\r\n)*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,15 +122,21 @@ def _kind(content: Content) -> str:
 
 
 def _as_it_is(payload: bytes) -> Mail:
-    """A composed mail, byte for byte but for its line ends (RFC 5321 §2.3.8: a lone CR or LF must not be sent)."""
+    """
+    A composed mail, byte for byte but for its line ends and its blind copies.
+
+    RFC 5321 §2.3.8: a lone CR or LF must not be sent. Its header ends at the first empty line *as it is sent*; what is
+    no field in front of that line ends nothing, because not every reader takes it for the end.
+    """
     wire = _LINE_END.sub(b"\r\n", payload)
     if not wire.endswith(b"\r\n"):
         wire += b"\r\n"
     end = _HEADER_END.search(wire)
-    header, body = (wire[: end.start()], wire[end.end() :]) if end else (wire, b"")
+    given, body = (wire[: end.end()], wire[end.end() :]) if end else (wire, b"")
+    header = _BLIND_COPIES.sub(b"", given)
     found = _SENT_MESSAGE_ID.search(header)
     return Mail(
-        content=wire,
+        content=header + body,
         message_id=found[1].decode("ascii", "replace") if found else None,
         needs_smtputf8=not header.isascii(),
         needs_8bit=not body.isascii(),
