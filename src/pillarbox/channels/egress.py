@@ -37,6 +37,8 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 Dial = Callable[[AddrInfo], socket.socket]
 
 SETTING: Final = "egress.allow"
+# Receivers hang up on idle connections after seconds (Node.js: 5), and perhaps just as we write.
+IDLE_SECONDS_MAX: Final = 1.0
 
 
 def networks(texts: Iterable[str], *, field: str = SETTING) -> tuple[Network, ...]:
@@ -267,13 +269,16 @@ class Egress:
             raise OSError(f"{host} has no address")
         return allowed
 
-    def connector(self, *, limit: int, tls: ssl.SSLContext | None = None) -> TCPConnector:
+    def connector(
+        self, *, limit: int, tls: ssl.SSLContext | None = None, idle_seconds: float = IDLE_SECONDS_MAX
+    ) -> TCPConnector:
         """
         Make the connection pool whose every socket leads to a judged address. Host and SNI stay the URL's.
 
         Args:
             limit: How many connections at once.
             tls: Whom to trust; ``None`` for the system's certificates.
+            idle_seconds: A connection unused for longer is not used again.
         """
         import aiohttp
 
@@ -284,7 +289,13 @@ class Egress:
             return self.dial(info)
 
         resolver = cast("AbstractResolver", _JudgingResolver(self))  # its shape is all that aiohttp uses
-        return aiohttp.TCPConnector(resolver=resolver, socket_factory=judged, limit=limit, ssl=tls or True)
+        return aiohttp.TCPConnector(
+            resolver=resolver,
+            socket_factory=judged,
+            limit=limit,
+            ssl=tls or True,
+            keepalive_timeout=idle_seconds,
+        )
 
 
 class _JudgingResolver:

@@ -6,6 +6,7 @@ The URL is the operator's; the recipient only stands in the body, so data can ne
 
 from __future__ import annotations
 
+import asyncio
 import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ from pillarbox.__about__ import __version__
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Seams
 from pillarbox.channels.egress import Egress, networks
 from pillarbox.channels.http import Verdict, failure, hint_seconds, outcome_of, status_table, status_text
+from pillarbox.channels.http_connection import KeptConnection, keep_apart
 from pillarbox.channels.masking import mask_url
 from pillarbox.channels.options import (
     HEADER_VALUE,
@@ -32,7 +34,7 @@ from pillarbox.channels.options import (
 from pillarbox.channels.signing import parse_secret, signature_headers
 from pillarbox.domain.ids import ID_LENGTH, dedupe_token
 from pillarbox.domain.message import Admission, Content, FileRef, Format, Op
-from pillarbox.domain.outcome import AnyOutcome, Delivered
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered
 from pillarbox.domain.retry import WEBHOOK, parse_span
 from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage, NotStarted
 
@@ -73,6 +75,8 @@ RECEIPT_LENGTH_MAX: Final = 128
 CONNECT_SECONDS_MAX: Final = 10.0
 TIMEOUT_SECONDS_MAX: Final = 3600.0
 CONCURRENCY_MAX: Final = 1000
+# Where a kept connection turns out to be of no use, the attempt goes on with another one; not for ever.
+CONNECTIONS_MAX: Final = 3
 # Our deadline comes before the executor's: here one still knows whether the request was written.
 _DEADLINE_SHARE = 0.95
 _EXECUTOR_GRACE_SECONDS = 2.0
@@ -225,8 +229,10 @@ class WebhookChannel(Channel):
     async def start(self, seams: Seams) -> None:
         """See `Channel`."""
         self._seams = seams
+        connector = self._egress.connector(limit=self.concurrency, tls=self._tls)
+        keep_apart(connector, asyncio.get_running_loop())
         self._session = aiohttp.ClientSession(
-            connector=self._egress.connector(limit=self.concurrency, tls=self._tls),
+            connector=connector,
             headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -262,10 +268,10 @@ class WebhookChannel(Channel):
         session = self._session
         if session is None:
             raise NotStarted("the channel was not started")
-        body = _Body(*_rendered(attempt))
+        rendered = _rendered(attempt)
         headers = signature_headers(
             _webhook_id(attempt.token),
-            body.bytes,
+            rendered[0],
             self._secrets,
             timestamp_seconds=self._seams.clock.wall_ms() // 1000,
         )
@@ -274,6 +280,17 @@ class WebhookChannel(Channel):
         headers["Pillarbox-Attempt"] = str(attempt.number)
         if attempt.traceparent is not None and _TRACEPARENT.match(attempt.traceparent):
             headers["traceparent"] = attempt.traceparent
+        outcome: AnyOutcome | None = None
+        for _ in range(CONNECTIONS_MAX):
+            outcome = await self._exchange(session, attempt, _Body(*rendered), headers)
+            if outcome is not None:
+                return outcome
+        return Deferred(f"{CONNECTIONS_MAX} connections were lost in a row before the request was written")
+
+    async def _exchange(
+        self, session: aiohttp.ClientSession, attempt: Attempt, body: _Body, headers: dict[str, str]
+    ) -> AnyOutcome | None:
+        """Ask, and say what the answer means; ``None`` if the connection was lost before anything was written."""
         attempt.progress.written = False
         response: aiohttp.ClientResponse | None = None
         answer = bytearray()
@@ -285,6 +302,8 @@ class WebhookChannel(Channel):
         except (aiohttp.ClientError, OSError, EgressRefused) as exc:
             # With a status in hand, a reset or a slow drip after it changes nothing: the status settled it.
             if response is None:
+                if not body.written and _was_connected(exc):
+                    return None
                 return failure(exc, written=body.written, covered=self._covered)
         finally:
             attempt.progress.written = body.written
@@ -333,8 +352,17 @@ class _Body(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         transport = writer.transport
+        connection = getattr(writer, "protocol", None)
+        if isinstance(connection, KeptConnection) and not connection.begin():
+            raise ConnectionResetError
         self.written = transport is not None and not transport.is_closing()
         await writer.write(self.bytes)
+
+
+def _was_connected(error: BaseException) -> bool:
+    """Whether there was a connection, and it was found to be useless before it was used."""
+    lost = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+    return lost and not isinstance(error, aiohttp.ClientConnectorError)
 
 
 def _timeout(seconds: float) -> aiohttp.ClientTimeout:
