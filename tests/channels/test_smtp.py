@@ -16,16 +16,19 @@ from pillarbox.channels.mail import compose
 from pillarbox.channels.mail_address import parse_address
 from pillarbox.channels.smtp import SmtpChannel
 from pillarbox.channels.smtp_session import Route, Server, SmtpSession, Stopped
-from pillarbox.domain.message import Content, FileRef, Op
+from pillarbox.domain.message import Content, FileRef, Op, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.domain.retry import SMTP
 from pillarbox.errors import ConfigError, InvalidMessage
 from tests.channels.attempts import TOKEN, an_attempt
 from tests.channels.smtp_servers import PATIENCE_SECONDS, SmtpSink, aiosmtpd, free_port, installed_smtp_sink, rude
+from tests.engine.stand import Stand, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+    from pillarbox.domain.message import MessageView
 
 SHORT = 0.05  # seconds that a server which never answers is waited for
 
@@ -181,6 +184,29 @@ async def test_a_configuration_can_overrule_the_table() -> None:
         outcome = await sent(server.port, outcomes={"550 5.7.1 rcpt": "rejected_recipient"})
     assert isinstance(outcome, Rejected)
     assert outcome.about == "recipient"
+
+
+@pytest.mark.contract("CL5", "RE5", "FL1")
+async def test_a_refusal_that_means_later_is_believed_for_three_answers(tmp_path: Path) -> None:
+    later = ["554 5.7.0 The limit was exceeded. Try again later.", "550 Connection frequency limited"]
+    async with aiosmtpd(DATA=[*later, "250 2.0.0 Ok", *later, later[0]]) as server, Stand(tmp_path) as stand:
+        mail = SmtpChannel.from_url(f"smtp://127.0.0.1:{server.port}?sender=me@example.org", timeout=20)
+        box = await stand.open({"mail": mail})
+
+        async def after_answers(count: int) -> MessageView:
+            message = await box.send("ann@example.net", channel="mail")
+            before = server.commands["DATA"]
+            for answered in range(1, count + 1):
+                await until(lambda: server.commands["DATA"] >= before + answered)  # noqa: B023 — awaited at once
+                await box.idle()
+                stand.advance(3_600_000)
+            assert server.commands["DATA"] == before + count
+            return await box.view(message)
+
+        assert (await after_answers(3)).state is State.DELIVERED
+        dead = await after_answers(3)
+        assert (dead.state, dead.terminal_reason, dead.claims, dead.charged) == (State.DEAD, "rejected", 3, 1)
+        assert (dead.last_error or "").startswith("rate limited 3 times by a refusal that is said to be final: .: 554")
 
 
 @pytest.mark.contract("EV3")

@@ -9,6 +9,8 @@ from pillarbox.errors import ConfigError
 DEFERRED = Deferred("")
 GREYLISTED = Deferred("", after=300.0)
 CHANNEL_LIMITED = RateLimited("", scope="channel")
+BOUNDED = RateLimited("", scope="channel", bounded=True)
+BY_THE_HOUR = RateLimited("", scope="channel", after=3600.0, bounded=True)
 MESSAGE = Rejected("", about="message")
 RECIPIENT = Rejected("", about="recipient")
 UNAVAILABLE = Unavailable("")
@@ -59,6 +61,38 @@ TABLE: list[tuple[Stage, int, str, Outcome]] = [
         "5.4.5 Daily user sending limit exceeded",
         RateLimited("", scope="channel", after=3600.0),
     ),
+    # By its words a limit, by its code for ever.
+    (Stage.FINAL, 554, "5.7.0 Your message could not be sent. The limit on outgoing messages was exceeded", BOUNDED),
+    (Stage.FINAL, 554, "5.7.0 The limit on the number of allowed messages was exceeded. Try again later.", BOUNDED),
+    (Stage.MAIL, 550, "Connection frequency limited", BOUNDED),
+    (Stage.RCPT, 550, "Connection frequency limited", BOUNDED),
+    (Stage.RCPT, 550, "5.7.1 Rate limit exceeded, try later", BOUNDED),
+    (Stage.DATA, 550, "5.7.1 Message rate exceeded", BOUNDED),
+    (Stage.MAIL, 554, "5.7.1 Error: too many connections from 192.0.2.7", BOUNDED),
+    (Stage.RCPT, 554, "5.7.0 Too many messages, slow down", BOUNDED),
+    (Stage.RCPT, 550, "5.7.1 mail from me@example.org is throttled", BOUNDED),
+    (Stage.FINAL, 550, "5.7.705 Access denied, tenant has exceeded threshold", BOUNDED),
+    (Stage.FINAL, 554, "Transaction failed: sending\nlimits were exceeded", BOUNDED),
+    (Stage.RCPT, 550, "Domain example.org has exceeded the max emails per hour (200/200 (100%)) allowed", BY_THE_HOUR),
+    (Stage.FINAL, 554, "5.7.1 You have exceeded your hourly sending limit", BY_THE_HOUR),
+    (Stage.FINAL, 550, "The user has exceeded its 24-hour sending limit, see above; 500 messages per day", BY_THE_HOUR),
+    (Stage.BANNER, 554, "5.7.1 too many connections", CHANNEL_LIMITED),
+    (Stage.EHLO, 550, "Connection frequency limited", CHANNEL_LIMITED),
+    # No such limit: something is too large, too full or too bad, or must not come again.
+    (Stage.MAIL, 550, "5.1.1 rate limit exceeded", MESSAGE),
+    (Stage.FINAL, 550, "5.1.1 user unknown, rate limit exceeded", RECIPIENT),
+    (Stage.RCPT, 552, "5.2.2 quota limit exceeded", RECIPIENT),
+    (Stage.RCPT, 552, "5.2.2 quota", RECIPIENT),
+    (Stage.RCPT, 552, "quota limit exceeded", RECIPIENT),
+    (Stage.RCPT, 550, "mailbox quota exceeded", RECIPIENT),
+    (Stage.RCPT, 550, "The recipient is over quota", RECIPIENT),
+    (Stage.FINAL, 552, "Message size limit exceeded", MESSAGE),
+    (Stage.FINAL, 550, "Maximum message size exceeded", MESSAGE),
+    (Stage.FINAL, 554, "message line length limit exceeded", MESSAGE),
+    (Stage.FINAL, 554, "Too many hops: limit exceeded", MESSAGE),
+    (Stage.FINAL, 554, "5.7.1 spam, do not try again", MESSAGE),
+    (Stage.FINAL, 554, "5.7.1 rate limit exceeded, do not try again", MESSAGE),
+    (Stage.FINAL, 554, "5.7.1 spam score exceeds the limit", MESSAGE),
     # The recipient.
     (Stage.RCPT, 550, "5.1.1 user unknown", RECIPIENT),
     (Stage.RCPT, 550, "5.1.1 <ann@example.org>: no such mailbox at relay.example.org", RECIPIENT),

@@ -46,5 +46,6 @@ def leased(policy: Policy = STEADY, **fields: Any) -> Leased:
         "tenant": "",
         "channel": "chat",
         "receipts": (),
+        "bounded_limits": 0,
     }
     return Leased(**(values | fields))

@@ -211,6 +211,29 @@ def test_a_rate_limit_of_the_channel_pauses_the_channel_as_long_as_the_message()
         assert decided(leased(), RateLimited("slow", scope=narrow, after=12)).pause_ms is None
 
 
+@pytest.mark.contract("CL5", "RE5", "FL1")
+def test_a_rate_limit_that_is_said_to_be_final_is_believed_twice_and_pauses_its_channel_each_time() -> None:
+    outcome = RateLimited("554 later", scope="channel", bounded=True)
+    first, second, third = (decided(leased(bounded_limits=told, charged=9), outcome) for told in range(3))
+    # The message waits for later steps of its schedule; the others of its channel go on after the first.
+    assert [waits(first), waits(second)] == [25, 120]
+    assert first.pause_ms == second.pause_ms == third.pause_ms == NOW + 5_000
+    assert [(one.charged, one.free, one.error) for one in (first, second)] == [(0, 1, "554 later")] * 2
+    assert {one.error_class for one in (first, second, third)} == {ErrorClass.RATE_LIMITED_BOUNDED}
+    assert (third.to, third.reason) == (State.DEAD, Reason.REJECTED)
+    assert third.error == "rate limited 3 times by a refusal that is said to be final: 554 later"
+
+
+@pytest.mark.contract("CL5", "RE4")
+def test_a_final_rate_limit_keeps_the_servers_hint_and_its_scope() -> None:
+    told = decided(leased(), RateLimited("x", scope="channel", after=1800, bounded=True))
+    assert (waits(told), told.pause_ms) == (1800, NOW + 1_800_000)
+    assert decided(leased(), RateLimited("x", bounded=True)).pause_ms is None
+    assert decided(leased(bounded_limits=2), RateLimited("x")).to is State.SCHEDULED
+    blocking = leased(Policy(on_dead=OnDead.BLOCK, jitter=0.0), lane=LANE, bounded_limits=2)
+    assert decided(blocking, RateLimited("x", bounded=True)).to is State.HELD
+
+
 @pytest.mark.contract("RE5")
 def test_a_channel_that_stays_unavailable_rests_longer_each_time_up_to_an_hour() -> None:
     pauses = [waits(decided(leased(), Unavailable("bad password"), strikes=strikes)) for strikes in range(9)]

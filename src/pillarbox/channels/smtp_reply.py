@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 GREYLIST_SECONDS: Final = 300.0
 # Google's limits are counted over a day; asking hourly is soon enough.
 DAILY_LIMIT_SECONDS: Final = 3600.0
+# A limit by the hour is over within one.
+HOURLY_LIMIT_SECONDS: Final = 3600.0
 
 
 class Stage(StrEnum):
@@ -50,6 +52,7 @@ class Verdict(StrEnum):
     GREYLISTED = "greylisted"  # deferred for five minutes at least
     UNCLASSIFIED = "unclassified"  # deferred, at most three attempts (contract CL5)
     RATE_LIMITED = "rate_limited"
+    RATE_LIMITED_BOUNDED = "rate_limited_bounded"  # by its words, with a code that says never: at most three attempts
     RATE_LIMITED_DAILY = "rate_limited_daily"
     RATE_LIMITED_RECIPIENT = "rate_limited_recipient"
     UNAVAILABLE = "unavailable"
@@ -98,6 +101,7 @@ class Rule:
         codes: Beginnings of reply codes: ``4``, ``550``.
         enhanced: Enhanced codes, or beginnings up to a dot: ``5.1`` is every 5.1.x.
         text: Found anywhere, in any case.
+        unless: Not found anywhere.
     """
 
     verdict: Verdict
@@ -106,6 +110,7 @@ class Rule:
     enhanced: tuple[str, ...] = ()
     stages: tuple[Stage, ...] = ()
     text: re.Pattern[str] | None = None
+    unless: re.Pattern[str] | None = None
 
     def matches(self, stage: Stage, reply: Reply) -> bool:
         """Whether this rule is about *reply* at *stage*."""
@@ -115,6 +120,8 @@ class Rule:
             return False
         code = reply.enhanced
         if self.enhanced and not any(_begins(code, prefix) for prefix in self.enhanced):
+            return False
+        if self.unless is not None and self.unless.search(reply.text):
             return False
         return self.text is None or self.text.search(reply.text) is not None
 
@@ -136,6 +143,29 @@ _TOO_MUCH = _words(
     r"|(?:limit|quota) (?:has been |was )?(?:exceeded|reached)"
     r"|exceeded (?:[\w ]{0,40} )?(?:limit|quota)"
 )
+# Of 5yz: also without the word "rate", but only where it is about how much was sent; not how large it is, how much a
+# mailbox holds, how bad a mail looks, or what must not be tried again.
+_TOO_MUCH_FOR_NOW = _words(
+    r"(?:rate|frequency)[ -]?limit(?:ed|s|ing)?"
+    r"|(?:rate|frequency) (?:is |was |has been )?(?:exceed(?:ed|s)|limited|too high)"
+    r"|exceed(?:ed|s|ing)? (?:[\w' -]{0,40} )?(?:rate|frequency)|(?:sending|unusual|at a) rate"
+    r"|throttl(?:ed|ing)|slow down|too (?:fast|frequent(?:ly)?|quickly)|too much (?:e?-?mail|traffic)(?! data)"
+    r"|too many (?:[\w-]{1,20} ){0,3}(?:connections?|messages|e?-?mails|sessions|requests|recipients|deliveries)"
+    r"|(?:limits?|quotas?|thresholds?|max(?:imum)?)\b[\s\S]{0,80}?\b(?:exceeded|reached)"
+    r"|(?:exceed(?:ed|s|ing)?|reached|over)\b[\s\S]{0,80}?\b(?:limits?|quotas?|thresholds?|max(?:imum)?)"
+    r"|(?:hourly|daily) (?:\w{1,20} )?(?:limit|quota)|(?:per|each) (?:second|minute|hour|day)"
+)
+_NOT_HOW_OFTEN = _words(
+    r"(?:message|mail|file|data|content|header|attachment|body|total) (?:is )?(?:too (?:big|large|long)|size|length)"
+    r"|(?:message|mail|file|data|body) exceeds(?! (?:[\w-]{1,20} ){0,2}(?:rate|hourly|daily|sending|frequency))"
+    r"|(?:size|length|line|header|hop|attachment|content)s?(?: \w{1,20})? (?:limit|exceed(?:s|ed)?|maximum)"
+    r"|(?:maximum|fixed) \w{0,20} ?size|too (?:big|large|long)|mail data|hops|hop count|received headers?|attachments?"
+    r"|(?:mailbox|inbox|recipient)[\s\S]{0,40}?\b(?:over ?quota|quota|full|storage)"
+    r"|over ?quota|storage|disk (?:quota|space)"
+    r"|scored?|spam (?:limit|threshold|content|filter|points|level)|virus(?:es)?|urls|links"
+    r"|(?:do not|don'?t|never|not to|not be) (?:re-?)?(?:try|tried|retry|retried|resend|attempt|attempted)"
+)
+_BY_THE_HOUR = _words(r"(?:per|an|each|one|24|in) (?:hours?|days?)|hourly|daily")
 _FOR_RECIPIENT = _words(r"user you are trying to contact is receiving mail|recipient thread limit")
 _DAILY = _words(r"daily (?:[\w ]{0,40} )?(?:limit|quota) exceeded")
 # Not in a host's name: a mailbox may be unknown at relay.example.org.
@@ -146,6 +176,9 @@ _SENDER = _words(
 )
 _CLIENT = _words(r"client (?:host|address|ip) .{0,80}?(?:blocked|rejected|denied|listed)")
 
+_OPENING: Final = (Stage.BANNER, Stage.EHLO, Stage.STARTTLS)
+# RFC 5321 §4.2.3: 552 is about storage, and a mail that is too large.
+_BUT_552: Final = tuple(str(code) for code in range(500, 600) if code != 552)
 _TO_RECIPIENT: Final = (Stage.RCPT, Stage.DATA, Stage.FINAL)
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -189,6 +222,14 @@ RULES: Final[tuple[Rule, ...]] = (
         codes=("5",),
         enhanced=("5.7.60",),
         source="Exchange: 550 5.7.60 SMTP; Client does not have permissions to send as this sender",
+    ),
+    Rule(
+        verdict=Verdict.RATE_LIMITED,
+        codes=("5",),
+        stages=_OPENING,
+        text=_TOO_MUCH_FOR_NOW,
+        unless=_NOT_HOW_OFTEN,
+        source="Exim smtp_accept_max; Tencent Exmail: 550 Connection frequency limited. No mail was named yet",
     ),
     Rule(
         verdict=Verdict.UNAVAILABLE,
@@ -240,7 +281,24 @@ RULES: Final[tuple[Rule, ...]] = (
         stages=_TO_RECIPIENT,
         source="RFC 3463 §3.2, §3.3: no such address, mailbox disabled or full (552 5.2.2); RFC 7505 §4.3: 5.1.10",
     ),
+    Rule(
+        verdict=Verdict.REJECTED,
+        codes=("5",),
+        enhanced=("5.1", "5.2"),
+        source="RFC 3463 §3.2, §3.3, in answer to another command: an address or a mailbox all the same",
+    ),
     # After 5.1 and 5.2, which say that it is the recipient, whatever words they use; before 5.7, which does not.
+    Rule(
+        verdict=Verdict.RATE_LIMITED_BOUNDED,
+        codes=_BUT_552,
+        text=_TOO_MUCH_FOR_NOW,
+        unless=_NOT_HOW_OFTEN,
+        source=(
+            "Proofpoint Essentials: 554 5.7.0 ... limit ... exceeded. Try again later; Tencent Exmail: 550 Connection"
+            " frequency limited; cPanel: 550 Domain ... has exceeded the max emails per hour; Microsoft 365: 550 5.7.1"
+            " rate limit"
+        ),
+    ),
     Rule(
         verdict=Verdict.UNAVAILABLE,
         codes=("5",),
@@ -331,6 +389,9 @@ def classify(stage: Stage, reply: Reply, overrides: tuple[Rule, ...] = ()) -> An
             return Uncertain(reason) if stage is Stage.FINAL else Deferred(reason, unclassified=True)
         case Verdict.RATE_LIMITED:
             return RateLimited(reason, scope="channel")
+        case Verdict.RATE_LIMITED_BOUNDED:
+            after = HOURLY_LIMIT_SECONDS if _BY_THE_HOUR.search(reply.text) else None
+            return RateLimited(reason, scope="channel", after=after, bounded=True)
         case Verdict.RATE_LIMITED_DAILY:
             return RateLimited(reason, scope="channel", after=DAILY_LIMIT_SECONDS)
         case Verdict.RATE_LIMITED_RECIPIENT:

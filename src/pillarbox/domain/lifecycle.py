@@ -16,6 +16,7 @@ import msgspec
 from pillarbox.domain.message import Kind, Leased, State
 from pillarbox.domain.moments import MS_MAX
 from pillarbox.domain.outcome import (
+    BOUNDED_LIMITS_MAX,
     UNCLASSIFIED_ATTEMPTS_MAX,
     AnyOutcome,
     Deferred,
@@ -103,6 +104,8 @@ def decide(message: Leased, outcome: AnyOutcome, *, now_ms: int, fraction: float
                 now_ms=now_ms,
                 fraction=fraction,
             )
+        case RateLimited() if outcome.bounded:
+            return _bounded_limit(message, outcome, now_ms=now_ms, fraction=fraction)
         case RateLimited(scope, after):
             due_ms = now_ms + _free_wait_ms(message, after, fraction)
             pause_ms = due_ms if scope == "channel" else None
@@ -330,6 +333,24 @@ def _charged(
         return _laid_to_rest(message, Reason.RETRIES_EXHAUSTED, error_class, error, lost=lost)
     wait = max(message.policy.delay_seconds(charged, fraction), message.policy.bounded_hint(after))
     return Transition.retry(due_ms=now_ms + _whole_ms(wait), error_class=error_class, error=error, lost=lost)
+
+
+def _bounded_limit(message: Leased, outcome: RateLimited, *, now_ms: int, fraction: float) -> Transition:
+    """
+    Believe the words of an answer whose code says "never", three times.
+
+    The channel rests as after any rate limit. The message waits longer, by later steps of its schedule, so that the
+    three answers are not all given in one and the same bad hour.
+    """
+    told = message.bounded_limits + 1
+    rest_ms = _free_wait_ms(message, outcome.after, fraction)
+    pause_ms = now_ms + rest_ms if outcome.scope == "channel" else None
+    error, error_class = outcome.reason or "rate limited", ErrorClass.RATE_LIMITED_BOUNDED
+    if told >= BOUNDED_LIMITS_MAX:
+        error = f"rate limited {told} times by a refusal that is said to be final: {error}"
+        return _laid_to_rest(message, Reason.REJECTED, error_class, error, pause_ms=pause_ms)
+    wait_ms = max(rest_ms, _whole_ms(message.policy.delay_seconds(told + 1, fraction)))
+    return _freed(message, error_class, error, now_ms + wait_ms, pause_ms)
 
 
 def _buried(message: Leased, about: str, error: str) -> Transition:

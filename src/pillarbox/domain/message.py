@@ -197,7 +197,7 @@ class Leased(msgspec.Struct, frozen=True):
     A message as claimed: everything a send needs, and the lease that every later write presents.
 
     ``claims`` counts this claim too: it is the attempt's number. ``content`` is the first unsent part's where the
-    message was split.
+    message was split. ``bounded_limits`` counts the attempts of that part which met a bounded rate limit.
     """
 
     seq: int
@@ -238,6 +238,7 @@ class Leased(msgspec.Struct, frozen=True):
     receipts: tuple[str | None, ...] = ()
     parts_dead: int = 0
     accepted_by: bytes | None = None
+    bounded_limits: int = 0
 
 
 class MessageView(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ Scope = Literal["recipient", "route", "channel"]
 About = Literal["message", "recipient", "endpoint"]
 
 UNCLASSIFIED_ATTEMPTS_MAX = 3
+BOUNDED_LIMITS_MAX = 3
 
 
 class Outcome(Exception):
@@ -65,15 +66,23 @@ class Deferred(Outcome):
 
 
 class RateLimited(Outcome):
-    """Surely not sent, because too much was. Costs no attempt. ``after``: seconds; ``None``: the server did not say."""
+    """
+    Surely not sent, because too much was. Costs no attempt. ``after``: seconds; ``None``: the server did not say.
 
-    __slots__ = ("after", "reason", "scope")
+    ``bounded`` marks a limit that was answered as a refusal for good, and is one by its words only: a message is told
+    so at most 3 times, then it is dead (contract CL5).
+    """
+
+    __slots__ = ("after", "bounded", "reason", "scope")
     __match_args__ = ("scope", "after")
 
-    def __init__(self, reason: str = "", *, scope: Scope = "recipient", after: float | None = None) -> None:
+    def __init__(
+        self, reason: str = "", *, scope: Scope = "recipient", after: float | None = None, bounded: bool = False
+    ) -> None:
         self.reason = reason
         self.scope = scope
         self.after = after
+        self.bounded = bounded
 
 
 class Rejected(Outcome):

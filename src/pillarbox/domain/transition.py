@@ -36,6 +36,7 @@ class ErrorClass(StrEnum):
 
     TRANSIENT = "transient"
     RATE_LIMITED = "rate_limited"
+    RATE_LIMITED_BOUNDED = "rate_limited_bounded"
     PERMANENT = "permanent"
     UNAVAILABLE = "unavailable"
     UNCERTAIN = "uncertain"
@@ -44,6 +45,8 @@ class ErrorClass(StrEnum):
     REDIRECTED = "redirected"
     RELEASED = "released"
 
+
+RATE_LIMITS: Final = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.RATE_LIMITED_BOUNDED})
 
 MAYBE_ARRIVED: Final = frozenset({ErrorClass.UNCERTAIN, ErrorClass.WORKER_LOST})
 """The platform may have what was sent."""

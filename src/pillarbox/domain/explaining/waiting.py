@@ -12,7 +12,7 @@ from pillarbox.domain.explaining.sending import SILENT_MS, under_way
 from pillarbox.domain.lifecycle import expired
 from pillarbox.domain.message import State
 from pillarbox.domain.retry import SUSPECT_LOST
-from pillarbox.domain.transition import ErrorClass
+from pillarbox.domain.transition import RATE_LIMITS, ErrorClass
 
 if TYPE_CHECKING:
     from pillarbox.domain.explaining.facts import Facts, Gate, Standing, WorkerStanding
@@ -63,7 +63,7 @@ def _own_time(facts: Facts, standing: Standing) -> list[Cause]:
     if view.error_class is None:
         word, since_ms = Why.LATER, view.created_ms
         text = "It is not to go before its time."
-    elif view.error_class == ErrorClass.RATE_LIMITED:
+    elif view.error_class in RATE_LIMITS:
         word = Why.RATE_LIMITED
         text = f"The platform asked it to wait: {error}; that cost no attempt."
     elif view.error_class in _FREE:
@@ -159,7 +159,7 @@ def _pause(gate: Gate, standing: Standing) -> Cause:
 def _was_rate_limited(gate: Gate, standing: Standing) -> bool:
     """Whether this very message met the limit. A pause keeps its reason, but not what kind of outcome gave it."""
     view = standing.view
-    return view.error_class == ErrorClass.RATE_LIMITED and view.last_error == gate.pause_reason
+    return view.error_class in RATE_LIMITS and view.last_error == gate.pause_reason
 
 
 def _unreadable() -> Cause:

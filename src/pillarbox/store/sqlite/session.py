@@ -234,7 +234,7 @@ class Session:
         dead = sum(state == _DEAD for _, state in parts)
         values = (
             *row[:19], policy, row[20] == 1, *row[21:26], metadata, *row[27:32], content, *self.queue_name(row[2]),
-            receipts, dead, row[34],
+            receipts, dead, *row[34:36],
         )  # fmt: skip
         return Leased(*values)
 

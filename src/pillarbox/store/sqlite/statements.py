@@ -14,7 +14,10 @@ LEASED: Final = (
     "message.policy, message.prepared, message.part_count, message.part_next, message.origin, "
     "message.correlation_id, message.traceparent, message.metadata, message.token_id, message.token_epoch, "
     "message.claimed_at, message.content_size, message.free_returns, message.content, message.payload, "
-    "message.accepted_by"
+    "message.accepted_by, "
+    # Only a message that was tried before has attempts.
+    "iif(message.claims > 1, (SELECT count(*) FROM attempt a WHERE a.message = message.seq "
+    "AND a.part = message.part_next AND a.error_class = 'rate_limited_bounded'), 0)"
 )
 # Without a table name, for RETURNING, which knows only the table that is written.
 LEASED_RETURNED: Final = LEASED.replace("message.", "")

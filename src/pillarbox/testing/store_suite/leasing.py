@@ -10,7 +10,7 @@ import pytest
 from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.lifecycle import release_unsent
 from pillarbox.domain.message import Admission, State
-from pillarbox.domain.outcome import Deferred
+from pillarbox.domain.outcome import Deferred, Delivered, RateLimited
 from pillarbox.domain.transition import ErrorClass, Reason, Transition
 from pillarbox.store.base import AdmissionWrite, Cancel, Settled
 from pillarbox.testing.fakes import FakeClock
@@ -100,6 +100,35 @@ class LeasingSuite(StoreFixtures):
             await driver.settle(message, free if outcome == "free" else Deferred("busy"))
             driver.clock.advance(600)
         assert (await driver.claim_one()).free_returns == 1
+
+    @pytest.mark.contract("CL5")
+    async def test_bounded_rate_limits_are_counted_over_everything_that_comes_between(
+        self, driver: StoreDriver, open_driver: OpenDriver
+    ) -> None:
+        accepted = await driver.send()
+        bounded, plain = RateLimited("554 later", bounded=True), RateLimited("450 later")
+        worker = driver
+        for outcome, told in ((plain, 0), (bounded, 0), (Deferred("busy"), 1), (plain, 1), (bounded, 1)):
+            message = await worker.claim_one()
+            assert message.bounded_limits == told
+            await worker.settle(message, outcome)
+            worker = await open_driver(clock=driver.clock)
+            driver.clock.advance(3600)
+        found = {one.id: one.bounded_limits for one in await worker.claim()}
+        assert found == {accepted: 2}
+        view = await driver.view(accepted)
+        assert (view.charged, view.claims) == (1, 6)
+
+    @pytest.mark.contract("CL5", "PA3")
+    async def test_bounded_rate_limits_are_counted_for_each_part_by_itself(self, driver: StoreDriver) -> None:
+        await driver.send(admission=Admission(recipient="ann", parts=(b"1", b"2"), splitter="1"))
+        await driver.settle(await driver.claim_one(), RateLimited("554 later", bounded=True))
+        driver.clock.advance(3600)
+        message = await driver.claim_one()
+        assert (message.part_next, message.bounded_limits) == (0, 1)
+        await driver.settle(message, Delivered("r"))
+        message = await driver.claim_one()
+        assert (message.part_next, message.bounded_limits) == (1, 0)
 
     @pytest.mark.contract("LE2", "LA4")
     async def test_a_claim_looks_only_where_there_is_capacity(self, driver: StoreDriver) -> None:
