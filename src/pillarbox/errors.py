@@ -12,8 +12,9 @@ PillarboxError
 ├── NotStarted                start() was not awaited, or close() was
 ├── EgressRefused             an address out of data that must not be dialled
 └── StoreError                the database
-    ├── StoreUnavailable      retry later: locked, or its answer was lost; nothing is known to be written
-    │   └── StoreBusy         another process holds the write lock for longer than the busy timeout
+    ├── StoreUnavailable      retry later: it did not answer, and nothing was written
+    │   ├── StoreBusy         another process holds the write lock for longer than the busy timeout
+    │   └── StoreOutcomeUnknown  look before you try again: it may have been written; names the messages
     ├── StoreDiskFull         free space on the disk; nothing was written
     ├── StoreReadOnly         file or directory cannot be written
     ├── StoreNotFound         no such file, or its directory is missing
@@ -119,6 +120,23 @@ class StoreError(PillarboxError):
 
 class StoreUnavailable(StoreError):
     """The database did not answer; safe to call again."""
+
+
+class StoreOutcomeUnknown(StoreUnavailable):
+    """
+    The answer to a commit was lost, and nothing could be read back: what was asked for was written, or was not.
+
+    ``message_ids`` names the messages that were to be stored, in order; empty where it was about something else. Once
+    the store answers, ``get(id)`` tells of each; whoever sends again without looking may make a second one, unless a
+    ``key`` was given.
+    """
+
+    def __init__(self, reason: str, *, message_ids: tuple[str, ...] = ()) -> None:
+        ids = ", ".join(message_ids)
+        look = f"; whether {ids} is stored is not known: get it by its id before you send again" if ids else ""
+        super().__init__(f"{reason}{look}")
+        self.reason = reason
+        self.message_ids = message_ids
 
 
 class StoreBusy(StoreUnavailable):

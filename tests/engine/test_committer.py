@@ -11,7 +11,15 @@ from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Delivered, Uncertain
 from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.domain.transition import Reason
-from pillarbox.errors import InvalidMessage, KeyConflict, NotStarted, StoreBusy, StoreDiskFull, StoreUnavailable
+from pillarbox.errors import (
+    InvalidMessage,
+    KeyConflict,
+    NotStarted,
+    StoreBusy,
+    StoreDiskFull,
+    StoreOutcomeUnknown,
+    StoreUnavailable,
+)
 from pillarbox.events import Alarm, MessageEnqueued
 from pillarbox.store.base import Query
 from pillarbox.testing.scripted import ScriptedChannel
@@ -141,6 +149,20 @@ async def test_an_enqueue_that_cannot_be_committed_raises_a_typed_error_to_each_
     assert [type(result) for result in results] == [StoreDiskFull] * 20
     assert await box.outbox.list() == []
     assert channel.attempts == []
+
+
+@pytest.mark.contract("EN4")
+async def test_whoever_cannot_be_told_whether_it_was_stored_is_told_its_id(stand: Stand) -> None:
+    box = await stand.open()
+    lost = iter([StoreOutcomeUnknown("writing: the disk fails")])
+    box.store.broken = lambda batch: next(lost, None) if batch.enqueue else None
+    results = await asyncio.gather(*(box.send(f"r{n}") for n in range(20)), return_exceptions=True)
+    for number, result in enumerate(results):
+        assert isinstance(result, StoreOutcomeUnknown)
+        (identity,) = result.message_ids
+        assert identity in str(result)
+        assert (await box.view(identity)).recipient == f"r{number}"
+    assert (await box.send("next")).created
 
 
 @pytest.mark.contract("EN4")

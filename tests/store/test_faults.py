@@ -21,7 +21,8 @@ from pillarbox.domain.message import Admission, Content, State, encode_content
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.domain.transition import Transition
-from pillarbox.errors import PillarboxError, StoreDiskFull, StoreError, StoreUnavailable
+from pillarbox.errors import PillarboxError, StoreDiskFull, StoreError, StoreOutcomeUnknown, StoreUnavailable
+from pillarbox.outbox import Outbox
 from pillarbox.store.base import (
     AdmissionWrite,
     Batch,
@@ -35,6 +36,7 @@ from pillarbox.store.base import (
     Settled,
 )
 from pillarbox.store.sqlite import opening
+from pillarbox.store.sqlite.store import SQLiteStore
 from pillarbox.testing.fakes import FakeClock
 from pillarbox.testing.store_suite.driver import CHANNEL, LEASE_MS, POLICY
 from tests.store.faulty_disk import FaultyDisk, once, since, synced
@@ -313,6 +315,24 @@ async def test_an_order_is_carried_out_once(
         assert len(orders) == (0 if word == "admit" else 1)
         assert len(view.parts) == (2 if word == "admit" else 0)
         await later.healthy()
+
+
+@pytest.mark.contract("EN4")
+async def test_a_send_whose_outcome_cannot_be_read_back_says_so_and_gives_its_id(path: Path, disk: FaultyDisk) -> None:
+    box = Outbox(str(path), deliver=False, store=lambda: SQLiteStore(path, connect=disk.connect))
+    async with box:
+        disk.fail(synced())
+        with pytest.raises(StoreOutcomeUnknown, match="get it by its id before you send again") as unknown:
+            await box.send("chat", to="ann", text="x")
+        with pytest.raises(StoreUnavailable) as later:
+            await box.send("chat", to="bob", text="x")
+        disk.heal()
+        # The second was not even begun.
+        assert not isinstance(later.value, StoreOutcomeUnknown)
+        third = await box.send("chat", to="cyd", text="x")
+    async with driver_on(path) as driver:
+        views = await driver.everything()
+        assert [(view.id, view.recipient) for view in views] == [(*unknown.value.message_ids, "ann"), (third.id, "cyd")]
 
 
 @pytest.mark.contract("EN4")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from pillarbox.engine.loop import Loop
-from pillarbox.errors import NotStarted, PillarboxError, StoreError
+from pillarbox.errors import NotStarted, PillarboxError, StoreError, StoreOutcomeUnknown, StoreUnavailable
 from pillarbox.store.base import (
     Act,
     Acted,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+E = TypeVar("E", bound=Exception)
 
 BATCH_MAX: Final = 2000
 
@@ -249,7 +250,7 @@ class Committer:
         try:
             await self._write(first, None)
         except StoreError as exc:
-            self._failed(second, exc)
+            self._failed(second, _untried(exc))
             raise
         await self._write(second, None)
 
@@ -265,6 +266,7 @@ class Committer:
         work.refuse(error)
 
     def _give_up(self, error: Exception) -> None:
+        error = _untried(error)
         for _, told in self._settle:
             told(error)
         self._settle.clear()
@@ -362,8 +364,10 @@ class _Work:
     def refuse(self, error: Exception) -> None:
         for _, told in self.settle:
             told(error)
-        for wish in (*self.admit, *self.acts, *self.enqueue):
+        for wish in (*self.admit, *self.acts):
             wish.refuse(error)  # type: ignore[attr-defined]
+        for group in self.enqueue:
+            group.refuse(_about(error, group.item))
         if self.extra is not None:
             self.extra.refuse(error)
 
@@ -383,6 +387,18 @@ class _Work:
         one = _Work(extra=self.extra if left else None, **first)  # type: ignore[arg-type]
         two = _Work(extra=None if left else self.extra, **second)  # type: ignore[arg-type]
         return one, two
+
+
+def _about(error: Exception, group: Sequence[Draft]) -> Exception:
+    """Name the messages of one caller in an error that leaves open what became of them (contract EN4)."""
+    if isinstance(error, StoreOutcomeUnknown):
+        return StoreOutcomeUnknown(error.reason, message_ids=tuple(draft.id for draft in group))
+    return error
+
+
+def _untried(error: E) -> E | StoreUnavailable:
+    """The same for work that was not even begun."""
+    return StoreUnavailable(error.reason) if isinstance(error, StoreOutcomeUnknown) else error
 
 
 def _take(wishes: deque[T]) -> list[T]:

@@ -39,6 +39,7 @@ class Session:
         self.limits = limits
         self.now = 0
         self.boot = 0
+        self.committing = False
         self.touched: set[int] = set()
         self.left: dict[str, None] = {}
         self._tally: dict[tuple[int, int], list[int]] = {}
@@ -51,6 +52,7 @@ class Session:
     def begin(self, *, now: int, boot: int) -> None:
         """Open a transaction that holds the write lock."""
         self.now, self.boot = now, boot
+        self.committing = False
         self.touched = set()
         self.left = {}
         self._tally = {}
@@ -68,6 +70,8 @@ class Session:
         rows = [(queue, state, count, size) for (queue, state), (count, size) in changes if count or size]
         if rows:
             self.connection.executemany(WRITE["tally_add"], rows)
+        # From here on nobody but the file can say whether it was written.
+        self.committing = True
         self.connection.execute(WRITE["commit"])
 
     def rollback(self) -> None:

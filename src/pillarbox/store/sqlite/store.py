@@ -20,7 +20,7 @@ import apsw
 
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.ids import MessageId
-from pillarbox.errors import NotStarted, Refused, StoreError, StoreUnavailable
+from pillarbox.errors import NotStarted, Refused, StoreError, StoreOutcomeUnknown, StoreUnavailable
 from pillarbox.store.base import (
     Batch,
     BatchResult,
@@ -210,11 +210,15 @@ class SQLiteStore:
         self._unsure = True
         with contextlib.suppress(apsw.Error):
             session.connection.close()
+        tried = [session]
         try:
             again = self._live_session()
+            tried.append(again)
             with opening.translated("writing again after an I/O error"):
                 return transaction.apply(again, batch, again=True)
         except StoreError as exc:
+            if any(one.committing for one in tried):
+                raise StoreOutcomeUnknown(f"{failure}, and its outcome could not be read back") from exc
             raise failure from exc
 
     def _live_session(self) -> Session:
