@@ -141,6 +141,10 @@ class Drained(BusEvent, frozen=True, kw_only=True):
     deferred_budget: int
     uncertain: int
     duration_ms: int
+    held: int = 0
+    deferred_leased: int = 0
+    deferred_lost: int = 0
+    reaped: int = 0
     at_start: bool = False
 
 

@@ -452,7 +452,8 @@ async def test_an_answer_that_comes_after_the_lease_is_lost_still_counts(stand: 
 
 
 async def lose_lease(stand: Stand, box: Box) -> None:
-    """Let another process find the lease run out."""
+    """Let another process find the lease run out; nobody claims the message anew meanwhile."""
+    box.worker._accepting = False
     other = await stand.open(ScriptedChannel(), lease_seconds=LEASE_MS / 1000)
     other.worker._accepting = False
     stand.advance(LEASE_MS + 1)

@@ -129,8 +129,6 @@ async def test_a_split_that_was_committed_is_not_made_anew_by_a_channel_with_ano
     wider = Chat()
     wider.capabilities = Capabilities(text_limit=100)
     box = await stand.open(wider)
-    await box.reap()
-    await resumed(stand, box, message, attempts=1)
     view = await box.settled(message)
     assert texts(wider) == TEXTS
     assert view.part_count == 4
@@ -225,8 +223,6 @@ async def test_after_a_crash_at_a_part_that_part_and_those_behind_it_are_sent(st
     await crash(box)
     second = Chat()
     box = await stand.open(second)
-    await box.reap()
-    await resumed(stand, box, message, attempts=part + 1, seconds=5)
     view = await box.settled(message)
     assert texts(first) == TEXTS[: part + 1]
     assert texts(second) == TEXTS[part:]

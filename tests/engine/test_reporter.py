@@ -49,13 +49,11 @@ async def test_a_recovered_message_is_told_of_as_a_live_one_is(stand: Stand, cap
     message = await first.send(origin="agent")
     await channel.begun(1)
     await crash(first)
-    second = await stand.open(ScriptedChannel(policy=STEADY))
+    second = stand.make(ScriptedChannel(policy=STEADY))
     told: list[tuple[str, str]] = []
     compat.listen(second.outbox.events, lambda name, fields: told.append((name, fields["entryId"])))
-    await second.reap()
-    stand.advance(5_000)
-    second.look()
-    await second.settled(message)
+    async with second.outbox:
+        await second.settled(message)
     names = ["delivery:nacked", "delivery:chunk_sent", "delivery:acked", "delivery:complete"]
     assert told == [(name, message.id) for name in names]
     lines = [(record.getMessage(), record.entryId) for record in caplog.records if hasattr(record, "entryId")]

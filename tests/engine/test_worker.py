@@ -363,7 +363,6 @@ async def test_a_suspect_waits_until_what_is_under_way_has_ended(stand: Stand) -
         other.worker._accepting = False
         await other.reap()
         await other.outbox.stop(0)
-        stand.advance(6_000)  # 5 s and their jitter
     channel = ScriptedChannel(policy=FOR_EVER)
     channel.hold()
     company: list[int] = []

@@ -43,6 +43,7 @@ MAY_SCAN: Final = {
     "list_collapsed_oldest": "the same",
     "ids_to": "for people who know an id's end",
     "backlog": "at the end of a drain",
+    "backlog_leased": "the same; and an index holds nothing but what is leased",
     "integrity": "for the check",
     "check_tally": "for the check",
     "check_stranded": "for the check",

@@ -21,7 +21,7 @@ from pillarbox.domain.outcome import (
     Unavailable,
     Uncertain,
 )
-from pillarbox.domain.retry import CHAT, OnDead, OnHeld, Policy, UncertainAction
+from pillarbox.domain.retry import CHAT, SMTP, WEBHOOK, OnDead, OnHeld, Policy, UncertainAction
 from pillarbox.domain.transition import ErrorClass, Reason, Transition
 from tests.unit.leased_messages import BLOCK_KIND, LANE, NOW, STEADY, leased
 
@@ -359,7 +359,34 @@ def test_a_lost_worker_is_an_uncertain_end_that_is_charged_and_counted() -> None
     transition = lost_worker(leased(lost=1), now_ms=NOW, fraction=0.0)
     assert (transition.to, transition.charged, transition.lost) == (State.SCHEDULED, 1, 2)
     assert transition.error_class is ErrorClass.WORKER_LOST
-    assert waits(transition) == 5
+    assert waits(transition) == 1
+
+
+@pytest.mark.contract("LE4")
+@pytest.mark.parametrize("policy", [Policy(), WEBHOOK, SMTP], ids=["chat", "webhook", "smtp"])
+def test_the_waits_after_a_lost_worker_are_their_own_whatever_the_channel_s(policy: Policy) -> None:
+    lasting = msgspec.structs.replace(policy, max_attempts=100, jitter=0.0)
+    waited = [
+        waits(lost_worker(leased(lasting, lost=lost, charged=lost), now_ms=NOW, fraction=0.5)) for lost in range(7)
+    ]
+    assert waited == [0, 1, 5, 30, 120, 120, 120]
+
+
+@pytest.mark.contract("LE4", "RE3")
+def test_the_waits_after_a_lost_worker_are_spread_as_others_are() -> None:
+    transition = lost_worker(leased(Policy(jitter=0.2), lost=2), now_ms=NOW, fraction=0.5)
+    assert waits(transition) == 5.5
+
+
+@pytest.mark.contract("LE4", "RE1")
+def test_after_an_answer_the_channel_s_own_waits_go_on() -> None:
+    assert waits(decided(leased(Policy(jitter=0.0), lost=3, charged=1), Deferred("busy"))) == 25
+
+
+@pytest.mark.contract("LE2")
+def test_whoever_used_up_its_attempts_is_dead_although_its_worker_was_lost() -> None:
+    transition = lost_worker(leased(charged=4), now_ms=NOW, fraction=0.0)
+    assert (transition.to, transition.reason, transition.lost) == (State.DEAD, Reason.RETRIES_EXHAUSTED, 1)
 
 
 @pytest.mark.contract("LE2")

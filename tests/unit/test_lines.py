@@ -32,7 +32,7 @@ COMMON = {
 CHUNKS = {"chunksDelivered": 0, "totalChunks": 1}
 DRAIN = Drained(
     at_ms=5, attempted=10, delivered=7, failed=1, expired=2, exhausted=1, deferred_backoff=3,
-    deferred_budget=4, uncertain=1, duration_ms=60, at_start=True,
+    deferred_budget=4, uncertain=1, duration_ms=60, at_start=True, held=5, deferred_leased=6, deferred_lost=8, reaped=9,
 )  # fmt: skip
 OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message"}
 
@@ -63,6 +63,7 @@ SEVEN: list[tuple[BusEvent, str, str, dict[str, Any]]] = [
         {
             "entriesAttempted": 10, "entriesDelivered": 7, "entriesFailed": 2, "entriesExpired": 2,
             "entriesExhausted": 1, "entriesUncertain": 1, "entriesDeferredBackoff": 3, "entriesDeferredBudget": 4,
+            "entriesHeld": 5, "entriesDeferredLeased": 6, "entriesDeferredLost": 8, "entriesReaped": 9,
             "durationMs": 60,
         },
     ),

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _ENDS: Final = frozenset({"delivered", "held", "dead", "expired", "cancelled"})
 _REPORTED: Final = ("delivered", "failed", "expired", "exhausted", "uncertain")
+_RARE: Final = ("held", "reaped")
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -238,8 +239,35 @@ class _Runner:
         if self._voice.rows:
             emit_json({"event": "drained", **row})
         else:
-            emit(", ".join(f"{count} {name}" for name, count in row.items() if name in _REPORTED))
-            emit(f"left: {report.deferred_budget} due, {report.deferred_backoff} for later")
-        if report.deferred_budget:
+            counted = (name for name in row if name in _REPORTED or (name in _RARE and row[name]))
+            emit(", ".join(f"{row[name]} {name}" for name in counted))
+            emit(f"left: {report.deferred_budget} due, {report.deferred_backoff} for later{_unsent(report)}")
+        for sentence in _unjudged(report):
+            self._voice.say(sentence)
+        if report.deferred_budget + report.deferred_leased + report.deferred_lost:
             return Exit.TIMED_OUT
-        return Exit.NOT_DELIVERED if report.failed + report.exhausted + report.expired else Exit.OK
+        lost = report.failed + report.exhausted + report.expired + report.held
+        return Exit.NOT_DELIVERED if lost else Exit.OK
+
+
+def _unsent(report: DrainReport) -> str:
+    leased = f", {report.deferred_leased} leased by another worker" if report.deferred_leased else ""
+    return leased + (f", {report.deferred_lost} after a lost worker" if report.deferred_lost else "")
+
+
+def _unjudged(report: DrainReport) -> Iterator[str]:
+    """Say what the drain left although nothing kept it from its end: another worker's, and what lost its workers."""
+    if report.deferred_leased:
+        yield (
+            f"{_messages(report.deferred_leased)} left alone: another worker has a lease on it, lives or cannot be asked"
+            " (`pillarbox workers`); what becomes of it is known when that worker tells, or its lease runs out"
+        )
+    if report.deferred_lost:
+        yield (
+            f"{_messages(report.deferred_lost)} left for later: worker after worker was lost while sending it, so it"
+            " waits before it is sent again (`pillarbox explain` tells until when)"
+        )
+
+
+def _messages(count: int) -> str:
+    return f"{count} message{'' if count == 1 else 's'}"

@@ -166,7 +166,8 @@ def lost_worker(message: Leased, *, now_ms: int, fraction: float) -> Transition:
     """
     Settle a lease whose worker is gone: the provider may have the message (lanes.md, "Attempt counting").
 
-    ``lost`` grows; at ``max_attempts`` in a row the message is taken for what kills the workers.
+    ``lost`` grows; at ``max_attempts`` in a row the message is taken for what kills the workers. Until then the waits are
+    those after a lost worker, not the channel's (contract LE4).
     """
     lost = message.lost + 1
     resent = message.policy.uncertain is UncertainAction.RESEND and not _is_non_final(message)
@@ -331,7 +332,9 @@ def _charged(
         return Transition.bury(Reason.NON_FINAL, error_class=error_class, error=error, lost=lost)
     if charged >= limit:
         return _laid_to_rest(message, Reason.RETRIES_EXHAUSTED, error_class, error, lost=lost)
-    wait = max(message.policy.delay_seconds(charged, fraction), message.policy.bounded_hint(after))
+    policy = message.policy
+    wait = policy.lost_worker_seconds(lost, fraction) if lost else policy.delay_seconds(charged, fraction)
+    wait = max(wait, policy.bounded_hint(after))
     return Transition.retry(due_ms=now_ms + _whole_ms(wait), error_class=error_class, error=error, lost=lost)
 
 

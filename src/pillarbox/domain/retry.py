@@ -17,6 +17,8 @@ from pillarbox.errors import ConfigError
 FREE_RETURN_MS_MIN: Final = 1_000
 HINT_SECONDS_MAX: Final = 24 * 3600.0
 SUSPECT_LOST: Final = 2
+# Seconds after the 1st, 2nd, … worker lost in a row; the last repeats. Short, because the receiver did not fail: we did.
+LOST_WORKER_SECONDS: Final = (0.0, 1.0, 5.0, 30.0, 120.0)
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)\Z")
@@ -127,6 +129,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             fraction: Where in the jitter's range to land, in [0, 1).
         """
         base = self.schedule[min(charged, len(self.schedule)) - 1]
+        return base * (1.0 + self.jitter * fraction)
+
+    def lost_worker_seconds(self, lost: int, fraction: float) -> float:
+        """
+        Wait after a lost worker, whatever the channel's own schedule says: at once, 1 s, 5 s, 30 s, then 2 min.
+
+        Args:
+            lost: Workers lost in a row, this one included; 1 or more.
+            fraction: Where in the jitter's range to land, in [0, 1).
+        """
+        base = LOST_WORKER_SECONDS[min(lost, len(LOST_WORKER_SECONDS)) - 1]
         return base * (1.0 + self.jitter * fraction)
 
     def bounded_hint(self, after: float | None) -> float:

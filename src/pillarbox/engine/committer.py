@@ -73,6 +73,7 @@ class Committer:
     Args:
         claimer: Asked while a batch is built, with how many settlements it has, for what may be leased.
         granted: Told of every batch's result before anybody else is, so that leased messages start first.
+        claim_failed: Told of a claim whose batch could not be committed, as far as anybody knows.
         rested: Told when everybody is, and whether the store left work for another batch.
         accepted: Told of every group that was stored, also where its caller stopped waiting.
         alarm: Told of what could not be recorded: a stable word, and what happened.
@@ -92,6 +93,7 @@ class Committer:
         self._accepted = accepted
         self.claimer: Callable[[Sequence[Settlement]], Claim | None] = _no_claim
         self.granted: Callable[[BatchResult, Claim | None], None] = _ignore
+        self.claim_failed: Callable[[Claim], None] = _drop
         self.rested: Callable[[bool], None] = _rest
         self._enqueue: deque[Wish[Sequence[Draft], list[Enqueued]]] = deque()
         self._settle: deque[_Ending] = deque()
@@ -216,6 +218,8 @@ class Committer:
             await self._write(work, claim)
         except Exception:
             self._claim_wanted = True
+            if claim is not None:
+                self.claim_failed(claim)
             raise
         return 0 if self._claim_wanted or self._waiting() else None
 
@@ -414,6 +418,10 @@ def _no_claim(settlements: Sequence[Settlement]) -> Claim | None:  # noqa: ARG00
 
 
 def _ignore(result: BatchResult, claim: Claim | None) -> None:
+    """Nobody is told."""
+
+
+def _drop(claim: Claim) -> None:
     """Nobody is told."""
 
 

@@ -50,6 +50,7 @@ class Flight:
     stopped: bool = False
     lease_lost: bool = False
     unwritten: bool = False
+    given_back: bool = False
 
     def kept_back(self) -> bool:
         """Whether a stop came before anything of the request was written."""
@@ -110,6 +111,14 @@ class Executor:
 
     def start(self, message: Leased, *, until_ms: int) -> None:
         """Begin to send. The message's slot is taken until *ended* is told."""
+        flight = self._taken(message, until_ms)
+        flight.task = asyncio.get_running_loop().create_task(self._run(flight))
+
+    def give_back(self, message: Leased, *, until_ms: int) -> None:
+        """Return a lease that came too late, without beginning. Its slot is taken until that is recorded."""
+        self._give_back(self._taken(message, until_ms))
+
+    def _taken(self, message: Leased, until_ms: int) -> Flight:
         flight = Flight(message=message, until_ms=until_ms)
         before = self.flights.get(message.seq)
         if before is not None:
@@ -117,13 +126,24 @@ class Executor:
             self._lose(before)
         self.flights[message.seq] = flight
         self._empty.clear()
-        flight.task = asyncio.get_running_loop().create_task(self._run(flight))
+        return flight
+
+    def _give_back(self, flight: Flight) -> None:
+        """Settle at once what is not begun, whatever its admission or a hook still waits for."""
+        flight.stopped = flight.given_back = True
+        if flight.task is not None:
+            flight.task.cancel()
+        now_ms = self._clock.wall_ms()
+        self._settle(flight, lifecycle.release_unsent(flight.message, "stopped before it was sent", now_ms=now_ms))
 
     async def _run(self, flight: Flight) -> None:
         """Send, and hand over what came of it; the slot is free when that is durable."""
         message = flight.message
         try:
             transition = await self._deliver(flight)
+        except asyncio.CancelledError:
+            if not flight.given_back:
+                raise
         except PillarboxError as exc:
             # Only a store that was closed under us gets here: the lease runs out and somebody else goes on.
             self._reporter.alarm("recording_failed", f"message {message.id}: {exc}")
@@ -135,11 +155,13 @@ class Executor:
         else:
             if transition is None:
                 self._give_up(flight)
-            else:
+            elif not flight.given_back:
                 self._settle(flight, transition)
 
     def _give_up(self, flight: Flight) -> None:
         """Free the slot of a message that is not to be settled by us."""
+        if flight.given_back:
+            return
         self._free(flight)
         # No batch ends here, so nobody else would look for what could take the slot.
         self._committer.want_claim()
@@ -332,11 +354,13 @@ class Executor:
         self._cut(flight)
 
     def cut_off(self) -> int:
-        """Stop every send that has not ended; gives how many."""
+        """Stop every send that has not ended; gives how many. What is not begun is given back."""
         count = 0
         for flight in self.flights.values():
             flight.stopped = True
             count += self._cut(flight)
+            if flight.began_ms is None and flight.task is not None and not flight.task.done() and not flight.given_back:
+                self._give_back(flight)
         return count
 
     async def idle(self) -> None:

@@ -185,5 +185,9 @@ def drain_fields(event: Drained) -> dict[str, Any]:
         "entriesUncertain": event.uncertain,
         "entriesDeferredBackoff": event.deferred_backoff,
         "entriesDeferredBudget": event.deferred_budget,
+        "entriesHeld": event.held,
+        "entriesDeferredLeased": event.deferred_leased,
+        "entriesDeferredLost": event.deferred_lost,
+        "entriesReaped": event.reaped,
         "durationMs": event.duration_ms,
     }

@@ -13,10 +13,11 @@ import msgspec
 
 from pillarbox.domain import lifecycle
 from pillarbox.domain.transition import Reason
-from pillarbox.store.base import CANCELLED_FOR, Bury, Lapsed, Settled, Settlement, Store
+from pillarbox.errors import PillarboxError, StoreError
+from pillarbox.store.base import CANCELLED_FOR, Batch, Bury, Lapsed, Settled, Settlement, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pillarbox.clock import Clock
     from pillarbox.domain.message import Leased
@@ -65,7 +66,7 @@ class Reaper:
 
     async def tick(self) -> float | None:
         """Reap once. Wanted again in a second, or at once where more is left."""
-        more = await self._lapsed()
+        more = await self.reap() >= LIMIT
         if self._clock.mono() >= self._abandon_from:
             self._abandon_from = self._clock.mono() + ABANDON_SECONDS
             more = await self.abandon() or more
@@ -90,22 +91,73 @@ class Reaper:
         self._reporter.ended(result.abandoned)
         return bool(result.abandoned)
 
-    async def _lapsed(self) -> bool:
+    async def take_back(self) -> None:
+        """
+        Take back every lease that nobody holds any more: before the first claim of a start, when nothing else is sent.
+
+        In batches, each of them a commit: what dies in between has taken back what it has. Not through the committer,
+        which would try for as long as the store fails: a start that cannot do it fails.
+
+        Raises:
+            StoreError: What was taken back until then stays so.
+        """
+        seen: set[tuple[int, bytes]] = set()
+        while True:
+            lapsed = await self._find()
+            new = [item for item in lapsed if (item.message.seq, item.message.lease) not in seen]
+            if not new:
+                return
+            seen.update((item.message.seq, item.message.lease) for item in new)
+            boot_ms = self._clock.boot_ms()
+            await self._write(await self._write([self._settlement(item, boot_ms) for item in new]))
+
+    async def _write(self, settlements: Sequence[Settlement]) -> list[Settlement]:
+        """Write them in one batch; gives what ends those that are not to be sent again, to be written in their place."""
+        if not settlements:
+            return []
+        batch = Batch(now_ms=self._clock.wall_ms(), boot_ms=self._clock.boot_ms(), settle=settlements)
+        try:
+            result = await self._store.commit(batch)
+        except StoreError:
+            raise
+        except Exception as exc:  # noqa: BLE001 — one bad message must not keep the others, or the start (LE7)
+            half = len(settlements) // 2
+            if half:
+                return await self._write(settlements[:half]) + await self._write(settlements[half:])
+            detail = f"message {settlements[0].message.id}: {type(exc).__name__}"
+            self._reporter.alarm("recording_failed", detail)
+            return []
+        told = list(zip(settlements, result.settled, strict=True))
+        for settlement, settled in told:
+            self._tell(settlement, settled)
+        return [_cancelled(settlement, settled) for settlement, settled in told if settled in CANCELLED_FOR]
+
+    async def reap(self) -> int:
+        """Take back once, at most `LIMIT` leases that nobody holds any more; gives how many it found."""
+        lapsed = await self._find()
         boot_ms = self._clock.boot_ms()
-        lapsed = await self._store.lapsed(boot_ms=boot_ms, limit=LIMIT)
+        ends = (self._settle(self._settlement(item, boot_ms)) for item in lapsed)
+        for end in await asyncio.gather(*ends, return_exceptions=True):
+            # What cannot be written the committer has told of, and it keeps nobody else from being taken back (LE7).
+            if isinstance(end, PillarboxError) or (end is not None and not isinstance(end, Exception)):
+                raise end
+        return len(lapsed)
+
+    async def _find(self) -> list[Lapsed]:
+        lapsed = await self._store.lapsed(boot_ms=self._clock.boot_ms(), limit=LIMIT)
         # By time, after a suspend or an outage of the store: we are still sending it.
-        settlements = [self._settlement(item, boot_ms) for item in lapsed if not self._ours(item.message)]
-        await asyncio.gather(*map(self._settle, settlements))
-        return len(settlements) >= LIMIT
+        return [item for item in lapsed if not self._ours(item.message)]
 
     async def _settle(self, settlement: Settlement) -> None:
         settled = await self._committer.settled(settlement)
         if settled in CANCELLED_FOR:
-            cancel = lifecycle.cancelled(settlement.transition, CANCELLED_FOR[settled])
-            settlement = msgspec.structs.replace(settlement, transition=cancel)
+            settlement = _cancelled(settlement, settled)
             settled = await self._committer.settled(settlement)
+        self._tell(settlement, settled)
+
+    def _tell(self, settlement: Settlement, settled: Settled) -> None:
         # Stale means that its holder or another reaper was quicker: nothing happened, nothing to tell.
-        if settled is not Settled.STALE:
+        if settled in {Settled.APPLIED, Settled.LATE}:
             self._reporter.settled(settlement, settled)
 
     def _settlement(self, lapsed: Lapsed, boot_ms: int) -> Settlement:
@@ -129,3 +181,9 @@ class Reaper:
             if view is not None:
                 self._reporter.acted(view)
         return len(overdue) >= LIMIT
+
+
+def _cancelled(settlement: Settlement, settled: Settled) -> Settlement:
+    """Give what ends the message instead of sending it again."""
+    cancel = lifecycle.cancelled(settlement.transition, CANCELLED_FOR[settled])
+    return msgspec.structs.replace(settlement, transition=cancel)

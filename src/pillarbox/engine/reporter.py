@@ -47,7 +47,7 @@ class Reporter:
     Tells subscribers, the log and those who wait.
 
     ``counts`` has one counter a word: sent (the channel was called), delivered, retried, released, held, dead,
-    exhausted, expired, cancelled, late, stale, and ``alarm:<what>``.
+    exhausted, expired, cancelled, late, stale, reaped (its worker was lost), and ``alarm:<what>``.
     """
 
     def __init__(self, bus: Bus, clock: Clock) -> None:
@@ -128,6 +128,8 @@ class Reporter:
             self.counts["unclassified"] += 1
         if transition.error_class in MAYBE_ARRIVED:
             self.counts["uncertain"] += 1
+        if transition.error_class is ErrorClass.WORKER_LOST:
+            self.counts["reaped"] += 1
 
     def _tell(self, settlement: Settlement, *, late: bool) -> None:
         message, transition = settlement.message, settlement.transition

@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from pillarbox.channels.base import Channel, Seams
 from pillarbox.domain.ids import LeaseId, MessageId
@@ -28,7 +31,8 @@ from pillarbox.engine.reaper import Reaper
 from pillarbox.engine.renewer import Renewer
 from pillarbox.engine.watcher import Watcher
 from pillarbox.events import Drained
-from pillarbox.store.base import BatchResult, Claim, Settlement, Store, WorkerStart
+from pillarbox.errors import StoreError
+from pillarbox.store.base import Batch, BatchResult, Claim, Settlement, Store, WorkerStart
 
 if TYPE_CHECKING:
     from pillarbox.clock import Clock
@@ -87,9 +91,14 @@ class DrainReport:
         attempted: Sends that began and ended; one message more than once, where a retry was due.
         failed: Dead for another reason than too many attempts.
         exhausted: Dead because their attempts were used up.
+        held: Held for a person to decide.
         deferred_backoff: Not due yet when it ended, retries among them.
         deferred_budget: Due or being sent, but the budget was over.
+        deferred_leased: Leased by another worker when it ended: alive, or nobody can tell yet.
+        deferred_lost: Not due yet when it ended, because the worker that sent it last was lost.
         uncertain: Attempts whose end is not known.
+        reaped: Attempts that were taken back because their worker was lost: those that a start finds are counted by the
+            first drain after it.
     """
 
     attempted: int = 0
@@ -101,6 +110,10 @@ class DrainReport:
     deferred_budget: int = 0
     uncertain: int = 0
     duration_ms: int = 0
+    held: int = 0
+    deferred_leased: int = 0
+    deferred_lost: int = 0
+    reaped: int = 0
 
 
 class Worker:
@@ -135,6 +148,11 @@ class Worker:
         self._suspect_seq: int | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._quiet = asyncio.Event()
+        self._at_start: Counter[str] = Counter()
+        # The claim whose commit is under way; and one whose commit failed, of which nobody knows whether it took.
+        self._asked: Claim | None = None
+        self._doubtful: Claim | None = None
+        self._answered = asyncio.Event()
         self.feed = Feed(settings.concurrency, {name: c.concurrency for name, c in channels.items()})
         guard = self._guard = ClockGuard(clock, reporter.alarm)
         self.executor = Executor(
@@ -210,9 +228,14 @@ class Worker:
         # What nobody may send any more ends before the first claim could find it.
         while await self._reaper.abandon():
             pass
+        # What dead workers were sending is due again before that, and so part of a drain that begins now (LE4).
+        before = self._reporter.counts.copy()
+        await self._reaper.take_back()
+        self._at_start = self._reporter.counts - before
         self.feed.learn(await self._store.queues())
         self._committer.claimer = self._claim
         self._committer.granted = self._granted
+        self._committer.claim_failed = self._claim_failed
         self._committer.rested = self._next
         presence = PresenceKeeper(
             self._store, self._committer, self._reporter, self._clock, slot=self._slot, channels=self._identity.channels
@@ -236,17 +259,21 @@ class Worker:
         """
         Take no new work, wait for sends under way, cut off what is left at the deadline, give leases back.
 
+        A commit under way may lease something yet: it is waited for, and what it leases is given back.
+
         Returns:
             How many sends were cut off; the platform may have those messages.
         """
         self._accepting = False
+        self._quiet.set()
         if self._timer is not None:
             self._timer.cancel()
         cut = 0
-        await _at_most(deadline_seconds, self.executor.idle())
-        if self.executor.flights:
+        await _at_most(deadline_seconds, self._at_rest())
+        if not self._rests():
             cut = self.executor.cut_off()
-            await _at_most(self._settings.record_ms / 1000, self.executor.idle())
+            await _at_most(self._settings.record_ms / 1000, self._at_rest())
+        await _at_most(self._settings.record_ms / 1000, self._resolve_doubt())
         self._store.on_foreign_write(None)
         await asyncio.gather(*(_at_most(self._settings.record_ms / 1000, loop.stop()) for loop in self._loops))
         self._loops = []
@@ -257,6 +284,29 @@ class Worker:
             await deregister(self._store, slot, self._reporter)
         return cut
 
+    def _rests(self) -> bool:
+        return self._asked is None and not self.executor.flights
+
+    async def _at_rest(self) -> None:
+        """Wait until nothing is sent or settled, and nothing can be leased any more."""
+        while not self._rests():
+            if self._asked is not None:
+                self._answered.clear()
+                await self._answered.wait()
+            await self.executor.idle()
+
+    async def _resolve_doubt(self) -> None:
+        """Find out what a claim leased whose commit seemed to fail, and give it back."""
+        claim, self._doubtful = self._doubtful, None
+        if claim is None:
+            return
+        # A store that does not know whether it committed recognises the lease; it is asked for nothing more.
+        asked = msgspec.structs.replace(claim, capacity={})
+        batch = Batch(now_ms=self._clock.wall_ms(), boot_ms=self._clock.boot_ms(), claim=asked)
+        with contextlib.suppress(StoreError):
+            self._granted(await self._store.commit(batch), asked)
+        await self._at_rest()
+
     async def drain(self, budget_ms: int, *, at_start: bool = False) -> DrainReport:
         """
         Wait until nothing is due or being sent, at most *budget_ms*; oldest first meanwhile.
@@ -265,51 +315,58 @@ class Worker:
         """
         began = self._clock.mono()
         before = self._reporter.counts.copy()
+        before.subtract(self._at_start)
+        self._at_start = Counter()
         if budget_ms > 0 and self._accepting:
             self._oldest_first = True
             self._look()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._until_quiet(), budget_ms / 1000)
+                await asyncio.wait_for(self._until_drained(), budget_ms / 1000)
             self._oldest_first = False
-        due, later = await self._store.backlog(now_ms=self._clock.wall_ms(), channels=tuple(self._channels))
-        now = self._reporter.counts
+        left = await self._store.backlog(
+            now_ms=self._clock.wall_ms(), channels=tuple(self._channels), worker=self._slot
+        )
+        done = self._reporter.counts.copy()
+        done.subtract(before)
         report = DrainReport(
-            attempted=now["sent"] - before["sent"],
-            delivered=now["delivered"] - before["delivered"],
-            failed=now["dead"] - before["dead"],
-            expired=now["expired"] - before["expired"],
-            exhausted=now["exhausted"] - before["exhausted"],
-            deferred_backoff=later,
+            attempted=done["sent"],
+            delivered=done["delivered"],
+            failed=done["dead"],
+            expired=done["expired"],
+            exhausted=done["exhausted"],
+            held=done["held"],
+            deferred_backoff=left.later,
             # What is still being sent is left to the continuous worker as well.
-            deferred_budget=due + len(self.executor.flights),
-            uncertain=now["uncertain"] - before["uncertain"],
+            deferred_budget=left.due + left.ours,
+            deferred_leased=left.others,
+            deferred_lost=left.lost,
+            uncertain=done["uncertain"],
+            reaped=done["reaped"],
             duration_ms=int((self._clock.mono() - began) * 1000),
         )
-        self._reporter.publish(
-            Drained(
-                at_ms=self._clock.wall_ms(),
-                attempted=report.attempted,
-                delivered=report.delivered,
-                failed=report.failed,
-                expired=report.expired,
-                exhausted=report.exhausted,
-                deferred_backoff=report.deferred_backoff,
-                deferred_budget=report.deferred_budget,
-                uncertain=report.uncertain,
-                duration_ms=report.duration_ms,
-                at_start=at_start,
-            )
-        )
+        self._reporter.publish(Drained(at_ms=self._clock.wall_ms(), at_start=at_start, **asdict(report)))
         return report
 
+    async def _until_drained(self) -> None:
+        """Wait until nothing is due or sent, and what another worker died over meanwhile is sent as well."""
+        while self._accepting:
+            await self._until_quiet()
+            reaped = self._reporter.counts["reaped"]
+            with contextlib.suppress(StoreError):
+                await self._reaper.reap()
+            if self._reporter.counts["reaped"] == reaped:
+                return
+            self._look()
+
     async def _until_quiet(self) -> None:
-        while not self._is_quiet():
+        while self._accepting and not self._is_quiet():
             self._quiet.clear()
             await self._quiet.wait()
 
     def _is_quiet(self) -> bool:
         next_due_ms = self.feed.next_due_ms()
         nothing_due = next_due_ms is None or next_due_ms > self._clock.wall_ms()
+        nothing_due = nothing_due and self._asked is None
         return nothing_due and not self.executor.flights and not self.feed.unknown and not self._suspect_due
 
     def _told(self) -> None:
@@ -346,19 +403,34 @@ class Worker:
 
     def _claim_for(self, capacity: Mapping[int, int], *, suspect: bool = False) -> Claim:
         self._claims += 1
-        return Claim(
+        lease, until_ms = LeaseId(self._entropy.token(16)), self._clock.boot_ms() + self._settings.lease_ms
+        again = self._doubtful
+        if again is not None and again.suspect is suspect:
+            self._doubtful = None
+            if again.until_ms > until_ms - self._settings.lease_ms // 3:
+                # Should its commit have taken after all, what it leased is recognised, and is sent now.
+                lease, until_ms = again.lease, again.until_ms
+        self._asked = Claim(
             worker=self._slot,
-            lease=LeaseId(self._entropy.token(16)),
-            until_ms=self._clock.boot_ms() + self._settings.lease_ms,
+            lease=lease,
+            until_ms=until_ms,
             capacity=capacity,
             oldest_first=self._oldest_first or self._claims % 8 == 0,
             suspect=suspect,
             only=self._settings.only,
             judge_expiry=self._guard.trusted(),
         )
+        return self._asked
+
+    def _claim_failed(self, claim: Claim) -> None:
+        """Its commit failed: it may have taken all the same, where the answer was lost."""
+        self._asked, self._doubtful = None, claim
+        self._answered.set()
 
     def _granted(self, result: BatchResult, claim: Claim | None) -> None:
-        """Start what was leased, and find out when to claim next."""
+        """Start what was leased, or give it back where a stop came first, and find out when to claim next."""
+        self._asked = None
+        self._answered.set()
         self.feed.note(result, claim)
         if self.feed.unknown and self._watch is not None:
             self._watch.poke()
@@ -373,7 +445,10 @@ class Worker:
 
     def _start(self, message: Leased, claim: Claim) -> None:
         self.feed.started(message.channel)
-        self.executor.start(message, until_ms=claim.until_ms)
+        if self._accepting:
+            self.executor.start(message, until_ms=claim.until_ms)
+        else:
+            self.executor.give_back(message, until_ms=claim.until_ms)
 
     def _slot_freed(self, message: Leased) -> None:
         self.feed.ended(message.channel)

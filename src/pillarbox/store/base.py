@@ -512,6 +512,25 @@ class Lapsed(msgspec.Struct, frozen=True, kw_only=True):
     by: Literal["time", "owner"]
 
 
+class Backlog(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Active messages of some channels, each counted once.
+
+    Attributes:
+        due: Scheduled, and due.
+        later: Scheduled for later.
+        lost: As ``later``, because the worker that sent it last was lost.
+        ours: Leased by the worker that asks.
+        others: Leased by another one: alive, gone, or nobody can tell.
+    """
+
+    due: int = 0
+    later: int = 0
+    lost: int = 0
+    ours: int = 0
+    others: int = 0
+
+
 class Store(Protocol):
     """What every database offers the engine. All methods raise `StoreError` subclasses and nothing else."""
 
@@ -592,8 +611,8 @@ class Store(Protocol):
     async def stats(self) -> list[Tally]:
         """Counts by queue and state."""
 
-    async def backlog(self, *, now_ms: int, channels: Sequence[str]) -> tuple[int, int]:
-        """Scheduled messages of *channels*: how many are due, and how many for later. Counts them, so it is slow."""
+    async def backlog(self, *, now_ms: int, channels: Sequence[str], worker: int) -> Backlog:
+        """What is not settled of *channels*, in one snapshot. Counts the messages, so it is slow."""
 
     async def queues(self) -> list[QueueInfo]:
         """Every queue there is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pillarbox.errors import Refused
-from pillarbox.store.base import Acted, Batch, BatchResult, Durability
+from pillarbox.store.base import Acted, Backlog, Batch, BatchResult, Durability
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,9 +111,9 @@ class NullStore:
         """All counts are 0."""
         return []
 
-    async def backlog(self, *, now_ms: int, channels: Sequence[str]) -> tuple[int, int]:  # noqa: ARG002 — of `Store`
+    async def backlog(self, *, now_ms: int, channels: Sequence[str], worker: int) -> Backlog:  # noqa: ARG002 — of `Store`
         """Nothing waits."""
-        return 0, 0
+        return Backlog()
 
     async def queues(self) -> list[QueueInfo]:
         """There is no queue."""

@@ -11,7 +11,7 @@ import msgspec
 from pillarbox.domain.arrival import part_of
 from pillarbox.domain.condition import Field
 from pillarbox.domain.message import STATES, Kind, MessageView, Op, Part, State
-from pillarbox.store.base import Event, Query, QueueInfo, Tally, WorkerInfo
+from pillarbox.store.base import Backlog, Event, Query, QueueInfo, Tally, WorkerInfo
 from pillarbox.store.sqlite.session import Row, decode_policy
 from pillarbox.store.sqlite.statements import READ, VIEW_FIELDS
 
@@ -259,6 +259,14 @@ def _acts(connection: apsw.Connection, seq: int) -> list[Event]:
         )
         for at, act, actor, before, after, reason in rows(connection, "acts", (seq,))
     ]
+
+
+def backlog(connection: apsw.Connection, now_ms: int, channels: Sequence[str], worker: int) -> Backlog:
+    """Count what is not settled of *channels*."""
+    names = json.dumps(list(channels))
+    due, later, lost = rows(connection, "backlog", (now_ms, names))[0]
+    ours, others = rows(connection, "backlog_leased", (worker, names))[0]
+    return Backlog(due=due, later=later, lost=lost, ours=ours, others=others)
 
 
 def stats(connection: apsw.Connection) -> list[Tally]:

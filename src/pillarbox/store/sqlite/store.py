@@ -22,6 +22,7 @@ from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.ids import MessageId
 from pillarbox.errors import NotStarted, Refused, StoreError, StoreOutcomeUnknown, StoreUnavailable
 from pillarbox.store.base import (
+    Backlog,
     Batch,
     BatchResult,
     Durability,
@@ -406,11 +407,9 @@ class SQLiteStore:
         """See `Store`."""
         return await self._read(reading.stats)
 
-    async def backlog(self, *, now_ms: int, channels: Sequence[str]) -> tuple[int, int]:
+    async def backlog(self, *, now_ms: int, channels: Sequence[str], worker: int) -> Backlog:
         """See `Store`."""
-        bindings = (now_ms, json.dumps(list(channels)))
-        rows = await self._read(lambda c: reading.rows(c, "backlog", bindings))
-        return rows[0][0], rows[0][1]
+        return await self._read(lambda c: reading.backlog(c, now_ms, channels, worker))
 
     async def queues(self) -> list[QueueInfo]:
         """See `Store`."""

@@ -156,8 +156,6 @@ class LaneSuite(StoreFixtures):
         await self._head(driver, ids)
         await driver.leave()
         await other.reap()
-        assert await other.claimed_ids() == []
-        other.clock.advance(5)
         assert [await other.deliver_next() for _ in ids] == ids
 
     @pytest.mark.contract("LA1")

@@ -13,7 +13,7 @@ from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.domain.transition import Reason, Transition
-from pillarbox.store.base import Bury, Cancel, Event, Pause, Query, Resume, Retry, Settled
+from pillarbox.store.base import Backlog, Bury, Cancel, Event, Pause, Query, Resume, Retry, Settled
 from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 from pillarbox.testing.store_suite.leasing import STALE
@@ -404,9 +404,38 @@ class OperatingSuite(StoreFixtures):
         now_ms = driver.clock.wall_ms()
         await driver.enqueue(*[driver.draft(due_ms=now_ms + wait) for wait in (-1, 0, 1)])
         await driver.send(channel="mail")
-        assert await driver.store.backlog(now_ms=now_ms, channels=("chat",)) == (2, 1)
-        assert await driver.store.backlog(now_ms=now_ms, channels=("chat", "mail")) == (3, 1)
-        assert await driver.store.backlog(now_ms=now_ms, channels=()) == (0, 0)
+
+        async def counted(*channels: str) -> tuple[int, int]:
+            found = await driver.store.backlog(now_ms=now_ms, channels=channels, worker=driver.worker)
+            assert (found.lost, found.ours, found.others) == (0, 0, 0)
+            return found.due, found.later
+
+        assert await counted("chat") == (2, 1)
+        assert await counted("chat", "mail") == (3, 1)
+        assert await counted() == (0, 0)
+
+    @pytest.mark.contract("DR1", "LE4")
+    async def test_what_is_leased_and_what_waits_after_a_lost_worker_is_counted_apart(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        await driver.send()
+        for _ in range(2):
+            await driver.claim(1)
+            await driver.leave()
+            await other.reap()
+        await driver.enqueue(*[driver.draft(due_ms=driver.clock.wall_ms() + 1) for _ in range(2)])
+        await driver.enqueue(*[driver.draft() for _ in range(6)])
+        await driver.claim(1)
+        await other.claim(3)
+        found = await driver.store.backlog(now_ms=driver.clock.wall_ms(), channels=("chat",), worker=driver.worker)
+        assert found == Backlog(due=2, later=2, lost=1, ours=1, others=3)
+
+    @pytest.mark.contract("DR1", "ST6")
+    async def test_what_arrived_while_it_was_leased_is_not_counted_as_being_sent(self, driver: StoreDriver) -> None:
+        old, _ = await in_state(driver, State.LEASED)
+        await driver.settle(old, Delivered("late"))
+        now_ms = driver.clock.wall_ms()
+        assert await driver.store.backlog(now_ms=now_ms, channels=("chat",), worker=driver.worker) == Backlog()
 
     async def _step(self, driver: StoreDriver, outcome: Deferred | RateLimited | Delivered, *, keep: bool) -> None:
         """Claim, answer, and let the next attempt become due."""

@@ -73,8 +73,15 @@ SELECT tenant, channel, state, messages, bytes FROM tally JOIN queue ON queue.id
 ORDER BY tenant, channel, state
 
 -- backlog --
-SELECT coalesce(sum(due_at <= ?1), 0), coalesce(sum(due_at > ?1), 0) FROM message
+SELECT coalesce(sum(due_at <= ?1), 0), coalesce(sum(due_at > ?1 AND lost = 0), 0),
+    coalesce(sum(due_at > ?1 AND lost > 0), 0) FROM message
 WHERE state = 0 AND queue IN (SELECT id FROM queue WHERE channel IN (SELECT value FROM json_each(?2)))
+
+-- backlog_leased --
+-- Not those that have arrived meanwhile: they are delivered, and only their lane waits for the lease.
+SELECT coalesce(sum(worker = ?1), 0), coalesce(sum(worker <> ?1), 0) FROM message
+WHERE state = 1 AND arrived_at IS NULL
+    AND queue IN (SELECT id FROM queue WHERE channel IN (SELECT value FROM json_each(?2)))
 
 -- queues --
 SELECT id, tenant, channel, paused_at, paused_until, pause_reason, strikes FROM queue ORDER BY id
