@@ -180,6 +180,18 @@ CASES: Final[dict[tuple[Why, str], Case]] = {
         until_ms=NOW + HOUR,
         says=("Attempt 2 of 5 failed: HTTP 503", f"`pillarbox retry {ID}`"),
     ),
+    (Why.BACKOFF, "after lost workers"): Case(
+        facts=facts(failed(ErrorClass.WORKER_LOST, lost=3, charged=3)),
+        since_ms=NOW - 10 * SECOND,
+        until_ms=NOW + HOUR,
+        says=("3 workers in a row were lost while sending it (attempt 3 of 5)", "the platform may have it"),
+    ),
+    (Why.BACKOFF, "after one lost worker"): Case(
+        facts=facts(failed(ErrorClass.WORKER_LOST, lost=1)),
+        since_ms=NOW - 10 * SECOND,
+        until_ms=NOW + HOUR,
+        says=("A worker was lost while sending it (attempt 2 of 5)", f"`pillarbox retry {ID}`"),
+    ),
     (Why.BACKOFF, "of an attempt that left no trace"): Case(
         facts=facts(failed(ErrorClass.UNCERTAIN, attempt_ended_ms=None)),
         since_ms=NOW - 20 * SECOND,

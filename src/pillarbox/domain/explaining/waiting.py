@@ -72,7 +72,7 @@ def _own_time(facts: Facts, standing: Standing) -> list[Cause]:
         text = f"It was given back without an attempt being charged, {times} in a row now: {error}."
     elif view.error_class == ErrorClass.WORKER_LOST:
         word = Why.BACKOFF
-        workers = texts.many(view.lost, "worker was", "workers in a row were")
+        workers = "A worker was" if view.lost <= 1 else f"{view.lost} workers in a row were"
         text = (
             f"{workers} lost while sending it (attempt {view.charged} of {view.max_attempts}), so the platform may have"
             " it; the wait grows with every worker, whatever the channel's own waits are."
