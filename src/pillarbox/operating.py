@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pillarbox.domain.explaining.causes import Explanation
     from pillarbox.domain.message import MessageView
-    from pillarbox.engine.worker import DrainReport
+    from pillarbox.engine.draining import DrainReport
     from pillarbox.runtime import Runtime
     from pillarbox.store.base import Durability, Event, QueueInfo, Tally, WorkerInfo
 

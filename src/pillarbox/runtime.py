@@ -24,7 +24,7 @@ from pillarbox.engine.leaving import close_channel, deregister
 from pillarbox.engine.lines import Recipients
 from pillarbox.engine.pruner import Pruner
 from pillarbox.engine.reporter import Reporter
-from pillarbox.engine.worker import DrainReport, Worker, WorkerSettings
+from pillarbox.engine.worker import Worker, WorkerSettings
 from pillarbox.errors import ConfigError, Refused, StoreError
 from pillarbox.store.base import Limits, Store, WorkerStart
 from pillarbox.store.registry import file_of, open_store
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from pillarbox.clock import Clock
     from pillarbox.domain.ids import MessageId
+    from pillarbox.engine.draining import DrainReport
     from pillarbox.engine.hooks import Hooks
     from pillarbox.entropy import Entropy
     from pillarbox.events import Bus

@@ -11,7 +11,7 @@ from pillarbox.cli import reference
 from pillarbox.cli.exits import ABOUT, Exit
 from pillarbox.cli.outcomes import NAMES
 from pillarbox.domain.message import State
-from pillarbox.engine.worker import DrainReport
+from pillarbox.engine.draining import DrainReport
 from pillarbox.report import event_dict
 from pillarbox.store.base import Event
 

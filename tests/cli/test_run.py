@@ -110,6 +110,71 @@ async def test_a_drain_ends_with_its_budget_and_leaves_the_rest(pillarbox: Pilla
     assert states == [("scheduled", 0), ("scheduled", 1)]
 
 
+@pytest.mark.contract("DR1", "LE4")
+@pytest.mark.parametrize("uncertain", ["resend", "hold"])
+async def test_a_drain_after_a_kill_sends_what_was_being_sent_or_says_what_became_of_it(
+    pillarbox: Pillarbox, receiver: Receiver, uncertain: str
+) -> None:
+    pillarbox.serving(receiver.url, uncertain=uncertain)
+    receiver.hold()
+    for _ in range(3):
+        await pillarbox("send", "ops", "hi", "--to", "x")
+    async with pillarbox.running("run", "--json") as worker:
+        await receiver.wait_for(3)
+        worker.tell(signal.SIGKILL)
+        await worker.ended()
+    receiver.release()
+    done = await pillarbox("run", "--drain", "--json")
+    report = done.row("drained")
+    assert (report["reaped"], report["uncertain"]) == (3, 3)
+    if uncertain == "resend":
+        assert (done.code, report["attempted"], report["delivered"], receiver.count) == (0, 3, 3, 6)
+    else:
+        # Nothing is left that is due, but three messages wait for a person.
+        assert (done.code, report["attempted"], report["held"], receiver.count) == (6, 0, 3, 3)
+
+
+@pytest.mark.contract("DR1")
+async def test_a_drain_beside_a_worker_that_sends_says_that_something_is_left(
+    pillarbox: Pillarbox, receiver: Receiver
+) -> None:
+    pillarbox.serving(receiver.url)
+    receiver.hold()
+    await pillarbox("send", "ops", "hi", "--to", "x")
+    async with pillarbox.running("run", "--json") as worker:
+        await receiver.wait_for(1)
+        done = await pillarbox("run", "--drain")
+        assert (done.code, done.out.splitlines()) == (
+            7,
+            [
+                "0 delivered, 0 failed, 0 expired, 0 exhausted, 0 uncertain",
+                "left: 0 due, 0 for later, 1 leased by another worker",
+            ],
+        )
+        assert "1 message left alone, under the lease of another worker" in done.err
+        receiver.release()
+        await worker.line("delivered")
+
+
+@pytest.mark.contract("DR1", "LE4")
+async def test_a_drain_says_what_waits_because_worker_after_worker_was_lost(
+    pillarbox: Pillarbox, receiver: Receiver
+) -> None:
+    pillarbox.serving(receiver.url)
+    receiver.hold()
+    await pillarbox("send", "ops", "hi", "--to", "x")
+    for killed in (1, 2):
+        async with pillarbox.running("run", "--json") as worker:
+            await receiver.wait_for(killed)
+            worker.tell(signal.SIGKILL)
+            await worker.ended()
+    receiver.release()
+    done = await pillarbox("run", "--drain")
+    assert done.code == 7
+    assert done.out.splitlines()[-1] == "left: 0 due, 0 for later, 1 after a lost worker"
+    assert "1 message left for later, because worker after worker was lost" in done.err
+
+
 async def test_outcomes_are_lines_on_stderr(pillarbox: Pillarbox, receiver: Receiver) -> None:
     receiver.script(Answer(status=503), Answer())
     pillarbox.serving(receiver.url, schedule="1ms")

@@ -16,7 +16,7 @@ from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import LEASE_MS, SECONDS, crash, until
 
 if TYPE_CHECKING:
-    from pillarbox.engine.worker import DrainReport
+    from pillarbox.engine.draining import DrainReport
     from pillarbox.message import Message
     from pillarbox.store.base import Batch
     from tests.engine.stand import Box, Stand
@@ -211,7 +211,7 @@ async def test_a_start_that_dies_in_the_middle_of_taking_back_leaves_the_rest_to
         store.refuse = lambda batch: StoreUnavailable("gone") if store.offered(settles) > 1 else None  # type: ignore[attr-defined]
         return store
 
-    box.outbox._make_store = dying  # type: ignore[assignment, method-assign]
+    box.outbox._make_store = dying  # type: ignore[assignment]
     async with asyncio.timeout(SECONDS):
         with pytest.raises(StoreUnavailable):
             await box.outbox.start()
@@ -237,7 +237,7 @@ async def test_one_message_that_cannot_be_taken_back_keeps_neither_the_others_no
         )
         return store
 
-    box.outbox._make_store = picky  # type: ignore[assignment, method-assign]
+    box.outbox._make_store = picky  # type: ignore[assignment]
     async with box.outbox:
         for message in good:
             assert (await box.settled(message)).state is State.DELIVERED
@@ -261,7 +261,7 @@ async def test_a_message_that_is_delivered_alone_does_not_wait_for_the_lease_of_
 
 @pytest.mark.contract("LE4", "LA2")
 async def test_workers_that_are_killed_again_and_again_do_not_let_a_lane_stand_still(stand: Stand) -> None:
-    """Twenty kills, a second apart, over 60 messages of 6 lanes: none waits for more than the wait after four losses."""
+    """Twenty kills, a second apart, over 60 messages of 6 lanes: all goes on after the longest wait so far."""
     first = ScriptedChannel(policy=PATIENT)
     first.hold()
     box = await stand.open(first, concurrency=6)
@@ -316,7 +316,7 @@ async def test_a_start_is_given_up_where_the_store_cannot_take_back(stand: Stand
         store.refuse = lambda batch: StoreUnavailable("full") if batch.settle else None  # type: ignore[attr-defined]
         return store
 
-    box.outbox._make_store = failing  # type: ignore[assignment, method-assign]
+    box.outbox._make_store = failing  # type: ignore[assignment]
     async with asyncio.timeout(SECONDS):
         with pytest.raises(StoreUnavailable, match="full"):
             await box.outbox.start()

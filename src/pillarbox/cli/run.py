@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pillarbox.cli.progress import Bar
     from pillarbox.cli.session import Call
     from pillarbox.config import Settings
-    from pillarbox.engine.worker import DrainReport
+    from pillarbox.engine.draining import DrainReport
     from pillarbox.events import BusEvent
     from pillarbox.outbox import Outbox
 
@@ -259,13 +259,13 @@ def _unjudged(report: DrainReport) -> Iterator[str]:
     """Say what the drain left although nothing kept it from its end: another worker's, and what lost its workers."""
     if report.deferred_leased:
         yield (
-            f"{_messages(report.deferred_leased)} left alone: another worker has a lease on it, lives or cannot be asked"
-            " (`pillarbox workers`); what becomes of it is known when that worker tells, or its lease runs out"
+            f"{_messages(report.deferred_leased)} left alone, under the lease of another worker, which lives or cannot be"
+            " asked (`pillarbox workers`): what becomes of that is known when it tells, or when the lease runs out"
         )
     if report.deferred_lost:
         yield (
-            f"{_messages(report.deferred_lost)} left for later: worker after worker was lost while sending it, so it"
-            " waits before it is sent again (`pillarbox explain` tells until when)"
+            f"{_messages(report.deferred_lost)} left for later, because worker after worker was lost while sending:"
+            " `pillarbox explain ID` tells until when"
         )
 
 

@@ -166,8 +166,8 @@ def lost_worker(message: Leased, *, now_ms: int, fraction: float) -> Transition:
     """
     Settle a lease whose worker is gone: the provider may have the message (lanes.md, "Attempt counting").
 
-    ``lost`` grows; at ``max_attempts`` in a row the message is taken for what kills the workers. Until then the waits are
-    those after a lost worker, not the channel's (contract LE4).
+    ``lost`` grows; at ``max_attempts`` in a row the message is taken for what kills the workers. Until then it waits as
+    after a lost worker, and not as its channel would have it (contract LE4).
     """
     lost = message.lost + 1
     resent = message.policy.uncertain is UncertainAction.RESEND and not _is_non_final(message)

@@ -17,7 +17,7 @@ from pillarbox.errors import ConfigError
 FREE_RETURN_MS_MIN: Final = 1_000
 HINT_SECONDS_MAX: Final = 24 * 3600.0
 SUSPECT_LOST: Final = 2
-# Seconds after the 1st, 2nd, … worker lost in a row; the last repeats. Short, because the receiver did not fail: we did.
+# Seconds after the 1st, 2nd, … worker lost in a row; the last repeats. Short, because the receiver never failed.
 LOST_WORKER_SECONDS: Final = (0.0, 1.0, 5.0, 30.0, 120.0)
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

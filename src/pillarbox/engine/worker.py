@@ -21,6 +21,7 @@ from pillarbox.channels.base import Channel, Seams
 from pillarbox.domain.ids import LeaseId, MessageId
 from pillarbox.domain.message import Leased, State
 from pillarbox.engine.clockguard import ClockGuard
+from pillarbox.engine.draining import DrainReport, report_of
 from pillarbox.engine.executor import Executor
 from pillarbox.engine.feed import Feed
 from pillarbox.engine.leaving import close_channel, deregister
@@ -30,8 +31,8 @@ from pillarbox.engine.pruner import MIRROR_RETENTION_MS, Pruner
 from pillarbox.engine.reaper import Reaper
 from pillarbox.engine.renewer import Renewer
 from pillarbox.engine.watcher import Watcher
-from pillarbox.events import Drained
 from pillarbox.errors import StoreError
+from pillarbox.events import Drained
 from pillarbox.store.base import Batch, BatchResult, Claim, Settlement, Store, WorkerStart
 
 if TYPE_CHECKING:
@@ -80,40 +81,6 @@ class WorkerSettings:
     content_retention_ms: int | None = None
     mirror_retention_ms: int = MIRROR_RETENTION_MS
     held_retention_ms: int = 30 * 24 * _HOUR_MS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrainReport:
-    """
-    What a drain did.
-
-    Attributes:
-        attempted: Sends that began and ended; one message more than once, where a retry was due.
-        failed: Dead for another reason than too many attempts.
-        exhausted: Dead because their attempts were used up.
-        held: Held for a person to decide.
-        deferred_backoff: Not due yet when it ended, retries among them.
-        deferred_budget: Due or being sent, but the budget was over.
-        deferred_leased: Leased by another worker when it ended: alive, or nobody can tell yet.
-        deferred_lost: Not due yet when it ended, because the worker that sent it last was lost.
-        uncertain: Attempts whose end is not known.
-        reaped: Attempts that were taken back because their worker was lost: those that a start finds are counted by the
-            first drain after it.
-    """
-
-    attempted: int = 0
-    delivered: int = 0
-    failed: int = 0
-    expired: int = 0
-    exhausted: int = 0
-    deferred_backoff: int = 0
-    deferred_budget: int = 0
-    uncertain: int = 0
-    duration_ms: int = 0
-    held: int = 0
-    deferred_leased: int = 0
-    deferred_lost: int = 0
-    reaped: int = 0
 
 
 class Worker:
@@ -328,22 +295,7 @@ class Worker:
         )
         done = self._reporter.counts.copy()
         done.subtract(before)
-        report = DrainReport(
-            attempted=done["sent"],
-            delivered=done["delivered"],
-            failed=done["dead"],
-            expired=done["expired"],
-            exhausted=done["exhausted"],
-            held=done["held"],
-            deferred_backoff=left.later,
-            # What is still being sent is left to the continuous worker as well.
-            deferred_budget=left.due + left.ours,
-            deferred_leased=left.others,
-            deferred_lost=left.lost,
-            uncertain=done["uncertain"],
-            reaped=done["reaped"],
-            duration_ms=int((self._clock.mono() - began) * 1000),
-        )
+        report = report_of(done, left, duration_ms=int((self._clock.mono() - began) * 1000))
         self._reporter.publish(Drained(at_ms=self._clock.wall_ms(), at_start=at_start, **asdict(report)))
         return report
 
