@@ -259,8 +259,8 @@ def _unjudged(report: DrainReport) -> Iterator[str]:
     """Say what the drain left although nothing kept it from its end: another worker's, and what lost its workers."""
     if report.deferred_leased:
         yield (
-            f"{_messages(report.deferred_leased)} left alone, under the lease of another worker, which lives or cannot be"
-            " asked (`pillarbox workers`): what becomes of that is known when it tells, or when the lease runs out"
+            f"{_messages(report.deferred_leased)} left alone, under the lease of another worker, which lives or cannot"
+            " be asked (`pillarbox workers`): what becomes of that is known when it tells, or when the lease runs out"
         )
     if report.deferred_lost:
         yield (

@@ -112,7 +112,7 @@ class Reaper:
             await self._write(await self._write([self._settlement(item, boot_ms) for item in new]))
 
     async def _write(self, settlements: Sequence[Settlement]) -> list[Settlement]:
-        """Write them in one batch; gives what ends those that are not to be sent again, to be written in their place."""
+        """Write them in one batch; gives what ends those that are not to be sent again, to be written then."""
         if not settlements:
             return []
         batch = Batch(now_ms=self._clock.wall_ms(), boot_ms=self._clock.boot_ms(), settle=settlements)
