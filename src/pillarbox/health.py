@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pillarbox.engine.clockguard import untrusted
 from pillarbox.errors import StoreError
 from pillarbox.store.base import Durability
 
@@ -51,6 +52,9 @@ async def examine(runtime: Runtime) -> Health:
         problems.append(f"the database does not answer: {exc}")
     else:
         problems += [_unavailable(queue) for queue in queues if queue.strikes]
+    parted_ms = runtime.clock.parted_ms()
+    if parted_ms:
+        problems.append(untrusted(parted_ms))
     lost = counts["alarm:recording_failed"]
     if lost:
         problems.append(f"outcomes that could not be recorded since the start: {lost}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pillarbox.domain.message import Draft, Kind
+from pillarbox.domain.timeline import shifted
 from pillarbox.engine.acceptance import Acceptance, Outgoing, Skipped, is_empty
 from pillarbox.engine.direct import refuse_what_needs_a_queue
 from pillarbox.engine.hooks import Hooks, cancelled_event
@@ -28,10 +29,10 @@ from pillarbox.store.base import Enqueued
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pillarbox.clock import Clock
     from pillarbox.config import Settings
     from pillarbox.domain.ids import MessageId
     from pillarbox.engine.abort import AbortSignal
+    from pillarbox.engine.clockguard import QueueClock
     from pillarbox.engine.direct import Direct
     from pillarbox.entropy import Entropy
     from pillarbox.runtime import Route, Runtime
@@ -45,7 +46,7 @@ class Intake(ABC):
     _acceptance: Acceptance
     _routes: dict[str, Route]
     _deliver: bool
-    _clock: Clock
+    _clock: QueueClock
     _entropy: Entropy
 
     def __init__(self) -> None:
@@ -168,6 +169,7 @@ class Intake(ABC):
             outgoing,
             message_id=self._new_id(),
             now_ms=now_ms,
+            ahead_ms=self._clock.ahead_ms(),
             policy=route.policy,
             channel=route.channel,
             ordered=route.ordered,
@@ -189,7 +191,7 @@ class Intake(ABC):
     async def _pass_on(self, runtime: Runtime, direct: Direct, draft: Draft, outgoing: Outgoing) -> Message:
         """Send without a queue, and wait for it (contract EN12)."""
         runtime.reporter.accepted((draft,), (Enqueued(draft.id, created=True),))
-        view = await direct.deliver(draft, outgoing.abort)
+        view = shifted(await direct.deliver(draft, outgoing.abort), self._clock.ahead_ms())
         return Message(self._wait, id=draft.id, created=True, durability=runtime.store.durability, view=view)
 
     def _follow(self, runtime: Runtime, abort: AbortSignal, identity: MessageId) -> None:

@@ -16,6 +16,7 @@ from pillarbox.domain.ids import MessageId
 from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.message import State
 from pillarbox.domain.moments import span_ms
+from pillarbox.domain.timeline import shifted
 from pillarbox.domain.transition import Reason
 from pillarbox.entropy import new_message_id
 from pillarbox.errors import InvalidMessage, NotFound, Refused
@@ -24,9 +25,9 @@ from pillarbox.message import BaseMessage, Message
 from pillarbox.store.base import Cancel, Purge, Replay, Resolve, Retry
 
 if TYPE_CHECKING:
-    from pillarbox.clock import Clock
     from pillarbox.config import Settings
     from pillarbox.domain.message import MessageView
+    from pillarbox.engine.clockguard import QueueClock
     from pillarbox.entropy import Entropy
     from pillarbox.runtime import Runtime
     from pillarbox.store.base import Acted, ActOnMessage
@@ -56,7 +57,7 @@ class Interventions(ABC):
     """
 
     settings: Settings
-    _clock: Clock
+    _clock: QueueClock
     _entropy: Entropy
 
     @abstractmethod
@@ -156,6 +157,7 @@ class Interventions(ABC):
             msg = f"it is {acted.state}: only what has ended is replayed"
             raise Refused(msg)
         view = await runtime.store.get(order.new_id)
+        view = None if view is None else shifted(view, self._clock.ahead_ms())
         return Message(self._wait, id=order.new_id, durability=runtime.store.durability, view=view)
 
     async def purge(self, id: str, *, reason: str | None = None, actor: str = ACTOR) -> bool:  # noqa: A002

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from pillarbox.domain.mirror import ENTRIES_MAX, TEXT_MAX, MirrorEntry, capped
 from pillarbox.domain.moments import shown, span_ms
+from pillarbox.domain.timeline import shifted
 from pillarbox.errors import InvalidMessage
 from pillarbox.store.base import Prune
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from pillarbox.clock import Clock
+    from pillarbox.engine.clockguard import QueueClock
     from pillarbox.runtime import Runtime
 
 _KEYS_MAX = 1000
@@ -28,7 +29,7 @@ class MirrorBook:
     (``retention.mirror``), counted from the acknowledgement or else from the delivery.
     """
 
-    def __init__(self, opened: Callable[[], Awaitable[Runtime]], clock: Clock) -> None:
+    def __init__(self, opened: Callable[[], Awaitable[Runtime]], clock: QueueClock) -> None:
         self._opened = opened
         self._clock = clock
 
@@ -47,7 +48,9 @@ class MirrorBook:
         """
         _within("entries", entries, ENTRIES_MAX)
         _within("characters", characters, TEXT_MAX)
-        found = await (await self._opened()).store.mirror_pending(session_key, limit=entries)
+        ahead_ms = self._clock.ahead_ms()
+        pending = await (await self._opened()).store.mirror_pending(session_key, limit=entries)
+        found = [shifted(entry, ahead_ms) for entry in pending]
         return capped(found, entries_max=entries, text_max=characters)
 
     async def acknowledge(self, entries: Iterable[MirrorEntry | str]) -> int:

@@ -7,10 +7,13 @@ from abc import abstractmethod
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from pillarbox.domain.explaining import explain
 from pillarbox.domain.ids import MessageId, is_message_id
 from pillarbox.domain.message import State
 from pillarbox.domain.moments import moment_ms, span_ms
+from pillarbox.domain.timeline import shifted
 from pillarbox.domain.turn import TurnSummary, summarised
 from pillarbox.errors import InvalidMessage, NotFound, Refused
 from pillarbox.filters import narrowed_by
@@ -77,12 +80,14 @@ class Operations(Interventions):
         Raises:
             InvalidMessage: *where* cannot be read.
         """
-        query = narrowed_by(query or Query(**filters), where, now_ms=self._clock.wall_ms())
+        now_ms, ahead_ms = self._clock.wall_ms(), self._clock.ahead_ms()
+        query = narrowed_by(_by_queue_time(query or Query(**filters), ahead_ms), where, now_ms=now_ms)
         return [self._message(view) for view in await (await self._opened()).store.list_messages(query)]
 
     async def history(self, id: str) -> builtins.list[Event]:  # noqa: A002 — the field's name
         """Tell a message's story, the acceptance first."""
-        return await (await self._opened()).store.history(MessageId(id))
+        events = await (await self._opened()).store.history(MessageId(id))
+        return [shifted(event, self._clock.ahead_ms()) for event in events]
 
     async def explain(self, id: str) -> Explanation:  # noqa: A002 — the field's name
         """
@@ -99,6 +104,7 @@ class Operations(Interventions):
             facts = await store.facts(MessageId(id), now_ms=clock.wall_ms(), boot_ms=clock.boot_ms())
         if facts is None:
             raise NotFound("message", id)
+        facts = msgspec.structs.replace(shifted(facts, clock.ahead_ms()), parted_ms=clock.parted_ms())
         return explain(facts, held_retention_ms=self.settings.held_retention // timedelta(milliseconds=1))
 
     async def summary(self, turn: str, *, final_only: bool = False) -> TurnSummary:
@@ -116,12 +122,13 @@ class Operations(Interventions):
 
     async def workers(self) -> builtins.list[WorkerInfo]:
         """List the workers of this database, in whatever process."""
-        return await (await self._opened()).store.workers()
+        workers = await (await self._opened()).store.workers()
+        return [shifted(worker, self._clock.ahead_ms()) for worker in workers]
 
     async def queues(self) -> builtins.list[QueueInfo]:
         """List every (tenant, channel) that was ever used, with its pause. One that has run out is none any more."""
-        now_ms = self._clock.wall_ms()
-        return [queue.judged(now_ms) for queue in await (await self._opened()).store.queues()]
+        now_ms, ahead_ms = self._clock.wall_ms(), self._clock.known_ahead_ms
+        return [shifted(queue.judged(now_ms), ahead_ms) for queue in await (await self._opened()).store.queues()]
 
     async def check(self) -> builtins.list[str]:
         """Look for damage; empty when all is well."""
@@ -150,6 +157,7 @@ class Operations(Interventions):
         return {word: count for word, count in counts.items() if word.startswith("alarm:")}
 
     def _message(self, view: MessageView) -> Message:
+        view = shifted(view, self._clock.ahead_ms())
         return Message(self._wait, id=view.id, created=False, view=view)
 
     async def pause(
@@ -220,3 +228,15 @@ class Operations(Interventions):
             for state, count in gone.items():
                 total[state] = total.get(state, 0) + count
         return total
+
+
+def _by_queue_time(query: Query, ahead_ms: int) -> Query:
+    """Give a caller's query with its times as the queue knows them."""
+    if not ahead_ms:
+        return query
+    since, until = query.created_from_ms, query.created_to_ms
+    return msgspec.structs.replace(
+        query,
+        created_from_ms=None if since is None else since - ahead_ms,
+        created_to_ms=None if until is None else until - ahead_ms,
+    )

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import Kind
+from pillarbox.domain.timeline import shifted
 from pillarbox.engine.acceptance import Acceptance, Options, Outgoing, outgoing_of
+from pillarbox.engine.clockguard import QueueClock
 from pillarbox.engine.hooks import Hooks
 from pillarbox.entropy import Entropy, SystemEntropy
 from pillarbox.errors import (
@@ -65,7 +67,8 @@ class Outbox(Operations, Intake, Reloading):
         channels: Ways out by name: a URL, a `Channel`, or a function of an `Attempt`.
         deliver: Whether this process sends. Without it messages are only accepted, for another process to send.
         settings: Read by `pillarbox.config.load`; further keyword arguments win over it (`config.explain` lists them).
-        clock: Where time comes from; tests and the simulator pass their own, as with *entropy* and *store*.
+        clock: Where time comes from; tests and the simulator pass their own, as with *entropy* and *store*. Where it
+            is set, the queue's own time goes on (`pillarbox.domain.timeline`).
 
     Raises:
         ConfigError: A setting or a channel that cannot be.
@@ -86,7 +89,7 @@ class Outbox(Operations, Intake, Reloading):
         super().__init__()
         self.settings = override(settings, overrides, db=None if db is None else str(db))
         self._deliver = deliver
-        self._clock = clock or SystemClock()
+        self._clock = QueueClock.of(clock or SystemClock())
         self._entropy = entropy or SystemEntropy()
         self._make_store = store or self._open_store
         self._acceptance = Acceptance(content_bytes_max=self.settings.content_bytes_max)
@@ -358,7 +361,7 @@ class Outbox(Operations, Intake, Reloading):
                 view = await runtime.store.get(identity)
                 if view is None:
                     raise NotFound("message", identity)
-                message.see(view)
+                message.see(shifted(view, self._clock.ahead_ms()))
                 left = None if deadline is None else deadline - self._clock.mono()
                 if message.settled or (left is not None and left <= 0):
                     return

@@ -17,7 +17,7 @@ from pillarbox.channels.base import Channel, Seams
 from pillarbox.config import NO_LIMIT, Settings, lease_seconds
 from pillarbox.domain.message import Draft, State
 from pillarbox.domain.retry import Policy
-from pillarbox.engine.clockguard import ClockGuard
+from pillarbox.engine.clockguard import ClockGuard, QueueClock
 from pillarbox.engine.committer import Committer
 from pillarbox.engine.direct import Direct
 from pillarbox.engine.leaving import close_channel, deregister
@@ -32,7 +32,6 @@ from pillarbox.store.registry import file_of, open_store
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pillarbox.clock import Clock
     from pillarbox.domain.ids import MessageId
     from pillarbox.engine.draining import DrainReport
     from pillarbox.engine.hooks import Hooks
@@ -85,9 +84,10 @@ class Runtime:
     """What is open between `start` and `close`."""
 
     def __init__(
-        self, store: Store, bus: Bus, settings: Settings, *, clock: Clock, entropy: Entropy, hooks: Hooks
+        self, store: Store, bus: Bus, settings: Settings, *, clock: QueueClock, entropy: Entropy, hooks: Hooks
     ) -> None:
         self.store = store
+        self.clock = clock
         self.reporter = Reporter(bus, clock)
         self.committer = Committer(store, clock, alarm=self.reporter.alarm, accepted=self.reporter.accepted)
         self.worker: Worker | None = None
@@ -124,6 +124,8 @@ class Runtime:
         """Open the database; deliver through *channels*, where there are any."""
         lease_ms = int(lease_seconds(self._settings, (c.send_timeout_seconds for c in channels.values())) * 1000)
         await self._open_store()
+        # Before anything is judged by its time.
+        self._clock.learn(await self.store.clock_news())
         self.reporter.lines.recipients = await self._recipients(self._settings)
         self.committer.start()
         if not channels:
@@ -265,7 +267,7 @@ class Runtime:
             async with begun:
                 for channel in channels.values():
                     begun.push_async_callback(channel.close)
-                    await channel.start(Seams(clock=self._clock, entropy=self._entropy))
+                    await channel.start(Seams(clock=self._clock.machine, entropy=self._entropy))
                 begun.pop_all()
             for name, channel in channels.items():
                 before, self._channels[name] = self._channels[name], channel

@@ -29,6 +29,7 @@ from pillarbox.domain.message import (
 from pillarbox.domain.mirror import mirror_of
 from pillarbox.domain.moments import MS_MAX, moment_ms, shown
 from pillarbox.domain.retry import ExpireAction, Policy, UncertainAction, parse_schedule
+from pillarbox.domain.timeline import moved
 from pillarbox.engine.abort import AbortSignal
 from pillarbox.engine.plain_json import plain, plain_object, plain_text
 from pillarbox.errors import ConfigError, InvalidMessage
@@ -203,7 +204,7 @@ class Acceptance:
 
     def draft(
         self, outgoing: Outgoing, *, message_id: MessageId, now_ms: int, policy: Policy, channel: Channel | None,
-        ordered: bool,
+        ordered: bool, ahead_ms: int = 0,
     ) -> Draft:  # fmt: skip
         """
         Check one message and make its draft.
@@ -212,6 +213,7 @@ class Acceptance:
             policy: The channel's.
             channel: Admits it right away; ``None`` leaves that to the first claim.
             ordered: Whether the channel's messages get the default lane.
+            ahead_ms: How far the caller's clock is ahead of the queue's, which *now_ms* is from.
 
         Raises:
             InvalidMessage: Names the argument and what was expected.
@@ -228,7 +230,7 @@ class Acceptance:
             raise InvalidMessage(
                 what, f"expected at most {self._content_bytes_max} bytes of content, not {len(stored)}"
             )
-        not_before_ms = None if o.at is None else moment_ms("at", o.at, now_ms)
+        not_before_ms = None if o.at is None else _moment("at", o.at, now_ms, ahead_ms)
         starts_ms = now_ms if not_before_ms is None else max(now_ms, not_before_ms)
         policy = _policy(policy, o)
         key = _optional_line("key", o.key)
@@ -250,7 +252,7 @@ class Acceptance:
             priority=_priority(o.priority),
             not_before_ms=not_before_ms,
             due_ms=starts_ms,
-            expires_ms=_expiry(o, policy, starts_ms),
+            expires_ms=_expiry(o, policy, starts_ms, ahead_ms),
             lane=_lane(o, tenant, account, to, thread, ordered=ordered),
             max_attempts=policy.max_attempts,
             key=key,
@@ -355,10 +357,16 @@ def _priority(value: object) -> int:
     return int(value)
 
 
-def _expiry(o: Outgoing, policy: Policy, starts_ms: int) -> int | None:
+def _moment(field: str, value: object, now_ms: int, ahead_ms: int) -> int:
+    """Return a moment as the queue knows it: a time that a caller gives is on the caller's clock, a span is not."""
+    ms = moment_ms(field, value, now_ms)
+    return moved(ms, -ahead_ms) if ahead_ms and isinstance(value, datetime) else ms
+
+
+def _expiry(o: Outgoing, policy: Policy, starts_ms: int, ahead_ms: int) -> int | None:
     """The TTL counts from ``not_before``, so that a message for later does not expire before it may go (EN13)."""
     if o.expires_at is not None:
-        expires_ms = moment_ms("expires_at", o.expires_at, starts_ms)
+        expires_ms = _moment("expires_at", o.expires_at, starts_ms, ahead_ms)
         if expires_ms <= starts_ms:
             raise InvalidMessage("expires_at", "expected a time after now, and after `at`")
         return None if policy.expire_action is ExpireAction.DELIVER else expires_ms

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from pillarbox.engine.clockguard import QueueClock
 from pillarbox.engine.loop import Loop
 from pillarbox.errors import NotStarted, PillarboxError, StoreError, StoreOutcomeUnknown, StoreUnavailable
 from pillarbox.store.base import (
@@ -95,6 +96,7 @@ class Committer:
         self.granted: Callable[[BatchResult, Claim | None], None] = _ignore
         self.claim_failed: Callable[[Claim], None] = _drop
         self.rested: Callable[[bool], None] = _rest
+        self._time = QueueClock.of(clock)
         self._enqueue: deque[Wish[Sequence[Draft], list[Enqueued]]] = deque()
         self._settle: deque[_Ending] = deque()
         self._admit: deque[Wish[AdmissionWrite, bool]] = deque()
@@ -225,13 +227,16 @@ class Committer:
 
     async def _write(self, work: _Work, claim: Claim | None) -> None:
         try:
-            result = await self._store.commit(work.batch(self._clock, claim))
+            batch = work.batch(self._time, claim)
+            result = await self._store.commit(batch)
         except StoreError as exc:
             self._failed(work, exc)
             raise
         except Exception as exc:  # noqa: BLE001 — one bad item must not fail its neighbours (EN8, LE7)
             await self._write_apart(work, claim, exc)
             return
+        if batch.mark is not None:
+            self._time.saved(batch.mark)
         self.granted(result, claim)
         work.grant(result, self._accepted)
         self.rested(result.more)
@@ -330,7 +335,7 @@ class _Work:
     def empty(self) -> bool:
         return not (self.settle or self.admit or self.acts or self.extra or self.enqueue)
 
-    def batch(self, clock: Clock, claim: Claim | None) -> Batch:
+    def batch(self, clock: QueueClock, claim: Claim | None) -> Batch:
         extra = self.extra.item if self.extra is not None else _NO_EXTRA
         return Batch(
             now_ms=clock.wall_ms(),
@@ -347,6 +352,7 @@ class _Work:
             claim=claim,
             prune=extra.prune,
             presence=extra.presence,
+            mark=clock.unsaved(refresh=extra.presence is not None),
         )
 
     def grant(self, result: BatchResult, stored: Callable[[Sequence[Draft], Sequence[Enqueued]], None]) -> None:

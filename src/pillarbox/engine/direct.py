@@ -19,6 +19,7 @@ from pillarbox.domain.message import Draft, Kind, Leased, MessageView, Op, Part,
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
 from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
 from pillarbox.engine.attempts import attempt_of, outcome_of, raised
+from pillarbox.engine.clockguard import QueueClock
 from pillarbox.engine.hooks import Hooks, Withdraw
 from pillarbox.engine.leaving import close_channel
 from pillarbox.errors import InvalidMessage
@@ -63,7 +64,7 @@ class Direct:
 
     async def start(self) -> None:
         """Open the channels."""
-        seams = Seams(clock=self._clock, entropy=self._entropy)
+        seams = Seams(clock=QueueClock.of(self._clock).machine, entropy=self._entropy)
         for name, channel in self._channels.items():
             await channel.start(seams)
             self._slots[name] = asyncio.Semaphore(channel.concurrency)

@@ -18,8 +18,10 @@ from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain import lifecycle
 from pillarbox.domain.message import Admission, Content, Leased
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
+from pillarbox.domain.timeline import shifted
 from pillarbox.domain.transition import ErrorClass, Transition
 from pillarbox.engine.attempts import attempt_of, log_failure, outcome_of, raised
+from pillarbox.engine.clockguard import QueueClock
 from pillarbox.engine.deadlines import Deadlines
 from pillarbox.engine.hooks import Defer, Hooks, Withdraw
 from pillarbox.errors import InvalidMessage, PillarboxError
@@ -98,7 +100,7 @@ class Executor:
         self._channels = channels
         self._committer = committer
         self._reporter = reporter
-        self._clock = clock
+        self._clock = QueueClock.of(clock)
         self._entropy = entropy
         self._guard = guard
         self._ended = ended
@@ -211,12 +213,12 @@ class Executor:
                 attempt = attempt_of(message, channel)
         except (msgspec.MsgspecError, ValueError, IndexError) as exc:
             return lifecycle.unreadable(message, f"content cannot be read: {exc}")
-        return attempt
+        return shifted(attempt, self._clock.ahead_ms())
 
     def _too_late(self, flight: Flight) -> Transition | None:
         """Whether the message must not be sent any more; the last thing asked before it is."""
         message, now_ms = flight.message, self._clock.wall_ms()
-        if lifecycle.expired(message.expires_ms, now_ms) and self._guard.trusted():
+        if self._guard.over(message.expires_ms):
             return Transition.expire()
         if self._clock.boot_ms() >= flight.until_ms or flight.stopped:
             # Not begun, and not ours any more or not to begin: surely not sent.

@@ -12,7 +12,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from pillarbox.domain.message import Draft, Leased, MessageView, State
+from pillarbox.domain.timeline import shifted
 from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
+from pillarbox.engine.clockguard import QueueClock
 from pillarbox.engine.lines import Lines, Recipients
 from pillarbox.events import (
     Alarm,
@@ -53,7 +55,7 @@ class Reporter:
     def __init__(self, bus: Bus, clock: Clock) -> None:
         self.lines = Lines(Recipients(b""))
         self._bus = bus
-        self._clock = clock
+        self._clock = QueueClock.of(clock)
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._told_until: dict[tuple[str, str], int] = {}
         self.counts: Counter[str] = Counter()
@@ -83,7 +85,8 @@ class Reporter:
         return self._bus.wants(kind) or self.lines.wants(kind)
 
     def publish(self, event: BusEvent) -> None:
-        """Tell the log and every subscriber."""
+        """Tell the log and every subscriber; they go by the wall clock, not by the queue's time."""
+        event = shifted(event, self._clock.ahead_ms())
         self.lines.write(event)
         if self._bus.wants(type(event)):
             self._bus.publish(event)
@@ -231,7 +234,7 @@ class Reporter:
         self.counts[f"alarm:{what}"] += 1
         _log.log(_ALARMS_LOGGED, "%s: %s", what, detail)
         if self._bus.wants(Alarm):
-            self._bus.publish(Alarm(at_ms=self._clock.wall_ms(), what=what, detail=detail))
+            self._bus.publish(Alarm(at_ms=self._clock.machine.wall_ms(), what=what, detail=detail))
 
 
 def of_draft(draft: Draft, at_ms: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import msgspec
 from pillarbox.channels.base import Channel, Seams
 from pillarbox.domain.ids import LeaseId, MessageId
 from pillarbox.domain.message import Leased, State
-from pillarbox.engine.clockguard import ClockGuard
+from pillarbox.engine.clockguard import ClockGuard, QueueClock
 from pillarbox.engine.draining import DrainReport, report_of
 from pillarbox.engine.executor import Executor
 from pillarbox.engine.feed import Feed
@@ -104,7 +104,7 @@ class Worker:
         self._reporter = reporter
         self._channels = channels
         self._settings = settings
-        self._clock = clock
+        self._clock = QueueClock.of(clock)
         self._entropy = entropy
         self._identity = identity
         self._slot = 0
@@ -121,7 +121,7 @@ class Worker:
         self._doubtful: Claim | None = None
         self._answered = asyncio.Event()
         self.feed = Feed(settings.concurrency, {name: c.concurrency for name, c in channels.items()})
-        guard = self._guard = ClockGuard(clock, reporter.alarm)
+        guard = self._guard = ClockGuard(self._clock, reporter.alarm)
         self.executor = Executor(
             channels,
             committer,
@@ -188,7 +188,8 @@ class Worker:
 
     async def start(self) -> None:
         """Open the channels, register, and begin to claim."""
-        seams = Seams(clock=self._clock, entropy=self._entropy)
+        # A channel talks to the world outside, which knows nothing of the queue's time.
+        seams = Seams(clock=self._clock.machine, entropy=self._entropy)
         for channel in self._channels.values():
             await channel.start(seams)
         self._slot = await self._store.register(self._identity)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from pillarbox.domain.retry import Policy
+from pillarbox.domain.timeline import shifted
+from pillarbox.engine.clockguard import QueueClock
 from pillarbox.entropy import new_message_id
 from pillarbox.errors import InvalidMessage, KeyConflict, NotFound, PillarboxError, QueueFull, Refused
 from pillarbox.imports import comis, openclaw_files, openclaw_outbox, openclaw_sqlite
@@ -110,7 +112,11 @@ async def run_import(
         msg = "nothing is imported into a database in memory: it would end with this process"
         raise Refused(msg)
     _refuse_own(path, options.own_database)
-    now_ms = clock.wall_ms() if options.now_ms is None else options.now_ms
+    time = QueueClock.of(clock)
+    if store is not None:
+        time.learn(await store.clock_news())
+    # The source's times are the wall clock's, and are judged by it.
+    now_ms = time.machine.wall_ms() if options.now_ms is None else options.now_ms
     terms = Terms(now_ms=now_ms, max_age_ms=options.max_age_ms, on_uncertain=options.on_uncertain)
     source = read(system, path, terms, failed=options.failed, bytes_max=options.document_bytes_max)
     entries = await asyncio.to_thread(list, source)
@@ -121,7 +127,7 @@ async def run_import(
         now_ms=now_ms,
         channel_map=options.channel_map,
         route=options.route,
-        new_id=lambda: new_message_id(clock, entropy),
+        new_id=lambda: new_message_id(time, entropy),
         content_bytes_max=options.content_bytes_max,
     )
     planned = plan(entries, setting, known=known)
@@ -130,7 +136,7 @@ async def run_import(
     lines: list[Line] = []
     retired, kept = 0, None
     for some in _batches(planned):
-        done = await _commit(store, some, now_ms, clock, checkpoint)
+        done = await _commit(store, some, now_ms, time, checkpoint)
         lines += done
         files = _files(some, done, options.failed) if system is System.OPENCLAW_FILES else []
         if files and store.durability is not Durability.POWER:
@@ -189,17 +195,21 @@ async def _known(store: Store | None, system: System, entries: Sequence[SourceEn
 
 
 async def _commit(
-    store: Store, planned: Sequence[Planned], now_ms: int, clock: Clock, checkpoint: Checkpoint
+    store: Store, planned: Sequence[Planned], now_ms: int, time: QueueClock, checkpoint: Checkpoint
 ) -> list[Line]:
     """Store what is to be stored, in one transaction; gives what became of each entry, in order."""
-    items = [item.item for item in planned if item.item is not None]
+    behind_ms = -time.ahead_ms()
+    items = [shifted(item.item, behind_ms) for item in planned if item.item is not None]
     # Those that an earlier run stored may not be synced yet, and their sources are put away next.
     sync = any(item.known for item in planned)
     checkpoint("committing")
     results: Iterator[Enqueued | PillarboxError] = iter(())
     if items or sync:
-        batch = Batch(now_ms=now_ms, boot_ms=clock.boot_ms(), imports=items, sync=sync)
+        mark = time.unsaved(refresh=False)
+        batch = Batch(now_ms=now_ms + behind_ms, boot_ms=time.boot_ms(), imports=items, sync=sync, mark=mark)
         results = iter((await store.commit(batch)).imported)
+        if mark is not None:
+            time.saved(mark)
     checkpoint("committed")
     return [item.line if item.item is None else _outcome(item.line, next(results)) for item in planned]
 

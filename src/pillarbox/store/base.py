@@ -18,6 +18,7 @@ from pillarbox.domain.condition import Condition
 from pillarbox.domain.ids import LeaseId, MessageId
 from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.message import Admission, Draft, Leased, MessageView, State
+from pillarbox.domain.timeline import ClockMark
 from pillarbox.domain.transition import Reason, Transition
 from pillarbox.errors import PillarboxError
 
@@ -266,6 +267,21 @@ class Prune(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 500
 
 
+class ClockNews(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a database knows of the clocks of the machine it is on (contract LE6).
+
+    Attributes:
+        mark: How they stood when a process last said so; ``None`` before any did.
+        seen_ms: The latest time at which a worker gave a sign of life; 0 where there is none.
+        active: It has active messages, or a pause with an end.
+    """
+
+    mark: ClockMark | None = None
+    seen_ms: int = 0
+    active: bool = False
+
+
 class Presence(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's sign of life."""
 
@@ -311,7 +327,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     Everything one transaction writes.
 
     Attributes:
-        now_ms: Wall time, for what is due, expired and recorded.
+        now_ms: The queue's time (`domain.timeline`), for what is due, expired and recorded.
         boot_ms: Boot time, for leases.
         enqueue: Groups; each is stored whole or not at all, independent of the others.
         imports: Each is stored or not, independent of the others. Refused by a database in memory.
@@ -319,6 +335,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         expire: At most so many scheduled messages whose time is over become expired.
         abandon: Scheduled messages that must not outlive these acceptors become dead, at most `ABANDON_MAX` of each.
         acknowledge: Keys of mirror entries that their host has taken over.
+        mark: How the clocks stand, where the database does not know that yet.
     """
 
     now_ms: int
@@ -337,6 +354,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     claim: Claim | None = None
     prune: Prune | None = None
     presence: Presence | None = None
+    mark: ClockMark | None = None
 
 
 class Enqueued(msgspec.Struct, frozen=True):
@@ -586,6 +604,9 @@ class Store(Protocol):
 
     async def log_key(self) -> bytes:
         """What the hashes of recipients in log lines are made with: the same for every process of a database."""
+
+    async def clock_news(self) -> ClockNews:
+        """What is known of the clocks, for a process that has just opened the database."""
 
     async def overdue_holds(self, *, before_ms: int, limit: int) -> list[MessageId]:
         """Held messages that were held before a time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pillarbox.errors import Refused
-from pillarbox.store.base import Acted, Backlog, Batch, BatchResult, Durability
+from pillarbox.store.base import Acted, Backlog, Batch, BatchResult, ClockNews, Durability
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,6 +78,10 @@ class NullStore:
     async def log_key(self) -> bytes:
         """One for this process."""
         return self._key
+
+    async def clock_news(self) -> ClockNews:
+        """Nothing is judged by its time."""
+        return ClockNews()
 
     async def overdue_holds(self, *, before_ms: int, limit: int) -> list[MessageId]:  # noqa: ARG002 — of `Store`
         """Nothing is held."""

@@ -44,6 +44,7 @@ class Why(StrEnum):
     NOT_ADMITTED = "not_admitted"
     EXPIRES_FIRST = "expires_first"
     EXPIRES = "expires"
+    CLOCK_SET = "clock_set"
     DELIVERED = "delivered"
     ALSO_SENDING = "also_sending"
     DEAD = "dead"
@@ -84,6 +85,7 @@ ABOUT: Final[dict[Why, str]] = {
     Why.NOT_ADMITTED: "its channel has not looked at it yet: a worker does, before the first send",
     Why.EXPIRES_FIRST: "it expires before it can go",
     Why.EXPIRES: "it expires at that time",
+    Why.CLOCK_SET: "the wall clock was set: times are judged by boot time, and nothing expires for now",
     Why.DELIVERED: "the platform took it",
     Why.ALSO_SENDING: "it is delivered, and another attempt is not over yet",
     Why.DEAD: "it was given up",

@@ -124,6 +124,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         suspects: Due ones, in whatever queue; at most 10.
         acts: What people did to it, the oldest first.
         heirs: What replays have made of it, at most 20.
+        parted_ms: By how much the wall clock was set, while it is not to be trusted for that; else 0.
     """
 
     now_ms: int
@@ -136,3 +137,4 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     suspects: tuple[Suspect, ...] = ()
     acts: tuple[Deed, ...] = ()
     heirs: tuple[Heir, ...] = ()
+    parted_ms: int = 0

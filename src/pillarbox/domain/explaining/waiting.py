@@ -31,7 +31,7 @@ def of_scheduled(facts: Facts) -> list[Cause]:
     """Explain a message that nobody has a lease on."""
     subject = facts.subject
     if expired(subject.view.expires_ms, facts.now_ms):
-        return [_overdue(facts)]
+        return [_overdue(facts), *_clock_set(facts)]
     causes = sorted((*_outside(facts, subject), *_lane(facts)), key=_order)
     if not causes:
         causes = _slot(facts)
@@ -39,7 +39,7 @@ def of_scheduled(facts: Facts) -> list[Cause]:
         causes.append(_suspect(facts, 0))
     if not subject.view.prepared:
         causes.append(_not_admitted(facts))
-    return [*causes, *_expiry(facts, causes)]
+    return [*causes, *_expiry(facts, causes), *_clock_set(facts)]
 
 
 def _order(cause: Cause) -> tuple[int, int]:
@@ -351,6 +351,17 @@ def _expiry(facts: Facts, causes: list[Cause]) -> list[Cause]:
     text = f"It expires before it can go, which is at {texts.at(soonest_ms)} at the soonest."
     unblock = f"Unblock it before then, or send it anew with a longer `ttl` once it has expired: {_replay(view.id)}."
     return [msgspec.structs.replace(cause, word=Why.EXPIRES_FIRST, text=text, unblock=unblock)]
+
+
+def _clock_set(facts: Facts) -> list[Cause]:
+    if not facts.parted_ms:
+        return []
+    text = (
+        f"The wall clock was set by {facts.parted_ms / 1000:+.0f} s. It goes when it would have: its times are judged"
+        " by boot time. Nothing expires or is pruned meanwhile."
+    )
+    unblock = "Nothing has to be done: that ends when the clock agrees again, or has run steadily for a while."
+    return [Cause(word=Why.CLOCK_SET, since_ms=None, until_ms=None, text=text, unblock=unblock, blocking=False)]
 
 
 def _own_end_ms(facts: Facts, one: Standing) -> int:

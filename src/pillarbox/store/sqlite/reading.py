@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ import msgspec
 from pillarbox.domain.arrival import part_of
 from pillarbox.domain.condition import Field
 from pillarbox.domain.message import STATES, Kind, MessageView, Op, Part, State
-from pillarbox.store.base import Backlog, Event, Query, QueueInfo, Tally, WorkerInfo
+from pillarbox.domain.timeline import ClockMark
+from pillarbox.store.base import Backlog, ClockNews, Event, Query, QueueInfo, Tally, WorkerInfo
 from pillarbox.store.sqlite.session import Row, decode_policy
 from pillarbox.store.sqlite.statements import READ, VIEW_FIELDS
 
@@ -30,6 +32,16 @@ _ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 def rows(connection: apsw.Connection, name: str, bindings: Sequence[Any] = ()) -> list[Row]:
     """Execute a named read."""
     return connection.execute(READ[name], bindings).fetchall()
+
+
+def clock_news(connection: apsw.Connection) -> ClockNews:
+    """Read what is known of the clocks. A mark that cannot be read is none."""
+    ((text, seen_ms, active),) = rows(connection, "clock_news")
+    mark: ClockMark | None = None
+    if text is not None:
+        with contextlib.suppress(msgspec.MsgspecError):
+            mark = msgspec.json.decode(text, type=ClockMark)
+    return ClockNews(mark=mark, seen_ms=seen_ms or 0, active=bool(active))
 
 
 def get(connection: apsw.Connection, identity: MessageId) -> MessageView | None:

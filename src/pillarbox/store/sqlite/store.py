@@ -25,6 +25,7 @@ from pillarbox.store.base import (
     Backlog,
     Batch,
     BatchResult,
+    ClockNews,
     Durability,
     Event,
     Lapsed,
@@ -370,6 +371,14 @@ class SQLiteStore:
     async def log_key(self) -> bytes:
         """See `Store`."""
         return await self._write(lambda: reading.log_key(self._live_session().connection))
+
+    async def clock_news(self) -> ClockNews:
+        """See `Store`."""
+        return await self._write(self._clock_news)
+
+    def _clock_news(self) -> ClockNews:
+        with opening.translated("reading what is known of the clocks"):
+            return reading.clock_news(self._live_session().connection)
 
     async def overdue_holds(self, *, before_ms: int, limit: int) -> list[MessageId]:
         """See `Store`."""

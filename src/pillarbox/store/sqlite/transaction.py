@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pillarbox.store.base import ABANDON_MAX, Batch, BatchResult
 from pillarbox.store.sqlite import acting, claiming, enqueueing, importing, mirroring, settling, sweeping
 
@@ -22,6 +24,8 @@ def apply(tx: Session, batch: Batch, *, again: bool = False) -> BatchResult:
     tx.begin(now=batch.now_ms, boot=batch.boot_ms)
     try:
         result = _steps(tx, batch, again=again)
+        if batch.mark is not None:
+            tx.run("meta_set", ("clock", msgspec.json.encode(batch.mark).decode()))
         tx.commit()
     except BaseException:
         tx.rollback()

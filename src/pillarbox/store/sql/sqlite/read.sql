@@ -147,6 +147,11 @@ WHERE n IS NOT kept.messages
 -- recipients_counted --
 SELECT 1 FROM sqlite_schema WHERE name = 'recipient_tally_in'
 
+-- clock_news --
+SELECT (SELECT value FROM meta WHERE key = 'clock'), (SELECT max(seen_at) FROM worker),
+    EXISTS (SELECT 1 FROM tally WHERE queue = 0 AND state < 3 AND messages > 0)
+    OR EXISTS (SELECT 1 FROM queue WHERE paused_until IS NOT NULL AND (paused_at IS NOT NULL OR strikes > 0))
+
 -- meta --
 SELECT key, value FROM meta
 
