@@ -2,12 +2,15 @@
 Time as an argument: the only module that asks what time it is, or waits.
 
 Wall time is for what people read and schedule; boot time is for leases, because nobody can set it. They are
-kept apart on purpose: a wall clock that is set back must not revive an expired lease.
+kept apart on purpose: a wall clock that is set back must not revive an expired lease. What a queue stores is judged by
+a time made of both: `pillarbox.engine.clockguard.QueueClock`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import time
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +18,7 @@ from typing import Protocol
 # Linux counts suspended time in CLOCK_BOOTTIME; elsewhere the monotonic clock is the nearest there is.
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_BOOT_NAMES = (b"kern.bootsessionuuid", b"kern.boot_id")  # macOS; FreeBSD
 
 
 class Clock(Protocol):
@@ -27,7 +31,11 @@ class Clock(Protocol):
         """Milliseconds since some fixed instant of this boot. Never jumps, counts suspended time."""
 
     def boot_id(self) -> str:
-        """Changes with every boot; boot times of different ids cannot be compared."""
+        """
+        Changes with every boot; boot times of different ids cannot be compared.
+
+        Empty where the system does not name its boots: nobody is taken for dead then because of it.
+        """
 
     def mono(self) -> float:
         """Seconds, for durations inside this process."""
@@ -66,11 +74,25 @@ class SystemClock:
 
 
 def _read_boot_id() -> str:
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        found = _BOOT_ID.read_text(encoding="ascii").strip()
+        if found:
+            return found
+    # Not the time of boot: it is reckoned from the wall clock, and whoever sets that would make it another boot.
+    return next(filter(None, map(_kernel_text, _BOOT_NAMES)), "")
+
+
+def _kernel_text(name: bytes) -> str:
+    """Ask the kernel for a text by its name, on systems that have `sysctlbyname`; empty where there is none."""
     try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
-    except OSError:
-        # Without a boot id, the time of boot to the nearest ten seconds tells boots apart well enough.
-        return f"boot-{round((time.time() - time.clock_gettime(_BOOT_CLOCK)) / 10)}"
+        ask = ctypes.CDLL(None).sysctlbyname
+    except (AttributeError, OSError, TypeError):
+        return ""
+    room = ctypes.create_string_buffer(128)
+    size = ctypes.c_size_t(len(room))
+    if ask(ctypes.c_char_p(name), room, ctypes.byref(size), None, ctypes.c_size_t(0)) != 0:
+        return ""
+    return room.value.decode("ascii", "replace").strip()
 
 
 def pause_thread(seconds: float) -> None:

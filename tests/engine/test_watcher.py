@@ -124,13 +124,17 @@ async def test_a_retry_comes_by_itself_when_it_is_due(stand: Stand) -> None:
 
 
 @pytest.mark.contract("DR2", "LE6")
-async def test_a_clock_that_is_set_forward_makes_nothing_wait_for_an_old_timer(stand: Stand) -> None:
+async def test_a_clock_that_is_set_forward_makes_nothing_due_and_nothing_wait_for_an_old_timer(stand: Stand) -> None:
     channel = ScriptedChannel(Deferred("no"), policy=Policy(schedule=(3600.0,), jitter=0.0, ttl_seconds=None))
     box = await stand.open(channel)
     message = await box.send()
     await box.heard.wait_for(RetryScheduled)
     await stop_looking(box)
     stand.clock.set_wall(stand.clock.wall_ms() + 3_600_000)
+    await box.looked()
+    assert (await box.view(message)).claims == 1
+    # The hour passes, and no timer was set for so long.
+    stand.advance(3_600_000)
     assert (await box.settled(message)).state is State.DELIVERED
 
 

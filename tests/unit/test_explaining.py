@@ -411,6 +411,7 @@ ADDED: Final[dict[Why, Facts]] = {
     ),
     Why.NOT_ADMITTED: facts(standing(prepared=False)),
     Why.EXPIRES: facts(standing(expires_ms=NOW)),
+    Why.CLOCK_SET: facts(standing(), parted_ms=-2 * HOUR),
     Why.EXPIRES_FIRST: facts(failed(ErrorClass.TRANSIENT, expires_ms=NOW + HOUR - 1)),
     Why.ALSO_SENDING: facts(ended(State.DELIVERED, under_lease=True, lease_until_ms=BOOT + SECOND, worker=1)),
     Why.REPLAYED: facts(
@@ -451,6 +452,14 @@ def test_an_expiry_is_always_told_and_whether_it_comes_before_the_message_can_go
     # The last millisecond is still in time.
     in_time = explained(facts(failed(ErrorClass.TRANSIENT, expires_ms=NOW + HOUR)))
     assert [cause.word for cause in in_time.causes] == [Why.BACKOFF, Why.EXPIRES]
+
+
+def test_a_wall_clock_that_was_set_is_told_beside_what_keeps_a_message() -> None:
+    cause = added(Why.CLOCK_SET)
+    assert (cause.since_ms, cause.until_ms, cause.blocking) == (None, None, False)
+    assert "set by -7200 s" in cause.text
+    overdue = explained(facts(standing(expires_ms=NOW - 1), parted_ms=2 * HOUR))
+    assert [cause.word for cause in overdue.causes] == [Why.OVERDUE, Why.CLOCK_SET]
 
 
 def test_an_expiry_before_the_head_of_its_lane_is_due_is_told_too() -> None:

@@ -60,7 +60,8 @@ class SQLiteStore:
     Args:
         path: ``:memory:`` for a database that ends with the process.
         create: Whether a missing file is made; reading commands say no.
-        boot_id: Names this boot; leases of another boot's workers have lapsed.
+        clock: Names this boot; leases of another boot's workers have lapsed. Where it has no name, the lock alone says
+            who lives.
         connect: Opens a connection; tests pass one whose file system fails.
         caller: Makes the place where SQLite runs; the simulator passes one without threads.
     """
@@ -335,7 +336,7 @@ class SQLiteStore:
 
     def _alive(self, slot: int, boot: str, lock_file: int) -> bool | None:
         """Whether a worker's process runs; ``None`` where nobody can tell: then its leases last as long as they say."""
-        if boot != self._boot_id:
+        if boot and self._boot_id and boot != self._boot_id:
             return False
         if self._sidecar is None:
             return True

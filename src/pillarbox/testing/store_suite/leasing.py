@@ -331,6 +331,20 @@ class LeasingSuite(StoreFixtures):
         assert [item.by for item in await rebooted.lapsed()] == ["owner"]
         assert await rebooted.reap() == [Settled.APPLIED]
 
+    @pytest.mark.contract("LE4", "LE6")
+    @pytest.mark.parametrize("boots", [("", ""), ("boot-1", ""), ("", "boot-1")], ids=repr)
+    async def test_where_boots_have_no_names_a_worker_that_lives_keeps_its_lease(
+        self, open_driver: OpenDriver, boots: tuple[str, str]
+    ) -> None:
+        one = await open_driver(clock=FakeClock(boot_id=boots[0]))
+        await one.send()
+        message = await one.claim_one()
+        two = await open_driver(clock=FakeClock(boot_id=boots[1]))
+        two.clock.set_wall(two.clock.wall_ms() + 7_200_000)
+        assert await two.lapsed() == []
+        await one.store.close()
+        assert [(item.by, item.message.id) for item in await two.lapsed()] == [("owner", message.id)]
+
     @pytest.mark.contract("LE6")
     async def test_a_wall_clock_that_is_set_ends_no_lease(self, driver: StoreDriver, other: StoreDriver) -> None:
         await driver.send()
