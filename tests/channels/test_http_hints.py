@@ -145,6 +145,21 @@ def test_the_plainest_hint_goes_first(headers: dict[str, str], seconds: float) -
     assert hint_seconds(CIMultiDict(headers), now_ms=NOW_MS, body=b'{"retry_after": 4}') == seconds
 
 
+@pytest.mark.contract("RE4", "LE6")
+@pytest.mark.parametrize("hours", [-2, 2])
+@pytest.mark.parametrize("name", ["Retry-After", "X-RateLimit-Reset"])
+def test_a_clock_of_ours_that_is_wrong_changes_no_hint_of_a_server_that_says_its_own_time(
+    name: str, hours: int
+) -> None:
+    at = {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT", "X-RateLimit-Reset": str(NOW_MS // 1000 + 80)}[name]
+    headers = CIMultiDict({name: at, "Date": "Wed, 21 Oct 2015 07:26:40 GMT"})
+    assert hint_seconds(headers, now_ms=NOW_MS + hours * 3_600_000) == 80.0
+    # A minute apart is nothing: a Date is whole seconds, and ours are finer.
+    assert hint_seconds(headers, now_ms=NOW_MS - 500) == 80.5
+    headers["Date"] = "long ago"
+    assert hint_seconds(headers, now_ms=NOW_MS) == 80.0
+
+
 KEY = ConnectionKey("secret-host", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
 URL = "https://example.com/bot123:TOKEN/hook"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from typing import TYPE_CHECKING
 
@@ -60,12 +61,12 @@ def test_the_kernel_is_asked_for_the_name_where_there_is_no_file(
             room.value = b"3F2504E0-4F89-11D3-9A0C-0305E82C3301"  # type: ignore[attr-defined]
             return 0
 
-    monkeypatch.setattr(clock.ctypes, "CDLL", lambda _: Library())
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Library())
     assert SystemClock().boot_id() == "3F2504E0-4F89-11D3-9A0C-0305E82C3301"
     assert asked == [b"kern.unknown", b"kern.bootsessionuuid"]
 
 
 def test_a_library_without_that_call_gives_no_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(clock, "_BOOT_ID", tmp_path / "missing")
-    monkeypatch.setattr(clock.ctypes, "CDLL", lambda _: object())
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     assert SystemClock().boot_id() == ""

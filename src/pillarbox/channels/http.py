@@ -12,7 +12,7 @@ import re
 import socket
 import ssl
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from http import HTTPStatus
@@ -119,6 +119,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?\Z")
 # A reset header above this is a point in time, below it a wait. A thousand times more, and it counts milliseconds.
 _EPOCH_SECONDS_MIN: Final = 1e9
 _EPOCH_MS_MIN: Final = 1e12
+_CLOCKS_AGREE_MS: Final = 60_000
 
 
 class _Parameters(msgspec.Struct):
@@ -144,8 +145,12 @@ def hint_seconds(headers: Mapping[str, str], *, now_ms: int, body: bytes = b"") 
 
     Args:
         headers: With names in any case, as aiohttp's are.
-        now_ms: What dates are relative to, milliseconds since 1970.
+        now_ms: What dates are relative to, milliseconds since 1970. Where the server's own ``Date`` is more than a
+            minute off, its dates are relative to that: one of the two clocks is wrong, and it goes by its own.
     """
+    sent_ms = _date_ms(headers.get("Date"))
+    if sent_ms is not None and abs(sent_ms - now_ms) > _CLOCKS_AGREE_MS:
+        now_ms = sent_ms
     for seconds in (
         retry_after_seconds(headers.get("Retry-After"), now_ms=now_ms),
         reset_seconds(headers.get("RateLimit-Reset"), now_ms=now_ms),
@@ -161,15 +166,19 @@ def retry_after_seconds(value: str | None, *, now_ms: int) -> float | None:
     number = _number(value)
     if value is None or number is not None:
         return number
+    at_ms = _date_ms(value)
+    return None if at_ms is None else (at_ms - now_ms) / 1000
+
+
+def _date_ms(value: str | None) -> int | None:
+    if value is None:
+        return None
     try:
         at = parsedate_to_datetime(value)
+        if at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)  # RFC 9110 §5.6.7: an HTTP-date is always in UTC
+        return round(at.timestamp() * 1000)
     except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)  # RFC 9110 §5.6.7: an HTTP-date is always in UTC
-    try:
-        return (at - datetime.fromtimestamp(now_ms / 1000, UTC)).total_seconds()
-    except OverflowError:
         return None
 
 
