@@ -58,6 +58,7 @@ MAY_SCAN: Final = {
 ALL_WANTED: Final = {
     "any_waiting": "SCAN message USING COVERING INDEX message_wait",  # its first entry will do
     "gates": "SCAN queue USING INDEX queue_gate",
+    "clock_news": "SCAN queue USING INDEX queue_gate",
     "due_suspects": "SCAN message USING INDEX message_suspect",
 }
 # What is sorted is as small as the statement's own limit, or one index has it in another order.

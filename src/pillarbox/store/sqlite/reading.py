@@ -14,6 +14,7 @@ from pillarbox.domain.condition import Field
 from pillarbox.domain.message import STATES, Kind, MessageView, Op, Part, State
 from pillarbox.domain.timeline import ClockMark
 from pillarbox.store.base import Backlog, ClockNews, Event, Query, QueueInfo, Tally, WorkerInfo
+from pillarbox.store.sqlite import opening
 from pillarbox.store.sqlite.session import Row, decode_policy
 from pillarbox.store.sqlite.statements import READ, VIEW_FIELDS
 
@@ -36,7 +37,8 @@ def rows(connection: apsw.Connection, name: str, bindings: Sequence[Any] = ()) -
 
 def clock_news(connection: apsw.Connection) -> ClockNews:
     """Read what is known of the clocks. A mark that cannot be read is none."""
-    ((text, seen_ms, active),) = rows(connection, "clock_news")
+    with opening.translated("reading what is known of the clocks"):
+        ((text, seen_ms, active),) = rows(connection, "clock_news")
     mark: ClockMark | None = None
     if text is not None:
         with contextlib.suppress(msgspec.MsgspecError):

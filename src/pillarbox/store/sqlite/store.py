@@ -375,11 +375,7 @@ class SQLiteStore:
 
     async def clock_news(self) -> ClockNews:
         """See `Store`."""
-        return await self._write(self._clock_news)
-
-    def _clock_news(self) -> ClockNews:
-        with opening.translated("reading what is known of the clocks"):
-            return reading.clock_news(self._live_session().connection)
+        return await self._write(lambda: reading.clock_news(self._live_session().connection))
 
     async def overdue_holds(self, *, before_ms: int, limit: int) -> list[MessageId]:
         """See `Store`."""
