@@ -169,7 +169,7 @@ class Intake(ABC):
             outgoing,
             message_id=self._new_id(),
             now_ms=now_ms,
-            ahead_ms=self._clock.ahead_ms(),
+            ahead_ms=self._clock.known_ahead_ms,
             policy=route.policy,
             channel=route.channel,
             ordered=route.ordered,

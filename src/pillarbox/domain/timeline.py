@@ -144,11 +144,13 @@ def begun(known: ClockMark | None, here: ClockMark, *, seen_ms: int = 0, active:
 
 
 def is_same_boot(known: ClockMark, here: ClockMark) -> bool:
-    """Whether boot times of the two can be compared. Where the system does not name its boots, the clocks decide."""
-    if known.boot != here.boot or here.boot_ms < known.boot_ms:
-        return False
-    moved_ms = (here.wall_ms - here.boot_ms) - (known.wall_ms - known.boot_ms)
-    return bool(here.boot) or abs(moved_ms) <= STEP_MS_MAX
+    """
+    Whether boot times of the two can be compared.
+
+    Where the system does not name its boots, boot time that went on is taken for the same boot, in doubt: a message
+    that goes late is better than one that has expired.
+    """
+    return known.boot == here.boot and here.boot_ms >= known.boot_ms
 
 
 def shifted(value: T, by_ms: int) -> T:

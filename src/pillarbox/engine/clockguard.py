@@ -81,6 +81,11 @@ class QueueClock:
         self.wall_ms()
         return self._state[1]
 
+    @property
+    def known_ahead_ms(self) -> int:
+        """The same as it was when the clock was last read: for those who have just read it."""
+        return self._state[1]
+
     def latest_ms(self) -> int:
         """The time by the later of the two, the queue's line and the wall clock."""
         return self.wall_ms() + max(0, self._state[1])
@@ -123,6 +128,8 @@ class QueueClock:
         """Find out by how much the wall clock and boot time went apart, and go on from there."""
         here = self._here()
         before = self._mark
+        if here.boot == before.boot and here.boot_ms < before.boot_ms:
+            return before  # another thread looked meanwhile
         if timeline.is_same_boot(before, here):
             after = timeline.followed(before, wall_ms=here.wall_ms, boot_ms=here.boot_ms)
         else:

@@ -213,16 +213,16 @@ class Executor:
                 attempt = attempt_of(message, channel)
         except (msgspec.MsgspecError, ValueError, IndexError) as exc:
             return lifecycle.unreadable(message, f"content cannot be read: {exc}")
-        return shifted(attempt, self._clock.ahead_ms())
+        return shifted(attempt, self._clock.known_ahead_ms)
 
     def _too_late(self, flight: Flight) -> Transition | None:
         """Whether the message must not be sent any more; the last thing asked before it is."""
-        message, now_ms = flight.message, self._clock.wall_ms()
+        message = flight.message
         if self._guard.over(message.expires_ms):
             return Transition.expire()
         if self._clock.boot_ms() >= flight.until_ms or flight.stopped:
             # Not begun, and not ours any more or not to begin: surely not sent.
-            return lifecycle.release_unsent(message, "stopped before it was sent", now_ms=now_ms)
+            return lifecycle.release_unsent(message, "stopped before it was sent", now_ms=self._clock.wall_ms())
         return None
 
     def _objected(self, message: Leased, objection: Withdraw | Defer) -> Transition:

@@ -86,7 +86,7 @@ class Reporter:
 
     def publish(self, event: BusEvent) -> None:
         """Tell the log and every subscriber; they go by the wall clock, not by the queue's time."""
-        event = shifted(event, self._clock.ahead_ms())
+        event = shifted(event, self._clock.known_ahead_ms)
         self.lines.write(event)
         if self._bus.wants(type(event)):
             self._bus.publish(event)
