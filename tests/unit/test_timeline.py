@@ -155,7 +155,7 @@ def test_what_a_boot_did_to_the_clock_never_takes_the_line_back(
     here = ClockMark(boot="c", boot_ms=1_000, wall_ms=WALL + off + set_now)
     after = begun(known, here, seen_ms=WALL, active=True)
     assert after.now_ms == WALL + line
-    assert after.doubtful is (line == 0)
+    assert parted_ms(after, boot_ms=after.boot_ms) == (-HOUR if line == 0 else 0)
     assert begun(known, here, seen_ms=WALL, active=False).now_ms == here.wall_ms
 
 
@@ -167,6 +167,28 @@ def test_a_clock_that_was_behind_at_the_boot_is_followed_when_it_is_put_right() 
     right = later(line, 60_000, set_by=WALL + HOUR)
     assert (right.now_ms, right.ahead_ms) == (WALL + HOUR + 60_000, 0)
     assert parted_ms(right, boot_ms=right.boot_ms) == 0
+
+
+@pytest.mark.contract("LE6")
+def test_however_late_a_clock_that_was_behind_at_the_boot_is_put_right_it_is_followed() -> None:
+    line = begun(mark(), ClockMark(boot="c", boot_ms=1_000, wall_ms=0), seen_ms=WALL, active=True)
+    line = later(later(line, 5 * HOUR), 5 * HOUR)
+    assert parted_ms(line, boot_ms=line.boot_ms) == 0
+    assert later(line, 0, set_by=WALL + HOUR).now_ms == WALL + 11 * HOUR
+
+
+@pytest.mark.contract("LE6")
+@pytest.mark.parametrize(("up", "believed"), [(1_000, True), (SETTLE_MS - 1, True), (SETTLE_MS, False)])
+def test_a_clock_that_is_put_forward_just_after_a_boot_is_believed(up: int, believed: bool) -> None:
+    """A machine without a battery comes up with the time at which it went down, until NTP answers."""
+    line = begun(mark(), ClockMark(boot="c", boot_ms=1_000, wall_ms=WALL + 1), seen_ms=WALL, active=True)
+    line = later(line, up - 1_000, set_by=8 * HOUR)
+    assert line.ahead_ms == (0 if believed else 8 * HOUR)
+    # Back is never believed, and a queue that no boot came over knows no such doubt.
+    back = begun(mark(), ClockMark(boot="c", boot_ms=1_000, wall_ms=WALL + 1), seen_ms=WALL, active=True)
+    assert later(back, 0, set_by=-8 * HOUR).ahead_ms == -8 * HOUR
+    young = begun(None, ClockMark(boot="c", boot_ms=1_000, wall_ms=WALL))
+    assert later(young, 0, set_by=8 * HOUR).ahead_ms == 8 * HOUR
 
 
 @pytest.mark.contract("LE6")

@@ -18,6 +18,7 @@ SETTLE_MS: Final = 600_000
 """A clock that was set and then runs on steadily for so long is taken for the machine's time."""
 _BURST_MS: Final = 500
 _BURST_MS_MAX: Final = 5_000
+_NEVER_MS: Final = 1 << 53
 _LAST_MS: Final = 253_402_300_799_999  # 9999-12-31, the last a datetime can show
 _TIMES: Final = frozenset(
     (
@@ -41,7 +42,8 @@ class ClockMark(msgspec.Struct, frozen=True, kw_only=True):
         base_ms: The same when the clocks last agreed, or were last taken to.
         parted_ms: By how much the wall clock was set since then, all steps together.
         since_ms: Boot time of the last step by which they parted.
-        doubtful: At the boot the wall clock was behind what had been seen before.
+        doubted_until_ms: Boot time until which the wall clock is waiting to be put right: it was behind what had been
+            seen before the boot, or the machine has only just come up.
         budget_ms: How much more of a difference counts as drift at this instant.
     """
 
@@ -52,7 +54,7 @@ class ClockMark(msgspec.Struct, frozen=True, kw_only=True):
     base_ms: int = 0
     parted_ms: int = 0
     since_ms: int = 0
-    doubtful: bool = False
+    doubted_until_ms: int = 0
     budget_ms: int = _BURST_MS
 
     @property
@@ -83,9 +85,9 @@ def followed(mark: ClockMark, *, wall_ms: int, boot_ms: int) -> ClockMark:
 def _stepped(mark: ClockMark, step_ms: int) -> ClockMark:
     """Take in a step of the wall clock; *mark* stands after it, but does not know of it yet."""
     ahead_ms, parted_ms = mark.ahead_ms + step_ms, mark.parted_ms + step_ms
-    if mark.doubtful and step_ms > 0 and ahead_ms >= 0:
-        # It was known to be wrong since the boot, and was put right: the line goes along, as time did while it was off.
-        return _agreed(mark, ahead_ms=0)
+    if mark.boot_ms < mark.doubted_until_ms and step_ms > 0 and ahead_ms >= 0:
+        # It was put right, as NTP does after a boot: the line goes along, as time did while the machine was off.
+        return _agreed(mark, ahead_ms=0, doubted_until_ms=0)
     if abs(mark.ahead_ms) > STEP_MS_MAX and abs(ahead_ms) <= _BURST_MS_MAX:
         # What was set was set back.
         return _agreed(mark, ahead_ms=ahead_ms)
@@ -96,9 +98,15 @@ def _stepped(mark: ClockMark, step_ms: int) -> ClockMark:
     return msgspec.structs.replace(mark, ahead_ms=ahead_ms, parted_ms=parted_ms, since_ms=mark.boot_ms)
 
 
-def _agreed(mark: ClockMark, *, ahead_ms: int) -> ClockMark:
+def _agreed(mark: ClockMark, *, ahead_ms: int, doubted_until_ms: int | None = None) -> ClockMark:
+    doubted_until_ms = mark.doubted_until_ms if doubted_until_ms is None else doubted_until_ms
     return msgspec.structs.replace(
-        mark, ahead_ms=ahead_ms, base_ms=ahead_ms, parted_ms=0, doubtful=False, budget_ms=_BURST_MS
+        mark,
+        ahead_ms=ahead_ms,
+        base_ms=ahead_ms,
+        parted_ms=0,
+        doubted_until_ms=doubted_until_ms,
+        budget_ms=_BURST_MS,
     )
 
 
@@ -134,12 +142,14 @@ def begun(known: ClockMark | None, here: ClockMark, *, seen_ms: int = 0, active:
     seen_ms = max(seen_ms, known.now_ms)
     # The clock may have been put right while the machine was down, or not. The line must not go back; of what is
     # possible the earlier is taken, because a message that goes late is better than one that has expired.
+    here = msgspec.structs.replace(here, doubted_until_ms=SETTLE_MS)
     possible = [ahead_ms for ahead_ms in (0, known.ahead_ms) if here.wall_ms - ahead_ms >= seen_ms]
     if possible:
         return _agreed(here, ahead_ms=max(possible))
     behind_ms = here.wall_ms - seen_ms
+    until_ms = _NEVER_MS if behind_ms < -STEP_MS_MAX else SETTLE_MS
     return msgspec.structs.replace(
-        here, ahead_ms=behind_ms, parted_ms=behind_ms, since_ms=here.boot_ms, doubtful=behind_ms < -STEP_MS_MAX
+        here, ahead_ms=behind_ms, parted_ms=behind_ms, since_ms=here.boot_ms, doubted_until_ms=until_ms
     )
 
 
