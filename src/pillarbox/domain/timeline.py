@@ -12,6 +12,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from pillarbox.domain.moments import MS_MAX
+
 STEP_MS_MAX: Final = 60_000
 """By more than this the clocks have parted."""
 SETTLE_MS: Final = 600_000
@@ -19,7 +21,6 @@ SETTLE_MS: Final = 600_000
 _BURST_MS: Final = 500
 _BURST_MS_MAX: Final = 5_000
 _NEVER_MS: Final = 1 << 53
-_LAST_MS: Final = 253_402_300_799_999  # 9999-12-31, the last a datetime can show
 _TIMES: Final = frozenset(
     (
         "also_arrived_ms", "at_ms", "attempt_ended_ms", "began_ms", "cancel_requested_ms", "claimed_ms", "completed_ms",
@@ -181,4 +182,4 @@ def shifted(value: T, by_ms: int) -> T:
 
 def moved(at_ms: int, by_ms: int) -> int:
     """Give a time moved, as far as a calendar goes."""
-    return min(at_ms + by_ms, _LAST_MS)
+    return min(max(at_ms + by_ms, 0), MS_MAX)
