@@ -3,20 +3,22 @@ Typed events, and the bus that hands them to subscribers.
 
 An event tells of something that is already committed (contract EN11). It holds no message text and no secret; the
 recipient is in it, so that a program can tell who is meant: log lines show a keyed hash instead (contract EV3).
-A subscriber that raises or is slow harms nobody: its errors are counted and logged, an async one runs as a task.
+A subscriber that raises, whatever it is, or is slow harms nobody: its errors are counted and logged, an async one runs
+as a task.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
-_log = logging.getLogger("pillarbox.events")
+from pillarbox.fencing import Log, is_from_outside, name_of, pass_on
+
+_log = Log("pillarbox.events")
 
 
 class BusEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +160,15 @@ class Alarm(BusEvent, frozen=True, kw_only=True):
 Subscriber = Callable[[Any], Awaitable[None] | None]
 
 
+class _Subscription:
+    __slots__ = ("call", "ended", "types")
+
+    def __init__(self, types: tuple[type[BusEvent], ...], call: Subscriber) -> None:
+        self.types = types
+        self.call = call
+        self.ended = False
+
+
 class Bus:
     """
     Hands each event to every subscriber whose types it matches, in the order of subscription.
@@ -167,7 +178,7 @@ class Bus:
 
     def __init__(self) -> None:
         self.errors = 0
-        self._subscribers: list[tuple[tuple[type[BusEvent], ...], Subscriber]] = []
+        self._subscribers: list[_Subscription] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._wanted: dict[type[BusEvent], bool] = {}
 
@@ -176,14 +187,28 @@ class Bus:
         Call *subscriber* for events of *types*, or for all; gives a function that ends it.
 
         A plain function is called on the loop and must not block; a coroutine function runs as a task.
+
+        Raises:
+            TypeError: It cannot be called, or one of *types* is no kind of event.
         """
-        entry = (types or (BusEvent,), subscriber)
-        self._subscribers = [*self._subscribers, entry]
+        given: object = subscriber
+        if not callable(given):
+            msg = f"subscriber: expected a function of an event, not {type(given).__name__}"
+            raise TypeError(msg)
+        for kind in types:
+            asked: object = kind
+            if not isinstance(asked, type) or not issubclass(asked, BusEvent):
+                msg = f"types: expected kinds of events, such as MessageDelivered, not {asked!r}"
+                raise TypeError(msg)
+        subscription = _Subscription(types or (BusEvent,), subscriber)
+        # Another list, so that who is told of an event just now is told in peace.
+        self._subscribers = [*self._subscribers, subscription]
         self._wanted.clear()
 
         def unsubscribe() -> None:
             # By identity: the same function may have subscribed twice.
-            self._subscribers = [other for other in self._subscribers if other is not entry]
+            subscription.ended = True
+            self._subscribers = [other for other in self._subscribers if other is not subscription]
             self._wanted.clear()
 
         return unsubscribe
@@ -192,24 +217,27 @@ class Bus:
         """Whether anybody listens, so that nobody builds an event for nobody."""
         wanted = self._wanted.get(kind)
         if wanted is None:
-            wanted = any(issubclass(kind, types) for types, _ in self._subscribers)
+            wanted = any(issubclass(kind, each.types) for each in self._subscribers)
             self._wanted[kind] = wanted
         return wanted
 
     def publish(self, event: BusEvent) -> None:
-        """Tell everybody. Never raises."""
-        for types, subscriber in self._subscribers:
-            if not isinstance(event, types):
+        """
+        Tell everybody. Raises nothing of theirs: what ends a program is passed on when the step of now is over.
+
+        Who unsubscribes while an event is told is not told any more.
+        """
+        for each in self._subscribers:
+            if each.ended or not isinstance(event, each.types):
                 continue
             try:
-                waiting = subscriber(event)
-            except Exception:  # noqa: BLE001 — a subscriber that raises harms nobody (EN11)
-                self._failed(subscriber, event)
-                continue
-            if inspect.isawaitable(waiting):
-                task = asyncio.ensure_future(self._await(waiting, subscriber, event))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                waiting = each.call(event)
+                if inspect.isawaitable(waiting):
+                    task = asyncio.ensure_future(self._await(waiting, each.call, event))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+            except BaseException as exc:  # noqa: BLE001 — a subscriber that raises harms nobody (EN8, EN11)
+                self._failed(each.call, event, exc)
 
     async def settle(self, seconds: float) -> None:
         """
@@ -235,10 +263,13 @@ class Bus:
     async def _await(self, waiting: Awaitable[None], subscriber: Subscriber, event: BusEvent) -> None:
         try:
             await waiting
-        except Exception:  # noqa: BLE001 — the same
-            self._failed(subscriber, event)
+        except BaseException as exc:
+            if is_from_outside(exc):
+                # By `settle`, which has counted it, or with all the other tasks of the program.
+                raise
+            self._failed(subscriber, event, exc)
 
-    def _failed(self, subscriber: Subscriber, event: BusEvent) -> None:
+    def _failed(self, subscriber: Subscriber, event: BusEvent, error: BaseException) -> None:
         self.errors += 1
-        name = getattr(subscriber, "__qualname__", type(subscriber).__name__)
-        _log.exception("subscriber %s failed on %s", name, type(event).__name__)
+        _log.error("subscriber %s failed on %s", name_of(subscriber), type(event).__name__, exc_info=error)
+        pass_on(error)

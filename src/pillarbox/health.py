@@ -44,6 +44,7 @@ async def examine(runtime: Runtime) -> Health:
     """Look at an open outbox. Asks the database once; raises nothing of its own."""
     store, counts = runtime.store, runtime.reporter.counts
     problems: list[str] = []
+    problems += _left(runtime)
     if runtime.fell_back:
         problems.append("the database could not be opened: messages are kept in memory, and end with this process")
     try:
@@ -65,6 +66,15 @@ async def examine(runtime: Runtime) -> Health:
         fell_back=runtime.fell_back,
         delivers=runtime.worker is not None or runtime.direct is not None,
     )
+
+
+def _left(runtime: Runtime) -> list[str]:
+    """Tell of calls that go on though they were cut off, for as long as they do."""
+    sender = runtime.worker.executor if runtime.worker is not None else runtime.direct
+    sends = sender.left().items() if sender is not None else ()
+    problems = [f"channel {name} does not end what was cut off: {count} of its slots are lost" for name, count in sends]
+    hooks = runtime.hooks.left().items()
+    return problems + [f"hook {name} does not end what was cut off: {count} calls go on" for name, count in hooks]
 
 
 def _unavailable(queue: QueueInfo) -> str:

@@ -20,7 +20,7 @@ from pillarbox.domain.retry import Policy
 from pillarbox.engine.clockguard import ClockGuard, QueueClock
 from pillarbox.engine.committer import Committer
 from pillarbox.engine.direct import Direct
-from pillarbox.engine.leaving import close_channel, deregister
+from pillarbox.engine.leaving import close_channel, deregister, start_channel
 from pillarbox.engine.lines import Recipients
 from pillarbox.engine.pruner import Pruner
 from pillarbox.engine.reporter import Reporter
@@ -89,7 +89,9 @@ class Runtime:
         self.store = store
         self.clock = clock
         self.reporter = Reporter(bus, clock)
-        self.committer = Committer(store, clock, alarm=self.reporter.alarm, accepted=self.reporter.accepted)
+        self.committer = Committer(
+            store, clock, alarm=self.reporter.alarm, accepted=self.reporter.accepted, quiet=self.reporter.quiet
+        )
         self.worker: Worker | None = None
         self.direct: Direct | None = None
         self.fell_back = False
@@ -100,7 +102,7 @@ class Runtime:
         self._settings = settings
         self._clock = clock
         self._entropy = entropy
-        self._hooks = hooks
+        self.hooks = hooks
         self._channels: dict[str, Channel] = {}
         self._lease_ms = 0
         self._retiring: set[asyncio.Task[None]] = set()
@@ -148,7 +150,7 @@ class Runtime:
 
     async def _pass_on(self, channels: Mapping[str, Channel]) -> Direct:
         """Send without a queue (contract EN12)."""
-        direct = Direct(channels, self.reporter, clock=self._clock, entropy=self._entropy, hooks=self._hooks)
+        direct = Direct(channels, self.reporter, clock=self._clock, entropy=self._entropy, hooks=self.hooks)
         try:
             await direct.start()
         except BaseException:
@@ -214,7 +216,7 @@ class Runtime:
             clock=self._clock,
             entropy=self._entropy,
             identity=identity,
-            hooks=self._hooks,
+            hooks=self.hooks,
         )
 
     def _worker_settings(self, lease_ms: int, only: MessageId | None) -> WorkerSettings:
@@ -265,9 +267,9 @@ class Runtime:
             self._check_lease(settings, channels)
             begun = contextlib.AsyncExitStack()
             async with begun:
-                for channel in channels.values():
-                    begun.push_async_callback(channel.close)
-                    await channel.start(Seams(clock=self._clock.machine, entropy=self._entropy))
+                for name, channel in channels.items():
+                    begun.push_async_callback(close_channel, name, channel)
+                    await start_channel(name, channel, Seams(clock=self._clock.machine, entropy=self._entropy))
                 begun.pop_all()
             for name, channel in channels.items():
                 before, self._channels[name] = self._channels[name], channel

@@ -15,6 +15,7 @@ from typing import Final, assert_never
 
 from pillarbox.channels.foreign_text import masked, without
 from pillarbox.domain.outcome import AnyOutcome, Deferred, RateLimited, Rejected, Unavailable, Uncertain
+from pillarbox.fencing import pass_on
 
 
 class Meaning(StrEnum):
@@ -151,7 +152,8 @@ def classify_exception(exc: BaseException, *, hide: tuple[str, ...] = ()) -> Any
 def _text(exc: BaseException) -> str:
     try:
         return str(exc)
-    except Exception:  # noqa: BLE001 — an exception that cannot even be shown is still one
+    except BaseException as worse:  # noqa: BLE001 — an exception that cannot even be shown is still one
+        pass_on(worse)
         return ""
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
+from pillarbox.fencing import FATAL, Log, name_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 REASON_MAX: Final = 500
+_log = Log("pillarbox.engine")
 
 
 class AbortSignal:
@@ -38,6 +41,8 @@ class AbortSignal:
         """
         Withdraw whatever this was given to. Does not wait for it; only the first call counts.
 
+        A listener that raises keeps no other from being called; what ends a program is raised when all were.
+
         Args:
             reason: Kept in each message's history; cut at 500 characters.
         """
@@ -46,8 +51,9 @@ class AbortSignal:
                 return
             self._reason = reason[:REASON_MAX] or "aborted"
             listeners, self._listeners = self._listeners, []
-        for listener in listeners:
-            listener(self._reason)
+        fatal = [error for listener in listeners if (error := _told(listener, self._reason)) is not None]
+        if fatal:
+            raise fatal[0]
 
     def listen(self, listener: Callable[[str], None]) -> Callable[[], None]:
         """Call *listener* with the reason, at once where it is aborted already; gives a function that ends it."""
@@ -55,10 +61,22 @@ class AbortSignal:
             if self._reason is None:
                 self._listeners.append(listener)
                 return lambda: self._forget(listener)
-        listener(self._reason)
+        error = _told(listener, self._reason)
+        if error is not None:
+            raise error
         return lambda: None
 
     def _forget(self, listener: Callable[[str], None]) -> None:
         with self._guard:
             if listener in self._listeners:
                 self._listeners.remove(listener)
+
+
+def _told(listener: Callable[[str], None], reason: str) -> BaseException | None:
+    """Call a listener; gives what it raised where that is to end the program."""
+    try:
+        listener(reason)
+    except BaseException as exc:  # noqa: BLE001 — an application's own code, which must not keep others from stopping
+        _log.error("listener %s of an abort signal failed", name_of(listener), exc_info=exc)
+        return exc if isinstance(exc, FATAL) else None
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import traceback
 from typing import TYPE_CHECKING, Final
 
@@ -10,13 +9,14 @@ import msgspec
 
 from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain.ids import dedupe_token
-from pillarbox.domain.message import Leased, Op, decode_content
-from pillarbox.domain.outcome import AnyOutcome, Uncertain
+from pillarbox.domain.message import Content, Leased, Op, decode_content
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Uncertain
+from pillarbox.fencing import Log, pass_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_log = logging.getLogger("pillarbox.engine")
+_log = Log("pillarbox.engine")
 _OPS: Final[Sequence[Op]] = tuple(Op)
 _METADATA: Final = msgspec.json.Decoder(dict[str, object])
 
@@ -33,7 +33,7 @@ def attempt_of(message: Leased, channel: Channel) -> Attempt:
         id=message.id,
         channel=message.channel,
         to=message.recipient,
-        content=content if message.part_count > 1 else channel.fitted(content),
+        content=content if message.part_count > 1 else _fitted(message, channel, content),
         number=message.claims,
         token=dedupe_token(message.token_id or message.id, message.part_next, message.token_epoch),
         part=message.part_next,
@@ -53,6 +53,15 @@ def attempt_of(message: Leased, channel: Channel) -> Attempt:
     )
 
 
+def _fitted(message: Leased, channel: Channel, content: Content) -> Content:
+    try:
+        return channel.fitted(content)
+    except BaseException as exc:  # noqa: BLE001 — an adapter's own code; the platform may judge of the whole text
+        log_failure(exc, "channel %s failed to fit message %s", message.channel, message.id)
+        pass_on(exc)
+        return content
+
+
 def outcome_of(answer: object) -> AnyOutcome:
     """Take what an adapter gave for an outcome; anything else is a bug, and the platform may have the message."""
     if isinstance(answer, AnyOutcome):
@@ -60,13 +69,28 @@ def outcome_of(answer: object) -> AnyOutcome:
     return Uncertain(f"the adapter gave {type(answer).__name__} instead of an outcome")
 
 
-def raised(attempt: Attempt, error: Exception) -> AnyOutcome:
-    """The same for what an adapter raised beside outcomes."""
+def raised(attempt: Attempt, error: BaseException) -> AnyOutcome:
+    """The same for what an adapter raised beside outcomes, of whatever kind."""
     log_failure(error, "channel %s failed on message %s", attempt.channel, attempt.id)
     return Uncertain(f"the adapter failed: {type(error).__name__}")
 
 
-def log_failure(error: Exception, text: str, *values: str) -> None:
+def interrupted(attempt: Attempt) -> AnyOutcome:
+    """
+    Say what it means that a send was cancelled which nobody here cut off.
+
+    Something in the channel was cancelled, or all tasks of the program were. Whether the platform has the message is
+    known only to an adapter that notes when it writes.
+    """
+    if attempt.progress.written is False:
+        return Deferred("cancelled before it was written")
+    return Uncertain("cancelled while sending")
+
+
+def log_failure(error: BaseException, text: str, *values: str) -> None:
     """Log where an adapter failed, but not what its error says: that may hold the message's text (EV3)."""
-    frames = "".join(traceback.format_tb(error.__traceback__))
+    try:
+        frames = "".join(traceback.format_tb(error.__traceback__))
+    except Exception:  # noqa: BLE001 — a loader of source lines may be anybody's; where it failed is a help, no more
+        frames = ""
     _log.error(text + ": %s\n%s", *values, type(error).__name__, frames)

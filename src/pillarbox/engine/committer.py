@@ -3,11 +3,15 @@ Group commit: gathers what everybody wants to write while the last transaction i
 
 One fsync pays for a whole batch. A batch is applied settle, renew, act, enqueue, claim, so what was enqueued just now
 can be claimed by the same commit, and a settled head's successor starts with it (design.md, decision 1).
+
+Once a batch is committed, its answers come first: what was leased starts, slots are freed, callers return. Only then is
+anything told of it. Whoever raises meanwhile, whatever it is, keeps nobody else from their answer (contract EN8).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
@@ -15,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from pillarbox.engine.clockguard import QueueClock
 from pillarbox.engine.loop import Loop
 from pillarbox.errors import NotStarted, PillarboxError, StoreError, StoreOutcomeUnknown, StoreUnavailable
+from pillarbox.fencing import Log, pass_on
 from pillarbox.store.base import (
     Act,
     Acted,
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
     from pillarbox.clock import Clock
     from pillarbox.domain.message import Draft, Leased
 
+_log = Log("pillarbox.engine")
 T = TypeVar("T")
 R = TypeVar("R")
 E = TypeVar("E", bound=Exception)
@@ -55,14 +61,15 @@ class Wish(Generic[T, R]):
         self.future = future
 
     def grant(self, result: R) -> None:
-        """Tell the result. The one who asked may have stopped waiting."""
-        if not self.future.done():
+        """Tell the result. The one who asked may have stopped waiting, or be gone with their event loop."""
+        if not self.future.done() and not self.future.get_loop().is_closed():
             self.future.set_result(result)
 
     def refuse(self, error: Exception) -> None:
         """Tell the error."""
-        if not self.future.done():
-            self.future.set_exception(error)
+        if not self.future.done() and not self.future.get_loop().is_closed():
+            # Python takes no StopIteration there.
+            self.future.set_exception(RuntimeError("StopIteration") if isinstance(error, StopIteration) else error)
             # Whoever asked may be gone; an error nobody collects must not be reported as forgotten.
             self.future.exception()
 
@@ -78,6 +85,7 @@ class Committer:
         rested: Told when everybody is, and whether the store left work for another batch.
         accepted: Told of every group that was stored, also where its caller stopped waiting.
         alarm: Told of what could not be recorded: a stable word, and what happened.
+        quiet: A context in which whoever is told of a batch tells nobody else yet.
     """
 
     def __init__(
@@ -87,8 +95,10 @@ class Committer:
         *,
         alarm: Callable[[str, str], None],
         accepted: Callable[[Sequence[Draft], Sequence[Enqueued]], None],
+        quiet: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self._store = store
+        self._quiet = quiet
         self._clock = clock
         self._alarm = alarm
         self._accepted = accepted
@@ -105,6 +115,7 @@ class Committer:
         self._claim_wanted = False
         self._loop = Loop("committer", self.tick)
         self._open = False
+        self._closed = False
 
     def use(self, store: Store) -> None:
         """Write to another store. Only before `start`."""
@@ -112,7 +123,7 @@ class Committer:
 
     def start(self) -> None:
         """Begin to write."""
-        self._open = True
+        self._open, self._closed = True, False
         self._loop.start()
 
     async def stop(self) -> None:
@@ -126,7 +137,7 @@ class Committer:
                 await self.tick()
             except Exception as exc:  # noqa: BLE001 — nobody is left to try again: all who wait are told
                 self._give_up(exc)
-                return
+        self._closed = True
 
     def enqueue(self, group: Sequence[Draft]) -> asyncio.Future[list[Enqueued]]:
         """Store a group of messages, all or none."""
@@ -139,6 +150,10 @@ class Committer:
         Args:
             told: Called once with what became of it, or with the error that makes it impossible to record.
         """
+        if self._closed:
+            # Nobody writes any more: a send that was left behind has ended after all.
+            told(NotStarted("the outbox is closed"))
+            return
         self._settle.append((settlement, told))
         self._loop.poke()
 
@@ -213,16 +228,25 @@ class Committer:
         )
         # Always asked, because a transaction that is made anyway claims for nothing.
         self._claim_wanted = False
-        claim = self.claimer([settlement for settlement, _ in work.settle])
-        if claim is None and work.empty():
-            return None
+        claim: Claim | None = None
+        failure: BaseException | None = None
         try:
-            await self._write(work, claim)
-        except Exception:
+            claim = self.claimer([settlement for settlement, _ in work.settle])
+        except BaseException as exc:  # noqa: BLE001 — those who want something written are not to blame
+            failure = exc
+        try:
+            if claim is not None or not work.empty():
+                await self._write(work, claim)
+            elif failure is None:
+                return None
+        except BaseException:
             self._claim_wanted = True
             if claim is not None:
                 self.claim_failed(claim)
             raise
+        if failure is not None:
+            self._claim_wanted = True
+            raise failure
         return 0 if self._claim_wanted or self._waiting() else None
 
     async def _write(self, work: _Work, claim: Claim | None) -> None:
@@ -235,11 +259,31 @@ class Committer:
         except Exception as exc:  # noqa: BLE001 — one bad item must not fail its neighbours (EN8, LE7)
             await self._write_apart(work, claim, exc)
             return
+        except BaseException as exc:
+            # Whatever became of the batch, those who wait for it must not do so for ever.
+            self._failed(work, _unanswered(exc))
+            raise
         if batch.mark is not None:
             self._time.saved(batch.mark)
-        self.granted(result, claim)
-        work.grant(result, self._accepted)
-        self.rested(result.more)
+        with self._quiet():
+            self._fenced(self.granted, result, claim)
+            if work.fits(result):
+                work.grant(result, self._accepted, self._fenced)
+            else:
+                error = StoreUnavailable("the store's answer does not fit what was to be written")
+                self._alarm("engine_failed", str(error))
+                work.refuse(error, self._fenced)
+            self._fenced(self.rested, result.more)
+
+    def _fenced(self, told: Callable[..., object], *values: object) -> None:
+        """Tell somebody; their failure is reported, and keeps nobody from hearing theirs."""
+        try:
+            told(*values)
+        except BaseException as exc:  # noqa: BLE001 — whatever it is, the others of the batch wait for their answers
+            _log.error("telling of a commit failed", exc_info=exc)
+            pass_on(exc)
+            # Behind its own fence: see `Reporter`.
+            self._alarm("engine_failed", f"{type(exc).__name__} after a commit")
 
     async def _write_apart(self, work: _Work, claim: Claim | None, error: Exception) -> None:
         """Bisect a batch that cannot be written until the item that is to blame is alone."""
@@ -253,32 +297,33 @@ class Committer:
         halves = work.halves()
         if halves is None:
             self._alarm("recording_failed", f"{type(error).__name__} while writing to the store")
-            work.refuse(error)
+            with self._quiet():
+                work.refuse(error, self._fenced)
             return
         first, second = halves
         try:
             await self._write(first, None)
-        except StoreError as exc:
-            self._failed(second, _untried(exc))
+        except BaseException as exc:
+            self._failed(second, _untried(exc) if isinstance(exc, StoreError) else _unanswered(exc))
             raise
         await self._write(second, None)
 
     def _failed(self, work: _Work, error: StoreError) -> None:
         """Tell those who wait; keep what must not be forgotten for the next batch."""
-        self._alarm("store_failed", str(error))
         # The provider has it or it has not: that is known, and must be written sooner or later.
         self._settle.extendleft(reversed(work.settle))
         work.settle = []
         # Refused, these would have their leases run out, as if somebody had begun to send them.
         self._admit.extendleft(reversed(work.admit))
         work.admit = []
-        work.refuse(error)
+        with self._quiet():
+            self._alarm("store_failed", str(error))
+            work.refuse(error, self._fenced)
 
     def _give_up(self, error: Exception) -> None:
         error = _untried(error)
-        for _, told in self._settle:
-            told(error)
-        self._settle.clear()
+        while self._settle:
+            self._fenced(self._settle.popleft()[1], error)
         for wishes in (self._enqueue, self._admit, self._acts, self._extra):
             while wishes:
                 wishes.popleft().refuse(error)
@@ -355,31 +400,50 @@ class _Work:
             mark=clock.unsaved(refresh=extra.presence is not None),
         )
 
-    def grant(self, result: BatchResult, stored: Callable[[Sequence[Draft], Sequence[Enqueued]], None]) -> None:
-        for (_, told), settled in zip(self.settle, result.settled, strict=True):
-            told(settled)
-        for admit, admitted in zip(self.admit, result.admitted, strict=True):
-            admit.grant(admitted)
-        for act, acted in zip(self.acts, result.acted, strict=True):
-            act.grant(acted)
-        if self.extra is not None:
-            self.extra.grant(result)
-        for group, accepted in zip(self.enqueue, result.enqueued, strict=True):
-            if isinstance(accepted, PillarboxError):
-                group.refuse(accepted)
-            else:
-                stored(group.item, accepted)
-                group.grant(accepted)
+    def fits(self, result: BatchResult) -> bool:
+        """Whether there is an answer for everybody."""
+        pairs = (
+            (self.settle, result.settled),
+            (self.admit, result.admitted),
+            (self.acts, result.acted),
+            (self.enqueue, result.enqueued),
+        )
+        return all(len(asked) == len(answered) for asked, answered in pairs)
 
-    def refuse(self, error: Exception) -> None:
-        for _, told in self.settle:
-            told(error)
-        for wish in (*self.admit, *self.acts):
-            wish.refuse(error)  # type: ignore[attr-defined]
-        for group in self.enqueue:
-            group.refuse(_about(error, group.item))
+    def grant(
+        self,
+        result: BatchResult,
+        stored: Callable[[Sequence[Draft], Sequence[Enqueued]], None],
+        fenced: Callable[..., None],
+    ) -> None:
+        """Give everybody their answer, then tell of what was stored; each one through *fenced*."""
+        for (_, told), settled in zip(self.settle, result.settled, strict=True):
+            fenced(told, settled)
+        for admit, admitted in zip(self.admit, result.admitted, strict=True):
+            fenced(admit.grant, admitted)
+        for act, acted in zip(self.acts, result.acted, strict=True):
+            fenced(act.grant, acted)
         if self.extra is not None:
-            self.extra.refuse(error)
+            fenced(self.extra.grant, result)
+        groups = list(zip(self.enqueue, result.enqueued, strict=True))
+        for group, accepted in groups:
+            if isinstance(accepted, PillarboxError):
+                fenced(group.refuse, accepted)
+            else:
+                fenced(group.grant, accepted)
+        for group, accepted in groups:
+            if not isinstance(accepted, PillarboxError):
+                fenced(stored, group.item, accepted)
+
+    def refuse(self, error: Exception, fenced: Callable[..., None]) -> None:
+        for _, told in self.settle:
+            fenced(told, error)
+        for wish in (*self.admit, *self.acts):
+            fenced(wish.refuse, error)  # type: ignore[attr-defined]
+        for group in self.enqueue:
+            fenced(group.refuse, _about(error, group.item))
+        if self.extra is not None:
+            fenced(self.extra.refuse, error)
 
     def halves(self) -> tuple[_Work, _Work] | None:
         """Cut the work in two, or ``None`` where it is one item."""
@@ -409,6 +473,10 @@ def _about(error: Exception, group: Sequence[Draft]) -> Exception:
 def _untried(error: E) -> E | StoreUnavailable:
     """The same for work that was not even begun."""
     return StoreUnavailable(error.reason) if isinstance(error, StoreOutcomeUnknown) else error
+
+
+def _unanswered(error: BaseException) -> StoreUnavailable:
+    return StoreUnavailable(f"{type(error).__name__} while writing: nothing is known to be written")
 
 
 def _take(wishes: deque[T]) -> list[T]:

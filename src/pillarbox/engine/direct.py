@@ -7,7 +7,6 @@ The outcome decides as it does in the queue, with one attempt; what would be tri
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -18,14 +17,17 @@ from pillarbox.domain.lifecycle import decide, withdrawn
 from pillarbox.domain.message import Draft, Kind, Leased, MessageView, Op, Part, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
 from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
-from pillarbox.engine.attempts import attempt_of, outcome_of, raised
+from pillarbox.engine.attempts import attempt_of, interrupted, outcome_of, raised
+from pillarbox.engine.calls import GRACE_SECONDS, Calls
 from pillarbox.engine.clockguard import QueueClock
 from pillarbox.engine.hooks import Hooks, Withdraw
-from pillarbox.engine.leaving import close_channel
+from pillarbox.engine.leaving import close_channel, start_channel
 from pillarbox.errors import InvalidMessage
+from pillarbox.fencing import pass_on
 from pillarbox.store.base import Settled, Settlement
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Mapping, Sequence
 
     from pillarbox.clock import Clock
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from pillarbox.engine.reporter import Reporter
     from pillarbox.entropy import Entropy
 
-_log = logging.getLogger("pillarbox.engine")
 _KINDS: Final = tuple(Kind)
 _OPS: Final = tuple(Op)
 _NO_LEASE: Final = LeaseId(b"")
@@ -61,12 +62,18 @@ class Direct:
         self._entropy = entropy
         self._hooks = hooks
         self._slots: dict[str, asyncio.Semaphore] = {}
+        self._calls = Calls()
+        self.grace_seconds = GRACE_SECONDS
+
+    def left(self) -> Counter[str]:
+        """Returns how many sends of each channel go on though they were cut off."""
+        return self._calls.left()
 
     async def start(self) -> None:
         """Open the channels."""
         seams = Seams(clock=QueueClock.of(self._clock).machine, entropy=self._entropy)
         for name, channel in self._channels.items():
-            await channel.start(seams)
+            await start_channel(name, channel, seams)
             self._slots[name] = asyncio.Semaphore(channel.concurrency)
 
     async def stop(self) -> None:
@@ -116,13 +123,39 @@ class Direct:
         began_ms = None
         if objection is None:
             began_ms = self._clock.wall_ms()
-            transition = self._ended(message, await _outcome(channel, attempt))
+            transition = self._ended(message, await self._outcome(channel, attempt))
         elif isinstance(objection, Withdraw):
             transition = withdrawn(objection.reason)
         else:
             transition = self._ended(message, Deferred(objection.reason or "postponed"))
         self._tell(message, transition, began_ms)
         return transition
+
+    async def _outcome(self, channel: Channel, attempt: Attempt) -> AnyOutcome:
+        ended = await self._calls.run(
+            attempt.channel,
+            channel.send,
+            attempt,
+            seconds=channel.send_timeout_seconds,
+            grace_seconds=self.grace_seconds,
+        )
+        error = ended.error
+        if ended.left:
+            self._reporter.alarm(
+                "slot_written_off",
+                f"channel {attempt.channel}: the send of message {attempt.id} was cut off and goes on",
+            )
+        if ended.left or (ended.overran and isinstance(error, asyncio.CancelledError)):
+            unwritten = attempt.progress.written is False and not ended.left
+            return Deferred("not sent in time") if unwritten else Uncertain("no answer in time")
+        if isinstance(error, Outcome):
+            return outcome_of(error)
+        if isinstance(error, asyncio.CancelledError):
+            return interrupted(attempt)
+        if error is not None:
+            pass_on(error)
+            return raised(attempt, error)
+        return outcome_of(ended.value)
 
     def _tell(self, message: Leased, transition: Transition, began_ms: int | None) -> None:
         ended = Settlement(message=message, transition=transition, began_ms=began_ms, ended_ms=self._clock.wall_ms())
@@ -137,21 +170,6 @@ class Direct:
         reason = Reason.UNCERTAIN if uncertain else Reason.RETRIES_EXHAUSTED
         error_class = transition.error_class or ErrorClass.TRANSIENT
         return Transition.bury(reason, error_class=error_class, error=transition.error or "not delivered")
-
-
-async def _outcome(channel: Channel, attempt: Attempt) -> AnyOutcome:
-    answer: object
-    try:
-        async with asyncio.timeout(channel.send_timeout_seconds):
-            answer = await channel.send(attempt)
-    except Outcome as said:
-        answer = said
-    except TimeoutError:
-        unwritten = attempt.progress.written is False
-        return Deferred("not sent in time") if unwritten else Uncertain("no answer in time")
-    except Exception as exc:  # noqa: BLE001 — whatever an adapter raises, the platform may have the message
-        return raised(attempt, exc)
-    return outcome_of(answer)
 
 
 def _leased(draft: Draft, *, part_count: int) -> Leased:

@@ -2,13 +2,17 @@
 Runs sends: one task for each leased message, from the last checks to the settlement.
 
 The slot is taken until the settlement is durable, so that what is sent but not recorded is bounded too. An exception
-that leaves an adapter is a bug and reads as ``Uncertain``: the platform may have the message.
+that leaves an adapter, of whatever kind, is a bug and reads as ``Uncertain``: the platform may have the message.
+
+A send that goes on although it was cut off is written off: it is recorded as uncertain, its lease ends, and nobody
+waits for it any more. It still counts against its channel's concurrency until it ends, so that calls which never end
+cannot become more and more (decision 0009).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,14 +21,17 @@ import msgspec
 from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain import lifecycle
 from pillarbox.domain.message import Admission, Content, Leased
-from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Outcome, Uncertain
 from pillarbox.domain.timeline import shifted
 from pillarbox.domain.transition import ErrorClass, Transition
-from pillarbox.engine.attempts import attempt_of, log_failure, outcome_of, raised
+from pillarbox.engine.attempts import attempt_of, interrupted, log_failure, outcome_of, raised
+from pillarbox.engine.calls import GRACE_SECONDS
 from pillarbox.engine.clockguard import QueueClock
 from pillarbox.engine.deadlines import Deadlines
+from pillarbox.engine.flight import Flight
 from pillarbox.engine.hooks import Defer, Hooks, Withdraw
 from pillarbox.errors import InvalidMessage, PillarboxError
+from pillarbox.fencing import FATAL, Log, is_from_outside, pass_on
 from pillarbox.store.base import CANCELLED_FOR, AdmissionWrite, BatchResult, Settled, Settlement
 
 if TYPE_CHECKING:
@@ -36,27 +43,9 @@ if TYPE_CHECKING:
     from pillarbox.engine.reporter import Reporter
     from pillarbox.entropy import Entropy
 
-_log = logging.getLogger("pillarbox.engine")
-
-
-@dataclass(slots=True)
-class Flight:
-    """A message being sent. ``until_ms``: boot time its lease runs out; ``task`` ends with the settlement."""
-
-    message: Leased
-    until_ms: int
-    began_ms: int | None = None
-    task: asyncio.Task[None] | None = None
-    sending: bool = False
-    timed_out: bool = False
-    stopped: bool = False
-    lease_lost: bool = False
-    unwritten: bool = False
-    given_back: bool = False
-
-    def kept_back(self) -> bool:
-        """Whether a stop came before anything of the request was written."""
-        return self.stopped and self.unwritten
+_log = Log("pillarbox.engine")
+# How long a program's end waits for the record of the send that asked for it, where the store does not answer.
+_FATAL_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +69,7 @@ class Executor:
         hooks: Asked just before each send.
         full_history: Channels whose every attempt leaves a row, the plain successes too.
         gone: Asked whether a process that accepted a message surely runs no more.
+        occupied: Told by how many the calls of a channel grow (1, -1) that were written off and go on.
     """
 
     def __init__(
@@ -95,8 +85,10 @@ class Executor:
         hooks: Hooks | None = None,
         full_history: Collection[str] = (),
         gone: Callable[[bytes], Awaitable[bool]] | None = None,
+        occupied: Callable[[str, int], None] = lambda channel, change: None,  # noqa: ARG005 — nobody is told
     ) -> None:
         self._gone = gone
+        self._occupied = occupied
         self._channels = channels
         self._committer = committer
         self._reporter = reporter
@@ -110,25 +102,29 @@ class Executor:
         self._outages: dict[int, _Outage] = {}
         self._empty = asyncio.Event()
         self._deadlines: Deadlines[Flight] = Deadlines(self._time_out)
+        self.grace_seconds = GRACE_SECONDS
+        self._graces: Deadlines[Flight] = Deadlines(self._write_off)
+        self._left: dict[int, Flight] = {}
 
     def start(self, message: Leased, *, until_ms: int) -> None:
         """Begin to send. The message's slot is taken until *ended* is told."""
-        flight = self._taken(message, until_ms)
+        flight = Flight(message=message, until_ms=until_ms)
         flight.task = asyncio.get_running_loop().create_task(self._run(flight))
+        self._take(flight)
 
     def give_back(self, message: Leased, *, until_ms: int) -> None:
         """Return a lease that came too late, without beginning. Its slot is taken until that is recorded."""
-        self._give_back(self._taken(message, until_ms))
-
-    def _taken(self, message: Leased, until_ms: int) -> Flight:
         flight = Flight(message=message, until_ms=until_ms)
-        before = self.flights.get(message.seq)
+        self._take(flight)
+        self._give_back(flight)
+
+    def _take(self, flight: Flight) -> None:
+        before = self.flights.get(flight.message.seq)
         if before is not None:
             # Its lease ran out under our own send; the claim that has it now is the only one that counts.
             self._lose(before)
-        self.flights[message.seq] = flight
+        self.flights[flight.message.seq] = flight
         self._empty.clear()
-        return flight
 
     def _give_back(self, flight: Flight) -> None:
         """Settle at once what is not begun, whatever its admission or a hook still waits for."""
@@ -141,24 +137,32 @@ class Executor:
     async def _run(self, flight: Flight) -> None:
         """Send, and hand over what came of it; the slot is free when that is durable."""
         message = flight.message
+        transition: Transition | None = None
         try:
             transition = await self._deliver(flight)
-        except asyncio.CancelledError:
-            if not flight.given_back:
-                raise
         except PillarboxError as exc:
             # Only a store that was closed under us gets here: the lease runs out and somebody else goes on.
             self._reporter.alarm("recording_failed", f"message {message.id}: {exc}")
+        except BaseException as exc:
+            # A bug of ours, of which the slot must not be the victim.
+            if isinstance(exc, GeneratorExit) and is_from_outside(exc):
+                raise
+            if flight.given_back:
+                pass
+            elif is_from_outside(exc):
+                # With all the tasks of the program, before its channel was called.
+                now_ms = self._clock.wall_ms()
+                transition = lifecycle.release_unsent(message, "cancelled before it was sent", now_ms=now_ms)
+            else:
+                self._owe(flight, exc)
+                _log.error("sending message %s failed inside the engine", message.id, exc_info=exc)
+                self._reporter.alarm("engine_failed", f"message {message.id}: {type(exc).__name__}")
+        if flight.written_off:
+            self._came_back(flight, transition)
+        elif transition is None:
             self._give_up(flight)
-        except Exception as exc:  # noqa: BLE001 — a bug of ours, of which the slot must not be the victim
-            _log.exception("sending message %s failed inside the engine", message.id)
-            self._reporter.alarm("engine_failed", f"message {message.id}: {type(exc).__name__}")
-            self._give_up(flight)
-        else:
-            if transition is None:
-                self._give_up(flight)
-            elif not flight.given_back:
-                self._settle(flight, transition)
+        elif not flight.given_back:
+            self._settle(flight, transition)
 
     def _give_up(self, flight: Flight) -> None:
         """Free the slot of a message that is not to be settled by us."""
@@ -178,7 +182,7 @@ class Executor:
             return attempt
         message = flight.message
         if self._hooks.any_revalidate and self._too_late(flight) is None:
-            objection = await self._hooks.still_wanted(attempt)
+            objection = await self._hooks.still_wanted(attempt, fatal=lambda error: self._owe(flight, error))
             if objection is not None:
                 return self._objected(message, objection)
         too_late = self._too_late(flight)
@@ -186,6 +190,8 @@ class Executor:
             return too_late
         flight.began_ms = self._clock.wall_ms()
         outcome = await self._send(flight, channel, attempt)
+        if flight.written_off:
+            return self._late(flight, outcome)
         if flight.kept_back():
             now_ms = self._clock.wall_ms()
             return lifecycle.release_unsent(message, "stopped before it was written", now_ms=now_ms)
@@ -203,7 +209,7 @@ class Executor:
         try:
             attempt = attempt_of(message, channel)
             if not message.prepared:
-                admission = self._admission(message, channel, attempt.content)
+                admission = self._admission(flight, channel, attempt.content)
                 if not isinstance(admission, Admission):
                     return admission
                 # Committed before the first send (EN16, PA2). What was split goes on as its first part.
@@ -231,13 +237,15 @@ class Executor:
         now_ms = self._clock.wall_ms()
         return lifecycle.postponed(message, objection.reason, seconds=objection.seconds, now_ms=now_ms)
 
-    def _admission(self, message: Leased, channel: Channel, content: Content) -> Admission | Transition:
+    def _admission(self, flight: Flight, channel: Channel, content: Content) -> Admission | Transition:
         """Let the channel look at a message that nobody has admitted yet."""
+        message = flight.message
         try:
             return channel.admit(to=message.recipient, content=content, thread=message.thread)
         except InvalidMessage as exc:
             return lifecycle.refused(message, str(exc))
-        except Exception as exc:  # noqa: BLE001 — whatever an adapter raises, the message is still ours
+        except BaseException as exc:  # noqa: BLE001 — whatever an adapter raises, the message is still ours
+            self._owe(flight, exc)
             log_failure(exc, "channel %s failed to admit message %s", message.channel, message.id)
             outcome = Deferred(f"the adapter failed to admit it: {type(exc).__name__}", unclassified=True)
             now_ms = self._clock.wall_ms()
@@ -262,35 +270,98 @@ class Executor:
     async def _send(self, flight: Flight, channel: Channel, attempt: Attempt) -> AnyOutcome:
         outcome: object
         flight.sending = True
-        self._deadlines.add(flight, channel.send_timeout_seconds)
+        seconds = channel.send_timeout_seconds
+        self._deadlines.add(flight, seconds)
         try:
             outcome = await channel.send(attempt)
         except Outcome as said:
             outcome = said
-        except asyncio.CancelledError:
-            return self._cancelled(flight, attempt)
-        except Exception as exc:  # noqa: BLE001 — whatever an adapter raises, the platform may have the message
+        except BaseException as exc:
+            # Whatever an adapter raises, the platform may have the message.
+            if isinstance(exc, GeneratorExit) and is_from_outside(exc):
+                # Nobody runs this task any more: its loop is closed.
+                raise
+            if isinstance(exc, asyncio.CancelledError):
+                return self._cancelled(flight, attempt)
+            self._owe(flight, exc)
             return raised(attempt, exc)
         finally:
             flight.sending = False
-            self._deadlines.remove(flight, channel.send_timeout_seconds)
+            flight.ended = True
+            self._deadlines.remove(flight, seconds)
+            if flight.cut:
+                self._graces.remove(flight, self.grace_seconds)
         return outcome_of(outcome)
 
     def _cancelled(self, flight: Flight, attempt: Attempt) -> AnyOutcome:
-        """A send that was cut off: by its deadline, by a stop, or because its lease is gone."""
+        """A send that was cut off: by its deadline, by a stop, or because its lease is gone. Or by nobody here."""
+        if not flight.cut:
+            return interrupted(attempt)
         task = flight.task
         if task is not None:
             task.uncancel()
         flight.unwritten = attempt.progress.written is False
         if flight.timed_out and flight.unwritten:
             return Deferred("not sent in time")
-        if flight.timed_out:
-            return Uncertain("no answer in time")
-        if flight.lease_lost:
-            return Uncertain("the lease was lost while sending")
-        if flight.stopped:
-            return Uncertain("stopped while sending")
-        return Deferred("cancelled")
+        return Uncertain(flight.cut_why())
+
+    def _write_off(self, flight: Flight) -> None:
+        """Record what can be said of a send that was cut off and goes on, and wait for it no longer."""
+        if flight.ended or flight.written_off:
+            return
+        flight.written_off = True
+        message = flight.message
+        self._left[id(flight)] = flight
+        # Told for each of them: a channel is never without its slots and nobody knows.
+        self._reporter.alarm(
+            "slot_written_off",
+            f"channel {message.channel}: the send of message {message.id} was cut off and goes on; it takes a slot of"
+            " the channel until it ends",
+        )
+        # Even where nothing was written yet: it may be, for all we know.
+        self._settle(flight, self._decide(flight, Uncertain(f"{flight.cut_why()}, and its channel goes on with it")))
+
+    def _late(self, flight: Flight, outcome: AnyOutcome) -> Transition | None:
+        """Say what the end of a send makes of its message that was written off: a delivery is never thrown away."""
+        if not isinstance(outcome, Delivered):
+            return None
+        now_ms = self._clock.wall_ms()
+        return lifecycle.decide(flight.message, outcome, now_ms=now_ms, fraction=self._entropy.fraction())
+
+    def _came_back(self, flight: Flight, transition: Transition | None) -> None:
+        """A send that was written off has ended after all."""
+        self._left.pop(id(flight), None)
+        if flight.freed:
+            self._occupied(flight.message.channel, -1)
+            self._committer.want_claim()
+        if transition is not None:
+            # Not a send that began: that one is counted already.
+            late = Settlement(
+                message=flight.message, transition=transition, began_ms=None, ended_ms=self._clock.wall_ms()
+            )
+            self._committer.settle(late, lambda end: self._late_recorded(late, end))
+        self._pay(flight)
+
+    def _late_recorded(self, settlement: Settlement, end: Settled | Exception) -> None:
+        if isinstance(end, Exception):
+            self._reporter.alarm("recording_failed", f"message {settlement.message.id}: delivered late, and {end}")
+        elif end is Settled.LATE or end is Settled.APPLIED:
+            self._reporter.settled(settlement, end)
+
+    def left(self) -> Counter[str]:
+        """Returns how many sends of each channel were written off and go on."""
+        return Counter(flight.message.channel for flight in self._left.values())
+
+    def _owe(self, flight: Flight, error: BaseException) -> None:
+        """Keep what is to end the program until the send is recorded, but not for long."""
+        if flight.fatal is None and isinstance(error, FATAL):
+            flight.fatal = error
+            asyncio.get_running_loop().call_later(_FATAL_SECONDS, self._pay, flight)
+
+    def _pay(self, flight: Flight) -> None:
+        error, flight.fatal = flight.fatal, None
+        if error is not None:
+            pass_on(error)
 
     def _settle(self, flight: Flight, transition: Transition) -> None:
         settlement = Settlement(
@@ -303,23 +374,28 @@ class Executor:
         self._committer.settle(settlement, lambda end: self._recorded(flight, settlement, end))
 
     def _recorded(self, flight: Flight, settlement: Settlement, end: Settled | Exception) -> None:
-        if isinstance(end, Exception):
-            self._reporter.alarm("recording_failed", f"message {flight.message.id}: {end}")
-        elif end in CANCELLED_FOR:
+        if not isinstance(end, Exception) and end in CANCELLED_FOR:
             # Somebody asked to cancel meanwhile, and the platform does not have it: it ends here instead of retrying.
             self._settle(flight, lifecycle.cancelled(settlement.transition, CANCELLED_FOR[end]))
             return
+        # The slot first: whatever the telling does, the next message may go.
+        self._free(flight)
+        if isinstance(end, Exception):
+            self._reporter.alarm("recording_failed", f"message {flight.message.id}: {end}")
         else:
             self._reporter.settled(settlement, end)
-        self._free(flight)
 
     def _free(self, flight: Flight) -> None:
         seq = flight.message.seq
         if self.flights.get(seq) is flight:
             del self.flights[seq]
-        self._ended(flight.message)
         if not self.flights:
             self._empty.set()
+        flight.freed = True
+        if flight.written_off and not flight.ended:
+            self._occupied(flight.message.channel, 1)
+        self._ended(flight.message)
+        self._pay(flight)
 
     def _time_out(self, flight: Flight) -> None:
         """Cut off a send that takes too long."""
@@ -331,13 +407,19 @@ class Executor:
             return False
         # Only the send is cut off, never the recording of what came of it.
         flight.sending = False
+        flight.cut = True
+        self._graces.add(flight, self.grace_seconds)
         flight.task.cancel()
         return True
 
     def wanting_renewal(self, boot_ms: int, *, before_ms: int) -> list[Leased]:
         """Messages whose lease runs out before *before_ms* from now."""
         limit = boot_ms + before_ms
-        return [flight.message for flight in self.flights.values() if flight.until_ms < limit and not flight.lease_lost]
+        return [
+            flight.message
+            for flight in self.flights.values()
+            if flight.until_ms < limit and not flight.lease_lost and not flight.written_off
+        ]
 
     def renewed(self, messages: Sequence[Leased], result: BatchResult, until_ms: int) -> None:
         """Take note of what a renewal of *messages* found."""
@@ -356,13 +438,22 @@ class Executor:
         self._cut(flight)
 
     def cut_off(self) -> int:
-        """Stop every send that has not ended; gives how many. What is not begun is given back."""
+        """
+        Stop every send that has not ended; gives how many, those among them that were written off before.
+
+        What is not begun is given back.
+        """
         count = 0
         for flight in self.flights.values():
             flight.stopped = True
             count += self._cut(flight)
             if flight.began_ms is None and flight.task is not None and not flight.task.done() and not flight.given_back:
                 self._give_back(flight)
+        for flight in self._left.values():
+            if flight.task is not None and not flight.stopped and not flight.counted:
+                flight.counted = True
+                flight.task.cancel()
+                count += 1
         return count
 
     async def idle(self) -> None:

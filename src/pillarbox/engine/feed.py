@@ -169,6 +169,10 @@ class Feed:
         self.total_in_flight -= 1
         self._in_flight[channel] -= 1
 
+    def occupied(self, channel: str, change: int) -> None:
+        """Count a call that was written off and goes on (1), or has ended (-1): against its channel alone."""
+        self._in_flight[channel] += change
+
     def probe_all(self) -> None:
         """Look everywhere again: somebody unseen may have written."""
         for queue in self._by_number.values():

@@ -1,22 +1,28 @@
 """
 What an application may say about a message on its way: before it is stored, just before it is sent, and after.
 
-A hook that raises, is too slow or gives nonsense is skipped and reported; it never stops a message (contract HO1). A
-plain function runs on the loop: it cannot be cut off, so it must not block. A coroutine function can.
+A hook that raises, is too slow or gives nonsense is skipped and reported; it never stops a message (contract HO1). What
+is no `Exception`, a cancellation among it, defers the message where it was asked whether it may still go. A plain
+function runs on the loop: it cannot be cut off, so it must not block. A coroutine function can; one that goes on all
+the same is left behind.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from pillarbox.channels.base import Attempt
 from pillarbox.engine.acceptance import Outgoing
+from pillarbox.engine.calls import LEFT_MAX, Calls, Ended
 from pillarbox.events import Bus, HookCancelled, MessageDelivered, MessageDied, MessageExpired
+from pillarbox.fencing import name_of, pass_on
+
+if TYPE_CHECKING:
+    from collections import Counter
 
 TEXT_MAX: Final = 50_000
 REASON_MAX: Final = 500
@@ -63,6 +69,7 @@ class Hooks:
         self._bus = bus or Bus()
         self._before: list[tuple[int, int, Before, float]] = []
         self._revalidate: list[tuple[Revalidate, float]] = []
+        self._calls = Calls()
 
     def before_delivery(self, hook: Before, *, priority: int = 0, timeout_seconds: float = HOOK_SECONDS) -> None:
         """
@@ -82,7 +89,9 @@ class Hooks:
         """
 
         async def after(event: MessageDelivered | MessageDied | MessageExpired) -> None:
-            await self._ask(hook, event, timeout_seconds)
+            ended = await self._ask(hook, event, timeout_seconds)
+            if ended.error is not None:
+                pass_on(ended.error)
 
         self._bus.subscribe(after, MessageDelivered, MessageDied, MessageExpired)
 
@@ -100,49 +109,82 @@ class Hooks:
         """Whether there is one to ask before a send."""
         return bool(self._revalidate)
 
+    def left(self) -> Counter[str]:
+        """Returns how many calls of each hook go on though they were cut off."""
+        return self._calls.left()
+
     async def before(self, outgoing: Outgoing) -> Outgoing | Cancelled:
         """Run every hook in turn; each sees what the one before it made of the message."""
         for _, _, hook, seconds in self._before:
-            answer = await self._ask(hook, outgoing, seconds)
-            if isinstance(answer, Cancelled):
-                return Cancelled(str(answer.reason)[:REASON_MAX])
+            ended = await self._ask(hook, outgoing, seconds)
+            if ended.error is not None:
+                pass_on(ended.error)
+            answer = ended.value
+            if isinstance(answer, Cancelled) and isinstance(answer.reason, str):
+                return Cancelled(_writable(answer.reason))
             if isinstance(answer, str) and len(answer) <= TEXT_MAX:
                 outgoing = msgspec.structs.replace(outgoing, text=answer)
             elif answer is not None:
-                what = f"text of {len(answer)} characters" if isinstance(answer, str) else type(answer).__name__
-                self._report("hook_invalid", f"{_name(hook)} gave {what}; it was skipped")
+                what = f"text of {len(answer)} characters" if isinstance(answer, str) else _shape(answer)
+                self._report("hook_invalid", f"{name_of(hook)} gave {what}; it was skipped")
         return outgoing
 
-    async def still_wanted(self, attempt: Attempt) -> Withdraw | Defer | None:
-        """Ask whether a message may still go; the first that objects decides."""
+    async def still_wanted(
+        self, attempt: Attempt, *, fatal: Callable[[BaseException], None] = pass_on
+    ) -> Withdraw | Defer | None:
+        """
+        Ask whether a message may still go; the first that objects decides.
+
+        Args:
+            fatal: Given what a hook raised to end the program; the default ends it at once.
+        """
         for hook, seconds in self._revalidate:
-            answer = await self._ask(hook, attempt, seconds)
-            if isinstance(answer, Withdraw | Defer):
-                return answer
+            ended = await self._ask(hook, attempt, seconds)
+            if ended.error is not None:
+                fatal(ended.error)
+                if not isinstance(ended.error, Exception):
+                    return Defer(reason=f"{name_of(hook)} raised {type(ended.error).__name__}")
+            answer = ended.value
+            if isinstance(answer, Withdraw | Defer) and _is_sound(answer):
+                return msgspec.structs.replace(answer, reason=_writable(answer.reason))
             if answer is not None:
-                self._report("hook_invalid", f"{_name(hook)} gave {type(answer).__name__}; it was skipped")
+                self._report("hook_invalid", f"{name_of(hook)} gave {_shape(answer)}; it was skipped")
         return None
 
-    async def _ask(self, hook: Callable[[Any], Any], subject: object, seconds: float) -> Any:  # noqa: ANN401 — a hook's
-        try:
-            answer = hook(subject)
-            if inspect.isawaitable(answer):
-                answer = await asyncio.wait_for(_awaited(answer), seconds)
-        except TimeoutError:
-            self._report("hook_slow", f"{_name(hook)} took more than {seconds:g} s; it was skipped")
-        except Exception as exc:  # noqa: BLE001 — an application's own code, which must not stop its messages
-            self._report("hook_failed", f"{_name(hook)} raised {type(exc).__name__}; it was skipped")
-        else:
-            return answer
-        return None
+    async def _ask(self, hook: Callable[[Any], Any], subject: object, seconds: float) -> Ended:
+        """Call a hook and report what it does wrong; a value is only there where it did not."""
+        name = name_of(hook)
+        if self._calls.is_stuck(hook):
+            self._report("hook_slow", f"{name} was skipped: {LEFT_MAX} calls of it do not end")
+            return Ended()
+        ended = await self._calls.run(name, hook, subject, seconds=seconds)
+        if ended.overran:
+            self._report("hook_slow", f"{name} took more than {seconds:g} s; it was skipped")
+            return Ended()
+        if ended.error is not None:
+            what = "it was skipped" if isinstance(ended.error, Exception) else "the message goes on without it"
+            self._report("hook_failed", f"{name} raised {type(ended.error).__name__}; {what}")
+        return ended
 
 
-async def _awaited(answer: Awaitable[Any]) -> Any:  # noqa: ANN401 — whatever the hook gives
-    return await answer
+def _is_sound(answer: Withdraw | Defer) -> bool:
+    """Whether an answer's fields are what they should be; nobody checks them where a hook makes it."""
+    reason: object = answer.reason
+    if not isinstance(reason, str):
+        return False
+    seconds: object = answer.seconds if isinstance(answer, Defer) else 1.0
+    return isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds)
 
 
-def _name(hook: Callable[..., Any]) -> str:
-    return getattr(hook, "__qualname__", type(hook).__name__)
+def _writable(reason: str) -> str:
+    """Returns a reason that can be stored: not too long, and no half of a surrogate pair in it."""
+    return reason[:REASON_MAX].encode("utf-8", "replace").decode()
+
+
+def _shape(answer: object) -> str:
+    if isinstance(answer, Cancelled | Withdraw | Defer):
+        return f"{type(answer).__name__} with a field of the wrong type"
+    return type(answer).__name__
 
 
 def cancelled_event(outgoing: Outgoing, reason: str, *, at_ms: int) -> HookCancelled:

@@ -26,6 +26,7 @@ from pillarbox.events import (
     MessageHeld,
     RetryScheduled,
 )
+from pillarbox.fencing import Log
 
 ENQUEUED: Final = "Message enqueued for delivery"
 DELIVERED: Final = "Message delivered and acked"
@@ -50,9 +51,9 @@ _LEVELS: Final[dict[type[BusEvent], int]] = {
     HookCancelled: logging.INFO,
     Drained: logging.INFO,
 }
-_log = logging.getLogger("pillarbox.delivery")
+_log = Log("pillarbox.delivery")
 # For programs that set up no logging at all: what becomes of a message is no reason to write to their stderr.
-_log.addHandler(logging.NullHandler())
+_log.logger.addHandler(logging.NullHandler())
 _HASH_BYTES: Final = 6
 
 
@@ -91,18 +92,18 @@ class Lines:
     def wants(self, kind: type[BusEvent]) -> bool:
         """Whether an event of that kind would be written."""
         level = _LEVELS.get(kind)
-        return level is not None and _log.isEnabledFor(level)
+        return level is not None and _log.is_enabled(level)
 
-    def write(self, event: BusEvent) -> None:
-        """Write the line of an event, if it has one."""
+    def write(self, event: BusEvent) -> bool:
+        """Write the line of an event, if it has one; false where the log failed."""
         level = _LEVELS.get(type(event))
-        if level is None or not _log.isEnabledFor(level):
-            return
+        if level is None or not _log.is_enabled(level):
+            return True
         text, fields = self._line(event)
         if text == UNSENT:
             level = logging.DEBUG
         # A record's attribute cannot be removed, so what has no value is left out from the start.
-        _log.log(level, text, extra={name: value for name, value in fields.items() if value is not None})
+        return _log.log(level, text, extra={name: value for name, value in fields.items() if value is not None})
 
     def _line(self, event: BusEvent) -> tuple[str, dict[str, Any]]:
         match event:

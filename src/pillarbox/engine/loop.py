@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pillarbox.errors import StoreError
+from pillarbox.fencing import Log, is_from_outside, pass_on
 
-_log = logging.getLogger("pillarbox.engine")
+_log = Log("pillarbox.engine")
 _FAILED_SECONDS: Final = (0.05, 0.2, 1.0, 5.0)
 
 # A tick says in how many seconds it wants to run again; ``None`` waits for a poke.
@@ -20,11 +20,14 @@ class Loop:
     """
     Runs one tick after another on the event loop.
 
+    Whatever a tick raises, it does not end the loop. What ends a program (``KeyboardInterrupt``, ``SystemExit``) is
+    passed on beside it.
+
     Args:
         failed: Told of every tick that raised; the loop goes on after a pause that grows to 5 s.
     """
 
-    def __init__(self, name: str, tick: Tick, *, failed: Callable[[str, Exception], None] | None = None) -> None:
+    def __init__(self, name: str, tick: Tick, *, failed: Callable[[str, BaseException], None] | None = None) -> None:
         self._name = name
         self._tick = tick
         self._failed = failed
@@ -64,7 +67,11 @@ class Loop:
             try:
                 wait = await self._tick()
                 failures = 0
-            except Exception as exc:  # noqa: BLE001 — a loop outlives one failed tick (style.md)
+            except BaseException as exc:
+                # A loop outlives one failed tick (style.md).
+                if is_from_outside(exc):
+                    raise
+                pass_on(exc)
                 wait = _FAILED_SECONDS[min(failures, len(_FAILED_SECONDS) - 1)]
                 failures += 1
                 self._report(exc)
@@ -79,10 +86,14 @@ class Loop:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, self._poked.set)
 
-    def _report(self, exc: Exception) -> None:
+    def _report(self, exc: BaseException) -> None:
         if isinstance(exc, StoreError):
             _log.warning("%s: %s", self._name, exc)
         else:
             _log.error("%s failed", self._name, exc_info=exc)
         if self._failed is not None:
-            self._failed(self._name, exc)
+            try:
+                self._failed(self._name, exc)
+            except BaseException as failure:  # noqa: BLE001 — who is told of a failure must not make another
+                _log.error("telling of it failed", exc_info=failure)
+                pass_on(failure)

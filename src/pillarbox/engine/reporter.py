@@ -1,14 +1,17 @@
 """
 Turns what was committed into events, log lines, counts, and the end of somebody's wait.
 
-Everything here happens after the commit it tells of. What a message says never gets here.
+Everything here happens after the commit it tells of, and after everybody who waits for it got an answer. What a
+message says never gets here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Final
 
 from pillarbox.domain.message import Draft, Leased, MessageView, State
@@ -32,14 +35,15 @@ from pillarbox.events import (
     PartDelivered,
     RetryScheduled,
 )
+from pillarbox.fencing import Log, pass_on
 from pillarbox.store.base import Ended, Enqueued, Settled, Settlement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pillarbox.clock import Clock
 
-_log = logging.getLogger("pillarbox")
+_log = Log("pillarbox")
 _ALARMS_LOGGED: Final = logging.WARNING
 _SAME_PAUSE_MS: Final = 1_000
 
@@ -47,6 +51,8 @@ _SAME_PAUSE_MS: Final = 1_000
 class Reporter:
     """
     Tells subscribers, the log and those who wait.
+
+    Whatever subscribers, handlers and filters of the log raise stops here (contract EN8).
 
     ``counts`` has one counter a word: sent (the channel was called), delivered, retried, released, held, dead,
     exhausted, expired, cancelled, late, stale, reaped (its worker was lost), and ``alarm:<what>``.
@@ -60,6 +66,10 @@ class Reporter:
         self._told_until: dict[tuple[str, str], int] = {}
         self.counts: Counter[str] = Counter()
         self.changed = asyncio.Event()
+        self._untold: deque[Callable[[], object]] = deque()
+        self._quiet = 0
+        self._telling = False
+        self._alarming = False
 
     def wait_for(self, message_id: str) -> asyncio.Future[None]:
         """Give a future that ends when this process sees the message settle for good, or be held."""
@@ -84,12 +94,56 @@ class Reporter:
         """Whether anybody listens, or the log does, so that nothing is built for nobody."""
         return self._bus.wants(kind) or self.lines.wants(kind)
 
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Tell nobody anything before the end of this context: what was committed comes first, with all its answers."""
+        self._quiet += 1
+        try:
+            yield
+        finally:
+            self._quiet -= 1
+            self._tell_all()
+
     def publish(self, event: BusEvent) -> None:
-        """Tell the log and every subscriber; they go by the wall clock, not by the queue's time."""
-        event = shifted(event, self._clock.known_ahead_ms)
-        self.lines.write(event)
+        """
+        Tell the log and every subscriber, now or when it is no longer `quiet`. Raises nothing of theirs.
+
+        They go by the wall clock, not by the queue's time.
+        """
+        self._later(functools.partial(self._tell_event, shifted(event, self._clock.known_ahead_ms)))
+
+    def _later(self, telling: Callable[[], object]) -> None:
+        self._untold.append(telling)
+        self._tell_all()
+
+    def _tell_all(self) -> None:
+        """Tell what is to be told, in its order. What a listener's own doing gives to tell comes behind it."""
+        if self._quiet or self._telling:
+            return
+        self._telling = True
+        try:
+            while self._untold:
+                telling = self._untold.popleft()
+                try:
+                    telling()
+                except BaseException as exc:  # noqa: BLE001 — whoever waits for the rest is not to blame
+                    self.counts["telling_failed"] += 1
+                    _log.error("telling of what happened failed", exc_info=exc)
+                    pass_on(exc)
+        finally:
+            self._telling = False
+
+    def _tell_event(self, event: BusEvent) -> None:
+        if not self.lines.write(event):
+            self._log_failed()
         if self._bus.wants(type(event)):
             self._bus.publish(event)
+
+    def _log_failed(self) -> None:
+        """Say once that the log fails: each line anew would be as many alarms as messages."""
+        self.counts["log_failed"] += 1
+        if self.counts["log_failed"] == 1:
+            self.alarm("log_failed", "a handler or filter of the log raised: lines are missing")
 
     def accepted(self, drafts: Sequence[Draft], enqueued: Sequence[Enqueued]) -> None:
         """A group of messages was committed; those that a key found had been before."""
@@ -182,7 +236,7 @@ class Reporter:
         if until_ms is not None and until_ms <= self._told_until.get(queue, 0) + _SAME_PAUSE_MS:
             return
         self._told_until[queue] = until_ms or 0
-        _log.warning("channel %s paused: %s", message.channel, transition.error)
+        self._later(functools.partial(_log.warning, "channel %s paused: %s", message.channel, transition.error))
         self.publish(
             ChannelPaused(
                 at_ms=now_ms,
@@ -230,11 +284,24 @@ class Reporter:
         self.changed.set()
 
     def alarm(self, what: str, detail: str) -> None:
-        """Something a person should look at: counted, logged, told."""
+        """
+        Something a person should look at: counted, logged, told.
+
+        One that comes of the telling of another is only counted, so that it cannot go on for ever.
+        """
         self.counts[f"alarm:{what}"] += 1
-        _log.log(_ALARMS_LOGGED, "%s: %s", what, detail)
-        if self._bus.wants(Alarm):
-            self._bus.publish(Alarm(at_ms=self._clock.machine.wall_ms(), what=what, detail=detail))
+        if not self._alarming:
+            alarm = Alarm(at_ms=self._clock.machine.wall_ms(), what=what, detail=detail)
+            self._later(functools.partial(self._tell_alarm, alarm))
+
+    def _tell_alarm(self, alarm: Alarm) -> None:
+        self._alarming = True
+        try:
+            if not _log.log(_ALARMS_LOGGED, "%s: %s", alarm.what, alarm.detail):
+                self.counts["log_failed"] += 1
+            self._bus.publish(alarm)
+        finally:
+            self._alarming = False
 
 
 def of_draft(draft: Draft, at_ms: int) -> dict[str, Any]:

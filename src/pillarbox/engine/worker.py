@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,7 +23,7 @@ from pillarbox.engine.clockguard import ClockGuard, QueueClock
 from pillarbox.engine.draining import DrainReport, report_of
 from pillarbox.engine.executor import Executor
 from pillarbox.engine.feed import Feed
-from pillarbox.engine.leaving import close_channel, deregister
+from pillarbox.engine.leaving import close_channel, deregister, start_channel
 from pillarbox.engine.loop import Loop
 from pillarbox.engine.presence import PresenceKeeper
 from pillarbox.engine.pruner import MIRROR_RETENTION_MS, Pruner
@@ -33,6 +32,7 @@ from pillarbox.engine.renewer import Renewer
 from pillarbox.engine.watcher import Watcher
 from pillarbox.errors import StoreError
 from pillarbox.events import Drained
+from pillarbox.fencing import Log
 from pillarbox.store.base import Batch, BatchResult, Claim, Settlement, Store, WorkerStart
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pillarbox.engine.reporter import Reporter
     from pillarbox.entropy import Entropy
 
-_log = logging.getLogger("pillarbox.engine")
+_log = Log("pillarbox.engine")
 _HOUR_MS = 3_600_000
 _ALONE_SECONDS = 0.05
 _TIMER_SECONDS_MAX: Final = 1.0  # a clock that is set, or a machine that slept, is noticed so soon
@@ -133,6 +133,7 @@ class Worker:
             hooks=hooks,
             full_history=settings.full_history,
             gone=self._gone,
+            occupied=self.feed.occupied,
         )
         self._renewer = Renewer(self.executor, committer, clock, lease_ms=settings.lease_ms)
         self._reaper = Reaper(
@@ -190,8 +191,8 @@ class Worker:
         """Open the channels, register, and begin to claim."""
         # A channel talks to the world outside, which knows nothing of the queue's time.
         seams = Seams(clock=self._clock.machine, entropy=self._entropy)
-        for channel in self._channels.values():
-            await channel.start(seams)
+        for name, channel in self._channels.items():
+            await start_channel(name, channel, seams)
         self._slot = await self._store.register(self._identity)
         # What nobody may send any more ends before the first claim could find it.
         while await self._reaper.abandon():
@@ -238,7 +239,7 @@ class Worker:
             self._timer.cancel()
         cut = 0
         await _at_most(deadline_seconds, self._at_rest())
-        if not self._rests():
+        if not self._rests() or self.executor.left():
             cut = self.executor.cut_off()
             await _at_most(self._settings.record_ms / 1000, self._at_rest())
         await _at_most(self._settings.record_ms / 1000, self._resolve_doubt())
@@ -343,7 +344,7 @@ class Worker:
         ending: dict[int, int] = {}
         for settlement in settlements:
             flight = self.executor.flights.get(settlement.message.seq)
-            if flight is not None and flight.message is settlement.message:
+            if flight is not None and flight.message is settlement.message and not flight.written_off:
                 queue = settlement.message.queue
                 ending[queue] = ending.get(queue, 0) + 1
         if self._suspect_due:
@@ -384,10 +385,6 @@ class Worker:
         """Start what was leased, or give it back where a stop came first, and find out when to claim next."""
         self._asked = None
         self._answered.set()
-        self.feed.note(result, claim)
-        if self.feed.unknown and self._watch is not None:
-            self._watch.poke()
-        self._reporter.ended((*result.unreadable, *result.overdue))
         if claim is not None:
             if result.suspect_due:
                 self._suspect_due = True
@@ -395,13 +392,21 @@ class Worker:
                 if claim.suspect:
                     self._suspect_seq = message.seq
                 self._start(message, claim)
+        self.feed.note(result, claim)
+        if self.feed.unknown and self._watch is not None:
+            self._watch.poke()
+        self._reporter.ended((*result.unreadable, *result.overdue))
 
     def _start(self, message: Leased, claim: Claim) -> None:
         self.feed.started(message.channel)
-        if self._accepting:
-            self.executor.start(message, until_ms=claim.until_ms)
-        else:
-            self.executor.give_back(message, until_ms=claim.until_ms)
+        begin = self.executor.start if self._accepting else self.executor.give_back
+        try:
+            begin(message, until_ms=claim.until_ms)
+        except Exception as exc:  # noqa: BLE001 — below
+            # A bug of ours must not keep the others of the batch from starting; its own lease runs out.
+            _log.error("message %s could not be started", message.id, exc_info=exc)
+            self._reporter.alarm("engine_failed", f"message {message.id}: {type(exc).__name__}")
+            self._slot_freed(message)
 
     def _slot_freed(self, message: Leased) -> None:
         self.feed.ended(message.channel)

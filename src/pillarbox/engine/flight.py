@@ -1,0 +1,53 @@
+"""One send under way, from the claim of its message to the record of what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from pillarbox.domain.message import Leased
+
+
+@dataclass(slots=True)
+class Flight:
+    """
+    A message being sent.
+
+    Attributes:
+        until_ms: Boot time its lease runs out.
+        task: Ends when what came of the send is handed over to be recorded.
+        cut: It was cut off, for one of the three reasons before.
+        ended: The channel's call is over.
+        written_off: It was not, some time after it was cut off.
+        given_back: A stop came before it was begun, and has settled it.
+        fatal: What its channel or a hook raised to end the program, which waits until the send is recorded.
+    """
+
+    message: Leased
+    until_ms: int
+    began_ms: int | None = None
+    task: asyncio.Task[None] | None = None
+    sending: bool = False
+    timed_out: bool = False
+    stopped: bool = False
+    lease_lost: bool = False
+    cut: bool = False
+    ended: bool = False
+    written_off: bool = False
+    given_back: bool = False
+    freed: bool = False
+    counted: bool = False
+    unwritten: bool = False
+    fatal: BaseException | None = None
+
+    def kept_back(self) -> bool:
+        """Whether a stop came before anything of the request was written."""
+        return self.stopped and self.unwritten
+
+    def cut_why(self) -> str:
+        """Returns why it was cut off."""
+        if self.timed_out:
+            return "no answer in time"
+        if self.lease_lost:
+            return "the lease was lost while sending"
+        return "stopped while sending"
