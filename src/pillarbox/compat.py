@@ -47,8 +47,14 @@ def listen(bus: Bus, listener: Listener) -> Callable[[], None]:
     """Call *listener* with Comis's name and fields of every event that has one; gives a function that ends it."""
 
     def translate(event: BusEvent) -> None:
+        failed: list[BaseException] = []
         for name, fields in translated(event):
-            listener(name, fields)
+            try:
+                listener(name, fields)
+            except BaseException as exc:  # noqa: BLE001 — one event has several names, and all of them are told
+                failed.append(exc)
+        if failed:
+            raise failed[0]
 
     return bus.subscribe(translate)
 

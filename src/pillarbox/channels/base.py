@@ -20,6 +20,8 @@ from pillarbox.entropy import Entropy, SystemEntropy
 from pillarbox.errors import InvalidMessage
 
 if TYPE_CHECKING:
+    import asyncio
+
     from pillarbox.domain.outcome import AnyOutcome
 
 Unit = Literal["utf16", "bytes", "codepoints"]
@@ -53,12 +55,16 @@ class Progress:
 
     ``written`` false: nothing of the request has left, so it was surely not sent. ``None`` means that the adapter does
     not say, and reads as true.
+
+    ``rest`` is set by an adapter whose send was cut off while what it began goes on where nobody can stop it, as in a
+    thread: it ends with what came of it after all. A delivery is recorded then, however late.
     """
 
-    __slots__ = ("written",)
+    __slots__ = ("rest", "written")
 
     def __init__(self) -> None:
         self.written: bool | None = None
+        self.rest: asyncio.Future[AnyOutcome] | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):

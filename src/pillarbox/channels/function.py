@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
@@ -11,7 +12,7 @@ from pillarbox.channels.base import Attempt, Capabilities, Channel, Mode, Unit
 from pillarbox.channels.limiting import TEXT_LIMIT_MAX
 from pillarbox.channels.options import bounded_count, one_of
 from pillarbox.channels.patterns import classify_exception
-from pillarbox.channels.threads import Threads
+from pillarbox.channels.threads import Ended, Threads
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Outcome, RateLimited, Uncertain
 from pillarbox.domain.retry import CHAT, Policy
 from pillarbox.errors import ConfigError
@@ -28,7 +29,7 @@ class FunctionChannel(Channel):
 
     An async function runs on the worker's loop. A plain ``def`` runs in a thread of a pool of its own. It cannot be
     stopped: past its deadline it goes on, and counts against *threads* until it returns; while all of them are so
-    engaged, messages are given back at no cost.
+    engaged, messages are given back at no cost. If it delivers after all, that is recorded late.
 
     What the function gives back:
 
@@ -104,13 +105,37 @@ class FunctionChannel(Channel):
     async def _call(self, attempt: Attempt) -> Any:  # noqa: ANN401 — it may return anything
         if self._is_async:
             return await self._function(attempt)
-        ended = await self._threads.start(functools.partial(self._function, attempt))
+        answer = self._threads.start(functools.partial(self._function, attempt))
+        try:
+            ended = await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            attempt.progress.rest = _rest(answer)
+            raise
         if isinstance(ended.error, Exception):
             raise ended.error
         if ended.error is not None:
             # sys.exit() in a channel is no reason to end the worker.
             return Uncertain(f"the function raised {type(ended.error).__name__}")
         return await ended.value if isinstance(ended.value, Awaitable) else ended.value
+
+
+def _rest(answer: asyncio.Future[Ended]) -> asyncio.Future[AnyOutcome]:
+    """Say what a call comes to that goes on in its thread after it was cut off."""
+    rest: asyncio.Future[AnyOutcome] = answer.get_loop().create_future()
+
+    def came(answer: asyncio.Future[Ended]) -> None:
+        if answer.cancelled() or rest.done():
+            return
+        ended = answer.result()
+        if isinstance(ended.error, Outcome):
+            rest.set_result(_freed(ended.error))
+        elif ended.error is not None or isinstance(ended.value, Awaitable):
+            rest.set_result(Uncertain("it ended after it was cut off, without an outcome"))
+        else:
+            rest.set_result(_outcome(ended.value))
+
+    answer.add_done_callback(came)
+    return rest
 
 
 def _outcome(result: object) -> AnyOutcome:

@@ -192,6 +192,8 @@ class Executor:
         outcome = await self._send(flight, channel, attempt)
         if flight.written_off:
             return self._late(flight, outcome)
+        if flight.cut and attempt.progress.rest is not None:
+            self._follow(flight, attempt.progress.rest)
         if flight.kept_back():
             now_ms = self._clock.wall_ms()
             return lifecycle.release_unsent(message, "stopped before it was written", now_ms=now_ms)
@@ -307,19 +309,40 @@ class Executor:
 
     def _write_off(self, flight: Flight) -> None:
         """Record what can be said of a send that was cut off and goes on, and wait for it no longer."""
-        if flight.ended or flight.written_off:
+        if flight.ended and flight.rest is None:
             return
-        flight.written_off = True
-        message = flight.message
         self._left[id(flight)] = flight
         # Told for each of them: a channel is never without its slots and nobody knows.
         self._reporter.alarm(
             "slot_written_off",
-            f"channel {message.channel}: the send of message {message.id} was cut off and goes on; it takes a slot of"
-            " the channel until it ends",
+            f"channel {flight.message.channel}: the send of message {flight.message.id} was cut off and goes on; it"
+            " takes a slot of the channel until it ends",
         )
-        # Even where nothing was written yet: it may be, for all we know.
-        self._settle(flight, self._decide(flight, Uncertain(f"{flight.cut_why()}, and its channel goes on with it")))
+        if flight.ended:
+            # In a thread, of which its channel keeps count; what was cut off is recorded.
+            return
+        flight.written_off = True
+        try:
+            # Even where nothing was written yet: it may be, for all we know.
+            transition = self._decide(flight, Uncertain(f"{flight.cut_why()}, and its channel goes on with it"))
+        except Exception as exc:  # noqa: BLE001 — a bug of ours, of which other sends' deadlines must not be the victim
+            _log.error("writing off message %s failed inside the engine", flight.message.id, exc_info=exc)
+            self._give_up(flight)
+        else:
+            self._settle(flight, transition)
+
+    def _follow(self, flight: Flight, rest: asyncio.Future[AnyOutcome]) -> None:
+        """Look out for the end of what goes on in a thread after it was cut off."""
+        flight.rest = rest
+        self._graces.add(flight, self.grace_seconds)
+        rest.add_done_callback(lambda done: self._rest_came(flight, done))
+
+    def _rest_came(self, flight: Flight, rest: asyncio.Future[AnyOutcome]) -> None:
+        self._graces.remove(flight, self.grace_seconds)
+        self._left.pop(id(flight), None)
+        transition = None if rest.cancelled() else self._late(flight, rest.result())
+        if transition is not None:
+            self._record_late(flight, transition)
 
     def _late(self, flight: Flight, outcome: AnyOutcome) -> Transition | None:
         """Say what the end of a send makes of its message that was written off: a delivery is never thrown away."""
@@ -335,12 +358,13 @@ class Executor:
             self._occupied(flight.message.channel, -1)
             self._committer.want_claim()
         if transition is not None:
-            # Not a send that began: that one is counted already.
-            late = Settlement(
-                message=flight.message, transition=transition, began_ms=None, ended_ms=self._clock.wall_ms()
-            )
-            self._committer.settle(late, lambda end: self._late_recorded(late, end))
+            self._record_late(flight, transition)
         self._pay(flight)
+
+    def _record_late(self, flight: Flight, transition: Transition) -> None:
+        # Not a send that began: that one is counted already.
+        late = Settlement(message=flight.message, transition=transition, began_ms=None, ended_ms=self._clock.wall_ms())
+        self._committer.settle(late, lambda end: self._late_recorded(late, end))
 
     def _late_recorded(self, settlement: Settlement, end: Settled | Exception) -> None:
         if isinstance(end, Exception):

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from pillarbox.domain.message import Leased
+from pillarbox.domain.outcome import AnyOutcome
 
 
 @dataclass(slots=True)
@@ -20,6 +21,7 @@ class Flight:
         ended: The channel's call is over.
         written_off: It was not, some time after it was cut off.
         given_back: A stop came before it was begun, and has settled it.
+        rest: What goes on of it in a thread, after it was cut off.
         fatal: What its channel or a hook raised to end the program, which waits until the send is recorded.
     """
 
@@ -38,6 +40,7 @@ class Flight:
     freed: bool = False
     counted: bool = False
     unwritten: bool = False
+    rest: asyncio.Future[AnyOutcome] | None = None
     fatal: BaseException | None = None
 
     def kept_back(self) -> bool:

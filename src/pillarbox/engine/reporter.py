@@ -55,7 +55,8 @@ class Reporter:
     Whatever subscribers, handlers and filters of the log raise stops here (contract EN8).
 
     ``counts`` has one counter a word: sent (the channel was called), delivered, retried, released, held, dead,
-    exhausted, expired, cancelled, late, stale, reaped (its worker was lost), and ``alarm:<what>``.
+    exhausted, expired, cancelled, late, stale, reaped (its worker was lost), log_failed, telling_failed, and
+    ``alarm:<what>``.
     """
 
     def __init__(self, bus: Bus, clock: Clock) -> None:
@@ -87,7 +88,8 @@ class Reporter:
 
     def _wake(self, message_id: str) -> None:
         for future in self._waiting.pop(message_id, ()):
-            if not future.done():
+            # Who waited on a loop that is closed is gone with it.
+            if not future.done() and not future.get_loop().is_closed():
                 future.set_result(None)
 
     def _wants(self, kind: type[BusEvent]) -> bool:
