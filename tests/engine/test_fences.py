@@ -227,11 +227,13 @@ async def test_who_unsubscribes_while_an_event_is_told_is_not_told_any_more(stan
     assert heard == ["first", "third"]
 
 
-@pytest.mark.parametrize("types", [("MessageDelivered",), (MessageDelivered, int), (Alarm(at_ms=0, what="", detail=""),)])
+@pytest.mark.parametrize(
+    "types", [("MessageDelivered",), (MessageDelivered, int), (Alarm(at_ms=0, what="", detail=""),)]
+)
 def test_what_is_no_kind_of_event_cannot_be_subscribed_to(types: Any) -> None:
-    with pytest.raises(TypeError, match="^types: expected kinds of events"):
+    with pytest.raises(TypeError, match=r"^types: expected kinds of events"):
         Bus().subscribe(print, *types)
-    with pytest.raises(TypeError, match="^subscriber: expected a function"):
+    with pytest.raises(TypeError, match=r"^subscriber: expected a function"):
         Bus().subscribe("print")  # type: ignore[arg-type]
 
 
@@ -391,7 +393,9 @@ async def test_a_bug_in_the_worker_does_not_lose_the_answers_of_a_batch(
     setattr(committer, name, fails_twice)
     async with asyncio.timeout(SECONDS):
         assert len(await asyncio.gather(*(box.send(f"r{n}") for n in range(3)))) == 3
-        await until(lambda: len(raised) == 2 or bool(box.look()))
+        while len(raised) < 2:
+            box.look()
+            await asyncio.sleep(0)
     box.look()
     await box.send("later")
     assert len(raised) == 2

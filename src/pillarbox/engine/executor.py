@@ -6,7 +6,7 @@ that leaves an adapter, of whatever kind, is a bug and reads as ``Uncertain``: t
 
 A send that goes on although it was cut off is written off: it is recorded as uncertain, its lease ends, and nobody
 waits for it any more. It still counts against its channel's concurrency until it ends, so that calls which never end
-cannot become more and more (decision 0009).
+cannot become more and more (decision 0012).
 """
 
 from __future__ import annotations
