@@ -169,9 +169,10 @@ async def test_a_late_delivery_leaves_a_record_too(stand: Stand) -> None:
     box = await stand.open(channel)
     message = await box.send(mirror={"sessionKey": S})
     await channel.begun(1)
-    # Another worker takes the lease for lost, and waits to send it again; then the first one's answer comes.
+    # Another worker takes the lease for lost; before it sends the message again, the first one's answer comes.
     box.store.stall(lambda batch: bool(batch.renew))
     other = await stand.open(ScriptedChannel(policy=Policy(jitter=0.0)))
+    other.worker._accepting = False
     stand.advance(HOUR_MS)
     await other.reap()
     assert await other.outbox.mirror.pending(S) == []

@@ -8,6 +8,7 @@ Once a batch is committed, its answers come first: what was leased starts, slots
 anything told of it. Whoever raises meanwhile, whatever it is, keeps nobody else from their answer (contract EN8).
 """
 
+# Long because: what one batch holds, and who waits for it, still stand here; they will move out.
 from __future__ import annotations
 
 import asyncio
