@@ -39,7 +39,8 @@ _SCHEMES_WITH_A_HOST: Final = frozenset({"http", "https", "smtp", "smtps"})
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9]+")
 _HOST_LENGTH_MAX: Final = 40
 _DIGEST_LENGTH: Final = 8
-_USERINFO_PASSWORD: Final = re.compile(r"(?<=//)([^/?#@:]*):[^?#\s]*@")
+_AUTHORITY: Final = re.compile(r"//(?:[^/?#@:]*+:)?[^?#\s]*+")
+_USER: Final = re.compile(r"//[^/?#@:]*+:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +265,12 @@ def adhoc_name(url: str) -> str:
     if scheme in _SCHEMES_WITH_A_HOST:
         host = f"{parts.hostname or ''}_{parts.port}" if parts.port else parts.hostname or ""
     # A password may be guessed, and a digest would confirm the guess: so it is left out.
-    digest = hashlib.sha256(_USERINFO_PASSWORD.sub(r"\1@", url).encode()).hexdigest()[:_DIGEST_LENGTH]
+    digest = hashlib.sha256(_AUTHORITY.sub(_without_password, url).encode()).hexdigest()[:_DIGEST_LENGTH]
     pieces = (_NOT_IN_A_NAME.sub("_", piece).strip("_") for piece in (scheme, host.lower()[:_HOST_LENGTH_MAX], digest))
     return "_".join(piece for piece in pieces if piece)
+
+
+def _without_password(found: re.Match[str]) -> str:
+    userinfo, at, host = found[0].rpartition("@")
+    user = _USER.search(userinfo) if at else None
+    return f"{userinfo[: user.end() - 1]}@{host}" if user else found[0]

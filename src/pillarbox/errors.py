@@ -3,7 +3,9 @@ Every exception pillarbox raises, grouped by what a caller can do about it.
 
 PillarboxError
 ├── InvalidMessage            fix the input: names the field and what was expected; nothing was written
-│   └── KeyConflict           the key belongs to a message with other content
+│   ├── KeyConflict           the key belongs to a message with other content
+│   └── ValueRefused          the database cannot hold a value; nothing was written, and its neighbours are not harmed
+├── InvalidOutcome            fix the channel: a field of the outcome it makes is not what it must be
 ├── NotFound                  no message, channel or worker has that name
 ├── Refused                   the message's state does not allow it; nothing changed
 ├── ConfigError               fix the configuration: names the setting
@@ -53,6 +55,31 @@ class KeyConflict(InvalidMessage):
         super().__init__("key", f"{key!r} belongs to message {message_id}, which has other content or another route")
         self.key = key
         self.message_id = message_id
+
+
+class ValueRefused(InvalidMessage):
+    """
+    The database cannot hold one of the values; nothing was written.
+
+    The same values would be refused again: this is no outage, and there is no use in waiting.
+    """
+
+    def __init__(self, expected: str) -> None:
+        super().__init__("value", expected)
+
+
+class InvalidOutcome(PillarboxError, TypeError, ValueError):
+    """
+    A channel made an outcome of a value that does not fit its field.
+
+    ``outcome`` is the outcome's name, ``field`` the argument's, ``expected`` a sentence about what would do.
+    """
+
+    def __init__(self, outcome: str, field: str, expected: str) -> None:
+        super().__init__(f"{outcome}.{field}: {expected}")
+        self.outcome = outcome
+        self.field = field
+        self.expected = expected
 
 
 class NotFound(PillarboxError):

@@ -36,7 +36,7 @@ outcomes: st.SearchStrategy[AnyOutcome] = st.one_of(
     st.builds(Deferred, texts, after=hints, unclassified=st.booleans()),
     st.builds(RateLimited, texts, scope=scopes, after=hints),
     st.builds(Rejected, texts, about=st.sampled_from(["message", "recipient", "endpoint"])),
-    st.builds(Redirected, texts, reason=texts),
+    st.builds(Redirected, st.text("abc", min_size=1, max_size=5), reason=texts),
     st.builds(Unavailable, texts, after=hints),
     st.builds(Uncertain, texts, after=hints, covered=st.booleans()),
 )

@@ -2,6 +2,10 @@
 What is hidden in texts that others wrote, before they become a reason: secrets, recipients, the message itself.
 
 Outcomes are shown to operators and end up in logs, so they hold none of these (contract EV3).
+
+A platform may answer with a page of any length and shape, and all of this happens on the loop that sends everybody
+else's messages: a text is cut to a few kilobytes before anything looks at it, and each look takes time in proportion to
+its length.
 """
 
 from __future__ import annotations
@@ -9,36 +13,48 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from pillarbox.domain.folding import folded, found, put
+
 REASON_LENGTH_MAX: Final = 200
+FOREIGN_LENGTH_MAX: Final = 4096
+"""How much of somebody else's text is looked at, in characters."""
 MASK: Final = "***"
 
 # A value this short would blank out half of an ordinary sentence, and tells nothing by itself.
 _VALUE_LENGTH_MIN: Final = 4
 _LINES_MAX: Final = 100
+_VALUE_LENGTH_MAX: Final = 1 << 16
+# Where a text was cut, so much of a value's beginning stands for all of it; what is shorter is cut off with the end.
+_BEGINNING: Final = 16
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]++")
 
+# No look at what stands before a keyword: where a word begins does not matter, and each would look at all of it again.
 _SECRETS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     # RFC 3986 §3.2.1: user information in a URL.
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@]+@", re.IGNORECASE), rf"\1{MASK}@"),
+    (re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}+://)[^/\s@]++@", re.IGNORECASE), rf"\1{MASK}@"),
     # https://core.telegram.org/bots/api#authorizing-your-bot: the token stands in the path.
-    (re.compile(r"\b(?:bot)?\d{6,12}:[\w-]{20,}", re.IGNORECASE), MASK),
+    (re.compile(r"\b(?:bot)?\d{6,12}+:[\w-]{20,}+", re.IGNORECASE), MASK),
     # RFC 9110 §11.4: credentials of an Authorization field.
-    (re.compile(r"\b(bearer|basic|digest)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASK}"),
+    (re.compile(r"\b(bearer|basic|digest)\s++[\w.~+/=-]{6,}+", re.IGNORECASE), rf"\1 {MASK}"),
     (
         re.compile(
-            r"\b([\w-]*(?:token|secret|password|passwd|api[_-]?key|signature|authorization))"
-            r"(\"?'?\s*[=:]\s*)[\"']?[^\s\"'&,;]+",
+            r"(token|secret|password|passwd|api[_-]?key|signature|authorization)"
+            r"(\"?'?\s*+[=:]\s*+)[\"']?[^\s\"'&,;]++",
             re.IGNORECASE,
         ),
         rf"\1\2{MASK}",
     ),
     # Slack (xoxb-…) and GitHub (ghp_…) give their tokens prefixes, so that they can be found in texts.
-    (re.compile(r"\b(?:xox[abeprs]-|gh[opsu]_)[\w-]{8,}"), MASK),
-    # Addresses and E.164 numbers are recipients, somebody's if not this message's.
-    (re.compile(r"[^\s<>\"'(),;:=]+@[\w-]+(?:\.[\w-]+)+"), MASK),
+    (re.compile(r"\b(?:xox[abeprs]-|gh[opsu]_)[\w-]{8,}+"), MASK),
+    # Addresses and E.164 numbers are recipients, somebody's if not this message's. Looked for from where one begins
+    # only, and not from each of its characters.
+    (re.compile(r"(?<![^\s<>\"'(),;:=])[^\s<>\"'(),;:=@]++@(?:[^\s<>\"'(),;:=@]*+@)*[\w-]++(?:\.[\w-]++)++"), MASK),
     (re.compile(r"(?<!\w)\+\d{7,15}\b"), MASK),
 )
+# What may be the beginning of a secret whose end was cut off: the last word, and what stands before an "@" to come.
+_UNFINISHED_URL = re.compile(r"\b([a-z][a-z0-9+.-]{0,30}+://)[^/\s@]++\Z", re.IGNORECASE)
+_WORD_ENDS: Final = " \t\r\n<>\"'(),;:="
 
 
 def masked(text: str, *values: str, limit: int = REASON_LENGTH_MAX) -> str:
@@ -50,30 +66,69 @@ def masked(text: str, *values: str, limit: int = REASON_LENGTH_MAX) -> str:
             without regard to case, all of it and line by line; shorter than 4 characters they are left alone.
         limit: Longest result, in characters; what is cut ends in an ellipsis.
     """
+    was_cut = len(text) > FOREIGN_LENGTH_MAX
     text = without(text, *values)
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     line = " ".join(_CONTROL.sub(" ", text).split())
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+    if len(line) <= limit and not was_cut:
+        return line
+    return f"{line[: limit - 1]}…"
 
 
 def without(text: str, *values: str) -> str:
-    """Mask only *values*, as `masked` does."""
-    for value in _pieces(values):
-        text = _whole(value).sub(MASK, text)
-    return text
+    """
+    Mask only *values*, as `masked` does.
+
+    Of a text over 4096 characters, only what stands before is given, without what may be the beginning of a value or a
+    secret that goes on behind.
+    """
+    window = text[:FOREIGN_LENGTH_MAX]
+    was_cut = len(text) > FOREIGN_LENGTH_MAX
+    pieces = [folded(piece) for piece in _pieces(values)]
+    window = _hidden(window, pieces)
+    return _safe_end(window, pieces) if was_cut else window
 
 
-def _whole(value: str) -> re.Pattern[str]:
+def _hidden(text: str, pieces: list[str]) -> str:
+    """Hide each of *pieces*, the longest first: what stands inside of another one is hidden with it."""
+    flat = folded(text)
+    spans: list[tuple[int, int]] = []
+    for piece in pieces:
+        spans += [(first, last) for first, last in found(flat, piece) if _is_whole(flat, first, last)]
+    return put(text, spans, MASK) if spans else text
+
+
+def _is_whole(flat: str, first: int, last: int) -> bool:
     """Not inside of a word: the recipient "grey" is not in "greylisted". An edge that is no word needs no such care."""
-    before, after = (r"(?<!\w)" if re.match(r"\w", value) else ""), (r"(?!\w)" if re.search(r"\w\Z", value) else "")
-    return re.compile(f"{before}{re.escape(value)}{after}", re.IGNORECASE)
+    opens = first > 0 and _in_word(flat[first]) and _in_word(flat[first - 1])
+    goes_on = last < len(flat) and _in_word(flat[last - 1]) and _in_word(flat[last])
+    return not opens and not goes_on
+
+
+def _in_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
+
+
+def _safe_end(window: str, pieces: list[str]) -> str:
+    """Take away from a text that was cut what may be the beginning of something to hide."""
+    flat = folded(window)
+    long = (piece[:_BEGINNING] for piece in pieces if len(piece) > _BEGINNING)
+    first = min((at for beginning in long if (at := flat.find(beginning)) >= 0), default=len(window))
+    if first < len(window) - _BEGINNING:
+        return f"{window[:first]}{MASK}"
+    kept = window[:-_BEGINNING]
+    last_end = max(kept.rfind(end) for end in _WORD_ENDS)
+    return _UNFINISHED_URL.sub(rf"\1{MASK}", kept[: last_end + 1]) + MASK
 
 
 def _pieces(values: tuple[str, ...]) -> list[str]:
-    """Longest first, so that no piece hides the rest of a longer one from its pattern."""
-    pieces = {value for value in values if len(value) >= _VALUE_LENGTH_MIN}
+    """Longest first, so that what stands inside of another piece is hidden with it."""
+    pieces = {value for value in values if _VALUE_LENGTH_MIN <= len(value) <= FOREIGN_LENGTH_MAX}
     for value in values:
-        lines = (line.strip() for line in value.splitlines()[:_LINES_MAX])
+        # A longer one can only stand in a text that was cut, which looks for its beginning.
+        lines = (line.strip() for line in value[:_VALUE_LENGTH_MAX].splitlines()[:_LINES_MAX])
         pieces.update(line for line in lines if len(line) >= _VALUE_LENGTH_MIN)
+        if len(value) > FOREIGN_LENGTH_MAX:
+            pieces.add(value[: FOREIGN_LENGTH_MAX + 1])
     return sorted(pieces, key=len, reverse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
@@ -13,9 +14,9 @@ from pillarbox.channels.limiting import TEXT_LIMIT_MAX
 from pillarbox.channels.options import bounded_count, one_of
 from pillarbox.channels.patterns import classify_exception
 from pillarbox.channels.threads import Ended, Threads
-from pillarbox.domain.outcome import AnyOutcome, Delivered, Outcome, RateLimited, Uncertain
+from pillarbox.domain.outcome import AnyOutcome, Delivered, Misreported, Outcome, RateLimited, Uncertain, name_of, plain
 from pillarbox.domain.retry import CHAT, Policy
-from pillarbox.errors import ConfigError
+from pillarbox.errors import ConfigError, InvalidOutcome
 
 Function = Callable[[Attempt], Any]
 
@@ -36,7 +37,8 @@ class FunctionChannel(Channel):
     * ``None``, a receipt (``str``), or an ``int``, which becomes one: delivered.
     * An outcome, returned or raised: ``RateLimited(after=30)``, ``Rejected("no such pager")`` and so on.
     * Another exception: what its type says, then what its text says (`patterns`), else uncertain.
-    * Anything else, ``True`` and ``False`` too: uncertain, because a made-up success loses messages.
+    * Anything else, ``True`` and ``False`` too: uncertain, because a made-up success loses messages. So is an outcome
+      with a field that is no such thing; the reason names it.
 
     Args:
         concurrency: Calls at once; for a plain function no more than *threads*.
@@ -145,18 +147,25 @@ def _outcome(result: object) -> AnyOutcome:
         case bool():  # an int to Python
             pass
         case str() | int():
-            return Delivered(str(result) or None)
+            return _delivered(result)
         case Outcome():
             return _freed(result)
-    return Uncertain(f"the function returned {type(result).__name__}: expected a receipt (str), None or an outcome")
+    name = name_of(type(result))
+    return Misreported(f"the function returned {name}: expected a receipt (str), None or an outcome")
 
 
 def _freed(outcome: Outcome) -> AnyOutcome:
-    """Without where it was raised: a traceback would keep the message's text in memory."""
-    outcome.__traceback__ = outcome.__cause__ = outcome.__context__ = None
-    if isinstance(outcome, AnyOutcome):
-        return outcome
-    return Uncertain(f"the function gave {type(outcome).__name__}, which is none of the seven outcomes")
+    """Without where it was raised: a traceback would keep the message's text in memory, and a thread keeps its last."""
+    with contextlib.suppress(Exception):
+        outcome.__traceback__ = outcome.__cause__ = outcome.__context__ = None
+    return plain(outcome)
+
+
+def _delivered(receipt: str | int) -> AnyOutcome:
+    try:
+        return Delivered(receipt)
+    except InvalidOutcome as exc:
+        return Misreported(str(exc))
 
 
 def _private(attempt: Attempt) -> tuple[str, ...]:

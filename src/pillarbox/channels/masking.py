@@ -15,8 +15,9 @@ MASK: Final = "***"
 # The schemes whose host and path say where, not who: everything else (tgram://TOKEN, discord://ID/TOKEN) is hidden.
 _OPEN_SCHEMES = frozenset({"http", "https", "smtp", "smtps", "file", "console"})
 _SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)
-# Greedy on purpose: a password may itself hold "@" and, written carelessly, "/".
-_USERINFO = re.compile(r"(?<=//)(?:(?P<user>[^/?#@:]*):)?[^?#\s]*@")
+# All up to the last "@", on purpose: a password may itself hold "@" and, written carelessly, "/".
+_AUTHORITY = re.compile(r"(?P<slashes>//)(?P<rest>(?:[^/?#@:]*+:)?[^?#\s]*+)")
+_USER = re.compile(r"([^/?#@:]++):")
 _TELLING = (  # how the name of a parameter ends
     r"(?:[^=&;#?]*[-_.])?(?:sig|sign|signature|token|key|secret|pass|password|passwd|pwd|auth|authorization"
     r"|code|credential|hmac|apikey|accesstoken|authtoken)"
@@ -49,7 +50,15 @@ def mask_url(url: str) -> str:
         return MASK
     if scheme[1].lower() not in _OPEN_SCHEMES:
         return f"{scheme[1].lower()}://{MASK}"
-    masked = _USERINFO.sub(lambda found: f"{found['user']}:{MASK}@" if found["user"] else f"{MASK}@", url)
+    masked = _AUTHORITY.sub(_without_password, url)
     for path in _PATHS:
         masked = path.sub(lambda found: f"{found['keep']}{MASK}", masked)
     return _QUERY.sub(lambda found: f"{found['name']}={MASK}", masked)
+
+
+def _without_password(found: re.Match[str]) -> str:
+    userinfo, at, host = found["rest"].rpartition("@")
+    if not at:
+        return found[0]
+    user = _USER.match(userinfo)
+    return f"{found['slashes']}{user[1]}:{MASK}@{host}" if user else f"{found['slashes']}{MASK}@{host}"

@@ -13,8 +13,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, assert_never
 
-from pillarbox.channels.foreign_text import masked, without
-from pillarbox.domain.outcome import AnyOutcome, Deferred, RateLimited, Rejected, Unavailable, Uncertain
+from pillarbox.channels.foreign_text import FOREIGN_LENGTH_MAX, masked, without
+from pillarbox.domain.outcome import (
+    AnyOutcome,
+    Deferred,
+    Misreported,
+    RateLimited,
+    Rejected,
+    Unavailable,
+    Uncertain,
+    name_of,
+)
+from pillarbox.errors import InvalidOutcome
 from pillarbox.fencing import pass_on
 
 
@@ -137,9 +147,12 @@ def classify_exception(exc: BaseException, *, hide: tuple[str, ...] = ()) -> Any
     """
     Say what an exception out of somebody's sending function means. What is not known is uncertain: it may be sent.
 
-    The reason is the exception's type and what may be shown of its text.
+    The reason is the exception's type and what may be shown of its text. Of a text only the beginning is looked at.
     """
-    name, text = type(exc).__name__, _text(exc)
+    if isinstance(exc, InvalidOutcome):
+        # It tried to say what became of the message, and did not say it well.
+        return Misreported(str(exc))
+    name, text = name_of(type(exc)), _text(exc)
     reason = masked(f"{name}: {text}" if text else name, *hide)
     # The type knows, whatever the text says.
     if _surely_not_sent(exc):
@@ -151,7 +164,8 @@ def classify_exception(exc: BaseException, *, hide: tuple[str, ...] = ()) -> Any
 
 def _text(exc: BaseException) -> str:
     try:
-        return str(exc)
+        # One more than is looked at, so that it shows that it was cut. What `str` gives may be a subclass of it.
+        return str.__str__(str(exc))[: FOREIGN_LENGTH_MAX + 1]
     except BaseException as worse:  # noqa: BLE001 — an exception that cannot even be shown is still one
         pass_on(worse)
         return ""

@@ -3,17 +3,47 @@ What one attempt reports: seven values, no more (contract CL1).
 
 An outcome is returned by an adapter, or raised by a channel that is a function; both mean the same.
 Texts in outcomes are for operators: they never hold the message's text, a secret or a recipient.
+
+Each field is checked, or converted, where an outcome is made, so that its author sees what was wrong with it. A
+subclass, or whoever sets a field afterwards, gets around that: `plain` checks again before anything is done with it.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+import re
+from datetime import timedelta
+from numbers import Integral, Real
+from typing import Any, Final, Literal, get_args
+
+from pillarbox.errors import InvalidOutcome
 
 Scope = Literal["recipient", "route", "channel"]
 About = Literal["message", "recipient", "endpoint"]
 
 UNCLASSIFIED_ATTEMPTS_MAX = 3
 BOUNDED_LIMITS_MAX = 3
+
+RECEIPT_LENGTH_MAX: Final = 1024
+"""Characters. RFC 5322 §2.1.1 allows a line 998, and the longest ids of platforms (Message-IDs) stand on one."""
+REASON_LENGTH_MAX: Final = 1000
+"""Characters. What fits on an operator's screen; a whole page that a proxy answered with is no reason."""
+ANSWER_BYTES_MAX: Final = 1024
+"""Of UTF-8 (contract ST10)."""
+RECIPIENT_LENGTH_MAX: Final = 2048
+"""Characters, of the recipient of any message (contract EN13)."""
+
+# C0, DEL, C1, and the line breaks that only Unicode knows: what takes text apart by lines takes it apart there.
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]++")
+# The same without the line breaks and tabs that an answer of several lines has.
+_CONTROLS_IN_LINES: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]++")
+_SECONDS: Final = re.compile(r"[+-]?[0-9]{1,19}(?:\.[0-9]{0,19})?\Z")
+_SECONDS_LENGTH_MAX: Final = 64
+_INTEGER_BITS_MAX: Final = 1024  # no platform counts so far, and Python refuses to write what is far longer
+_NAME_LENGTH_MAX: Final = 80
+_EXACT: Final[Any] = int
+_ERROR_CLASSES: Final = ("uncertain", "worker_lost")
+_WAIT: Final = "seconds as a number, a timedelta, or a header's text such as '5' or '1.5'"
 
 
 class Outcome(Exception):
@@ -38,36 +68,48 @@ class Outcome(Exception):
 
 
 class Delivered(Outcome):
-    """The platform accepted it. ``receipt`` is its id there, if it gives one; ``answer`` ≤ 1 KiB of what it said."""
+    """
+    The platform accepted it.
+
+    ``receipt`` is its id there, if it gives one: text, or a whole number, of which the decimal text is the receipt. It
+    is one line of at most 1024 characters; what is more is cut, because the message was delivered all the same.
+    ``answer`` is ≤ 1 KiB of what the platform said, as text or as the bytes it came in.
+    """
 
     __slots__ = ("answer", "receipt")
     __match_args__ = ("receipt",)
 
-    def __init__(self, receipt: str | None = None, *, answer: str | None = None) -> None:
-        self.receipt = receipt
-        self.answer = answer
+    def __init__(self, receipt: str | int | None = None, *, answer: str | bytes | None = None) -> None:
+        self.receipt: str | None = _receipt(receipt)
+        self.answer: str | None = None if answer is None else _answer(answer)
 
 
 class Deferred(Outcome):
     """
     Surely not sent; may work later. Costs one of the message's attempts.
 
-    ``after`` is the least wait in seconds the server asked for. ``unclassified`` marks an answer no table knows:
-    it is tried at most 3 times (contract CL5).
+    ``after`` is the least wait that the server asked for: seconds, a timedelta, or the number that a header holds as
+    text. ``unclassified`` marks an answer no table knows: it is tried at most 3 times (contract CL5).
     """
 
     __slots__ = ("after", "reason", "unclassified")
     __match_args__ = ("reason", "after")
 
-    def __init__(self, reason: str = "", *, after: float | None = None, unclassified: bool = False) -> None:
-        self.reason = reason
-        self.after = after
-        self.unclassified = unclassified
+    def __init__(
+        self,
+        reason: str | int | None = "",
+        *,
+        after: float | str | timedelta | None = None,
+        unclassified: bool = False,
+    ) -> None:
+        self.reason: str = _reason("Deferred", reason)
+        self.after: float | None = None if after is None else _seconds("Deferred", after)
+        self.unclassified: bool = _flag("Deferred", "unclassified", unclassified)
 
 
 class RateLimited(Outcome):
     """
-    Surely not sent, because too much was. Costs no attempt. ``after``: seconds; ``None``: the server did not say.
+    Surely not sent, because too much was. Costs no attempt. ``after``: see `Deferred`; ``None``: not said.
 
     ``bounded`` marks a limit that was answered as a refusal for good, and is one by its words only: a message is told
     so at most 3 times, then it is dead (contract CL5).
@@ -77,12 +119,17 @@ class RateLimited(Outcome):
     __match_args__ = ("scope", "after")
 
     def __init__(
-        self, reason: str = "", *, scope: Scope = "recipient", after: float | None = None, bounded: bool = False
+        self,
+        reason: str | int | None = "",
+        *,
+        scope: Scope = "recipient",
+        after: float | str | timedelta | None = None,
+        bounded: bool = False,
     ) -> None:
-        self.reason = reason
-        self.scope = scope
-        self.after = after
-        self.bounded = bounded
+        self.reason: str = _reason("RateLimited", reason)
+        self.scope: str = _one_of("RateLimited", "scope", scope, get_args(Scope))
+        self.after: float | None = None if after is None else _seconds("RateLimited", after)
+        self.bounded: bool = _flag("RateLimited", "bounded", bounded)
 
 
 class Rejected(Outcome):
@@ -96,20 +143,25 @@ class Rejected(Outcome):
     __slots__ = ("about", "reason")
     __match_args__ = ("reason", "about")
 
-    def __init__(self, reason: str = "", *, about: About = "message") -> None:
-        self.reason = reason
-        self.about = about
+    def __init__(self, reason: str | int | None = "", *, about: About = "message") -> None:
+        self.reason: str = _reason("Rejected", reason)
+        self.about: str = _one_of("Rejected", "about", about, get_args(About))
 
 
 class Redirected(Outcome):
-    """The recipient has another address now; send there at once. Costs no attempt."""
+    """
+    The recipient has another address now; send there at once. Costs no attempt.
+
+    ``recipient`` is held to what `send` asks of one (contract EN13): not empty, no control characters, at most 2048
+    characters. A whole number becomes its decimal text.
+    """
 
     __slots__ = ("reason", "recipient")
     __match_args__ = ("recipient",)
 
-    def __init__(self, recipient: str, *, reason: str = "") -> None:
-        self.recipient = recipient
-        self.reason = reason
+    def __init__(self, recipient: str | int, *, reason: str | int | None = "") -> None:
+        self.recipient: str = _recipient(recipient)
+        self.reason: str = _reason("Redirected", reason)
 
 
 class Unavailable(Outcome):
@@ -118,9 +170,9 @@ class Unavailable(Outcome):
     __slots__ = ("after", "reason")
     __match_args__ = ("reason",)
 
-    def __init__(self, reason: str = "", *, after: float | None = None) -> None:
-        self.reason = reason
-        self.after = after
+    def __init__(self, reason: str | int | None = "", *, after: float | str | timedelta | None = None) -> None:
+        self.reason: str = _reason("Unavailable", reason)
+        self.after: float | None = None if after is None else _seconds("Unavailable", after)
 
 
 class Uncertain(Outcome):
@@ -136,16 +188,167 @@ class Uncertain(Outcome):
 
     def __init__(
         self,
-        reason: str = "",
+        reason: str | int | None = "",
         *,
-        after: float | None = None,
+        after: float | str | timedelta | None = None,
         covered: bool = False,
         error_class: str = "uncertain",
     ) -> None:
-        self.reason = reason
-        self.after = after
-        self.covered = covered
-        self.error_class = error_class
+        self.reason: str = _reason("Uncertain", reason)
+        self.after: float | None = None if after is None else _seconds("Uncertain", after)
+        self.covered: bool = _flag("Uncertain", "covered", covered)
+        self.error_class: str = _one_of("Uncertain", "error_class", error_class, _ERROR_CLASSES)
+
+
+class Misreported(Uncertain):
+    """
+    Stands for what an adapter gave instead of an outcome, or for one with a field that is no such thing.
+
+    The platform may have the message, so it reads as `Uncertain`; the engine logs it as the adapter's bug.
+    """
+
+    __slots__ = ()
 
 
 AnyOutcome = Delivered | Deferred | RateLimited | Rejected | Redirected | Unavailable | Uncertain
+_SEVEN: Final[tuple[type[AnyOutcome], ...]] = get_args(AnyOutcome)
+
+
+def plain(answer: object) -> AnyOutcome:
+    """
+    Give one of the seven itself, its fields checked again, for whatever stands for an outcome.
+
+    Returns:
+        A copy, so that nothing which its maker still holds can change it. A `Misreported` that names the field, for
+        what cannot be one.
+    """
+    cls = type(answer)
+    kind = next((kind for kind in _SEVEN if issubclass(cls, kind)), None)
+    if kind is None:
+        return Misreported(f"the adapter gave {name_of(cls)} instead of an outcome")
+    fields: dict[str, Any] = {}
+    for name in kind.__slots__:
+        try:
+            fields[name] = getattr(answer, name)
+        except Exception as exc:  # noqa: BLE001 — a subclass's own property may raise anything
+            why = f"cannot be read ({name_of(type(exc))}); a subclass calls super().__init__()"
+            return Misreported(f"{kind.__name__}.{name}: {why}")
+    made = Misreported if cls is Misreported else kind
+    try:
+        return made(**fields)
+    except InvalidOutcome as exc:
+        return Misreported(str(exc))
+    except Exception as exc:  # noqa: BLE001 — such as a number whose conversion raises
+        return Misreported(f"{kind.__name__}: a field raised {name_of(type(exc))} when it was looked at")
+
+
+def name_of(cls: type) -> str:
+    """Give a type's name, bounded and printable, whatever its metaclass makes of ``__name__``."""
+    try:
+        return _line(str.__str__(cls.__name__), _NAME_LENGTH_MAX)
+    except Exception:  # noqa: BLE001 — it is only a name
+        return "an object without a name"
+
+
+def _receipt(value: object) -> str | None:
+    if value is None:
+        return None
+    text = _text_or_digits("Delivered", "receipt", value, "expected text, a whole number or None")
+    if text.isascii() and text.isprintable() and len(text) <= RECEIPT_LENGTH_MAX:
+        return text or None
+    return _line(text, RECEIPT_LENGTH_MAX) or None
+
+
+def _reason(outcome: str, value: object) -> str:
+    if value is None:
+        return ""
+    text = _text_or_digits(outcome, "reason", value, "expected text or a whole number")
+    if text.isascii() and text.isprintable() and len(text) <= REASON_LENGTH_MAX:
+        return text
+    return _line(text, REASON_LENGTH_MAX)
+
+
+def _answer(value: Any) -> str | None:  # noqa: ANN401 — whatever an adapter gives
+    cls = type(value)
+    if issubclass(cls, bytes | bytearray):
+        text = bytes(value[:ANSWER_BYTES_MAX]).decode("utf-8", "ignore")
+    elif issubclass(cls, str):
+        text = str.__str__(value)[:ANSWER_BYTES_MAX]
+    else:
+        raise InvalidOutcome("Delivered", "answer", f"expected text, bytes or None, not {name_of(cls)}")
+    if not text.isascii() or not text.isprintable():
+        text = _CONTROLS_IN_LINES.sub(" ", _whole(text)).encode()[:ANSWER_BYTES_MAX].decode("utf-8", "ignore")
+    return text or None
+
+
+def _recipient(value: object) -> str:
+    text = _text_or_digits("Redirected", "recipient", value, "expected text or a whole number")
+    if not text.strip():
+        expected = "expected something, not an empty text"
+    elif len(text) > RECIPIENT_LENGTH_MAX:
+        expected = f"expected at most {RECIPIENT_LENGTH_MAX} characters, not {len(text)}"
+    elif _CONTROLS.search(text):
+        expected = "expected one line without control characters (CR, LF, NUL, …)"
+    elif _whole(text) != text:
+        expected = "expected valid Unicode, not half of a surrogate pair"
+    else:
+        return text
+    raise InvalidOutcome("Redirected", "recipient", expected)
+
+
+def _seconds(outcome: str, value: Any) -> float | None:  # noqa: ANN401 — whatever an adapter gives
+    """What is absurd is bounded where it is used (`Policy.bounded_hint`); what is not a number says nothing."""
+    cls = type(value)
+    if issubclass(cls, timedelta):
+        seconds = timedelta.total_seconds(value)
+    elif issubclass(cls, str):
+        text = str.__str__(value)[:_SECONDS_LENGTH_MAX].strip()
+        if not _SECONDS.match(text):
+            raise InvalidOutcome(outcome, "after", f"expected {_WAIT}; this text is no number")
+        seconds = float(text)
+    elif cls is not bool and (issubclass(cls, Real) or cls.__name__ == "Decimal"):
+        try:
+            seconds = float(value)
+        except OverflowError:
+            seconds = math.inf
+    else:
+        raise InvalidOutcome(outcome, "after", f"expected {_WAIT}, not {name_of(cls)}")
+    return None if math.isnan(seconds) else seconds
+
+
+def _flag(outcome: str, field: str, value: object) -> bool:
+    if value is True or value is False:
+        return value
+    raise InvalidOutcome(outcome, field, f"expected True or False, not {name_of(type(value))}")
+
+
+def _one_of(outcome: str, field: str, value: Any, words: tuple[str, ...]) -> str:  # noqa: ANN401 — the same
+    text = str.__str__(value) if issubclass(type(value), str) else None
+    if text in words:
+        return text
+    got = name_of(type(value)) if text is None else repr(_line(text, 40))
+    raise InvalidOutcome(outcome, field, f"expected one of {', '.join(words)}, not {got}")
+
+
+def _text_or_digits(outcome: str, field: str, value: Any, expected: str) -> str:  # noqa: ANN401 — the same
+    """Give exact text, whatever a subclass of ``str`` or ``int`` would say of itself. Raises InvalidOutcome."""
+    cls = type(value)
+    if issubclass(cls, str):
+        return str.__str__(value)
+    if cls is bool or not issubclass(cls, Integral):
+        raise InvalidOutcome(outcome, field, f"{expected}, not {name_of(cls)}")
+    number = _EXACT.__int__(value) if issubclass(cls, _EXACT) else int(value)
+    if number.bit_length() > _INTEGER_BITS_MAX:
+        raise InvalidOutcome(outcome, field, f"{expected} of at most {_INTEGER_BITS_MAX} bits")
+    return int.__repr__(number)
+
+
+def _line(text: str, limit: int) -> str:
+    """Make one printable line of *text*; what is cut ends in an ellipsis."""
+    line = _CONTROLS.sub(" ", _whole(text[:limit])).strip()
+    return line if len(text) <= limit else f"{line[: limit - 1]}…"
+
+
+def _whole(text: str) -> str:
+    """Make a platform's words storable: half a surrogate pair, which JSON may hold, is no text."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

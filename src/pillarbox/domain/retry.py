@@ -147,7 +147,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         # NaN fails every comparison, so it ends up at 0 as well.
         if after is None or not after > 0:
             return 0.0
-        return min(after, self.hint_seconds_max)
+        return min(after, self.hint_seconds_max, _DELAY_SECONDS_MAX)
 
 
 CHAT = Policy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import weakref
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -10,7 +11,8 @@ import msgspec
 from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain.ids import dedupe_token
 from pillarbox.domain.message import Content, Leased, Op, decode_content
-from pillarbox.domain.outcome import AnyOutcome, Deferred, Uncertain
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Misreported, Uncertain, plain
+from pillarbox.errors import InvalidOutcome
 from pillarbox.fencing import Log, pass_on
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 _log = Log("pillarbox.engine")
 _OPS: Final[Sequence[Op]] = tuple(Op)
+_FRAMES_MAX: Final = 30
+_FAULTS: Final[weakref.WeakKeyDictionary[Channel, set[str]]] = weakref.WeakKeyDictionary()
+_FAULTS_MAX: Final = 100
 _METADATA: Final = msgspec.json.Decoder(dict[str, object])
 
 
@@ -62,16 +67,32 @@ def _fitted(message: Leased, channel: Channel, content: Content) -> Content:
         return content
 
 
-def outcome_of(answer: object) -> AnyOutcome:
+def outcome_of(answer: object, attempt: Attempt, channel: Channel) -> AnyOutcome:
     """Take what an adapter gave for an outcome; anything else is a bug, and the platform may have the message."""
-    if isinstance(answer, AnyOutcome):
-        return answer
-    return Uncertain(f"the adapter gave {type(answer).__name__} instead of an outcome")
+    outcome = plain(answer)
+    if type(outcome) is not Misreported:
+        return outcome
+    _log_once(channel, outcome.reason, attempt)
+    return Uncertain(outcome.reason)
+
+
+def _log_once(channel: Channel, fault: str, attempt: Attempt) -> None:
+    """Log an adapter's bug once for each adapter that has it, and not again with every message that meets it."""
+    try:
+        known = _FAULTS.setdefault(channel, set())
+    except TypeError:
+        known = set()  # an adapter that cannot be remembered
+    if fault not in known:
+        if len(known) < _FAULTS_MAX:
+            known.add(fault)
+        _log.error("channel %s has a bug, first met on message %s: %s", attempt.channel, attempt.id, fault)
 
 
 def raised(attempt: Attempt, error: BaseException) -> AnyOutcome:
     """The same for what an adapter raised beside outcomes, of whatever kind."""
     log_failure(error, "channel %s failed on message %s", attempt.channel, attempt.id)
+    if isinstance(error, InvalidOutcome):
+        return Uncertain(str(error))
     return Uncertain(f"the adapter failed: {type(error).__name__}")
 
 
@@ -90,7 +111,7 @@ def interrupted(attempt: Attempt) -> AnyOutcome:
 def log_failure(error: BaseException, text: str, *values: str) -> None:
     """Log where an adapter failed, but not what its error says: that may hold the message's text (EV3)."""
     try:
-        frames = "".join(traceback.format_tb(error.__traceback__))
+        frames = "".join(traceback.format_tb(error.__traceback__, limit=-_FRAMES_MAX))
     except Exception:  # noqa: BLE001 — a loader of source lines may be anybody's; where it failed is a help, no more
         frames = ""
     _log.error(text + ": %s\n%s", *values, type(error).__name__, frames)

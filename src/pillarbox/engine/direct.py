@@ -149,13 +149,13 @@ class Direct:
             unwritten = attempt.progress.written is False and not ended.left
             return Deferred("not sent in time") if unwritten else Uncertain("no answer in time")
         if isinstance(error, Outcome):
-            return outcome_of(error)
+            return outcome_of(error, attempt, channel)
         if isinstance(error, asyncio.CancelledError):
             return interrupted(attempt)
         if error is not None:
             pass_on(error)
             return raised(attempt, error)
-        return outcome_of(ended.value)
+        return outcome_of(ended.value, attempt, channel)
 
     def _tell(self, message: Leased, transition: Transition, began_ms: int | None) -> None:
         ended = Settlement(message=message, transition=transition, began_ms=began_ms, ended_ms=self._clock.wall_ms())

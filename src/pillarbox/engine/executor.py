@@ -293,7 +293,7 @@ class Executor:
             self._deadlines.remove(flight, seconds)
             if flight.cut:
                 self._graces.remove(flight, self.grace_seconds)
-        return outcome_of(outcome)
+        return outcome_of(outcome, attempt, channel)
 
     def _cancelled(self, flight: Flight, attempt: Attempt) -> AnyOutcome:
         """A send that was cut off: by its deadline, by a stop, or because its lease is gone. Or by nobody here."""

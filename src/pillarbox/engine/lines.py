@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from typing import Any, Final
 
+from pillarbox.domain.folding import replaced
 from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass
 from pillarbox.events import (
     BusEvent,
@@ -80,7 +80,7 @@ class Recipients:
         """Take a recipient out of what a platform or a channel said."""
         if text is None or self._key is None or not to:
             return text
-        return re.sub(re.escape(to), lambda _: self.shown(to), text, flags=re.IGNORECASE)
+        return replaced(text, to, self.shown(to))
 
 
 class Lines:

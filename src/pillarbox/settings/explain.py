@@ -30,9 +30,7 @@ MASK: Final = "***"
 Mask = Callable[[str], str]
 
 _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)
-# Greedy on purpose: a password, written carelessly, may itself hold "@", "/", "?" or "#".
-_USERINFO: Final = re.compile(r"(?<=//).*@", re.DOTALL)
-_QUERY: Final = re.compile(r"[?#].*", re.DOTALL)
+_QUERY: Final = re.compile(r"[?#].*+", re.DOTALL)
 
 
 def mask_url(url: str) -> str:
@@ -45,7 +43,10 @@ def mask_dsn(dsn: str) -> str:
     """Show where a database is, without user, password and query."""
     if "://" not in dsn:
         return dsn
-    return _QUERY.sub(f"?{MASK}", _USERINFO.sub(f"{MASK}@", dsn))
+    scheme, slashes, rest = dsn.partition("//")
+    # Up to the last "@": a password, written carelessly, may itself hold "@", "/", "?" or "#".
+    _, at, where = rest.rpartition("@")
+    return _QUERY.sub(f"?{MASK}", f"{scheme}{slashes}{MASK}@{where}" if at else dsn)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
