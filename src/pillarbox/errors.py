@@ -57,7 +57,7 @@ class KeyConflict(InvalidMessage):
         self.message_id = message_id
 
 
-class ValueRefused(InvalidMessage):
+class ValueRefused(InvalidMessage, ValueError):
     """
     The database cannot hold one of the values; nothing was written.
 

@@ -15,9 +15,10 @@ import msgspec
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.ids import PARTS_MAX
 from pillarbox.domain.message import Admission, Content, FileRef, Format, Op, encode_content
+from pillarbox.domain.outcome import checked_recipient, name_of
 from pillarbox.domain.retry import CHAT, Policy
 from pillarbox.entropy import Entropy, SystemEntropy
-from pillarbox.errors import InvalidMessage
+from pillarbox.errors import InvalidMessage, InvalidOutcome
 
 if TYPE_CHECKING:
     import asyncio
@@ -122,6 +123,27 @@ class Seams:
 
     clock: Clock = field(default_factory=SystemClock)
     entropy: Entropy = field(default_factory=SystemEntropy)
+
+
+def checked_admission(admission: object) -> Admission:
+    """
+    See that an adapter's `Channel.admit` gave something that can be stored.
+
+    Raises:
+        InvalidOutcome: Names the field; it is the adapter's bug.
+    """
+    if type(admission) is not Admission:
+        raise InvalidOutcome("Channel", "admit", f"expected an Admission, not {name_of(type(admission))}")
+    recipient: object = admission.recipient
+    if not issubclass(type(recipient), str):
+        raise InvalidOutcome("Admission", "recipient", f"expected text, not {name_of(type(recipient))}")
+    checked_recipient("Admission", recipient)
+    parts, splitter = admission.parts, admission.splitter
+    if type(parts) is not tuple or not all(type(part) is bytes for part in parts):
+        raise InvalidOutcome("Admission", "parts", "expected a tuple of bytes")
+    if splitter is not None and type(splitter) is not str:
+        raise InvalidOutcome("Admission", "splitter", f"expected text or None, not {name_of(type(splitter))}")
+    return admission
 
 
 class Cut(TypedDict, total=False):

@@ -190,6 +190,16 @@ def unreadable(message: Leased, error: str) -> Transition:
     return _laid_to_rest(message, Reason.UNREADABLE, ErrorClass.PERMANENT, error)
 
 
+def unrecorded(message: Leased, error: str, *, now_ms: int, fraction: float) -> Transition:
+    """
+    Settle an attempt whose own outcome the store refuses to hold; *error* says what was wrong with it.
+
+    The platform may have the message, and nobody can say more. Without an end it would stay leased.
+    """
+    outcome = Uncertain(f"the outcome cannot be recorded: {error}")
+    return _uncertain(message, outcome, outcome.reason, now_ms=now_ms, fraction=fraction)
+
+
 def refused(message: Leased, error: str) -> Transition:
     """Give up a message that its channel did not admit; *error* names the field (contract EN16)."""
     return _laid_to_rest(message, Reason.INVALID, ErrorClass.PERMANENT, error)

@@ -160,7 +160,7 @@ class Redirected(Outcome):
     __match_args__ = ("recipient",)
 
     def __init__(self, recipient: str | int, *, reason: str | int | None = "") -> None:
-        self.recipient: str = _recipient(recipient)
+        self.recipient: str = checked_recipient("Redirected", recipient)
         self.reason: str = _reason("Redirected", reason)
 
 
@@ -281,8 +281,9 @@ def _answer(value: Any) -> str | None:  # noqa: ANN401 — whatever an adapter g
     return text or None
 
 
-def _recipient(value: object) -> str:
-    text = _text_or_digits("Redirected", "recipient", value, "expected text or a whole number")
+def checked_recipient(outcome: str, value: object) -> str:
+    """Give an address as `send` would take it (contract EN13). Raises InvalidOutcome in the name of *outcome*."""
+    text = _text_or_digits(outcome, "recipient", value, "expected text or a whole number")
     if not text.strip():
         expected = "expected something, not an empty text"
     elif len(text) > RECIPIENT_LENGTH_MAX:
@@ -293,7 +294,7 @@ def _recipient(value: object) -> str:
         expected = "expected valid Unicode, not half of a surrogate pair"
     else:
         return text
-    raise InvalidOutcome("Redirected", "recipient", expected)
+    raise InvalidOutcome(outcome, "recipient", expected)
 
 
 def _seconds(outcome: str, value: Any) -> float | None:  # noqa: ANN401 — whatever an adapter gives

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar
 
 import msgspec
 
+from pillarbox.channels.base import checked_admission
 from pillarbox.domain.message import (
     Content,
     Draft,
@@ -236,7 +237,7 @@ class Acceptance:
         key = _optional_line("key", o.key)
         if o.abort is not None and not isinstance(o.abort, AbortSignal):
             raise InvalidMessage("abort", f"expected an AbortSignal, not {type(o.abort).__name__}")
-        admission = None if channel is None else channel.admit(to=to, content=content, thread=thread)
+        admission = None if channel is None else checked_admission(channel.admit(to=to, content=content, thread=thread))
         return Draft(
             id=message_id,
             tenant=tenant,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pillarbox.channels.base import Attempt, Channel
+from pillarbox.channels.base import Attempt, Channel, checked_admission
 from pillarbox.domain import lifecycle
 from pillarbox.domain.message import Admission, Content, Leased
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Outcome, Uncertain
@@ -30,7 +30,7 @@ from pillarbox.engine.clockguard import QueueClock
 from pillarbox.engine.deadlines import Deadlines
 from pillarbox.engine.flight import Flight
 from pillarbox.engine.hooks import Defer, Hooks, Withdraw
-from pillarbox.errors import InvalidMessage, PillarboxError
+from pillarbox.errors import InvalidMessage, InvalidOutcome, NotStarted, PillarboxError, StoreError
 from pillarbox.fencing import FATAL, Log, is_from_outside, pass_on
 from pillarbox.store.base import CANCELLED_FOR, AdmissionWrite, BatchResult, Settled, Settlement
 
@@ -219,6 +219,9 @@ class Executor:
                     return None
                 flight.message = message = _admitted(message, admission)
                 attempt = attempt_of(message, channel)
+        except InvalidMessage as exc:
+            # The store cannot hold what the adapter made of it.
+            return lifecycle.refused(message, str(exc))
         except (msgspec.MsgspecError, ValueError, IndexError) as exc:
             return lifecycle.unreadable(message, f"content cannot be read: {exc}")
         return shifted(attempt, self._clock.known_ahead_ms)
@@ -243,13 +246,14 @@ class Executor:
         """Let the channel look at a message that nobody has admitted yet."""
         message = flight.message
         try:
-            return channel.admit(to=message.recipient, content=content, thread=message.thread)
+            return checked_admission(channel.admit(to=message.recipient, content=content, thread=message.thread))
         except InvalidMessage as exc:
             return lifecycle.refused(message, str(exc))
         except BaseException as exc:  # noqa: BLE001 — whatever an adapter raises, the message is still ours
             self._owe(flight, exc)
             log_failure(exc, "channel %s failed to admit message %s", message.channel, message.id)
-            outcome = Deferred(f"the adapter failed to admit it: {type(exc).__name__}", unclassified=True)
+            what = str(exc) if isinstance(exc, InvalidOutcome) else type(exc).__name__
+            outcome = Deferred(f"the adapter failed to admit it: {what}", unclassified=True)
             now_ms = self._clock.wall_ms()
             return lifecycle.decide(message, outcome, now_ms=now_ms, fraction=self._entropy.fraction())
 
@@ -398,6 +402,12 @@ class Executor:
         self._committer.settle(settlement, lambda end: self._recorded(flight, settlement, end))
 
     def _recorded(self, flight: Flight, settlement: Settlement, end: Settled | Exception) -> None:
+        if isinstance(end, Exception) and not isinstance(end, StoreError | NotStarted) and not flight.restated:
+            # The outcome is at fault, not the store: the attempt ends all the same, in words that can be stored.
+            flight.restated = True
+            self._reporter.alarm("recording_failed", f"message {flight.message.id}: {end}")
+            self._settle(flight, self._unrecorded(flight.message, end))
+            return
         if not isinstance(end, Exception) and end in CANCELLED_FOR:
             # Somebody asked to cancel meanwhile, and the platform does not have it: it ends here instead of retrying.
             self._settle(flight, lifecycle.cancelled(settlement.transition, CANCELLED_FOR[end]))
@@ -408,6 +418,10 @@ class Executor:
             self._reporter.alarm("recording_failed", f"message {flight.message.id}: {end}")
         else:
             self._reporter.settled(settlement, end)
+
+    def _unrecorded(self, message: Leased, error: Exception) -> Transition:
+        fraction = self._entropy.fraction()
+        return lifecycle.unrecorded(message, str(error), now_ms=self._clock.wall_ms(), fraction=fraction)
 
     def _free(self, flight: Flight) -> None:
         seq = flight.message.seq

@@ -22,6 +22,7 @@ class Flight:
         written_off: It was not, some time after it was cut off.
         given_back: A stop came before it was begun, and has settled it.
         rest: What goes on of it in a thread, after it was cut off.
+        restated: What it came to could not be stored, and was said again in words that can.
         fatal: What its channel or a hook raised to end the program, which waits until the send is recorded.
     """
 
@@ -37,6 +38,7 @@ class Flight:
     ended: bool = False
     written_off: bool = False
     given_back: bool = False
+    restated: bool = False
     freed: bool = False
     counted: bool = False
     unwritten: bool = False

@@ -550,7 +550,11 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """What every database offers the engine. All methods raise `StoreError` subclasses and nothing else."""
+    """
+    What every database offers the engine.
+
+    All methods raise `StoreError` subclasses, and `commit` one error more, where the batch is at fault.
+    """
 
     durability: Durability
     in_memory: bool
@@ -570,6 +574,9 @@ class Store(Protocol):
 
         Raises:
             StoreError: Nothing was written; the same batch may be given again.
+            ValueRefused: Nothing was written, because the database cannot hold one of the values; it would be refused
+                again. Given apart, everything else can be written (contract EN8, LE7). A message to be stored is told
+                so in the result, as any other refusal.
             Refused: Imports, into a database in memory; nothing was written.
         """
 

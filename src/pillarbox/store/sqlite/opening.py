@@ -21,6 +21,7 @@ from pillarbox.errors import (
     StoreReadOnly,
     StoreUnavailable,
     StoreUnsafe,
+    ValueRefused,
 )
 from pillarbox.store.base import Durability
 from pillarbox.store.sqlite import migrations
@@ -48,6 +49,9 @@ def translated(what: str) -> Iterator[None]:
     """Turn apsw's errors into ours. The text says *what* was tried and what the library said, never a value."""
     try:
         yield
+    except (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError) as exc:
+        # No outage: the same value is refused at every try.
+        raise ValueRefused(f"{what}: the database refused a value ({type(exc).__name__}: {exc})") from exc
     except (apsw.BusyError, apsw.LockedError) as exc:
         msg = f"{what}: another process holds the database's write lock"
         raise StoreBusy(msg) from exc

@@ -74,9 +74,14 @@ def _steps_out(item: Settlement) -> bool:
     return item.transition.to is State.HELD and not item.transition.keeps_turn
 
 
-def _writable(text: str | None) -> str | None:
-    """Make a platform's words storable: half a surrogate pair, which JSON may hold, is no text."""
-    return text if text is None or text.isascii() else text.encode("utf-8", "replace").decode()
+def _writable(text: object) -> str | None:
+    """Make a platform's words storable: half a surrogate pair, which JSON may hold, is no text. Raises TypeError."""
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        msg = f"expected text, not {type(text).__name__}"
+        raise TypeError(msg)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _deliver_bindings(item: Settlement) -> Row:

@@ -20,7 +20,7 @@ import apsw
 
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.ids import MessageId
-from pillarbox.errors import NotStarted, Refused, StoreError, StoreOutcomeUnknown, StoreUnavailable
+from pillarbox.errors import NotStarted, Refused, StoreError, StoreOutcomeUnknown, StoreUnavailable, ValueRefused
 from pillarbox.store.base import (
     Backlog,
     Batch,
@@ -195,6 +195,9 @@ class SQLiteStore:
         try:
             with opening.translated("writing"):
                 result = transaction.apply(session, batch, again=self._unsure)
+        except (TypeError, ValueError, OverflowError) as exc:
+            # What SQLite has no type for, a number beyond 64 bits, half a surrogate pair.
+            raise ValueRefused(f"writing: a value cannot be stored ({type(exc).__name__}: {exc})") from exc
         except StoreUnavailable as exc:
             if self.in_memory or not isinstance(exc.__cause__, apsw.IOError):
                 raise

@@ -24,6 +24,7 @@ from pillarbox.testing.store_suite.limits import LimitSuite
 from pillarbox.testing.store_suite.operating import OperatingSuite
 from pillarbox.testing.store_suite.part_ends import PartEndSuite
 from pillarbox.testing.store_suite.parts import PartSuite
+from pillarbox.testing.store_suite.refusing import RefusingSuite
 from pillarbox.testing.store_suite.replaying import ReplayingSuite
 from pillarbox.testing.store_suite.resolving import ResolvingSuite
 from pillarbox.testing.store_suite.selecting import SelectingSuite
@@ -39,6 +40,7 @@ class StoreSuite(
     KeySuite,
     LeasingSuite,
     HarmSuite,
+    RefusingSuite,
     LaneSuite,
     CollapsingSuite,
     StateSuite,
