@@ -66,6 +66,12 @@ WAITS = {"time.sleep", "asyncio.sleep", "anyio.sleep", "trio.sleep"}
 # A test that really waits, and why nothing else would do.
 WAITING_TESTS: dict[str, str] = {}
 
+# Functions that compile a pattern, whose results all stand in tables of their modules.
+PATTERN_MAKERS: dict[str, set[str]] = {
+    f"{PACKAGE}/channels/patterns.py": {"compiled"},
+    f"{PACKAGE}/channels/smtp_reply.py": {"_words"},
+}
+
 # The domain computes. It may not reach for anything that has a state outside of it.
 IMPURE = {
     "asyncio", "ftplib", "http", "io", "logging", "multiprocessing", "os", "pathlib", "queue", "random",
@@ -233,6 +239,30 @@ def impure_domain(tree: Tree) -> list[str]:
     ]
 
 
+def patterns_out_of_sight(tree: Tree) -> list[str]:
+    """A regular expression is compiled where its module is loaded: there a test finds and judges it."""
+    found = []
+    for path, module in code(tree, f"{PACKAGE}/"):
+        names = imported_names(module)
+        hidden = {
+            id(call)
+            for function in ast.walk(module)
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            and getattr(function, "name", "") not in PATTERN_MAKERS.get(path, ())
+            for call in ast.walk(function)
+        }
+        found += [
+            f"{path}:{call.lineno}: compile the pattern at the module's level, under a name"
+            for call in ast.walk(module)
+            if isinstance(call, ast.Call)
+            and (name := full_name(call.func, names)) is not None
+            and name.startswith("re.")
+            and name != "re.escape"
+            and (name != "re.compile" or id(call) in hidden)
+        ]
+    return found
+
+
 def waiting_tests(tree: Tree) -> list[str]:
     """A test ticks, advances a clock or waits for a signal; `sleep(0)` only lets others run."""
     found = []
@@ -329,6 +359,16 @@ RULES: list[tuple[Rule, Tree, str, Tree]] = [
         {f"{PACKAGE}/domain/retry.py": "from pillarbox.store import base\n"},
         f"{PACKAGE}/domain/retry.py:1: the domain does not import pillarbox.store",
         {f"{PACKAGE}/domain/retry.py": "import msgspec\nfrom enum import Enum\nimport pillarbox.errors\n"},
+    ),
+    (
+        patterns_out_of_sight,
+        {f"{PACKAGE}/a.py": "import re\n\n\ndef f(text):\n    return re.sub('a+b', '', text)\n"},
+        f"{PACKAGE}/a.py:5: compile the pattern at the module's level, under a name",
+        {
+            f"{PACKAGE}/a.py": "import re\n\nA = re.compile('a')\n\ndef f(text):\n    return A.sub('', text)",
+            f"{PACKAGE}/channels/smtp_reply.py": "import re\n\n\ndef _words(text):\n    return re.compile(text)\n",
+            "tests/a.py": "import re\n\nre.search('a', 'a')\n",
+        },
     ),
     (
         waiting_tests,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pillarbox.errors import (
         ConfigError,
         InvalidMessage,
+        InvalidOutcome,
         KeyConflict,
         NotFound,
         NotStarted,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         Refused,
         StoreError,
         UnknownChannel,
+        ValueRefused,
     )
     from pillarbox.message import Message
     from pillarbox.outbox import Outbox
@@ -60,6 +62,7 @@ __all__ = [
     "Delivered",
     "Done",
     "InvalidMessage",
+    "InvalidOutcome",
     "KeyConflict",
     "Message",
     "NotFound",
@@ -77,6 +80,7 @@ __all__ = [
     "Unavailable",
     "Uncertain",
     "UnknownChannel",
+    "ValueRefused",
     "Verdict",
     "Withdraw",
     "__version__",
@@ -95,8 +99,8 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of ours
         "engine.acceptance": ("Outgoing",),
         "engine.hooks": ("Cancelled", "Defer", "Withdraw"),
         "errors": (
-            "ConfigError", "InvalidMessage", "KeyConflict", "NotFound", "NotStarted", "PillarboxError", "QueueFull",
-            "Refused", "StoreError", "UnknownChannel",
+            "ConfigError", "InvalidMessage", "InvalidOutcome", "KeyConflict", "NotFound", "NotStarted", "PillarboxError",
+            "QueueFull", "Refused", "StoreError", "UnknownChannel", "ValueRefused",
         ),
         "message": ("Message",),
         "outbox": ("Outbox",),

@@ -32,6 +32,7 @@ E = TypeVar("E", bound=Enum)
 
 _TERM: Final = re.compile(r"\s*(?P<field>[^\s=!~\"',]*)(?P<test>!=|!~|=|~)")
 _VALUE: Final = re.compile(r"""(?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<bare>[^\s,"'\\]+)""", re.DOTALL)
+_TO_ESCAPE: Final = re.compile(r"[\\\"]")
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _STATE: Final = "state"
 _TIMES: Final = ("older", "newer")
@@ -83,7 +84,7 @@ def narrowed_by(query: Query, where: str | Sequence[str], *, now_ms: int) -> Que
 
 def written(field: str, *values: str) -> str:
     """Write a term that any one of *values* fits, whatever they hold."""
-    return f"{field}=" + ",".join('"' + re.sub(r'([\\"])', r"\\\1", value) + '"' for value in values)
+    return f"{field}=" + ",".join('"' + _TO_ESCAPE.sub(r"\\\g<0>", value) + '"' for value in values)
 
 
 def _with_term(query: Query, term: Term, now_ms: int) -> Query:

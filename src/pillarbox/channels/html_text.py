@@ -25,7 +25,7 @@ _LINKS: Final = ("http:", "https:", "mailto:", "tel:")
 # A tag's name and the rest of it up to its end, which is not the ``>`` inside of quotes.
 _TAG: Final = re.compile(r"<(/?)([A-Za-z][^\s/>]*+)((?:[^>\"']++|\"[^\"]*+\"|'[^']*+')*+)>")
 _NAME: Final = re.compile(r"/?[A-Za-z]")
-_ATTRIBUTE: Final = re.compile(r"([^\s\"'>/=]++)\s*+=\s*+(\"[^\"]*+\"|'[^']*+'|[^\s>\"']++)")
+_ATTRIBUTE: Final = re.compile(r"(?<![^\s\"'>/=])([^\s\"'>/=]++)\s*+=\s*+(\"[^\"]*+\"|'[^']*+'|[^\s>\"']++)")
 # What is in them is no HTML.
 _RAW_END: Final = {name: re.compile(rf"</{name}(?=[\s/>])", re.IGNORECASE) for name in ("script", "style")}
 # Beyond seven digits there is no character, and beyond 4300 Python refuses to read them.

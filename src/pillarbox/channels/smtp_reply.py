@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, assert_never
 
-from pillarbox.channels.foreign_text import masked
+from pillarbox.channels.foreign_text import FOREIGN_LENGTH_MAX, masked
 from pillarbox.domain.outcome import AnyOutcome, Deferred, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.errors import ConfigError
 
@@ -100,8 +100,8 @@ class Rule:
     Attributes:
         codes: Beginnings of reply codes: ``4``, ``550``.
         enhanced: Enhanced codes, or beginnings up to a dot: ``5.1`` is every 5.1.x.
-        text: Found anywhere, in any case.
-        unless: Not found anywhere.
+        text: Found anywhere in the reply's first 4096 characters, in any case.
+        unless: Not found anywhere in them.
     """
 
     verdict: Verdict
@@ -121,9 +121,10 @@ class Rule:
         code = reply.enhanced
         if self.enhanced and not any(_begins(code, prefix) for prefix in self.enhanced):
             return False
-        if self.unless is not None and self.unless.search(reply.text):
+        said = reply.text[:FOREIGN_LENGTH_MAX]
+        if self.unless is not None and self.unless.search(said):
             return False
-        return self.text is None or self.text.search(reply.text) is not None
+        return self.text is None or self.text.search(said) is not None
 
 
 def _begins(code: tuple[str, ...], prefix: str) -> bool:

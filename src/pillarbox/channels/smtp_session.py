@@ -33,6 +33,7 @@ ANSWER_LENGTH_MAX: Final = 1000
 _BLOCK_BYTES: Final = 64 * 1024
 _LINE_DOT = re.compile(rb"^\.", re.MULTILINE)
 # An idle connection is asked whether it still lives; one that does not answer soon is not worth waiting for.
+_SIZE_DIGITS_MAX: Final = 20  # a limit beyond that is none, and Python refuses to read what is far longer
 _REFRESH_SECONDS: Final = 10.0
 _QUIT_SECONDS: Final = 1.0
 
@@ -272,7 +273,8 @@ class SmtpSession:
         if "size" in extensions:
             limit = extensions["size"].strip()
             # RFC 1870 §4: 0, or nothing, is no limit.
-            if limit.isascii() and limit.isdigit() and 0 < int(limit) < len(mail.content):
+            is_number = limit.isascii() and limit.isdigit() and len(limit) < _SIZE_DIGITS_MAX
+            if is_number and 0 < int(limit) < len(mail.content):
                 reason = f"mail: {len(mail.content)} octets, and the server takes {limit} (RFC 1870)"
                 raise Stopped(Rejected(reason))
             options.append(f"SIZE={len(mail.content)}".encode())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BLOCK: Final = re.compile(r"(?P<begin><!-- begin (?P<name>[^>]+?) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
-_ENV_IN_HELP: Final = re.compile(r"\s*\[env var: (?P<name>\w+)(?:; )?(?P<rest>[^\]]*)\]")
+_ENV_IN_HELP: Final = re.compile(r"(?<!\s)\s*+\[env var: (?P<name>\w+)(?:; )?(?P<rest>[^\]]*)\]")
 
 
 def commands() -> dict[str, click.Command]:
