@@ -99,8 +99,8 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of ours
         "engine.acceptance": ("Outgoing",),
         "engine.hooks": ("Cancelled", "Defer", "Withdraw"),
         "errors": (
-            "ConfigError", "InvalidMessage", "InvalidOutcome", "KeyConflict", "NotFound", "NotStarted", "PillarboxError",
-            "QueueFull", "Refused", "StoreError", "UnknownChannel", "ValueRefused",
+            "ConfigError", "InvalidMessage", "InvalidOutcome", "KeyConflict", "NotFound", "NotStarted",
+            "PillarboxError", "QueueFull", "Refused", "StoreError", "UnknownChannel", "ValueRefused",
         ),
         "message": ("Message",),
         "outbox": ("Outbox",),
