@@ -32,6 +32,7 @@ E = TypeVar("E", bound=Enum)
 
 _TERM: Final = re.compile(r"\s*(?P<field>[^\s=!~\"',]*)(?P<test>!=|!~|=|~)")
 _VALUE: Final = re.compile(r"""(?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<bare>[^\s,"'\\]+)""", re.DOTALL)
+_NOTHING_MORE: Final = re.compile(r"\s*+\Z")
 _TO_ESCAPE: Final = re.compile(r"[\\\"]")
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _STATE: Final = "state"
@@ -107,7 +108,7 @@ def with_states(query: Query, states: Sequence[State]) -> Query:
 def terms(text: str) -> Iterator[Term]:
     """Take a filter apart. Raises InvalidMessage where it is no filter."""
     at = 0
-    while text[at:].strip():
+    while not _NOTHING_MORE.match(text, at):
         term = _TERM.match(text, at)
         if term is None:
             raise InvalidMessage(

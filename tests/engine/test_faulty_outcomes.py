@@ -12,6 +12,7 @@ from pillarbox.domain.message import Admission, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Redirected, Rejected
 from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.domain.transition import Reason
+from pillarbox.engine.hooks import Defer, Withdraw
 from pillarbox.errors import ValueRefused
 from pillarbox.events import Alarm
 from pillarbox.testing.scripted import ScriptedChannel
@@ -118,6 +119,30 @@ async def test_numbers_and_headers_are_taken_for_what_they_mean(stand: Stand) ->
     await box.idle()
     view = await box.view(limited)
     assert (view.state, view.charged, view.due_ms - stand.clock.wall_ms()) == (State.SCHEDULED, 0, 5000)
+
+
+@pytest.mark.contract("EN8", "HO3")
+@pytest.mark.parametrize(
+    ("answer", "names"),
+    [
+        (Defer(seconds="soon"), "Defer with seconds"),  # type: ignore[arg-type]
+        (Defer(seconds=b"5"), "Defer with seconds"),  # type: ignore[arg-type]
+        (Defer(reason=b"why"), "Defer with reason"),  # type: ignore[arg-type]
+        (Withdraw(reason=["why"]), "Withdraw with reason"),  # type: ignore[arg-type]
+    ],
+)
+async def test_a_hook_that_objects_with_nonsense_is_skipped_and_the_message_is_sent(
+    stand: Stand, answer: object, names: str
+) -> None:
+    box = stand.make(ScriptedChannel())
+    box.outbox.hooks.revalidate(lambda attempt: answer)
+    await box.outbox.start()
+    view = await box.settled(await box.send())
+    assert (view.state, view.lost) == (State.DELIVERED, 0)
+    (alarm,) = box.heard.of(Alarm)
+    assert alarm.what == "hook_invalid"
+    assert names in alarm.detail
+    await box.outbox.stop(0)
 
 
 # What a store refuses to hold, whatever was checked before

@@ -9,15 +9,16 @@ the same is left behind.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from pillarbox.channels.base import Attempt
+from pillarbox.domain.outcome import Deferred
 from pillarbox.engine.acceptance import Outgoing
 from pillarbox.engine.calls import LEFT_MAX, Calls, Ended
+from pillarbox.errors import InvalidOutcome
 from pillarbox.events import Bus, HookCancelled, MessageDelivered, MessageDied, MessageExpired
 from pillarbox.fencing import name_of, pass_on
 
@@ -145,9 +146,14 @@ class Hooks:
                 if not isinstance(ended.error, Exception):
                     return Defer(reason=f"{name_of(hook)} raised {type(ended.error).__name__}")
             answer = ended.value
-            if isinstance(answer, Withdraw | Defer) and _is_sound(answer):
-                return msgspec.structs.replace(answer, reason=_writable(answer.reason))
-            if answer is not None:
+            if isinstance(answer, Withdraw | Defer):
+                try:
+                    return _checked(answer)
+                except InvalidOutcome as exc:
+                    field = "seconds" if exc.field == "after" else exc.field
+                    what = f"{type(answer).__name__} with {field}: {exc.expected}"
+                    self._report("hook_invalid", f"{name_of(hook)} gave {what}; it was skipped")
+            elif answer is not None:
                 self._report("hook_invalid", f"{name_of(hook)} gave {_shape(answer)}; it was skipped")
         return None
 
@@ -167,13 +173,12 @@ class Hooks:
         return ended
 
 
-def _is_sound(answer: Withdraw | Defer) -> bool:
-    """Whether an answer's fields are what they should be; nobody checks them where a hook makes it."""
-    reason: object = answer.reason
-    if not isinstance(reason, str):
-        return False
-    seconds: object = answer.seconds if isinstance(answer, Defer) else 1.0
-    return isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds)
+def _checked(answer: Withdraw | Defer) -> Withdraw | Defer:
+    """Hold a hook's words to what an outcome's are held to: they are stored too. Raises InvalidOutcome."""
+    if isinstance(answer, Withdraw):
+        return Withdraw(Deferred(answer.reason).reason)
+    said = Deferred(answer.reason, after=answer.seconds)
+    return Defer(1.0 if said.after is None else said.after, said.reason)
 
 
 def _writable(reason: str) -> str:
