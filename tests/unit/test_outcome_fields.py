@@ -131,7 +131,7 @@ WAITING: list[Make] = [Deferred, RateLimited, Unavailable, Uncertain]
         (Number.SEVEN, 7.0),
         (Twisted("5"), 5.0),
         (None, None),
-        (math.nan, None),
+        (math.nan, 0.0),
         (-3, -3.0),
         ("-3", -3.0),
         (10**400, math.inf),

@@ -297,8 +297,8 @@ def checked_recipient(outcome: str, value: object) -> str:
     raise InvalidOutcome(outcome, "recipient", expected)
 
 
-def _seconds(outcome: str, value: Any) -> float | None:  # noqa: ANN401 — whatever an adapter gives
-    """What is absurd is bounded where it is used (`Policy.bounded_hint`); what is not a number says nothing."""
+def _seconds(outcome: str, value: Any) -> float:  # noqa: ANN401 — whatever an adapter gives
+    """What is absurd is bounded where it is used (`Policy.bounded_hint`); NaN is no wait at all (contract RE4)."""
     cls = type(value)
     if issubclass(cls, timedelta):
         seconds = timedelta.total_seconds(value)
@@ -314,7 +314,7 @@ def _seconds(outcome: str, value: Any) -> float | None:  # noqa: ANN401 — what
             seconds = math.inf
     else:
         raise InvalidOutcome(outcome, "after", f"expected {_WAIT}, not {name_of(cls)}")
-    return None if math.isnan(seconds) else seconds
+    return 0.0 if math.isnan(seconds) else seconds
 
 
 def _flag(outcome: str, field: str, value: object) -> bool:
