@@ -70,6 +70,7 @@ WAITING_TESTS: dict[str, str] = {}
 PATTERN_MAKERS: dict[str, set[str]] = {
     f"{PACKAGE}/channels/patterns.py": {"compiled"},
     f"{PACKAGE}/channels/smtp_reply.py": {"_words"},
+    f"{PACKAGE}/settings/yaml_text.py": {"_whole"},
 }
 
 # The domain computes. It may not reach for anything that has a state outside of it.

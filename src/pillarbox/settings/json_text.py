@@ -16,6 +16,7 @@ _PIECE: Final = re.compile(
     r'"(?:[^"\\\n]|\\.)*"?|//[^\n]*|/\*(?:[^*]|\*(?!/))*(?:\*/)?|[\[\]{},:]|[ \t\r\n]+|[^"/\[\]{},: \t\r\n]+|.',
     re.DOTALL,
 )
+_IN_A_LINE: Final = re.compile(r"[^\n]")
 _WHOLE_MAX: Final = 1 << 53
 
 
@@ -47,7 +48,7 @@ def _strict(text: str) -> str:
     before = "["
     for piece in _PIECE.findall(text):
         if piece.startswith(("//", "/*")):
-            kept.append(re.sub(r"[^\n]", " ", piece))
+            kept.append(_IN_A_LINE.sub(" ", piece))
             continue
         if piece in {"]", "}"} and comma is not None:
             kept[comma] = " "

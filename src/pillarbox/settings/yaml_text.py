@@ -45,7 +45,7 @@ class BadYaml(Exception):
 
 
 def _whole(pattern: re.Pattern[str]) -> re.Pattern[str]:
-    return re.compile(rf"(?:{pattern.pattern})\Z")
+    return re.compile(rf"\A(?:{pattern.pattern})\Z")
 
 
 class _Loader(yaml.SafeLoader):
