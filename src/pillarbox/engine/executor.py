@@ -9,6 +9,7 @@ waits for it any more. It still counts against its channel's concurrency until i
 cannot become more and more (decision 0012).
 """
 
+# Long because: one class runs a send from its last checks to its settlement.
 from __future__ import annotations
 
 import asyncio

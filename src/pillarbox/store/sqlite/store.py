@@ -5,6 +5,7 @@ All writes run on one thread; people's reads run on another, so that a long list
 arbitrate between processes.
 """
 
+# Long because: it is one class, with one method for each verb of the seam.
 from __future__ import annotations
 
 import asyncio
