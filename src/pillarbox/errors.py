@@ -21,6 +21,7 @@ PillarboxError
     ├── StoreReadOnly         file or directory cannot be written
     ├── StoreNotFound         no such file, or its directory is missing
     ├── StoreCorrupt          not a pillarbox database, or damaged
+    ├── StoreReplaced         its files were deleted, moved or replaced while open: put them in order, start again
     ├── StoreTooNew           written by a newer version that this one must not work on
     ├── StoreTooOld           written by an older version, and only who starts to work brings it up to date
     └── StoreUnsafe           the SQLite library, the file's owner or its kind cannot be trusted
@@ -184,6 +185,14 @@ class StoreNotFound(StoreError):
 
 class StoreCorrupt(StoreError):
     """The file is damaged, or is no pillarbox database."""
+
+
+class StoreReplaced(StoreError):
+    """
+    The database file, or one of those beside it, was deleted, moved, replaced or overwritten while it was open.
+
+    Nothing is acknowledged any more. What was being written at that moment may be in the file that is gone.
+    """
 
 
 class StoreTooNew(StoreError):

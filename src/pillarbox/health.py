@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pillarbox.engine.clockguard import untrusted
-from pillarbox.errors import StoreError
+from pillarbox.errors import StoreError, StoreReplaced
 from pillarbox.store.base import Durability
 
 if TYPE_CHECKING:
@@ -47,8 +47,12 @@ async def examine(runtime: Runtime) -> Health:
     problems += _left(runtime)
     if runtime.fell_back:
         problems.append("the database could not be opened: messages are kept in memory, and end with this process")
+    problems += store.problems()
     try:
         queues = await store.queues()
+    except StoreReplaced as exc:
+        # Seen between the two looks, or before them.
+        problems += [] if str(exc) in problems else [str(exc)]
     except StoreError as exc:
         problems.append(f"the database does not answer: {exc}")
     else:

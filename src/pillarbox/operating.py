@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,6 +25,7 @@ from pillarbox.store.base import Pause, Query, Resume
 
 if TYPE_CHECKING:
     import builtins
+    import os
     from collections.abc import Mapping
 
     from pillarbox.domain.explaining.causes import Explanation
@@ -133,6 +135,23 @@ class Operations(Interventions):
     async def check(self) -> builtins.list[str]:
         """Look for damage; empty when all is well."""
         return await (await self._opened()).store.check()
+
+    async def remarks(self) -> builtins.list[str]:
+        """Tell what a person should know of how the database is kept, though nothing is wrong with it."""
+        return (await self._opened()).store.remarks()
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """
+        Write a checked copy of this moment's content to the new file *path*, durable when this returns (contract SG7).
+
+        Nothing waits for it: messages are accepted and sent meanwhile. The copy is one file, 0600, whole or not there.
+
+        Raises:
+            InvalidMessage: Something has that name already, or its directory is missing; nothing was written.
+            StoreError: The database could not be read, the copy not written, or it is damaged; it was not kept.
+            Refused: The queue is disabled: there is nothing to copy.
+        """
+        await (await self._opened()).store.backup(Path(path))
 
     async def health(self) -> Health:
         """Tell whether it keeps what it promises: the database answers, nothing fell back to memory, channels work."""

@@ -187,6 +187,8 @@ class Outbox:
     workers = _blocking(_Core.workers)
     queues = _blocking(_Core.queues)
     check = _blocking(_Core.check)
+    remarks = _blocking(_Core.remarks)
+    backup = _blocking(_Core.backup)
     health = _blocking(_Core.health)
     cancel = _blocking(_Core.cancel)
     retry = _blocking(_Core.retry)

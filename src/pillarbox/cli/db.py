@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -26,17 +27,45 @@ def check(call: Call) -> int:
     """
     Look for damage: the file's integrity, its counters, its lanes and its leases.
 
-    Each problem is one line on stdout; with any of them the exit code is 5. Nothing is changed.
+    Each problem is one line on stdout; with any of them the exit code is 5. Nothing is changed. Found too are processes
+    that work on a database which was deleted, moved or replaced under them. Where the platform cannot lock the file
+    against programs that open and close it, a line on stderr says so.
     """
 
-    async def look(box: Outbox) -> list[str]:
-        return await box.check()
+    async def look(box: Outbox) -> tuple[list[str], list[str]]:
+        return await box.check(), await box.remarks()
 
-    problems = call.observe(look)
+    problems, remarks = call.observe(look)
+    for remark in remarks:
+        talk(f"note: {remark}")
     if call.json:
-        emit_json({"ok": not problems, "problems": problems})
+        emit_json({"ok": not problems, "problems": problems} | ({"remarks": remarks} if remarks else {}))
     else:
         for problem in problems:
             emit(problem)
     talk(f"{len(problems)} problems found" if problems else "no problem found")
     return Exit.DATABASE if problems else Exit.OK
+
+
+@db.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@shared
+def backup(call: Call, file: Path) -> int:
+    """
+    Write a copy of the database to FILE, which must not exist.
+
+    It is a copy of one moment, made while workers go on, and read through once before it gets its name: with exit code
+    0 it is whole and on the disk, otherwise there is none. Never copy the database's file by itself: what was committed
+    last is beside it. To restore: stop everything, move the database and what lies beside it away, move the copy to its
+    place, start again.
+    """
+
+    async def copy(box: Outbox) -> int:
+        await box.backup(file)
+        return file.stat().st_size
+
+    size = call.observe(copy)
+    if call.json:
+        emit_json({"file": str(file), "bytes": size})
+    talk(f"backed up to {file}, {size} bytes")
+    return Exit.OK

@@ -23,6 +23,8 @@ from pillarbox.domain.transition import Reason, Transition
 from pillarbox.errors import PillarboxError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pillarbox.domain.explaining.facts import Facts
     from pillarbox.domain.mirror import MirrorEntry
 
@@ -650,6 +652,22 @@ class Store(Protocol):
 
     async def check(self) -> list[str]:
         """What is wrong with the database: integrity, counters, lanes. Empty when nothing is."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with the files it has open: deleted, moved, replaced. Cheap; raises nothing."""
+
+    def remarks(self) -> list[str]:
+        """What a person should know of how the database is kept, though nothing is wrong with it. Raises nothing."""
+
+    async def backup(self, path: Path) -> None:
+        """
+        Write a checked copy of one moment's content to a new file, durable when this returns. Delays no commit.
+
+        Raises:
+            InvalidMessage: Something has that name, or its directory is missing; nothing was written.
+            StoreCorrupt: The copy is damaged, and so may be the database; nothing was kept.
+            StoreError: It could not be written or read; nothing was kept.
+        """
 
     def on_foreign_write(self, listener: Callable[[], None] | None) -> None:
         """Call *listener* on the event loop when another process says that it wrote; at most one listener."""

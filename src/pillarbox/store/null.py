@@ -9,6 +9,7 @@ from pillarbox.store.base import Acted, Backlog, Batch, BatchResult, ClockNews, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from pillarbox.domain.explaining.facts import Facts
     from pillarbox.domain.ids import MessageId
@@ -130,6 +131,18 @@ class NullStore:
     async def check(self) -> list[str]:
         """Nothing is wrong with nothing."""
         return []
+
+    def problems(self) -> list[str]:
+        """There is no file."""
+        return []
+
+    def remarks(self) -> list[str]:
+        """There is no file."""
+        return []
+
+    async def backup(self, path: Path) -> None:  # noqa: ARG002 — of `Store`
+        """Refuse."""
+        raise Refused(_DISABLED)
 
     def on_foreign_write(self, listener: Callable[[], None] | None) -> None:
         """Nobody writes."""

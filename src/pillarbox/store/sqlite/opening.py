@@ -42,6 +42,10 @@ MEMORY: Final = ":memory:"
 BESIDE: Final = ("-wal", "-shm", "-journal", "-workers")
 """What may lie beside a database file, by the ending of its name."""
 _JOURNAL_BYTES_MAX: Final = 32 << 20
+UNGUARDED: Final = (
+    "{why}: if anything else in a process that has the database open opens and closes the file, its locks fall; what"
+    " that would cost is noticed, not prevented"
+)
 
 
 @contextmanager
@@ -157,7 +161,7 @@ def _make(path: Path) -> None:
         _make_directory(path.parent)
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600)
         os.close(descriptor)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except FileExistsError:
         # Another process made it this instant; now it must pass like any other.
         prepare_file(path, create=True)
@@ -179,10 +183,11 @@ def _make_directory(directory: Path) -> None:
     # A database's neighbours hold what it holds, so nobody else may look there.
     with contextlib.suppress(FileExistsError):
         directory.mkdir(mode=0o700)
-    _sync_directory(directory.parent)
+    sync_directory(directory.parent)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -221,6 +226,8 @@ def configure(connection: apsw.Connection, durability: Durability) -> None:
     connection.pragma("temp_store", 2)
     if connection.filename:
         _use_log(connection)
+        # Opens the log and its index, whose identity is remembered from now on (`guarding`).
+        connection.pragma("schema_version")
     connection.pragma("synchronous", "full" if durability is Durability.POWER else "normal")
     connection.pragma("journal_size_limit", _JOURNAL_BYTES_MAX)
     connection.pragma("cache_size", -8192)
@@ -285,3 +292,18 @@ def _make_or_migrate(connection: apsw.Connection, *, create: bool) -> None:
         connection.pragma("application_id", APPLICATION_ID)
     else:
         raise StoreNotFound("the file is empty: no database was made there yet")
+
+
+def count_recipients(connection: apsw.Connection) -> None:
+    """Begin to count per recipient: from then on triggers do, in every process, whatever its settings."""
+    with translated("preparing the count per recipient"):
+        connection.execute(WRITE["begin"])
+        try:
+            if not connection.execute(READ["recipients_counted"]).fetchall():
+                connection.execute(SCHEMA["recipient_counting"])
+                connection.execute(SCHEMA["recipient_counting_fill"])
+            connection.execute(WRITE["commit"])
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute(WRITE["rollback"])
+            raise

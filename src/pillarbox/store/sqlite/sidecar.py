@@ -1,9 +1,11 @@
 """
 What lies beside the database file: a lock byte and a wake-up socket for each worker.
 
-A worker holds a POSIX lock on the byte of its number in ``<file>-workers``; the kernel frees it when the process ends,
-whatever ended it, also across containers that share the file. POSIX locks belong to the process and fall when *any* of
-its descriptors for that file is closed, so a process opens the file once and never closes it while a lock is held.
+A worker locks the byte of its number in ``<file>-workers``; the kernel frees it when the process ends, whatever ended
+it, also across containers that share the file. The lock belongs to the descriptor (`ofd`), so that nothing else that
+opens and closes the file, a backup for example, takes it away. Where there are no such locks it is a POSIX lock, which
+belongs to the process and falls when *any* of its descriptors for that file is closed: then a process opens the file
+once, and others had better leave it alone. The two kinds respect each other.
 """
 
 from __future__ import annotations
@@ -16,43 +18,75 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from pillarbox.clock import pause_thread
+from pillarbox.store.sqlite import ofd
+
 _OPEN_FILES: Final = Path("/proc/self/fd")
 _SOCKET_PATH_MAX: Final = 100  # sun_path holds 108 bytes on Linux, 104 on the BSDs
+_ASKED_SECONDS: Final = 0.001
 
 _guard = threading.Lock()
 _open_files: dict[tuple[int, int], _LockFile] = {}
 
 
 class _LockFile:
-    """The one descriptor this process has for a lock file, and the bytes that it holds there."""
+    """An open lock file, and the bytes that are held there: each sidecar's own, or with POSIX locks the process's."""
 
-    def __init__(self, descriptor: int, identity: tuple[int, int]) -> None:
-        self.descriptor = descriptor
-        self.identity = identity
+    def __init__(self, path: Path, *, descriptor_locks: bool) -> None:
+        self.descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        info = os.fstat(self.descriptor)
+        self.identity = (info.st_dev, info.st_ino)
+        self.own = descriptor_locks and ofd.obstacle(self.descriptor) is None
         self.pid = os.getpid()
+        self.guard = threading.Lock()
         self.held: set[int] = set()
         self.users = 0
 
+    def lock(self, slot: int) -> None:
+        # Waits: somebody who asks whether this worker lives may hold the byte for an instant.
+        if self.own:
+            while not ofd.take(self.descriptor, ofd.EXCLUSIVE, slot):
+                pause_thread(_ASKED_SECONDS)
+        else:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_EX, 1, slot)
 
-def _lock_file(path: Path) -> _LockFile:
-    # O_RDWR on a path we already hold open, then closing it, would drop our locks: look before opening.
+    def unlock(self, slot: int) -> None:
+        if self.own:
+            ofd.release(self.descriptor, slot)
+        else:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, slot)
+
+    def is_held(self, slot: int) -> bool:
+        """Whether another has the byte. Raises OSError where that cannot be told."""
+        if self.own:
+            return ofd.is_held(self.descriptor, slot)
+        try:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
+        except BlockingIOError:
+            return True
+        self.unlock(slot)
+        return False
+
+
+def _lock_file(path: Path, *, descriptor_locks: bool) -> _LockFile:
+    # Opening a file that we hold open already, then closing it, would drop our POSIX locks: look before opening.
     with contextlib.suppress(FileNotFoundError):
         info = path.stat()
         known = _open_files.get((info.st_dev, info.st_ino))
         if known is not None and known.pid == os.getpid():
             return known
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    info = os.fstat(descriptor)
-    found = _LockFile(descriptor, (info.st_dev, info.st_ino))
-    _open_files[found.identity] = found
+    found = _LockFile(path, descriptor_locks=descriptor_locks)
+    if not found.own:
+        _open_files[found.identity] = found
     return found
 
 
 class Sidecar:
     """The lock bytes and sockets beside one database file. Safe to use from several threads."""
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, *, descriptor_locks: bool = True) -> None:
         self._database = database
+        self._descriptor_locks = descriptor_locks
         self._file: _LockFile | None = None
         self._slots: set[int] = set()
         self._sockets: dict[int, socket.socket] = {}
@@ -62,8 +96,10 @@ class Sidecar:
     def open(self) -> None:
         """Open the lock file. Safe to repeat."""
         if self._file is None:
+            # Once: a process may change its directory later.
+            self._database = self._database.absolute()
             with _guard:
-                self._file = _lock_file(self._database.with_name(self._database.name + "-workers"))
+                self._file = _lock_file(self._path, descriptor_locks=self._descriptor_locks)
                 self._file.users += 1
 
     def close(self) -> None:
@@ -84,8 +120,36 @@ class Sidecar:
         with _guard:
             file.users -= 1
             if file.users == 0 and file.pid == os.getpid():
-                _open_files.pop(file.identity, None)
+                if _open_files.get(file.identity) is file:
+                    del _open_files[file.identity]
                 os.close(file.descriptor)
+
+    def drop_inherited(self) -> None:
+        """In a forked child: let go of the lock file; its locks are the parent's, and must not outlive it here."""
+        file, self._file = self._file, None
+        self._slots.clear()
+        # POSIX locks are not inherited; a file for them is shared with the process's other sidecars.
+        if file is not None and file.own:
+            with contextlib.suppress(OSError):
+                os.close(file.descriptor)
+
+    def problem(self) -> str | None:
+        """Say what happened to the lock file; ``None`` while it is the one that was opened."""
+        file = self._file
+        if file is None:
+            return None
+        try:
+            info = self._path.stat()
+        except OSError:
+            what = "was deleted or moved away"
+        else:
+            if (info.st_dev, info.st_ino) == file.identity:
+                return None
+            what = "was replaced by another file"
+        return (
+            f"{self._path} {what} while it was open: other workers cannot tell whether this one lives, and wait for "
+            "its leases to run out; restart the processes that use the database"
+        )
 
     @property
     def identity(self) -> int:
@@ -95,9 +159,8 @@ class Sidecar:
     def hold(self, slot: int) -> None:
         """Lock a worker's byte until it is let go, or this process ends."""
         file = self._opened()
-        with _guard:
-            # Waits: somebody who asks whether this worker lives may hold the byte for an instant.
-            fcntl.lockf(file.descriptor, fcntl.LOCK_EX, 1, slot)
+        with file.guard:
+            file.lock(slot)
             file.held.add(slot)
         self._slots.add(slot)
 
@@ -105,26 +168,22 @@ class Sidecar:
         """Unlock a worker's byte."""
         file = self._opened()
         self._slots.discard(slot)
-        with _guard:
+        with file.guard:
             file.held.discard(slot)
-            # A forked child neither has its parent's locks nor may it end them.
+            # A forked child may not end its parent's locks.
             if file.pid == os.getpid():
-                fcntl.lockf(file.descriptor, fcntl.LOCK_UN, 1, slot)
+                file.unlock(slot)
 
     def is_alive(self, slot: int) -> bool | None:
         """Whether a worker's process runs; ``None`` if the lock file cannot tell."""
         file = self._opened()
-        with _guard:
+        with file.guard:
             if slot in file.held:
                 return True
             try:
-                fcntl.lockf(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, slot)
-            except BlockingIOError:
-                return True
+                return file.is_held(slot)
             except OSError:
                 return None
-            fcntl.lockf(file.descriptor, fcntl.LOCK_UN, 1, slot)
-        return False
 
     def listen(self, slot: int) -> socket.socket | None:
         """Make the socket that wakes a worker; ``None`` where none can be made: then it must look from time to time."""
@@ -179,6 +238,10 @@ class Sidecar:
             self._directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         address = f"{_OPEN_FILES}/{self._directory}/{path.name}"
         return address if self._directory is not None and len(os.fsencode(address)) <= _SOCKET_PATH_MAX else None
+
+    @property
+    def _path(self) -> Path:
+        return self._database.with_name(self._database.name + "-workers")
 
     def _socket_path(self, slot: int) -> Path:
         return self._database.with_name(f"{self._database.name}-wake{slot}")

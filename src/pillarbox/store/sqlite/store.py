@@ -5,7 +5,7 @@ All writes run on one thread; people's reads run on another, so that a long list
 arbitrate between processes.
 """
 
-# Long because: it is one class, with one method for each verb of the seam.
+# Long because: one class is all that `store/base.py` promises, a method each; what they do stands in other files.
 from __future__ import annotations
 
 import asyncio
@@ -13,7 +13,6 @@ import contextlib
 import functools
 import json
 import threading
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,7 +20,15 @@ import apsw
 
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.ids import MessageId
-from pillarbox.errors import NotStarted, Refused, StoreError, StoreOutcomeUnknown, StoreUnavailable, ValueRefused
+from pillarbox.errors import (
+    NotStarted,
+    Refused,
+    StoreError,
+    StoreOutcomeUnknown,
+    StoreReplaced,
+    StoreUnavailable,
+    ValueRefused,
+)
 from pillarbox.store.base import (
     Backlog,
     Batch,
@@ -37,21 +44,21 @@ from pillarbox.store.base import (
     WorkerInfo,
     WorkerStart,
 )
-from pillarbox.store.sqlite import explaining, forking, mirroring, opening, reading, transaction
+from pillarbox.store.sqlite import backup, explaining, forking, mirroring, opening, reading, transaction
+from pillarbox.store.sqlite.handles import Connector, Handles
 from pillarbox.store.sqlite.session import Row, Session
 from pillarbox.store.sqlite.sidecar import Sidecar
-from pillarbox.store.sqlite.statements import READ, SCHEMA, WRITE
 from pillarbox.store.sqlite.thread import Caller, DatabaseThread
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable, Sequence
 
     from pillarbox.domain.explaining.facts import Facts
     from pillarbox.domain.message import MessageView, State
     from pillarbox.domain.mirror import MirrorEntry
 
 T = TypeVar("T")
-Connector = Callable[[str, Durability], apsw.Connection]
 
 
 class SQLiteStore:
@@ -64,6 +71,7 @@ class SQLiteStore:
         clock: Names this boot; leases of another boot's workers have lapsed. Where it has no name, the lock alone says
             who lives.
         connect: Opens a connection; tests pass one whose file system fails.
+        descriptor_locks: Whether locks that foreign closes cannot drop may be used (`guarding`); tests say no.
         caller: Makes the place where SQLite runs; the simulator passes one without threads.
     """
 
@@ -76,6 +84,7 @@ class SQLiteStore:
         create: bool = True,
         clock: Clock | None = None,
         connect: Connector = opening.connect,
+        descriptor_locks: bool = True,
         caller: Callable[[str], Caller] = DatabaseThread,
     ) -> None:
         self.in_memory = str(path) == opening.MEMORY
@@ -84,14 +93,14 @@ class SQLiteStore:
         self._limits = limits or Limits()
         self._create = create
         self._boot_id = (clock or SystemClock()).boot_id()
-        self._connect = connect
+        self._handles = Handles(self._path, self.durability, connect, locks=descriptor_locks)
         self._caller = caller
         self._writer: Caller | None = None
         self._reader: Caller | None = None
         self._session: Session | None = None
         self._reading: apsw.Connection | None = None
         self._watching: apsw.Connection | None = None
-        self._sidecar = None if self.in_memory else Sidecar(self._path)
+        self._sidecar = None if self.in_memory else Sidecar(self._path, descriptor_locks=descriptor_locks)
         # Whether a commit's outcome was left unknown once: then every batch may be one that was committed already.
         self._unsure = False
         self._seen_version = -1
@@ -119,17 +128,18 @@ class SQLiteStore:
     def _open(self) -> None:
         if not self.in_memory:
             opening.prepare_file(self._path, create=self._create)
-        connection = self._connect(str(self._path), self.durability)
+        connection = self._handles.open()
         try:
-            opening.prepare_schema(connection, create=self._create)
-            if self._limits.recipient_messages is not None:
-                _count_recipients(connection)
+            with self._handles.writing():
+                opening.prepare_schema(connection, create=self._create)
+                if self._limits.recipient_messages is not None:
+                    opening.count_recipients(connection)
             if self._sidecar is not None:
                 with opening.translated("opening the workers' lock file"):
                     self._sidecar.open()
-                self._watching = self._connect(str(self._path), self.durability)
+                self._watching = self._handles.open()
         except BaseException:
-            connection.close()
+            self._handles.close(connection)
             raise
         self._session = Session(connection, self._limits)
 
@@ -156,20 +166,24 @@ class SQLiteStore:
             if connection is not None:
                 with contextlib.suppress(apsw.Error):
                     connection.close()
+        self._handles.drop_inherited()
+        if self._sidecar is not None:
+            self._sidecar.drop_inherited()
 
     def _close_reading(self) -> None:
         connection, self._reading = self._reading, None
         if connection is not None:
-            connection.close()
+            self._handles.close(connection)
 
     def _close(self) -> None:
         session, self._session = self._session, None
         watching, self._watching = self._watching, None
         if watching is not None:
-            watching.close()
+            self._handles.close(watching)
         if session is not None:
             session.rollback()
-            session.connection.close()
+            self._handles.close(session.connection)
+        self._handles.forget()
         if self._sidecar is not None:
             self._sidecar.close()
 
@@ -181,7 +195,7 @@ class SQLiteStore:
         session = self._live_session()
         if limits.recipient_messages is not None:
             with opening.translated("counting the recipients' messages"):
-                _count_recipients(session.connection)
+                opening.count_recipients(session.connection)
         self._limits = session.limits = limits
 
     async def commit(self, batch: Batch) -> BatchResult:
@@ -216,7 +230,7 @@ class SQLiteStore:
         self._session = None
         self._unsure = True
         with contextlib.suppress(apsw.Error):
-            session.connection.close()
+            self._handles.close(session.connection)
         tried = [session]
         try:
             again = self._live_session()
@@ -231,7 +245,7 @@ class SQLiteStore:
     def _live_session(self) -> Session:
         if self._session is None:
             with opening.translated("reopening the database"):
-                self._session = Session(self._connect(str(self._path), self.durability), self._limits)
+                self._session = Session(self._handles.open(), self._limits)
         return self._session
 
     def _wake_others(self) -> None:
@@ -431,7 +445,39 @@ class SQLiteStore:
 
     async def check(self) -> list[str]:
         """See `Store`."""
-        return await self._read(reading.check)
+        problems = self.problems()
+        if self._handles.problem():
+            # What files that were exchanged say of themselves is worth nothing.
+            return problems
+        return problems + await self._read(lambda c: self._handles.astray() + reading.check(c))
+
+    def problems(self) -> list[str]:
+        """See `Store`."""
+        sidecar = None if self._sidecar is None else self._sidecar.problem()
+        return [problem for problem in (self._handles.problem(), sidecar) if problem is not None]
+
+    def remarks(self) -> list[str]:
+        """See `Store`."""
+        gap = self._handles.gap
+        return [] if gap is None else [opening.UNGUARDED.format(why=gap)]
+
+    async def backup(self, path: Path) -> None:
+        """See `Store`."""
+        if self._writer is None:
+            msg = "the store is not open"
+            raise NotStarted(msg)
+        copying = backup.Copying(None if self.in_memory else self._path, path)
+        if self.in_memory:
+            await self._writer.run(lambda: copying.write(self._live_session().connection))
+            return
+        # A thread of its own: a large copy must delay neither a commit nor a read.
+        caller = self._caller("pillarbox-backup")
+        try:
+            await caller.run(lambda: copying.with_handles(self._handles))
+        finally:
+            # Whoever gave up waiting must not leave it running.
+            copying.give_up()
+            caller.stop()
 
     def on_foreign_write(self, listener: Callable[[], None] | None) -> None:
         """See `Store`."""
@@ -465,7 +511,16 @@ class SQLiteStore:
         if self._writer is None:
             msg = "the store is not open"
             raise NotStarted(msg)
-        return await self._writer.run(function)
+        return await self._writer.run(lambda: self._write_safely(function))
+
+    def _write_safely(self, function: Callable[[], T]) -> T:
+        try:
+            with self._handles.writing():
+                return function()
+        except StoreReplaced:
+            # What was written is in the file that is gone, or in this one after all, if it is put back.
+            self._unsure = True
+            raise
 
     async def _read(self, function: Callable[[apsw.Connection], T]) -> T:
         if self._writer is None:
@@ -480,25 +535,10 @@ class SQLiteStore:
 
     def _reading_connection(self) -> apsw.Connection:
         if self._reading is None:
-            self._reading = self._connect(str(self._path), self.durability)
+            self._reading = self._handles.open()
         return self._reading
 
     def _read_with(self, connection: apsw.Connection, function: Callable[[apsw.Connection], T]) -> T:
         # One snapshot for all that a read looks at.
-        with opening.translated("reading"), opening.snapshot(connection):
+        with self._handles.reading(), opening.translated("reading"), opening.snapshot(connection):
             return function(connection)
-
-
-def _count_recipients(connection: apsw.Connection) -> None:
-    """Begin to count per recipient: from then on triggers do, in every process, whatever its settings."""
-    with opening.translated("preparing the count per recipient"):
-        connection.execute(WRITE["begin"])
-        try:
-            if not connection.execute(READ["recipients_counted"]).fetchall():
-                connection.execute(SCHEMA["recipient_counting"])
-                connection.execute(SCHEMA["recipient_counting_fill"])
-            connection.execute(WRITE["commit"])
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute(WRITE["rollback"])
-            raise

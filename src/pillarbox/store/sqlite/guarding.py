@@ -1,0 +1,315 @@
+"""
+Keeps what was committed when others open, copy, delete or replace the database's files.
+
+SQLite's own locks are POSIX locks: they belong to the process, and *all* of them on a file fall when anything in the
+process closes that file: a `sqlite3` connection, a backup, a plain `open` (https://sqlite.org/howtocorrupt.html#_posix_
+advisory_locks_canceled_by_a_separate_thread_doing_close_). Whoever closes next elsewhere then believes that it is the
+last, and deletes the log that this process goes on writing to. Two defences:
+
+* A `Guard` holds locks that foreign closes cannot drop (`ofd`), for as long as any connection of this process is open:
+  on the database, SQLite's shared lock, so that nobody takes himself for the last; on ``-shm``, the lock that says that
+  it is in use, so that nobody empties it; and, during a write, one byte of the database that only one of our processes
+  has at a time, because SQLite's own write lock may have fallen.
+* It compares which files the path names (device and inode) with those that were opened, before and after whatever is
+  written or read.
+
+A guard is shared by all connections of this process to one file, and closes its descriptors after the last of them:
+closing one drops the locks of SQLite, as any close does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+
+from pillarbox.clock import pause_thread
+from pillarbox.errors import StoreBusy, StoreReplaced, StoreUnavailable, StoreUnsafe
+from pillarbox.store.sqlite import forking, ofd
+from pillarbox.store.sqlite.contents import Contents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import apsw
+
+# https://sqlite.org/src/file/src/os_unix.c: the bytes that every connection has a shared lock on; of -shm, the byte
+# that tells that it is in use (UNIX_SHM_DMS).
+_SHARED_FIRST: Final = 0x40000002
+_SHARED_BYTES: Final = 510
+_IN_USE: Final = 128
+_TURN: Final = 0x40001000  # ours: far from any that SQLite locks; no data is there, or it does not matter
+_BUSY_SECONDS: Final = 10.0
+_PAUSE_SECONDS_MIN: Final = 0.0002
+_PAUSE_SECONDS_MAX: Final = 0.005
+_STRANGER_LOOKS: Final = 50
+_STRANGER_PAUSE_SECONDS: Final = 0.01
+
+DATABASE, LOG, INDEX = "", "-wal", "-shm"
+Identity = tuple[int, int]
+
+# Held while a guard is looked for, made or left; a last connection closes under it.
+_registry = threading.Lock()
+_guards: dict[Identity, Guard] = {}
+
+
+def identity(path: str) -> Identity | None:
+    """Tell files apart, whatever their names; ``None`` where there is none that can be seen."""
+    try:
+        info = os.stat(path)  # noqa: PTH116 — at every commit, and twice as quick
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
+
+
+class Guard:
+    """
+    What protects one database file in this process.
+
+    Attributes:
+        gap: Why the locks are not held; ``None`` where they are.
+    """
+
+    def __init__(self, path: str, *, locks: bool) -> None:
+        self.path = path
+        self.gap: str | None = None if locks else "locks of open file descriptions (OFD) were not wanted"
+        self.users = 0
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        info = os.fstat(self.descriptor)
+        self.identity: Identity = (info.st_dev, info.st_ino)
+        self._known: dict[str, Identity] = {DATABASE: self.identity}
+        self._index: int | None = None
+        self._contents: Contents | None = None
+        self._engaged = False
+        self._engaging = threading.Lock()
+        # The lock of a descriptor lets those who share it all in, so this process takes turns by itself.
+        self._turn = threading.Lock()
+        if self.gap is None:
+            self.gap = ofd.obstacle(self.descriptor)
+
+    # --- from open to close ---
+
+    def look_for_strangers(self) -> None:
+        """
+        Refuse a database whose log is in use while it itself is not: the log is that of a file which was here before.
+
+        Only before this process has a connection. Raises StoreUnsafe.
+        """
+        descriptor = None if self.gap is not None else _opened(self.path + INDEX)
+        if descriptor is None:
+            return
+        try:
+            # More than one look: a process that is killed this instant lets its locks go one after the other.
+            for _ in range(_STRANGER_LOOKS):
+                if not ofd.is_held(descriptor, _IN_USE) or ofd.is_held(self.descriptor, _SHARED_FIRST, _SHARED_BYTES):
+                    return
+                pause_thread(_STRANGER_PAUSE_SECONDS)
+        finally:
+            os.close(descriptor)
+        msg = (
+            f"{self.path}: a process still works with the log of a file that was here before (a restore, a deletion?); "
+            "stop every process that uses the database first"
+        )
+        raise StoreUnsafe(msg)
+
+    def engage(self) -> None:
+        """
+        Lock, and remember which files are open. Called with each connection, once it has read something.
+
+        Raises:
+            StoreReplaced: The path names other files by now than those that this process has open.
+        """
+        with self._engaging:
+            self.check()
+            if self._engaged:
+                return
+            if self.gap is None and not ofd.take(self.descriptor, ofd.SHARED, _SHARED_FIRST, _SHARED_BYTES):
+                self.gap = "a connection has locked the file for itself alone"
+            self._index = _opened(self.path + INDEX)
+            if self.gap is None and self._index is not None:
+                ofd.take(self._index, ofd.SHARED, _IN_USE)
+                self._contents = Contents(self.path, self.descriptor, self._index)
+            self._engaged = True
+            self.check()
+
+    def disengage(self) -> None:
+        """
+        Unlock for the last connection's close, so that SQLite tidies up: it empties the log, and deletes it by name.
+
+        Where that name is another file's by now, the lock stays, and so does the file.
+        """
+        if self.gap is None and self._known.get(LOG) in {None, identity(self.path + LOG)}:
+            with contextlib.suppress(OSError):
+                if self._index is not None:
+                    ofd.release(self._index, _IN_USE)
+                ofd.release(self.descriptor, _SHARED_FIRST, _SHARED_BYTES)
+
+    def close(self) -> None:
+        """Close the descriptors, and with them whatever is still locked. Safe to repeat."""
+        # The index first: who has it alone works with the log of another file (`look_for_strangers`).
+        descriptors, self.descriptor, self._index = (self._index, self.descriptor), -1, None
+        for descriptor in descriptors:
+            if descriptor is not None and descriptor >= 0:
+                os.close(descriptor)
+
+    # --- while it is open ---
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """
+        Let one of all our processes write at a time, to the very files that were opened.
+
+        Raises:
+            StoreBusy: Somebody else has been writing for longer than the busy timeout; nothing was written.
+            StoreReplaced: They are not the same any more. Raised afterwards too: what was written is not safe then.
+        """
+        if not self._turn.acquire(timeout=_BUSY_SECONDS):
+            raise StoreBusy(_BUSY)
+        try:
+            self._await_turn()
+            try:
+                with self.reading():
+                    self._check_contents()
+                    yield
+                    self._check_contents()
+            finally:
+                if self.gap is None:
+                    ofd.release(self.descriptor, _TURN)
+        finally:
+            self._turn.release()
+
+    def _await_turn(self) -> None:
+        if self.gap is not None:
+            return
+        waited, pause = 0.0, _PAUSE_SECONDS_MIN
+        while not ofd.take(self.descriptor, ofd.EXCLUSIVE, _TURN):
+            # Never a wait without end in the kernel: who has it may have been stopped.
+            if waited >= _BUSY_SECONDS:
+                raise StoreBusy(_BUSY)
+            pause_thread(pause)
+            waited += pause
+            pause = min(pause * 2, _PAUSE_SECONDS_MAX)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """See that the files are the same before and after. Raises StoreReplaced, also in the place of any error."""
+        self.check()
+        try:
+            yield
+        except Exception as exc:
+            problem = self.problem()
+            if problem is not None:
+                raise StoreReplaced(problem) from exc
+            raise
+        self.check()
+
+    def check(self) -> None:
+        """Raise StoreReplaced where the path names other files than those that were opened."""
+        problem = self.problem()
+        if problem is not None:
+            raise StoreReplaced(problem)
+
+    def problem(self) -> str | None:
+        """Say what happened to the files; ``None`` while they are those that were opened."""
+        for ending in (DATABASE, LOG, INDEX):
+            found, known = identity(self.path + ending), self._known.get(ending)
+            if known is None:
+                if found is not None and self._engaged:
+                    self._known[ending] = found
+            elif found != known:
+                return _sentence(self.path + ending, gone=found is None)
+        return None if self._contents is None else self._contents.problem
+
+    def _check_contents(self) -> None:
+        if self._contents is not None:
+            self._contents.look()
+            if self._contents.problem is not None:
+                raise StoreReplaced(self._contents.problem)
+
+
+_BUSY: Final = "writing: another process is writing to the database, and has been for longer than the busy timeout"
+
+
+def _sentence(path: str, *, gone: bool) -> str:
+    what = "was deleted or moved away" if gone else "was replaced by another file"
+    return (
+        f"{path} {what} while it was open: nothing more is accepted, recorded or sent here; stop every process that "
+        "uses the database, put the files in order, and start again"
+    )
+
+
+def _opened(path: str) -> int | None:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+
+
+def enter(path: str, *, locks: bool, expected: Identity | None) -> Guard:
+    """
+    Give the guard of a file, before a connection to it is opened. `leave` it afterwards, whatever happens.
+
+    Args:
+        expected: The file that it must still be.
+
+    Raises:
+        StoreReplaced: It is another one, or none.
+        StoreUnsafe: Its log is in use by somebody who works on another file.
+    """
+    with _registry:
+        found = identity(path)
+        if expected is not None and found != expected:
+            raise StoreReplaced(_sentence(path, gone=found is None))
+        guard = None if found is None else _guards.get(found)
+        if guard is None:
+            try:
+                guard = Guard(path, locks=locks)
+            except OSError as exc:
+                msg = f"{path} cannot be opened: {exc.strerror}"
+                raise StoreUnavailable(msg) from exc
+            try:
+                guard.look_for_strangers()
+            except BaseException:
+                guard.close()
+                raise
+            _guards[guard.identity] = guard
+        guard.users += 1
+        return guard
+
+
+def leave(guard: Guard, connection: apsw.Connection | None) -> None:
+    """Close a connection, with the guard's help if it is this process's last. Raises what closing it raises."""
+    with _registry:
+        last = guard.users == 1
+        if last:
+            guard.disengage()
+        try:
+            if connection is not None:
+                connection.close()
+        finally:
+            guard.users -= 1
+            if last:
+                _guards.pop(guard.identity, None)
+                guard.close()
+
+
+class _Inherited:
+    """What a forked child does with its parent's guards."""
+
+    def drop_inherited(self) -> None:
+        """
+        Close them without unlocking: they share the parent's locks, and must not keep them beyond its end.
+
+        The child has no POSIX lock yet that a close could drop.
+        """
+        global _registry  # noqa: PLW0603 — another thread of the parent may have held it
+        _registry = threading.Lock()
+        for guard in _guards.values():
+            with contextlib.suppress(OSError):
+                guard.close()
+        _guards.clear()
+
+
+_inherited = _Inherited()
+forking.drops(_inherited)

@@ -1,0 +1,120 @@
+"""The connections of one store to its database: each is opened, used and closed under the file's guard (`guarding`)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import apsw
+
+from pillarbox.store.base import Durability
+from pillarbox.store.sqlite import astray, guarding
+from pillarbox.store.sqlite.opening import MEMORY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+Connector = Callable[[str, Durability], apsw.Connection]
+
+
+class Handles:
+    """
+    Opens and closes connections. Once one is open, only to that very file, until `forget`.
+
+    Args:
+        connect: Opens a connection; tests pass one whose file system fails.
+        locks: Whether locks that foreign closes cannot drop may be used; tests say no.
+    """
+
+    def __init__(self, path: Path, durability: Durability, connect: Connector, *, locks: bool) -> None:
+        self._path = path
+        self._durability = durability
+        self._connect = connect
+        self._locks = locks
+        self._place: str | None = None
+        self._identity: guarding.Identity | None = None
+        self._lock = threading.Lock()
+        # Never changed in place: another thread may be looking.
+        self._guards: dict[apsw.Connection, guarding.Guard] = {}
+
+    def open(self) -> apsw.Connection:
+        """Open one more connection. Raises StoreError."""
+        if str(self._path) == MEMORY:
+            return self._connect(MEMORY, self._durability)
+        if self._place is None:
+            # Once: a process may change its directory later.
+            self._place = os.path.abspath(self._path)  # noqa: PTH100 — `Path.resolve` would follow links
+        guard = guarding.enter(self._place, locks=self._locks, expected=self._identity)
+        connection = None
+        try:
+            connection = self._connect(self._place, self._durability)
+            if connection.filename:
+                guard.engage()
+        except BaseException:
+            guarding.leave(guard, connection)
+            raise
+        if not connection.filename:
+            # A test's stand-in for a connection that its disk cannot have.
+            guarding.leave(guard, None)
+            return connection
+        self._identity = guard.identity
+        with self._lock:
+            self._guards = {**self._guards, connection: guard}
+        return connection
+
+    def close(self, connection: apsw.Connection) -> None:
+        """Close a connection. Raises apsw.Error; it is closed all the same."""
+        with self._lock:
+            guard = self._guards.get(connection)
+            self._guards = {other: its for other, its in self._guards.items() if other is not connection}
+        if guard is None:
+            connection.close()
+        else:
+            guarding.leave(guard, connection)
+
+    def forget(self) -> None:
+        """Let the next connection be to whatever file has the name by then. Only when none is open."""
+        self._place = self._identity = None
+
+    def drop_inherited(self) -> None:
+        """In a forked child: the guards are the parent's (`guarding`)."""
+        self._lock = threading.Lock()
+        self._guards = {}
+        self.forget()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """See `guarding.Guard.writing`."""
+        guard = self._guard
+        with contextlib.nullcontext() if guard is None else guard.writing():
+            yield
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """See `guarding.Guard.reading`."""
+        guard = self._guard
+        with contextlib.nullcontext() if guard is None else guard.reading():
+            yield
+
+    def problem(self) -> str | None:
+        """Say what happened to the files; ``None`` while they are those that were opened."""
+        guard = self._guard
+        return None if guard is None else guard.problem()
+
+    def astray(self) -> list[str]:
+        """Tell of processes that work on other files than these. May take a while."""
+        return [] if self._guard is None else astray.problems(self._guard.path)
+
+    @property
+    def gap(self) -> str | None:
+        """Why the file is not locked against foreign closes; ``None`` where it is, or is none."""
+        guard = self._guard
+        return None if guard is None else guard.gap
+
+    @property
+    def _guard(self) -> guarding.Guard | None:
+        return next(iter(self._guards.values()), None)
