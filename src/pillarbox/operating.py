@@ -140,18 +140,19 @@ class Operations(Interventions):
         """Tell what a person should know of how the database is kept, though nothing is wrong with it."""
         return (await self._opened()).store.remarks()
 
-    async def backup(self, path: str | os.PathLike[str]) -> None:
+    async def backup(self, path: str | os.PathLike[str]) -> int:
         """
         Write a checked copy of this moment's content to the new file *path*, durable when this returns (contract SG7).
 
-        Nothing waits for it: messages are accepted and sent meanwhile. The copy is one file, 0600, whole or not there.
+        Nothing waits for it: messages are accepted and sent meanwhile. The copy is one file, 0600, whole or not there;
+        its bytes are returned.
 
         Raises:
             InvalidMessage: Something has that name already, or its directory is missing; nothing was written.
             StoreError: The database could not be read, the copy not written, or it is damaged; it was not kept.
             Refused: The queue is disabled: there is nothing to copy.
         """
-        await (await self._opened()).store.backup(Path(path))
+        return await (await self._opened()).store.backup(Path(path))
 
     async def health(self) -> Health:
         """Tell whether it keeps what it promises: the database answers, nothing fell back to memory, channels work."""

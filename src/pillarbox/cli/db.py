@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,11 +62,12 @@ def backup(call: Call, file: Path) -> int:
     """
 
     async def copy(box: Outbox) -> int:
-        await box.backup(file)
-        return file.stat().st_size
+        return await box.backup(file)
 
     size = call.observe(copy)
+    # A name need not be text.
+    name = os.fsencode(file).decode(errors="backslashreplace")
     if call.json:
-        emit_json({"file": str(file), "bytes": size})
-    talk(f"backed up to {file}, {size} bytes")
+        emit_json({"file": name, "bytes": size})
+    talk(f"backed up to {name}, {size} bytes")
     return Exit.OK

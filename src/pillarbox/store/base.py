@@ -659,9 +659,11 @@ class Store(Protocol):
     def remarks(self) -> list[str]:
         """What a person should know of how the database is kept, though nothing is wrong with it. Raises nothing."""
 
-    async def backup(self, path: Path) -> None:
+    async def backup(self, path: Path) -> int:
         """
-        Write a checked copy of one moment's content to a new file, durable when this returns. Delays no commit.
+        Write a checked copy of one moment's content to a new file, durable when this returns; gives its bytes.
+
+        Delays no commit.
 
         Raises:
             InvalidMessage: Something has that name, or its directory is missing; nothing was written.

@@ -140,7 +140,7 @@ class NullStore:
         """There is no file."""
         return []
 
-    async def backup(self, path: Path) -> None:  # noqa: ARG002 — of `Store`
+    async def backup(self, path: Path) -> int:  # noqa: ARG002 — of `Store`
         """Refuse."""
         raise Refused(_DISABLED)
 

@@ -54,17 +54,17 @@ class Copying:
         """End it soon, from another thread; nothing is kept."""
         self._given_up.set()
 
-    def with_handles(self, handles: Handles) -> None:
+    def with_handles(self, handles: Handles) -> int:
         """Copy by way of a connection of its own. Raises as `Store.backup`."""
         self._check_target()
         connection = handles.open()
         try:
             with handles.reading():
-                self.write(connection)
+                return self.write(connection)
         finally:
             handles.close(connection)
 
-    def write(self, connection: apsw.Connection) -> None:
+    def write(self, connection: apsw.Connection) -> int:
         """Copy what a connection sees. Raises as `Store.backup`."""
         self._check_target()
         with _named(f"backing up to {self._target}"):
@@ -76,12 +76,14 @@ class Copying:
                 self._fill(connection, name)
                 os.fsync(descriptor)
                 _check(name)
+                size = os.fstat(descriptor).st_size
                 self._publish(name)
             finally:
                 os.close(descriptor)
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name)  # noqa: PTH108 — the name is text here
             opening.sync_directory(self._target.parent)
+        return size
 
     def _check_target(self) -> None:
         target = self._target

@@ -8,8 +8,9 @@ last, and deletes the log that this process goes on writing to. Two defences:
 
 * A `Guard` holds locks that foreign closes cannot drop (`ofd`), for as long as any connection of this process is open:
   on the database, SQLite's shared lock, so that nobody takes himself for the last; on ``-shm``, the lock that says that
-  it is in use, so that nobody empties it; and, during a write, one byte of the database that only one of our processes
-  has at a time, because SQLite's own write lock may have fallen.
+  it is in use, so that nobody empties it; during a transaction that writes, SQLite's write lock, which a foreign close
+  would let a second writer have (each then overwrites what the other committed). One byte more, our own, is held by one
+  of our processes at a time while it writes.
 * It compares which files the path names (device and inode) with those that were opened, before and after whatever is
   written or read.
 
@@ -20,6 +21,7 @@ closing one drops the locks of SQLite, as any close does.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import threading
 from typing import TYPE_CHECKING, Final
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 _SHARED_FIRST: Final = 0x40000002
 _SHARED_BYTES: Final = 510
 _IN_USE: Final = 128
+_WRITE: Final = 120  # the lock of who writes (WAL_WRITE_LOCK)
+_HEADER_BYTES: Final = 96  # of -shm: what every commit changes
 _TURN: Final = 0x40001000  # ours: far from any that SQLite locks; no data is there, or it does not matter
 _BUSY_SECONDS: Final = 10.0
 _PAUSE_SECONDS_MIN: Final = 0.0002
@@ -153,6 +157,11 @@ class Guard:
             if descriptor is not None and descriptor >= 0:
                 os.close(descriptor)
 
+    @property
+    def closed(self) -> bool:
+        """Whether the last connection was closed."""
+        return self.descriptor < 0
+
     # --- while it is open ---
 
     @contextlib.contextmanager
@@ -174,7 +183,9 @@ class Guard:
                     yield
                     self._check_contents()
             finally:
-                if self.gap is None:
+                self.drop_write_lock()
+                # Closed, where the only connection was opened anew meanwhile.
+                if self.gap is None and not self.closed:
                     ofd.release(self.descriptor, _TURN)
         finally:
             self._turn.release()
@@ -183,13 +194,42 @@ class Guard:
         if self.gap is not None:
             return
         waited, pause = 0.0, _PAUSE_SECONDS_MIN
-        while not ofd.take(self.descriptor, ofd.EXCLUSIVE, _TURN):
+        ours = False
+        while True:
+            ours = ours or ofd.take(self.descriptor, ofd.EXCLUSIVE, _TURN)
+            # Another SQLite in this very process is not kept out by a POSIX lock, nor does it keep us out.
+            if ours and (self._index is None or not ofd.is_held(self._index, _WRITE)):
+                return
             # Never a wait without end in the kernel: who has it may have been stopped.
             if waited >= _BUSY_SECONDS:
+                if ours:
+                    ofd.release(self.descriptor, _TURN)
                 raise StoreBusy(_BUSY)
             pause_thread(pause)
             waited += pause
             pause = min(pause * 2, _PAUSE_SECONDS_MAX)
+
+    def hold_write_lock(self) -> bool:
+        """
+        Put a lock that no foreign close drops in the place of SQLite's write lock, just taken by a transaction.
+
+        SQLite goes on as if it had its own. False where somebody wrote in between: the transaction must begin anew.
+        """
+        if self.gap is not None or self._index is None:
+            return True
+        before = os.pread(self._index, _HEADER_BYTES, 0)
+        fcntl.lockf(self._index, fcntl.LOCK_UN, 1, _WRITE)
+        if not ofd.take(self._index, ofd.EXCLUSIVE, _WRITE):
+            return False
+        if os.pread(self._index, _HEADER_BYTES, 0) != before:
+            self.drop_write_lock()
+            return False
+        return True
+
+    def drop_write_lock(self) -> None:
+        """Let others write. Safe to repeat."""
+        if self.gap is None and self._index is not None:
+            ofd.release(self._index, _WRITE)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -211,7 +251,9 @@ class Guard:
             raise StoreReplaced(problem)
 
     def problem(self) -> str | None:
-        """Say what happened to the files; ``None`` while they are those that were opened."""
+        """Say what happened to the files; ``None`` while they are those that were opened, and once they are closed."""
+        if self.closed:
+            return None
         for ending in (DATABASE, LOG, INDEX):
             found, known = identity(self.path + ending), self._known.get(ending)
             if known is None:
@@ -222,7 +264,7 @@ class Guard:
         return None if self._contents is None else self._contents.problem
 
     def _check_contents(self) -> None:
-        if self._contents is not None:
+        if self._contents is not None and not self.closed:
             self._contents.look()
             if self._contents.problem is not None:
                 raise StoreReplaced(self._contents.problem)

@@ -93,6 +93,17 @@ class Handles:
         with contextlib.nullcontext() if guard is None else guard.writing():
             yield
 
+    def hold_write_lock(self) -> bool:
+        """See `guarding.Guard.hold_write_lock`."""
+        guard = self._guard
+        return guard is None or guard.hold_write_lock()
+
+    def drop_write_lock(self) -> None:
+        """See `guarding.Guard.drop_write_lock`."""
+        guard = self._guard
+        if guard is not None:
+            guard.drop_write_lock()
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
         """See `guarding.Guard.reading`."""

@@ -7,8 +7,9 @@ because what they hold may have been rolled back with it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import apsw
 import msgspec
 
 from pillarbox.domain.message import FIRST_TERMINAL, Leased, State
@@ -18,8 +19,6 @@ from pillarbox.store.sqlite.statements import WRITE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    import apsw
-
     from pillarbox.store.base import Limits
 
 Row = tuple[Any, ...]
@@ -27,15 +26,27 @@ Row = tuple[Any, ...]
 _POLICY_ENCODER = msgspec.json.Encoder()
 _POLICY_DECODER = msgspec.json.Decoder(Policy)
 _SMALL_CONTENT = 2048
+_BEGIN_TRIES: Final = 100
 _DEAD = State.DEAD.code
 _ALL = 0  # where the counters of all queues together are kept
+
+
+class Keeper(Protocol):
+    """Keeps SQLite's write lock from being dropped by others; see `guarding`."""
+
+    def hold_write_lock(self) -> bool:
+        """Called when a transaction has taken it. False: begin anew."""
+
+    def drop_write_lock(self) -> None:
+        """Called at the transaction's end."""
 
 
 class Session:
     """What the steps of a batch share. Used on the writer thread only."""
 
-    def __init__(self, connection: apsw.Connection, limits: Limits) -> None:
+    def __init__(self, connection: apsw.Connection, limits: Limits, keeper: Keeper) -> None:
         self.connection = connection
+        self._keeper = keeper
         self.limits = limits
         self.now = 0
         self.boot = 0
@@ -57,7 +68,12 @@ class Session:
         self.left = {}
         self._tally = {}
         self._active = None
-        self.connection.execute(WRITE["begin"])
+        for _ in range(_BEGIN_TRIES):
+            self.connection.execute(WRITE["begin"])
+            if self._keeper.hold_write_lock():
+                return
+            self.connection.execute(WRITE["rollback"])
+        raise apsw.BusyError("the write lock was taken away again and again")
 
     def commit(self) -> None:
         """Write the counters and make everything durable."""
@@ -73,12 +89,16 @@ class Session:
         # From here on nobody but the file can say whether it was written.
         self.committing = True
         self.connection.execute(WRITE["commit"])
+        self._keeper.drop_write_lock()
 
     def rollback(self) -> None:
         """Undo, if a transaction is still open."""
         self.forget()
-        if self.connection.in_transaction:
-            self.connection.execute(WRITE["rollback"])
+        try:
+            if self.connection.in_transaction:
+                self.connection.execute(WRITE["rollback"])
+        finally:
+            self._keeper.drop_write_lock()
 
     def forget(self) -> None:
         """Drop the cached numbers, because rows they name were undone."""

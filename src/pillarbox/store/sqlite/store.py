@@ -141,7 +141,7 @@ class SQLiteStore:
         except BaseException:
             self._handles.close(connection)
             raise
-        self._session = Session(connection, self._limits)
+        self._session = Session(connection, self._limits, self._handles)
 
     async def close(self) -> None:
         """See `Store`."""
@@ -245,7 +245,7 @@ class SQLiteStore:
     def _live_session(self) -> Session:
         if self._session is None:
             with opening.translated("reopening the database"):
-                self._session = Session(self._handles.open(), self._limits)
+                self._session = Session(self._handles.open(), self._limits, self._handles)
         return self._session
 
     def _wake_others(self) -> None:
@@ -461,19 +461,18 @@ class SQLiteStore:
         gap = self._handles.gap
         return [] if gap is None else [opening.UNGUARDED.format(why=gap)]
 
-    async def backup(self, path: Path) -> None:
+    async def backup(self, path: Path) -> int:
         """See `Store`."""
         if self._writer is None:
             msg = "the store is not open"
             raise NotStarted(msg)
         copying = backup.Copying(None if self.in_memory else self._path, path)
         if self.in_memory:
-            await self._writer.run(lambda: copying.write(self._live_session().connection))
-            return
+            return await self._writer.run(lambda: copying.write(self._live_session().connection))
         # A thread of its own: a large copy must delay neither a commit nor a read.
         caller = self._caller("pillarbox-backup")
         try:
-            await caller.run(lambda: copying.with_handles(self._handles))
+            return await caller.run(lambda: copying.with_handles(self._handles))
         finally:
             # Whoever gave up waiting must not leave it running.
             copying.give_up()
