@@ -57,6 +57,24 @@ async def test_counters_and_lanes_that_are_wrong_are_found(filled: Pillarbox) ->
     assert (as_json.code, as_json.json) == (5, {"ok": False, "problems": problems})
 
 
+@pytest.mark.contract("SG7")
+async def test_a_backup_is_written_beside_running_work_and_never_over_anything(filled: Pillarbox) -> None:
+    made = await filled("db", "backup", "copy.db")
+    size = (filled.home / "copy.db").stat().st_size
+    assert (made.code, made.out, made.said) == (0, "", f"backed up to copy.db, {size} bytes")
+    assert (await filled("db", "check", "--db", "copy.db")).code == 0
+    assert (await filled("ls", "--db", "copy.db", "--json")).json[0]["to"] == "x"
+    again = await filled("db", "backup", "copy.db")
+    assert (again.code, again.out) == (2, "")
+    assert again.said == "error: path: copy.db exists already; expected a name that is free"
+    as_json = await filled("db", "backup", "other.db", "--json")
+    assert (as_json.code, as_json.json) == (0, {"file": "other.db", "bytes": size})
+    for name in ("outbox.db", "outbox.db-journal", "nowhere/copy.db", "."):
+        assert (await filled("db", "backup", name)).code == 2
+    refused(await filled("db", "backup", "third.db", "--db", "missing.db"), "no database at missing.db")
+    assert not (filled.home / "missing.db").exists()
+
+
 @pytest.mark.contract("SG3", "SG1")
 async def test_a_directory_is_no_database(pillarbox: Pillarbox) -> None:
     for command in ("ls", "run", "send ops hi --to x"):

@@ -59,7 +59,7 @@ class Copying:
         self._check_target()
         connection = handles.open()
         try:
-            with handles.reading():
+            with handles.unchanged():
                 return self.write(connection)
         finally:
             handles.close(connection)

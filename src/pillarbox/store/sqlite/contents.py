@@ -53,20 +53,15 @@ class Contents:
         self._seen: _Seen | None = None
 
     def look(self) -> None:
-        """Compare with the look before. Only while nobody of ours writes."""
+        """Compare with the look before. Others may write and checkpoint meanwhile."""
         progress, log_bytes = self._progress()
         if progress is None:
             return
-        if log_bytes and self._log_size() < log_bytes:
-            # What was committed meanwhile by others makes both longer; so look again.
-            progress, log_bytes = self._progress()
-            if log_bytes and self._log_size() < log_bytes:
-                self.problem = _sentence(f"{self._path}-wal was cut short")
-                return
+        if log_bytes and self._log_size() < log_bytes and self._progress() == (progress, log_bytes):
+            self.problem = _sentence(f"{self._path}-wal was cut short")
+            return
         info = os.fstat(self._database)
         seen = self._seen
-        if progress is None:
-            return
         if seen is None or progress != seen.progress or progress.begun != progress.done:
             self._seen = self._fresh(progress)
             return
@@ -116,5 +111,6 @@ _ORDER: Final = "little" if struct.pack("=H", 1) == b"\1\0" else "big"
 def _sentence(what: str) -> str:
     return (
         f"{what} while it was open: nothing more is accepted, recorded or sent here, and nobody knows what it holds; "
-        "stop every process that uses the database, put a backup in its place, and start again"
+        "stop every process that uses the database, put a backup in its place without the -wal and -shm beside it, and"
+        " start again"
     )

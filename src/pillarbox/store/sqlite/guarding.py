@@ -9,8 +9,7 @@ last, and deletes the log that this process goes on writing to. Two defences:
 * A `Guard` holds locks that foreign closes cannot drop (`ofd`), for as long as any connection of this process is open:
   on the database, SQLite's shared lock, so that nobody takes himself for the last; on ``-shm``, the lock that says that
   it is in use, so that nobody empties it; during a transaction that writes, SQLite's write lock, which a foreign close
-  would let a second writer have (each then overwrites what the other committed). One byte more, our own, is held by one
-  of our processes at a time while it writes.
+  would let a second writer have (each then overwrites what the other committed).
 * It compares which files the path names (device and inode) with those that were opened, before and after whatever is
   written or read.
 
@@ -43,7 +42,6 @@ _SHARED_BYTES: Final = 510
 _IN_USE: Final = 128
 _WRITE: Final = 120  # the lock of who writes (WAL_WRITE_LOCK)
 _HEADER_BYTES: Final = 96  # of -shm: what every commit changes
-_TURN: Final = 0x40001000  # ours: far from any that SQLite locks; no data is there, or it does not matter
 _BUSY_SECONDS: Final = 10.0
 _PAUSE_SECONDS_MIN: Final = 0.0002
 _PAUSE_SECONDS_MAX: Final = 0.005
@@ -87,8 +85,6 @@ class Guard:
         self._contents: Contents | None = None
         self._engaged = False
         self._engaging = threading.Lock()
-        # The lock of a descriptor lets those who share it all in, so this process takes turns by itself.
-        self._turn = threading.Lock()
         if self.gap is None:
             self.gap = ofd.obstacle(self.descriptor)
 
@@ -134,6 +130,7 @@ class Guard:
             if self.gap is None and self._index is not None:
                 ofd.take(self._index, ofd.SHARED, _IN_USE)
                 self._contents = Contents(self.path, self.descriptor, self._index)
+                self._contents.look()
             self._engaged = True
             self.check()
 
@@ -141,8 +138,10 @@ class Guard:
         """
         Unlock for the last connection's close, so that SQLite tidies up: it empties the log, and deletes it by name.
 
-        Where that name is another file's by now, the lock stays, and so does the file.
+        Where that name is another file's by now, or the database was written over, the lock stays, and so do the files.
         """
+        if self._contents is not None and self._contents.problem is not None:
+            return
         if self.gap is None and self._known.get(LOG) in {None, identity(self.path + LOG)}:
             with contextlib.suppress(OSError):
                 if self._index is not None:
@@ -164,47 +163,20 @@ class Guard:
 
     # --- while it is open ---
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def await_write_lock(self) -> None:
         """
-        Let one of all our processes write at a time, to the very files that were opened.
+        Wait until nobody else writes. Raises StoreBusy after the busy timeout.
 
-        Raises:
-            StoreBusy: Somebody else has been writing for longer than the busy timeout; nothing was written.
-            StoreReplaced: They are not the same any more. Raised afterwards too: what was written is not safe then.
+        Another SQLite in this very process is not kept out by SQLite's lock, nor does it keep us out: so this asks.
         """
-        if not self._turn.acquire(timeout=_BUSY_SECONDS):
-            raise StoreBusy(_BUSY)
-        try:
-            self._await_turn()
-            try:
-                with self.reading():
-                    self._check_contents()
-                    yield
-                    self._check_contents()
-            finally:
-                self.drop_write_lock()
-                # Closed, where the only connection was opened anew meanwhile.
-                if self.gap is None and not self.closed:
-                    ofd.release(self.descriptor, _TURN)
-        finally:
-            self._turn.release()
-
-    def _await_turn(self) -> None:
-        if self.gap is not None:
+        if self.gap is not None or self._index is None:
             return
         waited, pause = 0.0, _PAUSE_SECONDS_MIN
-        ours = False
-        while True:
-            ours = ours or ofd.take(self.descriptor, ofd.EXCLUSIVE, _TURN)
-            # Another SQLite in this very process is not kept out by a POSIX lock, nor does it keep us out.
-            if ours and (self._index is None or not ofd.is_held(self._index, _WRITE)):
-                return
+        while ofd.is_held(self._index, _WRITE):
             # Never a wait without end in the kernel: who has it may have been stopped.
             if waited >= _BUSY_SECONDS:
-                if ours:
-                    ofd.release(self.descriptor, _TURN)
-                raise StoreBusy(_BUSY)
+                msg = "writing: somebody else has been writing to the database for longer than the busy timeout"
+                raise StoreBusy(msg)
             pause_thread(pause)
             waited += pause
             pause = min(pause * 2, _PAUSE_SECONDS_MAX)
@@ -213,7 +185,8 @@ class Guard:
         """
         Put a lock that no foreign close drops in the place of SQLite's write lock, just taken by a transaction.
 
-        SQLite goes on as if it had its own. False where somebody wrote in between: the transaction must begin anew.
+        SQLite goes on as if it had its own, and lets no other connection of this process write. False where somebody
+        wrote in between: the transaction must begin anew.
         """
         if self.gap is not None or self._index is None:
             return True
@@ -232,7 +205,7 @@ class Guard:
             ofd.release(self._index, _WRITE)
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
+    def unchanged(self) -> Iterator[None]:
         """See that the files are the same before and after. Raises StoreReplaced, also in the place of any error."""
         self.check()
         try:
@@ -263,14 +236,12 @@ class Guard:
                 return _sentence(self.path + ending, gone=found is None)
         return None if self._contents is None else self._contents.problem
 
-    def _check_contents(self) -> None:
+    def look(self) -> None:
+        """Raise StoreReplaced where somebody wrote over the files."""
         if self._contents is not None and not self.closed:
             self._contents.look()
             if self._contents.problem is not None:
                 raise StoreReplaced(self._contents.problem)
-
-
-_BUSY: Final = "writing: another process is writing to the database, and has been for longer than the busy timeout"
 
 
 def _sentence(path: str, *, gone: bool) -> str:
@@ -316,6 +287,10 @@ def enter(path: str, *, locks: bool, expected: Identity | None) -> Guard:
                 guard.close()
                 raise
             _guards[guard.identity] = guard
+        else:
+            # Before SQLite looks at it: a file that was emptied under it looks like one to be made.
+            guard.check()
+            guard.look()
         guard.users += 1
         return guard
 

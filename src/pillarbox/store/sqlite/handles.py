@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from pillarbox.errors import StoreReplaced
 from pillarbox.store.base import Durability
 from pillarbox.store.sqlite import astray, guarding
 from pillarbox.store.sqlite.opening import MEMORY
@@ -86,12 +87,11 @@ class Handles:
         self._guards = {}
         self.forget()
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """See `guarding.Guard.writing`."""
+    def await_write_lock(self) -> None:
+        """See `guarding.Guard.await_write_lock`."""
         guard = self._guard
-        with contextlib.nullcontext() if guard is None else guard.writing():
-            yield
+        if guard is not None:
+            guard.await_write_lock()
 
     def hold_write_lock(self) -> bool:
         """See `guarding.Guard.hold_write_lock`."""
@@ -104,17 +104,27 @@ class Handles:
         if guard is not None:
             guard.drop_write_lock()
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """See `guarding.Guard.reading`."""
+    def look(self) -> None:
+        """See `guarding.Guard.look`."""
         guard = self._guard
-        with contextlib.nullcontext() if guard is None else guard.reading():
+        if guard is not None:
+            guard.look()
+
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """See `guarding.Guard.unchanged`."""
+        guard = self._guard
+        with contextlib.nullcontext() if guard is None else guard.unchanged():
             yield
 
     def problem(self) -> str | None:
         """Say what happened to the files; ``None`` while they are those that were opened."""
         guard = self._guard
-        return None if guard is None else guard.problem()
+        if guard is None:
+            return None
+        with contextlib.suppress(StoreReplaced):
+            guard.look()
+        return guard.problem()
 
     def astray(self) -> list[str]:
         """Tell of processes that work on other files than these. May take a while."""

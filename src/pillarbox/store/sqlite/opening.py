@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # https://sqlite.org/wal.html#walresetbug: two connections checkpointing at once can lose or corrupt committed pages.
 _WAL_RESET_BUG: Final = ((3, 7, 0), (3, 51, 2))
-_LOG_TRIES: Final = 200
+_LOG_TRIES: Final = 1000
 _LOG_PAUSE_SECONDS: Final = 0.01
 APPLICATION_ID: Final = 0x50424F58  # "PBOX"
 BUSY_MS: Final = 10_000
@@ -237,6 +237,8 @@ def configure(connection: apsw.Connection, durability: Durability) -> None:
 
 
 def _use_log(connection: apsw.Connection) -> None:
+    # Otherwise some of the tries would wait for long.
+    connection.set_busy_timeout(0)
     for tries_left in reversed(range(_LOG_TRIES)):
         try:
             mode = connection.pragma("journal_mode", "wal")
@@ -248,6 +250,7 @@ def _use_log(connection: apsw.Connection) -> None:
         else:
             if mode != "wal":
                 raise StoreUnsafe(f"the file system allows no write-ahead log (journal mode {mode}); use a local disk")
+            connection.set_busy_timeout(BUSY_MS)
             return
 
 

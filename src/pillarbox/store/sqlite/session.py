@@ -32,7 +32,13 @@ _ALL = 0  # where the counters of all queues together are kept
 
 
 class Keeper(Protocol):
-    """Keeps SQLite's write lock from being dropped by others; see `guarding`."""
+    """Keeps SQLite's write lock from being dropped by others, and looks after the files; see `guarding`."""
+
+    def await_write_lock(self) -> None:
+        """Called before a transaction."""
+
+    def look(self) -> None:
+        """Called at both ends of a transaction, while it is held."""
 
     def hold_write_lock(self) -> bool:
         """Called when a transaction has taken it. False: begin anew."""
@@ -47,6 +53,7 @@ class Session:
     def __init__(self, connection: apsw.Connection, limits: Limits, keeper: Keeper) -> None:
         self.connection = connection
         self._keeper = keeper
+        self._held = False
         self.limits = limits
         self.now = 0
         self.boot = 0
@@ -69,11 +76,19 @@ class Session:
         self._tally = {}
         self._active = None
         for _ in range(_BEGIN_TRIES):
+            self._keeper.await_write_lock()
             self.connection.execute(WRITE["begin"])
-            if self._keeper.hold_write_lock():
-                return
+            self._held = self._keeper.hold_write_lock()
+            if self._held:
+                break
             self.connection.execute(WRITE["rollback"])
-        raise apsw.BusyError("the write lock was taken away again and again")
+        else:
+            raise apsw.BusyError("others took the write lock away again and again")
+        try:
+            self._keeper.look()
+        except BaseException:
+            self.rollback()
+            raise
 
     def commit(self) -> None:
         """Write the counters and make everything durable."""
@@ -89,7 +104,8 @@ class Session:
         # From here on nobody but the file can say whether it was written.
         self.committing = True
         self.connection.execute(WRITE["commit"])
-        self._keeper.drop_write_lock()
+        self._keeper.look()
+        self._let_write()
 
     def rollback(self) -> None:
         """Undo, if a transaction is still open."""
@@ -98,6 +114,11 @@ class Session:
             if self.connection.in_transaction:
                 self.connection.execute(WRITE["rollback"])
         finally:
+            self._let_write()
+
+    def _let_write(self) -> None:
+        if self._held:
+            self._held = False
             self._keeper.drop_write_lock()
 
     def forget(self) -> None:

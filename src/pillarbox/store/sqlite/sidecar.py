@@ -24,6 +24,7 @@ from pillarbox.store.sqlite import ofd
 _OPEN_FILES: Final = Path("/proc/self/fd")
 _SOCKET_PATH_MAX: Final = 100  # sun_path holds 108 bytes on Linux, 104 on the BSDs
 _ASKED_SECONDS: Final = 0.001
+_ASKED_TRIES: Final = 10_000
 
 _guard = threading.Lock()
 _open_files: dict[tuple[int, int], _LockFile] = {}
@@ -45,10 +46,13 @@ class _LockFile:
     def lock(self, slot: int) -> None:
         # Waits: somebody who asks whether this worker lives may hold the byte for an instant.
         if self.own:
-            while not ofd.take(self.descriptor, ofd.EXCLUSIVE, slot):
+            for _ in range(_ASKED_TRIES):
+                if ofd.take(self.descriptor, ofd.EXCLUSIVE, slot):
+                    return
                 pause_thread(_ASKED_SECONDS)
-        else:
-            fcntl.lockf(self.descriptor, fcntl.LOCK_EX, 1, slot)
+            msg = f"byte {slot} of the workers' lock file is held by somebody else"
+            raise OSError(msg)
+        fcntl.lockf(self.descriptor, fcntl.LOCK_EX, 1, slot)
 
     def unlock(self, slot: int) -> None:
         if self.own:

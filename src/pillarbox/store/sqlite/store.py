@@ -130,7 +130,7 @@ class SQLiteStore:
             opening.prepare_file(self._path, create=self._create)
         connection = self._handles.open()
         try:
-            with self._handles.writing():
+            with self._handles.unchanged():
                 opening.prepare_schema(connection, create=self._create)
                 if self._limits.recipient_messages is not None:
                     opening.count_recipients(connection)
@@ -514,7 +514,7 @@ class SQLiteStore:
 
     def _write_safely(self, function: Callable[[], T]) -> T:
         try:
-            with self._handles.writing():
+            with self._handles.unchanged():
                 return function()
         except StoreReplaced:
             # What was written is in the file that is gone, or in this one after all, if it is put back.
@@ -539,5 +539,5 @@ class SQLiteStore:
 
     def _read_with(self, connection: apsw.Connection, function: Callable[[apsw.Connection], T]) -> T:
         # One snapshot for all that a read looks at.
-        with self._handles.reading(), opening.translated("reading"), opening.snapshot(connection):
+        with self._handles.unchanged(), opening.translated("reading"), opening.snapshot(connection):
             return function(connection)

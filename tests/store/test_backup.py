@@ -1,0 +1,110 @@
+"""A copy of the database while it is worked on (SG7)."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pillarbox.errors import InvalidMessage, StoreCorrupt, StoreError, StoreReplaced
+from pillarbox.store.registry import open_store
+from tests.store.opened import driver_on, raw
+from tests.store.test_files import descriptors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "outbox.db"
+
+
+@pytest.mark.contract("SG7", "SG4")
+async def test_a_backup_holds_what_was_committed_and_is_a_database_of_its_own(tmp_path: Path, path: Path) -> None:
+    target = tmp_path / "copies" / "monday.db"
+    target.parent.mkdir()
+    async with driver_on(path) as driver:
+        sent = [await driver.send(text="x" * 5000) for _ in range(30)]
+        size = await driver.store.backup(target)
+        await driver.send()
+        assert [file.name for file in target.parent.iterdir()] == ["monday.db"]
+        assert target.stat().st_size == size
+        assert stat.S_IMODE(target.stat().st_mode) == 0o600
+        await driver.healthy()
+    async with driver_on(target) as restored:
+        assert [view.id for view in await restored.everything()] == sent
+        await restored.healthy()
+
+
+@pytest.mark.contract("SG7")
+@pytest.mark.parametrize(
+    "name", ["outbox.db", "taken", "outbox.db-journal", "outbox.db-wal", "outbox.db-wake3", "no/x"]
+)
+async def test_a_backup_takes_no_name_that_is_not_free(tmp_path: Path, path: Path, name: str) -> None:
+    (tmp_path / "taken").write_text("theirs")
+    async with driver_on(path) as driver:
+        await driver.send()
+        before = sorted(os.listdir(tmp_path))
+        with pytest.raises(InvalidMessage, match="^path: "):
+            await driver.store.backup(tmp_path / name)
+        assert sorted(os.listdir(tmp_path)) == before
+        await driver.healthy()
+    assert (tmp_path / "taken").read_text() == "theirs"
+
+
+@pytest.mark.contract("SG7")
+async def test_a_link_is_a_name_that_is_taken(tmp_path: Path, path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    async with driver_on(path) as driver:
+        with pytest.raises(InvalidMessage):
+            await driver.store.backup(tmp_path / "link")
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.contract("SG7", "SG9")
+async def test_of_a_damaged_or_exchanged_database_no_backup_is_kept(tmp_path: Path, path: Path) -> None:
+    async with driver_on(path) as driver:
+        for _ in range(20):
+            await driver.send(text="x" * 5000)
+    with raw(path) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'message'").fetchall()[0]
+        size = connection.pragma("page_size")
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    store = open_store(path)
+    await store.open()
+    try:
+        with pytest.raises(StoreCorrupt):
+            await store.backup(tmp_path / "copy")
+        path.unlink()
+        with pytest.raises(StoreReplaced):
+            await store.backup(tmp_path / "copy")
+    finally:
+        await store.close()
+    assert [name for name in os.listdir(tmp_path) if "copy" in name] == []
+
+
+@pytest.mark.contract("SG7")
+async def test_a_database_in_memory_can_be_kept_as_a_file(tmp_path: Path) -> None:
+    async with driver_on(":memory:") as driver:  # type: ignore[arg-type]
+        message = await driver.send()
+        await driver.store.backup(tmp_path / "kept.db")
+    async with driver_on(tmp_path / "kept.db") as kept:
+        assert (await kept.view(message)).id == message
+
+
+@pytest.mark.contract("SG7", "SG5")
+async def test_a_backup_leaves_no_handle_open(tmp_path: Path, path: Path) -> None:
+    async with driver_on(path) as driver:
+        await driver.send()
+        before = descriptors(tmp_path)
+        await driver.store.backup(tmp_path / "one")
+        with pytest.raises(StoreError):
+            path.rename(tmp_path / "away")
+            await driver.store.backup(tmp_path / "two")
+        (tmp_path / "away").rename(path)
+        assert descriptors(tmp_path) == before
