@@ -259,3 +259,42 @@ if __name__ == "__main__":
         assert box.check() == []
 """
     await run_script(script, str(db))
+
+
+@pytest.mark.contract("LE9", "LE4", "SG9")
+async def test_a_child_keeps_none_of_its_parents_locks_beyond_the_parents_end(db: Path) -> None:
+    script = (
+        PRELUDE
+        + """
+import json, signal, subprocess
+
+async def child():
+    os.read(from_parent, 1)
+
+async def owner():
+    async with box:
+        await (await box.send("hooks", to="ann", text="hi")).wait(10)
+        print(fork(child), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if len(sys.argv) > 2:
+    asyncio.run(owner())
+
+async def main():
+    process = subprocess.Popen([sys.executable, __file__, sys.argv[1], "owner"], stdout=subprocess.PIPE, pass_fds=[])
+    child_pid = int(process.stdout.readline())
+    process.wait()
+    os.kill(child_pid, 0)
+    try:
+        async with Outbox(sys.argv[1], deliver=False) as after:
+            assert [worker.alive for worker in await after.workers()] == [False]
+        assert not os.path.exists(sys.argv[1] + "-wal")
+    finally:
+        os.kill(child_pid, signal.SIGKILL)
+
+asyncio.run(main())
+"""
+    )
+    file = db.with_name("script.py")
+    file.write_text(script, "utf-8")
+    await run_script(f"import runpy; runpy.run_path({str(file)!r}, run_name='__main__')", str(db))

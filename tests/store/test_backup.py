@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pillarbox.errors import InvalidMessage, StoreCorrupt, StoreError, StoreReplaced
+from pillarbox.errors import InvalidMessage, StoreCorrupt, StoreReplaced
 from pillarbox.store.registry import open_store
 from tests.store.opened import driver_on, raw
 from tests.store.test_files import descriptors
@@ -20,6 +19,10 @@ if TYPE_CHECKING:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "outbox.db"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
 
 
 @pytest.mark.contract("SG7", "SG4")
@@ -47,10 +50,10 @@ async def test_a_backup_takes_no_name_that_is_not_free(tmp_path: Path, path: Pat
     (tmp_path / "taken").write_text("theirs")
     async with driver_on(path) as driver:
         await driver.send()
-        before = sorted(os.listdir(tmp_path))
-        with pytest.raises(InvalidMessage, match="^path: "):
+        before = names(tmp_path)
+        with pytest.raises(InvalidMessage, match=r"^path: "):
             await driver.store.backup(tmp_path / name)
-        assert sorted(os.listdir(tmp_path)) == before
+        assert names(tmp_path) == before
         await driver.healthy()
     assert (tmp_path / "taken").read_text() == "theirs"
 
@@ -85,7 +88,7 @@ async def test_of_a_damaged_or_exchanged_database_no_backup_is_kept(tmp_path: Pa
             await store.backup(tmp_path / "copy")
     finally:
         await store.close()
-    assert [name for name in os.listdir(tmp_path) if "copy" in name] == []
+    assert [name for name in names(tmp_path) if "copy" in name] == []
 
 
 @pytest.mark.contract("SG7")
@@ -101,10 +104,12 @@ async def test_a_database_in_memory_can_be_kept_as_a_file(tmp_path: Path) -> Non
 async def test_a_backup_leaves_no_handle_open(tmp_path: Path, path: Path) -> None:
     async with driver_on(path) as driver:
         await driver.send()
-        before = descriptors(tmp_path)
         await driver.store.backup(tmp_path / "one")
-        with pytest.raises(StoreError):
-            path.rename(tmp_path / "away")
-            await driver.store.backup(tmp_path / "two")
+        # SQLite keeps one of a closed connection for the next, because closing it would drop locks.
+        before = descriptors(tmp_path)
+        await driver.store.backup(tmp_path / "two")
+        path.rename(tmp_path / "away")
+        with pytest.raises(StoreReplaced):
+            await driver.store.backup(tmp_path / "three")
         (tmp_path / "away").rename(path)
         assert descriptors(tmp_path) == before

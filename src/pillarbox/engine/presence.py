@@ -17,7 +17,7 @@ ORPHAN_SECONDS: Final = 60.0
 
 
 class PresenceKeeper:
-    """One `tick` writes the worker's row, and looks for orphaned channels (contract CL7)."""
+    """One `tick` writes the worker's row, and looks for orphaned channels (contract CL7) and missing files (SG9)."""
 
     def __init__(
         self,
@@ -36,12 +36,20 @@ class PresenceKeeper:
         self._presence = Presence(worker=slot, channels=channels)
         self._orphaned_since: dict[str, float] = {}
         self._alarmed: set[str] = set()
+        self._told: set[str] = set()
 
     async def tick(self) -> float | None:
         """Say that this worker lives. Wanted again in 15 s."""
+        self._look_after_files()
         await self._committer.presence(self._presence)
         await self._look_for_orphans()
         return INTERVAL_SECONDS
+
+    def _look_after_files(self) -> None:
+        for problem in self._store.problems():
+            if problem not in self._told:
+                self._told.add(problem)
+                self._reporter.alarm("files_replaced", problem)
 
     async def _look_for_orphans(self) -> None:
         waiting = {tally.channel for tally in await self._store.stats() if tally.state is State.SCHEDULED}
