@@ -451,6 +451,22 @@ async def test_an_endpoint_that_is_gone_is_closed_until_a_person_opens_it(stand:
     assert (await box.settled(second)).state is State.DELIVERED
 
 
+@pytest.mark.contract("SG9", "LE4")
+async def test_a_lock_file_that_was_taken_away_raises_an_alarm_once_and_work_goes_on(stand: Stand) -> None:
+    box = await stand.open(ScriptedChannel(policy=STEADY))
+    keeper = presence(box)
+    await keeper.tick()
+    assert box.heard.of(Alarm) == []
+    stand.path.with_name(f"{stand.path.name}-workers").unlink()
+    for _ in range(2):
+        await keeper.tick()
+    (alarm,) = box.heard.of(Alarm)
+    assert alarm.what == "files_replaced"
+    (problem,) = (await box.outbox.health()).problems
+    assert alarm.detail == problem
+    assert (await box.settled(await box.send())).state is State.DELIVERED
+
+
 @pytest.mark.contract("CL7")
 async def test_a_message_without_a_worker_for_its_channel_waits_and_raises_an_alarm_after_a_minute(
     stand: Stand,

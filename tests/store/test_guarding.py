@@ -209,6 +209,12 @@ def renamed_folder(path: Path) -> None:
     path.parent.rename(path.parent.with_name("moved"))
 
 
+def another_folder(path: Path) -> None:
+    renamed_folder(path)
+    path.parent.mkdir()
+    path.touch(0o600)
+
+
 HARM: dict[str, Harm] = {
     "rm": lambda path: path.unlink(),
     "mv": lambda path: path.rename(path.with_name("away.db")),
@@ -221,7 +227,7 @@ HARM: dict[str, Harm] = {
     "its log replaced": lambda path: replaced_by_a_copy(beside(path, "-wal")),
     "its log emptied": lambda path: os.truncate(beside(path, "-wal"), 0),
     "its index deleted": lambda path: beside(path, "-shm").unlink(),
-    "another in its folder's place": lambda path: (renamed_folder(path), path.parent.mkdir(), path.touch(0o600)),
+    "another in its folder's place": another_folder,
 }
 
 
