@@ -175,6 +175,8 @@ _GROUPS: Final[dict[str, tuple[str, ...]]] = {
         "payload encryption",
         "online backup and integrity check",
         "a copied store opens paused",
+        "what was committed outlives foreign closes and exchanged files",
+        "only the default location is made with its parents",
     ),
     # Configuration
     "CF": (
@@ -213,7 +215,7 @@ REQUIRED: Final[tuple[str, ...]] = (
     "DR1", "DR2", "DR3", "DR4",
     "IM1", "IM2", "IM3", "IM4", "IM5",
     "PR1", "PR2", "PR3",
-    "SG1", "SG2", "SG3", "SG4", "SG5",
+    "SG1", "SG2", "SG3", "SG4", "SG5", "SG7", "SG9",
     "CF1", "CF2", "CF3", "CF4",
     "OP2", "OP3",
 )  # fmt: skip

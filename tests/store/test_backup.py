@@ -74,7 +74,7 @@ async def test_of_a_damaged_or_exchanged_database_no_backup_is_kept(tmp_path: Pa
             await driver.send(text="x" * 5000)
     with raw(path) as connection:
         (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'message'").fetchall()[0]
-        size = int(str(connection.pragma("page_size")))
+        size = path.stat().st_size // connection.execute("PRAGMA page_count").fetchall()[0][0]
     with path.open("r+b") as file:
         file.seek((page - 1) * size)
         file.write(b"\xff" * size)
