@@ -73,11 +73,11 @@ async def test_of_a_damaged_or_exchanged_database_no_backup_is_kept(tmp_path: Pa
         for _ in range(20):
             await driver.send(text="x" * 5000)
     with raw(path) as connection:
-        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'message'").fetchall()[0]
-        size = path.stat().st_size // connection.execute("PRAGMA page_count").fetchall()[0][0]
+        ((page,),) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'message'").fetchall()
+        ((size,),) = connection.execute("PRAGMA page_size").fetchall()
     with path.open("r+b") as file:
-        file.seek((page - 1) * size)
-        file.write(b"\xff" * size)
+        file.seek((int(str(page)) - 1) * int(str(size)))
+        file.write(b"\xff" * int(str(size)))
     store = open_store(path)
     await store.open()
     try:
