@@ -163,14 +163,14 @@ class Guard:
 
     # --- while it is open ---
 
-    def await_write_lock(self) -> None:
+    def await_write_lock(self) -> bytes:
         """
-        Wait until nobody else writes. Raises StoreBusy after the busy timeout.
+        Wait until nobody else writes; gives what every commit changes, for `hold_write_lock`. Raises StoreBusy.
 
         Another SQLite in this very process is not kept out by SQLite's lock, nor does it keep us out: so this asks.
         """
         if self.gap is not None or self._index is None:
-            return
+            return b""
         waited, pause = 0.0, _PAUSE_SECONDS_MIN
         while ofd.is_held(self._index, _WRITE):
             # Never a wait without end in the kernel: who has it may have been stopped.
@@ -180,17 +180,23 @@ class Guard:
             pause_thread(pause)
             waited += pause
             pause = min(pause * 2, _PAUSE_SECONDS_MAX)
+        return os.pread(self._index, _HEADER_BYTES, 0)
 
-    def hold_write_lock(self) -> bool:
+    def hold_write_lock(self, before: bytes) -> bool:
         """
         Put a lock that no foreign close drops in the place of SQLite's write lock, just taken by a transaction.
 
-        SQLite goes on as if it had its own, and lets no other connection of this process write. False where somebody
-        wrote in between: the transaction must begin anew.
+        SQLite goes on as if it had its own, and lets no other connection of this process write.
+
+        Args:
+            before: Given by `await_write_lock`, before the transaction began: its lock may have fallen as soon as it
+                had it, and somebody else may have written since on what it has read.
+
+        Returns:
+            False where somebody has: then the transaction must begin anew.
         """
         if self.gap is not None or self._index is None:
             return True
-        before = os.pread(self._index, _HEADER_BYTES, 0)
         fcntl.lockf(self._index, fcntl.LOCK_UN, 1, _WRITE)
         if not ofd.take(self._index, ofd.EXCLUSIVE, _WRITE):
             return False

@@ -87,16 +87,15 @@ class Handles:
         self._guards = {}
         self.forget()
 
-    def await_write_lock(self) -> None:
+    def await_write_lock(self) -> bytes:
         """See `guarding.Guard.await_write_lock`."""
         guard = self._guard
-        if guard is not None:
-            guard.await_write_lock()
+        return b"" if guard is None else guard.await_write_lock()
 
-    def hold_write_lock(self) -> bool:
+    def hold_write_lock(self, before: bytes) -> bool:
         """See `guarding.Guard.hold_write_lock`."""
         guard = self._guard
-        return guard is None or guard.hold_write_lock()
+        return guard is None or guard.hold_write_lock(before)
 
     def drop_write_lock(self) -> None:
         """See `guarding.Guard.drop_write_lock`."""

@@ -34,13 +34,13 @@ _ALL = 0  # where the counters of all queues together are kept
 class Keeper(Protocol):
     """Keeps SQLite's write lock from being dropped by others, and looks after the files; see `guarding`."""
 
-    def await_write_lock(self) -> None:
-        """Called before a transaction."""
+    def await_write_lock(self) -> bytes:
+        """Called before a transaction; gives what is passed on to `hold_write_lock`."""
 
     def look(self) -> None:
         """Called at both ends of a transaction, while it is held."""
 
-    def hold_write_lock(self) -> bool:
+    def hold_write_lock(self, before: bytes) -> bool:
         """Called when a transaction has taken it. False: begin anew."""
 
     def drop_write_lock(self) -> None:
@@ -76,15 +76,18 @@ class Session:
         self._tally = {}
         self._active = None
         for _ in range(_BEGIN_TRIES):
-            self._keeper.await_write_lock()
+            before = self._keeper.await_write_lock()
             self.connection.execute(WRITE["begin"])
-            self._held = self._keeper.hold_write_lock()
+            self._held = self._keeper.hold_write_lock(before)
             if self._held:
                 break
-            self.connection.execute(WRITE["rollback"])
+            # Nothing was written, so this only ends it. A rollback would tidy up the log's index, where somebody else
+            # may be writing by now.
+            self.connection.execute(WRITE["commit"])
         else:
             raise apsw.BusyError("others took the write lock away again and again")
         try:
+            # Before anything is written: what was cut short looks whole again when more is written behind the gap.
             self._keeper.look()
         except BaseException:
             self.rollback()

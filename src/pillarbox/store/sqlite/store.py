@@ -346,11 +346,19 @@ class SQLiteStore:
     def _forget_dead(self, session: Session, owners: dict[int, Row]) -> None:
         """Remove the rows of workers that are surely gone and hold nothing any more."""
         holding = {row[0] for row in reading.rows(session.connection, "leased_workers")}
-        for slot, owner in owners.items():
-            if slot not in holding and self._alive(slot, *owner) is False:
-                session.run("worker_delete", (slot,))
-                if self._sidecar is not None:
-                    self._sidecar.forget(slot)
+        dead = [slot for slot, owner in owners.items() if slot not in holding and self._alive(slot, *owner) is False]
+        if not dead:
+            return
+        session.begin(now=0, boot=0)
+        try:
+            session.run_many("worker_delete", [(slot,) for slot in dead])
+            session.commit()
+        except BaseException:
+            session.rollback()
+            raise
+        if self._sidecar is not None:
+            for slot in dead:
+                self._sidecar.forget(slot)
 
     def _alive(self, slot: int, boot: str, lock_file: int) -> bool | None:
         """Whether a worker's process runs; ``None`` where nobody can tell: then its leases last as long as they say."""
