@@ -18,7 +18,7 @@ import apsw
 import pytest
 
 from pillarbox.errors import StoreReplaced, StoreUnsafe
-from pillarbox.store.base import Limits
+from pillarbox.store.base import Durability, Limits
 from pillarbox.store.registry import open_store
 from pillarbox.store.sqlite import ofd, opening
 from pillarbox.store.sqlite.handles import Handles
@@ -506,3 +506,37 @@ def test_a_lock_falls_with_its_own_descriptor_alone(tmp_path: Path) -> None:
     os.close(two)
     assert not ofd.is_held(one, 10, 5)
     os.close(one)
+
+
+@with_locks
+@foreigners
+@pytest.mark.contract("SG9", "EN1")
+async def test_who_lost_the_write_lock_before_it_was_safe_begins_anew_and_harms_nobody(
+    path: Path, foreigner: Harm
+) -> None:
+    """Between SQLite's lock and ours, another process may commit on top of what the transaction has read."""
+    async with driver_on(path):
+        pass
+    connection = opening.connect(str(path), Durability.POWER)
+    handles = Handles(path, Durability.POWER, lambda *_: connection, locks=True)
+    assert handles.open() is connection
+    interrupted: list[str] = []
+
+    class Interrupting:
+        await_write_lock, look, drop_write_lock = handles.await_write_lock, handles.look, handles.drop_write_lock
+
+        def hold_write_lock(self, before: bytes) -> bool:
+            if not interrupted:
+                foreigner(path)
+                interrupted.append(elsewhere(WRITE, path))
+            return handles.hold_write_lock(before)
+
+    session = Session(connection, Limits(), Interrupting())
+    session.begin(now=0, boot=0)
+    assert interrupted == ["written"]
+    session.connection.execute("INSERT INTO meta VALUES ('ours', 1)")
+    session.commit()
+    handles.close(connection)
+    with raw(path) as after:
+        assert {"ours", "theirs"} <= {row[0] for row in after.execute("SELECT key FROM meta")}
+        assert after.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
