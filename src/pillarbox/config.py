@@ -136,6 +136,11 @@ def load(
     return Loaded(settings=settings, origins=_origins(settings, layer), file=file.path if file else None)
 
 
+def is_default_db(db: str) -> bool:
+    """Whether that is the database which is used when none is named: its directory is made where it is missing."""
+    return db in {default_db(os.environ), default_db()}
+
+
 def from_mapping(values: Mapping[str, object]) -> Settings:
     """
     Make settings out of nested Python values, as strictly as from a file: no file, variable or flag is looked at.

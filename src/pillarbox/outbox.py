@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
 from pillarbox.clock import Clock, SystemClock
+from pillarbox.config import is_default_db
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import Kind
 from pillarbox.domain.timeline import shifted
@@ -378,4 +379,9 @@ class Outbox(Operations, Intake, Reloading):
         if not self.settings.enabled:
             return no_store(self._entropy.token(16))
         durability = Durability(self.settings.durability)
-        return open_store(self.settings.db, durability=durability, limits=limits_of(self.settings))
+        return open_store(
+            self.settings.db,
+            durability=durability,
+            limits=limits_of(self.settings),
+            make_parents=is_default_db(self.settings.db),
+        )

@@ -38,8 +38,8 @@ class Ended:
 
     @property
     def said(self) -> str:
-        """The only line on stderr."""
-        (line,) = self.err.splitlines()
+        """The only line on stderr, beside that which tells of a new database."""
+        (line,) = (line for line in self.err.splitlines() if not line.startswith("made a new database: "))
         return line
 
 

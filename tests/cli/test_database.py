@@ -115,7 +115,7 @@ async def test_a_damaged_database_is_told_apart(filled: Pillarbox) -> None:
 @pytest.mark.contract("SG2", "SG3")
 async def test_a_database_of_a_newer_version_is_not_touched(filled: Pillarbox) -> None:
     newer = migrations.VERSION + 1
-    execute(filled.db, "UPDATE meta SET value = value + 1 WHERE key IN ('version', 'usable_from')")
+    execute(filled.db, f"UPDATE meta SET value = {newer} WHERE key IN ('version', 'usable_from')")  # noqa: S608
     for command in ("ls", "db check", "send ops hi --to x", "run --drain"):
         refused(await filled(*command.split()), f"the database has schema {newer}, usable from {newer}")
 
@@ -173,3 +173,37 @@ async def test_a_read_only_disk_is_told_apart(filled: Pillarbox, monkeypatch: py
     for command in ("ls", "send ops hi --to x"):
         refused(await filled(*command.split(), "--db", "disk/outbox.db", before=before), "read-only")
     refused(await filled("send", "ops", "hi", "--to", "x", "--db", "disk/new.db", before=before), "Read-only")
+
+
+@pytest.mark.contract("SG3")
+async def test_a_disk_without_room_for_the_log_s_index_is_full_to_every_command(
+    filled: Pillarbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite calls it a disk I/O error: nobody else has the database open, so its index has to be made anew."""
+    monkeypatch.chdir(filled.home)
+    before = in_small_place("4m", f"cp {filled.db} disk/outbox.db && (dd if=/dev/zero of=disk/ball 2>/dev/null; true)")
+    commands = ("ls", "stats", "db check", "purge --all --yes", "send ops hi --to x", "pause ops", "run --drain")
+    for command in commands:
+        refused(await filled(*command.split(), "--db", "disk/outbox.db", before=before), "the disk is full")
+
+
+@pytest.mark.contract("SG10")
+async def test_a_mistyped_place_makes_no_second_queue_unseen(filled: Pillarbox) -> None:
+    send = ("send", "ops", "hi", "--to", "x", "--db")
+    refused(await filled(*send, "mistyped/outbox.db"), "there is no directory mistyped: make it first")
+    assert not (filled.home / "mistyped").exists()
+    made = await filled(*send, "second.db")
+    assert (made.code, made.err.splitlines()[0]) == (0, "made a new database: second.db")
+    again = await filled(*send, "second.db")
+    assert (again.code, "new database" in again.err) == (0, False)
+
+
+@pytest.mark.contract("SG10", "SG4")
+async def test_the_default_place_is_made_with_its_parents(pillarbox: Pillarbox) -> None:
+    pillarbox.serving("http://127.0.0.1:9/")
+    del pillarbox.variables["PILLARBOX_DB"]
+    state = pillarbox.home / "a" / "b"
+    sent = await pillarbox("send", "ops", "hi", "--to", "x", XDG_STATE_HOME=str(state))
+    assert sent.code == 0
+    assert (state / "pillarbox" / "outbox.db").is_file()
+    assert f"made a new database: {state}/pillarbox/outbox.db" in sent.err

@@ -118,9 +118,9 @@ BUGS: Final = (
         word="prune-takes-any-age",
         edits=(
             Edit(
-                file="operating.py",
-                old='not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):',
-                new="not isinstance(seconds, int | float):",
+                file="domain/moments.py",
+                old="if not _SECONDS_MIN <= seconds <= MS_MAX / 1000:",
+                new="if seconds > MS_MAX / 1000:",
             ),
         ),
         test="engine/test_pruner.py::test_an_age_that_means_nothing_deletes_nothing",

@@ -454,7 +454,7 @@ async def test_folders_and_files_are_private_whatever_the_umask(tmp_path: Path) 
     path = tmp_path / "new" / "deeper" / "outbox.db"
     before = os.umask(0)
     try:
-        async with driver_on(path) as driver:
+        async with driver_on(path, make_parents=True) as driver:
             await driver.send()
             await driver.claim()
             modes = {file.name: stat.S_IMODE(file.lstat().st_mode) for file in path.parent.iterdir()}
@@ -526,6 +526,7 @@ async def test_a_lock_file_that_was_deleted_makes_nobody_dead(path: Path) -> Non
 async def test_a_worker_is_told_of_writes_also_where_its_path_is_too_long_for_a_socket(tmp_path: Path) -> None:
     path = tmp_path / ("long" * 20) / ("longer" * 10) / "outbox.db"
     told = asyncio.Event()
+    path.parent.mkdir(parents=True)
     async with driver_on(path) as one, driver_on(path) as two:
         await two.register()
         two.store.on_foreign_write(told.set)
@@ -573,3 +574,45 @@ def test_a_dsn_that_names_nothing_is_a_configuration_error(dsn: str) -> None:
     with pytest.raises(ConfigError) as caught:
         open_store(dsn)
     assert caught.value.field == "db"
+
+
+@pytest.mark.contract("SG10")
+async def test_a_directory_is_made_only_where_nobody_said_where(tmp_path: Path) -> None:
+    deep = tmp_path / "a" / "b" / "outbox.db"
+    said = await refused(deep, StoreNotFound)
+    assert said == f"there is no directory {deep.parent}: make it first, or name the database that you meant"
+    assert list(tmp_path.iterdir()) == []
+    store = open_store(deep, make_parents=True)
+    await store.open()
+    await store.close()
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (deep.parent, deep.parent.parent)] == [0o700] * 2
+
+
+@pytest.mark.contract("SG9", "SG10")
+@pytest.mark.parametrize("ending", ["-wal", "-journal"])
+async def test_a_new_database_takes_over_nothing_of_one_that_was_there(path: Path, ending: str) -> None:
+    async with driver_on(path) as driver:
+        await driver.send()
+        log = path.with_name(path.name + "-wal").read_bytes()
+    path.unlink()
+    path.with_name(path.name + ending).write_bytes(log)
+    assert "put outbox.db back, or move what is left of it away" in await refused(path, StoreUnsafe)
+
+
+@pytest.mark.contract("SG4", "SG10")
+@pytest.mark.parametrize("ending", opening.BESIDE)
+@pytest.mark.parametrize("kind", ["link", "directory", pytest.param("another's", marks=as_root)])
+async def test_what_lies_beside_a_new_database_is_looked_at_before_it_is_made(
+    path: Path, ending: str, kind: str
+) -> None:
+    beside = path.with_name(path.name + ending)
+    match kind:
+        case "link":
+            beside.symlink_to(path.parent / "elsewhere")
+        case "directory":
+            beside.mkdir()
+        case _:
+            beside.touch()
+            os.chown(beside, NOBODY, NOBODY)
+    assert str(beside) in await refused(path, StoreUnsafe)
+    assert not path.exists()

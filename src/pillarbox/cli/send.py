@@ -159,9 +159,15 @@ def _must_be_served(settings: Settings, sender: Sender) -> None:
 async def _send(call: Call, sender: Sender, arguments: dict[str, Any], *, timeout: float | None) -> int:
     """Accept it, and wait *timeout* seconds at most; ``None`` does not wait."""
     from pillarbox.cli.waiting import until_settled, verdict, who_sends
+    from pillarbox.store.registry import file_of
 
     box = sender.box
+    file = file_of(box.settings.db) if box.settings.enabled else None
+    new = file is not None and not file.exists()
     async with box:
+        if new:
+            # A path that was mistyped would be a second queue, which nobody delivers from.
+            talk(f"made a new database: {file}")
         message = await box.send(sender.name, **arguments)
         if message.id is None:
             talk("nothing to send: the text is empty")

@@ -14,6 +14,7 @@ import apsw
 
 from pillarbox.clock import pause_thread
 from pillarbox.errors import (
+    PillarboxError,
     StoreBusy,
     StoreCorrupt,
     StoreDiskFull,
@@ -24,7 +25,7 @@ from pillarbox.errors import (
     ValueRefused,
 )
 from pillarbox.store.base import Durability
-from pillarbox.store.sqlite import migrations
+from pillarbox.store.sqlite import causes, migrations
 from pillarbox.store.sqlite.statements import READ, SCHEMA, WRITE
 
 if TYPE_CHECKING:
@@ -49,31 +50,35 @@ UNGUARDED: Final = (
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn apsw's errors into ours. The text says *what* was tried and what the library said, never a value."""
+def translated(what: str, connection: apsw.Connection | None = None, *, path: str | None = None) -> Iterator[None]:
+    """
+    Turn apsw's errors into ours. The text says *what* was tried and what the library said, never a value.
+
+    *connection* and *path* tell the causes of I/O errors apart: see `causes`.
+    """
     try:
         yield
-    except (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError) as exc:
-        # No outage: the same value is refused at every try.
-        raise ValueRefused(f"{what}: the database refused a value ({type(exc).__name__}: {exc})") from exc
-    except (apsw.BusyError, apsw.LockedError) as exc:
-        msg = f"{what}: another process holds the database's write lock"
-        raise StoreBusy(msg) from exc
-    except apsw.FullError as exc:
-        msg = f"{what}: the disk is full, or the file may not grow"
-        raise StoreDiskFull(msg) from exc
-    except (apsw.ReadOnlyError, apsw.PermissionsError, apsw.AuthError) as exc:
-        msg = f"{what}: the database cannot be written ({exc})"
-        raise StoreReadOnly(msg) from exc
-    except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError) as exc:
-        msg = f"{what}: the database is damaged, or no database ({exc})"
-        raise StoreCorrupt(msg) from exc
-    except apsw.CantOpenError as exc:
-        msg = f"{what}: the database file cannot be opened ({exc})"
-        raise StoreNotFound(msg) from exc
     except (apsw.Error, OSError) as exc:
-        msg = f"{what}: {type(exc).__name__}: {exc}"
-        raise StoreUnavailable(msg) from exc
+        raise causes.named(what, exc, connection, path) or _translation(what, exc) from exc
+
+
+def _translation(what: str, error: apsw.Error | OSError) -> PillarboxError:
+    match error:
+        case apsw.ConstraintError() | apsw.MismatchError() | apsw.TooBigError():
+            # No outage: the same value is refused at every try.
+            return ValueRefused(f"{what}: the database refused a value ({type(error).__name__}: {error})")
+        case apsw.BusyError() | apsw.LockedError():
+            return StoreBusy(f"{what}: another process holds the database's write lock")
+        case apsw.FullError():
+            return StoreDiskFull(f"{what}: the disk is full, or the file may not grow")
+        case apsw.ReadOnlyError() | apsw.PermissionsError() | apsw.AuthError():
+            return StoreReadOnly(f"{what}: the database cannot be written ({error})")
+        case apsw.CorruptError() | apsw.NotADBError() | apsw.FormatError():
+            return StoreCorrupt(f"{what}: the database is damaged, or no database ({error})")
+        case apsw.CantOpenError():
+            return StoreNotFound(f"{what}: the database file cannot be opened ({error})")
+        case _:
+            return StoreUnavailable(f"{what}: {type(error).__name__}: {error}")
 
 
 @contextlib.contextmanager
@@ -104,12 +109,17 @@ def _split(version: str) -> tuple[int, int, int]:
     return major, minor, patch
 
 
-def prepare_file(path: Path, *, create: bool) -> None:
+def prepare_file(path: Path, *, create: bool, make_parents: bool = False) -> None:
     """
     Make sure that *path* is a regular file of our own, made 0600 where it is missing; a directory made for it is 0700.
 
+    Args:
+        create: Whether a missing file is made.
+        make_parents: Whether its directory is made too: only for the place where nobody said where (contract SG10). A
+            path that was mistyped must not become a second queue.
+
     Raises:
-        StoreNotFound: It is a directory; or it is missing or empty and *create* is false.
+        StoreNotFound: It is a directory; it is missing or empty and *create* is false; or its directory is missing.
         StoreCorrupt: Too short for a database.
         StoreUnsafe: A symlink, not a regular file, or somebody else's; or a file beside it is.
         StoreReadOnly: It cannot be made or written.
@@ -118,7 +128,9 @@ def prepare_file(path: Path, *, create: bool) -> None:
     if info is None:
         if not create:
             raise StoreNotFound(f"no database at {path}")
-        _make(path)
+        _check_beside(path)
+        _check_no_remains(path)
+        _make(path, make_parents=make_parents)
         return
     if stat.S_ISDIR(info.st_mode):
         raise StoreNotFound(f"{path} is a directory; expected a database file")
@@ -127,13 +139,29 @@ def prepare_file(path: Path, *, create: bool) -> None:
         raise StoreNotFound(f"{path} is empty: no database was made there yet")
     if 0 < info.st_size < _FILE_BYTES_MIN and _look(path.with_name(path.name + "-journal")) is None:
         raise StoreCorrupt(f"{path} is too short for a database")
+    _check_beside(path)
+    if not os.access(path, os.R_OK | os.W_OK) or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise StoreReadOnly(f"{path} or its directory is read-only")
+
+
+def _check_beside(path: Path) -> None:
     for ending in BESIDE:
         beside = path.with_name(path.name + ending)
         found = _look(beside)
         if found is not None:
             _check_ours(beside, found)
-    if not os.access(path, os.R_OK | os.W_OK) or not os.access(path.parent, os.W_OK | os.X_OK):
-        raise StoreReadOnly(f"{path} or its directory is read-only")
+
+
+def _check_no_remains(path: Path) -> None:
+    """Refuse to make a database where one was, whose log is still there: it would become the new one's."""
+    for ending in ("-wal", "-journal"):
+        beside = path.with_name(path.name + ending)
+        found = _look(beside)
+        if found is not None and found.st_size:
+            raise StoreUnsafe(
+                f"{beside} is there, but not the database that it belongs to: put {path.name} back, or move what is"
+                " left of it away"
+            )
 
 
 def _look(path: Path) -> os.stat_result | None:
@@ -156,15 +184,19 @@ def _check_ours(path: Path, info: os.stat_result) -> None:
         raise StoreUnsafe(f"{path} belongs to user {info.st_uid}, this process is user {os.geteuid()}")
 
 
-def _make(path: Path) -> None:
+def _make(path: Path, *, make_parents: bool) -> None:
     try:
-        _make_directory(path.parent)
+        if make_parents:
+            _make_directory(path.parent)
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600)
         os.close(descriptor)
         sync_directory(path.parent)
     except FileExistsError:
         # Another process made it this instant; now it must pass like any other.
         prepare_file(path, create=True)
+    except FileNotFoundError as exc:
+        msg = f"there is no directory {path.parent}: make it first, or name the database that you meant"
+        raise StoreNotFound(msg) from exc
     except NotADirectoryError as exc:
         raise StoreNotFound(f"{path.parent} is not a directory") from exc
     except PermissionError as exc:
@@ -202,7 +234,7 @@ def connect(path: str, durability: Durability) -> apsw.Connection:
     Raises:
         StoreError: A subclass; another program's database is left as it is.
     """
-    with translated("opening the database"):
+    with translated("opening the database", path=path):
         # Never made here: `prepare_file` does that, and a file that vanished must not come back empty.
         flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if path == MEMORY else 0)
         connection = apsw.Connection(path, flags=flags)
@@ -276,7 +308,7 @@ def prepare_schema(connection: apsw.Connection, *, create: bool = True) -> None:
         StoreTooOld: Made by an older version, and *create* is false.
         StoreNotFound: An empty file, and *create* is false.
     """
-    with translated("reading the schema"):
+    with translated("reading the schema", connection):
         connection.execute(WRITE["begin"])
         try:
             _make_or_migrate(connection, create=create)
@@ -299,7 +331,7 @@ def _make_or_migrate(connection: apsw.Connection, *, create: bool) -> None:
 
 def count_recipients(connection: apsw.Connection) -> None:
     """Begin to count per recipient: from then on triggers do, in every process, whatever its settings."""
-    with translated("preparing the count per recipient"):
+    with translated("preparing the count per recipient", connection):
         connection.execute(WRITE["begin"])
         try:
             if not connection.execute(READ["recipients_counted"]).fetchall():

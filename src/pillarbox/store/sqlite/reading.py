@@ -37,7 +37,7 @@ def rows(connection: apsw.Connection, name: str, bindings: Sequence[Any] = ()) -
 
 def clock_news(connection: apsw.Connection) -> ClockNews:
     """Read what is known of the clocks. A mark that cannot be read is none."""
-    with opening.translated("reading what is known of the clocks"):
+    with opening.translated("reading what is known of the clocks", connection):
         ((text, seen_ms, active),) = rows(connection, "clock_news")
     mark: ClockMark | None = None
     if text is not None:

@@ -23,8 +23,10 @@ from pillarbox.domain.ids import MessageId
 from pillarbox.errors import (
     NotStarted,
     Refused,
+    StoreDiskFull,
     StoreError,
     StoreOutcomeUnknown,
+    StoreReadOnly,
     StoreReplaced,
     StoreUnavailable,
     ValueRefused,
@@ -68,6 +70,7 @@ class SQLiteStore:
     Args:
         path: ``:memory:`` for a database that ends with the process.
         create: Whether a missing file is made; reading commands say no.
+        make_parents: Whether its directory is made as well: only for the default place (contract SG10).
         clock: Names this boot; leases of another boot's workers have lapsed. Where it has no name, the lock alone says
             who lives.
         connect: Opens a connection; tests pass one whose file system fails.
@@ -82,6 +85,7 @@ class SQLiteStore:
         durability: Durability = Durability.POWER,
         limits: Limits | None = None,
         create: bool = True,
+        make_parents: bool = False,
         clock: Clock | None = None,
         connect: Connector = opening.connect,
         descriptor_locks: bool = True,
@@ -92,6 +96,7 @@ class SQLiteStore:
         self._path = Path(path)
         self._limits = limits or Limits()
         self._create = create
+        self._make_parents = make_parents
         self._boot_id = (clock or SystemClock()).boot_id()
         self._handles = Handles(self._path, self.durability, connect, locks=descriptor_locks)
         self._caller = caller
@@ -110,6 +115,10 @@ class SQLiteStore:
         forking.pauses(self)
         forking.drops(self)
 
+    def _translated(self, what: str) -> contextlib.AbstractContextManager[None]:
+        connection = None if self._session is None else self._session.connection
+        return opening.translated(what, connection, path=None if self.in_memory else str(self._path))
+
     async def open(self) -> None:
         """See `Store`."""
         if self._writer is not None:
@@ -127,7 +136,7 @@ class SQLiteStore:
 
     def _open(self) -> None:
         if not self.in_memory:
-            opening.prepare_file(self._path, create=self._create)
+            opening.prepare_file(self._path, create=self._create, make_parents=self._make_parents)
         connection = self._handles.open()
         try:
             with self._handles.unchanged():
@@ -135,7 +144,7 @@ class SQLiteStore:
                 if self._limits.recipient_messages is not None:
                     opening.count_recipients(connection)
             if self._sidecar is not None:
-                with opening.translated("opening the workers' lock file"):
+                with self._translated("opening the workers' lock file"):
                     self._sidecar.open()
                 self._watching = self._handles.open()
         except BaseException:
@@ -194,7 +203,7 @@ class SQLiteStore:
     def _limit(self, limits: Limits) -> None:
         session = self._live_session()
         if limits.recipient_messages is not None:
-            with opening.translated("counting the recipients' messages"):
+            with self._translated("counting the recipients' messages"):
                 opening.count_recipients(session.connection)
         self._limits = session.limits = limits
 
@@ -208,12 +217,12 @@ class SQLiteStore:
     def _commit(self, batch: Batch) -> BatchResult:
         session = self._live_session()
         try:
-            with opening.translated("writing"):
+            with self._translated("writing"):
                 result = transaction.apply(session, batch, again=self._unsure)
         except (TypeError, ValueError, OverflowError) as exc:
             # What SQLite has no type for, a number beyond 64 bits, half a surrogate pair.
             raise ValueRefused(f"writing: a value cannot be stored ({type(exc).__name__}: {exc})") from exc
-        except StoreUnavailable as exc:
+        except (StoreUnavailable, StoreDiskFull, StoreReadOnly) as exc:
             if self.in_memory or not isinstance(exc.__cause__, apsw.IOError):
                 raise
             result = self._commit_again(session, batch, exc)
@@ -221,7 +230,7 @@ class SQLiteStore:
             self._wake_others()
         return result
 
-    def _commit_again(self, session: Session, batch: Batch, failure: StoreUnavailable) -> BatchResult:
+    def _commit_again(self, session: Session, batch: Batch, failure: StoreError) -> BatchResult:
         """
         Reopen after an I/O error, when nobody knows whether the commit took; the batch recognises its own work (EN4).
 
@@ -235,7 +244,7 @@ class SQLiteStore:
         try:
             again = self._live_session()
             tried.append(again)
-            with opening.translated("writing again after an I/O error"):
+            with self._translated("writing again after an I/O error"):
                 return transaction.apply(again, batch, again=True)
         except StoreError as exc:
             if any(one.committing for one in tried):
@@ -244,7 +253,7 @@ class SQLiteStore:
 
     def _live_session(self) -> Session:
         if self._session is None:
-            with opening.translated("reopening the database"):
+            with self._translated("reopening the database"):
                 self._session = Session(self._handles.open(), self._limits, self._handles)
         return self._session
 
@@ -269,7 +278,7 @@ class SQLiteStore:
     def _register(self, start: WorkerStart) -> int:
         session = self._live_session()
         slot = 0
-        with opening.translated("registering the worker"):
+        with self._translated("registering the worker"):
             session.begin(now=start.now_ms, boot=0)
             try:
                 slot = session.insert(
@@ -307,7 +316,7 @@ class SQLiteStore:
 
     def _deregister(self, worker: int) -> None:
         session = self._live_session()
-        with opening.translated("removing the worker"):
+        with self._translated("removing the worker"):
             session.begin(now=0, boot=0)
             try:
                 session.run("worker_delete", (worker,))
@@ -327,7 +336,7 @@ class SQLiteStore:
         found: list[Lapsed] = []
         # One snapshot: a worker that registers and claims between two reads must not look like one without a row.
         connection = session.connection
-        with opening.translated("looking for lapsed leases"), opening.snapshot(connection):
+        with self._translated("looking for lapsed leases"), opening.snapshot(connection):
             owners = {row[0]: row[8:] for row in reading.rows(connection, "workers")}
             for (slot,) in reading.rows(connection, "leased_workers"):
                 left = limit - len(found)
@@ -339,7 +348,7 @@ class SQLiteStore:
                 else:
                     rows = reading.rows(connection, "lapsed_by_time", (slot, boot_ms, left))
                     found += [Lapsed(message=session.leased_as_is(row), by="time") for row in rows]
-        with opening.translated("forgetting workers that are gone"):
+        with self._translated("forgetting workers that are gone"):
             self._forget_dead(session, owners)
         return found
 
@@ -374,7 +383,7 @@ class SQLiteStore:
 
     def _gone_acceptors(self) -> list[bytes]:
         connection = self._live_session().connection
-        with opening.translated("looking for processes that are gone"), opening.snapshot(connection):
+        with self._translated("looking for processes that are gone"), opening.snapshot(connection):
             waiting = [row[0] for row in reading.rows(connection, "acceptors")]
             return [one for one in waiting if not self._may_live(connection, one)]
 
@@ -383,7 +392,7 @@ class SQLiteStore:
         return await self._write(lambda: not self._may_live(self._live_session().connection, worker))
 
     def _may_live(self, connection: apsw.Connection, worker: bytes) -> bool:
-        with opening.translated("looking for a process that is gone"):
+        with self._translated("looking for a process that is gone"):
             owners = reading.rows(connection, "worker", (worker,))
         return any(self._alive(*owner) is not False for owner in owners)
 
@@ -547,5 +556,5 @@ class SQLiteStore:
 
     def _read_with(self, connection: apsw.Connection, function: Callable[[apsw.Connection], T]) -> T:
         # One snapshot for all that a read looks at.
-        with self._handles.unchanged(), opening.translated("reading"), opening.snapshot(connection):
+        with self._handles.unchanged(), self._translated("reading"), opening.snapshot(connection):
             return function(connection)
