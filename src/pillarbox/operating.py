@@ -222,15 +222,17 @@ class Operations(Interventions):
         if worker is None:
             msg = "this outbox does not deliver"
             raise Refused(msg)
-        return await worker.drain(self.settings.drain_budget_ms if budget is None else int(budget * 1000))
+        budget_ms = self.settings.drain_budget_ms if budget is None else int(budget * 1000)
+        return await self._live().until_closed(asyncio.ensure_future(worker.drain(budget_ms)))
 
     async def drained(self) -> DrainReport:
         """Wait for the end of the drain that `start` began. Raises Refused where there is none."""
-        drain = (await self._opened()).startup_drain
+        runtime = await self._opened()
+        drain = runtime.startup_drain
         if drain is None:
             msg = "nothing is drained at start: this outbox does not deliver, or drain_on_startup is off"
             raise Refused(msg)
-        return await asyncio.shield(drain)
+        return await runtime.until_closed(asyncio.shield(drain))
 
     async def prune(self, age: float | timedelta) -> dict[State, int]:
         """

@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
 from pillarbox.clock import Clock, SystemClock
-from pillarbox.config import is_default_db
+from pillarbox.config import is_default_db, mask_dsn
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import Kind
 from pillarbox.domain.timeline import shifted
@@ -54,6 +55,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _log = logging.getLogger("pillarbox")
 _POLL_SECONDS: Final = 0.05
+_ELSEWHERE: Final = (
+    "the outbox is open in another event loop, or another thread's: use it there, close() it there first, or let"
+    " threads share a pillarbox.sync.Outbox"
+)
 
 
 class Outbox(Operations, Intake, Reloading):
@@ -101,6 +106,7 @@ class Outbox(Operations, Intake, Reloading):
         self._runtime: Runtime | None = None
         self._stopping: Runtime | None = None
         self._starting = asyncio.Lock()
+        self._turns_on: asyncio.AbstractEventLoop | None = None
         self._pid = self._starting_pid = os.getpid()
         for name, item in self.settings.channels.items():
             if item.url is not None:
@@ -161,20 +167,51 @@ class Outbox(Operations, Intake, Reloading):
         Raises:
             StoreError: The database cannot be opened; its subclass says why.
             ConfigError: The settings contradict each other.
+            Refused: It is open in another event loop. What a loop that has ended left open is let go first.
         """
         async with self._turn():
-            if self._runtime is not None and self._runtime.foreign():
-                self._runtime.leak()
-                self._runtime = None
+            await self._let_go()
             if self._runtime is None:
                 self._runtime = await self._open(self._deliveries())
 
     def _turn(self) -> asyncio.Lock:
-        """Start and stop go one after the other."""
-        if self._starting_pid != os.getpid():
-            # A lock of the parent's may be held by a task that does not exist here.
-            self._starting, self._starting_pid = asyncio.Lock(), os.getpid()
+        """
+        Start and stop go one after the other.
+
+        Raises:
+            Refused: Another event loop is about to do either.
+        """
+        loop = asyncio.get_running_loop()
+        if not self._is_taken():
+            # A lock of the parent's, or of a loop that has ended, may be held by a task that does not exist here.
+            if self._turns_on is not loop:
+                self._starting = asyncio.Lock()
+            self._turns_on, self._starting_pid = loop, os.getpid()
+        elif self._turns_on is not loop:
+            raise Refused(_ELSEWHERE)
         return self._starting
+
+    def _is_taken(self) -> bool:
+        """Whether somebody who still exists has the turn."""
+        gone = self._starting_pid != os.getpid() or self._turns_on is None or self._turns_on.is_closed()
+        return self._starting.locked() and not gone
+
+    async def _let_go(self) -> None:
+        """Let go of what cannot be used any more: what a forked child inherited, or what an ended loop left open."""
+        for runtime in filter(None, (self._runtime, self._stopping)):
+            if runtime.foreign():
+                runtime.leak()
+            elif runtime.here():
+                if runtime is self._stopping:
+                    await runtime.close(self.settings.stop_seconds)
+                continue
+            elif runtime.stranded():
+                _log.warning("the event loop of this outbox ended before close(): what it was sending is uncertain")
+                await runtime.salvage()
+            else:
+                raise Refused(_ELSEWHERE)
+            self._runtime = None if runtime is self._runtime else self._runtime
+            self._stopping = None if runtime is self._stopping else self._stopping
 
     def _deliveries(self) -> dict[str, Channel]:
         if not self._deliver:
@@ -204,18 +241,17 @@ class Outbox(Operations, Intake, Reloading):
             How many sends were cut off; what became of those messages is uncertain.
         """
         async with self._turn():
+            if not all(runtime.here() for runtime in (self._runtime, self._stopping) if runtime is not None):
+                await self._let_go()
             runtime, self._runtime = self._runtime or self._stopping, None
             self._stopping = runtime
         if runtime is None:
             return 0
-        if runtime.foreign():
-            runtime.leak()
-            self._stopping = None
-            return 0
         try:
             return await runtime.close(self.settings.stop_seconds if deadline is None else deadline)
         finally:
-            if self._stopping is runtime:
+            # A caller that stopped waiting leaves it to the next one, who waits for the same end.
+            if self._stopping is runtime and runtime.closed:
                 self._stopping = None
 
     def stop_now(self) -> int:
@@ -225,8 +261,8 @@ class Outbox(Operations, Intake, Reloading):
 
     @property
     def started(self) -> bool:
-        """Whether it is open: between `start` and `close`."""
-        return self._runtime is not None
+        """Whether it is open: between `start` and `close`, while the event loop of the `start` lasts."""
+        return self._runtime is not None and not self._runtime.stranded()
 
     def deliver_here(self) -> None:
         """Deliver in this process, whatever ``deliver=`` said. Raises Refused after `start`."""
@@ -275,6 +311,17 @@ class Outbox(Operations, Intake, Reloading):
         finally:
             await store.close()
 
+    def __repr__(self) -> str:
+        return f"<Outbox {mask_dsn(self.settings.db)}>"
+
+    def __del__(self) -> None:
+        """Say so where it was never closed. What it had open goes with its store; a loop that runs keeps a worker."""
+        runtime = getattr(self, "_runtime", None)
+        if runtime is None or runtime.foreign() or runtime.closed:
+            return
+        said = f"{self!r} was never closed: await close(), or use it as a context manager"
+        warnings.warn(said, ResourceWarning, stacklevel=2)
+
     async def __aenter__(self) -> Self:
         """Start."""
         await self.start()
@@ -291,6 +338,10 @@ class Outbox(Operations, Intake, Reloading):
         if runtime is None or runtime.foreign():
             msg = "the outbox is not open: await start(), or use it as a context manager"
             raise NotStarted(msg)
+        if not runtime.here():
+            if runtime.stranded():
+                raise NotStarted("the event loop that this outbox was opened in has ended: await start() again")
+            raise Refused(_ELSEWHERE)
         return runtime
 
     async def _opened(self) -> Runtime:

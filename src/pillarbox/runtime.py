@@ -10,7 +10,7 @@ import os
 import platform
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pillarbox.__about__ import __version__
 from pillarbox.channels.base import Channel, Seams
@@ -25,12 +25,12 @@ from pillarbox.engine.lines import Recipients
 from pillarbox.engine.pruner import Pruner
 from pillarbox.engine.reporter import Reporter
 from pillarbox.engine.worker import Worker, WorkerSettings
-from pillarbox.errors import ConfigError, Refused, StoreError
+from pillarbox.errors import ConfigError, NotStarted, Refused, StoreError
 from pillarbox.store.base import Limits, Store, WorkerStart
 from pillarbox.store.registry import file_of, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from pillarbox.domain.ids import MessageId
     from pillarbox.engine.draining import DrainReport
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pillarbox.entropy import Entropy
     from pillarbox.events import Bus
 
+T = TypeVar("T")
 _MS = timedelta(milliseconds=1)
 # Databases that could not be opened, by process and place, and what stands in for them until the process ends.
 _fallbacks: dict[tuple[int, str], Store] = {}
@@ -106,12 +107,28 @@ class Runtime:
         self._channels: dict[str, Channel] = {}
         self._lease_ms = 0
         self._retiring: set[asyncio.Task[None]] = set()
-        self._closing: asyncio.Future[int] | None = None
+        self._end: asyncio.Future[int] | None = None
+        self._ends_at = 0.0
+        self._awaited: set[asyncio.Future[DrainReport]] = set()
+        self._events = asyncio.get_running_loop()
         self._pid = os.getpid()
 
     def foreign(self) -> bool:
         """Whether this process is a fork of the one that opened it (contract LE9)."""
         return self._pid != os.getpid()
+
+    def here(self) -> bool:
+        """Whether the event loop that runs is the one that opened it: with another, nothing of it can be used."""
+        return self._events is asyncio.get_running_loop()
+
+    def stranded(self) -> bool:
+        """Whether its event loop has ended without a `close`: nobody will go on there."""
+        return self._events.is_closed()
+
+    @property
+    def closed(self) -> bool:
+        """Whether a `close` has come to its end."""
+        return self._end is not None and self._end.done()
 
     def leak(self) -> None:
         """
@@ -123,7 +140,14 @@ class Runtime:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
     async def open(self, channels: Mapping[str, Channel], *, only: MessageId | None = None) -> None:
-        """Open the database; deliver through *channels*, where there are any."""
+        """Open the database; deliver through *channels*, where there are any. What fails leaves nothing open."""
+        try:
+            await self._open(channels, only)
+        except BaseException:
+            await self.close(0)
+            raise
+
+    async def _open(self, channels: Mapping[str, Channel], only: MessageId | None) -> None:
         lease_ms = int(lease_seconds(self._settings, (c.send_timeout_seconds for c in channels.values())) * 1000)
         await self._open_store()
         # Before anything is judged by its time.
@@ -133,30 +157,18 @@ class Runtime:
         if not channels:
             return
         if not self._settings.enabled:
-            self.direct = await self._pass_on(channels)
+            # Sends without a queue (contract EN12).
+            self.direct = Direct(channels, self.reporter, clock=self._clock, entropy=self._entropy, hooks=self.hooks)
+            await self.direct.start()
             return
         self._channels, self._lease_ms = dict(channels), lease_ms
-        try:
-            # It looks a channel up there for each message, so that `reload` can put another in its place.
-            self.worker = self._worker(self._channels, lease_ms, only)
-            await self.worker.start()
-        except BaseException:
-            await self.close(0)
-            raise
+        # It looks a channel up there for each message, so that `reload` can put another in its place.
+        self.worker = self._worker(self._channels, lease_ms, only)
+        await self.worker.start()
         if self._settings.drain_on_startup and only is None:
             self.startup_drain = asyncio.get_running_loop().create_task(
                 self.worker.drain(self._settings.drain_budget_ms, at_start=True)
             )
-
-    async def _pass_on(self, channels: Mapping[str, Channel]) -> Direct:
-        """Send without a queue (contract EN12)."""
-        direct = Direct(channels, self.reporter, clock=self._clock, entropy=self._entropy, hooks=self.hooks)
-        try:
-            await direct.start()
-        except BaseException:
-            await self.close(0)
-            raise
-        return direct
 
     async def presence(self) -> bytes:
         """
@@ -325,36 +337,136 @@ class Runtime:
             interval_ms=self._settings.prune_interval_ms,
         )
 
+    async def until_closed(self, drain: asyncio.Future[DrainReport]) -> DrainReport:
+        """Wait for a drain. Raises NotStarted where a `close` comes before its end."""
+        self._awaited.add(drain)
+        try:
+            await asyncio.wait((drain,))
+            return drain.result()
+        except asyncio.CancelledError:
+            if self._end is not None and drain.cancelled():
+                raise NotStarted("the outbox was closed before the drain had ended") from None
+            drain.cancel()
+            raise
+        finally:
+            self._awaited.discard(drain)
+
     async def close(self, deadline_seconds: float) -> int:
         """
         Stop in order: the sends, the writing, the database. Gives how many sends were cut off.
 
-        Called again meanwhile, it waits for the same end.
+        Called again meanwhile, it waits for the same end; with an earlier deadline, that one holds. A caller that is
+        cancelled stops waiting, and the end comes all the same.
         """
-        if self._closing is None:
-            self._closing = asyncio.ensure_future(self._close(deadline_seconds))
-        return await asyncio.shield(self._closing)
+        ends_at = self._events.time() + deadline_seconds
+        if self._end is None:
+            # No task: whoever cancels every task that there is must not end this wait.
+            self._end = self._events.create_future()
+            self._ends_at = ends_at
+            self._begin_closing(deadline_seconds)
+        elif ends_at < self._ends_at and self.worker is not None:
+            self._ends_at = ends_at
+            self._events.call_at(ends_at, self.worker.executor.cut_off)
+        return await asyncio.shield(self._end)
+
+    def _begin_closing(self, deadline_seconds: float) -> None:
+        self._events.create_task(self._close(deadline_seconds)).add_done_callback(self._closed)
+
+    def _closed(self, task: asyncio.Task[int]) -> None:
+        if self._end is None or self._end.done():
+            return
+        if task.cancelled():
+            # Before its first step.
+            self._begin_closing(0)
+            return
+        error = task.exception()
+        if error is None:
+            self._end.set_result(task.result())
+            return
+        self._end.set_exception(error)
+        # Whoever waited may be gone.
+        self._end.exception()
 
     async def _close(self, deadline_seconds: float) -> int:
+        """Take one step of the end after the other, each to its end; once this is cancelled, nothing waits any more."""
+        patience = _Patience(deadline_seconds)
         cut = 0
-        if self.startup_drain is not None and not self.startup_drain.done():
-            self.startup_drain.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self.startup_drain
         try:
+            direct = self.direct
+            drains = {*self._awaited, *filter(None, (self.startup_drain,))}
+            for drain in drains:
+                drain.cancel()
+            if drains:
+                await patience.through(lambda _: asyncio.wait(drains))
             if self.worker is not None:
-                cut = await self.worker.stop(deadline_seconds)
-            if self.direct is not None:
-                await self.direct.stop()
+                cut = await patience.through(self.worker.stop) or 0
+            if direct is not None:
+                await patience.through(lambda _: direct.stop())
             if self._retiring:
-                await asyncio.wait(self._retiring, timeout=_RETIRING_SECONDS_MAX)
+                await patience.through(lambda _: asyncio.wait(self._retiring, timeout=_RETIRING_SECONDS_MAX))
             if self._acceptor is not None:
-                await deregister(self.store, self._acceptor[0], self.reporter)
+                slot = self._acceptor[0]
+                await patience.through(lambda _: deregister(self.store, slot, self.reporter))
         finally:
-            try:
-                await self.committer.stop()
-            finally:
-                if not self.fell_back:
-                    await self.store.close()
-        await self._bus.settle(_SUBSCRIBER_SECONDS_MAX)
+            await self._close_store(patience)
+        # Whoever waits for a message looks once more, and hears that this is closed.
+        self.reporter.wake_all()
+        await patience.through(lambda _: self._bus.settle(_SUBSCRIBER_SECONDS_MAX))
         return cut
+
+    async def _close_store(self, patience: _Patience) -> None:
+        try:
+            await patience.through(lambda _: self.committer.stop())
+        finally:
+            if not self.fell_back:
+                await patience.through(lambda _: self.store.close())
+
+    async def salvage(self) -> None:
+        """
+        Let go of what the event loop that has ended left open, and write what is known, on the loop that runs now.
+
+        What was answered is recorded as answered; what was cut off by the end of the loop is uncertain. Raises nothing.
+        """
+        slots = []
+        if self.worker is not None:
+            slots = [self.worker.slot]
+            self.worker.executor.break_off()
+            for name, channel in self._channels.items():
+                await _at_most(_RETIRING_SECONDS_MAX, close_channel(name, channel))
+        if self._acceptor is not None:
+            slots.append(self._acceptor[0])
+        try:
+            await self.committer.salvage()
+            for slot in slots:
+                await deregister(self.store, slot, self.reporter)
+        except Exception as exc:  # noqa: BLE001 — its leases run out then, as after a crash
+            self.reporter.alarm("recording_failed", f"what an ended event loop left behind: {exc}")
+        with contextlib.suppress(Exception):
+            if not self.fell_back:
+                await self.store.close()
+
+
+class _Patience:
+    """Takes steps of an end to their end: the first cancellation takes the patience, and then they go on in a hurry."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    async def through(self, step: Callable[[float], Awaitable[T]]) -> T | None:
+        """Take *step*, which is told how long it may wait, and is safe to repeat; again where it is cancelled."""
+        while True:
+            try:
+                return await step(self._seconds)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or not task.cancelling():
+                    # Raised by something of the program's own that was asked to close: that step is over.
+                    return None
+                while task.uncancel():
+                    pass
+                self._seconds = 0.0
+
+
+async def _at_most(seconds: float, waiting: Awaitable[None]) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(waiting, seconds)

@@ -7,16 +7,18 @@ Safe to use from several threads.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from pillarbox import outbox as core
 from pillarbox.domain.mirror import ENTRIES_MAX, TEXT_MAX, MirrorEntry
-from pillarbox.errors import Refused
+from pillarbox.errors import NotStarted, Refused
+from pillarbox.loop_thread import LoopThread, not_open
 from pillarbox.message import BaseMessage, Waiter
 from pillarbox.message import Message as AsyncMessage
 
@@ -32,6 +34,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 _Core = core.Outbox
+# In a forked child: the parent's threads, which are not there. Collected, they would close what the two share.
+_inherited: list[LoopThread] = []
 
 
 class Message(BaseMessage):
@@ -64,6 +68,7 @@ def _blocking(
     method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[Outbox, P], R]:
     def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        self.must_be_open()
         return self.run(method(self.core, *args, **kwargs))
 
     return _documented(call, method)
@@ -73,6 +78,7 @@ def _one(
     method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, AsyncMessage]],
 ) -> Callable[Concatenate[Outbox, P], Message]:
     def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> Message:
+        self.must_be_open()
         return self.wrap(self.run(method(self.core, *args, **kwargs)))
 
     return _documented(call, method)
@@ -82,6 +88,7 @@ def _some(
     method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, list[AsyncMessage]]],
 ) -> Callable[Concatenate[Outbox, P], list[Message]]:
     def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> list[Message]:
+        self.must_be_open()
         return [self.wrap(message) for message in self.run(method(self.core, *args, **kwargs))]
 
     return _documented(call, method)
@@ -90,13 +97,6 @@ def _some(
 def _documented(call: F, method: Callable[..., Any]) -> F:
     functools.update_wrapper(call, method)
     return call
-
-
-def _run_to_its_end(loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        loop.run_forever()
-    finally:
-        loop.close()
 
 
 class MirrorBook:
@@ -127,40 +127,59 @@ class Outbox:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 — the arguments of the core
         self.core = _Core(*args, **kwargs)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._pid = 0
-        self._guard = threading.Lock()
+        self._thread: LoopThread | None = None
+        self._lock, self._pid = threading.Lock(), os.getpid()
 
     def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
         """
-        Run a coroutine on this outbox's loop and wait for its result.
+        Run a coroutine on this outbox's loop and wait for its result; before `start`, on one for this call alone.
 
         Raises:
             Refused: Called on that very loop, by a subscriber or an async channel: it would wait for itself for ever.
+            NotStarted: The outbox was closed before the coroutine had ended.
         """
-        if threading.current_thread() is self._thread:
+        try:
+            self._must_not_block_itself()
+            thread = self._running()
+        except BaseException:
             coroutine.close()
+            raise
+        if thread is not None:
+            return thread.run(coroutine)
+        thread = LoopThread()
+        try:
+            return thread.run(coroutine)
+        finally:
+            thread.end()
+
+    def must_be_open(self) -> None:
+        """Raise NotStarted where it is not: no thread is begun to find that out."""
+        self._must_not_block_itself()
+        if self._running() is None:
+            raise not_open()
+
+    def _must_not_block_itself(self) -> None:
+        thread = self._thread
+        if thread is not None and thread.is_current:
             msg = "called on the outbox's own thread, which it would block: use `core`, the asynchronous outbox, there"
             raise Refused(msg)
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
-        try:
-            return future.result()
-        except KeyboardInterrupt:
-            future.cancel()
-            raise
 
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        with self._guard:
-            # A forked child has the loop, but not its thread.
-            if self._loop is None or self._pid != os.getpid():
-                self._loop = asyncio.new_event_loop()
-                self._pid = os.getpid()
-                self._thread = threading.Thread(
-                    target=_run_to_its_end, args=(self._loop,), name="pillarbox-loop", daemon=True
-                )
-                self._thread.start()
-            return self._loop
+    def _running(self) -> LoopThread | None:
+        """Give the thread that runs; a forked child begins its own at first use (contract LE9)."""
+        thread = self._thread
+        if thread is None or not thread.foreign:
+            return thread
+        with self._turn():
+            if self._thread is thread:
+                _inherited.append(thread)
+                self._thread = LoopThread() if self.core.started else None
+            return self._thread
+
+    def _turn(self) -> threading.Lock:
+        """Guard who changes the thread. A forked child's may be held by a thread that does not exist there."""
+        if self._pid != os.getpid():
+            self._lock, self._pid = threading.Lock(), os.getpid()
+        return self._lock
 
     def wrap(self, message: AsyncMessage) -> Message:
         """Make a message one that blocks."""
@@ -175,7 +194,36 @@ class Outbox:
         """See `pillarbox.Outbox.channels`."""
         return self.core.channels
 
-    start = _blocking(_Core.start)
+    def start(self) -> None:
+        """See `pillarbox.Outbox.start`. After a `close` that goes on in another thread, it waits for that."""
+        self._must_not_block_itself()
+        self._running()
+        while True:
+            with self._turn():
+                thread = self._thread
+                if thread is None or not thread.leaving:
+                    self._start(thread)
+                    return
+            thread.join()
+            self._forget(thread)
+
+    def _start(self, thread: LoopThread | None) -> None:
+        if thread is not None:
+            thread.run(self.core.start())
+            return
+        thread = LoopThread()
+        try:
+            thread.run(self.core.start())
+        except BaseException:
+            thread.end()
+            raise
+        self._thread = thread
+
+    def _forget(self, thread: LoopThread) -> None:
+        with self._turn():
+            if self._thread is thread:
+                self._thread = None
+
     send = _one(_Core.send)
     send_many = _some(_Core.send_many)
     find = _one(_Core.find)
@@ -227,22 +275,41 @@ class Outbox:
         return self.core.subscribe(subscriber, *types)
 
     def stop(self, deadline: float | None = None) -> int:
-        """See `pillarbox.Outbox.stop`."""
-        if self._loop is None:
+        """
+        See `pillarbox.Outbox.stop`.
+
+        Calls that other threads still wait for, `Message.wait` too, end with NotStarted.
+        """
+        self._must_not_block_itself()
+        thread = self._running()
+        if thread is None:
             return 0
+        thread.leaving = True
         try:
-            return self.run(self.core.stop(deadline))
+            return thread.run(self.core.stop(deadline))
+        except NotStarted:
+            # Another thread's stop came to its end first.
+            return 0
         finally:
-            with self._guard:
-                loop, self._loop = self._loop, None
-                thread, self._thread = self._thread, None
-            if thread is not None and self._pid == os.getpid():
-                loop.call_soon_threadsafe(loop.stop)
-                thread.join()
+            thread.end()
+            self._forget(thread)
 
     def close(self) -> None:
         """See `pillarbox.Outbox.close`."""
         self.stop()
+
+    def __repr__(self) -> str:
+        return f"<sync {repr(self.core)[1:]}"
+
+    def __del__(self) -> None:
+        """Close it behind the back of everybody where nobody did, and say so."""
+        thread = getattr(self, "_thread", None)
+        if thread is None or thread.foreign:
+            return
+        if not sys.is_finalizing():
+            thread.leave(self.core.stop)
+        said = f"{self!r} was never closed: close() it, or use it as a context manager"
+        warnings.warn(said, ResourceWarning, stacklevel=2)
 
     def __enter__(self) -> Self:
         """Start."""

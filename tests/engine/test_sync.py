@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import functools
+import gc
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pillarbox.domain.message import State
-from pillarbox.errors import InvalidMessage, KeyConflict, NotFound, NotStarted, Refused, UnknownChannel
+from pillarbox.errors import InvalidMessage, KeyConflict, NotFound, NotStarted, Refused, StoreError, UnknownChannel
 from pillarbox.events import MessageDelivered
 from pillarbox.sync import Outbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pillarbox.channels.base import Attempt
 
 SECONDS = 10.0
@@ -130,3 +137,193 @@ def test_what_hosts_read_and_hooks_say_needs_no_await(db: Path) -> None:
         assert box.mirror.pending("s") == []
         summary = box.summary("turn")
         assert (summary.delivered, summary.complete) == (1, True)
+
+
+@pytest.mark.contract("DR3")
+def test_every_call_of_every_thread_ends_when_it_is_closed(db: Path) -> None:
+    """Also those that race with the close, and those that wait for a message."""
+    for _ in range(10):
+        box = Outbox(db, deliver=False, durability="process")
+        box.start()
+        message = box.send("pager", to="ann", text="hi")
+        ended: list[type[BaseException]] = []
+        begun = threading.Barrier(9)
+
+        def call(again: Callable[[], object], begun: threading.Barrier = begun, ended: Any = ended) -> None:
+            begun.wait(SECONDS)
+            try:
+                while True:
+                    again()
+            except NotStarted:
+                ended.append(NotStarted)
+
+        calls: list[Callable[[], object]] = [
+            message.wait,
+            box.stats,
+            box.queues,
+            functools.partial(box.get, message.id or ""),
+            functools.partial(box.send, "pager", to="ann", text="hi"),
+        ]
+        calls = (calls * 2)[:8]
+        threads = [threading.Thread(target=call, args=(one,), daemon=True) for one in calls]
+        for thread in threads:
+            thread.start()
+        begun.wait(SECONDS)
+        box.close()
+        for thread in threads:
+            thread.join(SECONDS)
+        assert ended == [NotStarted] * len(calls)
+
+
+@pytest.mark.contract("DR3")
+def test_a_close_waits_for_another_threads_and_a_start_for_both(db: Path) -> None:
+    begun, gate = threading.Event(), threading.Event()
+
+    def slow(attempt: Attempt) -> str:
+        begun.set()
+        assert gate.wait(SECONDS)
+        return "r"
+
+    box = Outbox(db, channels={"pager": slow}, stop_seconds=60)
+    box.start()
+    box.send("pager", to="ann", text="hi")
+    assert begun.wait(SECONDS)
+    with ThreadPoolExecutor(4) as pool:
+        closing = [pool.submit(box.close) for _ in range(3)]
+        starting = pool.submit(box.start)
+        assert not any(one.done() for one in closing)
+        gate.set()
+        for one in closing:
+            one.result(SECONDS)
+        starting.result(SECONDS)
+    box.close()
+    box.start()
+    assert [message.state for message in box.list()] == [State.DELIVERED]
+    box.close()
+
+
+@pytest.mark.contract("DR3")
+def test_a_stop_at_once_cuts_off_what_another_threads_stop_waits_for(db: Path) -> None:
+    begun = threading.Event()
+
+    async def hangs(attempt: Attempt) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    box = Outbox(db, channels={"pager": hangs})
+    box.start()
+    box.send("pager", to="ann", text="hi")
+    assert begun.wait(SECONDS)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(box.stop, 600)
+        box.stop(0)
+        first.result(SECONDS)
+
+
+@pytest.mark.contract("DR3")
+@pytest.mark.parametrize("where", ["channel", "hook", "plain channel", "loop"])
+def test_nothing_that_exits_on_its_thread_ends_the_thread(db: Path, where: str) -> None:
+    raising = True
+
+    def exit_once(attempt: object) -> None:
+        nonlocal raising
+        if raising:
+            raising = False
+            raise SystemExit(3)
+
+    async def channel(attempt: Attempt) -> str:
+        if where == "channel":
+            exit_once(attempt)
+        return "r"
+
+    def plain(attempt: Attempt) -> str:
+        exit_once(attempt)
+        return "r"
+
+    box = Outbox(db, channels={"pager": plain if where == "plain channel" else channel})
+    if where == "hook":
+        box.hooks.revalidate(exit_once)
+    with box:
+        if where == "loop":
+            asyncio.run_coroutine_threadsafe(_raising(), box._thread._shared.loop)  # type: ignore[union-attr]
+        for n in range(2):
+            with contextlib.suppress(SystemExit, KeyboardInterrupt):
+                box.send("pager", to=f"r{n}", text="hi")
+        assert box.send("pager", to="last", text="hi").wait(SECONDS).state is State.DELIVERED
+        assert not raising or where == "loop"
+    assert "pillarbox-loop" not in {thread.name for thread in threading.enumerate()}
+
+
+async def _raising() -> None:
+    raise SystemExit(3)
+
+
+@pytest.mark.contract("DR3")
+def test_to_close_it_from_its_own_thread_is_refused_and_harms_nobody(db: Path) -> None:
+    raised: list[str] = []
+    heard = threading.Event()
+
+    def ask(event: MessageDelivered) -> None:
+        for call in (box.close, box.start, box.stats, message.wait, lambda: box.mirror.pending("s")):
+            with pytest.raises(Refused, match="core") as refused:
+                call()
+            raised.append(refused.typename)
+        heard.set()
+
+    box = Outbox(db, channels={"pager": deliver})
+    box.subscribe(ask, MessageDelivered)
+    with box:
+        message = box.send("pager", to="ann", text="hi", at=timedelta(milliseconds=1))
+        message.wait(SECONDS)
+        assert heard.wait(SECONDS)
+        assert raised == ["Refused"] * 5
+        assert box.stats()
+
+
+@pytest.mark.contract("DR3", "SG5")
+def test_one_that_was_never_closed_says_so_and_lets_everything_go(db: Path) -> None:
+    def left() -> tuple[int, int]:
+        return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+
+    gc.collect()
+    before = left()
+    with pytest.warns(ResourceWarning, match=r"sync Outbox .*outbox\.db> was never closed"):  # noqa: PT031
+        box = Outbox(db, channels={"pager": deliver})
+        box.start()
+        message = box.send("pager", to="ann", text="hi")
+        message.wait(SECONDS)
+        del box, message
+        gc.collect()
+    ends = time.monotonic() + SECONDS
+    while left() != before and time.monotonic() < ends:
+        threading.Event().wait(0.001)
+    assert left() == before
+    with Outbox(db, deliver=False) as looking:
+        assert looking.workers() == []
+
+
+@pytest.mark.contract("SG1", "SG5")
+def test_a_start_that_fails_and_a_call_before_it_leave_no_thread(tmp_path: Path) -> None:
+    threads = threading.active_count()
+    box = Outbox(tmp_path / "missing" / "there" / "outbox.db", channels={"pager": deliver})
+    (tmp_path / "missing").write_text("a file")
+    for call in (box.start, box.start):
+        with pytest.raises(StoreError):
+            call()
+    for early in (box.stats, lambda: box.send("pager", to="ann", text="hi"), lambda: box.get("A" * 22)):
+        with pytest.raises(NotStarted):
+            early()
+    box.close()
+    assert threading.active_count() == threads
+
+
+@pytest.mark.contract("DR3")
+def test_a_coroutine_may_run_on_it_before_it_is_started(db: Path) -> None:
+    """Importing does that: it opens the database for itself."""
+
+    async def here() -> str:
+        return threading.current_thread().name
+
+    box = Outbox(db, deliver=False)
+    assert box.run(here()) == "pillarbox-loop"
+    assert "pillarbox-loop" not in {thread.name for thread in threading.enumerate()}

@@ -8,6 +8,7 @@ import unicodedata
 from typing import Final, Literal
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel
+from pillarbox.channels.threads import answer_of
 from pillarbox.channels.urls import Options, parse_url
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Unavailable, Uncertain
 from pillarbox.errors import ConfigError
@@ -43,7 +44,8 @@ class ConsoleChannel(Channel):
 
     async def send(self, attempt: Attempt) -> AnyOutcome:
         """See `Channel`."""
-        return await asyncio.to_thread(self._print, readable(attempt))
+        printing = asyncio.get_running_loop().run_in_executor(None, self._print, readable(attempt))
+        return await answer_of(printing, attempt.progress, lambda outcome: outcome)
 
     def _print(self, line: str) -> AnyOutcome:
         stream = sys.stderr if self._stream == "stderr" else sys.stdout

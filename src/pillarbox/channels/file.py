@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import stat
 from typing import Final
@@ -17,6 +18,7 @@ from typing import Final
 import msgspec
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Seams
+from pillarbox.channels.threads import answer_of
 from pillarbox.channels.urls import Options, flag, parse_url
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.moments import to_datetime
@@ -77,7 +79,9 @@ class FileChannel(Channel):
     async def send(self, attempt: Attempt) -> AnyOutcome:
         """See `Channel`."""
         line = encode_line(attempt, now_ms=self._clock.wall_ms())
-        return await asyncio.to_thread(append, self._path, line, fsync=self._fsync)
+        writing = functools.partial(append, self._path, line, fsync=self._fsync)
+        appending = asyncio.get_running_loop().run_in_executor(None, writing)
+        return await answer_of(appending, attempt.progress, lambda outcome: outcome)
 
 
 def encode_line(attempt: Attempt, *, now_ms: int) -> bytes:

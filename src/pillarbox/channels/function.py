@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import inspect
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from pillarbox.channels.base import Attempt, Capabilities, Channel, Mode, Unit
 from pillarbox.channels.limiting import TEXT_LIMIT_MAX
 from pillarbox.channels.options import bounded_count, one_of
 from pillarbox.channels.patterns import classify_exception
-from pillarbox.channels.threads import Ended, Threads
+from pillarbox.channels.threads import Ended, Threads, answer_of
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Misreported, Outcome, RateLimited, Uncertain, name_of, plain
 from pillarbox.domain.retry import CHAT, Policy
 from pillarbox.errors import ConfigError, InvalidOutcome
@@ -83,6 +83,12 @@ class FunctionChannel(Channel):
         self.policy = policy
         self.ordered = ordered
 
+    def __del__(self) -> None:
+        """Let idle threads end where nobody closed it."""
+        threads = getattr(self, "_threads", None)
+        if threads is not None and not sys.is_finalizing():
+            threads.close()
+
     async def close(self) -> None:
         """See `Channel`. Does not wait for calls that overran their deadline."""
         self._threads.close()
@@ -97,47 +103,42 @@ class FunctionChannel(Channel):
             reason = "every thread is busy with a call that overran its deadline"
             return RateLimited(reason, scope="channel", after=BUSY_SECONDS)
         try:
-            result = await self._call(attempt)
-        except Outcome as raised:
-            return _freed(raised)
+            return _outcome(await self._call(attempt))
         except Exception as exc:  # noqa: BLE001 — whatever it is, it has a meaning
-            return classify_exception(exc, hide=_private(attempt))
-        return _outcome(result)
+            return _meaning(exc, attempt)
 
     async def _call(self, attempt: Attempt) -> Any:  # noqa: ANN401 — it may return anything
         if self._is_async:
             return await self._function(attempt)
-        answer = self._threads.start(functools.partial(self._function, attempt))
-        try:
-            ended = await asyncio.shield(answer)
-        except asyncio.CancelledError:
-            attempt.progress.rest = _rest(answer)
-            raise
+        call = self._threads.start(functools.partial(self._function, attempt))
+        ended = await answer_of(call, attempt.progress, lambda late: _late(late, attempt))
         if isinstance(ended.error, Exception):
             raise ended.error
         if ended.error is not None:
             # sys.exit() in a channel is no reason to end the worker.
-            return Uncertain(f"the function raised {type(ended.error).__name__}")
+            return _ended_by(ended.error)
         return await ended.value if isinstance(ended.value, Awaitable) else ended.value
 
 
-def _rest(answer: asyncio.Future[Ended]) -> asyncio.Future[AnyOutcome]:
-    """Say what a call comes to that goes on in its thread after it was cut off."""
-    rest: asyncio.Future[AnyOutcome] = answer.get_loop().create_future()
+def _late(ended: Ended, attempt: Attempt) -> AnyOutcome:
+    """Say what a call came to that went on in its thread after its send was cancelled."""
+    if isinstance(ended.error, Exception):
+        return _meaning(ended.error, attempt)
+    if ended.error is not None:
+        return _ended_by(ended.error)
+    if isinstance(ended.value, Awaitable):
+        return Uncertain("it ended after it was cut off, without an outcome")
+    return _outcome(ended.value)
 
-    def came(answer: asyncio.Future[Ended]) -> None:
-        if answer.cancelled() or rest.done():
-            return
-        ended = answer.result()
-        if isinstance(ended.error, Outcome):
-            rest.set_result(_freed(ended.error))
-        elif ended.error is not None or isinstance(ended.value, Awaitable):
-            rest.set_result(Uncertain("it ended after it was cut off, without an outcome"))
-        else:
-            rest.set_result(_outcome(ended.value))
 
-    answer.add_done_callback(came)
-    return rest
+def _meaning(error: Exception, attempt: Attempt) -> AnyOutcome:
+    if isinstance(error, Outcome):
+        return _freed(error)
+    return classify_exception(error, hide=_private(attempt))
+
+
+def _ended_by(error: BaseException) -> AnyOutcome:
+    return Uncertain(f"the function raised {type(error).__name__}")
 
 
 def _outcome(result: object) -> AnyOutcome:

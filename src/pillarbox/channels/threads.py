@@ -15,7 +15,40 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from pillarbox.channels.base import Progress
+    from pillarbox.domain.outcome import AnyOutcome
+
+T = TypeVar("T")
+
+
+async def answer_of(answer: asyncio.Future[T], progress: Progress, outcome: Callable[[T], AnyOutcome]) -> T:
+    """
+    Wait for a call on a thread, which nobody can stop. Where this is cancelled, what the call comes to goes on.
+
+    Args:
+        outcome: Says what an answer is that comes after the send was cut off.
+    """
+    try:
+        return await asyncio.shield(answer)
+    except asyncio.CancelledError:
+        progress.rest = _rest(answer, outcome)
+        raise
+
+
+def _rest(answer: asyncio.Future[T], outcome: Callable[[T], AnyOutcome]) -> asyncio.Future[AnyOutcome]:
+    rest: asyncio.Future[AnyOutcome] = answer.get_loop().create_future()
+
+    def came(answer: asyncio.Future[T]) -> None:
+        if answer.cancelled() or answer.exception() is not None:
+            rest.cancel()
+        elif not rest.done():
+            rest.set_result(outcome(answer.result()))
+
+    answer.add_done_callback(came)
+    return rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +93,8 @@ class Threads:
         self._limit = limit
         self._name = name
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._lock = threading.Lock()
+        # Reentrant: `close` may be called while garbage is collected, in the midst of anything.
+        self._lock = threading.RLock()
         self._busy = 0
         self._threads = 0
 

@@ -8,37 +8,37 @@ Once a batch is committed, its answers come first: what was leased starts, slots
 anything told of it. Whoever raises meanwhile, whatever it is, keeps nobody else from their answer (contract EN8).
 """
 
-# Long because: what one batch holds, and who waits for it, still stand here; they will move out.
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pillarbox.engine.clockguard import QueueClock
 from pillarbox.engine.loop import Loop
-from pillarbox.errors import NotStarted, PillarboxError, StoreError, StoreOutcomeUnknown, StoreUnavailable
+from pillarbox.engine.work import Ending, Extra, Told, Wish, Work
+from pillarbox.errors import NotStarted, StoreError, StoreOutcomeUnknown, StoreUnavailable
 from pillarbox.fencing import Log, pass_on
-from pillarbox.store.base import (
-    Act,
-    Acted,
-    AdmissionWrite,
-    Batch,
-    BatchResult,
-    Claim,
-    Enqueued,
-    Presence,
-    Prune,
-    Settled,
-    Settlement,
-    Store,
-)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from pillarbox.clock import Clock
     from pillarbox.domain.message import Draft, Leased
+    from pillarbox.store.base import (
+        Act,
+        Acted,
+        AdmissionWrite,
+        BatchResult,
+        Claim,
+        Enqueued,
+        Presence,
+        Prune,
+        Settled,
+        Settlement,
+        Store,
+    )
 
 _log = Log("pillarbox.engine")
 T = TypeVar("T")
@@ -46,33 +46,6 @@ R = TypeVar("R")
 E = TypeVar("E", bound=Exception)
 
 BATCH_MAX: Final = 2000
-
-# Told what became of a settlement, or why it could not be recorded.
-Told = Callable[[Settled | Exception], None]
-_Ending = tuple[Settlement, Told]
-
-
-class Wish(Generic[T, R]):
-    """One thing somebody wants written, and the future that tells them what became of it."""
-
-    __slots__ = ("future", "item")
-
-    def __init__(self, item: T, future: asyncio.Future[R]) -> None:
-        self.item = item
-        self.future = future
-
-    def grant(self, result: R) -> None:
-        """Tell the result. The one who asked may have stopped waiting, or be gone with their event loop."""
-        if not self.future.done() and not self.future.get_loop().is_closed():
-            self.future.set_result(result)
-
-    def refuse(self, error: Exception) -> None:
-        """Tell the error."""
-        if not self.future.done() and not self.future.get_loop().is_closed():
-            # Python takes no StopIteration there.
-            self.future.set_exception(RuntimeError("StopIteration") if isinstance(error, StopIteration) else error)
-            # Whoever asked may be gone; an error nobody collects must not be reported as forgotten.
-            self.future.exception()
 
 
 class Committer:
@@ -109,10 +82,10 @@ class Committer:
         self.rested: Callable[[bool], None] = _rest
         self._time = QueueClock.of(clock)
         self._enqueue: deque[Wish[Sequence[Draft], list[Enqueued]]] = deque()
-        self._settle: deque[_Ending] = deque()
+        self._settle: deque[Ending] = deque()
         self._admit: deque[Wish[AdmissionWrite, bool]] = deque()
         self._acts: deque[Wish[Act, Acted]] = deque()
-        self._extra: deque[Wish[_Extra, BatchResult]] = deque()
+        self._extra: deque[Wish[Extra, BatchResult]] = deque()
         self._claim_wanted = False
         self._loop = Loop("committer", self.tick)
         self._open = False
@@ -128,8 +101,8 @@ class Committer:
         self._loop.start()
 
     async def stop(self) -> None:
-        """Write what is still wanted, then no more. Safe to repeat."""
-        if not self._open:
+        """Write what is still wanted, then no more. Safe to repeat, also where a first call was cancelled."""
+        if self._closed:
             return
         self._open = False
         await self._loop.stop()
@@ -138,6 +111,20 @@ class Committer:
                 await self.tick()
             except Exception as exc:  # noqa: BLE001 — nobody is left to try again: all who wait are told
                 self._give_up(exc)
+        self._closed = True
+
+    async def salvage(self) -> None:
+        """
+        Write the ends of attempts that are still to be recorded, on another event loop than the one that has ended.
+
+        Nobody waits for anything else any more: what was accepted nowhere is dropped, and its caller was told nothing.
+        """
+        self._open = False
+        for wishes in (self._enqueue, self._admit, self._acts, self._extra):
+            wishes.clear()
+        self.claimer, self.granted, self.claim_failed, self.rested = _no_claim, _ignore, _drop, _rest
+        while self._settle:
+            await self.tick()
         self._closed = True
 
     def enqueue(self, group: Sequence[Draft]) -> asyncio.Future[list[Enqueued]]:
@@ -175,27 +162,27 @@ class Committer:
 
     def renew(self, messages: Sequence[Leased], until_ms: int) -> asyncio.Future[BatchResult]:
         """Extend leases; the result's ``lost`` and ``cancelling`` tell what is to know."""
-        return self._wish(self._extra, _Extra(renew=messages, renew_until_ms=until_ms))
+        return self._wish(self._extra, Extra(renew=messages, renew_until_ms=until_ms))
 
     def expire(self, limit: int) -> asyncio.Future[BatchResult]:
         """End messages whose time is over."""
-        return self._wish(self._extra, _Extra(expire=limit))
+        return self._wish(self._extra, Extra(expire=limit))
 
     def abandon(self, acceptors: Sequence[bytes]) -> asyncio.Future[BatchResult]:
         """End messages that must not outlive those who accepted them."""
-        return self._wish(self._extra, _Extra(abandon=acceptors))
+        return self._wish(self._extra, Extra(abandon=acceptors))
 
     def acknowledge(self, keys: Sequence[str]) -> asyncio.Future[BatchResult]:
         """Mark mirror entries as taken over by their host."""
-        return self._wish(self._extra, _Extra(acknowledge=keys))
+        return self._wish(self._extra, Extra(acknowledge=keys))
 
     def prune(self, request: Prune) -> asyncio.Future[BatchResult]:
         """Delete old terminal messages, a bounded number."""
-        return self._wish(self._extra, _Extra(prune=request))
+        return self._wish(self._extra, Extra(prune=request))
 
     def presence(self, presence: Presence) -> asyncio.Future[BatchResult]:
         """Give a worker's sign of life."""
-        return self._wish(self._extra, _Extra(presence=presence))
+        return self._wish(self._extra, Extra(presence=presence))
 
     def want_claim(self) -> None:
         """Claim with the next batch, and make one soon."""
@@ -220,7 +207,7 @@ class Committer:
         # batch beats two overlapping ones: the database's thread needs the interpreter's lock at every row, and shares
         # it badly with a busy loop (measured: 11 500 against 8 500 lives a second).
         await self._clock.sleep(0)
-        work = _Work(
+        work = Work(
             settle=_take(self._settle),
             admit=_take(self._admit),
             acts=_take(self._acts),
@@ -250,7 +237,7 @@ class Committer:
             raise failure
         return 0 if self._claim_wanted or self._waiting() else None
 
-    async def _write(self, work: _Work, claim: Claim | None) -> None:
+    async def _write(self, work: Work, claim: Claim | None) -> None:
         try:
             batch = work.batch(self._time, claim)
             result = await self._store.commit(batch)
@@ -286,7 +273,7 @@ class Committer:
             # Behind its own fence: see `Reporter`.
             self._alarm("engine_failed", f"{type(exc).__name__} after a commit")
 
-    async def _write_apart(self, work: _Work, claim: Claim | None, error: Exception) -> None:
+    async def _write_apart(self, work: Work, claim: Claim | None, error: Exception) -> None:
         """Bisect a batch that cannot be written until the item that is to blame is alone."""
         if claim is not None:
             if work.empty():
@@ -309,7 +296,7 @@ class Committer:
             raise
         await self._write(second, None)
 
-    def _failed(self, work: _Work, error: StoreError) -> None:
+    def _failed(self, work: Work, error: StoreError) -> None:
         """Tell those who wait; keep what must not be forgotten for the next batch."""
         # The provider has it or it has not: that is known, and must be written sooner or later.
         self._settle.extendleft(reversed(work.settle))
@@ -328,147 +315,6 @@ class Committer:
         for wishes in (self._enqueue, self._admit, self._acts, self._extra):
             while wishes:
                 wishes.popleft().refuse(error)
-
-
-class _Extra:
-    """The rarer wishes, one a batch."""
-
-    __slots__ = ("abandon", "acknowledge", "expire", "presence", "prune", "renew", "renew_until_ms")
-
-    def __init__(
-        self,
-        *,
-        renew: Sequence[Leased] = (),
-        renew_until_ms: int = 0,
-        expire: int = 0,
-        abandon: Sequence[bytes] = (),
-        acknowledge: Sequence[str] = (),
-        prune: Prune | None = None,
-        presence: Presence | None = None,
-    ) -> None:
-        self.renew = renew
-        self.renew_until_ms = renew_until_ms
-        self.expire = expire
-        self.abandon = abandon
-        self.acknowledge = acknowledge
-        self.prune = prune
-        self.presence = presence
-
-
-_NO_EXTRA = _Extra()
-
-
-class _Work:
-    """What one batch holds, and who waits for it."""
-
-    __slots__ = ("acts", "admit", "enqueue", "extra", "settle")
-
-    def __init__(
-        self,
-        *,
-        settle: list[_Ending],
-        admit: list[Wish[AdmissionWrite, bool]],
-        acts: list[Wish[Act, Acted]],
-        extra: Wish[_Extra, BatchResult] | None,
-        enqueue: list[Wish[Sequence[Draft], list[Enqueued]]],
-    ) -> None:
-        self.settle = settle
-        self.admit = admit
-        self.acts = acts
-        self.extra = extra
-        self.enqueue = enqueue
-
-    def empty(self) -> bool:
-        return not (self.settle or self.admit or self.acts or self.extra or self.enqueue)
-
-    def batch(self, clock: QueueClock, claim: Claim | None) -> Batch:
-        extra = self.extra.item if self.extra is not None else _NO_EXTRA
-        return Batch(
-            now_ms=clock.wall_ms(),
-            boot_ms=clock.boot_ms(),
-            settle=[settlement for settlement, _ in self.settle],
-            admit=[wish.item for wish in self.admit],
-            renew=extra.renew,
-            renew_until_ms=extra.renew_until_ms,
-            acts=[wish.item for wish in self.acts],
-            expire=extra.expire,
-            abandon=extra.abandon,
-            acknowledge=extra.acknowledge,
-            enqueue=[wish.item for wish in self.enqueue],
-            claim=claim,
-            prune=extra.prune,
-            presence=extra.presence,
-            mark=clock.unsaved(refresh=extra.presence is not None),
-        )
-
-    def fits(self, result: BatchResult) -> bool:
-        """Whether there is an answer for everybody."""
-        pairs = (
-            (self.settle, result.settled),
-            (self.admit, result.admitted),
-            (self.acts, result.acted),
-            (self.enqueue, result.enqueued),
-        )
-        return all(len(asked) == len(answered) for asked, answered in pairs)
-
-    def grant(
-        self,
-        result: BatchResult,
-        stored: Callable[[Sequence[Draft], Sequence[Enqueued]], None],
-        fenced: Callable[..., None],
-    ) -> None:
-        """Give everybody their answer, then tell of what was stored; each one through *fenced*."""
-        for (_, told), settled in zip(self.settle, result.settled, strict=True):
-            fenced(told, settled)
-        for admit, admitted in zip(self.admit, result.admitted, strict=True):
-            fenced(admit.grant, admitted)
-        for act, acted in zip(self.acts, result.acted, strict=True):
-            fenced(act.grant, acted)
-        if self.extra is not None:
-            fenced(self.extra.grant, result)
-        groups = list(zip(self.enqueue, result.enqueued, strict=True))
-        for group, accepted in groups:
-            if isinstance(accepted, PillarboxError):
-                fenced(group.refuse, accepted)
-            else:
-                fenced(group.grant, accepted)
-        for group, accepted in groups:
-            if not isinstance(accepted, PillarboxError):
-                fenced(stored, group.item, accepted)
-
-    def refuse(self, error: Exception, fenced: Callable[..., None]) -> None:
-        for _, told in self.settle:
-            fenced(told, error)
-        for wish in (*self.admit, *self.acts):
-            fenced(wish.refuse, error)  # type: ignore[attr-defined]
-        for group in self.enqueue:
-            fenced(group.refuse, _about(error, group.item))
-        if self.extra is not None:
-            fenced(self.extra.refuse, error)
-
-    def halves(self) -> tuple[_Work, _Work] | None:
-        """Cut the work in two, or ``None`` where it is one item."""
-        items = len(self.settle) + len(self.admit) + len(self.acts) + len(self.enqueue) + (self.extra is not None)
-        if items <= 1:
-            return None
-        first: dict[str, list[object]] = {}
-        second: dict[str, list[object]] = {}
-        left = items // 2
-        for name in ("settle", "admit", "acts", "enqueue"):
-            wishes = getattr(self, name)
-            cut = min(left, len(wishes))
-            first[name], second[name] = wishes[:cut], wishes[cut:]
-            left -= cut
-        one = _Work(extra=self.extra if left else None, **first)  # type: ignore[arg-type]
-        two = _Work(extra=None if left else self.extra, **second)  # type: ignore[arg-type]
-        return one, two
-
-
-def _about(error: Exception, group: Sequence[Draft]) -> Exception:
-    """Name the messages of one caller in an error that leaves open what became of them (contract EN4)."""
-    if isinstance(error, StoreOutcomeUnknown):
-        return StoreOutcomeUnknown(error.reason, message_ids=tuple(draft.id for draft in group))
-    return error
 
 
 def _untried(error: E) -> E | StoreUnavailable:

@@ -9,36 +9,37 @@ waits for it any more. It still counts against its channel's concurrency until i
 cannot become more and more (decision 0012).
 """
 
-# Long because: one class runs a send from its last checks to its settlement.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from dataclasses import dataclass
+import contextlib
+import functools
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from pillarbox.channels.base import Attempt, Channel, checked_admission
+from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain import lifecycle
-from pillarbox.domain.message import Admission, Content, Leased
-from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Outcome, Uncertain
-from pillarbox.domain.timeline import shifted
-from pillarbox.domain.transition import ErrorClass, Transition
-from pillarbox.engine.attempts import attempt_of, interrupted, log_failure, outcome_of, raised
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
+from pillarbox.domain.transition import Transition
+from pillarbox.engine.attempts import interrupted, outcome_of, raised
 from pillarbox.engine.calls import GRACE_SECONDS
 from pillarbox.engine.clockguard import QueueClock
 from pillarbox.engine.deadlines import Deadlines
 from pillarbox.engine.flight import Flight
 from pillarbox.engine.hooks import Defer, Hooks, Withdraw
-from pillarbox.errors import InvalidMessage, InvalidOutcome, NotStarted, PillarboxError, StoreError
+from pillarbox.engine.leftovers import Leftovers
+from pillarbox.engine.lull import SHORT_SECONDS, Lull
+from pillarbox.engine.outages import Outages
+from pillarbox.engine.preparing import Preparing
+from pillarbox.errors import NotStarted, PillarboxError, StoreError
 from pillarbox.fencing import FATAL, Log, is_from_outside, pass_on
-from pillarbox.store.base import CANCELLED_FOR, AdmissionWrite, BatchResult, Settled, Settlement
+from pillarbox.store.base import CANCELLED_FOR, BatchResult, Settled, Settlement
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from pillarbox.clock import Clock
+    from pillarbox.domain.message import Leased
     from pillarbox.engine.clockguard import ClockGuard
     from pillarbox.engine.committer import Committer
     from pillarbox.engine.reporter import Reporter
@@ -47,17 +48,6 @@ if TYPE_CHECKING:
 _log = Log("pillarbox.engine")
 # How long a program's end waits for the record of the send that asked for it, where the store does not answer.
 _FATAL_SECONDS: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outage:
-    """How often in a row a queue was unavailable, and the wall time until which it rests for that."""
-
-    strikes: int = 0
-    until_ms: int = 0
-
-
-_NO_OUTAGE: Final = _Outage()
 
 
 class Executor:
@@ -100,17 +90,20 @@ class Executor:
         self._hooks = hooks or Hooks(reporter.alarm)
         self.full_history = frozenset(full_history)
         self.flights: dict[int, Flight] = {}
-        self._outages: dict[int, _Outage] = {}
+        self._preparing = Preparing(committer, clock=self._clock, entropy=entropy)
+        self._outages = Outages()
         self._empty = asyncio.Event()
         self._deadlines: Deadlines[Flight] = Deadlines(self._time_out)
         self.grace_seconds = GRACE_SECONDS
         self._graces: Deadlines[Flight] = Deadlines(self._write_off)
-        self._left: dict[int, Flight] = {}
+        self._left = Leftovers(committer, reporter, clock=self._clock, entropy=entropy)
+        self.lull = Lull(committer.want_claim)
 
     def start(self, message: Leased, *, until_ms: int) -> None:
         """Begin to send. The message's slot is taken until *ended* is told."""
         flight = Flight(message=message, until_ms=until_ms)
         flight.task = asyncio.get_running_loop().create_task(self._run(flight))
+        flight.task.add_done_callback(functools.partial(self._landed, flight))
         self._take(flight)
 
     def give_back(self, message: Leased, *, until_ms: int) -> None:
@@ -151,9 +144,9 @@ class Executor:
             if flight.given_back:
                 pass
             elif is_from_outside(exc):
-                # With all the tasks of the program, before its channel was called.
-                now_ms = self._clock.wall_ms()
-                transition = lifecycle.release_unsent(message, "cancelled before it was sent", now_ms=now_ms)
+                # With all the tasks of the program.
+                self.lull.begin()
+                transition = self._broken_off(flight)
             else:
                 self._owe(flight, exc)
                 _log.error("sending message %s failed inside the engine", message.id, exc_info=exc)
@@ -164,11 +157,41 @@ class Executor:
             self._give_up(flight)
         elif not flight.given_back:
             self._settle(flight, transition)
+        if self.lull.is_on or flight.cancelled_outside():
+            # Also where the channel did not mind being cancelled, and answered.
+            await self._until_recorded(flight)
+
+    def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
+        """Nothing may end a task and leave its message leased: not a cancellation before its first step either."""
+        if not flight.over:
+            if task.cancelled():
+                self.lull.begin()
+            self._settle(flight, self._broken_off(flight))
+
+    def _broken_off(self, flight: Flight) -> Transition:
+        """Say what becomes of a message whose task was ended by somebody else."""
+        unwritten = flight.attempt is None or flight.attempt.progress.written is False
+        if flight.began_ms is None or unwritten:
+            now_ms = self._clock.wall_ms()
+            return lifecycle.release_unsent(flight.message, "cancelled before it was sent", now_ms=now_ms)
+        return self._decide(flight, Uncertain("cancelled while sending"))
+
+    async def _until_recorded(self, flight: Flight) -> None:
+        if self.flights.get(flight.message.seq) is flight:
+            flight.recorded = asyncio.get_running_loop().create_future()
+            await self.lull.hold(flight.recorded)
+
+    def break_off(self) -> None:
+        """Hand over what became of everything that is under way, where the loop it flew on has ended."""
+        for flight in list(self.flights.values()):
+            if not flight.over:
+                self._settle(flight, self._broken_off(flight))
 
     def _give_up(self, flight: Flight) -> None:
         """Free the slot of a message that is not to be settled by us."""
         if flight.given_back:
             return
+        flight.over = True
         self._free(flight)
         # No batch ends here, so nobody else would look for what could take the slot.
         self._committer.want_claim()
@@ -178,7 +201,7 @@ class Executor:
         channel = self._channels[flight.message.channel]
         if flight.message.accepted_by is not None and await self._is_abandoned(flight.message):
             return lifecycle.abandoned()
-        attempt = await self._prepared(flight, channel)
+        attempt = await self._preparing.prepared(flight, channel, fatal=lambda error: self._owe(flight, error))
         if not isinstance(attempt, Attempt):
             return attempt
         message = flight.message
@@ -189,10 +212,10 @@ class Executor:
         too_late = self._too_late(flight)
         if too_late is not None:
             return too_late
-        flight.began_ms = self._clock.wall_ms()
+        flight.attempt, flight.began_ms = attempt, self._clock.wall_ms()
         outcome = await self._send(flight, channel, attempt)
         if flight.written_off:
-            return self._late(flight, outcome)
+            return self._left.judge(flight, outcome)
         if flight.cut and attempt.progress.rest is not None:
             self._follow(flight, attempt.progress.rest)
         if flight.kept_back():
@@ -205,27 +228,6 @@ class Executor:
         if message.accepted_by is None or message.part_next or self._gone is None:
             return False
         return await self._gone(message.accepted_by)
-
-    async def _prepared(self, flight: Flight, channel: Channel) -> Attempt | Transition | None:
-        """Say what is to be sent; what becomes of the message where nothing is; ``None`` where the lease is gone."""
-        message = flight.message
-        try:
-            attempt = attempt_of(message, channel)
-            if not message.prepared:
-                admission = self._admission(flight, channel, attempt.content)
-                if not isinstance(admission, Admission):
-                    return admission
-                # Committed before the first send (EN16, PA2). What was split goes on as its first part.
-                if not await self._committer.admit(AdmissionWrite(message=message, admission=admission)):
-                    return None
-                flight.message = message = _admitted(message, admission)
-                attempt = attempt_of(message, channel)
-        except InvalidMessage as exc:
-            # The store cannot hold what the adapter made of it.
-            return lifecycle.refused(message, str(exc))
-        except (msgspec.MsgspecError, ValueError, IndexError) as exc:
-            return lifecycle.unreadable(message, f"content cannot be read: {exc}")
-        return shifted(attempt, self._clock.known_ahead_ms)
 
     def _too_late(self, flight: Flight) -> Transition | None:
         """Whether the message must not be sent any more; the last thing asked before it is."""
@@ -243,36 +245,9 @@ class Executor:
         now_ms = self._clock.wall_ms()
         return lifecycle.postponed(message, objection.reason, seconds=objection.seconds, now_ms=now_ms)
 
-    def _admission(self, flight: Flight, channel: Channel, content: Content) -> Admission | Transition:
-        """Let the channel look at a message that nobody has admitted yet."""
-        message = flight.message
-        try:
-            return checked_admission(channel.admit(to=message.recipient, content=content, thread=message.thread))
-        except InvalidMessage as exc:
-            return lifecycle.refused(message, str(exc))
-        except BaseException as exc:  # noqa: BLE001 — whatever an adapter raises, the message is still ours
-            self._owe(flight, exc)
-            log_failure(exc, "channel %s failed to admit message %s", message.channel, message.id)
-            what = str(exc) if isinstance(exc, InvalidOutcome) else type(exc).__name__
-            outcome = Deferred(f"the adapter failed to admit it: {what}", unclassified=True)
-            now_ms = self._clock.wall_ms()
-            return lifecycle.decide(message, outcome, now_ms=now_ms, fraction=self._entropy.fraction())
-
     def _decide(self, flight: Flight, outcome: AnyOutcome) -> Transition:
-        message, now_ms = flight.message, self._clock.wall_ms()
-        outage = self._outages.get(message.queue, _NO_OUTAGE)
-        # Sends that were under way when the channel went away are part of the same outage, not a worse one.
-        same = flight.began_ms is not None and flight.began_ms < outage.until_ms
-        strikes = outage.strikes - same
-        transition = lifecycle.decide(
-            message, outcome, now_ms=now_ms, fraction=self._entropy.fraction(), strikes=max(0, strikes)
-        )
-        if transition.error_class is ErrorClass.UNAVAILABLE:
-            until_ms = max(outage.until_ms, transition.pause_ms or 0)
-            self._outages[message.queue] = _Outage(strikes=strikes + 1, until_ms=until_ms)
-        elif outage.strikes and not same:
-            del self._outages[message.queue]
-        return transition
+        now_ms, fraction = self._clock.wall_ms(), self._entropy.fraction()
+        return self._outages.decide(flight, outcome, now_ms=now_ms, fraction=fraction)
 
     async def _send(self, flight: Flight, channel: Channel, attempt: Attempt) -> AnyOutcome:
         outcome: object
@@ -289,20 +264,33 @@ class Executor:
                 # Nobody runs this task any more: its loop is closed.
                 raise
             if isinstance(exc, asyncio.CancelledError):
-                return self._cancelled(flight, attempt)
-            self._owe(flight, exc)
-            return raised(attempt, exc)
+                outcome = await self._cancelled(flight, attempt)
+            else:
+                self._owe(flight, exc)
+                outcome = raised(attempt, exc)
         finally:
             flight.sending = False
             flight.ended = True
             self._deadlines.remove(flight, seconds)
             if flight.cut:
                 self._graces.remove(flight, self.grace_seconds)
+        if flight.cancelled_outside():
+            # The channel did not mind, and answered. Or it has an old way to time out, which cancels its own task.
+            self.lull.begin(SHORT_SECONDS)
         return outcome_of(outcome, attempt, channel)
 
-    def _cancelled(self, flight: Flight, attempt: Attempt) -> AnyOutcome:
-        """A send that was cut off: by its deadline, by a stop, or because its lease is gone. Or by nobody here."""
-        if not flight.cut:
+    async def _cancelled(self, flight: Flight, attempt: Attempt) -> AnyOutcome:
+        """
+        Say what it means that a send was cancelled: by itself, by us, or with all the tasks of the program.
+
+        Raises:
+            asyncio.CancelledError: The last of the three.
+        """
+        if flight.cancelled_outside():
+            said = await self._heard_out(flight, attempt)
+            if said is not None:
+                return said
+        elif not flight.cut:
             return interrupted(attempt)
         task = flight.task
         if task is not None:
@@ -312,17 +300,29 @@ class Executor:
             return Deferred("not sent in time")
         return Uncertain(flight.cut_why())
 
+    async def _heard_out(self, flight: Flight, attempt: Attempt) -> AnyOutcome | None:
+        """
+        Give the answer of a thread, which nobody can stop: without it, its message would be sent again.
+
+        ``None`` where we cut it off in the end.
+        """
+        rest = attempt.progress.rest
+        self.lull.begin()
+        if rest is None:
+            raise asyncio.CancelledError
+        while not rest.done() and not flight.cut:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait((rest,))
+        self.lull.begin()
+        if not rest.done():
+            return None
+        return Uncertain("cancelled while sending") if rest.cancelled() else rest.result()
+
     def _write_off(self, flight: Flight) -> None:
         """Record what can be said of a send that was cut off and goes on, and wait for it no longer."""
         if flight.ended and flight.rest is None:
             return
-        self._left[id(flight)] = flight
-        # Told for each of them: a channel is never without its slots and nobody knows.
-        self._reporter.alarm(
-            "slot_written_off",
-            f"channel {flight.message.channel}: the send of message {flight.message.id} was cut off and goes on; it"
-            " takes a slot of the channel until it ends",
-        )
+        self._left.add(flight)
         if flight.ended:
             # In a thread, of which its channel keeps count; what was cut off is recorded.
             return
@@ -344,42 +344,21 @@ class Executor:
 
     def _rest_came(self, flight: Flight, rest: asyncio.Future[AnyOutcome]) -> None:
         self._graces.remove(flight, self.grace_seconds)
-        self._left.pop(id(flight), None)
-        transition = None if rest.cancelled() else self._late(flight, rest.result())
-        if transition is not None:
-            self._record_late(flight, transition)
-
-    def _late(self, flight: Flight, outcome: AnyOutcome) -> Transition | None:
-        """Say what the end of a send makes of its message that was written off: a delivery is never thrown away."""
-        if not isinstance(outcome, Delivered):
-            return None
-        now_ms = self._clock.wall_ms()
-        return lifecycle.decide(flight.message, outcome, now_ms=now_ms, fraction=self._entropy.fraction())
+        self._left.ended(flight, rest)
 
     def _came_back(self, flight: Flight, transition: Transition | None) -> None:
         """A send that was written off has ended after all."""
-        self._left.pop(id(flight), None)
+        self._left.remove(flight)
         if flight.freed:
             self._occupied(flight.message.channel, -1)
             self._committer.want_claim()
         if transition is not None:
-            self._record_late(flight, transition)
+            self._left.record(flight, transition)
         self._pay(flight)
-
-    def _record_late(self, flight: Flight, transition: Transition) -> None:
-        # Not a send that began: that one is counted already.
-        late = Settlement(message=flight.message, transition=transition, began_ms=None, ended_ms=self._clock.wall_ms())
-        self._committer.settle(late, lambda end: self._late_recorded(late, end))
-
-    def _late_recorded(self, settlement: Settlement, end: Settled | Exception) -> None:
-        if isinstance(end, Exception):
-            self._reporter.alarm("recording_failed", f"message {settlement.message.id}: delivered late, and {end}")
-        elif end is Settled.LATE or end is Settled.APPLIED:
-            self._reporter.settled(settlement, end)
 
     def left(self) -> Counter[str]:
         """Returns how many sends of each channel were written off and go on."""
-        return Counter(flight.message.channel for flight in self._left.values())
+        return self._left.count()
 
     def _owe(self, flight: Flight, error: BaseException) -> None:
         """Keep what is to end the program until the send is recorded, but not for long."""
@@ -393,6 +372,7 @@ class Executor:
             pass_on(error)
 
     def _settle(self, flight: Flight, transition: Transition) -> None:
+        flight.over = True
         settlement = Settlement(
             message=flight.message,
             transition=transition,
@@ -428,6 +408,8 @@ class Executor:
         seq = flight.message.seq
         if self.flights.get(seq) is flight:
             del self.flights[seq]
+        if flight.recorded is not None and not flight.recorded.done() and not flight.recorded.get_loop().is_closed():
+            flight.recorded.set_result(None)
         if not self.flights:
             self._empty.set()
         flight.freed = True
@@ -488,12 +470,7 @@ class Executor:
             count += self._cut(flight)
             if flight.began_ms is None and flight.task is not None and not flight.task.done() and not flight.given_back:
                 self._give_back(flight)
-        for flight in self._left.values():
-            if flight.task is not None and not flight.stopped and not flight.counted:
-                flight.counted = True
-                flight.task.cancel()
-                count += 1
-        return count
+        return count + self._left.cut_off()
 
     async def idle(self) -> None:
         """Wait until nothing is being sent or settled."""
@@ -504,9 +481,3 @@ class Executor:
         """Whether this is being sent here, under the same lease."""
         flight = self.flights.get(message.seq)
         return flight is not None and flight.message.lease == message.lease
-
-
-def _admitted(message: Leased, admission: Admission) -> Leased:
-    """Give the message as the next claim would find it."""
-    first = {"content": admission.parts[0], "part_count": len(admission.parts)} if len(admission.parts) > 1 else {}
-    return msgspec.structs.replace(message, recipient=admission.recipient, prepared=True, **first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from pillarbox.channels.base import Attempt
 from pillarbox.domain.message import Leased
 from pillarbox.domain.outcome import AnyOutcome
 
@@ -23,6 +24,9 @@ class Flight:
         given_back: A stop came before it was begun, and has settled it.
         rest: What goes on of it in a thread, after it was cut off.
         restated: What it came to could not be stored, and was said again in words that can.
+        attempt: What its channel was given.
+        over: What became of it was handed over to be recorded.
+        recorded: Ends when that is durable, for a task that was cancelled with the program's and waits for it.
         fatal: What its channel or a hook raised to end the program, which waits until the send is recorded.
     """
 
@@ -42,8 +46,16 @@ class Flight:
     freed: bool = False
     counted: bool = False
     unwritten: bool = False
+    over: bool = False
+    attempt: Attempt | None = None
     rest: asyncio.Future[AnyOutcome] | None = None
+    recorded: asyncio.Future[None] | None = None
     fatal: BaseException | None = None
+
+    def cancelled_outside(self) -> bool:
+        """Whether its task was cancelled, and by none of us: the program ends its tasks."""
+        ours = self.cut or self.given_back
+        return self.task is not None and self.task.cancelling() > 0 and not ours
 
     def kept_back(self) -> bool:
         """Whether a stop came before anything of the request was written."""

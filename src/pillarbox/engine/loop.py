@@ -11,6 +11,7 @@ from pillarbox.fencing import Log, is_from_outside, pass_on
 
 _log = Log("pillarbox.engine")
 _FAILED_SECONDS: Final = (0.05, 0.2, 1.0, 5.0)
+_CUT_SHORT_SECONDS: Final = 1.0
 
 # A tick says in how many seconds it wants to run again; ``None`` waits for a poke.
 Tick = Callable[[], Awaitable[float | None]]
@@ -23,6 +24,10 @@ class Loop:
     Whatever a tick raises, it does not end the loop. What ends a program (``KeyboardInterrupt``, ``SystemExit``) is
     passed on beside it.
 
+    Its task lives from a poke until nothing more is to be done, so that an idle loop holds nothing. A task that is
+    cancelled from outside (``for task in asyncio.all_tasks(): task.cancel()``) ends, as it was asked to; the next poke
+    starts another, and it pokes itself in case its tick was cut short.
+
     Args:
         failed: Told of every tick that raised; the loop goes on after a pause that grows to 5 s.
     """
@@ -31,60 +36,72 @@ class Loop:
         self._name = name
         self._tick = tick
         self._failed = failed
-        self._poked = asyncio.Event()
+        self._poked = False
+        self._failures = 0
+        self._events: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._stopping = False
 
     def start(self) -> None:
-        """Begin; the first tick runs at once."""
-        if self._task is None:
+        """Begin; the first tick runs at once. Safe to repeat."""
+        if self._events is None:
+            self._events = asyncio.get_running_loop()
             self._stopping = False
-            self._poked.set()
-            self._task = asyncio.get_running_loop().create_task(self._run(), name=f"pillarbox-{self._name}")
+            self._failures = 0
+            self.poke()
 
     def poke(self) -> None:
         """Run a tick as soon as the current one is over."""
-        self._poked.set()
+        self._poked = True
+        if self._task is None and self._events is not None and not self._stopping and not self._events.is_closed():
+            self._task = self._events.create_task(self._run(), name=f"pillarbox-{self._name}")
+            self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
-        """Let the current tick end, and run no more. Safe to repeat."""
+        """Let the current tick end, and run no more. Safe to repeat, also where a first call was cancelled."""
         self._stopping = True
-        self._poked.set()
         if self._timer is not None:
             self._timer.cancel()
-        task, self._task = self._task, None
-        if task is not None:
-            await task
+            self._timer = None
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+        self._events = None
 
     async def _run(self) -> None:
-        failures = 0
-        while True:
-            await self._poked.wait()
-            self._poked.clear()
-            if self._stopping:
-                return
+        while self._poked and not self._stopping:
+            self._poked = False
             try:
                 wait = await self._tick()
-                failures = 0
+                self._failures = 0
             except BaseException as exc:
                 # A loop outlives one failed tick (style.md).
                 if is_from_outside(exc):
                     raise
                 pass_on(exc)
-                wait = _FAILED_SECONDS[min(failures, len(_FAILED_SECONDS) - 1)]
-                failures += 1
+                wait = _FAILED_SECONDS[min(self._failures, len(_FAILED_SECONDS) - 1)]
+                self._failures += 1
                 self._report(exc)
             if wait is not None:
                 self._schedule(wait)
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if self._poked:
+            self.poke()
+        elif (task.cancelled() or task.exception() is not None) and not self._stopping:
+            # Cut short from outside, or by a BaseException: whatever the tick had not done is still wanted. Not at
+            # once: an event loop that is being closed has an end, and what fails for ever does not keep it busy.
+            self._schedule(_CUT_SHORT_SECONDS)
+
     def _schedule(self, seconds: float) -> None:
         if seconds <= 0:
-            self._poked.set()
+            self._poked = True
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._poked.set)
+        if self._events is not None and not self._events.is_closed():
+            self._timer = self._events.call_later(seconds, self.poke)
 
     def _report(self, exc: BaseException) -> None:
         if isinstance(exc, StoreError):

@@ -92,6 +92,11 @@ class Reporter:
             if not future.done() and not future.get_loop().is_closed():
                 future.set_result(None)
 
+    def wake_all(self) -> None:
+        """Let everybody who waits look again: nothing more is told here."""
+        for message_id in list(self._waiting):
+            self._wake(message_id)
+
     def _wants(self, kind: type[BusEvent]) -> bool:
         """Whether anybody listens, or the log does, so that nothing is built for nobody."""
         return self._bus.wants(kind) or self.lines.wants(kind)

@@ -187,6 +187,11 @@ class Worker:
         """What it is registered as."""
         return self._identity.id
 
+    @property
+    def slot(self) -> int:
+        """Its number in the store; 0 where it is not registered."""
+        return self._slot
+
     async def start(self) -> None:
         """Open the channels, register, and begin to claim."""
         # A channel talks to the world outside, which knows nothing of the queue's time.
@@ -266,7 +271,7 @@ class Worker:
 
     async def _resolve_doubt(self) -> None:
         """Find out what a claim leased whose commit seemed to fail, and give it back."""
-        claim, self._doubtful = self._doubtful, None
+        claim = self._doubtful
         if claim is None:
             return
         # A store that does not know whether it committed recognises the lease; it is asked for nothing more.
@@ -274,6 +279,7 @@ class Worker:
         batch = Batch(now_ms=self._clock.wall_ms(), boot_ms=self._clock.boot_ms(), claim=asked)
         with contextlib.suppress(StoreError):
             self._granted(await self._store.commit(batch), asked)
+        self._doubtful = None
         await self._at_rest()
 
     async def drain(self, budget_ms: int, *, at_start: bool = False) -> DrainReport:
@@ -289,9 +295,11 @@ class Worker:
         if budget_ms > 0 and self._accepting:
             self._oldest_first = True
             self._look()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._until_drained(), budget_ms / 1000)
-            self._oldest_first = False
+            try:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._until_drained(), budget_ms / 1000)
+            finally:
+                self._oldest_first = False
         left = await self._store.backlog(
             now_ms=self._clock.wall_ms(), channels=tuple(self._channels), worker=self._slot
         )
@@ -339,7 +347,7 @@ class Worker:
 
     def _claim(self, settlements: Sequence[Settlement]) -> Claim | None:
         """Say what the batch that is being built may lease."""
-        if not self._accepting or self._suspect_seq is not None:
+        if not self._accepting or self.executor.lull.is_on or self._suspect_seq is not None:
             return None
         ending: dict[int, int] = {}
         for settlement in settlements:
@@ -399,7 +407,9 @@ class Worker:
 
     def _start(self, message: Leased, claim: Claim) -> None:
         self.feed.started(message.channel)
-        begin = self.executor.start if self._accepting else self.executor.give_back
+        # Begun in a lull, it would be cut off by the end of the event loop.
+        begins = self._accepting and not self.executor.lull.is_on
+        begin = self.executor.start if begins else self.executor.give_back
         try:
             begin(message, until_ms=claim.until_ms)
         except Exception as exc:  # noqa: BLE001 — below
@@ -418,7 +428,7 @@ class Worker:
         """Claim again at once, when the next message is due, or when something is written."""
         if self._is_quiet():
             self._quiet.set()
-        if not self._accepting or self._suspect_seq is not None:
+        if not self._accepting or self.executor.lull.is_on or self._suspect_seq is not None:
             return
         if self._suspect_due:
             if self.feed.total_in_flight == 0:

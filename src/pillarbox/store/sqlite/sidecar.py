@@ -27,6 +27,8 @@ _ASKED_SECONDS: Final = 0.001
 _ASKED_TRIES: Final = 10_000
 
 _guard = threading.Lock()
+# Held here too until they are closed: what is collected with its outbox would say that it is open, before that says so.
+_open_sockets: set[socket.socket] = set()
 _open_files: dict[tuple[int, int], _LockFile] = {}
 
 
@@ -112,6 +114,7 @@ class Sidecar:
             self.stop_listening(slot)
         if self._sender is not None:
             self._sender.close()
+            _open_sockets.discard(self._sender)
             self._sender = None
         if self._directory is not None:
             os.close(self._directory)
@@ -206,6 +209,7 @@ class Sidecar:
             receiver.close()
             return None
         self._sockets[slot] = receiver
+        _open_sockets.add(receiver)
         return receiver
 
     def stop_listening(self, slot: int) -> None:
@@ -213,6 +217,7 @@ class Sidecar:
         receiver = self._sockets.pop(slot, None)
         if receiver is not None:
             receiver.close()
+            _open_sockets.discard(receiver)
             with contextlib.suppress(OSError):
                 self._socket_path(slot).unlink()
 
@@ -228,6 +233,7 @@ class Sidecar:
         if self._sender is None:
             self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._sender.settimeout(0)
+            _open_sockets.add(self._sender)
         address = self._address(slot)
         if address is not None:
             with contextlib.suppress(OSError):

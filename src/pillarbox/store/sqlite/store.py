@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -159,11 +160,25 @@ class SQLiteStore:
         writer, self._writer = self._writer, None
         reader, self._reader = self._reader, None
         if reader is not None:
-            await reader.run(self._close_reading)
+            await reader.run_through(self._close_reading)
             reader.stop()
         if writer is not None:
-            await writer.run(self._close)
+            await writer.run_through(self._close)
             writer.stop()
+
+    def __del__(self) -> None:
+        """
+        Let everything go where nobody closed it. Its threads do that: this may run on any, in the midst of anything.
+
+        A forked child has nothing left by now (`drop_inherited`), and at the end of the process nothing is to be done.
+        """
+        reader, writer = getattr(self, "_reader", None), getattr(self, "_writer", None)
+        if sys.is_finalizing():
+            return
+        if reader is not None:
+            reader.leave(self._close_reading)
+        if writer is not None:
+            writer.leave(self._close)
 
     def drop_inherited(self) -> None:
         """In a forked child: close the parent's connections; its threads and locks are not there (`forking`)."""
@@ -212,7 +227,7 @@ class SQLiteStore:
         if batch.imports and self.in_memory:
             msg = "nothing is imported into a database in memory: it would end with this process"
             raise Refused(msg)
-        return await self._write(lambda: self._commit(batch))
+        return await self._write_through(lambda: self._commit(batch))
 
     def _commit(self, batch: Batch) -> BatchResult:
         session = self._live_session()
@@ -266,7 +281,7 @@ class SQLiteStore:
 
     async def register(self, start: WorkerStart) -> int:
         """See `Store`."""
-        slot = await self._write(lambda: self._register(start))
+        slot = await self._write_through(lambda: self._register(start))
         if self._sidecar is not None:
             receiver = self._sidecar.listen(slot)
             if receiver is not None:
@@ -312,7 +327,7 @@ class SQLiteStore:
     async def deregister(self, worker: int) -> None:
         """See `Store`."""
         self._stop_listening(worker)
-        await self._write(lambda: self._deregister(worker))
+        await self._write_through(lambda: self._deregister(worker))
 
     def _deregister(self, worker: int) -> None:
         session = self._live_session()
@@ -537,6 +552,13 @@ class SQLiteStore:
             # What was written is in the file that is gone, or in this one after all, if it is put back.
             self._unsure = True
             raise
+
+    async def _write_through(self, function: Callable[[], T]) -> T:
+        """As `_write`, for what must be known to whoever asked, cancelled or not: else leases would be nobody's."""
+        if self._writer is None:
+            msg = "the store is not open"
+            raise NotStarted(msg)
+        return await self._writer.run_through(lambda: self._write_safely(function))
 
     async def _read(self, function: Callable[[apsw.Connection], T]) -> T:
         if self._writer is None:

@@ -26,8 +26,14 @@ class Caller(Protocol):
     async def run(self, function: Callable[[], T]) -> T:
         """Run and give the result, or raise what it raised."""
 
+    async def run_through(self, function: Callable[[], T]) -> T:
+        """As `run`, but a caller that is cancelled meanwhile gets the result, and the cancellation at its next wait."""
+
     def stop(self) -> None:
         """Let the place go. Nothing may be run afterwards."""
+
+    def leave(self, function: Callable[[], object]) -> None:
+        """Run one last thing and let the place go, without waiting for either. Raises nothing."""
 
 
 class DatabaseThread:
@@ -42,20 +48,45 @@ class DatabaseThread:
     def __init__(self, name: str) -> None:
         self.idle = threading.Lock()
         forking.pauses(self)
-        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any] | None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     async def run(self, function: Callable[[], T]) -> T:
         """See `Caller`."""
+        return await self._hand_over(function)
+
+    async def run_through(self, function: Callable[[], T]) -> T:
+        """See `Caller`."""
+        future = self._hand_over(function)
+        cancelled = False
+        while not future.done():
+            try:
+                # A bare future: whoever cancels every task that there is does not find it.
+                await asyncio.wait((future,))
+            except asyncio.CancelledError:
+                cancelled = True
+        task = asyncio.current_task()
+        if cancelled and task is not None:
+            # The count of cancellations stays as it was, for the scopes that watch it.
+            task.uncancel()
+            task.cancel()
+        return future.result()
+
+    def _hand_over(self, function: Callable[[], T]) -> asyncio.Future[T]:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put((function, future))
-        return await future
+        return future
 
     def stop(self) -> None:
         """See `Caller`. Returns when the thread has ended."""
         self._jobs.put(None)
         self._thread.join()
+
+    def leave(self, function: Callable[[], object]) -> None:
+        """See `Caller`. May be called while garbage is collected, on whatever thread."""
+        self._jobs.put((function, None))
+        self._jobs.put(None)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -67,9 +98,13 @@ class DatabaseThread:
                     result = function()
             except BaseException as exc:  # noqa: BLE001 — handed to the caller, whatever it is
                 error = exc
+            # An idle thread must not keep alive what it worked for: an outbox that nobody closed could never go.
+            del job, function
             # A loop that was closed meanwhile has nobody left to tell.
             with contextlib.suppress(RuntimeError):
-                future.get_loop().call_soon_threadsafe(_settle, future, result, error)
+                if future is not None:
+                    future.get_loop().call_soon_threadsafe(_settle, future, result, error)
+            del future, result, error
 
 
 class Inline:
@@ -79,8 +114,16 @@ class Inline:
         """See `Caller`."""
         return function()
 
+    async def run_through(self, function: Callable[[], T]) -> T:
+        """See `Caller`."""
+        return function()
+
     def stop(self) -> None:
         """See `Caller`."""
+
+    def leave(self, function: Callable[[], object]) -> None:
+        """See `Caller`."""
+        function()
 
 
 def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:

@@ -1,0 +1,68 @@
+"""
+A lull: for a moment nothing begins, because somebody cancels the tasks of the program, ours among them.
+
+That is how programs end (``for task in asyncio.all_tasks(): task.cancel()``, the end of `asyncio.run`), and what began
+now would be cut off by the end of the event loop. Where the program goes on, so do we.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECONDS: Final = 1.0
+SHORT_SECONDS: Final = 0.1
+_RECORDED_SECONDS_MAX: Final = 5.0
+
+
+class Lull:
+    """
+    Whether there is one.
+
+    Args:
+        over: Told when it is over.
+    """
+
+    def __init__(self, over: Callable[[], None]) -> None:
+        self._over = over
+        self.is_on = False
+        self._until = 0.0
+        self._awaited = 0
+
+    def begin(self, seconds: float = SECONDS) -> None:
+        """Begin one, or make the one that there is last so long."""
+        loop = asyncio.get_running_loop()
+        self._until = max(self._until, loop.time() + seconds)
+        if not self.is_on:
+            self.is_on = True
+            loop.call_at(self._until, self._look)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._awaited:
+            # Until those are recorded that the end of the program waits for, and for a moment after that.
+            self._until = loop.time() + SHORT_SECONDS
+        if loop.time() < self._until:
+            loop.call_at(self._until, self._look)
+            return
+        self.is_on = False
+        self._over()
+
+    async def hold(self, recorded: asyncio.Future[None]) -> None:
+        """
+        Wait until something is recorded, for a bounded time, whoever cancels that once more.
+
+        `asyncio.run` waits for the tasks that it cancels, and for nothing else: one of them has to wait.
+        """
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + _RECORDED_SECONDS_MAX
+        self._awaited += 1
+        while not recorded.done() and loop.time() < ends:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait((recorded,), timeout=ends - loop.time())
+        self._awaited -= 1
+        self._until = max(self._until, loop.time() + SHORT_SECONDS)
