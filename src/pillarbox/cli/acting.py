@@ -14,7 +14,7 @@ import click
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.options import shared, span_above_zero
 from pillarbox.cli.ordering import Manner, Verb, give, ordering
-from pillarbox.cli.output import emit_json, talk
+from pillarbox.cli.output import emit_json, reporting, talk
 from pillarbox.cli.session import actor
 from pillarbox.errors import UnknownChannel
 
@@ -219,6 +219,7 @@ def _told(call: Call, channel: str, tenant: str | None, paused_queues: list[Queu
     paused = bool(paused_queues)
     until = stamp(paused_queues[0].paused_until_ms) if paused else None
     if call.json:
-        emit_json({"channel": channel, "tenant": tenant, "paused": paused, "paused_until": until})
+        with reporting(f"{channel} is {'paused' if paused else 'resumed'}"):
+            emit_json({"channel": channel, "tenant": tenant, "paused": paused, "paused_until": until})
     talk(f"{channel}: {'paused' if paused else 'resumed'}{f' until {until}' if until else ''}")
     return Exit.OK

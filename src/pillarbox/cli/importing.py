@@ -10,7 +10,7 @@ import click
 
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.options import shared, span_above_zero
-from pillarbox.cli.output import emit_json, table, talk
+from pillarbox.cli.output import emit_json, reporting, table, talk
 from pillarbox.cli.session import naming
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def import_(
     with naming(settings.db):
         channels = options.pop("map")
         report = asyncio.run(_imported(settings, system, path, failed=failed, channels=channels, **options))
-    _show(report, json=call.json)
+    with reporting("a dry run was made" if report.dry_run else "the import was made"):
+        _show(report, json=call.json)
     _warn(report, settings, channels)
     return Exit.OK if report.complete else Exit.FAILURE
 

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from pillarbox.cli.exits import Exit
-from pillarbox.cli.output import emit_json, on_terminal, talk
+from pillarbox.cli.output import emit_json, on_terminal, reporting, talk
 from pillarbox.cli.picking import Picked, picking
 from pillarbox.errors import NotFound, QueueFull, Refused
 
@@ -91,7 +91,8 @@ def _to_each(call: Call, names: tuple[str, ...], verb: Verb, manner: Manner) -> 
 
     rows = call.operate(act_on_all)
     if call.json:
-        emit_json([{name: value for name, value in row.items() if name != "full"} for row in rows])
+        with reporting(f"the order to {verb.name} was given"):
+            emit_json([{name: value for name, value in row.items() if name != "full"} for row in rows])
     for row in rows:
         talk(f"{row['id']}: {_said(row, verb, manner)}")
     if any(row["full"] for row in rows):
@@ -175,12 +176,23 @@ def _to_many(call: Call, picked: Picked, verb: Verb, manner: Manner) -> int:
 def _rows(*, as_json: bool, verb: Verb, manner: Manner) -> Iterator[Callable[[Done], None]]:
     """Write a row for each message as it is done: a million of them are never held at once."""
     count = 0
+    # An order is carried out whole, whatever becomes of its report.
+    lost = False
+
+    def write(piece: bytes) -> None:
+        nonlocal lost
+        if lost:
+            return
+        lost = True
+        with reporting(f"the order to {verb.name} is carried out"):
+            click.echo(piece, nl=False)
+            lost = False
 
     def each(done: Done) -> None:
         nonlocal count
         row = _row(done)
         if as_json:
-            click.echo(("[" if count == 0 else ",").encode() + msgspec.json.encode(row), nl=False)
+            write(("[" if count == 0 else ",").encode() + msgspec.json.encode(row))
         elif count < _LINES_MAX:
             talk(f"{row['id']}: {_said(row, verb, manner)}")
         elif count == _LINES_MAX:
@@ -191,7 +203,7 @@ def _rows(*, as_json: bool, verb: Verb, manner: Manner) -> Iterator[Callable[[Do
         yield each
     finally:
         if as_json:
-            click.echo("]" if count else "[]")
+            write(b"]\n" if count else b"[]\n")
 
 
 def _row(done: Done) -> Row:

@@ -8,6 +8,7 @@ to one. Rich is loaded only where stdout is a terminal; it honours NO_COLOR by i
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from typing import IO, TYPE_CHECKING
@@ -17,7 +18,7 @@ import click
 from pillarbox.logs import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
@@ -31,28 +32,57 @@ def emit(line: str) -> None:
 
 def emit_json(value: object) -> None:
     """Write one value as one line of JSON, in UTF-8 whatever the locale."""
+    click.echo(encoded(value), nl=False)
+
+
+def encoded(value: object) -> bytes:
+    """Give a value as one line of JSON, in UTF-8."""
     import msgspec
 
-    click.echo(msgspec.json.encode(value))
+    return msgspec.json.encode(value) + b"\n"
 
 
 def talk(line: str) -> None:
-    """Say something that is not data."""
-    click.echo(visible(line), err=True)
+    """Say something that is not data. Where that cannot be written, nothing more is said: it decides nothing."""
+    try:
+        click.echo(visible(line), err=True)
+    except (OSError, ValueError):
+        hush(sys.stderr)
+
+
+def must_have_stdout() -> None:
+    """Raise OSError where stdout was closed before we began: what is written there goes nowhere without a word."""
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+@contextlib.contextmanager
+def reporting(done: str) -> Iterator[None]:
+    """Report what was done: where the report cannot be written, that is said, and it stays done (exit code 0)."""
+    try:
+        yield
+        must_have_stdout()
+        sys.stdout.flush()
+    except OSError as exc:
+        hush(sys.stdout)
+        talk(f"{done}, but that could not be written to stdout: {exc.strerror or type(exc).__name__}")
 
 
 def on_terminal(stream: IO[str] | None = None) -> bool:
     """Whether people look at *stream*, stdout by default."""
-    return (sys.stdout if stream is None else stream).isatty()
+    stream = sys.stdout if stream is None else stream
+    return stream is not None and stream.isatty()
 
 
-def hush() -> None:
-    """Let everything that is written from now on, and what could not be written, go nowhere: nobody reads it."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):
+def hush(*streams: IO[str] | None) -> None:
+    """Let all that is written there from now on, and what could not be written, go nowhere; by default to both."""
+    for stream in streams or (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+            os.close(nowhere)
 
 
 def console(*, stderr: bool = False) -> Console:

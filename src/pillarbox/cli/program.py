@@ -6,10 +6,8 @@ Whatever goes wrong ends in one line on stderr and an exit code; a traceback is 
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import logging
-import os
 import sys
 import traceback
 from pathlib import Path
@@ -19,7 +17,7 @@ import click
 
 from pillarbox.__about__ import __version__
 from pillarbox.cli.exits import Exit, Stop, code_of
-from pillarbox.cli.output import talk
+from pillarbox.cli.output import hush, talk
 from pillarbox.errors import PillarboxError
 
 if TYPE_CHECKING:
@@ -68,22 +66,12 @@ class Program(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 — the same
-        """Run the command, and write out what it said while somebody may still be told that this failed."""
+        """Run the command. Where nobody reads on, it ends as programs in a pipe do; click would call it a failure."""
         try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
+            return super().invoke(ctx)
         except BrokenPipeError:
-            _close_stdout()
+            hush(sys.stdout)
             return Exit.PIPE_CLOSED
-        return result
-
-
-def _close_stdout() -> None:
-    """Let Python's own last flush go nowhere, instead of failing once more."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
 
 
 @click.group(
@@ -134,6 +122,12 @@ def execute(arguments: Sequence[str]) -> int:
     state: dict[str, bool] = {"debug": False}
     try:
         result = program.main(list(arguments), prog_name="pillarbox", standalone_mode=False, obj=state)
+        # While somebody may still be told that this failed.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        hush(sys.stdout)
+        return Exit.PIPE_CLOSED
     except click.exceptions.Abort:
         talk("interrupted")
         return Exit.INTERRUPTED
@@ -156,6 +150,10 @@ def _told(error: Exception) -> int:
         case click.UsageError():
             _say(f"{error.format_message()} {_try_help(error)}".rstrip())
             return Exit.USAGE
+        case OSError() if error.filename is None and _raised_by_click(error):
+            hush(sys.stdout)
+            _say(f"the output cannot be written: {error.strerror or type(error).__name__}")
+            return Exit.FAILURE
         case click.ClickException():
             _say(error.format_message())
             return Exit.FAILURE
@@ -169,6 +167,12 @@ def _told(error: Exception) -> int:
             # Without its text: nobody knows what an unexpected error quotes.
             talk(f"internal error: {type(error).__name__} at {_place(error)} (PILLARBOX_DEBUG=1 shows more)")
             return Exit.FAILURE
+
+
+def _raised_by_click(error: OSError) -> bool:
+    """Whether writing raised it: what commands say goes out through click, or is flushed here."""
+    last = traceback.extract_tb(error.__traceback__)[-1].filename
+    return Path(last).is_relative_to(Path(click.__file__).parent) or Path(last) == Path(__file__)
 
 
 def _place(error: Exception) -> str:

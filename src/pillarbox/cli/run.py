@@ -16,7 +16,7 @@ import click
 from pillarbox.__about__ import __version__
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.options import shared, span_above_zero
-from pillarbox.cli.output import emit, emit_json, hush, on_terminal
+from pillarbox.cli.output import hush, on_terminal
 from pillarbox.cli.session import naming
 from pillarbox.cli.voice import Voice, log
 from pillarbox.errors import PillarboxError
@@ -79,6 +79,12 @@ def _box(call: Call, where: str | None) -> tuple[Outbox, str]:
     return box, box.settings.db
 
 
+def _on(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
+    """Call *function* on the loop, from another thread; where it has ended there is nothing to be called for."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(function)
+
+
 class _Runner:
     """
     One run of a worker: its signals and its lines.
@@ -92,7 +98,7 @@ class _Runner:
         self._read = read
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
-        self._seen_on_terminal = on_terminal(sys.stderr)
+        self._seen_on_terminal = sys.stderr is not None and on_terminal(sys.stderr)
         self._unread = False
         self._cut = 0
         self._progress: Bar | None = None
@@ -121,6 +127,9 @@ class _Runner:
     @contextlib.asynccontextmanager
     async def _started(self) -> AsyncIterator[None]:
         self._box.subscribe(self._tell)
+        if self._voice.rows:
+            loop = asyncio.get_running_loop()
+            self._voice.unread = lambda: _on(loop, self._nobody_reads)
         with self._signals():
             await self._box.start()
             reloading = asyncio.ensure_future(self._reload_when_asked())
@@ -158,8 +167,8 @@ class _Runner:
 
     def _asked_to_stop(self) -> None:
         if not self._stop.is_set():
-            self._voice.say("stopping: sends under way may end; a second signal cuts them off")
             self._stop.set()
+            self._voice.say("stopping: sends under way may end; a second signal cuts them off")
         else:
             self._cut += self._box.stop_now()
 
@@ -211,17 +220,17 @@ class _Runner:
             self._progress.update()
 
     def _say(self, event: str, row: dict[str, Any], sentence: str = "") -> None:
-        try:
-            self._voice.tell(event, row, sentence)
-        except OSError:
-            # Nobody reads our outcomes any more: end like any program in a pipe, but let the sends end too.
-            self._voice.rows = False
-            self._unread = True
-            self._stop.set()
+        self._voice.tell(event, row, sentence)
+
+    def _nobody_reads(self) -> None:
+        """Nobody reads our outcomes any more: end like any program in a pipe, but let the sends end too."""
+        self._voice.rows = False
+        self._unread = True
+        self._stop.set()
 
     async def _drawn(self) -> contextlib.AbstractContextManager[object]:
         """Draw a bar instead of lines, where people look and nothing else is written there."""
-        if self._voice.rows or not on_terminal(sys.stderr):
+        if self._voice.rows or sys.stderr is None or not on_terminal(sys.stderr):
             return contextlib.nullcontext()
         from pillarbox.cli.progress import Bar
 
@@ -237,11 +246,13 @@ class _Runner:
     def _report(self, report: DrainReport) -> int:
         row = dataclasses.asdict(report)
         if self._voice.rows:
-            emit_json({"event": "drained", **row})
+            self._voice.emit_json({"event": "drained", **row})
         else:
             counted = (name for name in row if name in _REPORTED or (name in _RARE and row[name]))
-            emit(", ".join(f"{row[name]} {name}" for name in counted))
-            emit(f"left: {report.deferred_budget} due, {report.deferred_backoff} for later{_unsent(report)}")
+            self._voice.emit(", ".join(f"{row[name]} {name}" for name in counted))
+            self._voice.emit(
+                f"left: {report.deferred_budget} due, {report.deferred_backoff} for later{_unsent(report)}"
+            )
         for sentence in _unjudged(report):
             self._voice.say(sentence)
         if report.deferred_budget + report.deferred_leased + report.deferred_lost:

@@ -12,7 +12,7 @@ import click
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.last import remember
 from pillarbox.cli.options import FOREVER, json_object, json_text, moment, shared, span, span_or_none
-from pillarbox.cli.output import emit, emit_json, talk
+from pillarbox.cli.output import emit, emit_json, reporting, talk
 from pillarbox.cli.session import naming
 
 if TYPE_CHECKING:
@@ -172,7 +172,8 @@ async def _send(call: Call, sender: Sender, arguments: dict[str, Any], *, timeou
         if message.id is None:
             talk("nothing to send: the text is empty")
             if call.json:
-                emit_json(message.to_dict())
+                with reporting("nothing was sent"):
+                    emit_json(message.to_dict())
             return Exit.OK
         remember(box.settings.db, message.id)
         if timeout is not None:
@@ -182,10 +183,12 @@ async def _send(call: Call, sender: Sender, arguments: dict[str, Any], *, timeou
                 talk(f"message {message.id} stays queued")
                 raise
         seen = await box.get(message.id) or message
-        if call.json:
-            emit_json({**seen.to_dict(), "created": message.created, "durability": message.durability, "skipped": None})
-        else:
-            emit(message.id)
+        with reporting(f"message {message.id} is stored"):
+            if call.json:
+                about = {"created": message.created, "durability": message.durability, "skipped": None}
+                emit_json({**seen.to_dict(), **about})
+            else:
+                emit(message.id)
         if not message.created:
             talk(f"the key was used before: this is message {message.id}, {seen.state}")
         if timeout is not None:

@@ -13,12 +13,13 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from pillarbox.cli.output import emit_json, on_terminal, talk
+from pillarbox.cli.output import encoded, on_terminal
+from pillarbox.cli.scribe import Scribe, descriptor_of
 from pillarbox.engine.lines import ENQUEUED
-from pillarbox.logs import LEVELS, make_formatter
+from pillarbox.logs import LEVELS, make_formatter, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pillarbox.config import Settings
 
@@ -33,6 +34,25 @@ _RECORDS: Final = frozenset({"alarm", "reloaded", "reload_failed"})
 _LOGGED: Final = frozenset({"delivered", "retry", "held", "dead", "expired", "cancelled", "channel_paused"})
 
 
+_LAST_WORDS_SECONDS: Final = 1.0
+
+
+class _Written(logging.Handler):
+    """Hands each record to a scribe: what a log costs is never waited for by those who write it."""
+
+    def __init__(self, scribe: Scribe) -> None:
+        super().__init__()
+        self._scribe = scribe
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 — a record that cannot be formatted harms nobody
+            line = f"a record of {record.name} could not be written"
+        self._scribe.write(f"{line}\n".encode("utf-8", "backslashreplace"))
+
+
 class Voice:
     """
     One worker's way to speak.
@@ -44,10 +64,41 @@ class Voice:
     def __init__(self, settings: Settings, *, rows: bool) -> None:
         self.rows = rows
         self.quiet = False
-        self._people = on_terminal(sys.stderr)
-        self._handler = logging.StreamHandler()
+        self._people = sys.stderr is not None and on_terminal(sys.stderr)
+        self.unread: Callable[[], object] = lambda: None
+        self._scribe = Scribe(descriptor_of(sys.stderr), missing=self._missing)
+        self._data = Scribe(
+            descriptor_of(sys.stdout),
+            missing=lambda count: encoded({"event": "lines_lost", "count": count}),
+            unread=lambda: self.unread(),  # noqa: PLW0108 — who hears it is said later
+        )
+        self._handler: logging.Handler = _Written(self._scribe)
         self._handler.addFilter(self._unsaid)
         self.adopt(settings)
+
+    def _missing(self, count: int) -> bytes:
+        said = f"{count} lines of this log are missing: they could not be written, or nobody read them"
+        if self._json_log:
+            record = logging.makeLogRecord({"name": log.name, "levelname": "WARNING", "msg": said})
+            said = make_formatter("json").format(record)
+        return f"{said}\n".encode("utf-8", "backslashreplace")
+
+    def talk(self, line: str) -> None:
+        """Say something that is not data, whoever reads it."""
+        self._scribe.write(f"{visible(line)}\n".encode("utf-8", "backslashreplace"))
+
+    def emit(self, line: str) -> None:
+        """Write a line of data for people."""
+        self._data.write(f"{visible(line)}\n".encode("utf-8", "backslashreplace"))
+
+    def emit_json(self, value: object) -> None:
+        """Write one value as one line of JSON."""
+        self._data.write(encoded(value))
+
+    def close(self) -> None:
+        """Write what is left to be written; a reader that stands still is not waited for."""
+        for scribe in (self._data, self._scribe):
+            scribe.close(_LAST_WORDS_SECONDS)
 
     def adopt(self, settings: Settings) -> None:
         """Speak as *settings* say from now on."""
@@ -68,6 +119,7 @@ class Voice:
         finally:
             _ROOT.removeHandler(self._handler)
             _ROOT.setLevel(before)
+            self.close()
 
     def _unsaid(self, record: logging.LogRecord) -> bool:
         """Whether a record is to be written: not where a line for people says the same."""
@@ -78,12 +130,12 @@ class Voice:
         """Tell of an event: as a row, as a line for people, or as a record of the log where it has none yet."""
         level = logging.WARNING if event in _WARNINGS else logging.INFO
         if self.rows:
-            emit_json({"event": event, **row})
+            self.emit_json({"event": event, **row})
         elif self._json_log:
             if event not in _LOGGED | _RECORDS:
                 log.log(level, sentence, extra={"event": event, **row})
         elif level >= self._level and self._tells(event):
-            talk(sentence)
+            self.talk(sentence)
 
     def _tells(self, event: str) -> bool:
         """Whether an event is a short line of text: for people every one, elsewhere what the log has no line for."""
@@ -96,4 +148,4 @@ class Voice:
         if self._json_log:
             log.info(sentence)
         else:
-            talk(sentence)
+            self.talk(sentence)

@@ -1,0 +1,86 @@
+"""What cannot be written decides neither what a worker does nor what a command says of what it has done."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.commands import COMMAND, PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from pillarbox.testing.receiver import Receiver
+    from tests.cli.commands import Pillarbox
+
+
+async def shell(pillarbox: Pillarbox, command: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", command.replace("PB", COMMAND), env=pillarbox.variables, stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
+    assert "Traceback" not in err.decode()
+    assert "internal error" not in err.decode()
+    return process.returncode or 0, err.decode()
+
+
+@pytest.mark.contract("EN1", "OP1")
+@pytest.mark.parametrize("where", [">/dev/full", ">&-"], ids=["full", "closed"])
+async def test_a_message_that_is_stored_was_sent_whatever_becomes_of_its_id(
+    pillarbox: Pillarbox, receiver: Receiver, where: str
+) -> None:
+    pillarbox.serving(receiver.url)
+    code, said = await shell(pillarbox, f"PB send ops hi --to x {where}")
+    assert code == 0
+    assert "is stored, but that could not be written to stdout" in said
+    assert (await shell(pillarbox, f"PB send ops hi --to x {where} 2>/dev/full"))[0] == 0
+    assert (await shell(pillarbox, "PB send ops hi --to x 2>&- >/dev/null"))[0] == 0
+    assert (await pillarbox("stats", "--json")).json["messages"] == 3
+    for order in ("pause ops", "cancel --all --yes"):
+        code, said = await shell(pillarbox, f"PB {order} --json {where}")
+        assert (code, "could not be written to stdout" in said) == (0, True), order
+    assert (await pillarbox("stats", "--json")).json["states"]["cancelled"] == 3
+
+
+@pytest.mark.parametrize("command", ["ls", "stats --json", "config show", "--help"])
+async def test_a_command_that_only_reads_fails_where_nobody_can_read_it(pillarbox: Pillarbox, command: str) -> None:
+    await pillarbox("send", "file:/dev/null", "hi", "--to", "x")
+    code, said = await shell(pillarbox, f"PB {command} >/dev/full")
+    assert code == 1
+    assert said.startswith("error: the output cannot be written: No space left")
+
+
+@pytest.mark.contract("DR2", "DR3")
+@pytest.mark.parametrize("way", ["full stderr", "closed stderr", "reader gone", "reader stands still", "full stdout"])
+async def test_a_worker_delivers_and_stops_whatever_becomes_of_its_log(
+    pillarbox: Pillarbox, receiver: Receiver, way: str
+) -> None:
+    pillarbox.serving(receiver.url)
+    reading, writing = os.pipe()
+    command = {
+        "full stderr": "exec PB run >/dev/null 2>/dev/full",
+        "closed stderr": "exec PB run >/dev/null 2>&-",
+        "full stdout": "exec PB run --json >/dev/full 2>/dev/null",
+    }.get(way, "exec PB run >/dev/null")
+    if way == "reader stands still":
+        os.set_blocking(writing, False)
+        try:
+            while True:
+                os.write(writing, b"x" * 4096)
+        except BlockingIOError:
+            os.set_blocking(writing, True)
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", command.replace("PB", COMMAND), env=pillarbox.variables, stderr=writing
+    )
+    os.close(writing)
+    if way == "reader gone":
+        os.close(reading)
+    sent = await pillarbox("send", "ops", "hi", "--to", "x")
+    await receiver.wait_for(1)
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0
+    assert (await pillarbox("show", sent.out.strip(), "--json")).json["state"] == "delivered"
+    if way != "reader gone":
+        os.close(reading)
