@@ -48,6 +48,7 @@ async def examine(runtime: Runtime) -> Health:
     if runtime.fell_back:
         problems.append("the database could not be opened: messages are kept in memory, and end with this process")
     problems += store.problems()
+    problems += runtime.reporter.troubles.sentences()
     try:
         queues = await store.queues()
     except StoreReplaced as exc:

@@ -19,6 +19,7 @@ from pillarbox.domain.timeline import shifted
 from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
 from pillarbox.engine.clockguard import QueueClock
 from pillarbox.engine.lines import Lines, Recipients
+from pillarbox.engine.troubles import Troubles
 from pillarbox.events import (
     Alarm,
     Bus,
@@ -56,11 +57,12 @@ class Reporter:
 
     ``counts`` has one counter a word: sent (the channel was called), delivered, retried, released, held, dead,
     exhausted, expired, cancelled, late, stale, reaped (its worker was lost), log_failed, telling_failed, and
-    ``alarm:<what>``.
+    ``alarm:<what>``. ``troubles`` is what is wrong at this moment.
     """
 
     def __init__(self, bus: Bus, clock: Clock) -> None:
         self.lines = Lines(Recipients(b""))
+        self.troubles = Troubles()
         self._bus = bus
         self._clock = QueueClock.of(clock)
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
