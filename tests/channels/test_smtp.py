@@ -16,6 +16,7 @@ from pillarbox.channels.mail import compose
 from pillarbox.channels.mail_address import parse_address
 from pillarbox.channels.smtp import SmtpChannel
 from pillarbox.channels.smtp_session import Route, Server, SmtpSession, Stopped
+from pillarbox.deadline import Within
 from pillarbox.domain.message import Content, FileRef, Op, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.domain.retry import SMTP
@@ -392,7 +393,7 @@ async def test_a_server_that_stops_reading_was_surely_not_sent_to() -> None:
 async def test_the_dot_is_not_written_once_time_is_over() -> None:
     # As after a cancellation that Python 3.11 swallowed together with an answer.
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(0) as over:
+        async with Within(0) as over:
             await asyncio.Event().wait()
     me, ann = parse_address("me@example.org", field="sender"), parse_address("ann@example.net", field="to")
     mail = compose(Content(text="x"), sender=me, to=ann, token=TOKEN, created_ms=0)

@@ -19,6 +19,7 @@ from pillarbox.channels.smtp_reply import Stage, parse_overrides
 from pillarbox.channels.smtp_session import Route, Server, SmtpSession, StartTls, Stopped, Timeouts
 from pillarbox.channels.urls import ChannelUrl, Options, count, parse_url, seconds, table, text
 from pillarbox.clock import Clock, SystemClock
+from pillarbox.deadline import Within
 from pillarbox.domain.message import Admission, Content, Op
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Rejected
 from pillarbox.domain.retry import SMTP
@@ -189,7 +190,7 @@ class SmtpChannel(Channel):
         final_seconds = min(self._server.timeouts.final, total_seconds / 2)
         session: SmtpSession | None = None
         try:
-            async with asyncio.timeout(total_seconds * _DEADLINE_SHARE - final_seconds) as until_dot:
+            async with Within(total_seconds * _DEADLINE_SHARE - final_seconds) as until_dot:
                 route = Route(
                     sender=self._sender,
                     to=to,

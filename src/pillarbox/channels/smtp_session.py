@@ -22,6 +22,7 @@ from pillarbox.channels.base import Progress
 from pillarbox.channels.foreign_text import masked
 from pillarbox.channels.mail_address import Address
 from pillarbox.channels.smtp_reply import Reply, Rule, Stage, classify
+from pillarbox.deadline import Within
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Rejected, Unavailable, Uncertain
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _LINE_DOT = re.compile(rb"^\.", re.MULTILINE)
 _SIZE_DIGITS_MAX: Final = 20  # a limit beyond that is none, and Python refuses to read what is far longer
 _REFRESH_SECONDS: Final = 10.0
 _QUIT_SECONDS: Final = 1.0
+# For the library's waits that cannot be without an end. Ours come first.
+_LIBRARY_SECONDS: Final = 24 * 3600.0
 
 
 class StartTls(StrEnum):
@@ -85,7 +88,7 @@ class Route:
 
     sender: Address
     to: Address
-    until_dot: asyncio.Timeout
+    until_dot: Within
     final_seconds: float
     progress: Progress
 
@@ -122,7 +125,8 @@ class SmtpSession:
             start_tls=False,
             tls_context=tls,
             local_hostname=server.helo or "localhost",
-            timeout=server.timeouts.command,
+            # The waits are ours as well: its own would throw away an answer that came while the loop stood still.
+            timeout=None,
         )
 
     @property
@@ -140,7 +144,8 @@ class SmtpSession:
         server = self._server
         try:
             with self._translated():
-                await self._smtp.connect(timeout=server.timeouts.connect)
+                async with Within(server.timeouts.connect):
+                    await self._smtp.connect(timeout=_LIBRARY_SECONDS)
                 if not server.helo:
                     self._smtp.local_hostname = self._own_literal()
                 await self._greet()
@@ -196,7 +201,8 @@ class SmtpSession:
         """Say goodbye, for a second at most, and hang up."""
         with contextlib.suppress(aiosmtplib.SMTPException, OSError):
             if self.usable:
-                await self._smtp.quit(timeout=_QUIT_SECONDS)
+                async with Within(_QUIT_SECONDS):
+                    await self._smtp.quit()
         self.close()
 
     # --- opening ----------------------------------------------------------------------------------------------------
@@ -209,12 +215,14 @@ class SmtpSession:
     async def _greet(self) -> None:
         self.stage = Stage.EHLO
         try:
-            await self._smtp.ehlo()
+            async with self._in_time():
+                await self._smtp.ehlo()
         except aiosmtplib.SMTPHeloError as refused:
             # RFC 5321 §3.2: HELO, for a server that does not know EHLO.
             if refused.code not in {500, 502, 504}:
                 raise
-            await self._smtp.helo()
+            async with self._in_time():
+                await self._smtp.helo()
 
     async def _start_tls(self) -> bool:
         offered = self._smtp.supports_extension("starttls")
@@ -224,7 +232,8 @@ class SmtpSession:
         self.stage = Stage.STARTTLS
         if not offered:
             raise Stopped(Unavailable("starttls: the server does not offer it, and this channel requires it"))
-        await self._smtp.starttls()
+        async with self._in_time():
+            await self._smtp.starttls(timeout=_LIBRARY_SECONDS)
         # RFC 3207 §4.2: what was said before does not count.
         await self._greet()
         return True
@@ -242,13 +251,17 @@ class SmtpSession:
             raise Stopped(Unavailable("auth: the server offers no way to log in that this channel knows"))
         for log_in in offered:
             try:
-                await log_in(user, password)
+                async with self._in_time():
+                    await log_in(user, password)
             except aiosmtplib.SMTPAuthenticationError as refused:
                 # RFC 4954 §6: only these are about the mechanism. A wrong password stays wrong, and tries are counted.
                 if refused.code not in {504, 534} or log_in is offered[-1]:
                     raise
             else:
                 return
+
+    def _in_time(self) -> Within:
+        return Within(self._server.timeouts.command)
 
     def _is_loopback(self) -> bool:
         peer = ipaddress.ip_address(self._smtp.get_transport_info("peername")[0].partition("%")[0])
@@ -302,15 +315,15 @@ class SmtpSession:
                     if last_word.done():
                         break
                     protocol.write(wire[start : start + _BLOCK_BYTES])
-                    async with asyncio.timeout(self._server.timeouts.block):
+                    async with Within(self._server.timeouts.block):
                         await protocol._drain_helper()  # noqa: SLF001 — the library has no public way to wait
                 if last_word.done():
                     raise self._interrupted(self._reply(last_word.result()))
                 _still_wanted(route.until_dot)
                 route.progress.written = True
                 protocol.write(b".\r\n")
-            route.until_dot.reschedule(None)
-            async with asyncio.timeout(route.final_seconds):
+            route.until_dot.lift()
+            async with Within(route.final_seconds):
                 return await last_word
         except TimeoutError:
             raise Stopped(Uncertain(".: no answer after the final dot (RFC 1047)")) from None
@@ -335,7 +348,8 @@ class SmtpSession:
     async def _command(self, stage: Stage, *words: bytes, seconds: float | None = None) -> Reply:
         self.stage = stage
         self.in_sync = False
-        response = await self._smtp.execute_command(*words, timeout=seconds or self._server.timeouts.command)
+        async with Within(seconds or self._server.timeouts.command):
+            response = await self._smtp.execute_command(*words)
         self.in_sync = response.code > 0
         return self._reply(response)
 
@@ -368,7 +382,7 @@ class SmtpSession:
         return Deferred(f"{self.stage}: {detail}")
 
 
-def _still_wanted(until_dot: asyncio.Timeout) -> None:
+def _still_wanted(until_dot: Within) -> None:
     """
     Stop if the time before the dot is over.
 
@@ -376,5 +390,5 @@ def _still_wanted(until_dot: asyncio.Timeout) -> None:
     the answer it waits for (CPython issue 86296).
     """
     task = asyncio.current_task()
-    if until_dot.expired() or (task is not None and task.cancelling()):
+    if until_dot.expired() or until_dot.overdue() or (task is not None and task.cancelling()):
         raise Stopped(Deferred("data: out of time before the mail was sent"))

@@ -16,7 +16,7 @@ import msgspec
 from aiohttp.payload import Payload
 
 from pillarbox.__about__ import __version__
-from pillarbox.channels.base import Attempt, Capabilities, Channel, Seams
+from pillarbox.channels.base import Attempt, Capabilities, Channel, Progress, Seams
 from pillarbox.channels.egress import Egress, networks
 from pillarbox.channels.http import Verdict, failure, hint_seconds, outcome_of, status_table, status_text
 from pillarbox.channels.http_connection import KeptConnection, keep_apart
@@ -32,6 +32,7 @@ from pillarbox.channels.options import (
     table,
 )
 from pillarbox.channels.signing import parse_secret, signature_headers
+from pillarbox.deadline import Within
 from pillarbox.domain.ids import ID_LENGTH, dedupe_token
 from pillarbox.domain.message import Admission, Content, FileRef, Format, Op
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered
@@ -80,6 +81,12 @@ CONNECTIONS_MAX: Final = 3
 # Our deadline comes before the executor's: here one still knows whether the request was written.
 _DEADLINE_SHARE = 0.95
 _EXECUTOR_GRACE_SECONDS = 2.0
+# One clock of ours runs over all of an attempt, from the look-up of the name to the answer's last byte: aiohttp's own
+# would throw away an answer that has come while the loop stood still. Its only moves on from a dead address to the
+# name's next one; without a threshold it would be rounded up to whole seconds.
+_TIMEOUT: Final = aiohttp.ClientTimeout(
+    total=None, sock_connect=CONNECT_SECONDS_MAX, ceil_threshold=2 * TIMEOUT_SECONDS_MAX
+)
 
 _JSON = "application/json"
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
@@ -183,9 +190,6 @@ class WebhookChannel(Channel):
         self._secrets = tuple(parse_secret(secret, field="secret") for secret in secrets)
         self._statuses = status_table(STATUSES, outcomes or {}, field="outcomes")
         self._timeout_seconds = bounded_seconds("timeout", timeout_seconds, most=TIMEOUT_SECONDS_MAX)
-        # One clock runs over all of an attempt, from the look-up of the name to the answer's last byte; the other
-        # only moves on from a dead address to the name's next one.
-        self._timeout = _timeout(self._timeout_seconds)
         self._covered = flag("dedupe", dedupe)
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
@@ -295,10 +299,12 @@ class WebhookChannel(Channel):
         response: aiohttp.ClientResponse | None = None
         answer = bytearray()
         try:
-            response = await session.post(
-                self._url, data=body, headers=headers, allow_redirects=False, timeout=self._timeout_of(attempt)
-            )
-            await _read(response, answer)
+            async with Within(self._seconds_for(attempt)) as within:
+                body.within, body.progress = within, attempt.progress
+                response = await session.post(
+                    self._url, data=body, headers=headers, allow_redirects=False, timeout=_TIMEOUT
+                )
+                await _read(response, answer)
         except (aiohttp.ClientError, OSError, EgressRefused) as exc:
             # With a status in hand, a reset or a slow drip after it changes nothing: the status settled it.
             if response is None:
@@ -311,11 +317,8 @@ class WebhookChannel(Channel):
                 response.close()  # does nothing to a connection whose answer was read to its end
         return self._classify(response, bytes(answer))
 
-    def _timeout_of(self, attempt: Attempt) -> aiohttp.ClientTimeout:
-        seconds = attempt.deadline_seconds * _DEADLINE_SHARE
-        if seconds >= self._timeout_seconds:
-            return self._timeout
-        return _timeout(seconds)
+    def _seconds_for(self, attempt: Attempt) -> float:
+        return min(self._timeout_seconds, attempt.deadline_seconds * _DEADLINE_SHARE)
 
     def _classify(self, response: aiohttp.ClientResponse, answer: bytes) -> AnyOutcome:
         verdict = self._statuses.get(response.status, Verdict.UNCLASSIFIED)
@@ -346,16 +349,24 @@ class _Body(Payload):
         self._size = len(value)
         self.bytes = value
         self.written = False
+        self.within: Within | None = None
+        self.progress: Progress | None = None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         return self.bytes.decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
+        if self.within is not None and self.within.overdue():
+            # The connection came too late. Written now, the request could only be cut off again.
+            raise TimeoutError
         transport = writer.transport
         connection = getattr(writer, "protocol", None)
         if isinstance(connection, KeptConnection) and not connection.begin():
             raise ConnectionResetError
         self.written = transport is not None and not transport.is_closing()
+        if self.progress is not None:
+            # At once: who looks while the answer is waited for is to know that the receiver may have it.
+            self.progress.written = self.written
         await writer.write(self.bytes)
 
 
@@ -363,13 +374,6 @@ def _was_connected(error: BaseException) -> bool:
     """Whether there was a connection, and it was found to be useless before it was used."""
     lost = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
     return lost and not isinstance(error, aiohttp.ClientConnectorError)
-
-
-def _timeout(seconds: float) -> aiohttp.ClientTimeout:
-    # Without its own threshold aiohttp rounds what is above 5 s up to whole seconds, past the executor's deadline.
-    return aiohttp.ClientTimeout(
-        total=seconds, sock_connect=CONNECT_SECONDS_MAX, ceil_threshold=2 * TIMEOUT_SECONDS_MAX
-    )
 
 
 async def _read(response: aiohttp.ClientResponse, answer: bytearray) -> None:

@@ -13,6 +13,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from pillarbox.deadline import ended_within
+from pillarbox.engine.deadlines import SEND_GRACE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -71,12 +74,12 @@ class Calls:
         except BaseException as exc:  # noqa: BLE001 — its caller judges what it raised
             return Ended(error=exc)
         try:
-            await asyncio.wait((task,), timeout=seconds)
+            await ended_within(task, seconds, grace=SEND_GRACE)
             if task.done():
                 return _result(task)
             self._cut(task, name, function)
             if grace_seconds:
-                await asyncio.wait((task,), timeout=grace_seconds)
+                await ended_within(task, grace_seconds, grace=SEND_GRACE)
         except BaseException:
             # Whoever waited does so no more.
             self._cut(task, name, function)

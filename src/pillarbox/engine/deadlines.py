@@ -1,18 +1,24 @@
 """
 Cuts off what takes too long: one timer for all that share a timeout, instead of one for each send.
 
-Those that began first end first, so a queue for each timeout is enough.
+Those that began first end first, so a queue for each timeout is enough. One whose timer comes late is given a grace
+(`pillarbox.deadline`), exactly once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from pillarbox.deadline import Deadline, Grace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+
+# Longer than a channel's own, which knows better what it means that no answer came.
+SEND_GRACE: Final = Grace(seconds=1.5, turns=20)
 
 
 class Deadlines(Generic[T]):
@@ -21,13 +27,20 @@ class Deadlines(Generic[T]):
 
     Args:
         over: Told of each item whose time is over; it is not watched any more.
+        now: The loop's time; where it says so, a timer came late.
     """
 
-    def __init__(self, over: Callable[[T], None]) -> None:
+    def __init__(
+        self, over: Callable[[T], None], *, grace: Grace = SEND_GRACE, now: Callable[[], float] | None = None
+    ) -> None:
         self._over = over
+        self._grace = grace
+        self._now = now
         # By timeout, in the order of their ends: what is added later ends later.
         self._queues: dict[float, dict[int, tuple[float, T]]] = {}
         self._armed: set[float] = set()
+        # Those whose time is over, and what cuts them off.
+        self._ending: dict[int, Deadline] = {}
 
     def add(self, item: T, seconds: float) -> None:
         """Watch *item* for *seconds* of the loop's time."""
@@ -45,6 +58,9 @@ class Deadlines(Generic[T]):
         queue = self._queues.get(seconds)
         if queue is not None:
             queue.pop(id(item), None)
+        ending = self._ending.pop(id(item), None)
+        if ending is not None:
+            ending.cancel()
 
     def _look(self, seconds: float) -> None:
         queue = self._queues[seconds]
@@ -56,5 +72,13 @@ class Deadlines(Generic[T]):
                 loop.call_at(ends, self._look, seconds)
                 return
             del queue[key]
-            self._over(item)
+            self._end(key, item, ends)
         self._armed.discard(seconds)
+
+    def _end(self, key: int, item: T, ends: float) -> None:
+        def over() -> None:
+            del self._ending[key]
+            self._over(item)
+
+        deadline = self._ending[key] = Deadline(over, grace=self._grace, now=self._now)
+        deadline.come(ends)

@@ -17,13 +17,14 @@ import functools
 from typing import TYPE_CHECKING, Final
 
 from pillarbox.channels.base import Attempt, Channel
+from pillarbox.deadline import Deadline
 from pillarbox.domain import lifecycle
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
 from pillarbox.domain.transition import Transition
 from pillarbox.engine.attempts import interrupted, outcome_of, raised
 from pillarbox.engine.calls import GRACE_SECONDS
 from pillarbox.engine.clockguard import QueueClock
-from pillarbox.engine.deadlines import Deadlines
+from pillarbox.engine.deadlines import SEND_GRACE, Deadlines
 from pillarbox.engine.flight import Flight
 from pillarbox.engine.hooks import Defer, Hooks, Withdraw
 from pillarbox.engine.leftovers import Leftovers
@@ -272,6 +273,8 @@ class Executor:
             flight.sending = False
             flight.ended = True
             self._deadlines.remove(flight, seconds)
+            if flight.grace is not None:
+                flight.grace.cancel()
             if flight.cut:
                 self._graces.remove(flight, self.grace_seconds)
         if flight.cancelled_outside():
@@ -456,7 +459,12 @@ class Executor:
 
     def _lose(self, flight: Flight) -> None:
         flight.lease_lost = True
-        self._cut(flight)
+        if flight.attempt is None or flight.attempt.progress.written is False:
+            self._cut(flight)
+        elif flight.grace is None and flight.sending:
+            # The request has left: what was answered while we stood still is recorded late (ST6), not thrown away.
+            flight.grace = Deadline(functools.partial(self._cut, flight), grace=SEND_GRACE)
+            flight.grace.come_late()
 
     def cut_off(self) -> int:
         """

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from pillarbox.channels.base import Attempt
+from pillarbox.deadline import Deadline
 from pillarbox.domain.message import Leased
 from pillarbox.domain.outcome import AnyOutcome
 
@@ -17,6 +18,8 @@ class Flight:
 
     Attributes:
         until_ms: Boot time its lease runs out.
+        progress: How far its channel says that it has come.
+        grace: Cuts it off once its answer had time to be read: its lease was lost.
         task: Ends when what came of the send is handed over to be recorded.
         cut: It was cut off, for one of the three reasons before.
         ended: The channel's call is over.
@@ -51,6 +54,7 @@ class Flight:
     rest: asyncio.Future[AnyOutcome] | None = None
     recorded: asyncio.Future[None] | None = None
     fatal: BaseException | None = None
+    grace: Deadline | None = None
 
     def cancelled_outside(self) -> bool:
         """Whether its task was cancelled, and by none of us: the program ends its tasks."""

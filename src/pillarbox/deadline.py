@@ -1,0 +1,178 @@
+"""
+Deadlines that know when they should have come, and when they did.
+
+A loop that stood still (a blocking call, SIGSTOP, a paused machine) finds its timers overdue and the answers that came
+meanwhile unread, and runs the timers first. What is cut off then has been answered. So a timer that comes late gives
+one short grace, exactly once, in which what waits is read; one that comes in time gives only a few turns of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grace:
+    """
+    What a deadline gives before it cuts off.
+
+    Attributes:
+        late_seconds: A timer that comes later than this was kept from coming.
+        seconds: How much longer one waits then.
+        turns: Of the loop, given in any case: what was read in the same turn needs some to get to who waits for it.
+    """
+
+    late_seconds: float = 0.05
+    seconds: float = 1.0
+    turns: int = 10
+
+
+GRACE: Final = Grace()
+
+
+class Deadline:
+    """
+    Calls *over* once when its time has come.
+
+    Args:
+        over: What cuts off.
+        now: The loop's time, of which `set` is told.
+    """
+
+    __slots__ = ("_grace", "_handle", "_loop", "_now", "_over", "_when")
+
+    def __init__(
+        self, over: Callable[[], object], *, grace: Grace = GRACE, now: Callable[[], float] | None = None
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._now = now or self._loop.time
+        self._over = over
+        self._grace = grace
+        self._handle: asyncio.Handle | None = None
+        self._when: float | None = None
+
+    def set(self, when: float | None) -> None:
+        """Call at *when* instead; ``None`` for never. A grace that was begun ends without a call."""
+        self.cancel()
+        self._when = when
+        if when is not None:
+            self._handle = self._loop.call_at(when, self.come, when)
+
+    def cancel(self) -> None:
+        """Never call. Safe to repeat."""
+        self._when = None
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def overdue(self) -> bool:
+        """Whether its time has come."""
+        return self._when is not None and self._now() >= self._when
+
+    def come(self, when: float) -> None:
+        """The time has come, which was to be *when*; whose timer it was does not matter."""
+        if self._now() - when > self._grace.late_seconds:
+            self.come_late()
+        else:
+            self._turn(self._grace.turns)
+
+    def come_late(self) -> None:
+        """The time had come before anybody could see it."""
+        self._handle = self._loop.call_later(self._grace.seconds, self._turn, self._grace.turns)
+
+    def _turn(self, left: int) -> None:
+        # Also after the grace: it may have come late itself, with what it waited for in the same turn.
+        if left > 0:
+            self._handle = self._loop.call_soon(self._turn, left - 1)
+        else:
+            self._handle = None
+            self._over()
+
+
+class Within:
+    """
+    ``async with`` this, at most so many seconds pass: `asyncio.timeout`, with the grace of a late timer.
+
+    Raises TimeoutError where the time is over; what is inside is cancelled first.
+
+    Args:
+        seconds: ``None`` for as long as it takes.
+    """
+
+    def __init__(self, seconds: float | None, *, grace: Grace = GRACE, now: Callable[[], float] | None = None) -> None:
+        self._seconds = seconds
+        self._grace = grace
+        self._now = now
+        self._deadline: Deadline | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._expired = False
+
+    async def __aenter__(self) -> Self:
+        """Begin to count."""
+        loop = asyncio.get_running_loop()
+        task = self._task = asyncio.current_task()
+        if task is None:
+            msg = "a deadline is for what runs in a task"
+            raise RuntimeError(msg)
+        self._cancelling = task.cancelling()
+        self._deadline = Deadline(self._over, grace=self._grace, now=self._now)
+        if self._seconds is not None:
+            self._deadline.set(loop.time() + self._seconds)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Count no more."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._expired and self._task is not None:
+            # Where somebody else cancelled as well, that is what the task hears of.
+            alone = self._task.uncancel() <= self._cancelling
+            if alone and kind is asyncio.CancelledError:
+                raise TimeoutError from error
+
+    def lift(self) -> None:
+        """Let it take as long as it takes from now on."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def overdue(self) -> bool:
+        """Whether its time has come, also while the grace lasts: nothing new is to be begun then."""
+        return self._deadline is not None and self._deadline.overdue()
+
+    def expired(self) -> bool:
+        """Whether the time was over, and what is inside was cancelled."""
+        return self._expired
+
+    def _over(self) -> None:
+        self._expired = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+async def ended_within(future: asyncio.Future[Any], seconds: float, *, grace: Grace = GRACE) -> bool:
+    """Wait for the end of *future*, which is left alone, for so many seconds; says whether it has come."""
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+    deadline = Deadline(functools.partial(_end, over), grace=grace)
+    deadline.set(loop.time() + seconds)
+    try:
+        await asyncio.wait((future, over), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        deadline.cancel()
+        over.cancel()
+    return future.done()
+
+
+def _end(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
