@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _log = logging.getLogger("pillarbox")
-_POLL_SECONDS: Final = 0.05
 _ELSEWHERE: Final = (
     "the outbox is open in another event loop, or another thread's: use it there, close() it there first, or let"
     " threads share a pillarbox.sync.Outbox"
@@ -407,20 +406,18 @@ class Outbox(Operations, Intake, Reloading):
         runtime = await self._opened()
         identity = MessageId(message.id or "")
         deadline = None if timeout is None else self._clock.mono() + timeout
-        while True:
-            future = runtime.reporter.wait_for(identity)
-            try:
+        with runtime.waits.waiting(identity) as wait:
+            while True:
+                wait.begin()
                 view = await runtime.store.get(identity)
                 if view is None:
                     raise NotFound("message", identity)
                 message.see(shifted(view, self._clock.ahead_ms()))
+                wait.channel = view.channel
                 left = None if deadline is None else deadline - self._clock.mono()
                 if message.settled or (left is not None and left <= 0):
                     return
-                # Another process may be the one that sends it, and does not tell: so look again from time to time.
-                await asyncio.wait([future], timeout=_POLL_SECONDS if left is None else min(_POLL_SECONDS, left))
-            finally:
-                future.cancel()
+                await wait.changed(left)
 
     def subscribe(self, subscriber: Subscriber, *types: type[BusEvent]) -> Callable[[], None]:
         """Call *subscriber* for events of *types*, or all; gives a function that ends it. See `pillarbox.events`."""

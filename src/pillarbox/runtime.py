@@ -24,6 +24,7 @@ from pillarbox.engine.leaving import close_channel, deregister, start_channel
 from pillarbox.engine.lines import Recipients
 from pillarbox.engine.pruner import Pruner
 from pillarbox.engine.reporter import Reporter
+from pillarbox.engine.waits import Waits
 from pillarbox.engine.worker import Worker, WorkerSettings
 from pillarbox.errors import ConfigError, NotStarted, Refused, StoreError
 from pillarbox.store.base import Limits, Store, WorkerStart
@@ -93,6 +94,7 @@ class Runtime:
         self.committer = Committer(
             store, clock, alarm=self.reporter.alarm, accepted=self.reporter.accepted, quiet=self.reporter.quiet
         )
+        self.waits = Waits(store, self.reporter, clock)
         self.worker: Worker | None = None
         self.direct: Direct | None = None
         self.fell_back = False
@@ -163,7 +165,8 @@ class Runtime:
             return
         self._channels, self._lease_ms = dict(channels), lease_ms
         # It looks a channel up there for each message, so that `reload` can put another in its place.
-        self.worker = self._worker(self._channels, lease_ms, only)
+        self.worker = self.waits.worker = self._worker(self._channels, lease_ms, only)
+        self.worker.told = self.waits.told
         await self.worker.start()
         if self._settings.drain_on_startup and only is None:
             self.startup_drain = asyncio.get_running_loop().create_task(
@@ -215,6 +218,7 @@ class Runtime:
         self.fell_back = True
         self.store = fallen
         self.committer.use(fallen)
+        self.waits.use(fallen)
 
     def _worker(self, channels: Mapping[str, Channel], lease_ms: int, only: MessageId | None) -> Worker:
         # Who delivers one message alone serves no channel: others must not rely on it (contract CL7).
@@ -409,8 +413,6 @@ class Runtime:
                 await patience.through(lambda _: deregister(self.store, slot, self.reporter))
         finally:
             await self._close_store(patience)
-        # Whoever waits for a message looks once more, and hears that this is closed.
-        self.reporter.wake_all()
         await patience.through(lambda _: self._bus.settle(_SUBSCRIBER_SECONDS_MAX))
         return cut
 
@@ -418,6 +420,8 @@ class Runtime:
         try:
             await patience.through(lambda _: self.committer.stop())
         finally:
+            # Whoever waits for a message looks once more, and hears that this is closed.
+            await patience.through(lambda _: self.waits.stop())
             if not self.fell_back:
                 await patience.through(lambda _: self.store.close())
 

@@ -88,16 +88,12 @@ class Reporter:
             if not futures:
                 del self._waiting[message_id]
 
-    def _wake(self, message_id: str) -> None:
+    def wake(self, message_id: str) -> None:
+        """End the waits for a message: it is to be read again."""
         for future in self._waiting.pop(message_id, ()):
             # Who waited on a loop that is closed is gone with it.
             if not future.done() and not future.get_loop().is_closed():
                 future.set_result(None)
-
-    def wake_all(self) -> None:
-        """Let everybody who waits look again: nothing more is told here."""
-        for message_id in list(self._waiting):
-            self._wake(message_id)
 
     def _wants(self, kind: type[BusEvent]) -> bool:
         """Whether anybody listens, or the log does, so that nothing is built for nobody."""
@@ -179,7 +175,7 @@ class Reporter:
         if transition.pause_ms is not None:
             self._paused(message, transition)
         if transition.to is not State.SCHEDULED or settled is Settled.LATE:
-            self._wake(message.id)
+            self.wake(message.id)
         self.changed.set()
 
     def _count(self, transition: Transition) -> None:
@@ -260,7 +256,7 @@ class Reporter:
         """Messages that ended without an attempt: expired, superseded, unreadable, left behind by their process."""
         for item in ended:
             self.counts[str(item.state)] += 1
-            self._wake(item.id)
+            self.wake(item.id)
             about = _of_ended(item, self._clock.wall_ms())
             if item.state is State.EXPIRED:
                 self.publish(MessageExpired(**about))
@@ -288,7 +284,7 @@ class Reporter:
             case _:
                 return
         self.counts[str(view.state)] += 1
-        self._wake(view.id)
+        self.wake(view.id)
         self.publish(event)
         self.changed.set()
 

@@ -148,6 +148,8 @@ class Worker:
         )
         self.pruner = self._make_pruner()
         self._watcher = Watcher(store, self.feed, self._look)
+        # Told when another process says that it wrote.
+        self.told: Callable[[], None] = _nothing
         self._loops: list[Loop] = []
         self._watch: Loop | None = None
 
@@ -331,8 +333,13 @@ class Worker:
         nothing_due = nothing_due and self._asked is None
         return nothing_due and not self.executor.flights and not self.feed.unknown and not self._suspect_due
 
+    def serves(self) -> Mapping[str, Channel]:
+        """Give the channels whose messages it sends; none where it is here for one message alone."""
+        return self._channels if self._settings.only is None else {}
+
     def _told(self) -> None:
         self._watcher.told()
+        self.told()
         if self._watch is not None:
             self._watch.poke()
 
@@ -454,6 +461,10 @@ class Worker:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, then)
+
+
+def _nothing() -> None:
+    """Nobody is to be told."""
 
 
 async def _at_most(seconds: float, waiting: Awaitable[Any]) -> None:

@@ -623,6 +623,9 @@ class Store(Protocol):
     async def get(self, message: MessageId) -> MessageView | None:
         """Read one message whole."""
 
+    async def ended(self, messages: Sequence[MessageId]) -> set[MessageId]:
+        """Which of *messages* do not go on by themselves: they are terminal, held, or not there any more."""
+
     async def resolve_id(self, text: str) -> list[MessageId]:
         """Ids that begin or end with *text*, at most 10."""
 
@@ -673,6 +676,9 @@ class Store(Protocol):
 
     def on_foreign_write(self, listener: Callable[[], None] | None) -> None:
         """Call *listener* on the event loop when another process says that it wrote; at most one listener."""
+
+    def version(self) -> int:
+        """A number that changes with whatever is written, by others and by this process. Takes microseconds."""
 
     def foreign_write(self) -> bool:
         """Whether anybody wrote since the last call, as far as the file tells. Takes microseconds."""

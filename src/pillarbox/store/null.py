@@ -92,6 +92,10 @@ class NullStore:
         """There is no message."""
         return None
 
+    async def ended(self, messages: Sequence[MessageId]) -> set[MessageId]:
+        """There is no message."""
+        return set(messages)
+
     async def resolve_id(self, text: str) -> list[MessageId]:  # noqa: ARG002 — of `Store`
         """There is no message."""
         return []
@@ -146,6 +150,10 @@ class NullStore:
 
     def on_foreign_write(self, listener: Callable[[], None] | None) -> None:
         """Nobody writes."""
+
+    def version(self) -> int:
+        """Nothing is written."""
+        return 0
 
     def foreign_write(self) -> bool:
         """Nobody writes."""

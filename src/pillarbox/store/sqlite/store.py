@@ -109,7 +109,7 @@ class SQLiteStore:
         self._sidecar = None if self.in_memory else Sidecar(self._path, descriptor_locks=descriptor_locks)
         # Whether a commit's outcome was left unknown once: then every batch may be one that was committed already.
         self._unsure = False
-        self._seen_version = -1
+        self._version = self._seen_version = -1
         self._listener: Callable[[], None] | None = None
         self._listening: dict[int, tuple[asyncio.AbstractEventLoop, socket.socket]] = {}
         self.idle = threading.Lock()
@@ -436,6 +436,10 @@ class SQLiteStore:
         """See `Store`."""
         return await self._read(lambda c: reading.get(c, message))
 
+    async def ended(self, messages: Sequence[MessageId]) -> set[MessageId]:
+        """See `Store`."""
+        return {row[0] for row in await self._read(lambda c: reading.rows(c, "ended", (json.dumps(messages),)))}
+
     async def resolve_id(self, text: str) -> list[MessageId]:
         """See `Store`."""
         return await self._read(lambda c: reading.resolve_id(c, text))
@@ -516,13 +520,15 @@ class SQLiteStore:
 
     def foreign_write(self) -> bool:
         """See `Store`."""
-        if self._watching is None:
-            return False
-        with contextlib.suppress(apsw.Error), self.idle:
-            version = int(self._watching.pragma("data_version"))
-            seen, self._seen_version = self._seen_version, version
-            return seen not in (-1, version)
-        return False
+        seen, self._seen_version = self._seen_version, self.version()
+        return seen not in (-1, self._seen_version)
+
+    def version(self) -> int:
+        """See `Store`."""
+        if self._watching is not None:
+            with contextlib.suppress(apsw.Error), self.idle:
+                self._version = int(self._watching.pragma("data_version"))
+        return self._version
 
     def _woken(self, receiver: socket.socket) -> None:
         with contextlib.suppress(OSError):

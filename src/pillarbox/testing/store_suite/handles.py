@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pillarbox.domain.ids import MessageId
+from pillarbox.domain.transition import ErrorClass, Reason, Transition
 from pillarbox.errors import NotStarted
 from pillarbox.store.base import Batch, Durability
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
@@ -53,6 +55,31 @@ class HandleSuite(StoreFixtures):
         await driver.send()
         assert other.store.foreign_write()
         assert not other.store.foreign_write()
+
+    @pytest.mark.contract("DR2")
+    async def test_a_handles_version_changes_with_what_is_written_only(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        before = other.store.version()
+        await other.store.stats()
+        assert other.store.version() == before
+        await driver.send()
+        assert other.store.version() != before
+
+    async def test_what_has_ended_of_many_is_found_at_once(self, driver: StoreDriver) -> None:
+        delivered = await driver.send()
+        await driver.deliver_next()
+        held = await driver.send()
+        hold = Transition.hold(
+            Reason.UNCERTAIN, error_class=ErrorClass.UNCERTAIN, error="", charged=1, keeps_turn=False
+        )
+        await driver.settle(await driver.claim_one(), hold)
+        leased = await driver.send()
+        await driver.claim_one()
+        waiting, unknown = await driver.send(), MessageId("0" * 22)
+        asked = [delivered, held, leased, waiting, unknown]
+        assert await driver.store.ended(asked) == {delivered, held, unknown}
+        assert await driver.store.ended([]) == set()
 
     @pytest.mark.contract("DR2")
     async def test_a_worker_is_told_that_another_wrote_something_to_claim(

@@ -65,6 +65,10 @@ SELECT at, act, actor, from_state, to_state, reason FROM history WHERE message =
 SELECT message FROM history WHERE message_id = ?1
 UNION SELECT message FROM attempt WHERE message_id = ?1 AND full = 1
 
+-- ended --
+-- Of the messages that are waited for, those that do not go on by themselves: terminal, held, or deleted.
+SELECT value FROM json_each(?1) WHERE NOT EXISTS (SELECT 1 FROM message WHERE id = value AND state < 2)
+
 -- known_imports --
 SELECT source_id FROM import_ledger WHERE system = ?1 AND source_id IN (SELECT value FROM json_each(?2))
 

@@ -1,0 +1,179 @@
+"""
+Ends the waits for messages: this process tells of what it settles itself, and of the rest one look tells all who wait.
+
+A look is one statement for every message that is waited for, made only where another process may have settled one of
+them: the file's version has changed, and somebody else serves a channel, or said that it wrote.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from pillarbox.engine.loop import Loop
+from pillarbox.errors import NotStarted, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pillarbox.clock import Clock
+    from pillarbox.domain.ids import MessageId
+    from pillarbox.engine.reporter import Reporter
+    from pillarbox.engine.worker import Worker
+    from pillarbox.store.base import Store
+
+INTERVAL_SECONDS: Final = 0.05
+# However sure it seems that nobody else settles them: an operator's own SQL tells nobody.
+SAFE_SECONDS: Final = 1.0
+# Of the time, at most a twentieth is spent on looking.
+_SHARE: Final = 20
+
+
+class Wait:
+    """
+    One wait for one message.
+
+    Attributes:
+        channel: Through which it goes, once that is known.
+    """
+
+    __slots__ = ("_future", "_message", "_reporter", "_waits", "channel")
+
+    def __init__(self, waits: Waits, reporter: Reporter, message: MessageId) -> None:
+        self._waits = waits
+        self._reporter = reporter
+        self._message = message
+        self._future: asyncio.Future[None] | None = None
+        self.channel: str | None = None
+
+    def begin(self) -> None:
+        """
+        Take note of what happens from now on. Before the message is read, or its end could fall between.
+
+        Raises:
+            NotStarted: The outbox was closed.
+        """
+        self.end()
+        self._waits.check_open()
+        self._future = self._reporter.wait_for(self._message)
+
+    def end(self) -> None:
+        """Take no more notice."""
+        if self._future is not None:
+            self._future.cancel()
+            self._future = None
+
+    async def changed(self, seconds: float | None) -> None:
+        """Wait until the message should be read again, *seconds* at most."""
+        if self._future is not None:
+            await asyncio.wait([self._future], timeout=seconds)
+
+
+class Waits:
+    """
+    Everybody in this process who waits for a message.
+
+    Attributes:
+        worker: What delivers in this process, where anything does.
+    """
+
+    def __init__(self, store: Store, reporter: Reporter, clock: Clock) -> None:
+        self._store = store
+        self._reporter = reporter
+        self._clock = clock
+        self._loop = Loop("waits", self.tick)
+        self._waiting: dict[MessageId, list[Wait]] = {}
+        self._seen = 0
+        self._told = False
+        self._next_look = 0.0
+        self._last_look = 0.0
+        self._others = True
+        self._others_known_until = 0.0
+        self.worker: Worker | None = None
+        self._closed = False
+
+    def use(self, store: Store) -> None:
+        """Look into another store. Only before the first wait."""
+        self._store = store
+
+    @contextlib.contextmanager
+    def waiting(self, message: MessageId) -> Iterator[Wait]:
+        """Wait for *message* while the context lasts. Raises NotStarted where the outbox was closed."""
+        self.check_open()
+        if not self._waiting:
+            # Before the message is read: what is written after that is news.
+            self._seen = self._store.version()
+            self._last_look = self._clock.mono()
+            self._loop.start()
+            self._loop.poke()
+        wait = Wait(self, self._reporter, message)
+        self._waiting.setdefault(message, []).append(wait)
+        try:
+            yield wait
+        finally:
+            wait.end()
+            waits = self._waiting[message]
+            waits.remove(wait)
+            if not waits:
+                del self._waiting[message]
+
+    def check_open(self) -> None:
+        """Raise NotStarted where the outbox was closed: nobody would be told of anything."""
+        if self._closed:
+            raise NotStarted("the outbox was closed while a message was waited for")
+
+    def told(self) -> None:
+        """Another process said that it wrote."""
+        if self._waiting:
+            self._told = True
+            self._loop.poke()
+
+    async def stop(self) -> None:
+        """Tell everybody to look for themselves, and tell nothing more."""
+        self._closed = True
+        for message in tuple(self._waiting):
+            self._reporter.wake(message)
+        await self._loop.stop()
+
+    async def tick(self) -> float | None:
+        """Look once, if there is a reason to."""
+        if not self._waiting or self._store.in_memory:
+            return None
+        now = self._clock.mono()
+        if self._told or self._store.version() != self._seen:
+            if now < self._next_look:
+                return self._next_look - now
+            if self._told or now >= self._last_look + SAFE_SECONDS or await self._elsewhere():
+                await self._look()
+        return INTERVAL_SECONDS
+
+    async def _look(self) -> None:
+        began = self._clock.mono()
+        self._told, self._seen = False, self._store.version()
+        try:
+            ended = await self._store.ended(tuple(self._waiting))
+        except StoreError:
+            # Whoever waits reads for themselves, and hears of it.
+            for message in tuple(self._waiting):
+                self._reporter.wake(message)
+            raise
+        for message in ended:
+            self._reporter.wake(message)
+        self._last_look = self._clock.mono()
+        self._next_look = self._last_look + _SHARE * (self._last_look - began)
+
+    async def _elsewhere(self) -> bool:
+        """Whether another process may deliver one of the messages."""
+        worker = self.worker
+        if worker is None:
+            return True
+        served = worker.serves()
+        if any(wait.channel not in served for waits in self._waiting.values() for wait in waits):
+            return True
+        now = self._clock.mono()
+        if now >= self._others_known_until:
+            self._others_known_until = now + SAFE_SECONDS
+            workers = await self._store.workers()
+            self._others = any(w.alive is not False and w.channels and w.id != worker.id for w in workers)
+        return self._others
