@@ -156,7 +156,7 @@ async def test_a_wait_hears_that_the_database_does_not_answer(stand: Stand) -> N
 
     store: Any = acceptor.store
     store.get = store.ended = gone
-    await acceptor.outbox.send("chat", to="other", text="something is written")
+    stand.advance(5_000)
     async with asyncio.timeout(SECONDS):
         with pytest.raises(StoreUnavailable):
             await wait

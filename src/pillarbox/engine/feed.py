@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from pillarbox.store.base import BatchResult, Claim, QueueInfo
 
@@ -87,12 +87,13 @@ class Feed:
             queue.due_ms = 0
             queue.expected = True
 
-    def capacity(self, *, now_ms: int, ending: Mapping[int, int]) -> dict[int, int]:
+    def capacity(self, *, now_ms: int, ending: Mapping[int, int], freeing: Collection[int] = ()) -> dict[int, int]:
         """
         Give each queue worth a look its share of the free slots.
 
         Args:
             ending: Messages per queue whose attempts end in the same batch: their slots are free to what it claims.
+            freeing: Queues in which something may become claimable by the same batch, before it claims.
         """
         free = self._concurrency - self.total_in_flight + sum(ending.values())
         if free <= 0:
@@ -106,7 +107,8 @@ class Feed:
         due = []
         for queue in self._by_number.values():
             queue.expected = False
-            if queue.due_ms is not None and queue.due_ms <= now_ms and room[queue.channel] > 0:
+            worth = queue.number in freeing or (queue.due_ms is not None and queue.due_ms <= now_ms)
+            if worth and room[queue.channel] > 0:
                 due.append(queue)
         shares = self._shared(due, free, room)
         for number in shares:
@@ -153,6 +155,10 @@ class Feed:
                 queue.due_ms = 0
             elif number not in self._others:
                 self.unknown = True
+        for number, later_ms in result.later_ms.items():
+            queue = self._by_number.get(number)
+            if queue is not None:
+                queue.due_ms = later_ms if queue.due_ms is None else min(queue.due_ms, later_ms)
         if claim is not None and claim.only is None:
             for number, due_ms in result.next_due_ms.items():
                 queue = self._by_number.get(number)

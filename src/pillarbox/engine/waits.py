@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 INTERVAL_SECONDS: Final = 0.05
 # However sure it seems that nobody else settles them: an operator's own SQL tells nobody.
 SAFE_SECONDS: Final = 1.0
+# And where others deliver, however sure it seems that nothing was written: a file that is gone says nothing more.
+UNTOLD_SECONDS: Final = 5.0
 # Of the time, at most a twentieth is spent on looking.
 _SHARE: Final = 20
 
@@ -141,12 +143,17 @@ class Waits:
         if not self._waiting or self._store.in_memory:
             return None
         now = self._clock.mono()
-        if self._told or self._store.version() != self._seen:
-            if now < self._next_look:
-                return self._next_look - now
-            if self._told or now >= self._last_look + SAFE_SECONDS or await self._elsewhere():
-                await self._look()
+        if now < self._next_look:
+            return self._next_look - now
+        if await self._worth_a_look(now):
+            await self._look()
         return INTERVAL_SECONDS
+
+    async def _worth_a_look(self, now: float) -> bool:
+        since = now - self._last_look
+        if self._store.version() != self._seen:
+            return self._told or since >= SAFE_SECONDS or await self._elsewhere()
+        return self._told or (since >= UNTOLD_SECONDS and await self._elsewhere())
 
     async def _look(self) -> None:
         began = self._clock.mono()

@@ -367,7 +367,8 @@ class Worker:
                 return None
             self._suspect_due = False
             return self._claim_for(self.feed.everywhere(), suspect=True)
-        capacity = self.feed.capacity(now_ms=self._clock.wall_ms(), ending=ending)
+        now_ms = self._clock.wall_ms()
+        capacity = self.feed.capacity(now_ms=now_ms, ending=ending, freeing=_freeing(settlements, now_ms))
         return self._claim_for(capacity) if capacity else None
 
     def _claim_for(self, capacity: Mapping[int, int], *, suspect: bool = False) -> Claim:
@@ -461,6 +462,17 @@ class Worker:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, then)
+
+
+def _freeing(settlements: Sequence[Settlement], now_ms: int) -> set[int]:
+    """Say in which queues these may make something claimable: the next one of a lane, or the same one's next part."""
+    queues = set()
+    for settlement in settlements:
+        message, transition = settlement.message, settlement.transition
+        leaves = message.lane is not None and transition.to is not State.SCHEDULED
+        if leaves or (transition.to is State.SCHEDULED and (transition.due_ms or 0) <= now_ms):
+            queues.add(message.queue)
+    return queues
 
 
 def _nothing() -> None:

@@ -402,6 +402,7 @@ class BatchResult(msgspec.Struct, kw_only=True):
         unreadable: Claimed rows that could not be decoded; they are dead now.
         overdue: Messages past their time that the claim came upon; they have expired now.
         touched: Queues with something new to claim.
+        later_ms: Queues in which something was put off, and until when.
         next_due_ms: For queues that ran dry: when something there will be due; ``None`` for nothing.
         suspect_due: A message that may kill workers is due; it wants a worker for itself.
         pruned: Deleted messages by state.
@@ -422,6 +423,7 @@ class BatchResult(msgspec.Struct, kw_only=True):
     unreadable: list[Ended] = []
     overdue: list[Ended] = []
     touched: set[int] = set()
+    later_ms: dict[int, int] = {}
     next_due_ms: dict[int, int | None] = {}
     suspect_due: bool = False
     pruned: dict[State, int] = {}
@@ -678,7 +680,7 @@ class Store(Protocol):
         """Call *listener* on the event loop when another process says that it wrote; at most one listener."""
 
     def version(self) -> int:
-        """A number that changes with whatever is written, by others and by this process. Takes microseconds."""
+        """A number that changes when anybody else was seen to have written. Takes microseconds."""
 
     def foreign_write(self) -> bool:
-        """Whether anybody wrote since the last call, as far as the file tells. Takes microseconds."""
+        """Whether anybody else wrote since the last call, as far as the file tells. Takes microseconds."""

@@ -41,8 +41,12 @@ def claim(tx: Session, request: Claim, result: BatchResult, *, again: bool) -> N
             if paused_at is not None and (until is None or until > tx.now):
                 result.next_due_ms[queue] = until
                 continue
+            if strikes and _has_leased(tx, queue):
+                # Whoever ends that one touches the queue.
+                result.next_due_ms[queue] = None
+                continue
             if strikes:
-                room = 0 if _has_leased(tx, queue) else min(room, 1)
+                room = min(room, 1)
         if room > 0:
             _claim_queue(tx, request, result, queue, room)
 

@@ -59,6 +59,7 @@ class Session:
         self.boot = 0
         self.committing = False
         self.touched: set[int] = set()
+        self.later: dict[int, int] = {}
         self.left: dict[str, None] = {}
         self._tally: dict[tuple[int, int], list[int]] = {}
         self._queues: dict[tuple[str, str], int] = {}
@@ -72,6 +73,7 @@ class Session:
         self.now, self.boot = now, boot
         self.committing = False
         self.touched = set()
+        self.later = {}
         self.left = {}
         self._tally = {}
         self._active = None
@@ -192,6 +194,13 @@ class Session:
     def tally_restore(self, snapshot: dict[tuple[int, int], list[int]]) -> None:
         """Forget the changes since *snapshot* was taken."""
         self._tally = snapshot
+
+    def put_off(self, queue: int, due: int) -> None:
+        """Remember when something may be claimed in a queue."""
+        if due <= self.now:
+            self.touched.add(queue)
+        else:
+            self.later[queue] = min(due, self.later.get(queue, due))
 
     def leave_lane(self, lane: str | None) -> None:
         """Remember that a message left its lane, so that the next one is freed."""

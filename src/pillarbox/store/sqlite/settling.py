@@ -44,6 +44,10 @@ def settle(tx: Session, settlements: Sequence[Settlement], *, again: bool) -> li
             results.append(Settled.APPLIED)
         else:
             results.append((again and _recognised(tx, item)) or _refused(tx, item))
+    if results:
+        # One that was unavailable is probed with one message at a time: the next may go when that has ended.
+        probed = {row[0] for row in tx.run("gates")}
+        tx.touched.update(item.message.queue for item in settlements if item.message.queue in probed)
     _reopen(tx, settlements)
     return results
 
@@ -137,7 +141,8 @@ def _after(tx: Session, item: Settlement) -> None:
     tx.move(message.queue, _LEASED, transition.to.code, message.content_size)
     if transition.to.terminal or _steps_out(item):
         tx.leave_lane(message.lane)
-    tx.touched.add(message.queue)
+    if transition.to is State.SCHEDULED:
+        tx.put_off(message.queue, transition.due_ms or 0)
     if message.part_count > 1:
         _end_part(tx, item)
     if item.keep_attempt or not _arrives(item):

@@ -52,6 +52,7 @@ from pillarbox.store.sqlite.handles import Connector, Handles
 from pillarbox.store.sqlite.session import Row, Session
 from pillarbox.store.sqlite.sidecar import Sidecar
 from pillarbox.store.sqlite.thread import Caller, DatabaseThread
+from pillarbox.store.sqlite.versions import Versions
 
 if TYPE_CHECKING:
     import socket
@@ -109,7 +110,7 @@ class SQLiteStore:
         self._sidecar = None if self.in_memory else Sidecar(self._path, descriptor_locks=descriptor_locks)
         # Whether a commit's outcome was left unknown once: then every batch may be one that was committed already.
         self._unsure = False
-        self._version = self._seen_version = -1
+        self._versions = Versions(lambda: self._watching)
         self._listener: Callable[[], None] | None = None
         self._listening: dict[int, tuple[asyncio.AbstractEventLoop, socket.socket]] = {}
         self.idle = threading.Lock()
@@ -241,6 +242,8 @@ class SQLiteStore:
             if self.in_memory or not isinstance(exc.__cause__, apsw.IOError):
                 raise
             result = self._commit_again(session, batch, exc)
+        if self._session is not None:
+            self._versions.written(self._session.connection)
         if result.touched or batch.acts:
             self._wake_others()
         return result
@@ -520,15 +523,13 @@ class SQLiteStore:
 
     def foreign_write(self) -> bool:
         """See `Store`."""
-        seen, self._seen_version = self._seen_version, self.version()
-        return seen not in (-1, self._seen_version)
+        with self.idle:
+            return self._versions.news()
 
     def version(self) -> int:
         """See `Store`."""
-        if self._watching is not None:
-            with contextlib.suppress(apsw.Error), self.idle:
-                self._version = int(self._watching.pragma("data_version"))
-        return self._version
+        with self.idle:
+            return self._versions.count()
 
     def _woken(self, receiver: socket.socket) -> None:
         with contextlib.suppress(OSError):

@@ -58,7 +58,7 @@ def _steps(tx: Session, batch: Batch, *, again: bool) -> BatchResult:
     result.imported = importing.import_all(tx, batch.imports, again=again)
     if batch.sync:
         tx.run("sync")
-    result.touched = tx.touched
+    result.touched, result.later_ms = tx.touched, tx.later
     if batch.claim is not None:
         claiming.claim(tx, batch.claim, result, again=again)
     if batch.prune is not None:

@@ -66,6 +66,21 @@ class HandleSuite(StoreFixtures):
         await driver.send()
         assert other.store.version() != before
 
+    @pytest.mark.contract("DR2")
+    async def test_a_handle_is_not_told_of_its_own_writes(self, driver: StoreDriver, other: StoreDriver) -> None:
+        await driver.send()
+        driver.store.foreign_write()
+        before = driver.store.version()
+        for _ in range(3):
+            await driver.send()
+        await driver.deliver_next()
+        assert driver.store.version() == before
+        assert not driver.store.foreign_write()
+        await other.send()
+        await driver.send()  # a write of its own hides no other's
+        assert driver.store.version() != before
+        assert driver.store.foreign_write()
+
     async def test_what_has_ended_of_many_is_found_at_once(self, driver: StoreDriver) -> None:
         delivered = await driver.send()
         await driver.deliver_next()

@@ -1,0 +1,70 @@
+"""
+Tells whether anybody *else* wrote to the file, so that a worker's own commits wake nobody.
+
+SQLite's ``data_version`` of a connection changes when another one commits. A watching connection, which the event
+loop may ask at any time, sees our own commits too. The writing one does not, but it is the writing thread's: so each
+commit of ours asks both, and lets the watching one take note of what was ours alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+import apsw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Versions:
+    """
+    Counts what others wrote, as far as it was noticed.
+
+    Args:
+        watching: Gives the connection that nothing else is done with; ``None`` for a database in memory.
+    """
+
+    def __init__(self, watching: Callable[[], apsw.Connection | None]) -> None:
+        self._watching = watching
+        # Held by the loop's thread and the writer's; neither waits for anything else meanwhile.
+        self._guard = threading.Lock()
+        self._count = 0
+        self._told = 0
+        self._seen: int | None = None
+        self._ours: tuple[apsw.Connection, int] | None = None
+
+    def count(self) -> int:
+        """Returns a number that changes when somebody else was seen to have written."""
+        watching = self._watching()
+        if watching is not None:
+            with contextlib.suppress(apsw.Error), self._guard:
+                version = _version(watching)
+                if self._seen not in (None, version):
+                    self._count += 1
+                self._seen = version
+        return self._count
+
+    def news(self) -> bool:
+        """Whether that number has changed since this was asked last."""
+        told, self._told = self._told, self.count()
+        return told != self._told
+
+    def written(self, writer: apsw.Connection) -> None:
+        """A commit of ours is done. On the writing thread."""
+        watching = self._watching()
+        if watching is None:
+            return
+        with contextlib.suppress(apsw.Error), self._guard:
+            # In this order: what somebody else commits between the two is seen by the second.
+            seen = _version(watching)
+            ours = _version(writer)
+            if self._ours != (writer, ours):
+                # Somebody else wrote since our last commit, or this is the connection's first.
+                self._count += 1
+            self._seen, self._ours = seen, (writer, ours)
+
+
+def _version(connection: apsw.Connection) -> int:
+    return int(connection.pragma("data_version"))
