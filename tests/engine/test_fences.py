@@ -485,7 +485,7 @@ async def test_a_caller_whose_loop_is_closed_keeps_no_other_from_its_answer(stan
 
     def with_one_gone(result: BatchResult, claim: Claim | None) -> None:
         box.runtime.reporter._waiting.setdefault("x", []).append(gone)
-        box.runtime.reporter._wake("x")
+        box.runtime.reporter.wake("x")
         granted(result, claim)
 
     committer.granted = with_one_gone

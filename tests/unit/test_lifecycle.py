@@ -389,6 +389,33 @@ def test_whoever_used_up_its_attempts_is_dead_although_its_worker_was_lost() -> 
     assert (transition.to, transition.reason, transition.lost) == (State.DEAD, Reason.RETRIES_EXHAUSTED, 1)
 
 
+@pytest.mark.contract("LE2", "LA2")
+@pytest.mark.parametrize(
+    ("lost", "claimed_ms", "after", "charged"),
+    [
+        (2, NOW, 3, 1),  # the suspect itself
+        (3, NOW - 1, 3, 0),  # an earlier one, which had done no harm until then
+        (0, NOW - 1, 0, 0),
+        (1, NOW - 1, 1, 0),
+        (0, NOW, 1, 0),  # begun after it: it may be a second one
+        (1, NOW + 5000, 2, 0),
+    ],
+)
+def test_who_is_taken_for_the_killer_is_told_by_when_it_began(
+    lost: int, claimed_ms: int, after: int, charged: int
+) -> None:
+    message = leased(lost=lost, charged=4 if charged == 0 else 0, claimed_ms=claimed_ms)
+    transition = lost_worker(message, now_ms=NOW, fraction=0.0, suspect_ms=NOW)
+    assert (transition.to, transition.lost, transition.charged) == (State.SCHEDULED, after, charged)
+    assert transition.error_class is ErrorClass.WORKER_LOST
+
+
+@pytest.mark.contract("LE2", "UN1", "DK1")
+def test_what_flew_beside_a_suspect_is_held_where_it_may_have_been_sent() -> None:
+    for message, end in ((leased(HOLD), State.HELD), (leased(kind=BLOCK_KIND), State.DEAD)):
+        assert lost_worker(message, now_ms=NOW, fraction=0.0, suspect_ms=NOW - 5000).to is end
+
+
 @pytest.mark.contract("LE2")
 def test_whoever_lost_as_many_workers_as_it_has_attempts_is_what_kills_them() -> None:
     transition = lost_worker(leased(lost=4, charged=4), now_ms=NOW, fraction=0.0)

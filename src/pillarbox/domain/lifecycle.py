@@ -29,6 +29,7 @@ from pillarbox.domain.outcome import (
 )
 from pillarbox.domain.retry import (
     FREE_RETURN_MS_MIN,
+    SUSPECT_LOST,
     ExpireAction,
     OnDead,
     OnHeld,
@@ -162,13 +163,19 @@ def _partial(
     return msgspec.structs.replace(burial, part=part, receipt=receipt, part_error=part_error, charged=charged)
 
 
-def lost_worker(message: Leased, *, now_ms: int, fraction: float) -> Transition:
+def lost_worker(message: Leased, *, now_ms: int, fraction: float, suspect_ms: int | None = None) -> Transition:
     """
     Settle a lease whose worker is gone: the provider may have the message (lanes.md, "Attempt counting").
 
     ``lost`` grows; at ``max_attempts`` in a row the message is taken for what kills the workers. Until then it waits as
-    after a lost worker, and not as its channel would have it (contract LE4).
+    after a lost worker, and not as its channel would have it (contract LE4). Where a suspect was being sent, it alone
+    is taken for it: what merely flew beside it loses no attempt.
+
+    Args:
+        suspect_ms: When the worker began the last suspect that it was sending; ``None``: it was sending none.
     """
+    if suspect_ms is not None and not (message.lost >= SUSPECT_LOST and message.claimed_ms >= suspect_ms):
+        return _flew_beside(message, suspect_ms, now_ms=now_ms, fraction=fraction)
     lost = message.lost + 1
     resent = message.policy.uncertain is UncertainAction.RESEND and not _is_non_final(message)
     if resent and lost >= message.max_attempts:
@@ -176,6 +183,22 @@ def lost_worker(message: Leased, *, now_ms: int, fraction: float) -> Transition:
         return _laid_to_rest(message, Reason.KILLS_WORKERS, ErrorClass.WORKER_LOST, error, lost=lost)
     outcome = Uncertain("the worker was lost while sending", error_class=ErrorClass.WORKER_LOST)
     return _uncertain(message, outcome, outcome.reason, now_ms=now_ms, fraction=fraction, lost=lost)
+
+
+def _flew_beside(message: Leased, suspect_ms: int, *, now_ms: int, fraction: float) -> Transition:
+    """
+    Settle what was lost with a suspect that it was sent beside. Its own part in it is told by when it began.
+
+    Begun before, it had done no harm until the suspect came. Begun after, it may still be a second one that kills: it
+    becomes a suspect too if that happens again, and is never buried for it.
+    """
+    lost = message.lost if message.claimed_ms < suspect_ms else max(message.lost, min(message.lost + 1, SUSPECT_LOST))
+    outcome = Uncertain("the worker was lost while sending, beside a suspect", error_class=ErrorClass.WORKER_LOST)
+    if message.policy.uncertain is not UncertainAction.RESEND or _is_non_final(message):
+        return _uncertain(message, outcome, outcome.reason, now_ms=now_ms, fraction=fraction, lost=lost)
+    due_ms = now_ms + FREE_RETURN_MS_MIN
+    release = Transition.release(due_ms=due_ms, error_class=ErrorClass.WORKER_LOST, error=outcome.reason, lost=lost)
+    return _capped(message, release)
 
 
 def release_unsent(message: Leased, reason: str, *, now_ms: int) -> Transition:

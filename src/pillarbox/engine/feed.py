@@ -23,17 +23,19 @@ class _Queue:
 
     Attributes:
         due_ms: When it is worth a look; ``None`` not before something is written.
+        suspect_ms: When a suspect there is due; ``None`` for none that is known.
         expected: Something is being written there, by a batch later than the one that is being committed.
         served: The turn at which it was last given slots.
     """
 
-    __slots__ = ("channel", "due_ms", "expected", "number", "served", "tenant")
+    __slots__ = ("channel", "due_ms", "expected", "number", "served", "suspect_ms", "tenant")
 
     def __init__(self, number: int, tenant: str, channel: str) -> None:
         self.number = number
         self.tenant = tenant
         self.channel = channel
         self.due_ms: int | None = 0
+        self.suspect_ms: int | None = None
         self.expected = False
         self.served = 0
 
@@ -98,12 +100,7 @@ class Feed:
         free = self._concurrency - self.total_in_flight + sum(ending.values())
         if free <= 0:
             return {}
-        ended: dict[str, int] = {}
-        for number, count in ending.items():
-            queue = self._by_number.get(number)
-            if queue is not None:
-                ended[queue.channel] = ended.get(queue.channel, 0) + count
-        room = {name: limit - self._in_flight[name] + ended.get(name, 0) for name, limit in self._channels.items()}
+        room = self._room(ending)
         due = []
         for queue in self._by_number.values():
             queue.expected = False
@@ -117,6 +114,15 @@ class Feed:
             queue = self._by_number[number]
             queue.served = self._served[queue.tenant] = self._turn
         return shares
+
+    def _room(self, ending: Mapping[int, int]) -> dict[str, int]:
+        """Say how many more each channel could send."""
+        ended: dict[str, int] = {}
+        for number, count in ending.items():
+            queue = self._by_number.get(number)
+            if queue is not None:
+                ended[queue.channel] = ended.get(queue.channel, 0) + count
+        return {name: limit - self._in_flight[name] + ended.get(name, 0) for name, limit in self._channels.items()}
 
     def _shared(self, due: list[_Queue], free: int, room: dict[str, int]) -> dict[int, int]:
         """Divide *free* slots, at most *room* a channel, among the queues that are *due*."""
@@ -160,10 +166,23 @@ class Feed:
             if queue is not None:
                 queue.due_ms = later_ms if queue.due_ms is None else min(queue.due_ms, later_ms)
         if claim is not None and claim.only is None:
-            for number, due_ms in result.next_due_ms.items():
-                queue = self._by_number.get(number)
-                if queue is not None and not queue.expected:
-                    queue.due_ms = due_ms
+            self._looked(result, claim)
+
+    def _looked(self, result: BatchResult, claim: Claim) -> None:
+        """Learn what a claim found out about the queues that it looked at."""
+        for number, due_ms in result.next_due_ms.items():
+            queue = self._by_number.get(number)
+            if queue is not None and not queue.expected:
+                queue.due_ms = due_ms
+        for number, suspect_ms in result.suspects_ms.items():
+            queue = self._by_number.get(number)
+            if queue is not None:
+                queue.suspect_ms = suspect_ms
+        for message in result.claimed if claim.suspect else ():
+            queue = self._by_number.get(message.queue)
+            if queue is not None:
+                self._turn += 1
+                queue.served = self._turn
 
     def started(self, channel: str) -> None:
         """Count a message that takes a slot."""
@@ -184,9 +203,21 @@ class Feed:
         for queue in self._by_number.values():
             queue.due_ms = 0
 
-    def everywhere(self) -> dict[int, int]:
-        """Give every queue one slot: for a message that must be alone, wherever it is."""
-        return dict.fromkeys(self._by_number, 1)
+    def suspected(self, *, now_ms: int, ending: Mapping[int, int]) -> dict[int, int]:
+        """Give one slot to every queue with room in which a suspect is due: the first that is found gets it."""
+        if self.total_in_flight - sum(ending.values()) >= self._concurrency:
+            return {}
+        waiting = [q for q in self._by_number.values() if q.suspect_ms is not None and q.suspect_ms <= now_ms]
+        if not waiting:
+            return {}
+        room = self._room(ending)
+        # In turn, so that the suspects of one channel do not keep another's waiting.
+        waiting.sort(key=lambda queue: queue.served)
+        return {queue.number: 1 for queue in waiting if room[queue.channel] > 0}
+
+    def next_suspect_ms(self) -> int | None:
+        """When the next suspect is due, as far as is known."""
+        return min((q.suspect_ms for q in self._by_number.values() if q.suspect_ms is not None), default=None)
 
     def has_room(self) -> bool:
         """Whether a queue worth a look could be given a slot."""

@@ -165,7 +165,9 @@ class Reaper:
         message = lapsed.message
         return Settlement(
             message=message,
-            transition=lifecycle.lost_worker(message, now_ms=now_ms, fraction=self._entropy.fraction()),
+            transition=lifecycle.lost_worker(
+                message, now_ms=now_ms, fraction=self._entropy.fraction(), suspect_ms=lapsed.suspect_ms
+            ),
             began_ms=None,
             ended_ms=now_ms,
             lapsed_by_ms=boot_ms if lapsed.by == "time" else _ANY_TIME_MS,

@@ -1,14 +1,15 @@
 """
 Puts the loops together: claims what the feed finds due, starts it, and stops in order.
 
-A worker sends suspects — messages whose workers keep dying — one at a time and starts nothing else meanwhile, so that
-what merely flew beside them is cleared by its first success (lanes.md, "Poison").
+A worker starts suspects — messages whose workers keep dying — one at a time and for a few seconds nothing else, so that
+what merely flew beside them is cleared by its first success (lanes.md, "Poison"; `suspects`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -29,6 +30,7 @@ from pillarbox.engine.presence import PresenceKeeper
 from pillarbox.engine.pruner import MIRROR_RETENTION_MS, Pruner
 from pillarbox.engine.reaper import Reaper
 from pillarbox.engine.renewer import Renewer
+from pillarbox.engine.suspects import Suspects
 from pillarbox.engine.watcher import Watcher
 from pillarbox.errors import StoreError
 from pillarbox.events import Drained
@@ -111,8 +113,7 @@ class Worker:
         self._accepting = False
         self._oldest_first = False
         self._claims = 0
-        self._suspect_due = False
-        self._suspect_seq: int | None = None
+        self._suspects = Suspects(clock.mono)
         self._timer: asyncio.TimerHandle | None = None
         self._quiet = asyncio.Event()
         self._at_start: Counter[str] = Counter()
@@ -331,7 +332,9 @@ class Worker:
         next_due_ms = self.feed.next_due_ms()
         nothing_due = next_due_ms is None or next_due_ms > self._clock.wall_ms()
         nothing_due = nothing_due and self._asked is None
-        return nothing_due and not self.executor.flights and not self.feed.unknown and not self._suspect_due
+        suspect_ms = self.feed.next_suspect_ms()
+        no_suspect = suspect_ms is None or suspect_ms > self._clock.wall_ms()
+        return nothing_due and no_suspect and not self.executor.flights and not self.feed.unknown
 
     def serves(self) -> Mapping[str, Channel]:
         """Give the channels whose messages it sends; none where it is here for one message alone."""
@@ -354,20 +357,27 @@ class Worker:
 
     def _claim(self, settlements: Sequence[Settlement]) -> Claim | None:
         """Say what the batch that is being built may lease."""
-        if not self._accepting or self.executor.lull.is_on or self._suspect_seq is not None:
+        if not self._accepting or self.executor.lull.is_on:
             return None
         ending: dict[int, int] = {}
+        under_way = set(self.executor.flights)
         for settlement in settlements:
             flight = self.executor.flights.get(settlement.message.seq)
             if flight is not None and flight.message is settlement.message and not flight.written_off:
                 queue = settlement.message.queue
                 ending[queue] = ending.get(queue, 0) + 1
-        if self._suspect_due:
-            if self.feed.total_in_flight > sum(ending.values()):
-                return None
-            self._suspect_due = False
-            return self._claim_for(self.feed.everywhere(), suspect=True)
+                under_way.discard(settlement.message.seq)
         now_ms = self._clock.wall_ms()
+        suspected = self.feed.suspected(now_ms=now_ms, ending=ending)
+        if suspected:
+            self._suspects.begin()
+        else:
+            self._suspects.withdraw()
+        if self._suspects.hold_back():
+            if suspected and self._suspects.may_start(under_way):
+                return self._claim_for(suspected, suspect=True)
+            self._arm(min(self._suspects.wait_seconds(), _TIMER_SECONDS_MAX), self._look_again)
+            return None
         capacity = self.feed.capacity(now_ms=now_ms, ending=ending, freeing=_freeing(settlements, now_ms))
         return self._claim_for(capacity) if capacity else None
 
@@ -402,11 +412,11 @@ class Worker:
         self._asked = None
         self._answered.set()
         if claim is not None:
-            if result.suspect_due:
-                self._suspect_due = True
+            if claim.suspect and not result.claimed:
+                self._suspects.end()
             for message in result.claimed:
                 if claim.suspect:
-                    self._suspect_seq = message.seq
+                    self._suspects.started(message.seq)
                 self._start(message, claim)
         self.feed.note(result, claim)
         if self.feed.unknown and self._watch is not None:
@@ -428,21 +438,22 @@ class Worker:
 
     def _slot_freed(self, message: Leased) -> None:
         self.feed.ended(message.channel)
-        if message.seq == self._suspect_seq:
-            self._suspect_seq = None
+        if self._suspects.landed(message.seq):
             self.feed.probe_all()
 
     def _next(self, more: bool) -> None:  # noqa: FBT001 — of `Committer.rested`
         """Claim again at once, when the next message is due, or when something is written."""
         if self._is_quiet():
             self._quiet.set()
-        if not self._accepting or self.executor.lull.is_on or self._suspect_seq is not None:
+        if not self._accepting or self.executor.lull.is_on:
             return
-        if self._suspect_due:
-            if self.feed.total_in_flight == 0:
+        if self._suspects.hold_back():
+            if self._suspects.may_start(self.executor.flights):
                 self._committer.want_claim()
+            else:
+                self._arm(min(self._suspects.wait_seconds(), _TIMER_SECONDS_MAX), self._look_again)
             return
-        next_due_ms = self.feed.next_due_ms()
+        next_due_ms = self._next_start_ms()
         if self._settings.only is not None:
             # When its queue has something due says nothing about this one message: look now and then.
             self._arm(_ALONE_SECONDS, self._committer.want_claim)
@@ -452,8 +463,19 @@ class Worker:
             wait_ms = next_due_ms - self._clock.wall_ms()
             if wait_ms > 0:
                 self._arm(min(wait_ms / 1000, _TIMER_SECONDS_MAX), self._look_again)
-            elif self.feed.has_room():
+            elif self.feed.has_room() or self.feed.suspected(now_ms=self._clock.wall_ms(), ending={}):
                 self._committer.want_claim()
+
+    def _next_start_ms(self) -> int | None:
+        """When something may be started by itself: what is due, or a suspect, once the others had their time."""
+        next_due_ms, suspect_ms = self.feed.next_due_ms(), self.feed.next_suspect_ms()
+        if suspect_ms is None:
+            return next_due_ms
+        now_ms = self._clock.wall_ms()
+        if suspect_ms <= now_ms and not self.feed.suspected(now_ms=now_ms, ending={}):
+            return next_due_ms  # its channel is full: whoever ends there makes room
+        suspect_ms = max(suspect_ms, now_ms + math.ceil(self._suspects.wait_seconds() * 1000))
+        return suspect_ms if next_due_ms is None else min(next_due_ms, suspect_ms)
 
     def _look_again(self) -> None:
         self._next(more=False)

@@ -403,8 +403,9 @@ class BatchResult(msgspec.Struct, kw_only=True):
         overdue: Messages past their time that the claim came upon; they have expired now.
         touched: Queues with something new to claim.
         later_ms: Queues in which something was put off, and until when.
-        next_due_ms: For queues that ran dry: when something there will be due; ``None`` for nothing.
+        next_due_ms: For queues that ran dry: when something there will be due, suspects aside; ``None`` for nothing.
         suspect_due: A message that may kill workers is due; it wants a worker for itself.
+        suspects_ms: For queues that were looked at: when such a message there is due; ``None`` for none.
         pruned: Deleted messages by state.
         more: A bounded step (expire, prune, parking) left work for the next batch.
     """
@@ -426,6 +427,7 @@ class BatchResult(msgspec.Struct, kw_only=True):
     later_ms: dict[int, int] = {}
     next_due_ms: dict[int, int | None] = {}
     suspect_due: bool = False
+    suspects_ms: dict[int, int | None] = {}
     pruned: dict[State, int] = {}
     more: bool = False
 
@@ -528,10 +530,15 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lapsed(msgspec.Struct, frozen=True, kw_only=True):
-    """A leased message whose lease nobody holds any more, and how that is known."""
+    """
+    A leased message whose lease nobody holds any more, and how that is known.
+
+    ``suspect_ms``: when the same worker began the last suspect among all that it has leased; ``None``: it has none.
+    """
 
     message: Leased
     by: Literal["time", "owner"]
+    suspect_ms: int | None = None
 
 
 class Backlog(msgspec.Struct, frozen=True, kw_only=True):

@@ -280,8 +280,8 @@ def _suspect(facts: Facts, sending: int) -> Cause:
         word=Why.SUSPECT,
         since_ms=facts.subject.attempt_ended_ms or view.due_ms,
         until_ms=None,
-        text=f"{view.lost} workers in a row were lost while sending it, so it is sent when its worker has nothing else"
-        f" under way{wait}.",
+        text=f"{view.lost} workers in a row were lost while sending it, so it is sent alone, when its worker has time"
+        f" for that{wait}.",
         unblock=f"Find out whether it is what kills them; {texts.command('cancel', view.id)} withdraws it.",
         blocking=sending > 0,
     )
@@ -299,7 +299,8 @@ def _suspect_first(facts: Facts, serving: list[WorkerStanding]) -> Cause | None:
         word=Why.SUSPECT_FIRST,
         since_ms=facts.subject.view.due_ms,
         until_ms=None,
-        text=f"{name}, whose workers keep dying, is sent alone first, and nothing else is claimed meanwhile.",
+        text=f"{name}, whose workers keep dying, is sent alone first, and nothing else is claimed meanwhile,"
+        " for five seconds at most.",
         unblock=unblock,
         ahead=ahead,
     )

@@ -39,11 +39,11 @@ def claim(tx: Session, request: Claim, result: BatchResult, *, again: bool) -> N
         if gate is not None:
             paused_at, until, strikes = gate
             if paused_at is not None and (until is None or until > tx.now):
-                result.next_due_ms[queue] = until
+                result.next_due_ms[queue] = result.suspects_ms[queue] = until
                 continue
             if strikes and _has_leased(tx, queue):
                 # Whoever ends that one touches the queue.
-                result.next_due_ms[queue] = None
+                result.next_due_ms[queue] = result.suspects_ms[queue] = None
                 continue
             if strikes:
                 room = min(room, 1)
@@ -71,25 +71,27 @@ def _claim_queue(tx: Session, request: Claim, result: BatchResult, queue: int, r
     if request.only is not None:
         if not result.claimed:
             _claim_rows(tx, request, result, name="claim_only", where=(queue, request.only), room=1)
-        result.next_due_ms[queue] = _next_due(tx, queue)
+        result.next_due_ms[queue] = _next(tx, "next_due", queue)
         return
     if request.suspect:
         if not result.claimed:
             _claim_rows(tx, request, result, name="claim_suspect", where=(queue,), room=1)
+            result.suspects_ms[queue] = _next(tx, "suspect_due", queue)
         return
     levels = _by_age(tx, queue) if request.oldest_first else _PRIORITIES
     for priority in levels:
         room -= _claim_rows(tx, request, result, name="claim", where=(queue, priority), room=room)
         if room <= 0:
             break
-    if tx.run("suspect_due", (queue, tx.now)):
+    suspect = result.suspects_ms[queue] = _next(tx, "suspect_due", queue)
+    if suspect is not None and suspect <= tx.now:
         result.suspect_due = True
     if room > 0:
-        result.next_due_ms[queue] = _next_due(tx, queue)
+        result.next_due_ms[queue] = _next(tx, "next_due", queue)
 
 
-def _next_due(tx: Session, queue: int) -> int | None:
-    row = tx.one("next_due", (queue,))
+def _next(tx: Session, name: str, queue: int) -> int | None:
+    row = tx.one(name, (queue,))
     return row[0] if row else None
 
 

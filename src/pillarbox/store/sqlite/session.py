@@ -7,14 +7,15 @@ because what they hold may have been rolled back with it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import apsw
 import msgspec
 
 from pillarbox.domain.message import FIRST_TERMINAL, Leased, State
 from pillarbox.domain.retry import Policy
-from pillarbox.store.sqlite.statements import WRITE
+from pillarbox.store.base import Lapsed
+from pillarbox.store.sqlite.statements import READ, WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -284,6 +285,14 @@ class Session:
             return self.leased(row)
         except (ValueError, TypeError, msgspec.MsgspecError):
             return self._leased(row, Policy(), b"", [])
+
+    def lapsed(self, rows: Sequence[Row], by: Literal["time", "owner"], worker: int) -> list[Lapsed]:
+        """Decode leases of one worker that nobody holds any more."""
+        if not rows:
+            return []
+        found: list[Row] = self.connection.execute(READ["last_suspect"], (worker,)).fetchall()
+        suspect_ms = found[0][0]
+        return [Lapsed(message=self.leased_as_is(row), by=by, suspect_ms=suspect_ms) for row in rows]
 
     def _leased(self, row: Row, policy: Policy, content: bytes, parts: Sequence[Row]) -> Leased:
         metadata = None if row[26] is None else _octets(row[26])

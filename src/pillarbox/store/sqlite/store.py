@@ -361,11 +361,12 @@ class SQLiteStore:
                 if left <= 0:
                     break
                 if slot not in owners or self._alive(slot, *owners[slot]) is False:
-                    rows = reading.rows(connection, "lapsed_by_owner", (slot, left))
-                    found += [Lapsed(message=session.leased_as_is(row), by="owner") for row in rows]
+                    rows = reading.rows(connection, "lapsed_by_owner", (slot, left, 0))
+                    rows += reading.rows(connection, "lapsed_by_owner", (slot, left - len(rows), 1))
+                    found += session.lapsed(rows, "owner", slot)
                 else:
                     rows = reading.rows(connection, "lapsed_by_time", (slot, boot_ms, left))
-                    found += [Lapsed(message=session.leased_as_is(row), by="time") for row in rows]
+                    found += session.lapsed(rows, "time", slot)
         with self._translated("forgetting workers that are gone"):
             self._forget_dead(session, owners)
         return found

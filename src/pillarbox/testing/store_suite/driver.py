@@ -216,7 +216,8 @@ class StoreDriver:
     async def settle_lapsed(self, item: Lapsed) -> Settled:
         """Settle one lapsed lease as its worker's loss; one that was to be cancelled ends so."""
         until_ms = self.clock.boot_ms() if item.by == "time" else 1 << 62
-        transition = lost_worker(item.message, now_ms=self.clock.wall_ms(), fraction=0.0)
+        now_ms, suspect_ms = self.clock.wall_ms(), item.suspect_ms
+        transition = lost_worker(item.message, now_ms=now_ms, fraction=0.0, suspect_ms=suspect_ms)
         settled = await self.settle(item.message, transition, lapsed_by_ms=until_ms, began_ms=None)
         if settled in CANCELLED_FOR:
             cancel = cancelled(transition, CANCELLED_FOR[settled])

@@ -15,6 +15,7 @@ from pillarbox.testing.store_suite.driver import LEASE_MS
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 
 if TYPE_CHECKING:
+    from pillarbox.domain.ids import MessageId
     from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
     from pillarbox.testing.store_suite.fixtures import OpenDriver
 
@@ -45,6 +46,48 @@ class HarmSuite(StoreFixtures):
         await driver.settle(message, Deferred("busy"))
         driver.clock.advance(600)
         assert await driver.claimed_ids() == [suspect]
+
+    @pytest.mark.contract("LE2", "LA2")
+    async def test_of_a_lost_worker_it_is_known_when_it_began_its_last_suspect(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        """And what is no suspect is told first, so that it stays known until they are settled."""
+        await driver.send()
+        await driver.claim()
+        await driver.leave()
+        assert [item.suspect_ms for item in await other.lapsed()] == [None]
+        await other.reap()
+        suspects = [await self._suspect(driver) for _ in range(2)]
+        await driver.send(), await driver.send()
+        driver.clock.advance(600)
+        before = await driver.claim(1)
+        began = []
+        for _ in suspects:
+            driver.clock.advance(1)
+            began.append(driver.clock.wall_ms())
+            await driver.claim_one(suspect=True)
+        driver.clock.advance(5)
+        beside = await driver.claim()
+        await driver.leave()
+        lapsed = await other.store.lapsed(boot_ms=driver.clock.boot_ms(), limit=10)
+        assert {item.suspect_ms for item in lapsed} == {began[-1]}
+        order = [item.message.id for item in lapsed]
+        assert set(order[: len(before) + len(beside)]) == {message.id for message in (*before, *beside)}
+        assert set(order[-2:]) == set(suspects)
+        (first,) = await other.store.lapsed(boot_ms=driver.clock.boot_ms(), limit=1)
+        assert first.message.lost < 2
+        assert first.suspect_ms == began[-1]
+
+    @pytest.mark.contract("LE2", "LA2")
+    async def test_when_a_suspect_is_due_is_told_of_every_queue_that_is_looked_at(self, driver: StoreDriver) -> None:
+        suspect = await self._suspect(driver)
+        due_ms = (await driver.view(suspect)).due_ms
+        queue = await driver.queue()
+        await driver.claim()
+        assert driver.last.suspects_ms == {queue: due_ms}
+        assert driver.last.next_due_ms == {queue: None}
+        await driver.claim_one(suspect=True)
+        assert driver.last.suspects_ms == {queue: None}
 
     @pytest.mark.contract("LE2")
     async def test_a_message_that_kills_every_worker_runs_out(self, driver: StoreDriver, other: StoreDriver) -> None:
@@ -161,7 +204,7 @@ class HarmSuite(StoreFixtures):
         await rebooted.lapsed()
         assert await rebooted.store.workers() == []
 
-    async def _suspect(self, driver: StoreDriver) -> str:
+    async def _suspect(self, driver: StoreDriver) -> MessageId:
         """Give a message during which two workers were lost."""
         accepted = await driver.send()
         for _ in range(2):

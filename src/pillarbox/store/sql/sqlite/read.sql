@@ -100,7 +100,11 @@ SELECT slot, boot, lock_file FROM worker WHERE id = ?1
 SELECT {leased} FROM message WHERE worker = ?1 AND state = 1 AND lease_until <= ?2 ORDER BY lease_until LIMIT ?3
 
 -- lapsed_by_owner --
-SELECT {leased} FROM message WHERE worker = ?1 AND state = 1 ORDER BY lease_until LIMIT ?2
+-- Suspects apart, and last: as long as others are left, it is known who flew when.
+SELECT {leased} FROM message WHERE worker = ?1 AND state = 1 AND (lost >= 2) = ?3 ORDER BY lease_until LIMIT ?2
+
+-- last_suspect --
+SELECT max(claimed_at) FROM message WHERE worker = ?1 AND state = 1 AND lost >= 2
 
 -- leased_workers --
 -- A skip scan: one index seek for each worker that holds leases, dead and forgotten ones too.

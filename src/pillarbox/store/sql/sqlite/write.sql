@@ -387,13 +387,10 @@ SELECT min(due) FROM (
         AND lost < 2 AND lane_pos IS NOT NULL
     UNION ALL SELECT min(due_at) FROM message WHERE queue = ?1 AND priority = 3 AND state = 0 AND waiting = 0
         AND lost < 2 AND lane_pos IS NOT NULL
-    UNION ALL SELECT min(due_at) FROM message WHERE queue = ?1 AND state = 0 AND lane_pos IS NULL
-    UNION ALL SELECT min(due_at) FROM message WHERE queue = ?1 AND state = 0 AND waiting = 0 AND lost >= 2
-        AND lane_pos IS NOT NULL)
+    UNION ALL SELECT min(due_at) FROM message WHERE queue = ?1 AND state = 0 AND lane_pos IS NULL)
 
 -- suspect_due --
-SELECT 1 FROM message WHERE queue = ?1 AND state = 0 AND waiting = 0 AND lost >= 2 AND lane_pos IS NOT NULL
-    AND due_at <= ?2 LIMIT 1
+SELECT min(due_at) FROM message WHERE queue = ?1 AND state = 0 AND waiting = 0 AND lost >= 2 AND lane_pos IS NOT NULL
 
 -- bury_unreadable --
 UPDATE message SET state = 4, terminal_reason = 'unreadable', error_class = 'permanent', last_error = ?3,
