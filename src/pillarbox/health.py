@@ -43,12 +43,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 async def examine(runtime: Runtime) -> Health:
     """Look at an open outbox. Asks the database once; raises nothing of its own."""
     store, counts = runtime.store, runtime.reporter.counts
-    problems: list[str] = []
-    problems += _left(runtime)
-    if runtime.fell_back:
-        problems.append("the database could not be opened: messages are kept in memory, and end with this process")
-    problems += store.problems()
-    problems += runtime.reporter.troubles.sentences()
+    problems = present(runtime)
     try:
         queues = await store.queues()
     except StoreReplaced as exc:
@@ -58,9 +53,6 @@ async def examine(runtime: Runtime) -> Health:
         problems.append(f"the database does not answer: {exc}")
     else:
         problems += [_unavailable(queue) for queue in queues if queue.strikes]
-    parted_ms = runtime.clock.parted_ms()
-    if parted_ms:
-        problems.append(untrusted(parted_ms))
     lost = counts["alarm:recording_failed"]
     if lost:
         problems.append(f"outcomes that could not be recorded since the start: {lost}")
@@ -71,6 +63,19 @@ async def examine(runtime: Runtime) -> Health:
         fell_back=runtime.fell_back,
         delivers=runtime.worker is not None or runtime.direct is not None,
     )
+
+
+def present(runtime: Runtime) -> list[str]:
+    """List what is wrong with this process now, without asking the database."""
+    problems = _left(runtime)
+    if runtime.fell_back:
+        problems.append("the database could not be opened: messages are kept in memory, and end with this process")
+    problems += runtime.store.problems()
+    problems += runtime.reporter.troubles.sentences()
+    parted_ms = runtime.clock.parted_ms()
+    if parted_ms:
+        problems.append(untrusted(parted_ms))
+    return problems
 
 
 def _left(runtime: Runtime) -> list[str]:

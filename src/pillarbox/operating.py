@@ -18,7 +18,7 @@ from pillarbox.domain.timeline import shifted
 from pillarbox.domain.turn import TurnSummary, summarised
 from pillarbox.errors import InvalidMessage, NotFound, Refused
 from pillarbox.filters import narrowed_by
-from pillarbox.health import Health, examine
+from pillarbox.health import Health, examine, present
 from pillarbox.intervening import ACTOR, Interventions, Where
 from pillarbox.message import Message
 from pillarbox.store.base import Pause, Query, Resume
@@ -133,8 +133,14 @@ class Operations(Interventions):
         return [shifted(queue.judged(now_ms), ahead_ms) for queue in await (await self._opened()).store.queues()]
 
     async def check(self) -> builtins.list[str]:
-        """Look for damage; empty when all is well."""
-        return await (await self._opened()).store.check()
+        """
+        Look for damage, and for what keeps messages from being stored or sent; empty when all is well.
+
+        What is wrong with this process, and with the other workers of its database, is told too.
+        """
+        runtime = await self._opened()
+        found = await runtime.store.check()
+        return [*found, *(problem for problem in present(runtime) if problem not in found)]
 
     async def remarks(self) -> builtins.list[str]:
         """Tell what a person should know of how the database is kept, though nothing is wrong with it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import functools
 import logging
 import os
 import platform
@@ -27,6 +28,7 @@ from pillarbox.engine.reporter import Reporter
 from pillarbox.engine.waits import Waits
 from pillarbox.engine.worker import Worker, WorkerSettings
 from pillarbox.errors import ConfigError, NotStarted, Refused, StoreError
+from pillarbox.health import present
 from pillarbox.store.base import Limits, Store, WorkerStart
 from pillarbox.store.registry import file_of, open_store
 
@@ -92,7 +94,12 @@ class Runtime:
         self.clock = clock
         self.reporter = Reporter(bus, clock)
         self.committer = Committer(
-            store, clock, alarm=self.reporter.alarm, accepted=self.reporter.accepted, quiet=self.reporter.quiet
+            store,
+            clock,
+            alarm=self.reporter.alarm,
+            accepted=self.reporter.accepted,
+            quiet=self.reporter.quiet,
+            troubles=self.reporter.troubles,
         )
         self.waits = Waits(store, self.reporter, clock)
         self.worker: Worker | None = None
@@ -155,6 +162,7 @@ class Runtime:
         # Before anything is judged by its time.
         self._clock.learn(await self.store.clock_news())
         self.reporter.lines.recipients = await self._recipients(self._settings)
+        self.store.on_question(functools.partial(present, self))
         self.committer.start()
         if not channels:
             return

@@ -15,8 +15,11 @@ import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import msgspec
+
 from pillarbox.engine.clockguard import QueueClock
 from pillarbox.engine.loop import Loop
+from pillarbox.engine.troubles import Troubles
 from pillarbox.engine.work import Ending, Extra, Told, Wish, Work
 from pillarbox.errors import NotStarted, StoreError, StoreOutcomeUnknown, StoreUnavailable
 from pillarbox.fencing import Log, pass_on
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
         Act,
         Acted,
         AdmissionWrite,
+        Batch,
         BatchResult,
         Claim,
         Enqueued,
@@ -46,6 +50,8 @@ R = TypeVar("R")
 E = TypeVar("E", bound=Exception)
 
 BATCH_MAX: Final = 2000
+FAILING: Final = "store_failed"
+BEHIND_SECONDS: Final = 5.0
 
 
 class Committer:
@@ -58,6 +64,7 @@ class Committer:
         claim_failed: Told of a claim whose batch could not be committed, as far as anybody knows.
         rested: Told when everybody is, and whether the store left work for another batch.
         accepted: Told of every group that was stored, also where its caller stopped waiting.
+        troubles: Told while the store fails.
         alarm: Told of what could not be recorded: a stable word, and what happened.
         quiet: A context in which whoever is told of a batch tells nobody else yet.
     """
@@ -70,7 +77,11 @@ class Committer:
         alarm: Callable[[str, str], None],
         accepted: Callable[[Sequence[Draft], Sequence[Enqueued]], None],
         quiet: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+        troubles: Troubles | None = None,
     ) -> None:
+        self._troubles = troubles or Troubles()
+        self._troubles.watch(self._behind)
+        self._writing_since: float | None = None
         self._store = store
         self._quiet = quiet
         self._clock = clock
@@ -223,7 +234,7 @@ class Committer:
         except BaseException as exc:  # noqa: BLE001 — those who want something written are not to blame
             failure = exc
         try:
-            if claim is not None or not work.empty():
+            if claim is not None or not work.empty() or self._troubles.has(FAILING):
                 await self._write(work, claim)
             elif failure is None:
                 return None
@@ -240,7 +251,7 @@ class Committer:
     async def _write(self, work: Work, claim: Claim | None) -> None:
         try:
             batch = work.batch(self._time, claim)
-            result = await self._store.commit(batch)
+            result = await self._commit(batch)
         except StoreError as exc:
             self._failed(work, exc)
             raise
@@ -273,6 +284,22 @@ class Committer:
             # Behind its own fence: see `Reporter`.
             self._alarm("engine_failed", f"{type(exc).__name__} after a commit")
 
+    async def _commit(self, batch: Batch) -> BatchResult:
+        if self._troubles.has(FAILING):
+            # A commit that changes nothing succeeds on a full disk: let this one say whether it is over.
+            batch = msgspec.structs.replace(batch, sync=True)
+        self._writing_since = self._clock.mono()
+        try:
+            result = await self._store.commit(batch)
+        finally:
+            self._writing_since = None
+        self._troubles.end(FAILING)
+        return result
+
+    def _behind(self) -> str | None:
+        since = 0.0 if self._writing_since is None else self._clock.mono() - self._writing_since
+        return f"the database has not finished a commit for {since:.0f} s" if since >= BEHIND_SECONDS else None
+
     async def _write_apart(self, work: Work, claim: Claim | None, error: Exception) -> None:
         """Bisect a batch that cannot be written until the item that is to blame is alone."""
         if claim is not None:
@@ -298,6 +325,7 @@ class Committer:
 
     def _failed(self, work: Work, error: StoreError) -> None:
         """Tell those who wait; keep what must not be forgotten for the next batch."""
+        self._troubles.begin(FAILING, f"messages and outcomes cannot be stored: {error}")
         # The provider has it or it has not: that is known, and must be written sooner or later.
         self._settle.extendleft(reversed(work.settle))
         work.settle = []

@@ -663,7 +663,14 @@ class Store(Protocol):
         """Every registered worker."""
 
     async def check(self) -> list[str]:
-        """What is wrong with the database: integrity, counters, lanes. Empty when nothing is."""
+        """
+        What is wrong with the database: integrity, counters, lanes. Empty when nothing is.
+
+        Told too: that nothing more can be written, and what its workers in other processes say is wrong with them.
+        """
+
+    def on_question(self, problems: Callable[[], Sequence[str]]) -> None:
+        """Answer with *problems* when another process asks this one's workers what is wrong (`check`)."""
 
     def problems(self) -> list[str]:
         """What is wrong with the files it has open: deleted, moved, replaced. Cheap; raises nothing."""

@@ -148,6 +148,9 @@ class NullStore:
         """Refuse."""
         raise Refused(_DISABLED)
 
+    def on_question(self, problems: Callable[[], Sequence[str]]) -> None:
+        """Nobody asks."""
+
     def on_foreign_write(self, listener: Callable[[], None] | None) -> None:
         """Nobody writes."""
 

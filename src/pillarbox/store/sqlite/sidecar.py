@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
 import socket
 import threading
@@ -238,6 +239,14 @@ class Sidecar:
         if address is not None:
             with contextlib.suppress(OSError):
                 self._sender.sendto(b"w", address)
+
+    def others(self) -> list[tuple[int, str]]:
+        """Give number and socket address of every worker beside the file that is not this handle's own."""
+        name = f"{self._database.name}-wake"
+        found = [path.name.removeprefix(name) for path in self._database.parent.glob(f"{glob.escape(name)}*")]
+        slots = sorted(int(slot) for slot in found if slot.isascii() and slot.isdigit())
+        addresses = ((slot, self._address(slot)) for slot in slots if slot not in self._sockets)
+        return [(slot, address) for slot, address in addresses if address is not None]
 
     def _address(self, slot: int) -> str | None:
         """Give a path short enough for a socket address, by way of an open directory where it must be."""

@@ -47,7 +47,7 @@ from pillarbox.store.base import (
     WorkerInfo,
     WorkerStart,
 )
-from pillarbox.store.sqlite import backup, explaining, forking, mirroring, opening, reading, transaction
+from pillarbox.store.sqlite import asking, backup, explaining, forking, mirroring, opening, reading, room, transaction
 from pillarbox.store.sqlite.handles import Connector, Handles
 from pillarbox.store.sqlite.session import Row, Session
 from pillarbox.store.sqlite.sidecar import Sidecar
@@ -112,6 +112,7 @@ class SQLiteStore:
         self._unsure = False
         self._versions = Versions(lambda: self._watching)
         self._listener: Callable[[], None] | None = None
+        self._problems: Callable[[], Sequence[str]] = tuple
         self._listening: dict[int, tuple[asyncio.AbstractEventLoop, socket.socket]] = {}
         self.idle = threading.Lock()
         forking.pauses(self)
@@ -289,7 +290,7 @@ class SQLiteStore:
             receiver = self._sidecar.listen(slot)
             if receiver is not None:
                 loop = asyncio.get_running_loop()
-                loop.add_reader(receiver, self._woken, receiver)
+                loop.add_reader(receiver, self._woken, slot, receiver)
                 self._listening[slot] = loop, receiver
         return slot
 
@@ -486,10 +487,18 @@ class SQLiteStore:
     async def check(self) -> list[str]:
         """See `Store`."""
         problems = self.problems()
-        if self._handles.problem():
-            # What files that were exchanged say of themselves is worth nothing.
-            return problems
-        return problems + await self._read(lambda c: self._handles.astray() + reading.check(c))
+        if self._handles.problem() is None:
+            problems += await self._read(lambda c: self._handles.astray() + reading.check(c) + self._room())
+        # What files that were exchanged say of themselves is worth nothing, what others say of them is.
+        return problems + await asking.ask([] if self._sidecar is None else self._sidecar.others())
+
+    def _room(self) -> list[str]:
+        why = None if self.in_memory else room.refusal(self._path.parent)
+        return [] if why is None else [f"nothing more can be written beside the database: {why}"]
+
+    def on_question(self, problems: Callable[[], Sequence[str]]) -> None:
+        """See `Store`."""
+        self._problems = problems
 
     def problems(self) -> list[str]:
         """See `Store`."""
@@ -532,10 +541,12 @@ class SQLiteStore:
         with self.idle:
             return self._versions.count()
 
-    def _woken(self, receiver: socket.socket) -> None:
+    def _woken(self, slot: int, receiver: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while receiver.recv(16):
-                pass
+            while True:
+                said, sender = receiver.recvfrom(16)
+                if said == asking.QUESTION:
+                    asking.answer(receiver, sender, slot, self._problems())
         if self._listener is not None:
             self._listener()
 
