@@ -28,6 +28,9 @@ def check(call: Call) -> int:
     """
     Look for damage: the file's integrity, its counters, its lanes and its leases.
 
+    Also for what keeps messages from being stored or sent now: a full disk, or what its workers say is wrong with
+    them.
+
     Each problem is one line on stdout; with any of them the exit code is 5. Nothing is changed. Found too are processes
     that work on a database which was deleted, moved or replaced under them. Where the platform cannot lock the file
     against programs that open and close it, a line on stderr says so.
