@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
+from pillarbox.deadline import Deadline
 from pillarbox.engine.clockguard import QueueClock
 from pillarbox.engine.loop import Loop
 from pillarbox.engine.troubles import Troubles
@@ -80,8 +81,7 @@ class Committer:
         troubles: Troubles | None = None,
     ) -> None:
         self._troubles = troubles or Troubles()
-        self._troubles.watch(self._behind)
-        self._writing_since: float | None = None
+        self.behind_seconds = BEHIND_SECONDS
         self._store = store
         self._quiet = quiet
         self._clock = clock
@@ -288,17 +288,20 @@ class Committer:
         if self._troubles.has(FAILING):
             # A commit that changes nothing succeeds on a full disk: let this one say whether it is over.
             batch = msgspec.structs.replace(batch, sync=True)
-        self._writing_since = self._clock.mono()
+        loop = asyncio.get_running_loop()
+        slow = Deadline(self._is_behind)
+        slow.set(loop.time() + self.behind_seconds)
         try:
             result = await self._store.commit(batch)
         finally:
-            self._writing_since = None
+            slow.cancel()
+            self._troubles.end("behind")
         self._troubles.end(FAILING)
         return result
 
-    def _behind(self) -> str | None:
-        since = 0.0 if self._writing_since is None else self._clock.mono() - self._writing_since
-        return f"the database has not finished a commit for {since:.0f} s" if since >= BEHIND_SECONDS else None
+    def _is_behind(self) -> None:
+        what = f"the database has not finished a commit for more than {self.behind_seconds:g} s"
+        self._troubles.begin("behind", what)
 
     async def _write_apart(self, work: Work, claim: Claim | None, error: Exception) -> None:
         """Bisect a batch that cannot be written until the item that is to blame is alone."""
