@@ -26,7 +26,8 @@ from pillarbox.engine.lines import Recipients
 from pillarbox.engine.pruner import Pruner
 from pillarbox.engine.reporter import Reporter
 from pillarbox.engine.waits import Waits
-from pillarbox.engine.worker import Worker, WorkerSettings
+from pillarbox.engine.worker import Worker
+from pillarbox.engine.worker_settings import WorkerSettings
 from pillarbox.errors import ConfigError, NotStarted, Refused, StoreError
 from pillarbox.health import present
 from pillarbox.store.base import Limits, Store, WorkerStart

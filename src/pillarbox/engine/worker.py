@@ -11,14 +11,13 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from pillarbox.channels.base import Channel, Seams
-from pillarbox.domain.ids import LeaseId, MessageId
+from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.message import Leased, State
 from pillarbox.engine.clockguard import ClockGuard, QueueClock
 from pillarbox.engine.draining import DrainReport, report_of
@@ -27,7 +26,7 @@ from pillarbox.engine.feed import Feed
 from pillarbox.engine.leaving import close_channel, deregister, start_channel
 from pillarbox.engine.loop import Loop
 from pillarbox.engine.presence import PresenceKeeper
-from pillarbox.engine.pruner import MIRROR_RETENTION_MS, Pruner
+from pillarbox.engine.pruner import Pruner
 from pillarbox.engine.reaper import Reaper
 from pillarbox.engine.renewer import Renewer
 from pillarbox.engine.suspects import Suspects
@@ -38,51 +37,18 @@ from pillarbox.fencing import Log
 from pillarbox.store.base import Batch, BatchResult, Claim, Settlement, Store, WorkerStart
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
     from pillarbox.clock import Clock
     from pillarbox.engine.committer import Committer
     from pillarbox.engine.hooks import Hooks
     from pillarbox.engine.reporter import Reporter
+    from pillarbox.engine.worker_settings import WorkerSettings
     from pillarbox.entropy import Entropy
 
 _log = Log("pillarbox.engine")
-_HOUR_MS = 3_600_000
 _ALONE_SECONDS = 0.05
 _TIMER_SECONDS_MAX: Final = 1.0  # a clock that is set, or a machine that slept, is noticed so soon
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSettings:
-    """
-    How a worker works. Spans in milliseconds.
-
-    Attributes:
-        lease_ms: Above the longest send timeout of its channels.
-        concurrency: Sends at once, all channels together.
-        only: Deliver this message and no other.
-        full_history: Channels whose every attempt leaves a row.
-        record_ms: At a stop: how long to try to write down what was cut off, where the store fails.
-        retention_ms: How long each terminal state is kept.
-    """
-
-    lease_ms: int
-    concurrency: int = 256
-    only: MessageId | None = None
-    full_history: frozenset[str] = frozenset()
-    record_ms: int = 5_000
-    prune_interval_ms: int = 300_000
-    retention_ms: Mapping[State, int] = field(
-        default_factory=lambda: {
-            State.DELIVERED: 48 * _HOUR_MS,
-            State.EXPIRED: 48 * _HOUR_MS,
-            State.CANCELLED: 48 * _HOUR_MS,
-            State.DEAD: 30 * 24 * _HOUR_MS,
-        }
-    )
-    key_retention_ms: int = 7 * 24 * _HOUR_MS
-    audit_retention_ms: int = 90 * 24 * _HOUR_MS
-    content_retention_ms: int | None = None
-    mirror_retention_ms: int = MIRROR_RETENTION_MS
-    held_retention_ms: int = 30 * 24 * _HOUR_MS
 
 
 class Worker:
