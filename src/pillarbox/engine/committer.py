@@ -22,7 +22,7 @@ from pillarbox.engine.clockguard import QueueClock
 from pillarbox.engine.loop import Loop
 from pillarbox.engine.troubles import Troubles
 from pillarbox.engine.work import Ending, Extra, Told, Wish, Work
-from pillarbox.errors import NotStarted, StoreError, StoreOutcomeUnknown, StoreUnavailable
+from pillarbox.errors import NotStarted, StoreError, StoreOutcomeUnknown, StoreReplaced, StoreUnavailable
 from pillarbox.fencing import Log, pass_on
 
 if TYPE_CHECKING:
@@ -328,7 +328,8 @@ class Committer:
 
     def _failed(self, work: Work, error: StoreError) -> None:
         """Tell those who wait; keep what must not be forgotten for the next batch."""
-        self._troubles.begin(FAILING, f"messages and outcomes cannot be stored: {error}")
+        if not isinstance(error, StoreReplaced):  # of which the store tells for as long as it lasts
+            self._troubles.begin(FAILING, f"messages and outcomes cannot be stored: {error}")
         # The provider has it or it has not: that is known, and must be written sooner or later.
         self._settle.extendleft(reversed(work.settle))
         work.settle = []

@@ -243,8 +243,6 @@ class SQLiteStore:
             if self.in_memory or not isinstance(exc.__cause__, apsw.IOError):
                 raise
             result = self._commit_again(session, batch, exc)
-        if self._session is not None:
-            self._versions.written(self._session.connection)
         if result.touched or batch.acts:
             self._wake_others()
         return result
@@ -563,9 +561,12 @@ class SQLiteStore:
             raise NotStarted(msg)
         return await self._writer.run(lambda: self._write_safely(function))
 
+    def _writing_connection(self) -> apsw.Connection | None:
+        return None if self._session is None else self._session.connection
+
     def _write_safely(self, function: Callable[[], T]) -> T:
         try:
-            with self._handles.unchanged():
+            with self._versions.writing(self._writing_connection), self._handles.unchanged():
                 return function()
         except StoreReplaced:
             # What was written is in the file that is gone, or in this one after all, if it is put back.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 class Versions:
@@ -34,11 +34,13 @@ class Versions:
         self._told = 0
         self._seen: int | None = None
         self._ours: tuple[apsw.Connection, int] | None = None
+        self._writing = False
 
     def count(self) -> int:
         """Returns a number that changes when somebody else was seen to have written."""
         watching = self._watching()
-        if watching is not None:
+        # While we write, a change may be ours; what others wrote meanwhile is told at the end of that.
+        if watching is not None and not self._writing:
             with contextlib.suppress(apsw.Error), self._guard:
                 version = _version(watching)
                 if self._seen not in (None, version):
@@ -51,10 +53,22 @@ class Versions:
         told, self._told = self._told, self.count()
         return told != self._told
 
-    def written(self, writer: apsw.Connection) -> None:
-        """A commit of ours is done. On the writing thread."""
+    @contextlib.contextmanager
+    def writing(self, writer: Callable[[], apsw.Connection | None]) -> Iterator[None]:
+        """We write while the context lasts. On the writing thread."""
+        with self._guard:
+            self._writing = True
+        try:
+            yield
+        finally:
+            try:
+                self._written(writer())
+            finally:
+                self._writing = False
+
+    def _written(self, writer: apsw.Connection | None) -> None:
         watching = self._watching()
-        if watching is None:
+        if watching is None or writer is None:
             return
         with contextlib.suppress(apsw.Error), self._guard:
             # In this order: what somebody else commits between the two is seen by the second.
