@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pillarbox.channels.base import Channel
 from pillarbox.domain.message import State
+from pillarbox.domain.outcome import Delivered
 from pillarbox.errors import InvalidMessage, KeyConflict, NotFound, NotStarted, Refused, StoreError, UnknownChannel
 from pillarbox.events import MessageDelivered
 from pillarbox.sync import Outbox
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pillarbox.channels.base import Attempt
+    from pillarbox.domain.message import Admission, Content
+    from pillarbox.domain.outcome import AnyOutcome
 
 SECONDS = 10.0
 
@@ -220,42 +224,56 @@ def test_a_stop_at_once_cuts_off_what_another_threads_stop_waits_for(db: Path) -
         first.result(SECONDS)
 
 
-@pytest.mark.contract("DR3")
-@pytest.mark.parametrize("where", ["channel", "hook", "plain channel", "loop"])
-def test_nothing_that_exits_on_its_thread_ends_the_thread(db: Path, where: str) -> None:
-    raising = True
+@pytest.mark.contract("DR3", "EN8")
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize(
+    "where",
+    ["channel", "plain channel", "admit", "revalidate", "before_delivery", "after_delivery", "subscriber", "loop"],
+)
+def test_nothing_that_exits_on_its_thread_ends_the_thread(db: Path, where: str, error: type[BaseException]) -> None:
+    raised: list[str] = []
 
-    def exit_once(attempt: object) -> None:
-        nonlocal raising
-        if raising:
-            raising = False
-            raise SystemExit(3)
+    def raises(at: str) -> None:
+        if at == where and not raised:
+            raised.append(at)
+            raise error(3)
 
-    async def channel(attempt: Attempt) -> str:
-        if where == "channel":
-            exit_once(attempt)
-        return "r"
+    class Pager(Channel):
+        def admit(self, *, to: str, content: Content, thread: str | None = None) -> Admission:
+            raises("admit")
+            return super().admit(to=to, content=content, thread=thread)
+
+        async def send(self, attempt: Attempt) -> AnyOutcome:
+            raises("channel")
+            return Delivered("r")
 
     def plain(attempt: Attempt) -> str:
-        exit_once(attempt)
+        raises("plain channel")
         return "r"
 
-    box = Outbox(db, channels={"pager": plain if where == "plain channel" else channel})
-    if where == "hook":
-        box.hooks.revalidate(exit_once)
+    box = Outbox(db, channels={"pager": plain if where == "plain channel" else Pager()})
+    box.hooks.revalidate(lambda _: raises("revalidate"))
+    box.hooks.before_delivery(lambda _: raises("before_delivery"))
+    box.hooks.after_delivery(lambda _: raises("after_delivery"))
+    box.subscribe(lambda _: raises("subscriber"))
     with box:
         if where == "loop":
-            asyncio.run_coroutine_threadsafe(_raising(), box._thread._shared.loop)  # type: ignore[union-attr]
-        for n in range(2):
-            with contextlib.suppress(SystemExit, KeyboardInterrupt):
-                box.send("pager", to=f"r{n}", text="hi")
+            asyncio.run_coroutine_threadsafe(_raising(error), box._thread._shared.loop)  # type: ignore[union-attr]
+            raised.append(where)
+        with ThreadPoolExecutor(4) as pool:
+            sending = [pool.submit(box.send, "pager", to=f"r{n}", text="hi") for n in range(4)]
+            for sent in sending:
+                # The one whose call it was raised in may hear of it.
+                with contextlib.suppress(error):
+                    sent.result(SECONDS)
         assert box.send("pager", to="last", text="hi").wait(SECONDS).state is State.DELIVERED
-        assert not raising or where == "loop"
+        box.stats()
+    assert raised == [where]
     assert "pillarbox-loop" not in {thread.name for thread in threading.enumerate()}
 
 
-async def _raising() -> None:
-    raise SystemExit(3)
+async def _raising(error: type[BaseException]) -> None:
+    raise error(3)
 
 
 @pytest.mark.contract("DR3")
