@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 async def shell(pillarbox: Pillarbox, command: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
-        "sh", "-c", command.replace("PB", COMMAND), env=pillarbox.variables, stderr=asyncio.subprocess.PIPE
+        "bash", "-c", command.replace("PB", COMMAND), env=pillarbox.variables, stderr=asyncio.subprocess.PIPE
     )
     _, err = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     assert "Traceback" not in err.decode()
@@ -44,12 +44,36 @@ async def test_a_message_that_is_stored_was_sent_whatever_becomes_of_its_id(
     assert (await pillarbox("stats", "--json")).json["states"]["cancelled"] == 3
 
 
-@pytest.mark.parametrize("command", ["ls", "stats --json", "config show", "--help"])
+@pytest.mark.parametrize(
+    "command",
+    ["ls", "stats --json", "config show", "--help", "--version", "--version --json", "workers", "db check --json"],
+)
 async def test_a_command_that_only_reads_fails_where_nobody_can_read_it(pillarbox: Pillarbox, command: str) -> None:
     await pillarbox("send", "file:/dev/null", "hi", "--to", "x")
     code, said = await shell(pillarbox, f"PB {command} >/dev/full")
     assert code == 1
     assert said.startswith("error: the output cannot be written: No space left")
+
+
+async def test_a_command_whose_reader_is_gone_says_nothing_and_the_version_needs_no_stdout(
+    pillarbox: Pillarbox,
+) -> None:
+    for command in ("--version", "--help", "config show"):
+        code, said = await shell(pillarbox, f"set -o pipefail; PB {command} | (exec <&-)")
+        assert (code in {0, 141}, said) == (True, "")
+    assert await shell(pillarbox, "PB --version >&-") == (0, "")
+
+
+@pytest.mark.contract("DR2", "DR3")
+async def test_a_drain_ends_by_what_it_did_whatever_becomes_of_its_report(
+    pillarbox: Pillarbox, receiver: Receiver
+) -> None:
+    pillarbox.serving(receiver.url)
+    for where in ("--json >/dev/full", ">&-", ">/dev/full 2>&1", "--json | (exec <&-)"):
+        await pillarbox("send", "ops", "hi", "--to", "x")
+        code, _ = await shell(pillarbox, f"set -o pipefail; PB run --drain {where}")
+        assert code == 0, where
+    assert (await pillarbox("stats", "--json")).json["states"]["delivered"] == 4
 
 
 @pytest.mark.contract("DR2", "DR3")

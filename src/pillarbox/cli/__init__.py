@@ -19,8 +19,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and give its exit code (docs/reference/cli.md)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if "--version" in given and {"--version", "--json"}.issuperset(given):
-        sys.stdout.write(f'{{"version":"{__version__}"}}\n' if "--json" in given else f"pillarbox {__version__}\n")
-        return 0
+        return _say(f'{{"version":"{__version__}"}}\n' if "--json" in given else f"pillarbox {__version__}\n")
     from pillarbox.cli.program import execute
 
     return execute(given)
+
+
+def _say(text: str) -> int:
+    if sys.stdout is None:
+        return 0
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as exc:
+        from pillarbox.cli.program import unwritten
+
+        return unwritten(exc)
+    return 0

@@ -32,8 +32,8 @@ class Exit(IntEnum):
 
 ABOUT: dict[Exit, str] = {
     Exit.OK: "done",
-    Exit.FAILURE: "refused or failed: the message's state does not allow it, an import left something behind, or an"
-    " internal error",
+    Exit.FAILURE: "refused or failed: the message's state does not allow it, an import left something behind, what was"
+    " read cannot be written, or an internal error",
     Exit.USAGE: "usage: an unknown option, or a value that was refused; nothing was written",
     Exit.NOT_FOUND: "no such message or channel, or nothing there to import",
     Exit.CONFIGURATION: "configuration: a setting, a channel or --app is missing or wrong",
@@ -42,7 +42,7 @@ ABOUT: dict[Exit, str] = {
     Exit.TIMED_OUT: "timed out: the message stays queued",
     Exit.QUEUE_FULL: "queue full: try again later (EX_TEMPFAIL)",
     Exit.INTERRUPTED: "interrupted (Ctrl-C)",
-    Exit.PIPE_CLOSED: "nobody read the output any more",
+    Exit.PIPE_CLOSED: "nobody read the output any more; `run`, and what was done, do not end so",
 }
 
 

@@ -85,11 +85,11 @@ def hush(*streams: IO[str] | None) -> None:
             os.close(nowhere)
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Give rich's console for a terminal."""
+def console(*, stderr: bool = False, stream: IO[str] | None = None) -> Console:
+    """Give rich's console for a terminal; on *stream*, which stands for stdout or stderr, if it is given."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    return Console(file=stream, stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, whole: int = 1) -> None:

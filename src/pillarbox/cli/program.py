@@ -65,6 +65,14 @@ class Program(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:  # noqa: ANN401 — click's own arguments
+        """See `click.Group`. Shows ``--help``, which ends as `invoke` does where nobody reads on."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except BrokenPipeError:
+            hush(sys.stdout)
+            raise click.exceptions.Exit(Exit.PIPE_CLOSED) from None
+
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 — the same
         """Run the command. Where nobody reads on, it ends as programs in a pipe do; click would call it a failure."""
         try:
@@ -125,9 +133,8 @@ def execute(arguments: Sequence[str]) -> int:
         # While somebody may still be told that this failed.
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:
-        hush(sys.stdout)
-        return Exit.PIPE_CLOSED
+    except BrokenPipeError as exc:
+        return unwritten(exc)
     except click.exceptions.Abort:
         talk("interrupted")
         return Exit.INTERRUPTED
@@ -141,6 +148,15 @@ def execute(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else Exit.OK
 
 
+def unwritten(error: OSError) -> int:
+    """Say, where somebody may hear it, that stdout cannot be written to, and give the exit code."""
+    hush(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return Exit.PIPE_CLOSED
+    _say(f"the output cannot be written: {error.strerror or type(error).__name__}")
+    return Exit.FAILURE
+
+
 def _told(error: Exception) -> int:
     """Say what went wrong in one line, and give the exit code."""
     match error:
@@ -151,9 +167,7 @@ def _told(error: Exception) -> int:
             _say(f"{error.format_message()} {_try_help(error)}".rstrip())
             return Exit.USAGE
         case OSError() if error.filename is None and _raised_by_click(error):
-            hush(sys.stdout)
-            _say(f"the output cannot be written: {error.strerror or type(error).__name__}")
-            return Exit.FAILURE
+            return unwritten(error)
         case click.ClickException():
             _say(error.format_message())
             return Exit.FAILURE

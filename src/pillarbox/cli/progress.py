@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
@@ -15,15 +15,20 @@ if TYPE_CHECKING:
 
 
 class Bar:
-    """One bar. Use it as a context manager; it is gone afterwards."""
+    """
+    One bar. Use it as a context manager; it is gone afterwards.
 
-    def __init__(self, label: str, *, total: int) -> None:
+    Args:
+        stream: Where it is drawn, if not on stderr itself.
+    """
+
+    def __init__(self, label: str, *, total: int, stream: IO[str] | None = None) -> None:
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            console=console(stderr=True),
+            console=console(stderr=True, stream=stream),
             transient=True,
         )
         self._task = self._progress.add_task(label, total=total)

@@ -79,12 +79,6 @@ def _box(call: Call, where: str | None) -> tuple[Outbox, str]:
     return box, box.settings.db
 
 
-def _on(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
-    """Call *function* on the loop, from another thread; where it has ended there is nothing to be called for."""
-    with contextlib.suppress(RuntimeError):
-        loop.call_soon_threadsafe(function)
-
-
 class _Runner:
     """
     One run of a worker: its signals and its lines.
@@ -99,7 +93,6 @@ class _Runner:
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._seen_on_terminal = sys.stderr is not None and on_terminal(sys.stderr)
-        self._unread = False
         self._cut = 0
         self._progress: Bar | None = None
 
@@ -127,9 +120,6 @@ class _Runner:
     @contextlib.asynccontextmanager
     async def _started(self) -> AsyncIterator[None]:
         self._box.subscribe(self._tell)
-        if self._voice.rows:
-            loop = asyncio.get_running_loop()
-            self._voice.unread = lambda: _on(loop, self._nobody_reads)
         with self._signals():
             await self._box.start()
             reloading = asyncio.ensure_future(self._reload_when_asked())
@@ -151,7 +141,7 @@ class _Runner:
         cut += self._cut
         said = f"; {cut} sends were cut off: those messages may have arrived, and are tried again" if cut else ""
         self._say("stopped", {"cut_off": cut}, f"stopped{said}")
-        return Exit.PIPE_CLOSED if self._unread else Exit.OK
+        return Exit.OK
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -222,12 +212,6 @@ class _Runner:
     def _say(self, event: str, row: dict[str, Any], sentence: str = "") -> None:
         self._voice.tell(event, row, sentence)
 
-    def _nobody_reads(self) -> None:
-        """Nobody reads our outcomes any more: end like any program in a pipe, but let the sends end too."""
-        self._voice.rows = False
-        self._unread = True
-        self._stop.set()
-
     async def _drawn(self) -> contextlib.AbstractContextManager[object]:
         """Draw a bar instead of lines, where people look and nothing else is written there."""
         if self._voice.rows or sys.stderr is None or not on_terminal(sys.stderr):
@@ -239,7 +223,7 @@ class _Runner:
             for tally in await self._box.stats()
             if tally.channel in self._box.channels and not tally.state.terminal
         )
-        bar = self._progress = Bar("draining", total=waiting)
+        bar = self._progress = Bar("draining", total=waiting, stream=self._voice.terminal())
         self._voice.quiet = True
         return bar
 

@@ -1,8 +1,8 @@
 """
 Writes lines to a descriptor on a thread of its own: who says something neither waits for its reader nor fails with it.
 
-What cannot be written is dropped and counted: a full disk, a reader that stands still, one that is gone. Where writing
-works again, a line says how many are missing.
+What cannot be written is dropped and counted: a full disk, a reader that stands still. Where writing works again, a
+line says how many are missing, at the place where they are.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 LINES_MAX: Final = 50_000
 BYTES_MAX: Final = 16 * 1024 * 1024
 _PIECE: Final = 64 * 1024
+_POLL_MS: Final = 1000
 
 
 def descriptor_of(stream: IO[str] | None) -> int | None:
@@ -41,7 +42,7 @@ class Scribe:
     Args:
         descriptor: ``None``: everything is dropped.
         missing: Gives the line that says how many could not be written.
-        unread: Told once, on the scribe's own thread, when nobody can read any more what was written.
+        unread: Told once, on the scribe's own thread, when nobody can read any more what is written.
     """
 
     def __init__(
@@ -50,13 +51,18 @@ class Scribe:
         *,
         missing: Callable[[int], bytes],
         unread: Callable[[], object] = lambda: None,
+        lines_max: int = LINES_MAX,
     ) -> None:
         self._descriptor = descriptor
         self._missing = missing
         self._unread = unread
-        self._lines: deque[bytes] = deque()
+        self._lines_max = lines_max
+        # Each with how many lines it stands for: that of a line about missing ones is theirs.
+        self._lines: deque[tuple[bytes, int]] = deque()
         self._size = 0
-        self._dropped = 0
+        # Dropped before all that waits, because it could not be written; and after it, because there was no room.
+        self._lost = 0
+        self._refused = 0
         self._torn = False
         self._gone = descriptor is None
         self._ending = False
@@ -67,58 +73,77 @@ class Scribe:
     def write(self, line: bytes) -> None:
         """Take a line, with its end. Never waits for the reader, never raises."""
         with self._changed:
-            if self._gone or len(self._lines) >= LINES_MAX or self._size + len(line) > BYTES_MAX:
-                self._dropped += 1
+            if self._gone or self._ending:
                 return
-            self._lines.append(line)
-            self._size += len(line)
+            if len(self._lines) >= self._lines_max or self._size + len(line) > BYTES_MAX:
+                self._refused += 1
+                return
+            self._note_refused()
+            self._take(line, 1)
             self._changed.notify()
 
     def close(self, seconds: float) -> None:
-        """Write what is left, for at most so long. Nothing is written afterwards."""
+        """Write what is left, for at most so long. Nothing is taken afterwards."""
         with self._changed:
             self._ending = True
             self._changed.notify()
         self._thread.join(seconds)
 
+    def _take(self, line: bytes, count: int) -> None:
+        self._lines.append((line, count))
+        self._size += len(line)
+
+    def _note_refused(self) -> None:
+        refused, self._refused = self._refused, 0
+        if refused:
+            self._take(self._missing(refused), refused)
+
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._lines and not self._ending:
-                    self._changed.wait()
-                if not self._lines:
-                    return
-                taken = []
-                size = 0
-                while self._lines and size < _PIECE:
-                    taken.append(self._lines.popleft())
-                    size += len(taken[-1])
-                self._size -= size
-                dropped, self._dropped = self._dropped, 0
-            if not self._put(taken, dropped):
+        while taken := self._next():
+            if not self._put(taken):
                 with self._changed:
                     self._gone = True
                     self._lines.clear()
                 self._unread()
                 return
 
-    def _put(self, lines: list[bytes], dropped: int) -> bool:
+    def _next(self) -> list[tuple[bytes, int]]:
+        """Give what is to be written in one piece; nothing where all is said."""
+        with self._changed:
+            while not self._lines and not self._ending:
+                self._changed.wait()
+            last = not self._lines
+            if not self._lines:
+                self._note_refused()
+            taken, size = [], 0
+            while self._lines and size < _PIECE:
+                taken.append(self._lines.popleft())
+                size += len(taken[-1][0])
+            self._size -= size
+            lost, self._lost = self._lost, 0
+        if lost:
+            taken.insert(0, (self._missing(lost), lost))
+            if last:
+                # Said once more, at the end; should that fail too, there is nobody to tell.
+                self._put(taken)
+                return []
+        return taken
+
+    def _put(self, taken: list[tuple[bytes, int]]) -> bool:
         """Write lines; false where nobody can ever read them."""
-        if dropped:
-            lines.insert(0, self._missing(dropped))
-        piece = (b"\n" if self._torn else b"") + b"".join(lines)
+        piece = (b"\n" if self._torn else b"") + b"".join(line for line, _ in taken)
         done = 0
         try:
             while done < len(piece):
                 done += self._write_some(piece[done:])
-        except (BrokenPipeError, ConnectionError):
+        except ConnectionError:
             return False
         except OSError:
             # A full disk has room again some time, and a line of which half was written is ended then.
-            written = piece[:done].count(b"\n") - self._torn if done else 0
-            self._torn = (done > 0 and piece[done - 1 : done] != b"\n") or (self._torn and not done)
+            lost = _lost_of(taken, done - self._torn)
+            self._torn = self._torn if not done else not piece[:done].endswith(b"\n")
             with self._changed:
-                self._dropped += dropped + max(0, len(lines) - (1 if dropped else 0) - max(0, written))
+                self._lost += lost
         else:
             self._torn = False
         return True
@@ -131,6 +156,14 @@ class Scribe:
             # Somebody made the pipe one that does not wait: its reader stands still, and we do, alone.
             poll = select.poll()
             poll.register(self._descriptor, select.POLLOUT)
-            with contextlib.suppress(InterruptedError):
-                poll.poll(1000)
+            poll.poll(_POLL_MS)
             return 0
+
+
+def _lost_of(taken: list[tuple[bytes, int]], done: int) -> int:
+    """Count the lines that are not whole among the first *done* bytes."""
+    lost = 0
+    for line, count in taken:
+        done -= len(line)
+        lost += count if done < 0 else 0
+    return lost

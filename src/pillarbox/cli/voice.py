@@ -9,9 +9,10 @@ log is JSON, the log's line alone.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pillarbox.cli.output import encoded, on_terminal
 from pillarbox.cli.scribe import Scribe, descriptor_of
@@ -19,7 +20,8 @@ from pillarbox.engine.lines import ENQUEUED
 from pillarbox.logs import LEVELS, make_formatter, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
+    from typing import IO
 
     from pillarbox.config import Settings
 
@@ -53,6 +55,28 @@ class _Written(logging.Handler):
         self._scribe.write(f"{line}\n".encode("utf-8", "backslashreplace"))
 
 
+class _Drawn(io.TextIOBase):
+    """Stderr, written by a scribe."""
+
+    encoding = "utf-8"
+
+    def __init__(self, scribe: Scribe) -> None:
+        self._scribe = scribe
+
+    def write(self, text: str) -> int:
+        """See `io.TextIOBase`."""
+        self._scribe.write(text.encode("utf-8", "backslashreplace"))
+        return len(text)
+
+    def isatty(self) -> bool:
+        """See `io.TextIOBase`."""
+        return on_terminal(sys.stderr)
+
+    def fileno(self) -> int:
+        """See `io.TextIOBase`."""
+        return sys.stderr.fileno()
+
+
 class Voice:
     """
     One worker's way to speak.
@@ -65,12 +89,11 @@ class Voice:
         self.rows = rows
         self.quiet = False
         self._people = sys.stderr is not None and on_terminal(sys.stderr)
-        self.unread: Callable[[], object] = lambda: None
         self._scribe = Scribe(descriptor_of(sys.stderr), missing=self._missing)
         self._data = Scribe(
             descriptor_of(sys.stdout),
             missing=lambda count: encoded({"event": "lines_lost", "count": count}),
-            unread=lambda: self.unread(),  # noqa: PLW0108 — who hears it is said later
+            unread=lambda: log.warning("nobody reads stdout any more: the worker goes on, and writes nothing there"),
         )
         self._handler: logging.Handler = _Written(self._scribe)
         self._handler.addFilter(self._unsaid)
@@ -94,6 +117,10 @@ class Voice:
     def emit_json(self, value: object) -> None:
         """Write one value as one line of JSON."""
         self._data.write(encoded(value))
+
+    def terminal(self) -> IO[str]:
+        """Give stderr as a stream that is never waited for, to draw on."""
+        return cast("IO[str]", _Drawn(self._scribe))
 
     def close(self) -> None:
         """Write what is left to be written; a reader that stands still is not waited for."""
