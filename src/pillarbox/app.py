@@ -160,6 +160,8 @@ def sender(settings: Settings, target: str) -> Sender:
     """
     Give an outbox that accepts messages for *target*: a URL, or a channel's name.
 
+    Where the queue is disabled, it sends them itself (contract EN12).
+
     Raises:
         ConfigError: A malformed URL or channel; never repeats the URL.
     """
@@ -168,7 +170,11 @@ def sender(settings: Settings, target: str) -> Sender:
     if is_url(target):
         channel = registry.build(target, field="channel")
         name = adhoc_name(target)
-    box = Outbox(settings=_only(settings, name), deliver=False, channels={name: channel} if channel else {})
+    box = Outbox(
+        settings=_only(settings, name),
+        deliver=not settings.enabled,
+        channels={name: channel} if channel else {},
+    )
     return Sender(box=box, name=name, channel=box.way_out(name), adhoc=is_url(target))
 
 
@@ -194,7 +200,7 @@ def worker(settings: Settings) -> Outbox:
     Raises:
         ConfigError: No channel is configured, or one is wrong.
     """
-    if not any(item.url is not None for item in settings.channels.values()):
+    if settings.enabled and not any(item.url is not None for item in settings.channels.values()):
         raise ConfigError(
             "channels",
             "none is configured, so there is nothing to run; set PILLARBOX_CHANNELS__OPS__URL, write [channels.ops] "

@@ -158,7 +158,9 @@ class Intake(ABC):
             runtime.reporter.publish(MessageCancelled(**of_draft(draft, now_ms), reason="aborted"))
             return "aborted"
         if runtime.direct is not None:
-            refuse_what_needs_a_queue(draft, lane_said=isinstance(outgoing.lane, str))
+            refuse_what_needs_a_queue(
+                draft, lane_said=isinstance(outgoing.lane, str), uncertain_said=outgoing.uncertain is not None
+            )
         elif draft.kind is not Kind.FINAL:
             draft = msgspec.structs.replace(draft, accepted_by=await runtime.presence())
         return draft

@@ -16,6 +16,7 @@ from pillarbox.domain.message import State
 from pillarbox.domain.moments import moment_ms, span_ms
 from pillarbox.domain.timeline import shifted
 from pillarbox.domain.turn import TurnSummary, summarised
+from pillarbox.engine.draining import DrainReport
 from pillarbox.errors import InvalidMessage, NotFound, Refused
 from pillarbox.filters import narrowed_by
 from pillarbox.health import Health, examine, present
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from pillarbox.domain.explaining.causes import Explanation
     from pillarbox.domain.message import MessageView
-    from pillarbox.engine.draining import DrainReport
     from pillarbox.runtime import Runtime
     from pillarbox.store.base import Durability, Event, QueueInfo, Tally, WorkerInfo
 
@@ -221,10 +221,14 @@ class Operations(Interventions):
         """
         Wait until nothing is due or being sent, at most *budget* seconds (default: ``drain_budget_ms``).
 
+        A disabled queue (``enabled = false``) has nothing to drain: its report is empty.
+
         Raises:
             Refused: This outbox does not deliver.
         """
         worker = (await self._opened()).worker
+        if not self.settings.enabled:
+            return DrainReport()
         if worker is None:
             msg = "this outbox does not deliver"
             raise Refused(msg)
@@ -232,9 +236,16 @@ class Operations(Interventions):
         return await self._live().until_closed(asyncio.ensure_future(worker.drain(budget_ms)))
 
     async def drained(self) -> DrainReport:
-        """Wait for the end of the drain that `start` began. Raises Refused where there is none."""
+        """
+        Wait for the end of the drain that `start` began; of a disabled queue the report is empty.
+
+        Raises:
+            Refused: Nothing is drained at start.
+        """
         runtime = await self._opened()
         drain = runtime.startup_drain
+        if not self.settings.enabled:
+            return DrainReport()
         if drain is None:
             msg = "nothing is drained at start: this outbox does not deliver, or drain_on_startup is off"
             raise Refused(msg)

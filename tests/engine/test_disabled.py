@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pillarbox import AbortSignal, Deferred, Delivered, InvalidMessage, NotFound, Outbox, Refused, Rejected, State
+from pillarbox import AbortSignal, Deferred, Delivered, InvalidMessage, NotFound, Outbox, Refused, Rejected, State, sync
 from pillarbox.domain.outcome import AnyOutcome, Uncertain
 from pillarbox.domain.retry import CHAT
-from pillarbox.events import MessageCancelled, MessageDelivered, MessageDied, MessageEnqueued, PartDelivered
+from pillarbox.engine.draining import DrainReport
+from pillarbox.events import Drained, MessageCancelled, MessageDelivered, MessageDied, MessageEnqueued, PartDelivered
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import Heard
 
@@ -141,6 +142,9 @@ async def test_a_send_that_takes_too_long_is_cut_off(tmp_path: Path) -> None:
         ("at", {"at": datetime(2020, 1, 1, tzinfo=UTC)}),
         ("lane", {"lane": "l"}),
         ("collapse", {"collapse": "c"}),
+        ("mirror", {"mirror": {"sessionKey": "s"}}),
+        ("uncertain", {"uncertain": "hold"}),
+        ("uncertain", {"uncertain": "reconcile"}),
     ],
 )
 async def test_what_only_a_queue_keeps_is_refused_by_name(
@@ -153,8 +157,37 @@ async def test_what_only_a_queue_keeps_is_refused_by_name(
     assert channel.attempts == []
 
 
-async def test_a_message_that_asks_for_no_order_is_sent(box: Outbox) -> None:
-    assert (await box.send("chat", to="ann", text="hi", lane=None)).state is State.DELIVERED
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"lane": None},
+        {"ttl": 5},
+        {"uncertain": "resend"},
+        {"uncertain": "drop"},
+        {"max_attempts": 3, "schedule": "5s", "priority": 3},
+        {"kind": "block", "correlation_id": "turn"},
+    ],
+    ids=str,
+)
+async def test_what_costs_nothing_without_a_queue_is_no_reason_to_refuse(box: Outbox, said: dict[str, Any]) -> None:
+    assert (await box.send("chat", to="ann", text="hi", **said)).state is State.DELIVERED
+
+
+@pytest.mark.parametrize("deliver", [True, False])
+async def test_there_is_nothing_to_drain(tmp_path: Path, channel: ScriptedChannel, *, deliver: bool) -> None:
+    outbox = Outbox(tmp_path / "outbox.db", channels={"chat": channel}, enabled=False, deliver=deliver)
+    async with outbox as box:
+        heard = Heard(box)
+        assert await box.drain(1) == await box.drained() == DrainReport()
+        assert heard.of(Drained) == []
+
+
+def test_the_blocking_outbox_refuses_and_drains_alike(tmp_path: Path) -> None:
+    with sync.Outbox(tmp_path / "outbox.db", channels={"chat": ScriptedChannel()}, enabled=False) as box:
+        assert box.send("chat", to="ann", text="hi").state is State.DELIVERED
+        with pytest.raises(InvalidMessage, match=r"^mirror: "):
+            box.send("chat", to="ann", text="hi", mirror={"sessionKey": "s"})
+        assert box.drain(1) == box.drained() == DrainReport()
 
 
 async def test_several_are_sent_and_each_has_its_own_end(box: Outbox, channel: ScriptedChannel) -> None:

@@ -52,6 +52,7 @@ def run(call: Call, *, app: str | None, drain: bool, budget: timedelta) -> int:
 
     One line an outcome on stderr; with --json, one object a line on stdout. SIGTERM or Ctrl-C stops it gracefully:
     no new sends, and those under way may end. A second signal cuts them off. SIGHUP reads the configuration again.
+    Where the queue is disabled (enabled = false) it says that there is nothing to run, and ends at once with 0.
     """
     box, db = _box(call, app)
 
@@ -60,9 +61,25 @@ def run(call: Call, *, app: str | None, drain: bool, budget: timedelta) -> int:
 
     box.settings = fitted(box.settings)
     voice = Voice(box.settings, rows=call.json)
+    if not box.settings.enabled:
+        with voice.heard():
+            return _nothing_to_run(voice, drain=drain)
     runner = _Runner(box, voice, read=(lambda: fitted(call.loaded().settings)) if app is None else None)
     with naming(db), voice.heard():
         return asyncio.run(runner.drained(budget.total_seconds()) if drain else runner.forever())
+
+
+def _nothing_to_run(voice: Voice, *, drain: bool) -> int:
+    """Say so of a disabled queue, and end well: there is nothing that a restart would mend (contract EN12)."""
+    from pillarbox.engine.draining import DrainReport
+
+    why = "the queue is disabled (enabled = false): every send goes straight to its channel, and nothing waits"
+    if voice.rows:
+        emit_json({"event": "disabled", "reason": why})
+        if drain:
+            emit_json({"event": "drained", **dataclasses.asdict(DrainReport())})
+    voice.say(f"nothing to run: {why}")
+    return Exit.OK
 
 
 def _box(call: Call, where: str | None) -> tuple[Outbox, str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pillarbox.app import Sender
     from pillarbox.cli.session import Call
     from pillarbox.config import Settings
+    from pillarbox.message import Message
 
 _PRIORITIES: Final = ("bulk", "normal", "high", "urgent")
 
@@ -66,17 +67,22 @@ def send(
     When this returns, the message is on disk. The text comes from stdin where it is "-", or where it is left out and
     something is piped in. A URL on the command line may be private; it is not stored, so without --wait its messages
     wait until a channel of that name is configured.
+
+    Where the queue is disabled (enabled = false), it is sent at once, whether --wait is given or not, and nothing is
+    stored. The exit code tells what became of it.
     """
     from pillarbox import app
 
-    if options["ephemeral"] and not wait:
-        raise click.UsageError("--ephemeral needs --wait: such a message is never sent by another process.", call.ctx)
     settings = call.loaded().settings
+    if options["ephemeral"] and not wait and settings.enabled:
+        raise click.UsageError("--ephemeral needs --wait: such a message is never sent by another process.", call.ctx)
     arguments = _arguments(options)
     arguments |= _content(call, text, payload, payload_file, limit=settings.content_bytes_max)
     sender = app.sender(settings, channel)
     if sender.channel is None:
         _must_be_served(settings, sender)
+    if not settings.enabled:
+        return asyncio.run(_pass_on(call, sender, arguments, timeout=timeout.total_seconds() if wait else None))
     with naming(settings.db):
         return asyncio.run(_send(call, sender, arguments, timeout=timeout.total_seconds() if wait else None))
 
@@ -146,7 +152,8 @@ def _must_be_served(settings: Settings, sender: Sender) -> None:
 
     try:
         with naming(settings.db):
-            known = asyncio.run(served())
+            # No worker serves anything while the queue is disabled.
+            known = settings.enabled and asyncio.run(served())
     except Stop as stop:
         if not isinstance(stop.__cause__, StoreNotFound):
             raise
@@ -156,13 +163,34 @@ def _must_be_served(settings: Settings, sender: Sender) -> None:
         raise UnknownChannel(sender.name, names)
 
 
+async def _pass_on(call: Call, sender: Sender, arguments: dict[str, Any], *, timeout: float | None) -> int:
+    """Send it without a queue, within *timeout* seconds where there is one (contract EN12)."""
+    from pillarbox.cli.waiting import verdict
+
+    async with sender.box as box:
+        try:
+            async with asyncio.timeout(timeout):
+                message = await box.send(sender.name, **arguments)
+        except TimeoutError:
+            talk(f"not delivered within {timeout:g}s, and cut off: the receiver may have it; nothing is queued")
+            return Exit.NOT_DELIVERED
+        if message.id is None:
+            return _nothing_to_send(call, message)
+        with reporting(f"message {message.id} was passed on"):
+            if call.json:
+                emit_json(_row(message, message))
+            else:
+                emit(message.id)
+        return verdict(sender, message, timeout or 0)
+
+
 async def _send(call: Call, sender: Sender, arguments: dict[str, Any], *, timeout: float | None) -> int:
     """Accept it, and wait *timeout* seconds at most; ``None`` does not wait."""
     from pillarbox.cli.waiting import until_settled, verdict, who_sends
     from pillarbox.store.registry import file_of
 
     box = sender.box
-    file = file_of(box.settings.db) if box.settings.enabled else None
+    file = file_of(box.settings.db)
     new = file is not None and not file.exists()
     async with box:
         if new:
@@ -170,11 +198,7 @@ async def _send(call: Call, sender: Sender, arguments: dict[str, Any], *, timeou
             talk(f"made a new database: {file}")
         message = await box.send(sender.name, **arguments)
         if message.id is None:
-            talk("nothing to send: the text is empty")
-            if call.json:
-                with reporting("nothing was sent"):
-                    emit_json(message.to_dict())
-            return Exit.OK
+            return _nothing_to_send(call, message)
         remember(box.settings.db, message.id)
         if timeout is not None:
             try:
@@ -185,8 +209,7 @@ async def _send(call: Call, sender: Sender, arguments: dict[str, Any], *, timeou
         seen = await box.get(message.id) or message
         with reporting(f"message {message.id} is stored"):
             if call.json:
-                about = {"created": message.created, "durability": message.durability, "skipped": None}
-                emit_json({**seen.to_dict(), **about})
+                emit_json(_row(seen, message))
             else:
                 emit(message.id)
         if not message.created:
@@ -196,3 +219,16 @@ async def _send(call: Call, sender: Sender, arguments: dict[str, Any], *, timeou
         if not seen.settled and not await box.served(sender.name):
             talk(f"queued; {who_sends(sender)}")
     return Exit.OK
+
+
+def _nothing_to_send(call: Call, message: Message) -> int:
+    talk("nothing to send: the text is empty")
+    if call.json:
+        with reporting("nothing was sent"):
+            emit_json(message.to_dict())
+    return Exit.OK
+
+
+def _row(seen: Message, accepted: Message) -> dict[str, Any]:
+    """Give how it stands, and how it was accepted."""
+    return {**seen.to_dict(), "created": accepted.created, "durability": accepted.durability, "skipped": None}

@@ -16,6 +16,7 @@ from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.lifecycle import decide, withdrawn
 from pillarbox.domain.message import Draft, Kind, Leased, MessageView, Op, Part, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
+from pillarbox.domain.retry import UncertainAction
 from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
 from pillarbox.engine.attempts import attempt_of, interrupted, outcome_of, raised
 from pillarbox.engine.calls import GRACE_SECONDS, Calls
@@ -38,16 +39,18 @@ if TYPE_CHECKING:
 _KINDS: Final = tuple(Kind)
 _OPS: Final = tuple(Op)
 _NO_LEASE: Final = LeaseId(b"")
-_REFUSED: Final = {"key": "key", "not_before_ms": "at", "collapse_key": "collapse"}
+_REFUSED: Final = {"key": "key", "not_before_ms": "at", "collapse_key": "collapse", "mirror": "mirror"}
+# Each waits, in a row, for somebody who decides or asks; the others end with the send.
+_WAITING_POLICIES: Final = frozenset({UncertainAction.HOLD, UncertainAction.RECONCILE})
 
 
-def refuse_what_needs_a_queue(draft: Draft, *, lane_said: bool) -> None:
+def refuse_what_needs_a_queue(draft: Draft, *, lane_said: bool, uncertain_said: bool) -> None:
     """Refuse what only a queue can keep. Raises InvalidMessage naming the field as `send` calls it."""
-    for field, said in _REFUSED.items():
-        if getattr(draft, field) is not None:
-            raise InvalidMessage(said, "needs the queue, which is disabled (enabled = false)")
-    if lane_said:
-        raise InvalidMessage("lane", "needs the queue, which is disabled (enabled = false)")
+    fields = [said for field, said in _REFUSED.items() if getattr(draft, field) is not None]
+    fields += ["lane"] if lane_said else []
+    fields += ["uncertain"] if uncertain_said and draft.policy.uncertain in _WAITING_POLICIES else []
+    if fields:
+        raise InvalidMessage(fields[0], "needs the queue, which is disabled (enabled = false)")
 
 
 class Direct:
