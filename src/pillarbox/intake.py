@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pillarbox.domain.channel_names import refuse_url
 from pillarbox.domain.message import Draft, Kind
 from pillarbox.domain.timeline import shifted
 from pillarbox.engine.acceptance import Acceptance, Outgoing, Skipped, is_empty
@@ -183,6 +184,7 @@ class Intake(ABC):
         route = self._routes.get(name)
         if route is not None:
             return route
+        refuse_url(name)
         if self._deliver:
             raise UnknownChannel(name, tuple(self._routes))
         # Accepted without its channel: the store's defaults, and the first claim admits it (EN16).

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from pillarbox.domain.plain_characters import escaped
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -132,12 +134,12 @@ def _word(value: object) -> str:
 
 def _encoded(value: object) -> str:
     try:
-        return msgspec.json.encode(value, enc_hook=_type_name).decode()
+        return escaped(msgspec.json.encode(value, enc_hook=_type_name)).decode()
     except (UnicodeEncodeError, TypeError, ValueError, RecursionError):
         # Half of a surrogate pair, or an object whose keys are no text: written once more, with nothing but text.
         if isinstance(value, dict):
             plain = {visible(str(name)): _simple(item) for name, item in value.items()}
-            return msgspec.json.encode(plain).decode()
+            return escaped(msgspec.json.encode(plain)).decode()
         return str(_simple(value))
 
 

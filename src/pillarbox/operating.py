@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pillarbox.domain.channel_names import refuse_url
 from pillarbox.domain.explaining import explain
 from pillarbox.domain.ids import MessageId, is_message_id
 from pillarbox.domain.message import State
@@ -199,6 +200,7 @@ class Operations(Interventions):
         Raises:
             Refused: The queue is disabled: nothing would wait.
         """
+        refuse_url(channel)
         if not self.settings.enabled:
             msg = "the queue is disabled (enabled = false): nothing waits that could be paused"
             raise Refused(msg)
@@ -214,6 +216,7 @@ class Operations(Interventions):
 
         A tenant that is resumed alone sends again although the channel is paused for the others.
         """
+        refuse_url(channel)
         act = Resume(tenant=tenant, channel=channel, actor=actor, reason=reason)
         return (await (await self._opened()).committer.act(act)).applied
 

@@ -1,8 +1,9 @@
 """
 The guard at the way out: which addresses may be dialled (proof.md, "egress").
 
-It judges numbers, never names: a name is resolved once, every address of the answer is judged, and the connection
-goes to an address that was judged. So neither a spelling nor a second look-up gets around it.
+It judges numbers: a name is resolved once, every address of the answer is judged, and the connection goes to an
+address that was judged. So neither a spelling nor a second look-up gets around it. A URL that is passed on for others
+to dial is judged by its name too, and passed on as it was read.
 
 Two levels of trust. A URL that the operator wrote may lead to private and loopback addresses. An address that comes
 from data (recipients, media, the API) may only be public, or in a network that ``egress.allow`` names. Link-local and
@@ -12,6 +13,7 @@ metadata addresses are dialled for nobody: no setting allows them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable
@@ -39,6 +41,7 @@ Dial = Callable[[AddrInfo], socket.socket]
 SETTING: Final = "egress.allow"
 # Receivers hang up on idle connections after seconds (Node.js: 5), and perhaps just as we write.
 IDLE_SECONDS_MAX: Final = 1.0
+_VETTING_SECONDS_MAX: Final = 2.0
 
 
 def networks(texts: Iterable[str], *, field: str = SETTING) -> tuple[Network, ...]:
@@ -113,6 +116,20 @@ _V4_BITS = 0xFFFF_FFFF
 _DOUBTFUL = re.compile(r"[\x00-\x20\x7f-\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u2064\u3000\ufeff\\]")
 _NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*\Z")
 _NAME_LENGTH_MAX = 253
+# Names that lead to a metadata service or to this machine wherever they are asked, so nobody needs to be asked.
+_NEVER_NAMES: Final = frozenset(
+    {
+        "metadata", "metadata.google.internal", "metadata.goog", "metadata.azure.internal", "metadata.tencentyun.com",
+        "instance-data", "instance-data.ec2.internal",
+    }
+)  # fmt: skip
+# RFC 6761, RFC 6762 and RFC 8375, and what networks call themselves inside: ICANN keeps `internal` for that.
+_INSIDE: Final = frozenset(
+    {
+        "localhost", "localdomain", "local", "internal", "intranet", "private", "corp", "home", "lan", "home.arpa",
+        "ip6-localhost", "ip6-loopback", "onion", "test", "invalid",
+    }
+)  # fmt: skip
 # The URL standard's "ends in a number": such a host is an IPv4 address or nothing, never a name.
 _ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\Z")
 
@@ -225,6 +242,7 @@ class Egress:
         if len(name) > _NAME_LENGTH_MAX or not _NAME.match(name):
             raise EgressRefused("malformed host name")
         if not _ENDS_IN_NUMBER.match(name):
+            self._judge_name(name)
             return
         try:
             # As the C library reads it: decimal, octal, hexadecimal, one to four parts.
@@ -236,6 +254,37 @@ class Egress:
             raise EgressRefused(
                 f"{host} may be read as {number} or otherwise: write the address in four decimal numbers"
             )
+
+    def _judge_name(self, name: str) -> None:
+        """Judge what a name says by itself; of what an operator wrote, its addresses alone are judged."""
+        if self.operator:
+            return
+        if name in _NEVER_NAMES:
+            raise EgressRefused("the host is a metadata service: no setting allows it")
+        last_two = name.rpartition(".")[0].rpartition(".")[2] + "." + name.rpartition(".")[2]
+        inside = "." not in name or name.rpartition(".")[2] in _INSIDE or last_two in _INSIDE
+        # Where the operator opened networks, such a name may lead into one: its addresses decide.
+        if inside and not self.allowed_networks:
+            raise EgressRefused("the host's name is that of an inner network", setting=SETTING)
+
+    async def vet_url(self, url: str) -> URL:
+        """
+        Judge *url* by its text and, where its host has addresses, by those: for a URL that others are to dial.
+
+        A name that has no address here, or none in two seconds, passes: what it is elsewhere nobody here can say.
+
+        Returns:
+            The parsed URL, as `check_url`.
+
+        Raises:
+            EgressRefused: As `check_url`, or one of its addresses is refused.
+        """
+        parsed = self.check_url(url)
+        # UnicodeError: a label that is too long for DNS.
+        with contextlib.suppress(OSError, UnicodeError):
+            async with asyncio.timeout(_VETTING_SECONDS_MAX):
+                await self.addresses(parsed.raw_host or "", parsed.port or 0)
+        return parsed
 
     def _judge_literal(self, host: str) -> None:
         try:

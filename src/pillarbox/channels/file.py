@@ -23,6 +23,7 @@ from pillarbox.channels.urls import Options, flag, parse_url
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.moments import to_datetime
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Unavailable, Uncertain
+from pillarbox.domain.plain_characters import escaped
 from pillarbox.errors import ConfigError
 
 # Nothing that waiting would mend: a link, a directory, a missing directory, somebody else's file, a read-only disk.
@@ -106,7 +107,9 @@ def encode_line(attempt: Attempt, *, now_ms: int) -> bytes:
         "traceparent": attempt.traceparent,
         "metadata": attempt.metadata,
     }
-    return msgspec.json.encode({key: value for key, value in fields.items() if value not in (None, "", {})}) + b"\n"
+    said = {key: value for key, value in fields.items() if value not in (None, "", {})}
+    # People look into the file with a terminal.
+    return escaped(msgspec.json.encode(said)) + b"\n"
 
 
 def append(path: str, line: bytes, *, fsync: bool) -> AnyOutcome:

@@ -12,6 +12,7 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Progress, Seams
+from pillarbox.channels.egress import Egress, guard
 from pillarbox.channels.mail import compose
 from pillarbox.channels.mail_address import Address, parse_address, parse_domain
 from pillarbox.channels.mail_fields import check_content
@@ -23,7 +24,7 @@ from pillarbox.deadline import Within
 from pillarbox.domain.message import Admission, Content, Op
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Rejected
 from pillarbox.domain.retry import SMTP
-from pillarbox.errors import ConfigError, InvalidMessage
+from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +57,7 @@ class SmtpChannel(Channel):
         idle_seconds: How long an unused connection is worth trying again.
         timeout_seconds: For a whole attempt. At most half of it is kept for the answer to the final dot.
         cafile: PEM file with certificates to trust beside the system's.
+        egress: The guard at the way out; the default trusts the server's name as the operator's.
     """
 
     kind = "smtp"
@@ -74,8 +76,10 @@ class SmtpChannel(Channel):
         idle_seconds: float = IDLE_SECONDS,
         timeout_seconds: float = SEND_SECONDS,
         cafile: str = "",
+        egress: Egress | None = None,
     ) -> None:
         self._server = server
+        self._egress = egress or Egress(operator=True)
         self._sender = sender
         self._sender_name = sender_name
         self._idle_seconds = idle_seconds
@@ -189,6 +193,7 @@ class SmtpChannel(Channel):
         """Send before the dot's time is up; what is left of *total_seconds* is for the answer to the dot."""
         final_seconds = min(self._server.timeouts.final, total_seconds / 2)
         session: SmtpSession | None = None
+        opened: list[SmtpSession] = []
         try:
             async with Within(total_seconds * _DEADLINE_SHARE - final_seconds) as until_dot:
                 route = Route(
@@ -198,7 +203,7 @@ class SmtpChannel(Channel):
                     final_seconds=final_seconds,
                     progress=progress,
                 )
-                session = await self._session()
+                session = await self._session(opened)
                 try:
                     return await session.transact(mail, route)
                 except Stopped as stopped:
@@ -206,18 +211,18 @@ class SmtpChannel(Channel):
                         return stopped.outcome
                 # The server hung up on an idle connection, before it heard of this mail: that is no failure.
                 session.close()
-                session = await self._open()
+                session = await self._open(opened)
                 return await session.transact(mail, route)
         except Stopped as stopped:
             return stopped.outcome
         except TimeoutError:
-            stage = session.stage if session else Stage.BANNER
-            return Deferred(f"{stage}: out of time before the mail was sent")
+            last = opened[-1] if opened else session
+            return Deferred(f"{last.phase if last else 'connect'}: out of time before the mail was sent")
         finally:
             if session is not None:
                 self._give_back(session)
 
-    async def _session(self) -> SmtpSession:
+    async def _session(self, opened: list[SmtpSession]) -> SmtpSession:
         """Take the connection used last, if it still answers, or open one."""
         while self._idle:
             since, session = self._idle.pop()
@@ -229,12 +234,14 @@ class SmtpChannel(Channel):
                     session.close()
                     raise
             session.close()
-        return await self._open()
+        return await self._open(opened)
 
-    async def _open(self) -> SmtpSession:
+    async def _open(self, opened: list[SmtpSession]) -> SmtpSession:
+        """Open a connection; *opened* has it from its first step on, so that it is known how far it came."""
         if self._tls is None:
             self._tls = await asyncio.to_thread(_tls_context, self._cafile)
-        session = SmtpSession(self._server, self._tls)
+        session = SmtpSession(self._server, self._tls, self._egress)
+        opened.append(session)
         await session.open()
         return session
 
@@ -266,6 +273,7 @@ def _server(url: ChannelUrl, options: Options) -> Server:
     if not host or url.path not in {"", "/"}:
         # A path is most often the rest of a password with a slash in it.
         raise ConfigError("url", "expected smtp://[user:password@]host[:port], special characters percent-encoded")
+    _check_address(host)
     if bool(url.user) != bool(url.password):
         raise ConfigError("url", "expected both a user and a password, or neither")
     implicit_tls = url.scheme == "smtps"
@@ -312,6 +320,15 @@ def _starttls(value: object, field: str) -> StartTls:
     if value not in tuple(StartTls):
         raise ConfigError(field, f"expected one of {', '.join(StartTls)}")
     return StartTls(str(value))
+
+
+def _check_address(host: str) -> None:
+    """Refuse an address that would never be dialled; a name is judged by its addresses, before each connection."""
+    if _is_ip_address(host):
+        try:
+            guard(host, operator=True)
+        except EgressRefused as refused:
+            raise ConfigError("url", str(refused)) from None
 
 
 def _is_ip_address(host: str) -> bool:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import re
+import socket
 import ssl
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -19,11 +21,13 @@ from typing import TYPE_CHECKING, Final
 import aiosmtplib
 
 from pillarbox.channels.base import Progress
+from pillarbox.channels.egress import Egress
 from pillarbox.channels.foreign_text import masked
 from pillarbox.channels.mail_address import Address
 from pillarbox.channels.smtp_reply import Reply, Rule, Stage, classify
 from pillarbox.deadline import Within
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Rejected, Unavailable, Uncertain
+from pillarbox.errors import EgressRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +43,7 @@ _REFRESH_SECONDS: Final = 10.0
 _QUIT_SECONDS: Final = 1.0
 # For the library's waits that cannot be without an end. Ours come first.
 _LIBRARY_SECONDS: Final = 24 * 3600.0
+IPV6: Final = 6
 
 
 class StartTls(StrEnum):
@@ -111,8 +116,10 @@ class SmtpSession:
         in_sync: The last command was answered in full, so another one may follow.
     """
 
-    def __init__(self, server: Server, tls: ssl.SSLContext) -> None:
+    def __init__(self, server: Server, tls: ssl.SSLContext, egress: Egress | None = None) -> None:
         self.stage = Stage.BANNER
+        self._connected = False
+        self._egress = egress or Egress(operator=True)
         self.reused = False
         self.in_sync = False
         self._server = server
@@ -130,6 +137,11 @@ class SmtpSession:
         )
 
     @property
+    def phase(self) -> str:
+        """Say for people how far it has come: a server that was never reached has said no banner."""
+        return str(self.stage) if self._connected else "connect"
+
+    @property
     def usable(self) -> bool:
         """Whether another transaction can follow."""
         return self.in_sync and self._smtp.is_connected
@@ -145,7 +157,10 @@ class SmtpSession:
         try:
             with self._translated():
                 async with Within(server.timeouts.connect):
-                    await self._smtp.connect(timeout=_LIBRARY_SECONDS)
+                    sock = await self._dialled()
+                    self._connected = True
+                    # The name goes along: the certificate is held against it, whichever address was dialled.
+                    await self._smtp.connect(hostname=server.host, port=None, sock=sock, timeout=_LIBRARY_SECONDS)
                 if not server.helo:
                     self._smtp.local_hostname = self._own_literal()
                 await self._greet()
@@ -206,6 +221,33 @@ class SmtpSession:
         self.close()
 
     # --- opening ----------------------------------------------------------------------------------------------------
+
+    async def _dialled(self) -> socket.socket:
+        """
+        Look the server up once, and connect to the first of its judged addresses that answers.
+
+        Raises:
+            EgressRefused: It leads where nobody may go: to a metadata service or a link-local address.
+            OSError: It has no address, or none that answers; TimeoutError is one.
+        """
+        server = self._server
+        failed: OSError | None = None
+        for address in await self._egress.addresses(server.host, server.port):
+            family = socket.AF_INET6 if address.version == IPV6 else socket.AF_INET
+            where = (str(address), server.port)
+            sock = self._egress.dial((family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where))
+            try:
+                sock.settimeout(0)
+                await asyncio.get_running_loop().sock_connect(sock, where)
+            except OSError as exc:
+                sock.close()
+                failed = failed or exc
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return sock
+        raise failed or OSError(f"{server.host} has no address")
 
     def _own_literal(self) -> str:
         """RFC 5321 §4.1.4: without a name that resolves, the client's address literal. Asks no name server."""
@@ -368,18 +410,26 @@ class SmtpSession:
         except aiosmtplib.SMTPResponseException as exc:
             response = aiosmtplib.SMTPResponse(exc.code, str(exc.message))
             raise self._refused(self._reply(response)) from None
+        except EgressRefused as refused:
+            # Nothing about one mail: the address is wrong until a person changes something.
+            raise Stopped(Unavailable(f"{self.phase}: {refused}")) from None
         except (aiosmtplib.SMTPException, OSError, ValueError) as exc:
             raise Stopped(self._failure(exc)) from None
 
     def _failure(self, exc: Exception) -> AnyOutcome:
         cause = exc if isinstance(exc, ssl.SSLError) else exc.__cause__
+        # With smtps:// the encryption comes before the server's first word.
+        phase = "tls" if isinstance(cause, ssl.SSLError) and self.stage is Stage.BANNER else self.phase
         if isinstance(cause, ssl.SSLCertVerificationError):
             # RFC 8314 §4: a certificate that does not fit is nothing that sending again would mend.
-            return Unavailable(f"{self.stage}: certificate refused: {cause.verify_message}")
+            return Unavailable(f"{phase}: certificate refused: {cause.verify_message}")
         if isinstance(exc, TimeoutError):
-            return Deferred(f"{self.stage}: no answer in time")
+            return Deferred(f"{phase}: no answer in time")
+        if isinstance(exc, OSError) and not self._connected and (exc.errno or 0) > 0:
+            # The error's own text is about a system call.
+            return Deferred(f"{phase}: {os.strerror(exc.errno or 0).lower()}")
         detail = masked(str(cause or exc) or type(exc).__name__, *self._hide)
-        return Deferred(f"{self.stage}: {detail}")
+        return Deferred(f"{phase}: {detail}")
 
 
 def _still_wanted(until_dot: Within) -> None:

@@ -35,7 +35,7 @@ from pillarbox.channels.signing import parse_secret, signature_headers
 from pillarbox.deadline import Within
 from pillarbox.domain.ids import ID_LENGTH, dedupe_token
 from pillarbox.domain.message import Admission, Content, FileRef, Format, Op
-from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Rejected
 from pillarbox.domain.retry import WEBHOOK, parse_span
 from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage, NotStarted
 
@@ -153,7 +153,8 @@ class WebhookChannel(Channel):
         dedupe: The receiver drops a second request with the same ``Idempotency-Key`` for as long as we try.
         outcomes: Verdicts laid over `STATUSES`: from ``"404"`` or ``"4xx"`` to a name of `Verdict`.
         allow_networks: Networks that file URLs in messages may point into, beyond public addresses.
-        egress: The guard for this channel's own URL; the default trusts it as the operator's.
+        egress: The guard for this channel's own URL; the default trusts it as the operator's. What it resolves names
+            with, files' names are resolved with too.
         tls: Whom to trust; ``None`` for the system's certificates.
 
     Raises:
@@ -180,7 +181,11 @@ class WebhookChannel(Channel):
     ) -> None:
         self._egress = egress or Egress(operator=True)
         # Files come with messages: they are data, whoever wrote the channel's URL.
-        self._media = Egress(operator=False, allowed_networks=networks(allow_networks, field="allow_networks"))
+        self._media = Egress(
+            operator=False,
+            allowed_networks=networks(allow_networks, field="allow_networks"),
+            resolve=self._egress.resolve,
+        )
         try:
             parsed = self._egress.check_url(url)
         except EgressRefused as refused:
@@ -267,12 +272,21 @@ class WebhookChannel(Channel):
         except EgressRefused as refused:
             raise InvalidMessage("files", str(refused)) from None
 
+    async def _vetted(self, file: FileRef) -> _File:
+        """Give a file with its URL as it was read, so that nobody reads another one out of the same text."""
+        url = None if file.url is None else str(await self._media.vet_url(file.url))
+        return _File(url, file.name, file.media_type)
+
     async def send(self, attempt: Attempt) -> AnyOutcome:
         """See `Channel`."""
         session = self._session
         if session is None:
             raise NotStarted("the channel was not started")
-        rendered = _rendered(attempt)
+        attempt.progress.written = False
+        try:
+            rendered = _rendered(attempt, await asyncio.gather(*(self._vetted(file) for file in attempt.files)))
+        except EgressRefused as refused:
+            return Rejected(f"files: {refused}")
         headers = signature_headers(
             _webhook_id(attempt.token),
             rendered[0],
@@ -385,7 +399,7 @@ async def _read(response: aiohttp.ClientResponse, answer: bytearray) -> None:
         answer += piece
 
 
-def _rendered(attempt: Attempt) -> tuple[bytes, str]:
+def _rendered(attempt: Attempt, files: list[_File]) -> tuple[bytes, str]:
     """Give body and content type: a raw payload as it is, else JSON of the fields that are present."""
     content = attempt.content
     if content.payload is not None:
@@ -400,7 +414,7 @@ def _rendered(attempt: Attempt) -> tuple[bytes, str]:
         attempt.thread,
         content.reply_to,
         content.silent,
-        [_File(file.url, file.name, file.media_type) for file in content.files],
+        files,
         content.extra,
         attempt.op,
         attempt.target,

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
-import msgspec
 
 from pillarbox.cli.exits import Exit
-from pillarbox.cli.output import emit_json, on_terminal, reporting, talk
+from pillarbox.cli.output import emit_json, json_of, on_terminal, reporting, talk
 from pillarbox.cli.picking import Picked, picking
 from pillarbox.errors import NotFound, QueueFull, Refused
 
@@ -192,7 +191,7 @@ def _rows(*, as_json: bool, verb: Verb, manner: Manner) -> Iterator[Callable[[Do
         nonlocal count
         row = _row(done)
         if as_json:
-            write(("[" if count == 0 else ",").encode() + msgspec.json.encode(row))
+            write((b"[" if count == 0 else b",") + json_of(row))
         elif count < _LINES_MAX:
             talk(f"{row['id']}: {_said(row, verb, manner)}")
         elif count == _LINES_MAX:

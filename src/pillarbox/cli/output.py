@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from pillarbox.domain.plain_characters import escaped
 from pillarbox.logs import visible
 
 if TYPE_CHECKING:
@@ -37,9 +38,14 @@ def emit_json(value: object) -> None:
 
 def encoded(value: object) -> bytes:
     """Give a value as one line of JSON, in UTF-8."""
+    return json_of(value) + b"\n"
+
+
+def json_of(value: object) -> bytes:
+    """Give one value as JSON in which nothing gives orders to a terminal."""
     import msgspec
 
-    return msgspec.json.encode(value) + b"\n"
+    return escaped(msgspec.json.encode(value))
 
 
 def talk(line: str) -> None:

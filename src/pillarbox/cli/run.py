@@ -75,9 +75,9 @@ def _nothing_to_run(voice: Voice, *, drain: bool) -> int:
 
     why = "the queue is disabled (enabled = false): every send goes straight to its channel, and nothing waits"
     if voice.rows:
-        emit_json({"event": "disabled", "reason": why})
+        voice.emit_json({"event": "disabled", "reason": why})
         if drain:
-            emit_json({"event": "drained", **dataclasses.asdict(DrainReport())})
+            voice.emit_json({"event": "drained", **dataclasses.asdict(DrainReport())})
     voice.say(f"nothing to run: {why}")
     return Exit.OK
 

@@ -11,7 +11,7 @@ import hashlib
 import logging
 from typing import Any, Final
 
-from pillarbox.domain.folding import replaced
+from pillarbox.domain.folding import words_replaced
 from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass
 from pillarbox.events import (
     BusEvent,
@@ -55,6 +55,7 @@ _log = Log("pillarbox.delivery")
 # For programs that set up no logging at all: what becomes of a message is no reason to write to their stderr.
 _log.logger.addHandler(logging.NullHandler())
 _HASH_BYTES: Final = 6
+_MASKED_LENGTH_MIN: Final = 4
 
 
 class Recipients:
@@ -77,10 +78,18 @@ class Recipients:
         return f"#{digest.hexdigest()}"
 
     def masked(self, text: str | None, to: str) -> str | None:
-        """Take a recipient out of what a platform or a channel said."""
-        if text is None or self._key is None or not to:
+        """
+        Take a recipient out of what a platform or a channel said, where it stands there as a word of its own.
+
+        One of three characters or fewer stays: it tells nobody who is meant, and it is part of too many words. Of a
+        telephone number the digits are looked for too, as many platforms write it without its plus sign.
+        """
+        if text is None or self._key is None or len(to) < _MASKED_LENGTH_MIN:
             return text
-        return replaced(text, to, self.shown(to))
+        shown = self.shown(to)
+        text = words_replaced(text, to, shown)
+        digits = to.removeprefix("+")
+        return words_replaced(text, digits, shown) if digits != to and digits.isdigit() else text
 
 
 class Lines:

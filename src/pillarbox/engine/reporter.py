@@ -241,7 +241,8 @@ class Reporter:
         if until_ms is not None and until_ms <= self._told_until.get(queue, 0) + _SAME_PAUSE_MS:
             return
         self._told_until[queue] = until_ms or 0
-        self._later(functools.partial(_log.warning, "channel %s paused: %s", message.channel, transition.error))
+        error = self.lines.recipients.masked(transition.error, message.recipient)
+        self._later(functools.partial(_log.warning, "channel %s paused: %s", message.channel, error))
         self.publish(
             ChannelPaused(
                 at_ms=now_ms,

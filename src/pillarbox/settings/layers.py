@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Final, TypeVar, cast
 
+from pillarbox.domain.channel_names import is_url
 from pillarbox.errors import ConfigError
 from pillarbox.settings.kinds import Unfit, described, shown
 from pillarbox.settings.model import EACH, SECTION, Settings
@@ -153,6 +154,9 @@ def _table(path: KeyPath, raw: object, source: Source) -> Mapping[object, object
 
 def check_channel_name(name: str, source: Source) -> None:
     """Refuse a channel's name that could not be said in a variable or on a command line."""
+    if is_url(name):
+        # It may hold a token, so it is not repeated.
+        raise source.refuse((CHANNELS,), "expected names as its keys, not a URL: a channel's URL is its value")
     if not _CHANNEL_NAME.match(name):
         raise source.refuse(
             (CHANNELS, name),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pillarbox.domain.explaining.facts import Deed, Facts, Heir, Standing
     from pillarbox.domain.message import MessageView
 
-_TTL: Final = ("--ttl", "1h")
+_TTL: Final = (("--ttl", "1h"),)
 
 _DEAD: Final[dict[str, tuple[str, str]]] = {
     Reason.RETRIES_EXHAUSTED: ("It used up its attempts", "When the channel works again"),
@@ -74,13 +74,15 @@ def _held_text(word: Why, view: MessageView) -> str:
             return f"It would be dead ({view.terminal_reason}), but its lane must wait for a person: {error}."
 
 
-def _held_advice(word: Why, view: MessageView, ttl: tuple[str, ...]) -> str:
+def _held_advice(word: Why, view: MessageView, ttl: tuple[texts.Option, ...]) -> str:
     cancel = texts.command("cancel", view.id)
     if word is Why.HELD_UNCERTAIN:
-        delivered = texts.command("resolve", view.id, "--delivered")
-        missing = texts.command("resolve", view.id, "--not-delivered", *ttl)
+        delivered = texts.command("resolve", view.id, options=[("--delivered", None)])
+        missing = texts.command("resolve", view.id, options=[("--not-delivered", None), *ttl])
         return f"Look whether the platform has it: {delivered} if so, {missing} if not; {cancel} gives it up."
-    return f"{texts.command('retry', view.id, *ttl)} tries it once more; {cancel} gives it up and opens its lane."
+    return (
+        f"{texts.command('retry', view.id, options=ttl)} tries it once more; {cancel} gives it up and opens its lane."
+    )
 
 
 def of_ended(facts: Facts) -> list[Cause]:
@@ -113,7 +115,7 @@ def _delivered(facts: Facts) -> list[Cause]:
     view = facts.subject.view
     receipt = f", receipt {texts.said(view.receipt)}" if view.receipt else ""
     copies = f"; {texts.many(view.extra_copies, 'copy', 'copies')} arrived besides" if view.extra_copies else ""
-    again = texts.command("replay", view.id, "--fresh")
+    again = texts.command("replay", view.id, options=[("--fresh", None)])
     text = f"The platform took it at attempt {view.claims}{receipt}{copies}."
     causes = [_ended(Why.DELIVERED, view, text, f"Nothing is left to do; {again} would send it anew.", blocking=False)]
     if facts.subject.under_lease:

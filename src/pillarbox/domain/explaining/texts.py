@@ -8,21 +8,53 @@ from typing import TYPE_CHECKING, Final
 from pillarbox.domain.moments import to_datetime
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pillarbox.domain.explaining.facts import Gate, WorkerStanding
 
+Option = tuple[str, str | None]
+"""A flag, and its value; ``None`` for one that takes none."""
 _SAID_MAX: Final = 300
+_U_MAX: Final = 0xFFFF
 MANY: Final = 1000
 """Where counting stops."""
 
 
-def command(verb: str, *arguments: str) -> str:
-    """Write a command line as it can be run, in backquotes."""
-    return f"`pillarbox {verb}{''.join(f' {shlex.quote(argument)}' for argument in arguments)}`"
+def command(verb: str, *names: str, options: Iterable[Option] = ()) -> str:
+    """
+    Write a command line as it can be run, in backquotes.
+
+    Whatever *names* and the values of *options* begin with, none of them is read as an option.
+    """
+    said = [flag if value is None else _with_value(flag, value) for flag, value in options]
+    quoted = [_quoted(name) for name in names]
+    words = [*said, "--", *quoted] if any(name.startswith("-") for name in names) else [*quoted, *said]
+    return f"`{' '.join(('pillarbox', verb, *words))}`"
+
+
+def _with_value(flag: str, value: str) -> str:
+    return f"{flag}{'=' if value.startswith('-') else ' '}{_quoted(value)}"
+
+
+def _quoted(text: str) -> str:
+    """Quote a word for a shell; what it would not show is spelt out, in the way of bash, zsh and ksh."""
+    if text.isprintable():
+        return shlex.quote(text)
+    spelt = "".join(
+        f"\\{character}" if character in "\\'" else character if character.isprintable() else _spelt(character)
+        for character in text
+    )
+    return f"$'{spelt}'"
+
+
+def _spelt(character: str) -> str:
+    number = ord(character)
+    return f"\\u{number:04x}" if number <= _U_MAX else f"\\U{number:08x}"
 
 
 def resume(gate: Gate) -> str:
     """Write the command that lets a queue's messages go again."""
-    return command("resume", gate.channel, *(("--tenant", gate.tenant) if gate.tenant else ()))
+    return command("resume", gate.channel, options=[("--tenant", gate.tenant)] if gate.tenant else [])
 
 
 def at(ms: int) -> str:

@@ -1,0 +1,21 @@
+"""Tells a channel's name from a URL, which may hold a token and would be stored and shown as a name. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from pillarbox.errors import InvalidMessage
+
+_URL: Final = re.compile(r"\s*[a-z][a-z0-9+.-]*+:(?:/|[^/@]*+@)", re.IGNORECASE)
+
+
+def is_url(name: str) -> bool:
+    """Whether a text in the place of a channel's name is a URL."""
+    return "://" in name or _URL.match(name) is not None
+
+
+def refuse_url(name: str) -> None:
+    """Raise InvalidMessage, which does not repeat it, where *name* is a URL."""
+    if is_url(name):
+        raise InvalidMessage("channel", "expected the name of a channel, not a URL")
