@@ -42,6 +42,11 @@ ABORTED: Final = "delivery:aborted"
 CHUNK_SENT: Final = "delivery:chunk_sent"
 COMPLETE: Final = "delivery:complete"
 
+# Comis has two words for why a message failed, this one and ours of exhausted retries. What it cannot know of keeps its
+# word of ours.
+_REASONS: Final[dict[str, str]] = dict.fromkeys((Reason.REJECTED, Reason.INVALID), "permanent_error")
+_DONE: Final = ("attempted", "delivered", "failed", "expired", "exhausted", "uncertain", "held", "reaped")
+
 
 def listen(bus: Bus, listener: Listener) -> Callable[[], None]:
     """Call *listener* with Comis's name and fields of every event that has one; gives a function that ends it."""
@@ -68,9 +73,15 @@ def translated(event: BusEvent) -> list[Named]:
             fields = {"channelId": event.to, "channelType": event.channel, "origin": event.origin}
             return [(HOOK_CANCELLED, fields | {"reason": event.reason, "timestamp": event.at_ms})]
         case Drained():
+            if not event.at_start and not _did_something(event):
+                return []
             return [(QUEUE_DRAINED, drain_fields(event) | {"timestamp": event.at_ms})]
         case _:
             return []
+
+
+def _did_something(drain: Drained) -> bool:
+    return any(getattr(drain, name) for name in _DONE)
 
 
 def _of_message(event: MessageEvent) -> list[Named]:
@@ -80,14 +91,13 @@ def _of_message(event: MessageEvent) -> list[Named]:
         case MessageEnqueued():
             return [(ENQUEUED, about)]
         case PartDelivered():
-            sent = {"messageId": event.receipt, "durationMs": event.send_ms, "chunkIndex": event.part}
-            return [(CHUNK_SENT, about | sent | chunks)]
+            return [(CHUNK_SENT, about | _chunk(event, event.part) | chunks)]
         case MessageDelivered():
             acked = {"messageId": event.receipt, "durationMs": event.duration_ms, "sendMs": event.send_ms}
-            told = [(ACKED, about | acked), (COMPLETE, about | acked | chunks | {"ok": True})]
+            chars = event.chars if event.part_count == 1 else None
+            told = [(ACKED, about | acked), (COMPLETE, about | acked | chunks | _end(event, chars=chars))]
             if event.part_count == 1:
-                chunk = {"messageId": event.receipt, "durationMs": event.send_ms, "chunkIndex": 0}
-                told.insert(0, (CHUNK_SENT, about | chunk | chunks))
+                told.insert(0, (CHUNK_SENT, about | _chunk(event, 0) | chunks))
             return told
         case RetryScheduled():
             error_class = event.error_class
@@ -98,15 +108,40 @@ def _of_message(event: MessageEvent) -> list[Named]:
             return [(NACKED, about | held | {"errorKind": error_kind(event.error_class, final=True)})]
         case MessageDied():
             kind = error_kind(event.error_class, final=True)
-            fields = {"error": event.error, "reason": event.reason, "errorKind": kind}
-            return [(FAILED, about | fields), (COMPLETE, about | fields | chunks | {"ok": False})]
+            fields = {"error": event.error, "reason": _REASONS.get(event.reason, event.reason), "errorKind": kind}
+            took = {"durationMs": event.duration_ms}
+            return [(FAILED, about | fields), (COMPLETE, about | fields | took | chunks | _end(event))]
         case MessageExpired():
             expired = {"error": "expired", "reason": str(Reason.EXPIRED), "errorKind": "permanent"}
-            return [(FAILED, about | expired), (COMPLETE, about | expired | chunks | {"ok": False})]
+            took = {"durationMs": event.duration_ms}
+            return [(FAILED, about | expired), (COMPLETE, about | expired | took | chunks | _end(event))]
         case MessageCancelled():
-            return [(ABORTED, about | {"reason": event.reason} | chunks)]
+            why = {"reason": event.said or event.reason, "durationMs": event.duration_ms}
+            return [(ABORTED, about | why | chunks)]
         case _:
             return []
+
+
+def _chunk(event: PartDelivered | MessageDelivered, index: int) -> dict[str, Any]:
+    """Give what Comis tells of one chunk that the platform took."""
+    return {
+        "messageId": event.receipt,
+        "durationMs": event.send_ms,
+        "chunkIndex": index,
+        "charCount": event.chars,
+        "ok": True,
+        "retried": event.attempt > 1,
+    }
+
+
+def _end(event: MessageEvent, *, chars: int | None = None) -> dict[str, Any]:
+    """Give the counts of a message that has ended; *chars* of its whole text, where they are known."""
+    return {
+        "ok": isinstance(event, MessageDelivered),
+        "deliveredChunks": event.parts_delivered,
+        "failedChunks": event.part_count - event.parts_delivered,
+        "totalChars": chars,
+    }
 
 
 def _about(event: MessageEvent) -> dict[str, Any]:

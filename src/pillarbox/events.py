@@ -54,20 +54,31 @@ class MessageEnqueued(MessageEvent, frozen=True, kw_only=True):
 
 
 class MessageDelivered(MessageEvent, frozen=True, kw_only=True):
-    """The platform has it. ``duration_ms``: from acceptance; ``send_ms``: the call alone."""
+    """
+    The platform has it.
+
+    ``duration_ms``: from acceptance; ``send_ms``: the call alone; ``chars``: of the text that went out last, ``None``
+    where it was none, or is not known.
+    """
 
     receipt: str | None
     duration_ms: int
     send_ms: int | None
     late: bool = False
+    chars: int | None = None
 
 
 class PartDelivered(MessageEvent, frozen=True, kw_only=True):
-    """The platform has one part of a split message; ``part`` counts from 0. The last one's is told before its end."""
+    """
+    The platform has one part of a split message; ``part`` counts from 0. The last one's is told before its end.
+
+    ``chars``: of the part's text.
+    """
 
     part: int
     receipt: str | None
     send_ms: int | None
+    chars: int | None = None
 
 
 class RetryScheduled(MessageEvent, frozen=True, kw_only=True):
@@ -89,21 +100,30 @@ class MessageHeld(MessageEvent, frozen=True, kw_only=True):
 
 
 class MessageDied(MessageEvent, frozen=True, kw_only=True):
-    """Given up."""
+    """Given up. ``duration_ms``: from acceptance, as for the two below."""
 
     reason: str
     error: str | None
     error_class: str | None
+    duration_ms: int | None = None
 
 
 class MessageExpired(MessageEvent, frozen=True, kw_only=True):
     """Its time was over before it could be delivered."""
 
+    duration_ms: int | None = None
+
 
 class MessageCancelled(MessageEvent, frozen=True, kw_only=True):
-    """Withdrawn before it was delivered."""
+    """
+    Withdrawn before it was delivered.
+
+    ``reason`` is a stable word; ``said`` is what whoever withdrew it gave as the reason, where this process was told.
+    """
 
     reason: str | None = None
+    said: str | None = None
+    duration_ms: int | None = None
 
 
 class LeaseLost(MessageEvent, frozen=True, kw_only=True):

@@ -156,7 +156,8 @@ class Intake(ABC):
             return "empty"
         draft = self._draft(outgoing, now_ms)
         if outgoing.abort is not None and outgoing.abort.aborted:
-            runtime.reporter.publish(MessageCancelled(**of_draft(draft, now_ms), reason="aborted"))
+            aborted = {"reason": "aborted", "said": outgoing.abort.reason, "duration_ms": 0}
+            runtime.reporter.publish(MessageCancelled(**of_draft(draft, now_ms), **aborted))
             return "aborted"
         if runtime.direct is not None:
             refuse_what_needs_a_queue(

@@ -182,6 +182,8 @@ class Interventions(ABC):
             raise acted.refused
         if not acted.applied and acted.state is None:
             raise NotFound("message", act.id)
+        if acted.pending:
+            runtime.reporter.asked(act.id, act.reason)
         if acted.applied:
             view = await runtime.store.get(act.new_id if isinstance(act, Replay) else act.id)
             if view is not None:
@@ -329,7 +331,7 @@ def _tell(runtime: Runtime, act: ActOnMessage, acted: Acted, view: MessageView) 
             )
         )
     elif acted.state is not None and acted.state.terminal:
-        runtime.reporter.acted(view)
+        runtime.reporter.acted(view, said=act.reason)
 
 
 def _tell_all(
@@ -341,6 +343,8 @@ def _tell_all(
 ) -> None:
     """Tell of a page; its messages are not read again, for what changed is known."""
     for act, acted in done:
+        if acted.pending:
+            runtime.reporter.asked(act.id, act.reason)
         if not acted.applied or isinstance(act, Purge):
             continue
         view = before[act.id]

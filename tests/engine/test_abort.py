@@ -51,6 +51,8 @@ async def test_an_abort_between_parts_keeps_those_before_it_and_cancels_the_rest
     (event,) = box.heard.of(MessageCancelled)
     assert (event.parts_delivered, event.part_count) == (2, 4)
     assert [(fields["chunksDelivered"], fields["totalChunks"]) for fields in aborted] == [(2, 4)]
+    assert (event.reason, event.said, event.duration_ms) == ("requested", "the user interrupted", 0)
+    assert aborted[0]["reason"] == "the user interrupted"
     acts = [(event.act, event.actor, event.reason) for event in await box.outbox.history(view.id)]
     assert ("cancel requested", "abort signal", "the user interrupted") in acts
 
@@ -65,8 +67,10 @@ async def test_an_abort_before_the_first_part_sends_nothing(stand: Stand) -> Non
     await box.outbox.pause("chat")
     abort = AbortSignal()
     message = await box.send(text="one two three", abort=abort)
-    abort.abort()
+    stand.clock.advance(2)
+    abort.abort("never mind")
     (event,) = await box.heard.wait_for(MessageCancelled)
+    assert (event.said, event.duration_ms) == ("never mind", 2_000)
     assert (event.id, event.parts_delivered, event.part_count) == (message.id, 0, 3)
     view = await box.view(message)
     assert view.state is State.CANCELLED
@@ -83,6 +87,7 @@ async def test_a_signal_that_was_given_already_stores_nothing(stand: Stand) -> N
     assert (message.id, message.skipped, message.settled) == (None, "aborted", True)
     (event,) = box.heard.of(MessageCancelled)
     assert (event.reason, event.parts_delivered, event.part_count) == ("aborted", 0, 3)
+    assert (event.said, event.duration_ms) == ("too late", 0)
     assert box.heard.of(MessageEnqueued) == []
     assert await box.outbox.list() == []
 
@@ -170,3 +175,19 @@ def test_a_signal_is_given_once() -> None:
     abort.listen(heard.append)
     assert heard == ["x" * 500] * 2
     assert abort.reason == "x" * 500
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+async def test_a_person_who_cancels_what_is_being_sent_is_quoted_at_its_end(stand: Stand, *, many: bool) -> None:
+    channel = ScriptedChannel(Deferred("busy"))
+    box = await opened(stand, channel)
+    channel.hold()
+    message = await box.send()
+    await channel.begun(1)
+    if many:
+        assert (await box.outbox.cancel_many("channel=chat", reason="not wanted any more")).applied == 1
+    else:
+        assert await box.outbox.cancel(message.id or "", reason="not wanted any more")
+    channel.release()
+    (event,) = await box.heard.wait_for(MessageCancelled)
+    assert (event.reason, event.said) == ("requested", "not wanted any more")

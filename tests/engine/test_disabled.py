@@ -231,7 +231,7 @@ async def test_an_abort_comes_between_two_parts(tmp_path: Path) -> None:
     assert message.state is State.CANCELLED
     assert [part.state for part in message.parts] == [State.DELIVERED, State.CANCELLED, State.CANCELLED]
     (cancelled,) = heard.of(MessageCancelled)
-    assert (cancelled.parts_delivered, cancelled.part_count) == (1, 3)
+    assert (cancelled.parts_delivered, cancelled.part_count, cancelled.said) == (1, 3, "interrupted")
 
 
 async def test_no_more_are_sent_at_once_than_the_channel_takes(tmp_path: Path) -> None:

@@ -316,9 +316,11 @@ async def test_pages_go_on_where_they_ended_and_what_is_told_is_bounded(tmp_path
         heard: list[str] = []
         box.subscribe(lambda event: heard.append(event.id), MessageCancelled)
         seen: list[str] = []
-        bulk = await box.cancel_many("channel=chat", each=lambda done: seen.append(done.id))
+        said: set[str | None] = set()
+        box.subscribe(lambda event: said.add(event.said), MessageCancelled)
+        bulk = await box.cancel_many("channel=chat", reason="spring clean", each=lambda done: seen.append(done.id))
         assert (bulk.matched, bulk.applied) == (count, count)
-        assert seen == heard == ids
+        assert (seen == heard == ids, said) == (True, {"spring clean"})
         assert bulk.ids == ids[:IDS_MAX]
         assert {(tally.state, tally.messages) for tally in await box.stats()} == {(State.CANCELLED, count)}
         gone = await box.purge_many("older=0s", reason="tidy", actor="bob")

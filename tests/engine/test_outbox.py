@@ -389,7 +389,7 @@ async def test_what_has_not_begun_can_be_withdrawn_and_frees_its_lane(stand: Sta
         await unwanted.wait()
     assert unwanted.state is State.CANCELLED
     (event,) = await box.heard.wait_for(MessageCancelled)
-    assert (event.id, event.channel) == (unwanted.id, "chat")
+    assert (event.id, event.channel, event.said) == (unwanted.id, "chat", "not needed")
     channel.release()
     await box.settled(last)
     assert [attempt.text for attempt in channel.attempts] == ["head", "last"]

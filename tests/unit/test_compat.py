@@ -44,6 +44,14 @@ FIELDS: dict[str, Any] = {
 WHOLE = {"chunksDelivered": 1, "totalChunks": 1}
 
 
+def ended(*, delivered: int, chunks: int = 1, chars: int | None = None, ok: bool = False) -> dict[str, Any]:
+    """What `delivery:complete` counts, by Comis's names and by those of the other events."""
+    return {
+        "chunksDelivered": delivered, "totalChunks": chunks, "deliveredChunks": delivered,
+        "failedChunks": chunks - delivered, "totalChars": chars, "ok": ok,
+    }  # fmt: skip
+
+
 def told(event: BusEvent) -> list[tuple[str, dict[str, Any]]]:
     """Hear an event through a bus."""
     heard: list[tuple[str, dict[str, Any]]] = []
@@ -61,22 +69,24 @@ def test_an_accepted_message_is_enqueued() -> None:
 
 @pytest.mark.contract("EV1")
 def test_a_delivered_message_is_a_chunk_that_was_sent_then_acked_then_complete() -> None:
-    event = MessageDelivered(**ABOUT, receipt="m1", duration_ms=70, send_ms=9, parts_delivered=1)
+    event = MessageDelivered(**ABOUT, receipt="m1", duration_ms=70, send_ms=9, parts_delivered=1, chars=5)
     acked = FIELDS | {"messageId": "m1", "durationMs": 70, "sendMs": 9}
+    chunk = {"messageId": "m1", "durationMs": 9, "chunkIndex": 0, "charCount": 5, "ok": True, "retried": True}
     assert told(event) == [
-        ("delivery:chunk_sent", FIELDS | {"messageId": "m1", "durationMs": 9, "chunkIndex": 0} | WHOLE),
+        ("delivery:chunk_sent", FIELDS | chunk | WHOLE),
         ("delivery:acked", acked),
-        ("delivery:complete", acked | WHOLE | {"ok": True}),
+        ("delivery:complete", acked | ended(delivered=1, chars=5, ok=True)),
     ]
 
 
 @pytest.mark.contract("EV1", "PA5")
 def test_each_part_is_a_chunk_and_the_message_tells_no_chunk_again() -> None:
     about = ABOUT | {"part_count": 3}
-    part = PartDelivered(**about, part=1, receipt="m2", send_ms=4, parts_delivered=2)
+    part = PartDelivered(**about, part=1, receipt="m2", send_ms=4, parts_delivered=2, chars=7)
     ((name, fields),) = told(part)
     assert name == "delivery:chunk_sent"
     assert (fields["chunkIndex"], fields["chunksDelivered"], fields["totalChunks"]) == (1, 2, 3)
+    assert (fields["charCount"], fields["ok"]) == (7, True)
     whole = MessageDelivered(**about, receipt="m3", duration_ms=1, send_ms=1, parts_delivered=3)
     assert [name for name, _ in told(whole)] == ["delivery:acked", "delivery:complete"]
 
@@ -102,18 +112,20 @@ def test_a_held_message_is_a_nack_that_nobody_retries() -> None:
 
 @pytest.mark.contract("EV1")
 @pytest.mark.parametrize(
-    ("reason", "error_class", "kind"),
-    [("rejected", "permanent", "permanent"), ("retries_exhausted", "transient", "permanent"),
-     ("retries_exhausted", "uncertain", "uncertain"), ("kills_workers", "worker_lost", "uncertain"),
-     ("unreadable", None, "permanent")],
+    ("reason", "error_class", "kind", "said"),
+    [("rejected", "permanent", "permanent", "permanent_error"), ("invalid", None, "permanent", "permanent_error"),
+     ("retries_exhausted", "transient", "permanent", "retries_exhausted"),
+     ("retries_exhausted", "uncertain", "uncertain", "retries_exhausted"),
+     ("kills_workers", "worker_lost", "uncertain", "kills_workers"),
+     ("unreadable", None, "permanent", "unreadable")],
 )  # fmt: skip
 def test_a_dead_message_failed_and_says_what_kind_of_failure_it_was(
-    reason: str, error_class: str | None, kind: str
+    reason: str, error_class: str | None, kind: str, said: str
 ) -> None:
-    event = MessageDied(**ABOUT, reason=reason, error="no such chat", error_class=error_class)
-    fields = FIELDS | {"error": "no such chat", "reason": reason, "errorKind": kind}
-    chunks = {"chunksDelivered": 0, "totalChunks": 1, "ok": False}
-    assert told(event) == [("delivery:failed", fields), ("delivery:complete", fields | chunks)]
+    event = MessageDied(**ABOUT, reason=reason, error="no such chat", error_class=error_class, duration_ms=70)
+    fields = FIELDS | {"error": "no such chat", "reason": said, "errorKind": kind}
+    complete = fields | {"durationMs": 70} | ended(delivered=0)
+    assert told(event) == [("delivery:failed", fields), ("delivery:complete", complete)]
 
 
 @pytest.mark.contract("EV1", "EX1")
@@ -125,9 +137,20 @@ def test_an_expired_message_failed_for_good() -> None:
 
 @pytest.mark.contract("EV1", "PA5")
 def test_a_cancelled_message_was_aborted_after_so_many_of_its_chunks() -> None:
-    event = MessageCancelled(**ABOUT, reason="requested", part_count=5, parts_delivered=2)
-    fields = FIELDS | {"reason": "requested", "chunksDelivered": 2, "totalChunks": 5}
-    assert told(event) == [("delivery:aborted", fields)]
+    about = ABOUT | {"part_count": 5, "parts_delivered": 2, "duration_ms": 70}
+    fields = FIELDS | {"chunksDelivered": 2, "totalChunks": 5, "durationMs": 70}
+    for said, reason in ((None, "requested"), ("the user interrupted", "the user interrupted")):
+        event = MessageCancelled(**about, reason="requested", said=said)
+        assert told(event) == [("delivery:aborted", fields | {"reason": reason})]
+
+
+@pytest.mark.contract("EV1")
+@pytest.mark.parametrize("done", ["", "attempted", "delivered", "failed", "expired", "held", "reaped"])
+def test_a_later_drain_is_told_of_where_it_did_something_and_the_one_at_start_always(done: str) -> None:
+    names = ("attempted", "delivered", "failed", "expired", "exhausted", "deferred_budget", "uncertain", "duration_ms")
+    counts: dict[str, Any] = dict.fromkeys(names, 0) | {"deferred_backoff": 3} | ({done: 1} if done else {})
+    assert [name for name, _ in told(Drained(at_ms=5, at_start=True, **counts))] == ["delivery:queue_drained"]
+    assert len(told(Drained(at_ms=5, **counts))) == bool(done)
 
 
 @pytest.mark.contract("EV1", "HO1")

@@ -111,6 +111,7 @@ class Direct:
             )
             if abort is not None and abort.aborted:
                 end = Transition.cancel(Reason.REQUESTED, error=abort.reason)
+                self._reporter.asked(message.id, abort.reason)
                 self._tell(message, end, None)
                 return parts, end
             end = await self._send(message, channel)

@@ -152,7 +152,7 @@ class Lines:
             case MessageExpired():
                 return EXPIRED, {"reason": "expired", "errorKind": "permanent"} | chunks
             case MessageCancelled():
-                return ABORTED, {"reason": event.reason} | chunks
+                return ABORTED, {"reason": event.reason, "durationMs": event.duration_ms} | chunks
             case _:
                 raise TypeError(type(event).__name__)
 

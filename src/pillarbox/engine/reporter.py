@@ -14,7 +14,9 @@ import logging
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Any, Final
 
-from pillarbox.domain.message import Draft, Leased, MessageView, State
+import msgspec
+
+from pillarbox.domain.message import Draft, Leased, MessageView, State, decode_content
 from pillarbox.domain.timeline import shifted
 from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
 from pillarbox.engine.clockguard import QueueClock
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 _log = Log("pillarbox")
 _ALARMS_LOGGED: Final = logging.WARNING
 _SAME_PAUSE_MS: Final = 1_000
+_ASKED_MAX: Final = 10_000
 
 
 class Reporter:
@@ -70,6 +73,7 @@ class Reporter:
         self.counts: Counter[str] = Counter()
         self.changed = asyncio.Event()
         self._untold: deque[Callable[[], object]] = deque()
+        self._asked: dict[str, str] = {}
         self._quiet = 0
         self._telling = False
         self._alarming = False
@@ -94,6 +98,14 @@ class Reporter:
             # Who waited on a loop that is closed is gone with it.
             if not future.done() and not future.get_loop().is_closed():
                 future.set_result(None)
+
+    def asked(self, message_id: str, reason: str | None) -> None:
+        """Remember why a message is to be cancelled that is being sent, for when its end is told."""
+        if reason:
+            self._asked[message_id] = reason
+        # Some end in other processes, and are never told of here.
+        while len(self._asked) > _ASKED_MAX:
+            del self._asked[next(iter(self._asked))]
 
     def _wants(self, kind: type[BusEvent]) -> bool:
         """Whether anybody listens, or the log does, so that nothing is built for nobody."""
@@ -199,11 +211,14 @@ class Reporter:
         send_ms = None if began is None else settlement.ended_ms - began
         if transition.part is State.DELIVERED:
             part, receipt = message.part_next, transition.receipt
-            self._publish(PartDelivered, settlement, part=part, receipt=receipt, send_ms=send_ms)
+            chars = self._chars(PartDelivered, message)
+            self._publish(PartDelivered, settlement, part=part, receipt=receipt, send_ms=send_ms, chars=chars)
+        duration_ms = settlement.ended_ms - message.created_ms
+        said = self._asked.pop(message.id, None) if transition.to.terminal else None
         match transition.to:
             case State.DELIVERED:
-                duration_ms = settlement.ended_ms - message.created_ms
                 fields: dict[str, object] = {"duration_ms": duration_ms, "send_ms": send_ms, "late": late}
+                fields["chars"] = self._chars(MessageDelivered, message)
                 self._publish(MessageDelivered, settlement, receipt=transition.receipt, **fields)
             case State.SCHEDULED if transition.advance:
                 # The next part goes out at once. What a rejected one makes of the message is told at its end.
@@ -222,12 +237,24 @@ class Reporter:
                 fields = {"reason": str(transition.reason), "error": transition.error}
                 self._publish(MessageHeld, settlement, error_class=transition.error_class, **fields)
             case State.DEAD:
-                fields = {"reason": str(transition.reason), "error": transition.error}
+                fields = {"reason": str(transition.reason), "error": transition.error, "duration_ms": duration_ms}
                 self._publish(MessageDied, settlement, error_class=transition.error_class, **fields)
             case State.EXPIRED:
-                self._publish(MessageExpired, settlement)
+                self._publish(MessageExpired, settlement, duration_ms=duration_ms)
             case State.CANCELLED:
-                self._publish(MessageCancelled, settlement, reason=transition.reason)
+                said = transition.error if transition.reason is Reason.WITHDRAWN else said
+                fields = {"reason": transition.reason, "said": said, "duration_ms": duration_ms}
+                self._publish(MessageCancelled, settlement, **fields)
+
+    def _chars(self, kind: type[MessageEvent], message: Leased) -> int | None:
+        """Count the characters that went out, where a subscriber may want to know."""
+        if not self._bus.wants(kind):
+            return None
+        try:
+            text = decode_content(message.content).text
+        except msgspec.MsgspecError:
+            return None
+        return None if text is None else len(text)
 
     def _publish(self, kind: type[MessageEvent], settlement: Settlement, **fields: Any) -> None:  # noqa: ANN401 — each kind's own
         if self._wants(kind):
@@ -258,30 +285,37 @@ class Reporter:
         for item in ended:
             self.counts[str(item.state)] += 1
             self.wake(item.id)
-            about = _of_ended(item, self._clock.wall_ms())
+            now_ms = self._clock.wall_ms()
+            about = _of_ended(item, now_ms) | {"duration_ms": now_ms - item.created_ms}
+            said = self._asked.pop(item.id, None)
             if item.state is State.EXPIRED:
                 self.publish(MessageExpired(**about))
             elif item.state is State.CANCELLED:
-                self.publish(MessageCancelled(**about, reason=item.reason))
+                self.publish(MessageCancelled(**about, reason=item.reason, said=said))
             else:
                 self.publish(MessageDied(**about, reason=str(item.reason), error=None, error_class=None))
             self.changed.set()
 
-    def acted(self, view: MessageView) -> None:
-        """A person or the reaper ended a message, or decided what becomes of it; *view* is how it stands now."""
+    def acted(self, view: MessageView, *, said: str | None = None) -> None:
+        """
+        A person or the reaper ended a message, or decided what becomes of it; *view* is how it stands now.
+
+        *said*: the reason that was given.
+        """
         about = _of_view(view, self._clock.wall_ms())
+        duration_ms = (view.completed_ms or view.created_ms) - view.created_ms
         match view.state:
             case State.DELIVERED:
-                duration_ms = (view.completed_ms or view.created_ms) - view.created_ms
                 event: MessageEvent = MessageDelivered(
                     **about, receipt=view.receipt, duration_ms=duration_ms, send_ms=None
                 )
             case State.DEAD:
                 error_class = view.error_class
-                reason = str(view.terminal_reason)
-                event = MessageDied(**about, reason=reason, error=view.last_error, error_class=error_class)
+                about |= {"reason": str(view.terminal_reason), "error": view.last_error, "duration_ms": duration_ms}
+                event = MessageDied(**about, error_class=error_class)
             case State.CANCELLED:
-                event = MessageCancelled(**about, reason=view.terminal_reason)
+                about |= {"reason": view.terminal_reason, "said": said, "duration_ms": duration_ms}
+                event = MessageCancelled(**about)
             case _:
                 return
         self.counts[str(view.state)] += 1
