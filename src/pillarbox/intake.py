@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,12 +24,13 @@ from pillarbox.engine.reporter import of_draft
 from pillarbox.entropy import new_message_id
 from pillarbox.errors import InvalidMessage, KeyConflict, NotFound, PillarboxError, Refused, UnknownChannel
 from pillarbox.events import MessageCancelled
+from pillarbox.following import Followed, Following
 from pillarbox.message import BaseMessage, Message
 from pillarbox.routing import unserved_route
 from pillarbox.store.base import Enqueued
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Coroutine, Iterator, Sequence
 
     from pillarbox.config import Settings
     from pillarbox.domain.ids import MessageId
@@ -52,6 +54,7 @@ class Intake(ABC):
 
     def __init__(self) -> None:
         self._cancelling: set[asyncio.Task[None]] = set()
+        self._following = Following()
 
     @abstractmethod
     async def _opened(self) -> Runtime:
@@ -203,19 +206,53 @@ class Intake(ABC):
         """Cancel a stored message when its signal says so (contract PA5)."""
         loop = asyncio.get_running_loop()
 
-        def aborted(reason: str) -> None:
+        def aborted(messages: Collection[MessageId], reason: str) -> None:
             # A signal may be given on any thread, and after the loop of its message has ended.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(begin, reason)
+                loop.call_soon_threadsafe(begin, messages, reason)
 
-        def begin(reason: str) -> None:
-            task = loop.create_task(self._cancel_aborted(identity, reason))
-            self._cancelling.add(task)
-            task.add_done_callback(self._cancelling.discard)
+        def begin(messages: Collection[MessageId], reason: str) -> None:
+            for message in messages:
+                self._in_background(self._cancel_aborted(message, reason))
 
-        forget = abort.listen(aborted)
+        followed = self._following.of(abort, aborted)
+        many = followed.add(identity)
+        if abort.aborted:
+            # Just now, on another thread: its listeners may have been called before this message was one of theirs.
+            begin((identity,), abort.reason)
+            return
         if runtime.worker is not None:
-            runtime.reporter.wait_for(identity).add_done_callback(lambda _: forget())
+            known = weakref.ref(abort)
+            runtime.reporter.wait_for(identity).add_done_callback(lambda _: self._ended(known, identity))
+        if many:
+            self._in_background(self._let_go(runtime, weakref.ref(abort), followed))
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._cancelling.add(task)
+        task.add_done_callback(self._cancelling.discard)
+
+    def _ended(self, known: weakref.ref[AbortSignal], identity: MessageId) -> None:
+        abort = known()
+        if abort is not None:
+            self._following.ended(abort, identity)
+
+    async def _let_go(self, runtime: Runtime, known: weakref.ref[AbortSignal], followed: Followed) -> None:
+        """Forget those that have ended: where another process delivers, nobody tells."""
+        try:
+            while messages := followed.to_ask():
+                active = 0
+                for message in messages:
+                    view = await runtime.store.get(message)
+                    if view is None or view.state.terminal:
+                        self._ended(known, message)
+                    else:
+                        active += 1
+                followed.asked(active=active)
+        except PillarboxError:
+            # Closed, or not to be read now: asked again when they are twice as many.
+            followed.asked(active=len(followed))
+            followed.to_ask()
 
     async def _cancel_aborted(self, identity: MessageId, reason: str) -> None:
         try:

@@ -252,6 +252,7 @@ class Outbox(Operations, Intake, Reloading):
             # A caller that stopped waiting leaves it to the next one, who waits for the same end.
             if self._stopping is runtime and runtime.closed:
                 self._stopping = None
+                self._following.clear()
 
     def stop_now(self) -> int:
         """Cut off what a `stop` under way still waits for; gives how many sends that were. Each is uncertain then."""

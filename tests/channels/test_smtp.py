@@ -667,7 +667,6 @@ def test_what_the_channel_declares() -> None:
     assert (made.kind, made.policy, made.ordered, made.concurrency) == ("smtp", SMTP, False, 8)
     # RFC 5321 §4.5.3.2: ten minutes for the dot, and time for all that goes before.
     assert made.send_timeout_seconds == 1800
-    assert made.capabilities.dedupe_seconds == 0
     assert made.describe() == "smtp://mx.example.org:587"
     assert SmtpChannel.from_url("smtps://[::1]?sender=me@x").describe() == "smtps://[::1]:465"
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pillarbox import AbortSignal, Deferred, Delivered, InvalidMessage, State, compat
+from pillarbox import AbortSignal, Deferred, Delivered, InvalidMessage, Outbox, State, compat
 from pillarbox.domain.retry import Policy
 from pillarbox.events import MessageCancelled, MessageEnqueued, RetryScheduled
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import Box, Stand, until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pillarbox.channels.base import Attempt
 
 pytestmark = pytest.mark.contract("PA5")
@@ -191,3 +196,64 @@ async def test_a_person_who_cancels_what_is_being_sent_is_quoted_at_its_end(stan
     channel.release()
     (event,) = await box.heard.wait_for(MessageCancelled)
     assert (event.reason, event.said) == ("requested", "not wanted any more")
+
+
+@pytest.mark.parametrize("deliver", [True, False])
+async def test_a_signal_of_many_sends_holds_on_to_no_message_that_has_ended(tmp_path: Path, *, deliver: bool) -> None:
+    abort = AbortSignal()
+    listeners = abort._listeners
+    async with Outbox(
+        tmp_path / "x.db", channels={"chat": ScriptedChannel()}, deliver=deliver, durability="process"
+    ) as box:
+        if not deliver:
+            await box.pause("chat")
+        most = 0
+        for _ in range(20):
+            said = {"channel": "chat", "to": "ann", "text": "hi", "abort": abort, "lane": None}
+            messages = await box.send_many([said] * 100)
+            if deliver:
+                for message in messages:
+                    await message.wait()
+            else:
+                # As another process would end them: nobody tells this one.
+                await box.cancel_many("state=scheduled")
+            most = max(most, len(listeners))
+        assert most <= 1
+        if deliver:
+            await until(lambda: len(box._following) == 0)
+        else:
+            await until(lambda: len(box._following) <= 2 * 100)
+            last = await box.send("chat", to="ann", text="still here", abort=abort)
+            abort.abort("enough")
+            await until(lambda: _ended(box, last.id))
+    assert (len(abort._listeners), len(box._following)) == (0, 0)
+
+
+async def test_a_signal_that_its_program_forgot_is_kept_by_nobody(tmp_path: Path) -> None:
+    async with Outbox(tmp_path / "x.db", deliver=False) as box:
+        abort = AbortSignal()
+        gone = weakref.ref(abort)
+        await box.send("chat", to="ann", text="hi", abort=abort)
+        del abort
+        gc.collect()
+        assert (gone(), len(box._following)) == (None, 0)
+
+
+async def test_what_another_process_is_to_send_is_withdrawn_too(tmp_path: Path) -> None:
+    abort = AbortSignal()
+    async with Outbox(tmp_path / "x.db", deliver=False) as box:
+        messages = [await box.send("chat", to=f"r{n}", text="hi", abort=abort) for n in range(3)]
+        other = await box.send("chat", to="bob", text="hi")
+        thread = threading.Thread(target=abort.abort, args=("enough",))
+        thread.start()
+        for message in messages:
+            await until(functools.partial(_ended, box, message.id))
+        thread.join()
+        kept = await box.get(other.id or "")
+        assert kept is not None
+        assert kept.state is State.SCHEDULED
+
+
+async def _ended(box: Outbox, identity: str | None) -> bool:
+    found = await box.get(identity or "")
+    return found is not None and found.state.terminal

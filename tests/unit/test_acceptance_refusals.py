@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pillarbox.domain.message import Priority
+from pillarbox.domain.message import FileRef, Priority
 from pillarbox.errors import InvalidMessage
 from tests.unit.accepting import NOW, accept
 
@@ -185,6 +185,11 @@ SIMPLE: list[tuple[str, object]] = [
     ("files", ["/etc/passwd"]),
     ("files", [b"x"]),
     ("files", {"a": 1}),
+    ("files", [FileRef()]),
+    ("files", [FileRef(digest="ab")]),
+    ("files", [FileRef(url="https://example.org/a", digest="ab")]),
+    ("files", [FileRef(url="file:///etc/passwd")]),
+    ("files", [FileRef(url="https://example.org/a", name="a\r\nb")]),
     ("payload", 5),
     ("payload", object()),
     ("payload", {"a": math.nan}),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 hints = st.none() | st.floats(allow_nan=True, allow_infinity=True)
 texts = st.text(max_size=5)
-scopes = st.sampled_from(["recipient", "route", "channel"])
+scopes = st.sampled_from(["recipient", "channel"])
 outcomes: st.SearchStrategy[AnyOutcome] = st.one_of(
     st.builds(Delivered, st.none() | texts),
     st.builds(Deferred, texts, after=hints, unclassified=st.booleans()),

@@ -38,15 +38,11 @@ class Capabilities:
     Attributes:
         text_limit: Longest text of one part, in ``unit``; ``None`` for no limit. Text in Markdown keeps its code blocks
             whole where it is cut; all other text is cut as it stands.
-        dedupe_seconds: How long the platform drops a second copy with the same token; 0: it does not.
         receipts: What a delivered message means: nothing, accepted by the platform, or read back from it.
     """
 
     text_limit: int | None = None
     unit: Unit = "codepoints"
-    dedupe_seconds: float = 0.0
-    lookup: bool = False
-    edit: bool = False
     receipts: Receipts = "accepted"
 
 

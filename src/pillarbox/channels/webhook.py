@@ -16,7 +16,7 @@ import msgspec
 from aiohttp.payload import Payload
 
 from pillarbox.__about__ import __version__
-from pillarbox.channels.base import Attempt, Capabilities, Channel, Progress, Seams
+from pillarbox.channels.base import Attempt, Channel, Progress, Seams
 from pillarbox.channels.egress import Egress, networks
 from pillarbox.channels.http import Verdict, failure, hint_seconds, outcome_of, status_table, status_text
 from pillarbox.channels.http_connection import KeptConnection, keep_apart
@@ -201,7 +201,6 @@ class WebhookChannel(Channel):
         self._seams = Seams()
         self.concurrency = bounded_count("concurrency", concurrency, most=CONCURRENCY_MAX)
         self.send_timeout_seconds = self._timeout_seconds + _EXECUTOR_GRACE_SECONDS
-        self.capabilities = Capabilities(dedupe_seconds=(WEBHOOK.ttl_seconds or 0.0) if dedupe else 0.0)
 
     @classmethod
     def from_url(

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, get_args
 
 from pillarbox.errors import InvalidOutcome
 
-Scope = Literal["recipient", "route", "channel"]
+Scope = Literal["recipient", "channel"]
 About = Literal["message", "recipient", "endpoint"]
 
 UNCLASSIFIED_ATTEMPTS_MAX = 3
@@ -111,6 +111,9 @@ class RateLimited(Outcome):
     """
     Surely not sent, because too much was. Costs no attempt. ``after``: see `Deferred`; ``None``: not said.
 
+    ``scope`` says what rests until then: with ``channel`` everything that goes through it, with ``recipient`` this
+    message, and what stands behind it in its lane.
+
     ``bounded`` marks a limit that was answered as a refusal for good, and is one by its words only: a message is told
     so at most 3 times, then it is dead (contract CL5).
     """
@@ -136,8 +139,9 @@ class Rejected(Outcome):
     """
     Will never work.
 
-    ``about`` says what is at fault: this ``message``, its ``recipient``, or the ``endpoint``, which is then closed:
-    its channel is paused until a person resumes it (HTTP 410, Standard Webhooks).
+    ``about`` says what is at fault. This ``message``: where only one part of it was refused, the others may still go
+    (best effort). Its ``recipient``: no other part is tried. Or the ``endpoint``, which is then closed: its channel is
+    paused until a person resumes it (HTTP 410, Standard Webhooks).
     """
 
     __slots__ = ("about", "reason")

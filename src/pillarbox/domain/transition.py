@@ -28,7 +28,6 @@ class Reason(StrEnum):
     WITHDRAWN = "withdrawn"
     SUPERSEDED = "superseded"
     SUPERSEDED_MAYBE_SENT = "superseded_maybe_sent"
-    RESOLVED = "resolved"
 
 
 class ErrorClass(StrEnum):

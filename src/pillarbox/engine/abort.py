@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import TYPE_CHECKING, Final
 
 from pillarbox.fencing import FATAL, Log, name_of
@@ -60,16 +61,25 @@ class AbortSignal:
         with self._guard:
             if self._reason is None:
                 self._listeners.append(listener)
-                return lambda: self._forget(listener)
+                # Who can stop listening keeps the signal from nothing: it goes with the program's last use of it.
+                known = weakref.ref(self)
+                return lambda: _forget(known, listener)
         error = _told(listener, self._reason)
         if error is not None:
             raise error
         return lambda: None
 
-    def _forget(self, listener: Callable[[str], None]) -> None:
+    def forget(self, listener: Callable[[str], None]) -> None:
+        """Call *listener* no more."""
         with self._guard:
             if listener in self._listeners:
                 self._listeners.remove(listener)
+
+
+def _forget(known: weakref.ref[AbortSignal], listener: Callable[[str], None]) -> None:
+    signal = known()
+    if signal is not None:
+        signal.forget(listener)
 
 
 def _told(listener: Callable[[str], None], reason: str) -> BaseException | None:

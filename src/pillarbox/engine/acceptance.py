@@ -456,11 +456,24 @@ def _files(files: object) -> tuple[FileRef, ...]:
         return ()
     if not isinstance(files, list | tuple) or not all(isinstance(item, str | FileRef) for item in files):
         raise InvalidMessage("files", "expected a list of URLs")
-    return tuple(item if isinstance(item, FileRef) else FileRef(url=_url(item)) for item in files)
+    return tuple(_file(item) for item in files)
 
 
-def _url(text: str) -> str:
-    if not text.startswith(("https://", "http://")):
+def _file(item: str | FileRef) -> FileRef:
+    if isinstance(item, str):
+        return FileRef(url=_url(item))
+    if item.digest is not None or item.size:
+        raise InvalidMessage("files", "expected URLs: files cannot be stored yet")
+    return msgspec.structs.replace(
+        item,
+        url=_url(item.url),
+        name=_optional_line("files", item.name) or "",
+        media_type=_line("files", item.media_type, longest=_NAME_MAX),
+    )
+
+
+def _url(text: object) -> str:
+    if not isinstance(text, str) or not text.startswith(("https://", "http://")):
         raise InvalidMessage("files", "expected URLs that begin with https:// or http://")
     return _line("files", text, longest=_RECIPIENT_MAX)
 

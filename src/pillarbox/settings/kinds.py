@@ -267,14 +267,15 @@ def _line(raw: object, expected: str) -> str:
 
 
 class Dsn(Kind):
-    """A database: the path of an SQLite file, ``sqlite:///…`` or ``postgresql://…``."""
+    """A database: the path of an SQLite file, or ``sqlite:///…``."""
 
+    # PostgreSQL's are read, so that a password in one is never shown; who opens the database says that it cannot be.
     _SCHEMES: Final = frozenset({"sqlite", "postgresql", "postgres"})
 
     @property
     def expected(self) -> str:
         """See `Kind`."""
-        return "the path of a file, sqlite:///… or postgresql://…"
+        return "the path of a file, or sqlite:///…"
 
     def read(self, raw: object) -> str:
         """See `Kind`."""

@@ -309,7 +309,7 @@ class Settings:
         repr=False,
         metadata=_setting(
             "Database",
-            "Where messages are kept: the path of an SQLite file, sqlite:///… or postgresql://…. May hold a secret.",
+            "Where messages are kept: the path of an SQLite file, or sqlite:///…. May hold a secret.",
             Dsn(),
             reload=False,
             secret=True,
