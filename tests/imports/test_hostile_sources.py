@@ -113,6 +113,7 @@ REFUSED: Final[list[tuple[dict[str, Any], str]]] = [
     ({"to": "a\0b"}, "to"),
     ({"channel": "tele\ngram"}, "channel"),
     ({"channel": "a,b"}, "channel"),
+    ({"channel": "https://hooks.example.org/s3cr3t"}, "channel"),
     ({"accountId": "a\r\nb"}, "account"),
     ({"threadId": "a\nb"}, "thread"),
     ({"replyToId": "a\nb"}, "reply_to"),
