@@ -225,7 +225,7 @@ class Intake(ABC):
             known = weakref.ref(abort)
             runtime.reporter.wait_for(identity).add_done_callback(lambda _: self._ended(known, identity))
         if many:
-            self._in_background(self._let_go(runtime, weakref.ref(abort), followed))
+            self._in_background(self._let_go_of(runtime, weakref.ref(abort), followed))
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -237,7 +237,7 @@ class Intake(ABC):
         if abort is not None:
             self._following.ended(abort, identity)
 
-    async def _let_go(self, runtime: Runtime, known: weakref.ref[AbortSignal], followed: Followed) -> None:
+    async def _let_go_of(self, runtime: Runtime, known: weakref.ref[AbortSignal], followed: Followed) -> None:
         """Forget those that have ended: where another process delivers, nobody tells."""
         try:
             while messages := followed.to_ask():
