@@ -152,7 +152,7 @@ def test_patterns_are_collected_from_everywhere() -> None:
     names = collected()
     assert len(names) > 60
     for name in (
-        "pillarbox.channels.foreign_text._SECRETS.0.0",
+        "pillarbox.channels.masking._ROWS.0.1",
         "pillarbox.channels.patterns._COMPILED.0.0",
         "pillarbox.channels.smtp_reply._TOO_MUCH",
         "pillarbox.channels.html_text._RAW_END.script",

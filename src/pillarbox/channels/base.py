@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict, final
 
 import msgspec
 
+from pillarbox.channels.known_secrets import NOTHING_KNOWN, KnownSecrets
+from pillarbox.channels.shown import fit_to_show
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.ids import PARTS_MAX
 from pillarbox.domain.message import Admission, Content, FileRef, Format, Op, encode_content
@@ -155,7 +157,8 @@ class Channel(ABC):
 
     ``kind`` names the adapter, ``policy`` is its default with the source of its numbers, ``send_timeout_seconds``
     bounds one attempt, ``concurrency`` is how many sends may run at once, ``ordered`` whether messages get the default
-    lane. ``split_mode`` is where long text is preferably cut.
+    lane. ``split_mode`` is where long text is preferably cut. ``known_secrets`` are its own, which are hidden in all
+    that comes back from it.
     """
 
     kind: str = "channel"
@@ -165,6 +168,7 @@ class Channel(ABC):
     concurrency: int = 64
     send_timeout_seconds: float = 30.0
     split_mode: Mode = "paragraph"
+    known_secrets: KnownSecrets = NOTHING_KNOWN
 
     async def start(self, seams: Seams) -> None:  # noqa: B027 — optional on purpose
         """Open what sending needs. Called once, on the loop that sends, before the first send."""
@@ -239,6 +243,16 @@ class Channel(ABC):
     async def send(self, attempt: Attempt) -> AnyOutcome:
         """Try once. Cancelled at the deadline."""
 
+    @final
+    def fit_to_show(self, outcome: AnyOutcome, attempt: Attempt, *, keep_answer: bool) -> AnyOutcome:
+        """
+        Take out of *outcome* what nobody may read, and give it back (contract EV3, CH8).
+
+        Args:
+            keep_answer: Keep what was said to a success too (history ``full``).
+        """
+        return fit_to_show(outcome, attempt, self.known_secrets, keep_answer=keep_answer)
+
     def describe(self) -> str:
-        """Say where messages go, without a secret."""
+        """Say where messages go: of a URL its scheme and host, and nothing else (contract CH8)."""
         return self.kind

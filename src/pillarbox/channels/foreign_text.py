@@ -13,12 +13,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from pillarbox.channels.known_secrets import NOTHING_KNOWN, KnownSecrets
+from pillarbox.channels.masking import MASK, Kind, hide_secrets
 from pillarbox.domain.folding import folded, found, put
+from pillarbox.domain.outcome import ANSWER_BYTES_MAX
 
 REASON_LENGTH_MAX: Final = 200
 FOREIGN_LENGTH_MAX: Final = 4096
 """How much of somebody else's text is looked at, in characters."""
-MASK: Final = "***"
 
 # A value this short would blank out half of an ordinary sentence, and tells nothing by itself.
 _VALUE_LENGTH_MIN: Final = 4
@@ -28,74 +30,75 @@ _VALUE_LENGTH_MAX: Final = 1 << 16
 _BEGINNING: Final = 16
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]++")
-
-# No look at what stands before a keyword: where a word begins does not matter, and each would look at all of it again.
-_SECRETS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
-    # RFC 3986 §3.2.1: user information in a URL.
-    (re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}+://)[^/\s@]++@", re.IGNORECASE), rf"\1{MASK}@"),
-    # https://core.telegram.org/bots/api#authorizing-your-bot: the token stands in the path.
-    (re.compile(r"\b(?:bot)?\d{6,12}+:[\w-]{20,}+", re.IGNORECASE), MASK),
-    # RFC 9110 §11.4: credentials of an Authorization field.
-    (re.compile(r"\b(bearer|basic|digest)\s++[\w.~+/=-]{6,}+", re.IGNORECASE), rf"\1 {MASK}"),
-    (
-        re.compile(
-            r"(token|secret|password|passwd|api[_-]?key|signature|authorization)"
-            r"(\"?'?\s*+[=:]\s*+)[\"']?[^\s\"'&,;]++",
-            re.IGNORECASE,
-        ),
-        rf"\1\2{MASK}",
-    ),
-    # Slack (xoxb-…) and GitHub (ghp_…) give their tokens prefixes, so that they can be found in texts.
-    (re.compile(r"\b(?:xox[abeprs]-|gh[opsu]_)[\w-]{8,}+"), MASK),
-    # Addresses and E.164 numbers are recipients, somebody's if not this message's. Looked for from where one begins
-    # only, and not from each of its characters.
-    (re.compile(r"(?<![^\s<>\"'(),;:=])[^\s<>\"'(),;:=@]++@(?:[^\s<>\"'(),;:=@]*+@)*[\w-]++(?:\.[\w-]++)++"), MASK),
-    (re.compile(r"(?<!\w)\+\d{7,15}\b"), MASK),
-)
+# The same without the line ends and tabs that an answer of several lines has.
+_CONTROL_IN_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]++")
 # What may be the beginning of a secret whose end was cut off: the last word, and what stands before an "@" to come.
 _UNFINISHED_URL = re.compile(r"\b([a-z][a-z0-9+.-]{0,30}+://)[^/\s@]++\Z", re.IGNORECASE)
 _WORD_ENDS: Final = " \t\r\n<>\"'(),;:="
 
 
-def masked(text: str, *values: str, limit: int = REASON_LENGTH_MAX) -> str:
+def masked(text: str, *values: str, known: KnownSecrets = NOTHING_KNOWN, limit: int = REASON_LENGTH_MAX) -> str:
     """
     Make one line of *text* that may be shown and logged.
 
     Args:
-        values: What else must not appear: the recipient, a password, the message's text. Whole words only,
-            without regard to case, all of it and line by line; shorter than 4 characters they are left alone.
+        values: What else must not appear: the recipient, the message's text. Whole words only, without regard to
+            case, all of it and line by line; shorter than 4 characters they are left alone.
+        known: The channel's own secrets, in all their forms.
         limit: Longest result, in characters; what is cut ends in an ellipsis.
     """
     was_cut = len(text) > FOREIGN_LENGTH_MAX
-    text = without(text, *values)
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
+    text = hide_secrets(without(text, *values, known=known))
     line = " ".join(_CONTROL.sub(" ", text).split())
     if len(line) <= limit and not was_cut:
         return line
     return f"{line[: limit - 1]}…"
 
 
-def without(text: str, *values: str) -> str:
+def excerpt(said: str | bytes, *values: str, known: KnownSecrets = NOTHING_KNOWN, was_cut: bool = False) -> str | None:
     """
-    Mask only *values*, as `masked` does.
+    Keep the beginning of an answer for people, its lines as they are: at most 1 KiB of UTF-8 (contract ST10).
+
+    Args:
+        values: As for `masked`; ``known`` likewise.
+        was_cut: *said* is a beginning already, so that at its end something to hide may begin.
+    """
+    if isinstance(said, bytes):
+        # Enough that the cut below is the one that counts.
+        said = said[: 4 * FOREIGN_LENGTH_MAX + 1].decode("utf-8", "replace")
+    text = hide_secrets(without(said, *values, known=known, was_cut=was_cut))
+    text = _CONTROL_IN_LINES.sub(" ", text).strip()
+    kept = text.encode("utf-8", "replace")
+    if len(kept) > ANSWER_BYTES_MAX:
+        return f"{kept[: ANSWER_BYTES_MAX - 3].decode('utf-8', 'ignore')}…"
+    return text or None
+
+
+def shown_id(said: str, *, known: KnownSecrets = NOTHING_KNOWN) -> str:
+    """Hide in a platform's own id of a message only what surely is a secret: ids look random, and like addresses."""
+    return hide_secrets(without(said, known=known), up_to=Kind.SECRET)
+
+
+def without(text: str, *values: str, known: KnownSecrets = NOTHING_KNOWN, was_cut: bool = False) -> str:
+    """
+    Mask only *values* and *known*, as `masked` does.
 
     Of a text over 4096 characters, only what stands before is given, without what may be the beginning of a value or a
     secret that goes on behind.
     """
     window = text[:FOREIGN_LENGTH_MAX]
-    was_cut = len(text) > FOREIGN_LENGTH_MAX
-    pieces = [folded(piece) for piece in _pieces(values)]
+    was_cut = was_cut or len(text) > FOREIGN_LENGTH_MAX
+    pieces = [(folded(piece), False) for piece in _pieces(values)] + list(known.pieces)
     window = _hidden(window, pieces)
-    return _safe_end(window, pieces) if was_cut else window
+    return _safe_end(window, [piece for piece, _ in pieces]) if was_cut else window
 
 
-def _hidden(text: str, pieces: list[str]) -> str:
-    """Hide each of *pieces*, the longest first: what stands inside of another one is hidden with it."""
+def _hidden(text: str, pieces: list[tuple[str, bool]]) -> str:
+    """Hide each of *pieces*, inside of words too or not; what stands inside of another one is hidden with it."""
     flat = folded(text)
     spans: list[tuple[int, int]] = []
-    for piece in pieces:
-        spans += [(first, last) for first, last in found(flat, piece) if _is_whole(flat, first, last)]
+    for piece, anywhere in pieces:
+        spans += [(first, last) for first, last in found(flat, piece) if anywhere or _is_whole(flat, first, last)]
     return put(text, spans, MASK) if spans else text
 
 

@@ -9,10 +9,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from pillarbox.channels.base import Attempt, Capabilities, Channel, Mode, Unit
+from pillarbox.channels.base import Attempt, Capabilities, Channel, Mode, Seams, Unit
+from pillarbox.channels.bugs import Bugs
 from pillarbox.channels.limiting import TEXT_LIMIT_MAX
 from pillarbox.channels.options import bounded_count, one_of
 from pillarbox.channels.patterns import classify_exception
+from pillarbox.channels.shown import values_of
 from pillarbox.channels.threads import Ended, Threads, answer_of
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Misreported, Outcome, RateLimited, Uncertain, name_of, plain
 from pillarbox.domain.retry import CHAT, Policy
@@ -36,7 +38,8 @@ class FunctionChannel(Channel):
 
     * ``None``, a receipt (``str``), or an ``int``, which becomes one: delivered.
     * An outcome, returned or raised: ``RateLimited(after=30)``, ``Rejected("no such pager")`` and so on.
-    * Another exception: what its type says, then what its text says (`patterns`), else uncertain.
+    * Another exception: what it carries, an HTTP status or an SMTP code of whatever library (`library_errors`), then
+      what its type says, then its text (`patterns`), else uncertain. A bug is logged with where it is (`bugs`).
     * Anything else, ``True`` and ``False`` too: uncertain, because a made-up success loses messages. So is an outcome
       with a field that is no such thing; the reason names it.
 
@@ -82,6 +85,13 @@ class FunctionChannel(Channel):
         self.send_timeout_seconds = send_timeout_seconds
         self.policy = policy
         self.ordered = ordered
+        self._seams = Seams()
+        self._bugs = Bugs(self._seams.clock)
+
+    async def start(self, seams: Seams) -> None:
+        """See `Channel`."""
+        self._seams = seams
+        self._bugs = Bugs(seams.clock)
 
     def __del__(self) -> None:
         """Let idle threads end where nobody closed it."""
@@ -105,13 +115,20 @@ class FunctionChannel(Channel):
         try:
             return _outcome(await self._call(attempt))
         except Exception as exc:  # noqa: BLE001 — whatever it is, it has a meaning
-            return _meaning(exc, attempt)
+            return self._failed(exc, attempt)
+
+    def _failed(self, exc: Exception, attempt: Attempt) -> AnyOutcome:
+        if isinstance(exc, Outcome):
+            return _freed(exc)
+        hide = values_of(attempt)
+        self._bugs.note(exc, channel=attempt.channel, message=attempt.id, hide=hide)
+        return classify_exception(exc, hide=hide, now_ms=self._seams.clock.wall_ms())
 
     async def _call(self, attempt: Attempt) -> Any:  # noqa: ANN401 — it may return anything
         if self._is_async:
             return await self._function(attempt)
         call = self._threads.start(functools.partial(self._function, attempt))
-        ended = await answer_of(call, attempt.progress, lambda late: _late(late, attempt))
+        ended = await answer_of(call, attempt.progress, lambda late: self._late(late, attempt))
         if isinstance(ended.error, Exception):
             raise ended.error
         if ended.error is not None:
@@ -119,22 +136,15 @@ class FunctionChannel(Channel):
             return _ended_by(ended.error)
         return await ended.value if isinstance(ended.value, Awaitable) else ended.value
 
-
-def _late(ended: Ended, attempt: Attempt) -> AnyOutcome:
-    """Say what a call came to that went on in its thread after its send was cancelled."""
-    if isinstance(ended.error, Exception):
-        return _meaning(ended.error, attempt)
-    if ended.error is not None:
-        return _ended_by(ended.error)
-    if isinstance(ended.value, Awaitable):
-        return Uncertain("it ended after it was cut off, without an outcome")
-    return _outcome(ended.value)
-
-
-def _meaning(error: Exception, attempt: Attempt) -> AnyOutcome:
-    if isinstance(error, Outcome):
-        return _freed(error)
-    return classify_exception(error, hide=_private(attempt))
+    def _late(self, ended: Ended, attempt: Attempt) -> AnyOutcome:
+        """Say what a call came to that went on in its thread after its send was cancelled."""
+        if isinstance(ended.error, Exception):
+            return self._failed(ended.error, attempt)
+        if ended.error is not None:
+            return _ended_by(ended.error)
+        if isinstance(ended.value, Awaitable):
+            return Uncertain("it ended after it was cut off, without an outcome")
+        return _outcome(ended.value)
 
 
 def _ended_by(error: BaseException) -> AnyOutcome:
@@ -167,10 +177,6 @@ def _delivered(receipt: str | int) -> AnyOutcome:
         return Delivered(receipt)
     except InvalidOutcome as exc:
         return Misreported(str(exc))
-
-
-def _private(attempt: Attempt) -> tuple[str, ...]:
-    return tuple(filter(None, (attempt.to, attempt.text, attempt.content.subject)))
 
 
 def _is_async(function: Function) -> bool:

@@ -1,12 +1,15 @@
 """
 What HTTP says about a delivery, for every adapter that speaks it: statuses, hints when to come back, failures by phase.
 
-Pure: no I/O and no clock. Which status means what is each adapter's own table of verdicts.
+Pure: no I/O and no clock. Which status means what is a table of verdicts: `STATUSES`, or an adapter's own.
+
+Loads no HTTP library before one of its exceptions is to be explained: functions are judged by this table too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import socket
@@ -18,7 +21,6 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Final, assert_never
 
-import aiohttp
 import msgspec
 
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
@@ -38,6 +40,32 @@ class Verdict(StrEnum):
     UNAVAILABLE = "unavailable"
     UNCERTAIN = "uncertain"
 
+
+STATUSES: Final[Mapping[str, Verdict]] = {
+    # Standard Webhooks 1.0, "Delivery success and failure", where nothing else is said.
+    "2xx": Verdict.DELIVERED,
+    # A failure, not followed. Kept on the whole schedule: the operator needs time to change the URL.
+    "3xx": Verdict.DEFERRED,
+    # RFC 9110 §15.5: the request itself is at fault, and it will be the same next time.
+    "400": Verdict.REJECTED,
+    "413": Verdict.REJECTED,
+    "415": Verdict.REJECTED,
+    "422": Verdict.REJECTED,
+    # RFC 9110 §15.5.9, §15.5.10 and RFC 8470 §5.2: not processed, try again.
+    "408": Verdict.DEFERRED,
+    "409": Verdict.DEFERRED,
+    "425": Verdict.DEFERRED,
+    # "No longer interested": the sender should disable the endpoint.
+    "410": Verdict.CLOSED,
+    "429": Verdict.RATE_LIMITED,
+    # What no table knows neither dies silently nor is tried for days (contract CL5). 401, 403 and 404 are here too.
+    "4xx": Verdict.UNCLASSIFIED,
+    # RFC 9110 §15.6.4: the server is not ready, so it did nothing.
+    "503": Verdict.DEFERRED,
+    # Something behind the answer may have acted: 500 after half the work, 502 and 504 for somebody further on.
+    "5xx": Verdict.UNCERTAIN,
+}
+"""What a status means where no platform's own table says more (contract CL5): to webhooks, and to functions."""
 
 _STATUS = re.compile(r"[1-5](?:[0-9][0-9]|xx)\Z")
 
@@ -74,14 +102,23 @@ def status_table(default: Mapping[str, Verdict], given: object, *, field: str) -
     }
 
 
-def outcome_of(verdict: Verdict, reason: str, *, after: float | None, covered: bool) -> AnyOutcome:
+def outcome_of(
+    verdict: Verdict, reason: str, *, after: float | None = None, covered: bool = False, answer: str | None = None
+) -> AnyOutcome:
     """
     Turn the verdict on an answer into an outcome.
 
     Args:
         after: The least wait the server asked for, in seconds.
         covered: The receiver drops a second copy.
+        answer: What of the answer's body may be shown.
     """
+    outcome = _outcome_of(verdict, reason, after=after, covered=covered)
+    outcome.answer = answer
+    return outcome
+
+
+def _outcome_of(verdict: Verdict, reason: str, *, after: float | None, covered: bool) -> AnyOutcome:
     match verdict:
         case Verdict.DELIVERED:
             return Delivered()
@@ -218,6 +255,8 @@ def failure(exc: BaseException, *, written: bool, covered: bool = False) -> Defe
         written: Whether the first byte of the request may have left; if so, the receiver may have acted on it.
         covered: The receiver drops a second copy, so trying again is safe.
     """
+    import aiohttp
+
     reason = describe(exc)
     if written:
         return Uncertain(f"{reason} after the request was written", covered=covered)
@@ -231,6 +270,8 @@ def failure(exc: BaseException, *, written: bool, covered: bool = False) -> Defe
 
 def describe(exc: BaseException) -> str:
     """Say what happened in words that hold neither URL nor data: aiohttp's own texts quote the URL, and its token."""
+    import aiohttp
+
     match exc:
         case EgressRefused():
             return str(exc)
@@ -261,7 +302,26 @@ def _why_refused(error: BaseException) -> str:
 
 
 def _strerror(error: OSError) -> str:
-    # asyncio writes the address into strerror; what the number means says as much.
-    if error.errno is not None and not isinstance(error, socket.gaierror):
+    """
+    Say what the system says, and never what a library wrote in its place.
+
+    aiohttp's text has the whole URL ("Can not write request body for …"), asyncio's the address, and either may stand
+    beside a number or without one.
+    """
+    if isinstance(error, socket.gaierror):
+        return _NAME_ERRORS.get(error.errno, "it cannot be looked up")
+    if isinstance(error.errno, int) and error.errno in errno.errorcode:
         return os.strerror(error.errno)
-    return error.strerror or type(error).__name__
+    beneath = error.__cause__
+    if isinstance(beneath, OSError) and beneath.errno is not None and beneath.errno in errno.errorcode:
+        return os.strerror(beneath.errno)
+    return type(error).__name__
+
+
+# By number, as the C library words them: a resolver of somebody's own may quote the URL.
+_NAME_ERRORS: Final[Mapping[int | None, str]] = {
+    socket.EAI_AGAIN: "Temporary failure in name resolution",
+    socket.EAI_FAIL: "Non-recoverable failure in name resolution",
+    socket.EAI_NONAME: "Name or service not known",
+    getattr(socket, "EAI_NODATA", socket.EAI_NONAME): "No address associated with hostname",
+}

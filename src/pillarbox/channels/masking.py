@@ -1,14 +1,21 @@
 """
-A URL as people may see it: what in it is a secret becomes ``***`` (contract EV3).
+What is hidden as a secret, for every module: in a URL, and in any text that others wrote (contract EV3, CH8).
+
+The only table of that kind. It knows how secrets look; the very values that a channel holds are in `known_secrets`.
 
 Works on text, not on a parsed URL, because a URL that cannot be parsed ends up in an error message first of all.
 Masking too much is a nuisance, masking too little is a leak: so an unknown scheme shows nothing but itself.
+
+A text is cut to 4096 characters before it gets here (`foreign_text`), and each pattern takes time in proportion to it:
+each begins where a word does, or its scan has a bound.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from enum import IntEnum
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 MASK: Final = "***"
 
@@ -20,7 +27,7 @@ _AUTHORITY = re.compile(r"(?P<slashes>//)(?P<rest>(?:[^/?#@:]*+:)?[^?#\s]*+)")
 _USER = re.compile(r"([^/?#@:]++):")
 _TELLING = (  # how the name of a parameter ends
     r"(?:[^=&;#?]*[-_.])?(?:sig|sign|signature|token|key|secret|pass|password|passwd|pwd|auth|authorization"
-    r"|code|credential|hmac|apikey|accesstoken|authtoken)"
+    r"|code|credential|hmac|apikey|accesstoken|authtoken|jwt|t)"
 )
 _QUERY = re.compile(rf"(?P<name>[?&;#]{_TELLING})=[^&;#\s]*", re.IGNORECASE)
 
@@ -35,6 +42,151 @@ _PATHS: tuple[re.Pattern[str], ...] = (
     # Anything long that mixes letters and digits, wherever it stands: Mattermost's /hooks/<26 characters> and the like.
     re.compile(r"(?P<keep>(?<![/:])/)(?=[^/?#\s]*\d)(?=[^/?#\s]*[A-Za-z])[A-Za-z0-9_~.:%+-]{20,}(?=[/?#\s]|\Z)"),
 )
+
+
+class Kind(IntEnum):
+    """What a row of the table is about, the surest first."""
+
+    SECRET = 0
+    LIKELY = 1  # looks like one; ids of platforms may too
+    RECIPIENT = 2  # somebody's address, if not this message's
+
+
+class _Row(NamedTuple):
+    kind: Kind
+    pattern: re.Pattern[str]
+    replacement: str
+
+
+def _row(pattern: re.Pattern[str], replacement: str = MASK, kind: Kind = Kind.SECRET) -> _Row:
+    return _Row(kind, pattern, replacement)
+
+
+# A slash as it stands in a URL, in JSON of some languages, and in a URL inside of a URL.
+_SLASH: Final = r"(?:\\?/|%2F)"
+_END: Final = r"\s\"'`<>\\"
+# A value behind a name: what stands in quotation marks, which may be escaped, or a word.
+_VALUE: Final = r"(?:\\{0,3}[\"'`][^\"'`\\\n]{0,256}+|[^\s\"'`&,;<>\\]++)"
+_IS: Final = r"(?:\\{0,3}[\"'`])?+\s*+(?:=>|[=:]|%3D)\s*+"
+_SURE_NAMES: Final = (
+    r"token|secret|password|passwd|passphrase|passcode|pwd|(?<![a-z])pass|api[_-]?key|access[_-]?key|private[_-]?key"
+    r"|signature|authorization|credentials?|jwt|hmac|cookie|session[_-]?id"
+)
+# Names that mean something else in prose, and something secret before an equals sign.
+_SHORT_NAMES: Final = r"sig|sign|key|auth|code|sid|otp|t"
+
+_ROWS: Final[tuple[_Row, ...]] = (
+    # RFC 3986 §3.2.1: user information in a URL. Up to the last "@": see `_AUTHORITY`.
+    _row(
+        re.compile(
+            rf"(\b[a-z][a-z0-9+.-]{{0,30}}+:{_SLASH}{{2}})[^@{_END}]{{1,256}}+@(?:[^@{_END}]{{0,256}}+@)*+",
+            re.IGNORECASE,
+        ),
+        rf"\1{MASK}@",
+    ),
+    # https://core.telegram.org/bots/api#authorizing-your-bot: the token stands in the path.
+    _row(re.compile(r"\b(?:bot)?\d{6,12}+(?::|%3A)[\w-]{20,}+", re.IGNORECASE)),
+    # Slack: /services/T…/B…/SECRET, /workflows/T…/A…/…/SECRET, /triggers/…, with the host or without it.
+    _row(
+        re.compile(
+            rf"(hooks\.slack(?:-gov)?\.com(?::\d{{1,5}})?{_SLASH}\w{{1,20}}{_SLASH})[^?#{_END}]++", re.IGNORECASE
+        ),
+        rf"\1{MASK}",
+    ),
+    _row(
+        re.compile(
+            rf"({_SLASH}(?:services|workflows|triggers){_SLASH})[TE][A-Z0-9]{{2,20}}{_SLASH}[^?#{_END}]++",
+            re.IGNORECASE,
+        ),
+        rf"\1{MASK}",
+    ),
+    # Discord: /api/webhooks/ID/TOKEN.
+    _row(
+        re.compile(rf"({_SLASH}webhooks{_SLASH}\d{{1,20}}+{_SLASH})[^/?#{_END}]++", re.IGNORECASE),
+        rf"\1{MASK}",
+    ),
+    # RFC 9110 §11.4: credentials of an Authorization field, with their scheme or without one.
+    _row(
+        re.compile(r"\b(bearer|basic|digest|negotiate)\s++[\w.~+/=-]{6,}+", re.IGNORECASE),
+        rf"\1 {MASK}",
+    ),
+    _row(
+        re.compile(
+            rf"(authorization{_IS}(?:\\{{0,3}}[\"'`])?+)(?:[a-z][\w-]{{0,30}}+[ \t]++)?+[^\s\"'`,;\\]++", re.IGNORECASE
+        ),
+        rf"\1{MASK}",
+    ),
+    _row(re.compile(rf"({_SURE_NAMES})({_IS}){_VALUE}", re.IGNORECASE), rf"\1\2{MASK}"),
+    # secret 'like this'
+    _row(re.compile(rf"({_SURE_NAMES})(\s++)(?=[\"'`\\]){_VALUE}", re.IGNORECASE), rf"\1\2{MASK}"),
+    # Not "code=404": a short number is no secret.
+    _row(
+        re.compile(rf"(?<![^\W_])({_SHORT_NAMES})(=|%3D)(?!\d{{1,5}}+(?!\w)){_VALUE}", re.IGNORECASE),
+        rf"\1\2{MASK}",
+    ),
+    _row(
+        re.compile(
+            rf"(?<![^\W_])((?:sig|sign|key|auth|otp)\\{{0,3}}[\"'`]\s*+:\s*+)(?=[\"'`\\]){_VALUE}", re.IGNORECASE
+        ),
+        rf"\1{MASK}",
+    ),
+    # Tokens with a beginning by which they can be found, as their makers say: Slack, GitHub, GitLab, Stripe and
+    # Standard Webhooks, OpenAI, npm, PyPI, Mailgun.
+    _row(
+        re.compile(
+            r"(?<![^\W_])(?:xox[a-z](?:\.xox[a-z])?-|xapp-|gh[oprsu]_|github_pat_|glpat-|[prs]k_(?:live|test)_|whsec_"
+            r"|npm_|pypi-|key-)[\w+/=-]{8,}+"
+        )
+    ),
+    _row(re.compile(r"(?<![\w-])sk-[\w-]{16,}+")),
+    # AWS, "Understanding unique ID prefixes"; Google API keys and access tokens; Twilio.
+    _row(re.compile(r"(?<!\w)(?:(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,}+|ya29\.[\w.-]{16,}+|SK[0-9a-f]{32})")),
+    # RFC 7519 §3.1: a JWT is JSON in base64url, so it begins with '{"'.
+    _row(re.compile(r"(?<![\w-])eyJ[\w-]{8,}+\.[\w.-]{4,}+")),
+    # SendGrid; a Discord bot's token.
+    _row(re.compile(r"(?<![\w.-])SG\.[\w-]{16,}+\.[\w-]{16,}+")),
+    _row(re.compile(r"(?<![\w.-])[\w-]{23,28}+\.[\w-]{6,7}+\.[\w-]{27,}+")),
+    # As the last of `_PATHS`.
+    _row(
+        re.compile(r"(?P<keep>(?<![/:])/)(?=[^/?#\s\d]*+\d)(?=[^/?#\sA-Za-z]*+[A-Za-z])[A-Za-z0-9_~.:%+=-]{20,}+"),
+        rf"\g<keep>{MASK}",
+        Kind.LIKELY,
+    ),
+    # Addresses and E.164 numbers. Looked for from where one begins only, and not from each of its characters.
+    _row(
+        re.compile(r"(?<![^\s<>\"'(),;:=])[^\s<>\"'(),;:=@]++@(?:[^\s<>\"'(),;:=@]*+@)*[\w-]++(?:\.[\w-]++)++"),
+        kind=Kind.RECIPIENT,
+    ),
+    _row(re.compile(r"(?<!\w)\+\d{7,15}\b"), kind=Kind.RECIPIENT),
+)
+
+
+def hide_secrets(text: str, *, up_to: Kind = Kind.RECIPIENT) -> str:
+    """Give *text* without what looks like a secret, *up_to* which kind. Safe to repeat."""
+    for kind, pattern, replacement in _ROWS:
+        if kind <= up_to:
+            text = pattern.sub(replacement, text)
+    return text
+
+
+def place_of(url: str) -> str:
+    """
+    Say where a channel's URL leads: scheme, host and port, and nothing else (contract CH8). Never raises.
+
+    Of a scheme whose host may be a secret only the scheme is left, of a text without one nothing.
+    """
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        return MASK
+    name = scheme[1].lower()
+    try:
+        parts = urlsplit(url.strip())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return f"{name}://{MASK}"
+    if name not in _OPEN_SCHEMES or not host:
+        return f"{name}://{MASK}"
+    return f"{name}://{f'[{host}]' if ':' in host else host}{f':{port}' if port is not None else ''}"
 
 
 def mask_url(url: str) -> str:

@@ -7,13 +7,13 @@ Texts are matched by whole words and in any case: "1500 characters" is no HTTP 5
 from __future__ import annotations
 
 import re
-import socket
-import ssl
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, assert_never
 
-from pillarbox.channels.foreign_text import FOREIGN_LENGTH_MAX, masked, without
+from pillarbox.channels import library_errors
+from pillarbox.channels.foreign_text import FOREIGN_LENGTH_MAX, excerpt, masked, without
+from pillarbox.channels.library_errors import Sent
 from pillarbox.domain.outcome import (
     AnyOutcome,
     Deferred,
@@ -111,22 +111,6 @@ _COMPILED: Final = tuple((pattern.compiled(), pattern) for pattern in PATTERNS)
 # Telegram: "Too Many Requests: retry after 30"; others write retry_after, Retry-After or retryAfter, with a colon.
 _AFTER = re.compile(r"\bretry[ _-]?after[\"' :=]{0,4}(\d{1,7}(?:\.\d{1,6})?)\b", re.IGNORECASE)
 
-# By name, so that no library is loaded for it; what derives from one of these counts too.
-NOT_SENT_TYPES: Final[frozenset[str]] = frozenset(
-    {
-        "aiohttp.client_exceptions.ClientConnectorError",  # refused, no such name, no TLS
-        "aiohttp.client_exceptions.ConnectionTimeoutError",
-        "httpcore.ConnectError",
-        "httpcore.ConnectTimeout",
-        "httpx.ConnectError",
-        "httpx.ConnectTimeout",
-        "httpx.PoolTimeout",
-        "requests.exceptions.ConnectTimeout",
-        "urllib3.exceptions.NewConnectionError",
-        "urllib3.exceptions.ConnectTimeoutError",
-    }
-)
-
 
 def classify_text(text: str, *, hide: tuple[str, ...] = ()) -> AnyOutcome | None:
     """
@@ -143,39 +127,60 @@ def classify_text(text: str, *, hide: tuple[str, ...] = ()) -> AnyOutcome | None
     return None
 
 
-def classify_exception(exc: BaseException, *, hide: tuple[str, ...] = ()) -> AnyOutcome:
+def classify_exception(exc: BaseException, *, hide: tuple[str, ...] = (), now_ms: int = 0) -> AnyOutcome:
     """
     Say what an exception out of somebody's sending function means. What is not known is uncertain: it may be sent.
 
-    The reason is the exception's type and what may be shown of its text. Of a text only the beginning is looked at.
+    What it carries goes first (`library_errors`): an HTTP status, an SMTP code, its type. Then what it says. The reason
+    is the exception's type and what may be shown of its text; of a text only the beginning is looked at.
+
+    Args:
+        hide: What must not be repeated: the recipient, the message's text.
+        now_ms: What dates in a Retry-After header are relative to.
     """
     if isinstance(exc, InvalidOutcome):
         # It tried to say what became of the message, and did not say it well.
         return Misreported(str(exc))
-    name, text = name_of(type(exc)), _text(exc)
-    reason = masked(f"{name}: {text}" if text else name, *hide)
-    # The type knows, whatever the text says.
-    if _surely_not_sent(exc):
-        return Deferred(reason)
+    name, text = name_of(type(exc)), text_of(exc)
+    said = f"{name}: {text}" if text else name
+    outcome = _classified(exc, said, masked(said, *hide), hide=hide, now_ms=now_ms)
+    if outcome.answer is None:
+        # What the library says of the answer is all that is left of it.
+        outcome.answer = excerpt(said, *hide)
+    return outcome
+
+
+def _classified(exc: BaseException, said: str, reason: str, *, hide: tuple[str, ...], now_ms: int) -> AnyOutcome:
+    known = library_errors.classify(exc, reason, hide=hide, now_ms=now_ms)
+    match known:
+        case Sent.NO:
+            return Deferred(reason)
+        case Sent.MAYBE:
+            return Uncertain(reason)
+        case Deferred() if known.unclassified:
+            # A status that no table knows: what the platform says of it may be known.
+            by_text = classify_text(f"{said}\n{known.answer or ''}", hide=hide)
+            if isinstance(by_text, Rejected | RateLimited | Unavailable):
+                by_text.reason, by_text.answer = known.reason, known.answer
+                return by_text
+            return known
+        case None:
+            pass
+        case _:
+            return known
     if isinstance(exc, TimeoutError):
         return Uncertain(reason)
-    return classify_text(f"{name}: {text}", hide=hide) or Uncertain(reason)
+    return classify_text(said, hide=hide) or Uncertain(reason)
 
 
-def _text(exc: BaseException) -> str:
+def text_of(exc: BaseException) -> str:
+    """Give what an exception says, as much of it as is looked at; nothing where it cannot even be shown."""
     try:
         # One more than is looked at, so that it shows that it was cut. What `str` gives may be a subclass of it.
         return str.__str__(str(exc))[: FOREIGN_LENGTH_MAX + 1]
     except BaseException as worse:  # noqa: BLE001 — an exception that cannot even be shown is still one
         pass_on(worse)
         return ""
-
-
-def _surely_not_sent(exc: BaseException) -> bool:
-    # Certificates are checked before anything is written (RFC 8446 §4.4.2).
-    if isinstance(exc, ConnectionRefusedError | socket.gaierror | ssl.SSLCertVerificationError):
-        return True
-    return any(f"{cls.__module__}.{cls.__qualname__}" in NOT_SENT_TYPES for cls in type(exc).__mro__)
 
 
 def _outcome(meaning: Meaning, text: str, reason: str) -> AnyOutcome:

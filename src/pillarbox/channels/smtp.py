@@ -11,11 +11,13 @@ import ipaddress
 import ssl
 from typing import TYPE_CHECKING, Final
 
-from pillarbox.channels.base import Attempt, Capabilities, Channel, Progress, Seams
+from pillarbox.channels.base import Attempt, Capabilities, Channel, Seams
 from pillarbox.channels.egress import Egress, guard
+from pillarbox.channels.known_secrets import KnownSecrets
 from pillarbox.channels.mail import compose
 from pillarbox.channels.mail_address import Address, parse_address, parse_domain
 from pillarbox.channels.mail_fields import check_content
+from pillarbox.channels.shown import values_of
 from pillarbox.channels.smtp_reply import Stage, parse_overrides
 from pillarbox.channels.smtp_session import Route, Server, SmtpSession, StartTls, Stopped, Timeouts
 from pillarbox.channels.urls import ChannelUrl, Options, count, parse_url, seconds, table, text
@@ -80,6 +82,7 @@ class SmtpChannel(Channel):
     ) -> None:
         self._server = server
         self._egress = egress or Egress(operator=True)
+        self.known_secrets = server.known
         self._sender = sender
         self._sender_name = sender_name
         self._idle_seconds = idle_seconds
@@ -187,9 +190,9 @@ class SmtpChannel(Channel):
         )
         attempt.progress.written = False
         total_seconds = min(self.send_timeout_seconds, attempt.deadline_seconds)
-        return await self._deliver(mail, to, total_seconds, attempt.progress)
+        return await self._deliver(mail, to, total_seconds, attempt)
 
-    async def _deliver(self, mail: Mail, to: Address, total_seconds: float, progress: Progress) -> AnyOutcome:
+    async def _deliver(self, mail: Mail, to: Address, total_seconds: float, attempt: Attempt) -> AnyOutcome:
         """Send before the dot's time is up; what is left of *total_seconds* is for the answer to the dot."""
         final_seconds = min(self._server.timeouts.final, total_seconds / 2)
         session: SmtpSession | None = None
@@ -201,7 +204,8 @@ class SmtpChannel(Channel):
                     to=to,
                     until_dot=until_dot,
                     final_seconds=final_seconds,
-                    progress=progress,
+                    progress=attempt.progress,
+                    hide=values_of(attempt),
                 )
                 session = await self._session(opened)
                 try:
@@ -293,6 +297,7 @@ def _server(url: ChannelUrl, options: Options) -> Server:
         starttls=starttls,
         user=url.user,
         password=url.password,
+        known=KnownSecrets(pairs=[(url.user, url.password)]),
         helo=parse_domain(helo) or "",
         timeouts=Timeouts(
             connect=options.take("connect_timeout", seconds, default.connect),

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, assert_never
 
-from pillarbox.channels.foreign_text import FOREIGN_LENGTH_MAX, masked
+from pillarbox.channels.foreign_text import FOREIGN_LENGTH_MAX, excerpt, masked
+from pillarbox.channels.known_secrets import NOTHING_KNOWN, KnownSecrets
 from pillarbox.domain.outcome import AnyOutcome, Deferred, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.errors import ConfigError
 
@@ -66,12 +67,14 @@ class Reply:
     Attributes:
         code: Three digits; below 0 for what is no reply at all.
         text: Every line, without the codes in front.
-        hide: What must not be shown of it: the recipient, a password.
+        hide: What must not be shown of it: the recipient, the message's text.
+        known: The channel's own secrets; a server may say what it was told.
     """
 
     code: int
     text: str = ""
     hide: tuple[str, ...] = field(default=(), repr=False)
+    known: KnownSecrets = field(default=NOTHING_KNOWN, repr=False)
 
     @property
     def enhanced(self) -> tuple[str, ...]:
@@ -86,7 +89,12 @@ class Reply:
 
     def shown(self) -> str:
         """Give code and text as operators may see them."""
-        return masked(f"{self.code} {self.text}" if self.code > 0 else "no SMTP reply", *self.hide)
+        said = f"{self.code} {self.text}" if self.code > 0 else "no SMTP reply"
+        return masked(said, *self.hide, known=self.known)
+
+    def excerpt(self) -> str | None:
+        """Give as much of both as is kept for people, line by line."""
+        return excerpt(f"{self.code} {self.text}", *self.hide, known=self.known) if self.code > 0 else None
 
 
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?!\d)")
@@ -375,8 +383,13 @@ def rule_for(stage: Stage, reply: Reply, overrides: tuple[Rule, ...] = ()) -> Ru
 
 def classify(stage: Stage, reply: Reply, overrides: tuple[Rule, ...] = ()) -> AnyOutcome:
     """Turn a refusal into an outcome; whatever else a server answers after the final dot is uncertain (RFC 1047)."""
+    outcome = _outcome(rule_for(stage, reply, overrides), stage, reply)
+    outcome.answer = reply.excerpt()
+    return outcome
+
+
+def _outcome(rule: Rule, stage: Stage, reply: Reply) -> AnyOutcome:
     reason = f"{stage}: {reply.shown()}"
-    rule = rule_for(stage, reply, overrides)
     match rule.verdict:
         case Verdict.REJECTED:
             return Rejected(reason)

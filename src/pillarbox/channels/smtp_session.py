@@ -23,6 +23,7 @@ import aiosmtplib
 from pillarbox.channels.base import Progress
 from pillarbox.channels.egress import Egress
 from pillarbox.channels.foreign_text import masked
+from pillarbox.channels.known_secrets import NOTHING_KNOWN, KnownSecrets
 from pillarbox.channels.mail_address import Address
 from pillarbox.channels.smtp_reply import Reply, Rule, Stage, classify
 from pillarbox.deadline import Within
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from pillarbox.channels.mail import Mail
 
-ANSWER_LENGTH_MAX: Final = 1000
 _BLOCK_BYTES: Final = 64 * 1024
 _LINE_DOT = re.compile(rb"^\.", re.MULTILINE)
 # An idle connection is asked whether it still lives; one that does not answer soon is not worth waiting for.
@@ -78,6 +78,7 @@ class Server:
     helo: str = ""
     timeouts: Timeouts = Timeouts()
     overrides: tuple[Rule, ...] = ()
+    known: KnownSecrets = field(default=NOTHING_KNOWN, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,7 @@ class Route:
         until_dot: Bounds everything before the final dot; lifted once it is written.
         final_seconds: How long to wait for the answer to it.
         progress: Told when the dot is written.
+        hide: What an answer must not repeat of the message.
     """
 
     sender: Address
@@ -96,6 +98,7 @@ class Route:
     until_dot: Within
     final_seconds: float
     progress: Progress
+    hide: tuple[str, ...] = field(default=(), repr=False)
 
 
 class Stopped(Exception):
@@ -123,7 +126,7 @@ class SmtpSession:
         self.reused = False
         self.in_sync = False
         self._server = server
-        self._hide: tuple[str, ...] = (server.user, server.password)
+        self._hide: tuple[str, ...] = ()
         self._smtp = aiosmtplib.SMTP(
             hostname=server.host,
             port=server.port,
@@ -190,7 +193,7 @@ class SmtpSession:
         Raises:
             Stopped: With what became of the mail, where it is not Delivered.
         """
-        self._hide = (str(route.to), route.to.local, self._server.user, self._server.password)
+        self._hide = (str(route.to), route.to.local, *route.hide)
         with self._translated():
             await self._envelope(mail, route)
             reply = await self._command(Stage.DATA, b"DATA", seconds=self._server.timeouts.data)
@@ -203,9 +206,7 @@ class SmtpSession:
         self.in_sync = reply.code > 0 and reply.code != 421
         if not reply.is_positive:
             raise self._refused(reply)
-        return Delivered(
-            mail.message_id, answer=masked(f"{reply.code} {reply.text}", *self._hide, limit=ANSWER_LENGTH_MAX)
-        )
+        return Delivered(mail.message_id, answer=reply.excerpt())
 
     def close(self) -> None:
         """Hang up. Safe to repeat."""
@@ -397,7 +398,7 @@ class SmtpSession:
 
     def _reply(self, response: aiosmtplib.SMTPResponse) -> Reply:
         text = response.message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        return Reply(code=response.code, text=text, hide=self._hide)
+        return Reply(code=response.code, text=text, hide=self._hide, known=self._server.known)
 
     def _refused(self, reply: Reply) -> Stopped:
         return Stopped(classify(self.stage, reply, self._server.overrides))
@@ -428,7 +429,7 @@ class SmtpSession:
         if isinstance(exc, OSError) and not self._connected and (exc.errno or 0) > 0:
             # The error's own text is about a system call.
             return Deferred(f"{phase}: {os.strerror(exc.errno or 0).lower()}")
-        detail = masked(str(cause or exc) or type(exc).__name__, *self._hide)
+        detail = masked(str(cause or exc) or type(exc).__name__, *self._hide, known=self._server.known)
         return Deferred(f"{phase}: {detail}")
 
 

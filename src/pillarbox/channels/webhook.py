@@ -18,9 +18,11 @@ from aiohttp.payload import Payload
 from pillarbox.__about__ import __version__
 from pillarbox.channels.base import Attempt, Channel, Progress, Seams
 from pillarbox.channels.egress import Egress, networks
-from pillarbox.channels.http import Verdict, failure, hint_seconds, outcome_of, status_table, status_text
+from pillarbox.channels.foreign_text import excerpt
+from pillarbox.channels.http import STATUSES, Verdict, failure, hint_seconds, outcome_of, status_table, status_text
 from pillarbox.channels.http_connection import KeptConnection, keep_apart
-from pillarbox.channels.masking import mask_url
+from pillarbox.channels.known_secrets import KnownSecrets, in_headers, in_signing_secret, in_url
+from pillarbox.channels.masking import place_of
 from pillarbox.channels.options import (
     HEADER_VALUE,
     basic_authorization,
@@ -31,6 +33,7 @@ from pillarbox.channels.options import (
     listed,
     table,
 )
+from pillarbox.channels.shown import values_of
 from pillarbox.channels.signing import parse_secret, signature_headers
 from pillarbox.deadline import Within
 from pillarbox.domain.ids import ID_LENGTH, dedupe_token
@@ -45,33 +48,7 @@ if TYPE_CHECKING:
 
     from aiohttp.abc import AbstractStreamWriter
 
-STATUSES: Final[dict[str, Verdict]] = {
-    # Standard Webhooks 1.0, "Delivery success and failure", where nothing else is said.
-    "2xx": Verdict.DELIVERED,
-    # A failure, not followed. Kept on the whole schedule: the operator needs time to change the URL.
-    "3xx": Verdict.DEFERRED,
-    # RFC 9110 §15.5: the request itself is at fault, and it will be the same next time.
-    "400": Verdict.REJECTED,
-    "413": Verdict.REJECTED,
-    "415": Verdict.REJECTED,
-    "422": Verdict.REJECTED,
-    # RFC 9110 §15.5.9, §15.5.10 and RFC 8470 §5.2: not processed, try again.
-    "408": Verdict.DEFERRED,
-    "409": Verdict.DEFERRED,
-    "425": Verdict.DEFERRED,
-    # "No longer interested": the sender should disable the endpoint.
-    "410": Verdict.CLOSED,
-    "429": Verdict.RATE_LIMITED,
-    # What no table knows neither dies silently nor is tried for days (contract CL5). 401, 403 and 404 are here too.
-    "4xx": Verdict.UNCLASSIFIED,
-    # RFC 9110 §15.6.4: the server is not ready, so it did nothing.
-    "503": Verdict.DEFERRED,
-    # Something behind the answer may have acted: 500 after half the work, 502 and 504 for somebody further on.
-    "5xx": Verdict.UNCERTAIN,
-}
-
 ANSWER_BYTES_MAX: Final = 64 * 1024
-EXCERPT_BYTES_MAX: Final = 1024
 RECEIPT_LENGTH_MAX: Final = 128
 CONNECT_SECONDS_MAX: Final = 10.0
 TIMEOUT_SECONDS_MAX: Final = 3600.0
@@ -191,7 +168,12 @@ class WebhookChannel(Channel):
         except EgressRefused as refused:
             raise ConfigError("url", str(refused)) from None
         self._url = parsed.with_user(None).with_fragment(None)
-        self._headers = _static_headers(checked_headers(headers or {}, ours=_OURS), parsed.user, parsed.password)
+        given = checked_headers(headers or {}, ours=_OURS)
+        self.known_secrets = KnownSecrets(
+            [*in_url(url), *in_headers(given), *(form for secret in secrets for form in in_signing_secret(secret))],
+            pairs=[(parsed.user or "", parsed.password or "")],
+        )
+        self._headers = _static_headers(given, parsed.user, parsed.password)
         self._secrets = tuple(parse_secret(secret, field="secret") for secret in secrets)
         self._statuses = status_table(STATUSES, outcomes or {}, field="outcomes")
         self._timeout_seconds = bounded_seconds("timeout", timeout_seconds, most=TIMEOUT_SECONDS_MAX)
@@ -328,23 +310,29 @@ class WebhookChannel(Channel):
             attempt.progress.written = body.written
             if response is not None:
                 response.close()  # does nothing to a connection whose answer was read to its end
-        return self._classify(response, bytes(answer))
+        return self._classify(response, bytes(answer), attempt)
 
     def _seconds_for(self, attempt: Attempt) -> float:
         return min(self._timeout_seconds, attempt.deadline_seconds * _DEADLINE_SHARE)
 
-    def _classify(self, response: aiohttp.ClientResponse, answer: bytes) -> AnyOutcome:
+    def _classify(self, response: aiohttp.ClientResponse, answer: bytes, attempt: Attempt) -> AnyOutcome:
         verdict = self._statuses.get(response.status, Verdict.UNCLASSIFIED)
+        # Against what we asked for; nothing of it is unpacked or shown.
+        said = b"" if "Content-Encoding" in response.headers else answer.replace(b"\0", b"")
         if verdict is Verdict.DELIVERED:
-            if "Content-Encoding" in response.headers:
-                return Delivered()  # against what we asked for; nothing of it is unpacked or shown
-            return Delivered(_receipt(answer), answer=_excerpt(answer))
-        after = hint_seconds(response.headers, now_ms=self._seams.clock.wall_ms(), body=answer)
-        return outcome_of(verdict, status_text(response.status), after=after, covered=self._covered)
+            # What of the answer may be shown is looked for where it is kept, which is seldom.
+            return Delivered(_receipt(said), answer=said or None)
+        return outcome_of(
+            verdict,
+            status_text(response.status),
+            after=hint_seconds(response.headers, now_ms=self._seams.clock.wall_ms(), body=answer),
+            covered=self._covered,
+            answer=excerpt(said, *values_of(attempt), known=self.known_secrets),
+        )
 
     def describe(self) -> str:
         """See `Channel`."""
-        return mask_url(str(self._url))
+        return f"{place_of(str(self._url))}/"
 
 
 class _Body(Payload):
@@ -444,11 +432,6 @@ def _receipt(answer: bytes) -> str | None:
         return None
     text = "" if found is None else str(found)
     return text if text.isprintable() and 0 < len(text) <= RECEIPT_LENGTH_MAX else None
-
-
-def _excerpt(answer: bytes) -> str | None:
-    """Keep the beginning of what was said, for people. A database's text cannot hold NUL."""
-    return answer[:EXCERPT_BYTES_MAX].decode("utf-8", "ignore").replace("\x00", "") or None
 
 
 def _static_headers(headers: dict[str, str], user: str | None, password: str | None) -> dict[str, str]:

@@ -62,15 +62,21 @@ def ls(call: Call, *, where: tuple[str, ...], limit: int, before: str | None) ->
 def show(call: Call, message: str) -> int:
     """Show one message whole, with what it says."""
 
-    async def look(box: Outbox) -> Message:
+    async def look(box: Outbox) -> tuple[Message, str | None]:
         from pillarbox.cli.last import find
 
-        return await find(box, message)
+        found = await find(box, message)
+        events = await box.history(found.id) if found.id is not None else []
+        return found, next((event.answer for event in reversed(events) if event.attempt is not None), None)
 
-    row = call.observe(look).to_dict()
+    found, answer = call.observe(look)
+    row = found.to_dict()
     if call.json:
         emit_json(row)
         return Exit.OK
+    from pillarbox.domain.explaining.texts import first_line
+
+    row["answer"] = first_line(answer)
     pairs([(name, value) for name, value in row.items() if _is_plain(value)])
     for part in row["parts"]:
         emit(f"part {part['number']}  {part['state']}  {part['receipt'] or part['reason'] or ''}".rstrip())
@@ -99,6 +105,7 @@ def history(call: Call, message: str) -> int:
             raise NotFound("message", message)
         return events
 
+    from pillarbox.domain.explaining.texts import with_answer
     from pillarbox.report import event_dict
 
     rows = [event_dict(event) for event in call.observe(look)]
@@ -109,7 +116,7 @@ def history(call: Call, message: str) -> int:
             ("AT", "WHO", "ACT", "FROM", "TO", "TRY", "WHY"),
             [
                 (row["at"], row["actor"], row["act"], row["from"], row["to"], row["attempt"],
-                 row["reason"] or row["receipt"])
+                 with_answer(row["reason"], row["answer"]) or row["receipt"])
                 for row in rows
             ],
         )  # fmt: skip

@@ -85,11 +85,17 @@ def decide(message: Leased, outcome: AnyOutcome, *, now_ms: int, fraction: float
         fraction: In [0, 1), places the delay in its jitter.
         strikes: How often in a row the message's channel was unavailable before.
     """
+    transition = _decide(message, outcome, now_ms=now_ms, fraction=fraction, strikes=strikes)
+    # Whatever becomes of the message, what was answered belongs to the attempt (contract ST10).
+    return transition if outcome.answer is None else msgspec.structs.replace(transition, answer=outcome.answer)
+
+
+def _decide(message: Leased, outcome: AnyOutcome, *, now_ms: int, fraction: float, strikes: int) -> Transition:
     match outcome:
         case Delivered(receipt):
             if message.part_count > 1:
                 return _part_delivered(message, receipt, now_ms)
-            return Transition.deliver(receipt, answer=outcome.answer)
+            return Transition.deliver(receipt)
         case Rejected(reason, about):
             if about == "message" and _goes_on_without(message):
                 return _part_rejected(message, reason or "rejected", now_ms)
@@ -240,7 +246,11 @@ def cancelled(instead_of: Transition, reason: Reason = Reason.REQUESTED) -> Tran
         reason = Reason.SUPERSEDED_MAYBE_SENT
     cancel = Transition.cancel(reason, charged=instead_of.charged, error=instead_of.error)
     return msgspec.structs.replace(
-        cancel, part=instead_of.part, receipt=instead_of.receipt, error_class=instead_of.error_class
+        cancel,
+        part=instead_of.part,
+        receipt=instead_of.receipt,
+        error_class=instead_of.error_class,
+        answer=instead_of.answer,
     )
 
 

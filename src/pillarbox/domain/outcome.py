@@ -2,7 +2,9 @@
 What one attempt reports: seven values, no more (contract CL1).
 
 An outcome is returned by an adapter, or raised by a channel that is a function; both mean the same.
-Texts in outcomes are for operators: they never hold the message's text, a secret or a recipient.
+Texts in outcomes are for operators: they never hold the message's text, a secret or a recipient. Each may carry
+``answer``, the beginning of what the platform said, as text or as the bytes it came in; at most 1 KiB of it is kept,
+without those, of an attempt that failed and, where a channel's history is ``full``, of one that did not.
 
 Each field is checked, or converted, where an outcome is made, so that its author sees what was wrong with it. A
 subclass, or whoever sets a field afterwards, gets around that: `plain` checks again before anything is done with it.
@@ -14,7 +16,7 @@ import math
 import re
 from datetime import timedelta
 from numbers import Integral, Real
-from typing import Any, Final, Literal, get_args
+from typing import Any, ClassVar, Final, Literal, get_args
 
 from pillarbox.errors import InvalidOutcome
 
@@ -50,9 +52,10 @@ class Outcome(Exception):
     """Base of the seven. Not itself an outcome."""
 
     __slots__ = ()
+    _beside: ClassVar[tuple[str, ...]] = ("answer",)
 
     def __eq__(self, other: object) -> bool:
-        """Outcomes with the same fields are equal."""
+        """Outcomes with the same fields are equal; what was answered to a failure stands beside them."""
         return type(self) is type(other) and self._fields() == other._fields()
 
     def __hash__(self) -> int:
@@ -64,7 +67,8 @@ class Outcome(Exception):
         return f"{type(self).__name__}{self._fields()!r}"
 
     def _fields(self) -> tuple[object, ...]:
-        return tuple(getattr(self, name) for cls in type(self).__mro__ for name in getattr(cls, "__slots__", ()))
+        names = (name for cls in type(self).__mro__ for name in getattr(cls, "__slots__", ()))
+        return tuple(getattr(self, name) for name in names if name not in self._beside)
 
 
 class Delivered(Outcome):
@@ -73,15 +77,15 @@ class Delivered(Outcome):
 
     ``receipt`` is its id there, if it gives one: text, or a whole number, of which the decimal text is the receipt. It
     is one line of at most 1024 characters; what is more is cut, because the message was delivered all the same.
-    ``answer`` is ≤ 1 KiB of what the platform said, as text or as the bytes it came in.
     """
 
     __slots__ = ("answer", "receipt")
     __match_args__ = ("receipt",)
+    _beside = ()
 
     def __init__(self, receipt: str | int | None = None, *, answer: str | bytes | None = None) -> None:
         self.receipt: str | None = _receipt(receipt)
-        self.answer: str | None = None if answer is None else _answer(answer)
+        self.answer: str | None = None if answer is None else _answer("Delivered", answer)
 
 
 class Deferred(Outcome):
@@ -92,7 +96,7 @@ class Deferred(Outcome):
     text. ``unclassified`` marks an answer no table knows: it is tried at most 3 times (contract CL5).
     """
 
-    __slots__ = ("after", "reason", "unclassified")
+    __slots__ = ("after", "answer", "reason", "unclassified")
     __match_args__ = ("reason", "after")
 
     def __init__(
@@ -101,10 +105,12 @@ class Deferred(Outcome):
         *,
         after: float | str | timedelta | None = None,
         unclassified: bool = False,
+        answer: str | bytes | None = None,
     ) -> None:
         self.reason: str = _reason("Deferred", reason)
         self.after: float | None = None if after is None else _seconds("Deferred", after)
         self.unclassified: bool = _flag("Deferred", "unclassified", unclassified)
+        self.answer: str | None = None if answer is None else _answer("Deferred", answer)
 
 
 class RateLimited(Outcome):
@@ -118,7 +124,7 @@ class RateLimited(Outcome):
     so at most 3 times, then it is dead (contract CL5).
     """
 
-    __slots__ = ("after", "bounded", "reason", "scope")
+    __slots__ = ("after", "answer", "bounded", "reason", "scope")
     __match_args__ = ("scope", "after")
 
     def __init__(
@@ -128,11 +134,13 @@ class RateLimited(Outcome):
         scope: Scope = "recipient",
         after: float | str | timedelta | None = None,
         bounded: bool = False,
+        answer: str | bytes | None = None,
     ) -> None:
         self.reason: str = _reason("RateLimited", reason)
         self.scope: str = _one_of("RateLimited", "scope", scope, get_args(Scope))
         self.after: float | None = None if after is None else _seconds("RateLimited", after)
         self.bounded: bool = _flag("RateLimited", "bounded", bounded)
+        self.answer: str | None = None if answer is None else _answer("RateLimited", answer)
 
 
 class Rejected(Outcome):
@@ -144,12 +152,15 @@ class Rejected(Outcome):
     paused until a person resumes it (HTTP 410, Standard Webhooks).
     """
 
-    __slots__ = ("about", "reason")
+    __slots__ = ("about", "answer", "reason")
     __match_args__ = ("reason", "about")
 
-    def __init__(self, reason: str | int | None = "", *, about: About = "message") -> None:
+    def __init__(
+        self, reason: str | int | None = "", *, about: About = "message", answer: str | bytes | None = None
+    ) -> None:
         self.reason: str = _reason("Rejected", reason)
         self.about: str = _one_of("Rejected", "about", about, get_args(About))
+        self.answer: str | None = None if answer is None else _answer("Rejected", answer)
 
 
 class Redirected(Outcome):
@@ -160,23 +171,33 @@ class Redirected(Outcome):
     characters. A whole number becomes its decimal text.
     """
 
-    __slots__ = ("reason", "recipient")
+    __slots__ = ("answer", "reason", "recipient")
     __match_args__ = ("recipient",)
 
-    def __init__(self, recipient: str | int, *, reason: str | int | None = "") -> None:
+    def __init__(
+        self, recipient: str | int, *, reason: str | int | None = "", answer: str | bytes | None = None
+    ) -> None:
         self.recipient: str = checked_recipient("Redirected", recipient)
         self.reason: str = _reason("Redirected", reason)
+        self.answer: str | None = None if answer is None else _answer("Redirected", answer)
 
 
 class Unavailable(Outcome):
     """The channel cannot send at all (credentials, configuration). Costs no attempt; the channel pauses."""
 
-    __slots__ = ("after", "reason")
+    __slots__ = ("after", "answer", "reason")
     __match_args__ = ("reason",)
 
-    def __init__(self, reason: str | int | None = "", *, after: float | str | timedelta | None = None) -> None:
+    def __init__(
+        self,
+        reason: str | int | None = "",
+        *,
+        after: float | str | timedelta | None = None,
+        answer: str | bytes | None = None,
+    ) -> None:
         self.reason: str = _reason("Unavailable", reason)
         self.after: float | None = None if after is None else _seconds("Unavailable", after)
+        self.answer: str | None = None if answer is None else _answer("Unavailable", answer)
 
 
 class Uncertain(Outcome):
@@ -187,7 +208,7 @@ class Uncertain(Outcome):
     uncertain policy need not be asked (contract CL6).
     """
 
-    __slots__ = ("after", "covered", "error_class", "reason")
+    __slots__ = ("after", "answer", "covered", "error_class", "reason")
     __match_args__ = ("reason",)
 
     def __init__(
@@ -197,11 +218,13 @@ class Uncertain(Outcome):
         after: float | str | timedelta | None = None,
         covered: bool = False,
         error_class: str = "uncertain",
+        answer: str | bytes | None = None,
     ) -> None:
         self.reason: str = _reason("Uncertain", reason)
         self.after: float | None = None if after is None else _seconds("Uncertain", after)
         self.covered: bool = _flag("Uncertain", "covered", covered)
         self.error_class: str = _one_of("Uncertain", "error_class", error_class, _ERROR_CLASSES)
+        self.answer: str | None = None if answer is None else _answer("Uncertain", answer)
 
 
 class Misreported(Uncertain):
@@ -272,14 +295,14 @@ def _reason(outcome: str, value: object) -> str:
     return _line(text, REASON_LENGTH_MAX)
 
 
-def _answer(value: Any) -> str | None:  # noqa: ANN401 — whatever an adapter gives
+def _answer(outcome: str, value: Any) -> str | None:  # noqa: ANN401 — whatever an adapter gives
     cls = type(value)
     if issubclass(cls, bytes | bytearray):
         text = bytes(value[:ANSWER_BYTES_MAX]).decode("utf-8", "ignore")
     elif issubclass(cls, str):
         text = str.__str__(value)[:ANSWER_BYTES_MAX]
     else:
-        raise InvalidOutcome("Delivered", "answer", f"expected text, bytes or None, not {name_of(cls)}")
+        raise InvalidOutcome(outcome, "answer", f"expected text, bytes or None, not {name_of(cls)}")
     if not text.isascii() or not text.isprintable():
         text = _CONTROLS_IN_LINES.sub(" ", _whole(text)).encode()[:ANSWER_BYTES_MAX].decode("utf-8", "ignore")
     return text or None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 import weakref
 from typing import TYPE_CHECKING, Final
 
@@ -14,13 +13,13 @@ from pillarbox.domain.message import Content, Leased, Op, decode_content
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Misreported, Uncertain, plain
 from pillarbox.errors import InvalidOutcome
 from pillarbox.fencing import Log, pass_on
+from pillarbox.traces import frames_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _log = Log("pillarbox.engine")
 _OPS: Final[Sequence[Op]] = tuple(Op)
-_FRAMES_MAX: Final = 30
 _FAULTS: Final[weakref.WeakKeyDictionary[Channel, set[str]]] = weakref.WeakKeyDictionary()
 _FAULTS_MAX: Final = 100
 _METADATA: Final = msgspec.json.Decoder(dict[str, object])
@@ -67,13 +66,21 @@ def _fitted(message: Leased, channel: Channel, content: Content) -> Content:
         return content
 
 
-def outcome_of(answer: object, attempt: Attempt, channel: Channel) -> AnyOutcome:
-    """Take what an adapter gave for an outcome; anything else is a bug, and the platform may have the message."""
-    outcome = plain(answer)
-    if type(outcome) is not Misreported:
+def outcome_of(answer: object, attempt: Attempt, channel: Channel, *, keep_answer: bool = False) -> AnyOutcome:
+    """
+    Take what an adapter gave for an outcome; anything else is a bug, and the platform may have the message.
+
+    Args:
+        keep_answer: What was said to a success is kept too (history ``full``).
+
+    Returns:
+        An outcome in which nothing stands that nobody may read.
+    """
+    outcome = channel.fit_to_show(plain(answer), attempt, keep_answer=keep_answer)
+    if not isinstance(outcome, Misreported):
         return outcome
     _log_once(channel, outcome.reason, attempt)
-    return Uncertain(outcome.reason)
+    return Uncertain(outcome.reason, answer=outcome.answer)
 
 
 def _log_once(channel: Channel, fault: str, attempt: Attempt) -> None:
@@ -110,8 +117,5 @@ def interrupted(attempt: Attempt) -> AnyOutcome:
 
 def log_failure(error: BaseException, text: str, *values: str) -> None:
     """Log where an adapter failed, but not what its error says: that may hold the message's text (EV3)."""
-    try:
-        frames = "".join(traceback.format_tb(error.__traceback__, limit=-_FRAMES_MAX))
-    except Exception:  # noqa: BLE001 — a loader of source lines may be anybody's; where it failed is a help, no more
-        frames = ""
+    frames = "\n".join(frames_of(error))
     _log.error(text + ": %s\n%s", *values, type(error).__name__, frames)

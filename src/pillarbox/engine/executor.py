@@ -218,7 +218,7 @@ class Executor:
         if flight.written_off:
             return self._left.judge(flight, outcome)
         if flight.cut and attempt.progress.rest is not None:
-            self._follow(flight, attempt.progress.rest)
+            self._follow(flight, attempt, channel, attempt.progress.rest)
         if flight.kept_back():
             now_ms = self._clock.wall_ms()
             return lifecycle.release_unsent(message, "stopped before it was written", now_ms=now_ms)
@@ -280,7 +280,7 @@ class Executor:
         if flight.cancelled_outside():
             # The channel did not mind, and answered. Or it has an old way to time out, which cancels its own task.
             self.lull.begin(SHORT_SECONDS)
-        return outcome_of(outcome, attempt, channel)
+        return outcome_of(outcome, attempt, channel, keep_answer=attempt.channel in self.full_history)
 
     async def _cancelled(self, flight: Flight, attempt: Attempt) -> AnyOutcome:
         """
@@ -339,15 +339,15 @@ class Executor:
         else:
             self._settle(flight, transition)
 
-    def _follow(self, flight: Flight, rest: asyncio.Future[AnyOutcome]) -> None:
+    def _follow(self, flight: Flight, attempt: Attempt, channel: Channel, rest: asyncio.Future[AnyOutcome]) -> None:
         """Look out for the end of what goes on in a thread after it was cut off."""
         flight.rest = rest
         self._graces.add(flight, self.grace_seconds)
-        rest.add_done_callback(lambda done: self._rest_came(flight, done))
+        rest.add_done_callback(lambda done: self._rest_came(flight, attempt, channel, done))
 
-    def _rest_came(self, flight: Flight, rest: asyncio.Future[AnyOutcome]) -> None:
+    def _rest_came(self, flight: Flight, attempt: Attempt, channel: Channel, rest: asyncio.Future[AnyOutcome]) -> None:
         self._graces.remove(flight, self.grace_seconds)
-        self._left.ended(flight, rest)
+        self._left.ended(flight, rest, lambda outcome: outcome_of(outcome, attempt, channel))
 
     def _came_back(self, flight: Flight, transition: Transition | None) -> None:
         """A send that was written off has ended after all."""

@@ -15,6 +15,7 @@ from pillarbox.store.base import Settled, Settlement
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from pillarbox.clock import Clock
     from pillarbox.domain.transition import Transition
@@ -68,10 +69,12 @@ class Leftovers:
         now_ms = self._clock.wall_ms()
         return lifecycle.decide(flight.message, outcome, now_ms=now_ms, fraction=self._entropy.fraction())
 
-    def ended(self, flight: Flight, rest: asyncio.Future[AnyOutcome]) -> None:
-        """What went on in a thread has ended."""
+    def ended(
+        self, flight: Flight, rest: asyncio.Future[AnyOutcome], checked: Callable[[AnyOutcome], AnyOutcome]
+    ) -> None:
+        """What went on in a thread has ended; *checked* looks at what it says as at any outcome."""
         self.remove(flight)
-        outcome = None if rest.cancelled() or rest.exception() is not None else rest.result()
+        outcome = None if rest.cancelled() or rest.exception() is not None else checked(rest.result())
         transition = None if outcome is None else self.judge(flight, outcome)
         if transition is not None:
             self.record(flight, transition)

@@ -57,21 +57,21 @@ def of_held(facts: Facts, *, retention_ms: int | None) -> list[Cause]:
             word=word,
             since_ms=view.completed_ms,
             until_ms=until_ms,
-            text=_held_text(word, view) + end,
+            text=_held_text(word, facts.subject) + end,
             unblock=_held_advice(word, view, ttl),
         )
     ]
 
 
-def _held_text(word: Why, view: MessageView) -> str:
-    error = texts.said(view.last_error)
+def _held_text(word: Why, standing: Standing) -> str:
+    error = texts.error(standing)
     match word:
         case Why.HELD_UNCERTAIN:
             return f"The platform may have it, and its policy is to ask a person then: {error}."
         case Why.HELD_STUCK:
             return f"It was given back {FREE_RETURNS_MAX} times in a row, and nothing else would ever end it: {error}."
         case _:
-            return f"It would be dead ({view.terminal_reason}), but its lane must wait for a person: {error}."
+            return f"It would be dead ({standing.view.terminal_reason}), but its lane must wait for a person: {error}."
 
 
 def _held_advice(word: Why, view: MessageView, ttl: tuple[texts.Option, ...]) -> str:
@@ -140,14 +140,14 @@ def _dead(standing: Standing) -> Cause:
     what, when = _DEAD.get(reason, (f"It was given up ({reason or 'no reason recorded'})", "When that is put right,"))
     spent = f" ({view.charged} of {view.max_attempts} charged)" if reason == Reason.RETRIES_EXHAUSTED else ""
     advice = f"{when}{'' if when.endswith((',', 'then', 'or')) else ','} {_replay(standing)}."
-    error = texts.said(view.last_error, "no error recorded")
+    error = texts.error(standing, "no error recorded")
     return _ended(Why.DEAD, view, f"{what}{spent}: {error}{_arrived(view)}.", advice)
 
 
 def _expired(standing: Standing) -> Cause:
     view = standing.view
     tried = f"after {texts.many(view.claims, 'attempt', 'attempts')}" if view.claims else "before it could be tried"
-    error = f": {texts.said(view.last_error)}" if view.last_error else ""
+    error = f": {texts.error(standing)}" if view.last_error else ""
     over = f" at {texts.at(view.expires_ms)}" if view.expires_ms is not None else ""
     advice = f"If it is still wanted, {_replay(standing)}; a longer `ttl` gives the next one more time."
     return _ended(Why.EXPIRED, view, f"Its time was over{over}, {tried}{error}{_arrived(view)}.", advice)

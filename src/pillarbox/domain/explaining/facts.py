@@ -61,6 +61,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         has_content: What it says is still stored.
         free_returns: Times in a row that it was given back at no cost.
         attempt_ended_ms: When its last attempt that did not simply succeed was over.
+        answer: What may be shown of what the platform said to that attempt.
     """
 
     view: MessageView
@@ -73,6 +74,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     has_content: bool = True
     free_returns: int = 0
     attempt_ended_ms: int | None = None
+    answer: str | None = None
 
 
 class WorkerStanding(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from pillarbox.domain.moments import to_datetime
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pillarbox.domain.explaining.facts import Gate, WorkerStanding
+    from pillarbox.domain.explaining.facts import Gate, Standing, WorkerStanding
 
 Option = tuple[str, str | None]
 """A flag, and its value; ``None`` for one that takes none."""
@@ -66,6 +66,24 @@ def said(text: str | None, otherwise: str = "no reason given") -> str:
     """Give what a platform or a person said, in one line of at most 300 characters."""
     line = " ".join((text or "").split())
     return (line if len(line) <= _SAID_MAX else f"{line[:_SAID_MAX]}…") or otherwise
+
+
+def first_line(answer: str | None) -> str:
+    """Give the first line of what a platform answered that says something, of at most 300 characters."""
+    return next((said(line) for line in (answer or "").splitlines() if line.strip()), "")
+
+
+def with_answer(reason: str | None, answer: str | None) -> str:
+    """Give what an attempt came to, and behind it what was answered, where that is not the same words."""
+    line = first_line(answer)
+    if not line or line in (reason or ""):
+        return reason or ""
+    return f"{reason}; it answered: {line}" if reason else line
+
+
+def error(standing: Standing, otherwise: str = "no reason given") -> str:
+    """Give what was wrong last with a message, in one line, with what the platform answered then (contract ST10)."""
+    return with_answer(said(standing.view.last_error, otherwise), standing.answer)
 
 
 def many(count: int, one: str, several: str) -> str:

@@ -58,7 +58,7 @@ def _own_time(facts: Facts, standing: Standing) -> list[Cause]:
     view = standing.view
     if view.due_ms <= facts.now_ms:
         return []
-    error = texts.said(view.last_error)
+    error = texts.error(standing)
     since_ms = standing.attempt_ended_ms or view.claimed_ms or view.created_ms
     if view.error_class is None:
         word, since_ms = Why.LATER, view.created_ms
@@ -214,8 +214,7 @@ def _held_ahead(facts: Facts, one: Standing) -> Cause:
         word=Why.LANE_HELD,
         since_ms=max(view.completed_ms or 0, _waits_since_ms(facts)),
         until_ms=None,
-        text=f"Message {view.id} of its lane is held ({view.terminal_reason}) and keeps its turn:"
-        f" {texts.said(view.last_error)}.",
+        text=f"Message {view.id} of its lane is held ({view.terminal_reason}) and keeps its turn: {texts.error(one)}.",
         unblock=f"{texts.command('explain', view.id)} says how to decide about that one; "
         f"{texts.command('cancel', view.id)} gives it up and opens the lane.",
         ahead=view.id,

@@ -94,7 +94,7 @@ def _standing(connection: apsw.Connection, message: str, under_way: _UnderWay) -
     if not found:
         return None
     view = reading.view(found[0][:_COLUMNS])
-    state, position, until, worker, returns, has_content, ended, queue, *gate = found[0][_COLUMNS:]
+    state, position, until, worker, returns, has_content, ended, answer, queue, *gate = found[0][_COLUMNS:]
     paused, paused_until, reason, paused_by, strikes = gate
     return Standing(
         view=view,
@@ -116,6 +116,7 @@ def _standing(connection: apsw.Connection, message: str, under_way: _UnderWay) -
         has_content=bool(has_content),
         free_returns=returns,
         attempt_ended_ms=ended,
+        answer=answer,
     )
 
 
