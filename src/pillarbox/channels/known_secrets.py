@@ -91,7 +91,7 @@ def _forms(value: str) -> Iterator[str]:
     for escaped in (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]):
         yield escaped
         yield escaped.replace("/", "\\/")
-        yield escaped.replace("\\", "\\\\")  # JSON as a text in JSON
+        yield json.dumps(escaped)[1:-1]  # JSON as a text in JSON
     yield repr(value)[1:-1]
     yield html.escape(value)
     yield value.encode("utf-8", "replace").hex()
@@ -125,7 +125,9 @@ def in_url(url: str) -> list[str]:
     # bot123456:TOKEN, without the word in front, and the token alone.
     pieces += [part for piece in pieces if ":" in piece for part in piece.removeprefix("bot").partition(":")[::2]]
     said += [piece for piece in pieces if len(piece) > _LENGTH_MIN and not _is_trivial(piece)]
-    return list(dict.fromkeys(form for piece in said for form in (piece, unquote(piece, errors="replace"))))
+    return list(
+        dict.fromkeys(form for piece in filter(None, said) for form in (piece, unquote(piece, errors="replace")))
+    )
 
 
 def _is_trivial(piece: str) -> bool:

@@ -205,6 +205,14 @@ def classify(exc: BaseException, reason: str, *, hide: tuple[str, ...], now_ms: 
         hide: What must not be repeated: the recipient, the message's text.
         now_ms: What dates in headers are relative to.
     """
+    try:
+        return _classified(exc, reason, hide=hide, now_ms=now_ms)
+    except BaseException as worse:  # noqa: BLE001 — a class may be such that even looking at it fails
+        pass_on(worse)
+        return None
+
+
+def _classified(exc: BaseException, reason: str, *, hide: tuple[str, ...], now_ms: int) -> AnyOutcome | Sent | None:
     for one in chain(exc):
         names = names_of(one)
         refusal = _refusal(one, names, hide)

@@ -89,13 +89,14 @@ _ROWS: Final[tuple[_Row, ...]] = (
     # Slack: /services/T…/B…/SECRET, /workflows/T…/A…/…/SECRET, /triggers/…, with the host or without it.
     _row(
         re.compile(
-            rf"(hooks\.slack(?:-gov)?\.com(?::\d{{1,5}})?{_SLASH}\w{{1,20}}{_SLASH})[^?#{_END}]++", re.IGNORECASE
+            rf"(hooks\.slack(?:-gov)?\.com(?::\d{{1,5}})?{_SLASH}\w{{1,20}}{_SLASH})(?:[^?#{_END}]|\\/)++",
+            re.IGNORECASE,
         ),
         rf"\1{MASK}",
     ),
     _row(
         re.compile(
-            rf"({_SLASH}(?:services|workflows|triggers){_SLASH})[TE][A-Z0-9]{{2,20}}{_SLASH}[^?#{_END}]++",
+            rf"({_SLASH}(?:services|workflows|triggers){_SLASH})[TE][A-Z0-9]{{2,20}}{_SLASH}(?:[^?#{_END}]|\\/)++",
             re.IGNORECASE,
         ),
         rf"\1{MASK}",

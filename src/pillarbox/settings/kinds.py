@@ -17,6 +17,7 @@ from os import PathLike, fspath
 from typing import Final
 
 _SHOWN_MAX = 40
+_TOKEN_LENGTH_MIN = 8
 _DIGITS_MAX = 19
 _WHOLE = re.compile(r"[+-]?(?=[0-9_]{1,25}\Z)[0-9]+(?:_[0-9]+)*\Z")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,19}(?:\.[0-9]{0,19})?|\.[0-9]{1,19})(?:[eE][+-]?[0-9]{1,2})?\Z")
@@ -69,10 +70,20 @@ def shown(raw: object) -> str:
             return str(raw) if abs(raw) < 10**_DIGITS_MAX else f"a number of more than {_DIGITS_MAX} digits"
         case float():
             return str(raw)
+        case str() if _may_be_secret(raw):
+            return described(raw)
         case str():
             return repr(raw if len(raw) <= _SHOWN_MAX else f"{raw[:_SHOWN_MAX]}…")
         case _:
             return described(raw)
+
+
+def _may_be_secret(text: str) -> bool:
+    """Whether a text looks like a token or a URL, which may have got into the wrong setting."""
+    if "://" in text:
+        return True
+    mixed = text[:1].isalpha() and any(map(str.isdigit, text))
+    return len(text) >= _TOKEN_LENGTH_MIN and mixed and not any(map(str.isspace, text))
 
 
 def described(raw: object) -> str:
