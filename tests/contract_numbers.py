@@ -185,6 +185,17 @@ _GROUPS: Final[dict[str, tuple[str, ...]]] = {
         "file, environment, flag, in that order",
         "every setting is explained",
     ),
+    # Platforms
+    "CH": (
+        "every adapter passes one suite",
+        "rules are data, with their sources",
+        "what was changed to get through is recorded",
+        "what one really gets is said, and shown",
+        "no SDK resends by itself",
+        "a copy may be marked as one",
+        "edits collapse to the newest",
+        "no secret of a channel is anywhere",
+    ),
     # Operation
     "OP": (
         "the operator's verbs",
@@ -217,6 +228,7 @@ REQUIRED: Final[tuple[str, ...]] = (
     "PR1", "PR2", "PR3",
     "SG1", "SG2", "SG3", "SG4", "SG5", "SG7", "SG9",
     "CF1", "CF2", "CF3", "CF4",
+    "CH8",
     "OP2", "OP3",
 )  # fmt: skip
 """The promises that some test must name; a promise that has been kept is added here."""

@@ -7,17 +7,22 @@ Receivers answer with what they were sent, adapters fail with it, callers get it
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
 
 from pillarbox import Outbox
+from pillarbox.domain.outcome import Rejected
 from pillarbox.errors import PillarboxError, StoreUnavailable
-from pillarbox.events import HookCancelled, MessageEvent
+from pillarbox.events import ChannelPaused, HookCancelled, MessageEvent
 from pillarbox.testing.receiver import Answer, Receiver
 from pillarbox.testing.scripted import ScriptedChannel
+from tests.channels.smtp_servers import free_port, rude
+from tests.cli.commands import Pillarbox
 from tests.engine.stand import until
 
 if TYPE_CHECKING:
@@ -41,6 +46,11 @@ SAID: dict[str, Any] = {
     "metadata": {"note": f"{CANARY}-metadata"},
     "reply_to": f"{CANARY}-reply",
 }
+
+
+@pytest.fixture(scope="module")
+def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bytecode")
 
 
 def echo(request: Received, status: int) -> Answer:
@@ -230,3 +240,123 @@ async def test_the_canary_would_have_been_found(caplog: pytest.LogCaptureFixture
     everything.errors.append(ValueError(CANARY))
     everything.rows.append(SECRET)
     assert [where for where, _ in everything.hits()] == ["log", "log", "event", "error", "row"]
+
+
+# --- The secrets of every channel ------------------------------------------------------------------------------------
+
+SECRETS = {
+    "user": "canaryuser",
+    "password": "canarypass-4711",
+    "segment": "canarysegment",
+    "query": "canaryquery",
+    "header": "canaryheader",
+    "signing": "canarysigningcanarysigning",
+    "function": "canaryfunction",
+}
+SIGNING = "whsec_" + base64.b64encode(SECRETS["signing"].encode()).decode()
+LOOKS = (
+    ("ls",), ("ls", "--json"), ("show", "ID"), ("history", "ID", "--json"), ("explain", "ID"), ("stats",),
+    ("workers",), ("config", "show"), ("config", "check"),
+)  # fmt: skip
+
+
+def forms(secret: str) -> set[bytes]:
+    """A secret as it is, percent-encoded, and what is the same of it in base64 wherever it stands."""
+    raw = secret.encode()
+    shifted = [base64.b64encode(bytes(shift) + raw)[4:-4] for shift in range(3)]
+    urlsafe = [form.translate(bytes.maketrans(b"+/", b"-_")) for form in shifted]
+    return {raw, raw.upper(), quote(secret, safe="").encode(), raw.hex().encode(), *shifted, *urlsafe}
+
+
+def leaks(said: bytes) -> list[str]:
+    return [name for name, secret in SECRETS.items() if any(form in said for form in forms(secret))]
+
+
+def echoed(request: Received) -> Answer:
+    """Say back all that a request holds, plainly, encoded, and as an id; with one status after the other."""
+    words = " ".join([request.path, *(f"{name}: {value}" for name, value in request.headers.items())])
+    status = int(request.body[-5:-2]) if request.body[-5:-2].isdigit() else 400
+    plain = " ".join(secret for name, secret in SECRETS.items() if name != "function")
+    coded = base64.b64encode(f"\0{SECRETS['user']}\0{SECRETS['password']}".encode()).decode()
+    said = f"{plain} {quote(plain)} {coded} {words} {base64.b64encode(plain.encode()).decode()}"
+    receipt = msgspec.json.encode({"id": f"{SECRETS['password']}-{SECRETS['segment']}", "said": said[:900]})
+    return Answer(status=status, body=receipt if status == 200 else said.encode())
+
+
+def raising(attempt: Attempt) -> str:
+    """Fail, or succeed, with a secret in it that only looks can tell."""
+    token = SECRETS["function"]
+    match attempt.text:
+        case "text":
+            raise RuntimeError(f"POST https://hooks.slack.com/services/T0AA/B0BB/{token} failed: token={token}")
+        case "outcome":
+            raise Rejected(f"no: https://x/?sig={token} pwd={token}", answer=f"jwt={token}")
+        case "bug":
+            raise KeyError(f"https://me:{token}@x/, 'secret': '{token}'")
+        case _:
+            return f"https://{token}@x/id"
+
+
+@pytest.mark.contract("CH8", "EV3", "ST10")
+@pytest.mark.parametrize("history", ["outcomes", "full"])
+async def test_no_secret_of_a_channel_is_anywhere_but_where_it_must_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, bytecode: Path, history: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    pillarbox = Pillarbox(tmp_path, bytecode=bytecode)
+    user, password = SECRETS["user"], SECRETS["password"]
+    coded = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
+    replies = {
+        "EHLO": b"250-here\r\n250 AUTH PLAIN",
+        "AUTH": f"535 5.7.8 {user} {password} {coded}".encode(),
+    }
+    said: list[str] = []
+    async with Receiver(echoed) as receiver, rude(**replies) as server:
+        url = receiver.url.replace("http://", f"http://{user}:{password}@")
+        url += f"hook/{SECRETS['segment']}?key={SECRETS['query']}"
+        mail = f"smtp://{user}:{password}@127.0.0.1:{server.port}/?sender=me@example.org&timeout=20s"
+        gone = f"http://{user}:{password}@127.0.0.1:{free_port()}/{SECRETS['segment']}"
+        outbox = Outbox(pillarbox.db)
+        common: dict[str, Any] = {"history": history, "max_attempts": 1}
+        headers = {"X-Api-Key": SECRETS["header"], "Authorization-2": f"Bearer {SECRETS['header']}"}
+        outbox.channel("hook", url, secret=SIGNING, headers=headers, **common)
+        outbox.channel("gone", gone, **common)
+        outbox.channel("mail", mail, **common)
+        outbox.channel("function", raising, **common)
+        events: list[object] = []
+        outbox.subscribe(events.append)
+        paused = asyncio.Event()
+        outbox.subscribe(lambda event: paused.set() if event.channel == "mail" else None, ChannelPaused)
+        async with outbox:
+            sent = [await outbox.send("hook", to="ann", payload=f'{{"status": {code}}}'.encode() + b" ")
+                    for code in (200, 302, 400, 404, 410, 500)]  # fmt: skip
+            sent += [await outbox.send("function", to="ann", text=text) for text in ("text", "outcome", "bug", "ok")]
+            sent += [await outbox.send("gone", to="ann", text="x"), await outbox.send("mail", to="ann@x.org", text="x")]
+            async with asyncio.timeout(SECONDS):
+                await asyncio.gather(*(message.wait() for message in sent[:3] + sent[6:11]))
+                await paused.wait()
+            for message in sent:
+                seen = await outbox.get(message.id or "")
+                said += [
+                    repr(seen),
+                    repr(await outbox.history(message.id or "")),
+                    repr(await outbox.explain(message.id or "")),
+                ]
+            said += [repr(outbox), repr(outbox.counts), repr(await outbox.health()), repr(await outbox.queues())]
+            said += [repr(outbox.settings), *map(repr, events)]
+        ids = [message.id or "" for message in sent]
+    said += [logging.Formatter().format(record) for record in caplog.records]
+    pillarbox.variables["PILLARBOX_CHANNELS__HOOK__URL"] = url
+    pillarbox.variables["PILLARBOX_CHANNELS__HOOK__OPTIONS__SECRET"] = SIGNING
+    pillarbox.variables["PILLARBOX_CHANNELS__MAIL__URL"] = mail
+    # What the commands say comes from the same rows, whichever history is kept.
+    for look in LOOKS if history == "full" else ():
+        for identity in (ids[2], ids[7], ids[-1]) if "ID" in look else ("",):
+            # Behind "--": an id may begin with a hyphen.
+            named = [word for word in look if word != "ID"] + (["--", identity] if identity else [])
+            ended = await pillarbox(*named)
+            said.append(f"{look} {ended.out} {ended.err}")
+    assert receiver.count >= 5
+    assert [(found, text[:300]) for text in said if (found := leaks(text.encode()))] == []
+    for file in sorted(tmp_path.glob("outbox.db*")):
+        assert leaks(file.read_bytes()) == []

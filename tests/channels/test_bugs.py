@@ -144,7 +144,7 @@ async def test_two_places_are_told_of_each(told: Told) -> None:
     assert len(told.lines) == 2
 
 
-@pytest.mark.contract("EV4", "SG1")
+@pytest.mark.contract("EV4")
 async def test_only_so_many_places_are_remembered(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bugs, "_PLACES_MAX", 3)
     kinds = [type(f"Bug{number}", (TypeError,), {}) for number in range(10)]

@@ -66,7 +66,7 @@ def _row(pattern: re.Pattern[str], replacement: str = MASK, kind: Kind = Kind.SE
 _SLASH: Final = r"(?:\\?/|%2F)"
 _END: Final = r"\s\"'`<>\\"
 # A value behind a name: what stands in quotation marks, which may be escaped, or a word.
-_VALUE: Final = r"(?:\\{0,3}[\"'`][^\"'`\\\n]{0,256}+|[^\s\"'`&,;<>\\]++)"
+_VALUE: Final = r"(?P<quote>\\{0,3}[\"'`])?+(?(quote)[^\"'`\\\n]{0,256}+|[^\s\"'`&,;<>\\]++)"
 _IS: Final = r"(?:\\{0,3}[\"'`])?+\s*+(?:=>|[=:]|%3D)\s*+"
 _SURE_NAMES: Final = (
     r"token|secret|password|passwd|passphrase|passcode|pwd|(?<![a-z])pass|api[_-]?key|access[_-]?key|private[_-]?key"
@@ -117,19 +117,19 @@ _ROWS: Final[tuple[_Row, ...]] = (
         ),
         rf"\1{MASK}",
     ),
-    _row(re.compile(rf"({_SURE_NAMES})({_IS}){_VALUE}", re.IGNORECASE), rf"\1\2{MASK}"),
+    _row(re.compile(rf"({_SURE_NAMES})({_IS}){_VALUE}", re.IGNORECASE), rf"\1\2\g<quote>{MASK}"),
     # secret 'like this'
-    _row(re.compile(rf"({_SURE_NAMES})(\s++)(?=[\"'`\\]){_VALUE}", re.IGNORECASE), rf"\1\2{MASK}"),
+    _row(re.compile(rf"({_SURE_NAMES})(\s++)(?=[\"'`\\]){_VALUE}", re.IGNORECASE), rf"\1\2\g<quote>{MASK}"),
     # Not "code=404": a short number is no secret.
     _row(
         re.compile(rf"(?<![^\W_])({_SHORT_NAMES})(=|%3D)(?!\d{{1,5}}+(?!\w)){_VALUE}", re.IGNORECASE),
-        rf"\1\2{MASK}",
+        rf"\1\2\g<quote>{MASK}",
     ),
     _row(
         re.compile(
             rf"(?<![^\W_])((?:sig|sign|key|auth|otp)\\{{0,3}}[\"'`]\s*+:\s*+)(?=[\"'`\\]){_VALUE}", re.IGNORECASE
         ),
-        rf"\1{MASK}",
+        rf"\1\g<quote>{MASK}",
     ),
     # Tokens with a beginning by which they can be found, as their makers say: Slack, GitHub, GitLab, Stripe and
     # Standard Webhooks, OpenAI, npm, PyPI, Mailgun.

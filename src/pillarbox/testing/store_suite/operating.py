@@ -348,6 +348,28 @@ class OperatingSuite(StoreFixtures):
         assert (end.began_ms, end.at_ms, end.receipt, end.answer) == (began_ms, began_ms + 250, "r-1", '{"ok": 1}')
 
     @pytest.mark.contract("ST10")
+    @pytest.mark.parametrize(
+        "outcome",
+        [
+            Rejected("no", answer="a reply"),
+            Deferred("later", answer="a reply"),
+            Uncertain("who knows", answer="a reply"),
+            RateLimited("slow down", answer="a reply"),
+            Unavailable("no key", answer="a reply"),
+        ],
+        ids=lambda outcome: type(outcome).__name__,
+    )
+    async def test_an_attempt_that_failed_keeps_its_answer_in_any_history(
+        self, driver: StoreDriver, outcome: Rejected
+    ) -> None:
+        accepted = await driver.send()
+        await driver.settle(await driver.claim_one(), outcome)
+        assert (await driver.store.history(accepted))[-1].answer == "a reply"
+        facts = await driver.store.facts(accepted, now_ms=driver.clock.wall_ms(), boot_ms=driver.clock.boot_ms())
+        assert facts is not None
+        assert facts.subject.answer == "a reply"
+
+    @pytest.mark.contract("ST10")
     async def test_history_tells_of_orders_and_of_an_unreadable_message(
         self, driver: StoreDriver, backstage: Backstage
     ) -> None:
