@@ -11,7 +11,7 @@ from tests.contract_table import table
 _ROOT = Path(__file__).parent.parent
 _SIZES = {
     "EN": 16, "ST": 11, "CO": 5, "LE": 9, "RE": 7, "CL": 7, "UN": 5, "EX": 3, "DK": 2, "PA": 5,
-    "LA": 5, "FL": 4, "HO": 4, "EV": 4, "DR": 4, "IM": 5, "PR": 3, "SG": 10, "CF": 4, "OP": 3,
+    "LA": 5, "FL": 4, "HO": 4, "EV": 4, "DR": 4, "IM": 5, "PR": 3, "SG": 10, "CF": 4, "CH": 8, "OP": 3,
 }  # fmt: skip
 
 

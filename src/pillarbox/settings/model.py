@@ -280,7 +280,7 @@ class ChannelSettings:
         default="outcomes",
         metadata=_setting(
             "History",
-            "'outcomes' keeps the attempts that did not simply succeed, 'full' every attempt with its answer.",
+            "'outcomes' keeps the attempts that did not simply succeed with their answers, 'full' every attempt.",
             Choice(("outcomes", "full")),
         ),
     )
