@@ -11,9 +11,10 @@ import ssl
 import subprocess
 import sys
 import urllib.error
+import urllib.request
 from http import HTTPStatus
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import aiosmtplib
@@ -23,7 +24,11 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from pillarbox.channels.function import FunctionChannel
 from pillarbox.channels.patterns import classify_exception
 from pillarbox.domain.outcome import AnyOutcome, Deferred, RateLimited, Rejected, Unavailable, Uncertain
+from pillarbox.testing.receiver import Answer, Receiver
 from tests.channels.attempts import an_attempt
+
+if TYPE_CHECKING:
+    from pillarbox.channels.base import Attempt
 
 NOW_MS = 1_794_000_000_000
 
@@ -422,6 +427,20 @@ async def test_a_function_that_raises_is_judged_so() -> None:
     await channel.close()
     assert isinstance(found, RateLimited)
     assert found.after == 5.0
+
+
+@pytest.mark.contract("ST10", "CL6")
+async def test_what_urllib_left_unread_is_read_where_it_holds_up_nobody() -> None:
+    async with Receiver(Answer(status=404, body=b"no such room", headers={"Retry-After": "7"})) as receiver:
+
+        def function(attempt: Attempt) -> None:
+            urllib.request.urlopen(receiver.url, data=attempt.text.encode(), timeout=10)  # noqa: S310 — our own
+
+        channel = FunctionChannel(function)
+        found = await channel.send(an_attempt())
+        await channel.close()
+    assert isinstance(found, Deferred)
+    assert (found.after, found.answer) == (7.0, "no such room")
 
 
 @pytest.mark.contract("CL6")

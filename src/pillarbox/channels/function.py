@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Mode, Seams, Unit
 from pillarbox.channels.bugs import Bugs
+from pillarbox.channels.library_errors import read_waiting_body
 from pillarbox.channels.limiting import TEXT_LIMIT_MAX
 from pillarbox.channels.options import bounded_count, one_of
 from pillarbox.channels.patterns import classify_exception
@@ -127,7 +128,7 @@ class FunctionChannel(Channel):
     async def _call(self, attempt: Attempt) -> Any:  # noqa: ANN401 — it may return anything
         if self._is_async:
             return await self._function(attempt)
-        call = self._threads.start(functools.partial(self._function, attempt))
+        call = self._threads.start(functools.partial(_called, self._function, attempt))
         ended = await answer_of(call, attempt.progress, lambda late: self._late(late, attempt))
         if isinstance(ended.error, Exception):
             raise ended.error
@@ -145,6 +146,15 @@ class FunctionChannel(Channel):
         if isinstance(ended.value, Awaitable):
             return Uncertain("it ended after it was cut off, without an outcome")
         return _outcome(ended.value)
+
+
+def _called(function: Function, attempt: Attempt) -> object:
+    """Call *function* in its thread, where what it left of an answer may be waited for."""
+    try:
+        return function(attempt)
+    except Exception as exc:
+        read_waiting_body(exc)
+        raise
 
 
 def _ended_by(error: BaseException) -> AnyOutcome:

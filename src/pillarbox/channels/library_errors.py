@@ -11,6 +11,7 @@ connection first.
 
 from __future__ import annotations
 
+import io
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CHAIN_MAX: Final = 10
+_BODY_SECONDS: Final = 1.0
 _HEADERS_MAX: Final = 200
 _RECIPIENTS_MAX: Final = 100
 _CODES: Final = range(100, 1000)
@@ -330,6 +332,29 @@ def _body(holder: object) -> bytes | str:
         if isinstance(said, str):
             return str.__str__(said)[: FOREIGN_LENGTH_MAX + 1]
     return b""
+
+
+def read_waiting_body(exc: BaseException) -> None:
+    """
+    Read the beginning of the body that urllib leaves unread, for at most a second. Only for a thread: it waits.
+
+    It is kept where `answer_of` finds it, beside the exception's own attributes.
+    """
+    for one in chain(exc):
+        if "urllib.error.HTTPError" not in names_of(one) or attribute(one, "_content") is not None:
+            continue
+        response = attribute(one, "fp")
+        try:
+            if isinstance(response, io.BytesIO):
+                body = response.getvalue()
+            else:
+                connection = response.fp.raw._sock  # noqa: SLF001 — it has no public name
+                connection.settimeout(min(_BODY_SECONDS, connection.gettimeout() or _BODY_SECONDS))
+                body = response.read1(FOREIGN_LENGTH_MAX)
+                response.close()  # nobody else will: it has left the function
+            one._content = body  # type: ignore[attr-defined]  # noqa: SLF001 — as requests and httpx call it
+        except BaseException as worse:  # noqa: BLE001 — without a body the status is known all the same
+            pass_on(worse)
 
 
 def _is_plain(holder: object, name: str) -> bool:
