@@ -61,6 +61,24 @@ async def test_a_signal_lets_the_sends_under_way_end(
     assert (await pillarbox("workers", "--json")).json == []
 
 
+@pytest.mark.contract("DR3", "EV4", "UN4")
+async def test_what_could_not_be_written_down_at_the_end_is_no_success(
+    pillarbox: Pillarbox, receiver: Receiver
+) -> None:
+    pillarbox.serving(receiver.url)
+    receiver.hold()
+    await pillarbox("send", "ops", "hi", "--to", "x")
+    async with pillarbox.running("run", "--json", PILLARBOX_STOP_SECONDS="1") as worker:
+        await receiver.wait_for(1)
+        pillarbox.db.rename(pillarbox.db.with_name("moved.db"))
+        receiver.release()
+        worker.tell(signal.SIGTERM)
+        stopped = await worker.line("stopped")
+        ended = await worker.ended()
+    assert ended.code == 5
+    assert stopped["unrecorded"] >= 1
+
+
 @pytest.mark.contract("DR3")
 async def test_a_second_signal_cuts_them_off_and_says_so(pillarbox: Pillarbox, receiver: Receiver) -> None:
     pillarbox.serving(receiver.url)

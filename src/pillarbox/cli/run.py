@@ -111,6 +111,8 @@ class _Runner:
         self._reload = asyncio.Event()
         self._seen_on_terminal = sys.stderr is not None and on_terminal(sys.stderr)
         self._cut = 0
+        self._stopping = False
+        self._unrecorded: list[str] = []
         self._progress: Bar | None = None
 
     async def forever(self) -> int:
@@ -131,8 +133,7 @@ class _Runner:
                     draining.cancel()
                     return await self._finish(deadline=None)
             code = self._report(draining.result())
-            await self._finish(deadline=0)
-            return code
+            return await self._finish(deadline=0) or code
 
     @contextlib.asynccontextmanager
     async def _started(self) -> AsyncIterator[None]:
@@ -154,11 +155,22 @@ class _Runner:
                 await self._box.stop(0)
 
     async def _finish(self, *, deadline: float | None) -> int:
+        self._stopping = True
         cut = await self._box.stop(deadline)
         cut += self._cut
         said = f"; {cut} sends were cut off: those messages may have arrived, and are tried again" if cut else ""
-        self._say("stopped", {"cut_off": cut}, f"stopped{said}")
-        return Exit.OK
+        if not self._unrecorded:
+            self._say("stopped", {"cut_off": cut, "unrecorded": 0}, f"stopped{said}")
+            return Exit.OK
+        count = len(self._unrecorded)
+        what = "1 outcome or lease" if count == 1 else f"{count} outcomes or leases"
+        self._say(
+            "stopped",
+            {"cut_off": cut, "unrecorded": count},
+            f"stopped, but {what} could not be written down ({self._unrecorded[0]}): another worker takes these"
+            f" messages for lost, and tries them again{said}",
+        )
+        return Exit.DATABASE
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -217,7 +229,10 @@ class _Runner:
 
     def _tell(self, event: BusEvent) -> None:
         from pillarbox.cli.outcomes import line_of, row_of
+        from pillarbox.events import Alarm
 
+        if self._stopping and isinstance(event, Alarm) and event.what == "recording_failed":
+            self._unrecorded.append(event.detail)
         row = row_of(event)
         if row is None:
             return
