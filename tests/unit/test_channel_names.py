@@ -1,4 +1,4 @@
-"""A URL in the place of a channel's name is refused, and not repeated: it may hold a token (contract CH8)."""
+"""A URL in the place of a channel's name is refused, and not repeated: it may hold a token (contract EV3)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pillarbox.channels.base import Attempt
 
-pytestmark = pytest.mark.contract("CH8")
+pytestmark = pytest.mark.contract("EV3")
 
 TOKEN = "s3cr3tT0ken"
 URLS = [
