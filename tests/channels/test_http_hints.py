@@ -322,3 +322,28 @@ def test_a_bad_verdict_is_named(given_: Any, field: str) -> None:
 )
 def test_a_status_is_named_in_our_words(status: int, text: str) -> None:
     assert status_text(status) == text
+
+
+@pytest.mark.contract("CH8", "EV3")
+@pytest.mark.parametrize("written", [True, False])
+@pytest.mark.parametrize(
+    "exc",
+    [
+        aiohttp.ClientOSError(None, f"Can not write request body for {URL}"),
+        aiohttp.ClientOSError(errno.EPIPE, f"Can not write request body for {URL}"),
+        aiohttp.ClientOSError(f"Can not write request body for {URL}"),
+        aiohttp.ClientConnectorError(KEY, OSError(99999, f"Connect call failed {URL}")),
+        aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(99999, f"no address for {URL}")),
+        aiohttp.ServerDisconnectedError(URL),
+        aiohttp.ClientPayloadError(URL),
+        aiohttp.TooManyRedirects(None, (), message=URL),  # type: ignore[arg-type]
+        aiohttp.ClientError(URL),
+        OSError(URL),
+        ConnectionResetError(URL),
+    ],
+    ids=range(11),
+)
+def test_no_library_gets_its_words_about_the_url_into_a_reason(exc: BaseException, *, written: bool) -> None:
+    reason = failure(exc, written=written).reason
+    assert URL not in reason
+    assert "://" not in reason
