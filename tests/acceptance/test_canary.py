@@ -242,6 +242,24 @@ async def test_the_canary_would_have_been_found(caplog: pytest.LogCaptureFixture
     assert [where for where, _ in everything.hits()] == ["log", "log", "event", "error", "row"]
 
 
+class FailsToClose(ScriptedChannel):
+    """An adapter whose end quotes what it holds."""
+
+    async def close(self) -> None:
+        raise RuntimeError(f"cannot close https://me:{CANARY}@example.org/")
+
+
+@pytest.mark.contract("EV3", "CH8")
+async def test_no_end_of_a_channel_brings_its_secrets_into_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Outbox(tmp_path / "outbox.db", channels={"object": FailsToClose()}):
+        pass
+    said = [logging.Formatter().format(record) for record in caplog.records]
+    assert any("failed to close" in line for line in said)
+    assert not any(CANARY in line for line in said)
+
+
 # --- The secrets of every channel ------------------------------------------------------------------------------------
 
 SECRETS = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from pillarbox.engine.attempts import log_failure
 from pillarbox.engine.calls import Calls
 from pillarbox.errors import ConfigError, StoreError
 from pillarbox.fencing import Log, pass_on_after_this_task
@@ -46,7 +47,7 @@ async def close_channel(name: str, channel: Channel, *, seconds: float = CLOSE_S
     if ended.overran:
         _log.error("channel %s did not close within %g s and was left behind", name, seconds)
     elif ended.error is not None:
-        _log.error("channel %s failed to close", name, exc_info=ended.error)
+        log_failure(ended.error, "channel %s failed to close", name)
         pass_on_after_this_task(ended.error)
 
 
