@@ -302,7 +302,13 @@ class Outbox(Operations, Intake, Reloading):
     async def opened_store(self) -> AsyncIterator[Store]:
         """Give the database itself, for what moves whole queues; before `start` it is open for the context alone."""
         if self._runtime is not None:
-            yield (await self._opened()).store
+            runtime = await self._opened()
+            try:
+                yield runtime.store
+            finally:
+                if runtime.worker is not None:
+                    # What was written here is no foreign write, and no batch of the worker's either.
+                    runtime.worker.look()
             return
         store = self._make_store()
         try:

@@ -102,7 +102,7 @@ async def held(folder: Path, *worker: str, kills: int, seconds_max: float = 8.0)
     ],
 )
 async def test_a_worker_with_a_bug_is_found_out(tmp_path: Path, bug: str, kills: int, found: str) -> None:
-    verdict = await held(tmp_path, str(PLANTED), bug, "run", kills=kills, seconds_max=4.0)
+    verdict = await held(tmp_path, str(PLANTED), bug, "run", kills=kills, seconds_max=8.0)
     assert getattr(verdict, found) > 0
     assert not verdict.good
     assert verdict.findings

@@ -207,7 +207,7 @@ class Box:
 
     def look(self) -> None:
         """Say that something may be due: the clock does not say so by itself."""
-        self.worker._look()
+        self.worker.look()
 
     def hurry_to_record(self, milliseconds: int) -> None:
         """Give up recording at a stop so soon."""

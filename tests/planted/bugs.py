@@ -153,7 +153,13 @@ BUGS: Final = (
     ),
     Bug(
         word="no-busy-timeout",
-        edits=(Edit(file=_OPENING, old="    connection.set_busy_timeout(BUSY_MS)\n", new=""),),
+        edits=(
+            Edit(
+                file=_OPENING,
+                old="            connection.set_busy_timeout(BUSY_MS)\n            return\n",
+                new="            return\n",
+            ),
+        ),
         test="store/test_files.py::test_every_connection_of_every_handle_has_the_settings_of_its_durability",
     ),
     Bug(
@@ -232,7 +238,7 @@ BUGS: Final = (
         edits=(
             Edit(
                 file=_STORE,
-                old="        if watching is not None:\n            watching.close()\n        if session",
+                old="        if watching is not None:\n            self._handles.close(watching)\n        if session",
                 new="        self.left = watching\n        if session",
             ),
         ),

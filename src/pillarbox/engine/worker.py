@@ -114,7 +114,7 @@ class Worker:
             held_retention_ms=settings.held_retention_ms,
         )
         self.pruner = self._make_pruner()
-        self._watcher = Watcher(store, self.feed, self._look)
+        self._watcher = Watcher(store, self.feed, self.look)
         # Told when another process says that it wrote.
         self.told: Callable[[], None] = _nothing
         self._loops: list[Loop] = []
@@ -263,7 +263,7 @@ class Worker:
         self._at_start = Counter()
         if budget_ms > 0 and self._accepting:
             self._oldest_first = True
-            self._look()
+            self.look()
             try:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._until_drained(), budget_ms / 1000)
@@ -287,7 +287,7 @@ class Worker:
                 await self._reaper.reap()
             if self._reporter.counts["reaped"] == reaped:
                 return
-            self._look()
+            self.look()
 
     async def _until_quiet(self) -> None:
         while self._accepting and not self._is_quiet():
@@ -312,7 +312,7 @@ class Worker:
         if self._watch is not None:
             self._watch.poke()
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Something may be due anywhere."""
         self.feed.probe_all()
         self._committer.want_claim()
