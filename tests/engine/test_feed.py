@@ -30,7 +30,7 @@ def info(number: int, channel: str = "chat", tenant: str = "") -> QueueInfo:
 
 def feed_of(*queues: QueueInfo, concurrency: int = 10, limits: dict[str, int] | None = None) -> Feed:
     feed = Feed(concurrency, limits or {queue.channel: 1000 for queue in queues})
-    feed.learn(queues)
+    feed.learn(queues, feed.sighted)
     return feed
 
 
@@ -106,7 +106,7 @@ def test_whoever_waited_longest_is_first_also_when_one_slot_frees_at_a_time() ->
     for _ in range(99):
         assert len(offer(feed)) == 1
     newcomer = info(100, "c", "new")
-    feed.learn([newcomer])
+    feed.learn([newcomer], feed.sighted)
     assert offer(feed) == {100: 1}
 
 
@@ -183,7 +183,7 @@ def test_a_claim_for_one_message_says_nothing_about_its_queue() -> None:
 @pytest.mark.contract("LE8")
 def test_a_worker_looks_only_at_channels_that_it_has() -> None:
     feed = Feed(10, {"chat": 5})
-    feed.learn([info(1, "chat"), info(2, "mail")])
+    feed.learn([info(1, "chat"), info(2, "mail")], feed.sighted)
     assert offer(feed) == {1: 5}
     feed.note(BatchResult(touched={1, 2}), None)
     assert not feed.unknown
@@ -194,6 +194,6 @@ def test_a_queue_that_is_not_known_yet_is_asked_for() -> None:
     feed = Feed(10, {"chat": 5})
     feed.note(BatchResult(touched={1}), None)
     before = feed.unknown
-    feed.learn([info(1, "chat", "acme")])
+    feed.learn([info(1, "chat", "acme")], feed.sighted)
     assert (before, feed.unknown) == (True, False)
     assert offer(feed) == {1: 5}

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import msgspec
 import pytest
 
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred
 from pillarbox.domain.retry import Policy
+from pillarbox.engine.feed import Feed
+from pillarbox.engine.watcher import Watcher
+from pillarbox.errors import StoreUnavailable
 from pillarbox.events import RetryScheduled
+from pillarbox.store.base import BatchResult, QueueInfo
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, until
 
 if TYPE_CHECKING:
+    from pillarbox.store.base import Store
     from tests.engine.stand import Box, Stand
 
 
@@ -153,3 +159,39 @@ async def test_what_is_not_due_yet_blocks_nothing_that_is(stand: Stand) -> None:
     assert (await box.view(retrying)).claims == 1
     # In its own lane it does hold the next one up.
     assert (await box.view(behind)).claims == 0
+
+
+class Queues:
+    """A database of which a queue is made while somebody reads which queues there are; or the read fails."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        self.reads = 0
+
+    def foreign_write(self) -> bool:
+        return self.reads == 0
+
+    async def queues(self) -> list[QueueInfo]:
+        self.reads += 1
+        if self.reads == 1:
+            raise StoreUnavailable("for once")
+        if self.reads == 2:
+            self.feed.note(BatchResult(touched={1}), None)
+            return []
+        about = {"paused": False, "paused_until_ms": None, "pause_reason": None, "strikes": 0}
+        return [msgspec.convert({"id": 1, "tenant": "", "channel": "chat"} | about, QueueInfo)]
+
+
+@pytest.mark.contract("DR2")
+async def test_a_queue_that_is_made_during_a_look_or_before_one_that_fails_is_found_by_the_next() -> None:
+    feed = Feed(1, {"chat": 1})
+    store = Queues(feed)
+    watcher = Watcher(cast("Store", store), feed, lambda: None)
+    with pytest.raises(StoreUnavailable):
+        await watcher.tick()
+    await watcher.tick()
+    assert feed.capacity(now_ms=0, ending={}) == {}
+    await watcher.tick()
+    assert feed.capacity(now_ms=0, ending={}) == {1: 1}
+    await watcher.tick()
+    assert store.reads == 3

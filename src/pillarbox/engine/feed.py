@@ -61,15 +61,27 @@ class Feed:
         self._served: dict[str, int] = {}
         self.total_in_flight = 0
         self._others: set[int] = set()
-        self.unknown = False
+        # How often a queue was met that nobody told us of, and how many of those times the last answer is younger than.
+        self.sighted = 0
+        self._learned = 0
+
+    @property
+    def unknown(self) -> bool:
+        """Whether there may be queues that nobody told us of yet."""
+        return self.sighted != self._learned
 
     def resize(self, concurrency: int, channels: Mapping[str, int]) -> None:
         """Share other numbers of slots from now on, among the same channels; what is under way keeps its own."""
         self._concurrency = concurrency
         self._channels = dict(channels)
 
-    def learn(self, queues: Iterable[QueueInfo]) -> None:
-        """Take note of every queue there is; all of them are worth a look again."""
+    def learn(self, queues: Iterable[QueueInfo], sighted: int) -> None:
+        """
+        Take note of every queue there is; all of them are worth a look again.
+
+        Args:
+            sighted: As it was before *queues* were read: of a queue made meanwhile they may say nothing.
+        """
         for info in queues:
             if info.channel not in self._channels:
                 self._others.add(info.id)
@@ -80,7 +92,7 @@ class Feed:
                 self._by_number[info.id] = queue
                 self._by_name[info.tenant, info.channel] = queue
             queue.due_ms = 0
-        self.unknown = False
+        self._learned = sighted
 
     def expect(self, tenant: str, channel: str) -> None:
         """Say that a message is being stored there: the commit that stores it may claim it."""
@@ -160,7 +172,7 @@ class Feed:
             if queue is not None:
                 queue.due_ms = 0
             elif number not in self._others:
-                self.unknown = True
+                self.sighted += 1
         for number, later_ms in result.later_ms.items():
             queue = self._by_number.get(number)
             if queue is not None:

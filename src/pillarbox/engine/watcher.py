@@ -40,6 +40,11 @@ class Watcher:
         wrote = self._store.foreign_write()
         if wrote or self._told or self._feed.unknown:
             self._told = False
-            self._feed.learn(await self._store.queues())
+            sighted = self._feed.sighted
+            try:
+                self._feed.learn(await self._store.queues(), sighted)
+            except BaseException:
+                self._told = True
+                raise
             self._wake()
         return INTERVAL_SECONDS

@@ -175,7 +175,8 @@ class Worker:
         before = self._reporter.counts.copy()
         await self._reaper.take_back()
         self._at_start = self._reporter.counts - before
-        self.feed.learn(await self._store.queues())
+        sighted = self.feed.sighted
+        self.feed.learn(await self._store.queues(), sighted)
         self._committer.claimer = self._claim
         self._committer.granted = self._granted
         self._committer.claim_failed = self._claim_failed
