@@ -17,13 +17,27 @@ from tests.engine.stand import SECONDS, until
 if TYPE_CHECKING:
     from pillarbox.message import Message
     from pillarbox.store.base import Batch
-    from tests.engine.stand import Box, Stand
+    from tests.engine.stand import Box, Stand, WatchedStore
 
 HOLD = Policy(jitter=0.0, uncertain=UncertainAction.HOLD)
 
 
 def claims(batch: Batch) -> bool:
     return batch.claim is not None
+
+
+def lose_the_first_claim(store: WatchedStore) -> None:
+    """Commit the first batch that claims, and lose the answer; the look whether it was committed fails too."""
+    lost: list[Batch] = []
+
+    def lose(batch: Batch) -> StoreUnavailable | None:
+        if batch.claim is None or lost:
+            return None
+        lost.append(batch)
+        store.real._unsure = True
+        return StoreUnavailable("the disk is gone")
+
+    store.broken = lose
 
 
 async def claiming(stand: Stand) -> tuple[Box, ScriptedChannel, asyncio.Task[Message]]:
@@ -143,17 +157,7 @@ async def test_a_stop_ends_where_the_commit_under_way_fails_and_nothing_was_leas
 async def test_what_a_commit_leased_whose_answer_was_lost_is_found_at_the_stop_and_given_back(stand: Stand) -> None:
     box, channel, sending = await claiming(stand)
     store = box.store
-    asked: list[Batch] = []
-
-    def lose_the_answer(batch: Batch) -> StoreUnavailable | None:
-        if batch.claim is None or asked:
-            return None
-        asked.append(batch)
-        # The disk fails once more when the store looks whether it was committed.
-        store.real._unsure = True
-        return StoreUnavailable("the disk is gone")
-
-    store.broken = lose_the_answer
+    lose_the_first_claim(store)
     stopping = asyncio.create_task(box.outbox.stop(SECONDS))
     await asyncio.sleep(0)
     store.gate.set()
@@ -169,16 +173,7 @@ async def test_what_a_commit_leased_whose_answer_was_lost_is_found_at_the_stop_a
 async def test_what_a_commit_leased_whose_answer_was_lost_is_sent_by_the_next_claim(stand: Stand) -> None:
     box, channel, sending = await claiming(stand)
     store = box.store
-    asked: list[Batch] = []
-
-    def lose_the_answer(batch: Batch) -> StoreUnavailable | None:
-        if batch.claim is None or asked:
-            return None
-        asked.append(batch)
-        store.real._unsure = True
-        return StoreUnavailable("the disk is gone")
-
-    store.broken = lose_the_answer
+    lose_the_first_claim(store)
     store.gate.set()
     async with asyncio.timeout(SECONDS):
         with pytest.raises(StoreUnavailable):
