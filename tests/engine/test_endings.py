@@ -55,6 +55,17 @@ class Desk:
         return f"to {attempt.to}"
 
 
+async def open_sending(db: Path, desk: Desk, **settings: Any) -> Outbox:
+    """Open an outbox whose one message has reached the desk, and is not answered yet."""
+    # Its events belong to the loop that runs now.
+    desk.__init__()  # type: ignore[misc]
+    box = Outbox(db, channels={"desk": desk.obedient}, **settings)
+    await box.start()
+    await box.send("desk", to="ann", text="hi")
+    await desk.arrived.wait()
+    return box
+
+
 def cancel_all() -> None:
     for task in asyncio.all_tasks():
         task.cancel()
@@ -265,11 +276,7 @@ def test_a_second_close_waits_for_the_first_that_nobody_waits_for_any_more(db: P
     desk = Desk()
 
     async def main() -> None:
-        desk.__init__()  # type: ignore[misc]
-        box = Outbox(db, channels={"desk": desk.obedient}, stop_seconds=60)
-        await box.start()
-        await box.send("desk", to="ann", text="hi")
-        await desk.arrived.wait()
+        box = await open_sending(db, desk, stop_seconds=60)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(box.close(), 0.01)
         second, third = asyncio.create_task(box.close()), asyncio.create_task(box.stop())
@@ -293,11 +300,7 @@ def test_a_second_stop_with_an_earlier_deadline_cuts_off_what_the_first_waits_fo
     desk = Desk()
 
     async def main() -> None:
-        desk.__init__()  # type: ignore[misc]
-        box = Outbox(db, channels={"desk": desk.obedient})
-        await box.start()
-        await box.send("desk", to="ann", text="hi")
-        await desk.arrived.wait()
+        box = await open_sending(db, desk)
         first = asyncio.create_task(box.stop(600))
         await asyncio.sleep(0)
         await box.stop(0)
@@ -312,11 +315,7 @@ def test_a_start_after_a_close_that_goes_on_waits_for_it(db: Path) -> None:
     desk = Desk()
 
     async def main() -> None:
-        desk.__init__()  # type: ignore[misc]
-        box = Outbox(db, channels={"desk": desk.obedient}, stop_seconds=60)
-        await box.start()
-        await box.send("desk", to="ann", text="hi")
-        await desk.arrived.wait()
+        box = await open_sending(db, desk, stop_seconds=60)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(box.close(), 0.01)
         starting = asyncio.create_task(box.start())
@@ -335,11 +334,7 @@ def test_a_close_whose_task_is_cancelled_comes_to_its_end(db: Path) -> None:
     desk = Desk()
 
     async def main() -> None:
-        desk.__init__()  # type: ignore[misc]
-        box = Outbox(db, channels={"desk": desk.obedient}, stop_seconds=600)
-        await box.start()
-        await box.send("desk", to="ann", text="hi")
-        await desk.arrived.wait()
+        box = await open_sending(db, desk, stop_seconds=600)
         closing = asyncio.create_task(box.close())
         for turns in range(30):
             for _ in range(turns):
