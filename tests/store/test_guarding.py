@@ -11,7 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import apsw
@@ -328,9 +328,9 @@ async def test_a_close_deletes_no_log_but_its_own(path: Path) -> None:
             assert elsewhere(LOOK, path) == "2"
 
 
-@with_locks
-@pytest.mark.contract("SG9")
-async def test_a_restored_file_is_not_opened_while_another_process_uses_the_log_that_lies_beside_it(path: Path) -> None:
+@contextlib.asynccontextmanager
+async def another_process(path: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Let another process have an outbox open, in which it has stored a message; it is killed at the end."""
     script = """
 import sys, asyncio
 from pillarbox import Outbox
@@ -348,12 +348,19 @@ asyncio.run(main())
         assert process.stdout is not None
         async with asyncio.timeout(PATIENCE_SECONDS):
             assert (await process.stdout.readline()) == b"ready\n"
-        replaced_by_a_copy(path)
-        with pytest.raises(StoreUnsafe, match="still works with the log of a file that was here before"):
-            await open_store(path).open()
+        yield process
     finally:
         process.send_signal(signal.SIGKILL)
         await process.communicate()
+
+
+@with_locks
+@pytest.mark.contract("SG9")
+async def test_a_restored_file_is_not_opened_while_another_process_uses_the_log_that_lies_beside_it(path: Path) -> None:
+    async with another_process(path):
+        replaced_by_a_copy(path)
+        with pytest.raises(StoreUnsafe, match="still works with the log of a file that was here before"):
+            await open_store(path).open()
 
 
 # --- a platform without such locks ---------------------------------------------------------------------------------
@@ -460,22 +467,7 @@ async def test_a_lock_file_that_was_taken_away_makes_nobody_look_dead_and_is_tol
 @with_locks
 @pytest.mark.contract("SG9", "SG7")
 async def test_a_check_finds_the_process_that_works_on_a_deleted_log(path: Path) -> None:
-    script = """
-import sys, asyncio
-from pillarbox import Outbox
-async def main():
-    async with Outbox(sys.argv[1], deliver=False) as box:
-        print("ready", flush=True)
-        await asyncio.to_thread(sys.stdin.read)
-asyncio.run(main())
-"""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", script, str(path), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    try:
-        assert process.stdout is not None
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            assert (await process.stdout.readline()) == b"ready\n"
+    async with another_process(path) as process:
         async with driver_on(path) as driver:
             assert await driver.store.check() == []
         beside(path, "-wal").unlink()
@@ -483,9 +475,6 @@ asyncio.run(main())
         async with driver_on(path) as driver:
             (problem,) = await driver.store.check()
         assert f"process {process.pid} works on a database or log that is not the one here" in problem
-    finally:
-        process.send_signal(signal.SIGKILL)
-        await process.communicate()
 
 
 @with_locks
