@@ -438,6 +438,17 @@ def test_a_cancel_that_waits_for_an_attempt_says_by_whom_and_since_when() -> Non
     assert "by ann: wrong text" in cause.text
 
 
+@pytest.mark.contract("FL4")
+def test_a_newer_message_that_waits_for_an_attempt_is_named_unless_a_person_cancelled_as_well() -> None:
+    newer = (Deed(at_ms=NOW, act="supersede requested", actor="msg_newer", reason=None),)
+    person = Deed(at_ms=NOW, act="cancel requested", actor="ann", reason="wrong text")
+    for acts, says in ((newer, "newer msg_newer of its collapse key"), ((person, *newer), "by ann: wrong text")):
+        found = explained(facts(leased(cancel_requested_ms=NOW), acts=acts))
+        (cause,) = (cause for cause in found.causes if cause.word is Why.CANCELLING)
+        assert says in cause.text
+        assert ("ends as superseded" in cause.text) is (acts == newer)
+
+
 def test_what_no_channel_has_looked_at_says_so() -> None:
     cause = added(Why.NOT_ADMITTED)
     assert (cause.since_ms, cause.blocking) == (NOW - 60 * SECOND, False)

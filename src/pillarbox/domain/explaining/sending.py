@@ -80,26 +80,23 @@ def _lost(facts: Facts, standing: Standing, who: WorkerStanding | None) -> Cause
 
 
 def _cancelling(facts: Facts, asked_ms: int) -> Cause:
-    deed = next((deed for deed in reversed(facts.acts) if deed.act == "cancel requested"), None)
-    if deed is None:
-        deed = next((deed for deed in facts.acts if deed.act == "supersede requested"), None)
-        if deed is not None:
-            return _superseding(asked_ms, deed.actor)
-    who = f" by {deed.actor}: {texts.said(deed.reason)}" if deed is not None else ""
     return Cause(
         word=Why.CANCELLING,
         since_ms=asked_ms,
         until_ms=None,
-        text=f"It was cancelled while it was being sent{who}; if this attempt fails, it ends as cancelled.",
+        text=_cancelled_by(facts),
         unblock="Nothing can be done until the attempt is over; it may still be delivered.",
     )
 
 
-def _superseding(asked_ms: int, newer: str) -> Cause:
-    return Cause(
-        word=Why.CANCELLING,
-        since_ms=asked_ms,
-        until_ms=None,
-        text=f"The newer {newer} of its collapse key waits behind it; if this attempt fails, it ends as superseded.",
-        unblock="Nothing can be done until the attempt is over; it may still be delivered.",
-    )
+def _cancelled_by(facts: Facts) -> str:
+    cancelled = next((deed for deed in reversed(facts.acts) if deed.act == "cancel requested"), None)
+    if cancelled is None:
+        superseded = next((deed for deed in facts.acts if deed.act == "supersede requested"), None)
+        if superseded is not None:
+            return (
+                f"The newer {superseded.actor} of its collapse key waits behind it; if this attempt fails, it ends as"
+                " superseded."
+            )
+    who = "" if cancelled is None else f" by {cancelled.actor}: {texts.said(cancelled.reason)}"
+    return f"It was cancelled while it was being sent{who}; if this attempt fails, it ends as cancelled."
