@@ -18,7 +18,7 @@ from pillarbox.channels.masking import MASK, Kind, hide_secrets
 from pillarbox.domain.folding import folded, found, put
 from pillarbox.domain.outcome import ANSWER_BYTES_MAX
 
-REASON_LENGTH_MAX: Final = 200
+LINE_LENGTH_MAX: Final = 200
 FOREIGN_LENGTH_MAX: Final = 4096
 """How much of somebody else's text is looked at, in characters."""
 
@@ -37,7 +37,7 @@ _UNFINISHED_URL = re.compile(r"\b([a-z][a-z0-9+.-]{0,30}+://)[^/\s@]++\Z", re.IG
 _WORD_ENDS: Final = " \t\r\n<>\"'(),;:="
 
 
-def masked(text: str, *values: str, known: KnownSecrets = NOTHING_KNOWN, limit: int = REASON_LENGTH_MAX) -> str:
+def masked(text: str, *values: str, known: KnownSecrets = NOTHING_KNOWN, limit: int = LINE_LENGTH_MAX) -> str:
     """
     Make one line of *text* that may be shown and logged.
 

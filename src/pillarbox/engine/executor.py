@@ -126,8 +126,7 @@ class Executor:
         flight.stopped = flight.given_back = True
         if flight.task is not None:
             flight.task.cancel()
-        now_ms = self._clock.wall_ms()
-        self._settle(flight, lifecycle.release_unsent(flight.message, "stopped before it was sent", now_ms=now_ms))
+        self._settle(flight, self._unsent(flight.message, "stopped before it was sent"))
 
     async def _run(self, flight: Flight) -> None:
         """Send, and hand over what came of it; the slot is free when that is durable."""
@@ -173,8 +172,7 @@ class Executor:
         """Say what becomes of a message whose task was ended by somebody else."""
         unwritten = flight.attempt is None or flight.attempt.progress.written is False
         if flight.began_ms is None or unwritten:
-            now_ms = self._clock.wall_ms()
-            return lifecycle.release_unsent(flight.message, "cancelled before it was sent", now_ms=now_ms)
+            return self._unsent(flight.message, "cancelled before it was sent")
         return self._decide(flight, Uncertain("cancelled while sending"))
 
     async def _until_recorded(self, flight: Flight) -> None:
@@ -220,8 +218,7 @@ class Executor:
         if flight.cut and attempt.progress.rest is not None:
             self._follow(flight, attempt, channel, attempt.progress.rest)
         if flight.kept_back():
-            now_ms = self._clock.wall_ms()
-            return lifecycle.release_unsent(message, "stopped before it was written", now_ms=now_ms)
+            return self._unsent(message, "stopped before it was written")
         return self._decide(flight, outcome)
 
     async def _is_abandoned(self, message: Leased) -> bool:
@@ -237,8 +234,11 @@ class Executor:
             return Transition.expire()
         if self._clock.boot_ms() >= flight.until_ms or flight.stopped:
             # Not begun, and not ours any more or not to begin: surely not sent.
-            return lifecycle.release_unsent(message, "stopped before it was sent", now_ms=self._clock.wall_ms())
+            return self._unsent(message, "stopped before it was sent")
         return None
+
+    def _unsent(self, message: Leased, why: str) -> Transition:
+        return lifecycle.release_unsent(message, why, now_ms=self._clock.wall_ms())
 
     def _objected(self, message: Leased, objection: Withdraw | Defer) -> Transition:
         if isinstance(objection, Withdraw):

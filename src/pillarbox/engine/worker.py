@@ -343,7 +343,7 @@ class Worker:
         if self._suspects.hold_back():
             if suspected and self._suspects.may_start(under_way):
                 return self._claim_for(suspected, suspect=True)
-            self._arm(min(self._suspects.wait_seconds(), _TIMER_SECONDS_MAX), self._look_again)
+            self._arm(self._suspects.wait_seconds(), self._look_again)
             return None
         capacity = self.feed.capacity(now_ms=now_ms, ending=ending, freeing=_freeing(settlements, now_ms))
         return self._claim_for(capacity) if capacity else None
@@ -418,7 +418,7 @@ class Worker:
             if self._suspects.may_start(self.executor.flights):
                 self._committer.want_claim()
             else:
-                self._arm(min(self._suspects.wait_seconds(), _TIMER_SECONDS_MAX), self._look_again)
+                self._arm(self._suspects.wait_seconds(), self._look_again)
             return
         next_due_ms = self._next_start_ms()
         if self._settings.only is not None:
@@ -429,7 +429,7 @@ class Worker:
         elif next_due_ms is not None:
             wait_ms = next_due_ms - self._clock.wall_ms()
             if wait_ms > 0:
-                self._arm(min(wait_ms / 1000, _TIMER_SECONDS_MAX), self._look_again)
+                self._arm(wait_ms / 1000, self._look_again)
             elif self.feed.has_room() or self.feed.suspected(now_ms=self._clock.wall_ms(), ending={}):
                 self._committer.want_claim()
 
@@ -450,7 +450,7 @@ class Worker:
     def _arm(self, seconds: float, then: Callable[[], None]) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, then)
+        self._timer = asyncio.get_running_loop().call_later(min(seconds, _TIMER_SECONDS_MAX), then)
 
 
 def _freeing(settlements: Sequence[Settlement], now_ms: int) -> set[int]:
