@@ -30,6 +30,7 @@ class Counted:
 
     def __init__(self, box: Box) -> None:
         self.reads = 0
+        self.answered = 0
         self.looks: list[int] = []
         self._box = box
         store: Any = box.store
@@ -38,7 +39,9 @@ class Counted:
 
     async def _get(self, message: Any) -> object:
         self.reads += 1
-        return await self._box.store.real.get(message)
+        view = await self._box.store.real.get(message)
+        self.answered += 1
+        return view
 
     async def _ended(self, messages: Sequence[Any]) -> object:
         self.looks.append(len(messages))
@@ -47,9 +50,10 @@ class Counted:
 
 async def waiting(box: Box, messages: list[Message], counted: Counted) -> list[asyncio.Task[Message]]:
     """Wait for every message, until all of them were read once."""
-    before = counted.reads
+    before = counted.answered
     tasks = [asyncio.create_task(message.wait()) for message in messages]
-    await until(lambda: counted.reads - before >= len(messages))
+    # Answered, not only asked: what settles before it was first read is not read a second time.
+    await until(lambda: counted.answered - before >= len(messages))
     for _ in range(10):
         await asyncio.sleep(0)
     return tasks
