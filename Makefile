@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 ARGS ?=
+JOBS ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help venv lint format test check demo bench test-all contract clean
@@ -34,8 +35,8 @@ format: venv ## rewrite the code in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only .
 
-test: venv ## run the tests (ARGS="-k lease" runs some)
-	$(BIN)/python -m pytest $(ARGS)
+test: venv ## run the tests on every core (ARGS="-k lease" runs some, JOBS=0 one after the other)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 check: lint test ## all that a change has to pass
 

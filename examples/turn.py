@@ -3,7 +3,8 @@
 import asyncio
 import sys
 
-from pillarbox import AbortSignal, Attempt, Cancelled, Outbox, Outgoing, compat
+from pillarbox import AbortSignal, Attempt, Cancelled, Outbox, Outgoing
+from pillarbox.events import comis
 
 box = Outbox(sys.argv[1] if len(sys.argv) > 1 else "outbox.db")
 
@@ -24,7 +25,7 @@ def redact(message: Outgoing) -> str | Cancelled:
 async def main() -> None:
     """Say what an agent says in one turn."""
     box.hooks.before_delivery(redact, priority=10)
-    compat.listen(box.events, lambda name, fields: print(name, fields.get("reason") or fields.get("messageId") or ""))
+    comis.listen(box.events, lambda name, fields: print(name, fields.get("reason") or fields.get("messageId") or ""))
     turn, interrupt = "turn-17", AbortSignal()
     async with box:
         # Another process never sends this: who reads "thinking" after a restart is worse off than without it.

@@ -58,8 +58,8 @@ HOMES = {
     "os.urandom": ("entropy.py",),
     "uuid.uuid1": ("entropy.py",),
     "uuid.uuid4": ("entropy.py",),
-    "os.environ": ("config.py",),
-    "os.getenv": ("config.py",),
+    "os.environ": ("settings/load.py",),
+    "os.getenv": ("settings/load.py",),
     "sqlite3": ("store/",),
 }
 WAITS = {"time.sleep", "asyncio.sleep", "anyio.sleep", "trio.sleep"}
@@ -68,8 +68,8 @@ WAITING_TESTS: dict[str, str] = {}
 
 # Functions that compile a pattern, whose results all stand in tables of their modules.
 PATTERN_MAKERS: dict[str, set[str]] = {
-    f"{PACKAGE}/channels/patterns.py": {"compiled"},
-    f"{PACKAGE}/channels/smtp_reply.py": {"_words"},
+    f"{PACKAGE}/channels/exception_texts.py": {"compiled"},
+    f"{PACKAGE}/channels/mail/replies.py": {"_words"},
     f"{PACKAGE}/settings/yaml_text.py": {"_whole"},
 }
 
@@ -367,7 +367,7 @@ RULES: list[tuple[Rule, Tree, str, Tree]] = [
         f"{PACKAGE}/a.py:5: compile the pattern at the module's level, under a name",
         {
             f"{PACKAGE}/a.py": "import re\n\nA = re.compile('a')\n\ndef f(text):\n    return A.sub('', text)",
-            f"{PACKAGE}/channels/smtp_reply.py": "import re\n\n\ndef _words(text):\n    return re.compile(text)\n",
+            f"{PACKAGE}/channels/mail/replies.py": "import re\n\n\ndef _words(text):\n    return re.compile(text)\n",
             "tests/a.py": "import re\n\nre.search('a', 'a')\n",
         },
     ),

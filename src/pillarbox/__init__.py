@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pillarbox.__about__ import __version__
 
 if TYPE_CHECKING:
-    from pillarbox.bulk import Bulk, Done
+    from pillarbox.abort import AbortSignal
     from pillarbox.channels.base import Attempt, Capabilities, Channel
     from pillarbox.domain.lifecycle import Verdict
     from pillarbox.domain.message import Content, State
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
         Unavailable,
         Uncertain,
     )
-    from pillarbox.engine.abort import AbortSignal
-    from pillarbox.engine.acceptance import Outgoing
+    from pillarbox.domain.outgoing import Outgoing
     from pillarbox.engine.hooks import Cancelled, Defer, Withdraw
     from pillarbox.errors import (
         ConfigError,
@@ -45,8 +44,9 @@ if TYPE_CHECKING:
         UnknownChannel,
         ValueRefused,
     )
-    from pillarbox.message import Message
-    from pillarbox.outbox import Outbox
+    from pillarbox.outbox.bulk import Bulk, Done
+    from pillarbox.outbox.message import Message
+    from pillarbox.outbox.outbox import Outbox
 
 __all__ = [
     "AbortSignal",
@@ -88,22 +88,22 @@ __all__ = [
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours
     _HOMES = {
-        "bulk": ("Bulk", "Done"),
+        "outbox.bulk": ("Bulk", "Done"),
         "channels.base": ("Attempt", "Capabilities", "Channel"),
         "domain.lifecycle": ("Verdict",),
         "domain.message": ("Content", "State"),
         "domain.outcome": (
             "Deferred", "Delivered", "RateLimited", "Redirected", "Rejected", "Unavailable", "Uncertain",
         ),
-        "engine.abort": ("AbortSignal",),
-        "engine.acceptance": ("Outgoing",),
+        "abort": ("AbortSignal",),
+        "domain.outgoing": ("Outgoing",),
         "engine.hooks": ("Cancelled", "Defer", "Withdraw"),
         "errors": (
             "ConfigError", "InvalidMessage", "InvalidOutcome", "KeyConflict", "NotFound", "NotStarted",
             "PillarboxError", "QueueFull", "Refused", "StoreError", "UnknownChannel", "ValueRefused",
         ),
-        "message": ("Message",),
-        "outbox": ("Outbox",),
+        "outbox.message": ("Message",),
+        "outbox.outbox": ("Outbox",),
     }  # fmt: skip
     _HOME_OF = {name: f"pillarbox.{home}" for home, names in _HOMES.items() for name in names}
 

@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from pillarbox import config
 from pillarbox.channels import registry
 from pillarbox.channels.base import Channel
-from pillarbox.config import Problem
 from pillarbox.errors import ConfigError
-from pillarbox.outbox import Outbox
-from pillarbox.routing import make_route
-from pillarbox.runtime import limits_of
+from pillarbox.outbox.outbox import Outbox
+from pillarbox.outbox.routes import make_route
+from pillarbox.outbox.runtime import limits_of
+from pillarbox.settings import load as config
+from pillarbox.settings.load import Problem
 from pillarbox.settings.places import default_db
 from pillarbox.store.base import Durability, Limits
 from pillarbox.store.registry import open_store
@@ -31,7 +31,7 @@ from pillarbox.store.registry import open_store
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from pillarbox.config import Loaded, Settings
+    from pillarbox.settings.load import Loaded, Settings
 
 _MEMORY: Final = ":memory:"
 # Elsewhere the host of a URL may be the secret itself: tgram://TOKEN.

@@ -3,7 +3,7 @@ Time as an argument: the only module that asks what time it is, or waits.
 
 Wall time is for what people read and schedule; boot time is for leases, because nobody can set it. They are
 kept apart on purpose: a wall clock that is set back must not revive an expired lease. What a queue stores is judged by
-a time made of both: `pillarbox.engine.clockguard.QueueClock`.
+a time made of both: `pillarbox.queue_clock.QueueClock`.
 """
 
 from __future__ import annotations

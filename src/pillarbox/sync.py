@@ -1,7 +1,7 @@
 """
 The same outbox without ``await``: a thin façade over an event loop on a thread of its own.
 
-No method is written twice: each one here runs its namesake of `pillarbox.outbox.Outbox`, whose documentation holds.
+No method is written twice: each one here runs its namesake of `Outbox`, whose documentation holds.
 Safe to use from several threads.
 """
 
@@ -15,20 +15,21 @@ import warnings
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-from pillarbox import outbox as core
 from pillarbox.domain.mirror import ENTRIES_MAX, TEXT_MAX, MirrorEntry
 from pillarbox.errors import NotStarted, Refused
 from pillarbox.loop_thread import LoopThread, not_open
-from pillarbox.message import BaseMessage, Waiter
-from pillarbox.message import Message as AsyncMessage
+from pillarbox.outbox import outbox as core
+from pillarbox.outbox.message import BaseMessage, Waiter
+from pillarbox.outbox.message import Message as AsyncMessage
 
 if TYPE_CHECKING:
     from datetime import timedelta
     from types import TracebackType
 
     from pillarbox.engine.hooks import Hooks
-    from pillarbox.events import BusEvent, Subscriber
-    from pillarbox.routing import Target
+    from pillarbox.events.bus import Subscriber
+    from pillarbox.events.events import BusEvent
+    from pillarbox.outbox.routes import Target
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,7 +56,7 @@ class Message(BaseMessage):
         self._box = box
 
     def wait(self, timeout: float | None = None) -> Message:
-        """Block until it is settled or held, at most *timeout* seconds. See `pillarbox.message.Message.wait`."""
+        """Block until it is settled or held, at most *timeout* seconds. See `pillarbox.outbox.message.Message.wait`."""
         if self.id is not None:
             self._box.run(self._waited(timeout))
         return self
@@ -100,7 +101,7 @@ def _documented(call: F, method: Callable[..., Any]) -> F:
 
 
 class MirrorBook:
-    """The records of one outbox, for programs that block. See `pillarbox.mirroring.MirrorBook`."""
+    """The records of one outbox, for programs that block. See `pillarbox.outbox.mirror.MirrorBook`."""
 
     def __init__(self, box: Outbox) -> None:
         self._box = box
@@ -262,7 +263,7 @@ class Outbox:
 
     @property
     def mirror(self) -> MirrorBook:
-        """See `pillarbox.mirroring.MirrorBook`."""
+        """See `pillarbox.outbox.mirror.MirrorBook`."""
         return MirrorBook(self)
 
     def get(self, id: str) -> Message | None:  # noqa: A002 — the field's name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import Final
 
-from pillarbox.fencing import pass_on
+from pillarbox.user_code import pass_on
 
 FRAMES_MAX: Final = 30
 _DEPTH_MAX: Final = 10_000

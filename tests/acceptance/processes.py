@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import apsw
 import pytest
 
-from pillarbox.outbox import Outbox
+from pillarbox.outbox.outbox import Outbox
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from pillarbox.message import Message
+    from pillarbox.outbox.message import Message
     from pillarbox.testing.receiver import Received
 
 SECONDS: Final = 30.0

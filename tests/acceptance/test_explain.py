@@ -16,10 +16,10 @@ import pytest
 from pillarbox import Outbox
 from pillarbox.cli.program import execute
 from pillarbox.clock import SystemClock
-from pillarbox.domain.explaining.causes import Cause, Explanation, Why
+from pillarbox.domain.explain.causes import Cause, Explanation, Why
 from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.outcome import Deferred, RateLimited, Rejected
-from pillarbox.message import Message
+from pillarbox.outbox.message import Message
 from pillarbox.testing.receiver import Answer, Received, Receiver
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.acceptance.processes import SECONDS, WorkerProcess

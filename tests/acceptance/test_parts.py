@@ -17,7 +17,7 @@ from tests.acceptance.parts_worker import LIMIT
 from tests.acceptance.processes import SECONDS, Accepting, WorkerProcess
 
 if TYPE_CHECKING:
-    from pillarbox.message import Message
+    from pillarbox.outbox.message import Message
     from pillarbox.testing.receiver import Received
 
 Moment = Literal["before", "during", "after"]

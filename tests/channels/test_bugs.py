@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from pillarbox.channels import bugs
+from pillarbox.channels import bug_reports
 from pillarbox.channels.base import Seams
 from pillarbox.channels.function import FunctionChannel
 from pillarbox.domain.outcome import Rejected, Uncertain
@@ -146,7 +146,7 @@ async def test_two_places_are_told_of_each(told: Told) -> None:
 
 @pytest.mark.contract("EV4")
 async def test_only_so_many_places_are_remembered(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bugs, "_PLACES_MAX", 3)
+    monkeypatch.setattr(bug_reports, "_PLACES_MAX", 3)
     kinds = [type(f"Bug{number}", (TypeError,), {}) for number in range(10)]
 
     def function(attempt: Attempt) -> None:

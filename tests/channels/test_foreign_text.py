@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pillarbox.channels.foreign_text import FOREIGN_LENGTH_MAX, masked, without
-from pillarbox.channels.html_text import html_to_text
-from pillarbox.channels.mail import default_subject
-from pillarbox.channels.masking import mask_url
-from pillarbox.channels.patterns import classify_exception, classify_text
-from pillarbox.channels.smtp_reply import Reply, Stage, classify
-from pillarbox.domain.folding import replaced
+from pillarbox.channels.exception_texts import classify_exception, classify_text
+from pillarbox.channels.mail.compose import default_subject
+from pillarbox.channels.mail.replies import Reply, Stage, classify
+from pillarbox.channels.privacy.foreign_text import FOREIGN_LENGTH_MAX, masked, without
+from pillarbox.channels.privacy.masking import mask_url
+from pillarbox.channels.text.html import html_to_text
+from pillarbox.domain.casefold import replaced
 from pillarbox.domain.outcome import Rejected, Uncertain
 from pillarbox.errors import PillarboxError
-from pillarbox.filters import parse
+from pillarbox.outbox.filters import parse
 from pillarbox.settings.explain import mask_dsn
 from tests.unit.linear_time import is_linear
 

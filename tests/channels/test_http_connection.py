@@ -19,7 +19,7 @@ import pytest
 import trustme
 
 from pillarbox.channels.base import Seams
-from pillarbox.channels.http_connection import KeptConnection
+from pillarbox.channels.http.connection import KeptConnection
 from pillarbox.channels.webhook import CONNECTIONS_MAX, WebhookChannel
 from pillarbox.domain.message import Content
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Rejected, Uncertain

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from pillarbox.channels.http import (
+from pillarbox.channels.http.answers import (
     Verdict,
     body_hint_seconds,
     describe,

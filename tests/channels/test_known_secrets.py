@@ -10,11 +10,11 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from pillarbox.channels.foreign_text import excerpt, masked, shown_id
-from pillarbox.channels.known_secrets import KnownSecrets, in_headers, in_signing_secret, in_url
-from pillarbox.channels.masking import hide_secrets, mask_url, place_of
+from pillarbox.channels.privacy.foreign_text import excerpt, masked, shown_id
+from pillarbox.channels.privacy.known_secrets import KnownSecrets, in_headers, in_signing_secret, in_url
+from pillarbox.channels.privacy.masking import hide_secrets, mask_url, place_of
+from pillarbox.channels.privacy.outcomes import fit_to_show, values_of
 from pillarbox.channels.registry import build
-from pillarbox.channels.shown import fit_to_show, values_of
 from pillarbox.domain.message import Content
 from pillarbox.domain.outcome import (
     Deferred,

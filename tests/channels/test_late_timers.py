@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from pillarbox.channels.base import Channel, Seams
-from pillarbox.channels.smtp import SmtpChannel
+from pillarbox.channels.mail.smtp import SmtpChannel
 from pillarbox.channels.webhook import WebhookChannel
 from pillarbox.domain.message import Content
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Uncertain

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillarbox.channels.html_text import html_to_text
-from pillarbox.channels.mail import Mail, compose, default_subject
-from pillarbox.channels.mail_address import parse_address
-from pillarbox.channels.mail_fields import check_content
+from pillarbox.channels.mail.addresses import parse_address
+from pillarbox.channels.mail.compose import Mail, compose, default_subject
+from pillarbox.channels.mail.fields import check_content
+from pillarbox.channels.text.html import html_to_text
 from pillarbox.domain.message import Content, FileRef, Format
 from pillarbox.errors import InvalidMessage
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillarbox.channels.masking import mask_url
+from pillarbox.channels.privacy.masking import mask_url
 
 CANARY = "CANARY7f3a9"
 

@@ -11,7 +11,7 @@ import svix.webhooks
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillarbox.channels.signing import Secret, parse_secret, signature_headers, verify
+from pillarbox.channels.http.signing import Secret, parse_secret, signature_headers, verify
 from pillarbox.errors import ConfigError, InvalidMessage
 
 OLD = "whsec_" + base64.b64encode(b"o" * 32).decode()

@@ -12,10 +12,10 @@ import trustme
 
 from pillarbox import Outbox
 from pillarbox.channels.base import Progress, Seams
-from pillarbox.channels.mail import compose
-from pillarbox.channels.mail_address import parse_address
-from pillarbox.channels.smtp import SmtpChannel
-from pillarbox.channels.smtp_session import Route, Server, SmtpSession, Stopped
+from pillarbox.channels.mail.addresses import parse_address
+from pillarbox.channels.mail.compose import compose
+from pillarbox.channels.mail.session import Route, Server, SmtpSession, Stopped
+from pillarbox.channels.mail.smtp import SmtpChannel
 from pillarbox.deadline import Within
 from pillarbox.domain.message import Content, FileRef, Op, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pillarbox.channels.smtp_reply import RULES, Reply, Stage, Verdict, classify, parse_overrides, rule_for
+from pillarbox.channels.mail.replies import RULES, Reply, Stage, Verdict, classify, parse_overrides, rule_for
 from pillarbox.domain.outcome import Deferred, Outcome, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.errors import ConfigError
 

@@ -11,9 +11,9 @@ import pytest
 import trustme
 
 from pillarbox.channels.egress import Dial, Egress, open_socket
-from pillarbox.channels.mail_address import parse_address
-from pillarbox.channels.smtp import SmtpChannel
-from pillarbox.channels.smtp_session import Server, Timeouts
+from pillarbox.channels.mail.addresses import parse_address
+from pillarbox.channels.mail.session import Server, Timeouts
+from pillarbox.channels.mail.smtp import SmtpChannel
 from pillarbox.domain.outcome import Deferred, Delivered, Unavailable
 from pillarbox.errors import ConfigError
 from tests.channels.attempts import an_attempt

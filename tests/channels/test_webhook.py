@@ -20,7 +20,7 @@ import trustme
 from pillarbox.__about__ import __version__
 from pillarbox.channels.base import Seams
 from pillarbox.channels.egress import Egress
-from pillarbox.channels.http import STATUSES
+from pillarbox.channels.http.answers import STATUSES
 from pillarbox.channels.webhook import ANSWER_BYTES_MAX, WebhookChannel, _Body
 from pillarbox.domain.ids import dedupe_token
 from pillarbox.domain.message import Content, FileRef, Format, Op

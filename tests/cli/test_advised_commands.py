@@ -11,8 +11,8 @@ import click
 import pytest
 
 from pillarbox.cli.program import program
-from pillarbox.domain.explaining import explain, texts
-from pillarbox.domain.explaining.facts import Gate
+from pillarbox.domain.explain import explain, texts
+from pillarbox.domain.explain.facts import Gate
 from pillarbox.domain.message import State
 from pillarbox.domain.transition import ErrorClass, Reason
 from tests.unit.test_explaining import NOW, facts, standing

@@ -42,5 +42,5 @@ async def test_of_a_url_on_the_command_line_scheme_and_host_are_all_that_is_said
     receiver.script(Answer(status=400, body=b"no"))
     refused = await pillarbox("send", url, "hi", "--to", "ann", "--wait")
     listed = [(await pillarbox(*command)).out for command in (("ls",), ("stats",), ("ls", "--json"))]
-    for secret in ("mailer", "open"):
+    for secret in ("mailer", "opensesame", "open-path", "open-query", "open-fragment"):
         assert secret not in ended.out + ended.err + refused.out + refused.err + "".join(listed)

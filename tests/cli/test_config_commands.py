@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pillarbox.config import explanations
+from pillarbox.settings.load import explanations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,11 +9,11 @@ import pytest
 
 from pillarbox.cli import reference
 from pillarbox.cli.exits import ABOUT, Exit
-from pillarbox.cli.outcomes import NAMES
+from pillarbox.cli.outcome_lines import NAMES
 from pillarbox.domain.message import State
-from pillarbox.engine.draining import DrainReport
-from pillarbox.report import event_dict
+from pillarbox.engine.drain import DrainReport
 from pillarbox.store.base import Event
+from pillarbox.views import event_dict
 
 PAGE = Path(__file__).parents[2] / "docs/reference/cli.md"
 

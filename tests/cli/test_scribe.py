@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pillarbox.cli import scribe
-from pillarbox.cli.scribe import Scribe, descriptor_of
+from pillarbox.cli import line_writer
+from pillarbox.cli.line_writer import Scribe, descriptor_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,8 +50,8 @@ class Disk:
             assert self.tried.acquire(timeout=SECONDS)
 
 
-def on(disk: Disk, monkeypatch: pytest.MonkeyPatch, lines_max: int = scribe.LINES_MAX) -> Scribe:
-    monkeypatch.setattr("pillarbox.cli.scribe.os.write", disk.write)
+def on(disk: Disk, monkeypatch: pytest.MonkeyPatch, lines_max: int = line_writer.LINES_MAX) -> Scribe:
+    monkeypatch.setattr("pillarbox.cli.line_writer.os.write", disk.write)
     return Scribe(99, missing=missing, lines_max=lines_max)
 
 
@@ -145,7 +145,7 @@ def test_nobody_waits_for_a_reader_that_stands_still_and_memory_is_bounded(monke
     for number in range(10):
         writer.write(b"%d\n" % number)
     assert len(writer._lines) == 3
-    writer.write(b"x" * (scribe.BYTES_MAX + 1))
+    writer.write(b"x" * (line_writer.BYTES_MAX + 1))
     assert writer._size < 100
     disk.go_on.set()
     disk.until_tried(2)

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from pillarbox import compat
-from pillarbox.engine import lines
 from pillarbox.events import (
     BusEvent,
     HookCancelled,
@@ -22,6 +20,8 @@ from pillarbox.events import (
     MessageHeld,
     PartDelivered,
     RetryScheduled,
+    comis,
+    log_lines,
 )
 from tests.unit.test_compat import ABOUT
 from tests.unit.test_lines import DRAIN
@@ -44,7 +44,7 @@ def kinds() -> set[str]:
 def test_every_event_is_on_the_page_with_the_names_it_is_told_by() -> None:
     told = {cells[0].strip("`"): set(re.findall(r"delivery:\w+", cells[1])) for cells in TABLES if "`" in cells[0]}
     assert set(told) == kinds()
-    names = {value for name, value in vars(compat).items() if name.isupper() and isinstance(value, str)}
+    names = {value for name, value in vars(comis).items() if name.isupper() and isinstance(value, str)}
     assert set().union(*told.values()) == names
 
 
@@ -65,7 +65,7 @@ COMMON = {"channelId", "channelType", "origin", "timestamp"}
 
 
 def fields_of(event: BusEvent) -> dict[str, set[str]]:
-    return {name: set(fields) for name, fields in compat.translated(event)}
+    return {name: set(fields) for name, fields in comis.translated(event)}
 
 
 @pytest.mark.contract("EV1")
@@ -91,32 +91,32 @@ def test_every_field_of_a_log_line_is_on_the_page_and_no_other(caplog: pytest.Lo
     with caplog.at_level(logging.DEBUG, logger="pillarbox.delivery"):
         for event, text in LOGGED_EVENTS:
             caplog.clear()
-            lines.Lines(lines.Recipients(b"k" * 16)).write(event)
+            log_lines.Lines(log_lines.Recipients(b"k" * 16)).write(event)
             (record,) = caplog.records
             assert record.getMessage() == text
             assert (text, set(vars(record)) - own - common) == (text, rows[text])
 
 
 LOGGED_EVENTS: list[tuple[BusEvent, str]] = [
-    (EVENTS[0], lines.ENQUEUED),
-    (EVENTS[2], lines.DELIVERED),
-    (EVENTS[3], lines.RETRYING),
-    (EVENTS[4], lines.HELD),
-    (EVENTS[5], lines.FAILED),
-    (EVENTS[6], lines.EXPIRED),
-    (MessageCancelled(**ABOUT, reason="requested", duration_ms=5), lines.ABORTED),
+    (EVENTS[0], log_lines.ENQUEUED),
+    (EVENTS[2], log_lines.DELIVERED),
+    (EVENTS[3], log_lines.RETRYING),
+    (EVENTS[4], log_lines.HELD),
+    (EVENTS[5], log_lines.FAILED),
+    (EVENTS[6], log_lines.EXPIRED),
+    (MessageCancelled(**ABOUT, reason="requested", duration_ms=5), log_lines.ABORTED),
 ]
 LOGGED = {text for _, text in LOGGED_EVENTS}
 
 
 @pytest.mark.contract("EV2")
 def test_every_log_line_is_on_the_page_with_its_level() -> None:
-    words = {value for name, value in vars(lines).items() if name.isupper() and isinstance(value, str)}
+    words = {value for name, value in vars(log_lines).items() if name.isupper() and isinstance(value, str)}
     levels = {cells[0]: cells[1] for cells in TABLES if cells[1] in logging.getLevelNamesMapping()}
     assert set(levels) == words
     assert {line for line, level in levels.items() if level == "WARNING"} == {
-        lines.RETRYING,
-        lines.FAILED,
-        lines.HELD,
-        lines.EXPIRED,
+        log_lines.RETRYING,
+        log_lines.FAILED,
+        log_lines.HELD,
+        log_lines.EXPIRED,
     }

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pillarbox.cli import reference
-from pillarbox.domain.explaining.causes import ABOUT, Cause, Explanation, Why
+from pillarbox.domain.explain.causes import ABOUT, Cause, Explanation, Why
 from pillarbox.domain.ids import message_id
 from pillarbox.domain.message import State
-from pillarbox.report import explanation_dict
+from pillarbox.views import explanation_dict
 
 DOCS = Path(__file__).parents[2] / "docs"
 ROW = re.compile(r"^\| `(\w+)` \| (.*) \| (.*) \|$", re.MULTILINE)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pillarbox.clock import SystemClock
-from pillarbox.config import TABLE
 from pillarbox.imports.entry import System
+from pillarbox.settings.load import TABLE
 from tests.imports.queues import FileQueue
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 from pillarbox.entropy import SeededEntropy
 from pillarbox.errors import StoreUnavailable
 from pillarbox.events import BusEvent
-from pillarbox.outbox import Outbox
+from pillarbox.outbox.outbox import Outbox
 from pillarbox.store.sqlite.store import SQLiteStore
 from pillarbox.testing.fakes import FakeClock
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pillarbox.channels.base import Channel
     from pillarbox.domain.message import MessageView
     from pillarbox.engine.worker import Worker
-    from pillarbox.message import Message
-    from pillarbox.runtime import Runtime
+    from pillarbox.outbox.message import Message
+    from pillarbox.outbox.runtime import Runtime
     from pillarbox.store.base import Batch, BatchResult, Store
 
 SECONDS: Final = 10.0

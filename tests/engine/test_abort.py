@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pillarbox import AbortSignal, Deferred, Delivered, InvalidMessage, Outbox, State, compat
+from pillarbox import AbortSignal, Deferred, Delivered, InvalidMessage, Outbox, State
 from pillarbox.domain.retry import Policy
-from pillarbox.events import MessageCancelled, MessageEnqueued, RetryScheduled
+from pillarbox.events import MessageCancelled, MessageEnqueued, RetryScheduled, comis
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import Box, Stand, until
 
@@ -34,7 +34,7 @@ async def test_an_abort_between_parts_keeps_those_before_it_and_cancels_the_rest
     channel = ScriptedChannel(text_limit=5)
     box = await opened(stand, channel)
     aborted: list[dict[str, Any]] = []
-    compat.listen(box.outbox.events, lambda name, fields: aborted.append(fields) if name == compat.ABORTED else None)
+    comis.listen(box.outbox.events, lambda name, fields: aborted.append(fields) if name == comis.ABORTED else None)
 
     async def second(attempt: Attempt) -> Delivered:
         abort.abort("the user interrupted")

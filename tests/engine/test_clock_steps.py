@@ -18,7 +18,7 @@ from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, RateLimited, Unavailable, Uncertain
 from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.events import Alarm, MessageHeld, RetryScheduled
-from pillarbox.message import Message
+from pillarbox.outbox.message import Message
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import Box, crash
 

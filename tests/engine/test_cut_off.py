@@ -13,7 +13,7 @@ from pillarbox.channels.function import FunctionChannel
 from pillarbox.domain.outcome import AnyOutcome, Delivered
 from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.domain.transition import Reason
-from pillarbox.engine import leaving
+from pillarbox.engine import resources
 from pillarbox.engine.calls import LEFT_MAX
 from pillarbox.errors import ConfigError
 from pillarbox.events import Alarm, MessageDelivered, RetryScheduled
@@ -541,7 +541,7 @@ async def test_a_channel_that_does_not_close_is_left_behind(
                 except asyncio.CancelledError:
                     continue
 
-    monkeypatch.setattr(leaving.close_channel, "__kwdefaults__", {"seconds": 0.01})
+    monkeypatch.setattr(resources.close_channel, "__kwdefaults__", {"seconds": 0.01})
     sound = ScriptedChannel()
     box = await stand.open({"a": Stuck(), "b": sound})
     async with asyncio.timeout(SECONDS):
@@ -559,7 +559,7 @@ async def test_a_channel_that_does_not_start_is_an_error_that_names_it(
         async def start(self, seams: Any) -> None:
             await asyncio.Event().wait()
 
-    monkeypatch.setattr(leaving.start_channel, "__kwdefaults__", {"seconds": 0.01})
+    monkeypatch.setattr(resources.start_channel, "__kwdefaults__", {"seconds": 0.01})
     async with asyncio.timeout(SECONDS):
         with pytest.raises(ConfigError, match=r"^channels\.chat: its start did not end within 0\.01 s"):
             await stand.open(Stuck())

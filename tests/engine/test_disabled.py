@@ -12,8 +12,15 @@ import pytest
 from pillarbox import AbortSignal, Deferred, Delivered, InvalidMessage, NotFound, Outbox, Refused, Rejected, State, sync
 from pillarbox.domain.outcome import AnyOutcome, Uncertain
 from pillarbox.domain.retry import CHAT
-from pillarbox.engine.draining import DrainReport
-from pillarbox.events import Drained, MessageCancelled, MessageDelivered, MessageDied, MessageEnqueued, PartDelivered
+from pillarbox.engine.drain import DrainReport
+from pillarbox.events import (
+    Drained,
+    MessageCancelled,
+    MessageDelivered,
+    MessageDied,
+    MessageEnqueued,
+    PartDelivered,
+)
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import Heard
 

@@ -17,7 +17,7 @@ from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, until
 
 if TYPE_CHECKING:
-    from pillarbox.message import Message
+    from pillarbox.outbox.message import Message
     from tests.engine.stand import Stand
 
 STEADY = Policy(jitter=0.0)

@@ -23,7 +23,7 @@ from pillarbox.domain.outcome import (
 )
 from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.domain.transition import Reason
-from pillarbox.engine.clockguard import ClockGuard
+from pillarbox.engine.clock_guard import ClockGuard
 from pillarbox.engine.executor import Executor
 from pillarbox.events import LeaseLost, MessageCancelled, MessageDelivered, MessageDied, RetryScheduled
 from pillarbox.store.base import Batch, Claim

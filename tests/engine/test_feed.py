@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pillarbox.domain.ids import LeaseId, message_id
-from pillarbox.engine.feed import Feed
+from pillarbox.engine.capacity import Feed
 from pillarbox.store.base import BatchResult, Claim, QueueInfo
 
 NOW = 1_000

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pillarbox import State, compat
+from pillarbox import State
+from pillarbox.abort import AbortSignal
 from pillarbox.domain.outcome import Delivered
 from pillarbox.domain.retry import Policy
-from pillarbox.engine.abort import AbortSignal
-from pillarbox.events import Alarm, Bus, BusEvent, MessageDelivered, MessageEnqueued
+from pillarbox.events import Alarm, Bus, BusEvent, MessageDelivered, MessageEnqueued, comis
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, Box, Stand, until
 
@@ -127,9 +127,9 @@ async def test_a_log_that_fails_is_said_on_stderr_without_its_words(
     stand: Stand, broken_log: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from pillarbox.engine import lines
+    from pillarbox.events import log_lines
 
-    monkeypatch.setattr(lines._log, "_complained", False)
+    monkeypatch.setattr(log_lines._log, "_complained", False)
     box = await stand.open(ScriptedChannel(policy=STEADY))
     broken_log(AttributeError("opensesame"))
     await all_arrive(box)
@@ -254,9 +254,9 @@ async def test_each_of_comiss_names_is_told_though_another_failed(stand: Stand) 
         told.append(name)
         raise Custom
 
-    compat.listen(box.outbox.events, listen)
+    comis.listen(box.outbox.events, listen)
     await box.settled(await box.send())
-    assert told == [compat.ENQUEUED, compat.CHUNK_SENT, compat.ACKED, compat.COMPLETE]
+    assert told == [comis.ENQUEUED, comis.CHUNK_SENT, comis.ACKED, comis.COMPLETE]
 
 
 # Signals

@@ -24,7 +24,7 @@ from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, Box, Stand, crash, until
 
 if TYPE_CHECKING:
-    from pillarbox.engine.acceptance import Outgoing
+    from pillarbox.domain.outgoing import Outgoing
 
 STEADY = Policy(jitter=0.0)
 

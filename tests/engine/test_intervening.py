@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pillarbox import sync
-from pillarbox.bulk import IDS_MAX, PAGE, Done
 from pillarbox.domain.ids import dedupe_token
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.errors import InvalidMessage, NotFound, QueueFull, Refused
 from pillarbox.events import MessageCancelled, MessageDelivered, MessageEnqueued
-from pillarbox.outbox import Outbox
+from pillarbox.outbox.bulk import IDS_MAX, PAGE, Done
+from pillarbox.outbox.outbox import Outbox
 from pillarbox.store.base import Query
 from pillarbox.testing.scripted import ScriptedChannel
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from pillarbox.bulk import Bulk
+    from pillarbox.outbox.bulk import Bulk
     from tests.engine.stand import Box, Stand
 
 STEADY = Policy(jitter=0.0)

@@ -14,7 +14,7 @@ from tests.engine.stand import Box, Stand, until
 
 if TYPE_CHECKING:
     from pillarbox.channels.base import Attempt
-    from pillarbox.mirroring import MirrorBook
+    from pillarbox.outbox.mirror import MirrorBook
 
 pytestmark = pytest.mark.contract("HO4")
 

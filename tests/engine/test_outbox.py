@@ -10,12 +10,12 @@ import pytest
 
 from pillarbox.domain.message import Kind, State
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
+from pillarbox.domain.outgoing import Outgoing
 from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.domain.transition import Reason
-from pillarbox.engine.acceptance import Outgoing
 from pillarbox.errors import ConfigError, InvalidMessage, NotFound, QueueFull, Refused, UnknownChannel
 from pillarbox.events import MessageCancelled, MessageEnqueued, RetryScheduled
-from pillarbox.outbox import Outbox
+from pillarbox.outbox.outbox import Outbox
 from pillarbox.store.base import Durability
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, until

@@ -11,14 +11,14 @@ import pytest
 
 from pillarbox.channels.base import Attempt, Capabilities
 from pillarbox.channels.function import FunctionChannel
-from pillarbox.channels.split import SPLITTER
+from pillarbox.channels.text.split import SPLITTER
 from pillarbox.domain.ids import ID_LENGTH
 from pillarbox.domain.message import FileRef, State, decode_content
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Uncertain
 from pillarbox.domain.retry import PartsMode, Policy
 from pillarbox.domain.transition import Reason
 from pillarbox.errors import InvalidMessage
-from pillarbox.outbox import Outbox
+from pillarbox.outbox.outbox import Outbox
 from pillarbox.testing.receiver import Receiver
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, Box, Stand, crash, until
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pillarbox.domain.message import MessageView
-    from pillarbox.message import Message
+    from pillarbox.outbox.message import Message
 
 STEADY = Policy(jitter=0.0)  # 5 s, 25 s, 2 min, 10 min
 BEST_EFFORT = msgspec.structs.replace(STEADY, parts=PartsMode.BEST_EFFORT)

@@ -18,7 +18,7 @@ from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import LEASE_MS, SECONDS
 
 if TYPE_CHECKING:
-    from pillarbox.message import Message
+    from pillarbox.outbox.message import Message
     from tests.engine.stand import Box, Stand
 
 STEADY = Policy(jitter=0.0)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pillarbox import Attempt, Outbox
-from pillarbox.config import TABLE, Settings, from_mapping
 from pillarbox.domain.message import State
 from pillarbox.errors import ConfigError, InvalidMessage, NotStarted, Refused
+from pillarbox.settings.load import TABLE, Settings, from_mapping
 from pillarbox.testing.receiver import Answer, Receiver
 
 if TYPE_CHECKING:

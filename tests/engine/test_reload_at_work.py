@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pillarbox import QueueFull, Rejected, State, Uncertain
-from pillarbox.config import from_mapping
 from pillarbox.domain.retry import Policy
 from pillarbox.events import MessageDied
+from pillarbox.settings.load import from_mapping
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import LEASE_MS
 
 if TYPE_CHECKING:
-    from pillarbox.config import Settings
+    from pillarbox.settings.load import Settings
     from tests.engine.stand import Box, Stand
 
 pytestmark = pytest.mark.contract("CF3")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pillarbox import RateLimited, State, Unavailable, compat
+from pillarbox import RateLimited, State, Unavailable
 from pillarbox.domain.retry import Policy
 from pillarbox.errors import StoreUnavailable
-from pillarbox.events import ChannelPaused, Drained, RetryScheduled
+from pillarbox.events import ChannelPaused, Drained, RetryScheduled, comis
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import Stand, crash
 
@@ -51,7 +51,7 @@ async def test_a_recovered_message_is_told_of_as_a_live_one_is(stand: Stand, cap
     await crash(first)
     second = stand.make(ScriptedChannel(policy=STEADY))
     told: list[tuple[str, str]] = []
-    compat.listen(second.outbox.events, lambda name, fields: told.append((name, fields["entryId"])))
+    comis.listen(second.outbox.events, lambda name, fields: told.append((name, fields["entryId"])))
     async with second.outbox:
         await second.settled(message)
     names = ["delivery:nacked", "delivery:chunk_sent", "delivery:acked", "delivery:complete"]
@@ -113,7 +113,7 @@ async def test_duration_counts_from_acceptance_and_send_counts_the_call(stand: S
     channel.hold()
     box = await stand.open(channel)
     fields: list[dict[str, object]] = []
-    compat.listen(box.outbox.events, lambda name, said: fields.append(said) if name == compat.ACKED else None)
+    comis.listen(box.outbox.events, lambda name, said: fields.append(said) if name == comis.ACKED else None)
     await channel.begun(1)
     stand.advance(250)
     channel.release()

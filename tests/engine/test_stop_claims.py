@@ -15,7 +15,7 @@ from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, until
 
 if TYPE_CHECKING:
-    from pillarbox.message import Message
+    from pillarbox.outbox.message import Message
     from pillarbox.store.base import Batch
     from tests.engine.stand import Box, Stand, WatchedStore
 

@@ -17,7 +17,7 @@ from tests.engine.stand import SECONDS, crash
 
 if TYPE_CHECKING:
     from pillarbox.channels.base import Attempt
-    from pillarbox.message import Message
+    from pillarbox.outbox.message import Message
     from tests.engine.stand import Box, Stand
 
 FOR_EVER = Policy(jitter=0.0, ttl_seconds=None)

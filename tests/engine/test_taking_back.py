@@ -16,8 +16,8 @@ from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import LEASE_MS, SECONDS, crash, until
 
 if TYPE_CHECKING:
-    from pillarbox.engine.draining import DrainReport
-    from pillarbox.message import Message
+    from pillarbox.engine.drain import DrainReport
+    from pillarbox.outbox.message import Message
     from pillarbox.store.base import Batch
     from tests.engine.stand import Box, Stand
 

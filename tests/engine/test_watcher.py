@@ -12,7 +12,7 @@ import pytest
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred
 from pillarbox.domain.retry import Policy
-from pillarbox.engine.feed import Feed
+from pillarbox.engine.capacity import Feed
 from pillarbox.engine.watcher import Watcher
 from pillarbox.errors import StoreUnavailable
 from pillarbox.events import RetryScheduled

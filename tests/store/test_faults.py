@@ -22,7 +22,7 @@ from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.domain.transition import Transition
 from pillarbox.errors import PillarboxError, StoreDiskFull, StoreError, StoreOutcomeUnknown, StoreUnavailable
-from pillarbox.outbox import Outbox
+from pillarbox.outbox.outbox import Outbox
 from pillarbox.store.base import (
     AdmissionWrite,
     Batch,

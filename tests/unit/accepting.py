@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pillarbox.domain.ids import message_id
+from pillarbox.domain.outgoing import Outgoing
 from pillarbox.domain.retry import CHAT, Policy
-from pillarbox.engine.acceptance import Acceptance, Outgoing
+from pillarbox.outbox.checks import Acceptance
 
 if TYPE_CHECKING:
     from pillarbox.channels.base import Channel

@@ -11,8 +11,8 @@ import pytest
 from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain.message import Admission, Content, FileRef, Format, Kind, decode_content, encode_content
 from pillarbox.domain.outcome import AnyOutcome, Delivered
+from pillarbox.domain.outgoing import DEFAULT, Outgoing, is_empty
 from pillarbox.domain.retry import CHAT, ExpireAction, Policy, UncertainAction
-from pillarbox.engine.acceptance import DEFAULT, Outgoing, is_empty
 from pillarbox.errors import InvalidMessage
 from tests.unit.accepting import ID, NOW, SIZE_MAX, accept
 

@@ -10,8 +10,8 @@ import pytest
 from pillarbox.domain.arrival import Aggregate, aggregate, part_of
 from pillarbox.domain.message import MessageView, Part, State
 from pillarbox.domain.transition import Reason
-from pillarbox.message import Message
-from pillarbox.report import message_dict
+from pillarbox.outbox.message import Message
+from pillarbox.views import message_dict
 from tests.unit.leased_messages import NOW
 
 TERMINAL = [state for state in State if state.terminal]

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pillarbox import ConfigError, InvalidMessage, Outbox, config
+from pillarbox import ConfigError, InvalidMessage, Outbox
 from pillarbox.domain.channel_names import is_url
 from pillarbox.errors import PillarboxError
+from pillarbox.settings import load as config
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Mode, Unit
 from pillarbox.channels.function import FunctionChannel
-from pillarbox.channels.split import SPLITTER, length, split_text
+from pillarbox.channels.text.split import SPLITTER, length, split_text
 from pillarbox.domain.message import Content, FileRef, Format, decode_content
 from pillarbox.domain.outcome import Delivered
 from pillarbox.errors import ConfigError, InvalidMessage

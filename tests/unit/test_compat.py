@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from pillarbox import compat
 from pillarbox.events import (
     Alarm,
     Bus,
@@ -23,6 +22,7 @@ from pillarbox.events import (
     MessageHeld,
     PartDelivered,
     RetryScheduled,
+    comis,
 )
 
 ABOUT: dict[str, Any] = {
@@ -56,7 +56,7 @@ def told(event: BusEvent) -> list[tuple[str, dict[str, Any]]]:
     """Hear an event through a bus."""
     heard: list[tuple[str, dict[str, Any]]] = []
     bus = Bus()
-    compat.listen(bus, lambda name, fields: heard.append((name, fields)))
+    comis.listen(bus, lambda name, fields: heard.append((name, fields)))
     bus.publish(event)
     assert bus.errors == 0
     return heard
@@ -188,7 +188,7 @@ def test_what_comis_has_no_word_for_is_not_told() -> None:
 def test_who_ended_its_listening_hears_no_more() -> None:
     heard: list[str] = []
     bus = Bus()
-    end = compat.listen(bus, lambda name, _: heard.append(name))
+    end = comis.listen(bus, lambda name, _: heard.append(name))
     end()
     bus.publish(MessageEnqueued(**ABOUT))
     assert heard == []

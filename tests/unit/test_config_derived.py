@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from pillarbox.config import Settings, from_mapping, lease_seconds, policy_for
 from pillarbox.domain.retry import CHAT, SMTP, WEBHOOK, OnDead, Policy, UncertainAction
 from pillarbox.errors import ConfigError
+from pillarbox.settings.load import Settings, from_mapping, lease_seconds, policy_for
 
 
 @pytest.mark.contract("EN6")

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillarbox.config import load
 from pillarbox.errors import ConfigError
 from pillarbox.settings import json_text, yaml_text
+from pillarbox.settings.load import load
 
 if TYPE_CHECKING:
     from pathlib import Path

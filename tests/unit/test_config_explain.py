@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import pillarbox.config
-from pillarbox.config import (
+import pillarbox.settings.load
+from pillarbox.errors import ConfigError
+from pillarbox.settings.load import (
     TABLE,
     ChannelSettings,
     Loaded,
@@ -24,7 +25,6 @@ from pillarbox.config import (
     reloadable_changes,
     show,
 )
-from pillarbox.errors import ConfigError
 
 KEYS = [one.key for one in TABLE]
 
@@ -208,7 +208,7 @@ def test_importing_it_loads_nothing_heavy() -> None:
     # An empty package in place of ours: what its __init__ imports is not this module's doing.
     said = (
         "import sys, types; package = sys.modules['pillarbox'] = types.ModuleType('pillarbox');"
-        f" package.__path__ = [{str(Path(pillarbox.config.__file__).parent)!r}]; import pillarbox.config;"
+        f" package.__path__ = [{str(Path(pillarbox.__file__).parent)!r}]; import pillarbox.settings.load;"
         f" print([name for name in {heavy!r} if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True, timeout=30)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pillarbox.config import Settings, load, paths
 from pillarbox.errors import ConfigError
+from pillarbox.settings.load import Settings, load, paths
 
 TOML = "durability = 'process'\n"
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pillarbox.config import from_mapping, load
 from pillarbox.errors import ConfigError
+from pillarbox.settings.load import from_mapping, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pillarbox.config import TABLE, Loaded, Settings, check, from_mapping, load, mask_dsn, mask_url, show
 from pillarbox.errors import ConfigError
+from pillarbox.settings.load import TABLE, Loaded, Settings, check, from_mapping, load, mask_dsn, mask_url, show
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pillarbox.config import DefaultSettings, Loaded, Settings, load
 from pillarbox.domain.retry import ExpireAction
 from pillarbox.errors import ConfigError
+from pillarbox.settings.load import DefaultSettings, Loaded, Settings, load
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pillarbox.config import NO_LIMIT, Loaded, from_mapping, load
 from pillarbox.domain.retry import ExpireAction, OnDead, OnHeld, UncertainAction
 from pillarbox.errors import ConfigError
+from pillarbox.settings.load import NO_LIMIT, Loaded, from_mapping, load
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any, Final
 import pytest
 
 from pillarbox.cli import reference
-from pillarbox.domain.explaining import explain
-from pillarbox.domain.explaining.causes import ABOUT, Cause, Explanation, Why
-from pillarbox.domain.explaining.facts import Deed, Facts, Gate, Heir, Standing, Suspect, WorkerStanding
+from pillarbox.domain.explain import explain
+from pillarbox.domain.explain.causes import ABOUT, Cause, Explanation, Why
+from pillarbox.domain.explain.facts import Deed, Facts, Gate, Heir, Standing, Suspect, WorkerStanding
 from pillarbox.domain.ids import message_id
 from pillarbox.domain.message import Kind, MessageView, Op, State
 from pillarbox.domain.retry import Policy, UncertainAction

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pillarbox.domain.condition import Condition, Field
 from pillarbox.domain.message import State
 from pillarbox.errors import InvalidMessage
-from pillarbox.filters import KNOWN, parse, terms, written
+from pillarbox.outbox.filters import KNOWN, parse, terms, written
 from pillarbox.store.base import Query
 
 NOW = 1_700_000_000_000

@@ -70,9 +70,9 @@ def collected() -> Found:
         for name, value in vars(module).items():
             if not name.startswith("__"):
                 found.update(patterns_in(value, f"{module.__name__}.{name}", set()))
-    from pillarbox.channels import graphemes
+    from pillarbox.channels.text import graphemes
 
-    found.update(patterns_in(graphemes._patterns(), "pillarbox.channels.graphemes._patterns", set()))
+    found.update(patterns_in(graphemes._patterns(), "pillarbox.channels.text.graphemes._patterns", set()))
     unique: Found = {}
     for name, pattern in found.items():
         if pattern not in unique.values():
@@ -152,10 +152,10 @@ def test_patterns_are_collected_from_everywhere() -> None:
     names = collected()
     assert len(names) > 60
     for name in (
-        "pillarbox.channels.masking._ROWS.0.1",
-        "pillarbox.channels.patterns._COMPILED.0.0",
-        "pillarbox.channels.smtp_reply._TOO_MUCH",
-        "pillarbox.channels.html_text._RAW_END.script",
-        "pillarbox.channels.graphemes._patterns.1",
+        "pillarbox.channels.privacy.masking._ROWS.0.1",
+        "pillarbox.channels.exception_texts._COMPILED.0.0",
+        "pillarbox.channels.mail.replies._TOO_MUCH",
+        "pillarbox.channels.text.html._RAW_END.script",
+        "pillarbox.channels.text.graphemes._patterns.1",
     ):
         assert name in names, name

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from pillarbox.engine.lines import Lines, Recipients
 from pillarbox.events import (
     Alarm,
     BusEvent,
@@ -21,6 +20,7 @@ from pillarbox.events import (
     MessageHeld,
     RetryScheduled,
 )
+from pillarbox.events.log_lines import Lines, Recipients
 from tests.unit.test_compat import ABOUT
 
 KEY = b"0123456789abcdef"

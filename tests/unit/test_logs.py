@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pillarbox.logs import LEVELS, JsonFormatter, TextFormatter, make_formatter, visible
+from pillarbox.events.log_format import LEVELS, JsonFormatter, TextFormatter, make_formatter, visible
 from pillarbox.settings.model import Settings
 from pillarbox.settings.table import find
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from pillarbox.domain.explaining import texts
+from pillarbox.domain.explain import texts
 from pillarbox.domain.moments import MS_MAX, moment_ms, span_ms, to_datetime, to_ms
 from pillarbox.errors import InvalidMessage
-from pillarbox.report import stamp
+from pillarbox.views import stamp
 
 NOW_MS = 1_800_000_000_000
 BEHIND, AHEAD = timezone(timedelta(hours=-12)), timezone(timedelta(hours=14))

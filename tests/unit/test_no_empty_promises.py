@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pillarbox import Capabilities, InvalidOutcome, RateLimited, config
+from pillarbox import Capabilities, InvalidOutcome, RateLimited
 from pillarbox.domain.outcome import Rejected
 from pillarbox.domain.retry import PartsMode, Policy
 from pillarbox.domain.transition import Reason
 from pillarbox.errors import ConfigError
+from pillarbox.settings import load as config
 from pillarbox.store.registry import open_store
 from tests.unit.leased_messages import leased
 from tests.unit.test_lifecycle import decided

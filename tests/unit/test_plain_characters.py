@@ -12,7 +12,7 @@ from pillarbox.channels.file import encode_line
 from pillarbox.cli.output import emit_json
 from pillarbox.domain.message import Content
 from pillarbox.domain.plain_characters import escaped
-from pillarbox.logs import JsonFormatter
+from pillarbox.events.log_format import JsonFormatter
 from tests.channels.attempts import an_attempt
 
 OBEYED = [

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillarbox.engine.plain_json import DEPTH_MAX, plain, plain_object, plain_text
+from pillarbox.domain.plain_json import DEPTH_MAX, plain, plain_object, plain_text
 from pillarbox.errors import InvalidMessage
 
 pytestmark = pytest.mark.contract("EN2", "EN13")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pillarbox.domain.folding import words_replaced
-from pillarbox.engine.lines import Recipients
+from pillarbox.domain.casefold import words_replaced
+from pillarbox.events.log_lines import Recipients
 from tests.unit.linear_time import is_linear
 
 pytestmark = pytest.mark.contract("EV3")

@@ -19,9 +19,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pillarbox.channels.base import Mode, Unit
-from pillarbox.channels.fences import find_fences
-from pillarbox.channels.graphemes import inside_clusters
-from pillarbox.channels.split import SPLITTER, length, split_text
+from pillarbox.channels.text.fences import find_fences
+from pillarbox.channels.text.graphemes import inside_clusters
+from pillarbox.channels.text.split import SPLITTER, length, split_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -617,7 +617,7 @@ def test_the_time_grows_with_the_text_and_not_faster(name: str) -> None:
 )
 def test_the_unicode_tables_load_for_a_text_beyond_ascii_that_is_cut(text: str, loaded: str) -> None:
     program = (
-        "import sys; from pillarbox.channels.split import split_text; "
+        "import sys; from pillarbox.channels.text.split import split_text; "
         f"split_text({text!a}, limit=20, unit='bytes'); print('regex' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pillarbox.engine.troubles import Troubles
+from pillarbox.events.troubles import Troubles
 
 
 def test_a_trouble_is_listed_until_it_ends() -> None:

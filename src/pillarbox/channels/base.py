@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal, TypedDict, final
 
 import msgspec
 
-from pillarbox.channels.known_secrets import NOTHING_KNOWN, KnownSecrets
-from pillarbox.channels.shown import fit_to_show
+from pillarbox.channels.privacy.known_secrets import NOTHING_KNOWN, KnownSecrets
+from pillarbox.channels.privacy.outcomes import fit_to_show
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.ids import PARTS_MAX
 from pillarbox.domain.message import Admission, Content, FileRef, Format, Op, encode_content
@@ -195,7 +195,7 @@ class Channel(ABC):
         texts = self._cut(content)
         if len(texts) <= 1:
             return Cut()
-        from pillarbox.channels.split import SPLITTER
+        from pillarbox.channels.text.split import SPLITTER
 
         # What introduces the message stays with its first part, and what hangs on it too.
         parts = [msgspec.structs.replace(content, text=texts[0])]
@@ -226,7 +226,7 @@ class Channel(ABC):
         if limit is None or text is None or 4 * len(text) <= limit:
             return (text,)
         # Most channels never cut anything; the others load what they need with their first message.
-        from pillarbox.channels.split import length, split_text
+        from pillarbox.channels.text.split import length, split_text
 
         if length(text, unit) <= limit:
             return (text,)

@@ -8,7 +8,7 @@ import unicodedata
 from typing import Final, Literal
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel
-from pillarbox.channels.threads import answer_of
+from pillarbox.channels.thread_pool import answer_of
 from pillarbox.channels.urls import Options, parse_url
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Unavailable, Uncertain
 from pillarbox.errors import ConfigError

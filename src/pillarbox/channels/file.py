@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Seams
-from pillarbox.channels.threads import answer_of
+from pillarbox.channels.thread_pool import answer_of
 from pillarbox.channels.urls import Options, flag, parse_url
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.moments import to_datetime

@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Mode, Seams, Unit
-from pillarbox.channels.bugs import Bugs
+from pillarbox.channels.bug_reports import Bugs
+from pillarbox.channels.exception_texts import classify_exception
 from pillarbox.channels.library_errors import read_waiting_body
-from pillarbox.channels.limiting import TEXT_LIMIT_MAX
 from pillarbox.channels.options import bounded_count, one_of
-from pillarbox.channels.patterns import classify_exception
-from pillarbox.channels.shown import values_of
-from pillarbox.channels.threads import Ended, Threads, answer_of
+from pillarbox.channels.privacy.outcomes import values_of
+from pillarbox.channels.text.limits import TEXT_LIMIT_MAX
+from pillarbox.channels.thread_pool import Ended, Threads, answer_of
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Misreported, Outcome, RateLimited, Uncertain, name_of, plain
 from pillarbox.domain.retry import CHAT, Policy
 from pillarbox.errors import ConfigError, InvalidOutcome

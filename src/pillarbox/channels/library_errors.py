@@ -18,12 +18,12 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pillarbox.channels.foreign_text import FOREIGN_LENGTH_MAX, excerpt
-from pillarbox.channels.http import STATUSES, Verdict, hint_seconds, outcome_of, status_table, status_text
-from pillarbox.channels.smtp_reply import Reply, Stage
-from pillarbox.channels.smtp_reply import classify as classify_reply
+from pillarbox.channels.http.answers import STATUSES, Verdict, hint_seconds, outcome_of, status_table, status_text
+from pillarbox.channels.mail.replies import Reply, Stage
+from pillarbox.channels.mail.replies import classify as classify_reply
+from pillarbox.channels.privacy.foreign_text import FOREIGN_LENGTH_MAX, excerpt
 from pillarbox.domain.outcome import AnyOutcome, Deferred, RateLimited, Unavailable
-from pillarbox.fencing import pass_on
+from pillarbox.user_code import pass_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

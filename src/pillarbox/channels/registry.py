@@ -12,8 +12,8 @@ import inspect
 import re
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from pillarbox.channels import limiting
-from pillarbox.channels.masking import mask_url
+from pillarbox.channels.privacy.masking import mask_url
+from pillarbox.channels.text import limits
 from pillarbox.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ SCHEMES: Final[dict[str, str]] = {
     "file": "pillarbox.channels.file:FileChannel",
     "http": "pillarbox.channels.webhook:WebhookChannel",
     "https": "pillarbox.channels.webhook:WebhookChannel",
-    "smtp": "pillarbox.channels.smtp:SmtpChannel",
-    "smtps": "pillarbox.channels.smtp:SmtpChannel",
+    "smtp": "pillarbox.channels.mail.smtp:SmtpChannel",
+    "smtps": "pillarbox.channels.mail.smtp:SmtpChannel",
 }
 """Where each scheme's adapter is: ``module:Class``, imported at the first use."""
 
@@ -57,7 +57,7 @@ def build(url: str, *, field: str = "url", defaults: Mapping[str, object] | None
         field: What errors call the URL, as a dotted path; its options are called by their name beside it.
         defaults: Settings that hold for every channel, for the adapters that know them.
         options: The adapter's own settings, such as ``secret`` or ``timeout``; and those that every channel has
-            (`pillarbox.channels.limiting`).
+            (`pillarbox.channels.text.limits`).
 
     Raises:
         ConfigError: Malformed URL, unknown scheme, unknown option or a value the adapter refuses. Its text never
@@ -68,16 +68,16 @@ def build(url: str, *, field: str = "url", defaults: Mapping[str, object] | None
     beside = field.rpartition(".")[0]
     known = _options_of(adapter)
     everyones: dict[str, object] = {
-        name: options.pop(name) for name in limiting.OPTIONS if name in options and name not in known
+        name: options.pop(name) for name in limits.OPTIONS if name in options and name not in known
     }
     for name in options:
         if name not in known:
-            named = tuple(sorted({*known, *limiting.OPTIONS}))
+            named = tuple(sorted({*known, *limits.OPTIONS}))
             raise ConfigError(_joined(beside, name), _unknown("option", name, named))
     options = {name: value for name, value in (defaults or {}).items() if name in known} | options
     try:
         channel = adapter.from_url(url, **options)
-        limiting.limit(channel, everyones)
+        limits.limit(channel, everyones)
     except ConfigError as refused:
         # `from None` here as in every adapter: a cause could quote the URL, and tracebacks end up in logs.
         at = field if refused.field == "url" else _joined(beside, refused.field)

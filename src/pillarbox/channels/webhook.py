@@ -18,11 +18,17 @@ from aiohttp.payload import Payload
 from pillarbox.__about__ import __version__
 from pillarbox.channels.base import Attempt, Channel, Progress, Seams
 from pillarbox.channels.egress import Egress, networks
-from pillarbox.channels.foreign_text import excerpt
-from pillarbox.channels.http import STATUSES, Verdict, failure, hint_seconds, outcome_of, status_table, status_text
-from pillarbox.channels.http_connection import KeptConnection, keep_apart
-from pillarbox.channels.known_secrets import KnownSecrets, in_headers, in_signing_secret, in_url
-from pillarbox.channels.masking import place_of
+from pillarbox.channels.http.answers import (
+    STATUSES,
+    Verdict,
+    failure,
+    hint_seconds,
+    outcome_of,
+    status_table,
+    status_text,
+)
+from pillarbox.channels.http.connection import KeptConnection, keep_apart
+from pillarbox.channels.http.signing import parse_secret, signature_headers
 from pillarbox.channels.options import (
     HEADER_VALUE,
     basic_authorization,
@@ -33,8 +39,10 @@ from pillarbox.channels.options import (
     listed,
     table,
 )
-from pillarbox.channels.shown import values_of
-from pillarbox.channels.signing import parse_secret, signature_headers
+from pillarbox.channels.privacy.foreign_text import excerpt
+from pillarbox.channels.privacy.known_secrets import KnownSecrets, in_headers, in_signing_secret, in_url
+from pillarbox.channels.privacy.masking import place_of
+from pillarbox.channels.privacy.outcomes import values_of
 from pillarbox.deadline import Within
 from pillarbox.domain.ids import ID_LENGTH, dedupe_token
 from pillarbox.domain.message import Admission, Content, FileRef, Format, Op

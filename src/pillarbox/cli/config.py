@@ -13,8 +13,8 @@ from pillarbox.cli.options import shared
 from pillarbox.cli.output import emit, emit_json, pairs, table, talk
 
 if TYPE_CHECKING:
-    from pillarbox.cli.session import Call
-    from pillarbox.config import Explanation
+    from pillarbox.cli.call import Call
+    from pillarbox.settings.load import Explanation
 
 # Their host says where, and never who; of every other URL only the scheme is shown.
 _WITH_A_HOST: Final = frozenset({"http", "https", "smtp", "smtps"})
@@ -59,7 +59,7 @@ def show(call: Call, *, origin: bool) -> int:
 
     The last source wins: default, file, variable, option of the command line.
     """
-    from pillarbox import config as configuration
+    from pillarbox.settings import load as configuration
 
     loaded = call.loaded()
     rows = configuration.show(loaded, mask=_place)
@@ -77,7 +77,7 @@ def show(call: Call, *, origin: bool) -> int:
 @shared
 def path(call: Call) -> int:
     """Say where the configuration file is looked for, in order, and which one is used."""
-    from pillarbox import config as configuration
+    from pillarbox.settings import load as configuration
 
     places = configuration.paths(path=call.config)
     used = next((place for place in places if place.used), None)
@@ -102,7 +102,7 @@ def path(call: Call) -> int:
 @shared
 def explain(call: Call, key: str | None) -> int:
     """Explain a setting: what it is for, what it accepts, its default, its variable. Without KEY, list them all."""
-    from pillarbox import config as configuration
+    from pillarbox.settings import load as configuration
 
     if key is None:
         everything = configuration.explanations()
@@ -158,7 +158,7 @@ def _yes(value: object) -> str:
 
 def _place(url: str) -> str:
     """Show where a channel leads, and nothing that may be a secret: no user, no path, no query."""
-    from pillarbox.config import mask_url
+    from pillarbox.settings.load import mask_url
 
     try:
         parts = urlsplit(url)

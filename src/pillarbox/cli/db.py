@@ -13,8 +13,8 @@ from pillarbox.cli.options import shared
 from pillarbox.cli.output import emit, emit_json, talk
 
 if TYPE_CHECKING:
-    from pillarbox.cli.session import Call
-    from pillarbox.outbox import Outbox
+    from pillarbox.cli.call import Call
+    from pillarbox.outbox.outbox import Outbox
 
 
 @click.group()

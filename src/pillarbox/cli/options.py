@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from pillarbox.cli.session import Call
+from pillarbox.cli.call import Call
 from pillarbox.domain.retry import parse_span
 from pillarbox.errors import ConfigError
 

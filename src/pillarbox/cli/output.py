@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from pillarbox.domain.plain_characters import escaped
-from pillarbox.logs import visible
+from pillarbox.events.log_format import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

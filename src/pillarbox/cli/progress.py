@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from pillarbox.cli.output import console
-from pillarbox.logs import visible
+from pillarbox.events.log_format import visible
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -14,23 +14,23 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pillarbox.__about__ import __version__
+from pillarbox.cli.call import naming
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.options import shared, span_above_zero
 from pillarbox.cli.output import hush, on_terminal
-from pillarbox.cli.session import naming
-from pillarbox.cli.voice import Voice, log
+from pillarbox.cli.worker_log import Voice, log
 from pillarbox.errors import PillarboxError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from datetime import timedelta
 
+    from pillarbox.cli.call import Call
     from pillarbox.cli.progress import Bar
-    from pillarbox.cli.session import Call
-    from pillarbox.config import Settings
-    from pillarbox.engine.draining import DrainReport
-    from pillarbox.events import BusEvent
-    from pillarbox.outbox import Outbox
+    from pillarbox.engine.drain import DrainReport
+    from pillarbox.events.events import BusEvent
+    from pillarbox.outbox.outbox import Outbox
+    from pillarbox.settings.load import Settings
 
 _ENDS: Final = frozenset({"delivered", "held", "dead", "expired", "cancelled"})
 _REPORTED: Final = ("delivered", "failed", "expired", "exhausted", "uncertain")
@@ -71,7 +71,7 @@ def run(call: Call, *, app: str | None, drain: bool, budget: timedelta) -> int:
 
 def _nothing_to_run(voice: Voice, *, drain: bool) -> int:
     """Say so of a disabled queue, and end well: there is nothing that a restart would mend (contract EN12)."""
-    from pillarbox.engine.draining import DrainReport
+    from pillarbox.engine.drain import DrainReport
 
     why = "the queue is disabled (enabled = false): every send goes straight to its channel, and nothing waits"
     if voice.rows:
@@ -228,8 +228,8 @@ class _Runner:
         self._say("reloaded", {"changed": changes.reload, "restart": changes.restart})
 
     def _tell(self, event: BusEvent) -> None:
-        from pillarbox.cli.outcomes import line_of, row_of
-        from pillarbox.events import Alarm
+        from pillarbox.cli.outcome_lines import line_of, row_of
+        from pillarbox.events.events import Alarm
 
         if self._stopping and isinstance(event, Alarm) and event.what == "recording_failed":
             self._unrecorded.append(event.detail)

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pillarbox.cli.call import naming
 from pillarbox.cli.exits import Exit, Stop
-from pillarbox.cli.last import remember
+from pillarbox.cli.last_sent import remember
 from pillarbox.cli.options import FOREVER, json_object, json_text, moment, shared, span, span_or_none
 from pillarbox.cli.output import emit, emit_json, reporting, talk
-from pillarbox.cli.session import naming
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from pillarbox.app import Sender
-    from pillarbox.cli.session import Call
-    from pillarbox.config import Settings
-    from pillarbox.message import Message
+    from pillarbox.cli.call import Call
+    from pillarbox.outbox.message import Message
+    from pillarbox.settings.load import Settings
 
 _PRIORITIES: Final = ("bulk", "normal", "high", "urgent")
 
@@ -165,7 +165,7 @@ def _must_be_served(settings: Settings, sender: Sender) -> None:
 
 async def _pass_on(call: Call, sender: Sender, arguments: dict[str, Any], *, timeout: float | None) -> int:
     """Send it without a queue, within *timeout* seconds where there is one (contract EN12)."""
-    from pillarbox.cli.waiting import verdict
+    from pillarbox.cli.see_through import verdict
 
     async with sender.box as box:
         try:
@@ -186,7 +186,7 @@ async def _pass_on(call: Call, sender: Sender, arguments: dict[str, Any], *, tim
 
 async def _send(call: Call, sender: Sender, arguments: dict[str, Any], *, timeout: float | None) -> int:
     """Accept it, and wait *timeout* seconds at most; ``None`` does not wait."""
-    from pillarbox.cli.waiting import until_settled, verdict, who_sends
+    from pillarbox.cli.see_through import until_settled, verdict, who_sends
     from pillarbox.store.registry import file_of
 
     box = sender.box

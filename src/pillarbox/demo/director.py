@@ -18,10 +18,10 @@ from typing import Any, Final
 
 import msgspec
 
-from pillarbox import config
 from pillarbox.demo.judge import Entry, Sent, Told, Verdict, judge
 from pillarbox.domain.message import State
-from pillarbox.outbox import Outbox
+from pillarbox.outbox.outbox import Outbox
+from pillarbox.settings import load as config
 
 CHANNEL: Final = "demo"
 # A message may be in the hands of every worker that is killed; then it is tried again soon, and never given up.

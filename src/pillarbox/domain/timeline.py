@@ -64,6 +64,21 @@ class ClockMark(msgspec.Struct, frozen=True, kw_only=True):
         return self.wall_ms - self.ahead_ms
 
 
+class ClockNews(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a database knows of the clocks of the machine it is on (contract LE6).
+
+    Attributes:
+        mark: How they stood when a process last said so; ``None`` before any did.
+        seen_ms: The latest time at which a worker gave a sign of life; 0 where there is none.
+        active: It has active messages, or a pause with an end.
+    """
+
+    mark: ClockMark | None = None
+    seen_ms: int = 0
+    active: bool = False
+
+
 def followed(mark: ClockMark, *, wall_ms: int, boot_ms: int) -> ClockMark:
     """
     Give the mark of a later instant of the same boot.

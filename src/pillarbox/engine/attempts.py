@@ -12,8 +12,8 @@ from pillarbox.domain.ids import dedupe_token
 from pillarbox.domain.message import Content, Leased, Op, decode_content
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Misreported, Uncertain, plain
 from pillarbox.errors import InvalidOutcome
-from pillarbox.fencing import Log, pass_on
 from pillarbox.traces import frames_of
+from pillarbox.user_code import Log, pass_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgspec
 
 from pillarbox.deadline import Deadline
-from pillarbox.engine.clockguard import QueueClock
+from pillarbox.engine.batches import Ending, Extra, Told, Wish, Work
 from pillarbox.engine.loop import Loop
-from pillarbox.engine.troubles import Troubles
-from pillarbox.engine.work import Ending, Extra, Told, Wish, Work
 from pillarbox.errors import NotStarted, StoreError, StoreOutcomeUnknown, StoreReplaced, StoreUnavailable
-from pillarbox.fencing import Log, pass_on
+from pillarbox.events.troubles import Troubles
+from pillarbox.queue_clock import QueueClock
+from pillarbox.user_code import Log, pass_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -21,19 +21,19 @@ from pillarbox.deadline import Deadline
 from pillarbox.domain import lifecycle
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
 from pillarbox.domain.transition import Transition
+from pillarbox.engine.admission import Preparing
 from pillarbox.engine.attempts import interrupted, outcome_of, raised
 from pillarbox.engine.calls import GRACE_SECONDS
-from pillarbox.engine.clockguard import QueueClock
 from pillarbox.engine.deadlines import SEND_GRACE, Deadlines
 from pillarbox.engine.flight import Flight
 from pillarbox.engine.hooks import Defer, Hooks, Withdraw
-from pillarbox.engine.leftovers import Leftovers
-from pillarbox.engine.lull import SHORT_SECONDS, Lull
+from pillarbox.engine.mass_cancel import SHORT_SECONDS, Lull
 from pillarbox.engine.outages import Outages
-from pillarbox.engine.preparing import Preparing
+from pillarbox.engine.written_off import Leftovers
 from pillarbox.errors import NotStarted, PillarboxError, StoreError
-from pillarbox.fencing import FATAL, Log, is_from_outside, pass_on
+from pillarbox.queue_clock import QueueClock
 from pillarbox.store.base import CANCELLED_FOR, BatchResult, Settled, Settlement
+from pillarbox.user_code import FATAL, Log, is_from_outside, pass_on
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
     from pillarbox.clock import Clock
     from pillarbox.domain.message import Leased
-    from pillarbox.engine.clockguard import ClockGuard
+    from pillarbox.engine.clock_guard import ClockGuard
     from pillarbox.engine.committer import Committer
-    from pillarbox.engine.reporter import Reporter
     from pillarbox.entropy import Entropy
+    from pillarbox.events.reporter import Reporter
 
 _log = Log("pillarbox.engine")
 # How long a program's end waits for the record of the send that asked for it, where the store does not answer.

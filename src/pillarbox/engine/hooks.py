@@ -16,11 +16,12 @@ import msgspec
 
 from pillarbox.channels.base import Attempt
 from pillarbox.domain.outcome import Deferred
-from pillarbox.engine.acceptance import Outgoing
+from pillarbox.domain.outgoing import Outgoing
 from pillarbox.engine.calls import LEFT_MAX, Calls, Ended
 from pillarbox.errors import InvalidOutcome
-from pillarbox.events import Bus, HookCancelled, MessageDelivered, MessageDied, MessageExpired
-from pillarbox.fencing import name_of, pass_on
+from pillarbox.events.bus import Bus
+from pillarbox.events.events import HookCancelled, MessageDelivered, MessageDied, MessageExpired
+from pillarbox.user_code import name_of, pass_on
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pillarbox.errors import StoreError
-from pillarbox.fencing import Log, is_from_outside, pass_on
+from pillarbox.user_code import Log, is_from_outside, pass_on
 
 _log = Log("pillarbox.engine")
 _FAILED_SECONDS: Final = (0.05, 0.2, 1.0, 5.0)

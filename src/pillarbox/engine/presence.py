@@ -10,7 +10,7 @@ from pillarbox.store.base import Presence, Store
 if TYPE_CHECKING:
     from pillarbox.clock import Clock
     from pillarbox.engine.committer import Committer
-    from pillarbox.engine.reporter import Reporter
+    from pillarbox.events.reporter import Reporter
 
 INTERVAL_SECONDS: Final = 15.0
 ORPHAN_SECONDS: Final = 60.0

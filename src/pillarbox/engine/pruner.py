@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from pillarbox.clock import Clock
     from pillarbox.domain.message import State
-    from pillarbox.engine.clockguard import ClockGuard
+    from pillarbox.engine.clock_guard import ClockGuard
     from pillarbox.engine.committer import Committer
 
 LIMIT: Final = 500

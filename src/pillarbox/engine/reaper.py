@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from pillarbox.clock import Clock
     from pillarbox.domain.message import Leased
-    from pillarbox.engine.clockguard import ClockGuard
+    from pillarbox.engine.clock_guard import ClockGuard
     from pillarbox.engine.committer import Committer
-    from pillarbox.engine.reporter import Reporter
     from pillarbox.entropy import Entropy
+    from pillarbox.events.reporter import Reporter
 
 LIMIT: Final = 500
 INTERVAL_SECONDS: Final = 1.0

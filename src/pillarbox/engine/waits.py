@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from pillarbox.clock import Clock
     from pillarbox.domain.ids import MessageId
-    from pillarbox.engine.reporter import Reporter
     from pillarbox.engine.worker import Worker
+    from pillarbox.events.reporter import Reporter
     from pillarbox.store.base import Store
 
 INTERVAL_SECONDS: Final = 0.05

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pillarbox.engine.feed import Feed
+    from pillarbox.engine.capacity import Feed
     from pillarbox.store.base import Store
 
 INTERVAL_SECONDS: Final = 0.25

@@ -19,22 +19,23 @@ import msgspec
 from pillarbox.channels.base import Channel, Seams
 from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.message import Leased, State
-from pillarbox.engine.clockguard import ClockGuard, QueueClock
-from pillarbox.engine.draining import DrainReport, report_of
+from pillarbox.engine.capacity import Feed
+from pillarbox.engine.clock_guard import ClockGuard
+from pillarbox.engine.drain import DrainReport, report_of
 from pillarbox.engine.executor import Executor
-from pillarbox.engine.feed import Feed
-from pillarbox.engine.leaving import close_channel, deregister, start_channel
 from pillarbox.engine.loop import Loop
 from pillarbox.engine.presence import PresenceKeeper
 from pillarbox.engine.pruner import Pruner
 from pillarbox.engine.reaper import Reaper
 from pillarbox.engine.renewer import Renewer
+from pillarbox.engine.resources import close_channel, deregister, start_channel
 from pillarbox.engine.suspects import Suspects
 from pillarbox.engine.watcher import Watcher
 from pillarbox.errors import StoreError
-from pillarbox.events import Drained
-from pillarbox.fencing import Log
+from pillarbox.events.events import Drained
+from pillarbox.queue_clock import QueueClock
 from pillarbox.store.base import Batch, BatchResult, Claim, Settlement, Store, WorkerStart
+from pillarbox.user_code import Log
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -42,9 +43,9 @@ if TYPE_CHECKING:
     from pillarbox.clock import Clock
     from pillarbox.engine.committer import Committer
     from pillarbox.engine.hooks import Hooks
-    from pillarbox.engine.reporter import Reporter
     from pillarbox.engine.worker_settings import WorkerSettings
     from pillarbox.entropy import Entropy
+    from pillarbox.events.reporter import Reporter
 
 _log = Log("pillarbox.engine")
 _ALONE_SECONDS = 0.05

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from pillarbox.domain.retry import Policy
 from pillarbox.domain.timeline import shifted
-from pillarbox.engine.clockguard import QueueClock
 from pillarbox.entropy import new_message_id
 from pillarbox.errors import InvalidMessage, KeyConflict, NotFound, PillarboxError, QueueFull, Refused
 from pillarbox.imports import comis, openclaw_files, openclaw_outbox, openclaw_sqlite
@@ -34,7 +33,8 @@ from pillarbox.imports.entry import (
 )
 from pillarbox.imports.plan import Planned, Setting, already, plan, refused
 from pillarbox.imports.retire import retire
-from pillarbox.runtime import Route
+from pillarbox.outbox.runtime import Route
+from pillarbox.queue_clock import QueueClock
 from pillarbox.store.base import Batch, Durability, Enqueued
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pillarbox.clock import Clock
     from pillarbox.entropy import Entropy
-    from pillarbox.outbox import Outbox
+    from pillarbox.outbox.outbox import Outbox
     from pillarbox.store.base import Store
 
 _MS: Final = timedelta(milliseconds=1)

@@ -15,12 +15,13 @@ import msgspec
 from pillarbox.domain.channel_names import refuse_url
 from pillarbox.domain.ids import PARTS_MAX, MessageId
 from pillarbox.domain.message import Admission, Content, Draft, State, encode_content
+from pillarbox.domain.outgoing import Outgoing
 from pillarbox.domain.retry import ExpireAction, PartsMode, Policy
 from pillarbox.domain.transition import ErrorClass, Reason
-from pillarbox.engine.acceptance import Acceptance, Outgoing
 from pillarbox.errors import InvalidMessage
 from pillarbox.imports.entry import Line, Outcome, SourceEntry, System
-from pillarbox.runtime import Route
+from pillarbox.outbox.checks import Acceptance
+from pillarbox.outbox.runtime import Route
 from pillarbox.store.base import Import
 
 SPLITTER: Final = "import"

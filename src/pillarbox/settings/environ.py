@@ -1,7 +1,7 @@
 """
 Variables as a source of settings: ``PILLARBOX_CHANNELS__OPS__URL``, and ``…_FILE`` for what stands in a file.
 
-The environment comes in as an argument; only `pillarbox.config` touches the process's own.
+The environment comes in as an argument; only `pillarbox.settings.load` touches the process's own.
 """
 
 from __future__ import annotations

@@ -18,14 +18,14 @@ from pillarbox.domain.condition import Condition
 from pillarbox.domain.ids import LeaseId, MessageId
 from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.message import Admission, Draft, Leased, MessageView, State
-from pillarbox.domain.timeline import ClockMark
+from pillarbox.domain.timeline import ClockMark, ClockNews
 from pillarbox.domain.transition import Reason, Transition
 from pillarbox.errors import PillarboxError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pillarbox.domain.explaining.facts import Facts
+    from pillarbox.domain.explain.facts import Facts
     from pillarbox.domain.mirror import MirrorEntry
 
 
@@ -267,21 +267,6 @@ class Prune(msgspec.Struct, frozen=True, kw_only=True):
     scrub_before_ms: int | None = None
     mirror_before_ms: int = 0
     limit: int = 500
-
-
-class ClockNews(msgspec.Struct, frozen=True, kw_only=True):
-    """
-    What a database knows of the clocks of the machine it is on (contract LE6).
-
-    Attributes:
-        mark: How they stood when a process last said so; ``None`` before any did.
-        seen_ms: The latest time at which a worker gave a sign of life; 0 where there is none.
-        active: It has active messages, or a pause with an end.
-    """
-
-    mark: ClockMark | None = None
-    seen_ms: int = 0
-    active: bool = False
 
 
 class Presence(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pillarbox.domain.timeline import ClockNews
 from pillarbox.errors import Refused
-from pillarbox.store.base import Acted, Backlog, Batch, BatchResult, ClockNews, Durability
+from pillarbox.store.base import Acted, Backlog, Batch, BatchResult, Durability
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from pillarbox.domain.explaining.facts import Facts
+    from pillarbox.domain.explain.facts import Facts
     from pillarbox.domain.ids import MessageId
     from pillarbox.domain.message import MessageView, State
     from pillarbox.domain.mirror import MirrorEntry

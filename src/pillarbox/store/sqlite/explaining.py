@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from pillarbox.domain.explaining.facts import Deed, Facts, Gate, Heir, Standing, Suspect, WorkerStanding
-from pillarbox.domain.explaining.texts import MANY
+from pillarbox.domain.explain.facts import Deed, Facts, Gate, Heir, Standing, Suspect, WorkerStanding
+from pillarbox.domain.explain.texts import MANY
 from pillarbox.domain.message import STATES, Priority, State
 from pillarbox.store.sqlite import reading
 from pillarbox.store.sqlite.reading import rows

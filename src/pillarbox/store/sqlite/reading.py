@@ -12,8 +12,8 @@ import msgspec
 from pillarbox.domain.arrival import part_of
 from pillarbox.domain.condition import Field
 from pillarbox.domain.message import STATES, Kind, MessageView, Op, Part, State
-from pillarbox.domain.timeline import ClockMark
-from pillarbox.store.base import Backlog, ClockNews, Event, Query, QueueInfo, Tally, WorkerInfo
+from pillarbox.domain.timeline import ClockMark, ClockNews
+from pillarbox.store.base import Backlog, Event, Query, QueueInfo, Tally, WorkerInfo
 from pillarbox.store.sqlite import opening
 from pillarbox.store.sqlite.session import Row, decode_policy
 from pillarbox.store.sqlite.statements import READ, VIEW_FIELDS

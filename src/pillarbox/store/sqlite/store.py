@@ -36,7 +36,6 @@ from pillarbox.store.base import (
     Backlog,
     Batch,
     BatchResult,
-    ClockNews,
     Durability,
     Event,
     Lapsed,
@@ -58,9 +57,10 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from pillarbox.domain.explaining.facts import Facts
+    from pillarbox.domain.explain.facts import Facts
     from pillarbox.domain.message import MessageView, State
     from pillarbox.domain.mirror import MirrorEntry
+    from pillarbox.domain.timeline import ClockNews
 
 T = TypeVar("T")
 

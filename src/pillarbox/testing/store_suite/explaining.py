@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import pytest
 
-from pillarbox.domain.explaining.texts import MANY
+from pillarbox.domain.explain.texts import MANY
 from pillarbox.domain.message import Priority, State
 from pillarbox.domain.outcome import Deferred, RateLimited, Rejected, Unavailable
 from pillarbox.domain.retry import OnDead
@@ -16,7 +16,7 @@ from pillarbox.testing.store_suite.driver import CHANNEL, LEASE_MS, POLICY
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 
 if TYPE_CHECKING:
-    from pillarbox.domain.explaining.facts import Facts
+    from pillarbox.domain.explain.facts import Facts
     from pillarbox.domain.ids import MessageId
     from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
 

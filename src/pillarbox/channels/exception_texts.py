@@ -1,0 +1,200 @@
+"""
+What an exception means whose platform has no table here: its type first, its text last (contract CL2–CL4). Pure.
+
+Texts are matched by whole words and in any case: "1500 characters" is no HTTP 500.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, assert_never
+
+from pillarbox.channels import library_errors
+from pillarbox.channels.library_errors import Sent
+from pillarbox.channels.privacy.foreign_text import FOREIGN_LENGTH_MAX, excerpt, masked, without
+from pillarbox.domain.outcome import (
+    AnyOutcome,
+    Deferred,
+    Misreported,
+    RateLimited,
+    Rejected,
+    Unavailable,
+    Uncertain,
+    name_of,
+)
+from pillarbox.errors import InvalidOutcome
+from pillarbox.user_code import pass_on
+
+
+class Meaning(StrEnum):
+    """What a pattern says about the send."""
+
+    NO_RECIPIENT = "no_recipient"
+    NOT_CONFIGURED = "not_configured"
+    RATE_LIMITED = "rate_limited"
+    NOT_SENT = "not_sent"
+    MAYBE_SENT = "maybe_sent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """One row; ``text`` is a regular expression between word boundaries, ``…`` any words of the same line."""
+
+    text: str
+    meaning: Meaning
+    source: str
+
+    def compiled(self) -> re.Pattern[str]:
+        """Give the expression that is searched for."""
+        # A bound, so that two words of a whole page do not make a pattern.
+        words = self.text.replace("…", r"[^\n]{0,120}?")
+        return re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
+
+
+_OPENCLAW = "OpenClaw, PERMANENT_ERROR_PATTERNS of its delivery queue"
+_COMIS = "Comis, error classification of its delivery queue"
+_BOTH = "OpenClaw's and Comis's tests: tried again"
+
+PATTERNS: Final[tuple[Pattern, ...]] = (
+    # --- a local condition: OpenClaw took it off its permanent list again ------------------------------------------
+    Pattern(text=r"outbound not configured for channel", meaning=Meaning.NOT_CONFIGURED, source=_OPENCLAW),
+    # --- permanent (contract CL3) ----------------------------------------------------------------------------------
+    Pattern(text=r"chat not found", meaning=Meaning.NO_RECIPIENT, source=f"{_OPENCLAW}; {_COMIS}; Telegram"),
+    Pattern(text=r"user not found", meaning=Meaning.NO_RECIPIENT, source=f"{_OPENCLAW}; {_COMIS}"),
+    Pattern(
+        text=r"bot was blocked by the user", meaning=Meaning.NO_RECIPIENT, source=f"{_OPENCLAW}; {_COMIS}; Telegram"
+    ),
+    Pattern(text=r"forbidden: bot was kicked", meaning=Meaning.NO_RECIPIENT, source=f"{_OPENCLAW}; {_COMIS}; Telegram"),
+    Pattern(text=r"chat_id is empty", meaning=Meaning.NO_RECIPIENT, source=f"{_OPENCLAW}; Telegram"),
+    Pattern(
+        text=r"no conversation reference found", meaning=Meaning.NO_RECIPIENT, source=f"{_OPENCLAW}; Microsoft Teams"
+    ),
+    Pattern(text=r"recipient is not a valid", meaning=Meaning.NO_RECIPIENT, source=_OPENCLAW),
+    Pattern(text=r"ambiguous … recipient", meaning=Meaning.NO_RECIPIENT, source=f"{_OPENCLAW}; Discord"),
+    Pattern(text=r"bot … not … member", meaning=Meaning.NO_RECIPIENT, source=f"{_OPENCLAW}; Telegram"),
+    Pattern(text=r"user … not in room", meaning=Meaning.NO_RECIPIENT, source=f"{_OPENCLAW}; Matrix"),
+    # --- too much ---------------------------------------------------------------------------------------------------
+    Pattern(
+        text=r"rate[ _-]?limit(?:ed|ing| exceeded| reached)?|too many requests|HTTP(?:/[\d.]+)?[ :]{1,2}429",
+        meaning=Meaning.RATE_LIMITED,
+        source=f"{_BOTH}; RFC 6585 §4",
+    ),
+    # --- an answer, after the request was written (contract CL5, CL6) ----------------------------------------------
+    Pattern(
+        text=r"(?:HTTP(?:/[\d.]+)?|status(?: code)?|error)[ :=]{1,2}50[0234](?! ?(?:char|byte|item|message|m?s\b|sec))"
+        r"|50[0234] (?:internal server error|bad gateway|service unavailable|gateway time-?out)"
+        r"|internal server error|bad gateway",
+        meaning=Meaning.MAYBE_SENT,
+        source=f"{_BOTH}; RFC 9110 §15.6",
+    ),
+    # --- the connection never stood --------------------------------------------------------------------------------
+    Pattern(
+        text=r"network (?:is )?(?:down|unreachable)|ENETDOWN|ENETUNREACH|EHOSTUNREACH",
+        meaning=Meaning.NOT_SENT,
+        source=f"{_BOTH}; POSIX.1-2017 connect()",
+    ),
+    Pattern(
+        text=r"ECONNREFUSED|connection refused|ENOTFOUND|EAI_AGAIN|getaddrinfo|name or service not known"
+        r"|failed to establish a new connection|connect ETIMEDOUT|certificate[ _]verify[ _]failed",
+        meaning=Meaning.NOT_SENT,
+        source="Node.js, Common system errors; getaddrinfo(3); urllib3; OpenSSL, before anything is written",
+    ),
+    # --- it stood, or may have --------------------------------------------------------------------------------------
+    Pattern(text=r"ETIMEDOUT|timed out", meaning=Meaning.MAYBE_SENT, source=_BOTH),
+    Pattern(text=r"socket hang up|ECONNRESET|EPIPE|connection reset", meaning=Meaning.MAYBE_SENT, source=_BOTH),
+)
+
+_COMPILED: Final = tuple((pattern.compiled(), pattern) for pattern in PATTERNS)
+
+# Telegram: "Too Many Requests: retry after 30"; others write retry_after, Retry-After or retryAfter, with a colon.
+_AFTER = re.compile(r"\bretry[ _-]?after[\"' :=]{0,4}(\d{1,7}(?:\.\d{1,6})?)\b", re.IGNORECASE)
+
+
+def classify_text(text: str, *, hide: tuple[str, ...] = ()) -> AnyOutcome | None:
+    """
+    Say what an error's text means; ``None`` if no pattern is in it. The first row that fits wins.
+
+    Args:
+        hide: What the reason must not repeat: the recipient, the message's text.
+    """
+    # Not in what the platform repeats of the message: its words are its writer's, who must not decide what they mean.
+    said = without(text, *hide)
+    for expression, pattern in _COMPILED:
+        if expression.search(said):
+            return _outcome(pattern.meaning, said, masked(text, *hide))
+    return None
+
+
+def classify_exception(exc: BaseException, *, hide: tuple[str, ...] = (), now_ms: int = 0) -> AnyOutcome:
+    """
+    Say what an exception out of somebody's sending function means. What is not known is uncertain: it may be sent.
+
+    What it carries goes first (`library_errors`): an HTTP status, an SMTP code, its type. Then what it says. The reason
+    is the exception's type and what may be shown of its text; of a text only the beginning is looked at.
+
+    Args:
+        hide: What must not be repeated: the recipient, the message's text.
+        now_ms: What dates in a Retry-After header are relative to.
+    """
+    if isinstance(exc, InvalidOutcome):
+        # It tried to say what became of the message, and did not say it well.
+        return Misreported(str(exc))
+    name, text = name_of(type(exc)), text_of(exc)
+    said = f"{name}: {text}" if text else name
+    outcome = _classified(exc, said, masked(said, *hide), hide=hide, now_ms=now_ms)
+    if outcome.answer is None:
+        # What the library says of the answer is all that is left of it.
+        outcome.answer = excerpt(said, *hide)
+    return outcome
+
+
+def _classified(exc: BaseException, said: str, reason: str, *, hide: tuple[str, ...], now_ms: int) -> AnyOutcome:
+    known = library_errors.classify(exc, reason, hide=hide, now_ms=now_ms)
+    match known:
+        case Sent.NO:
+            return Deferred(reason)
+        case Sent.MAYBE:
+            return Uncertain(reason)
+        case Deferred() if known.unclassified:
+            # A status that no table knows: what the platform says of it may be known.
+            by_text = classify_text(f"{said}\n{known.answer or ''}", hide=hide)
+            if isinstance(by_text, Rejected | RateLimited | Unavailable):
+                by_text.reason, by_text.answer = known.reason, known.answer
+                return by_text
+            return known
+        case None:
+            pass
+        case _:
+            return known
+    if isinstance(exc, TimeoutError):
+        return Uncertain(reason)
+    return classify_text(said, hide=hide) or Uncertain(reason)
+
+
+def text_of(exc: BaseException) -> str:
+    """Give what an exception says, as much of it as is looked at; nothing where it cannot even be shown."""
+    try:
+        # One more than is looked at, so that it shows that it was cut. What `str` gives may be a subclass of it.
+        return str.__str__(str(exc))[: FOREIGN_LENGTH_MAX + 1]
+    except BaseException as worse:  # noqa: BLE001 — an exception that cannot even be shown is still one
+        pass_on(worse)
+        return ""
+
+
+def _outcome(meaning: Meaning, text: str, reason: str) -> AnyOutcome:
+    match meaning:
+        case Meaning.NO_RECIPIENT:
+            return Rejected(reason, about="recipient")
+        case Meaning.NOT_CONFIGURED:
+            return Unavailable(reason)
+        case Meaning.RATE_LIMITED:
+            after = _AFTER.search(text)
+            return RateLimited(reason, after=float(after[1]) if after else None)
+        case Meaning.NOT_SENT:
+            return Deferred(reason)
+        case Meaning.MAYBE_SENT:
+            return Uncertain(reason)
+        case _:
+            assert_never(meaning)

@@ -1,0 +1,1 @@
+"""The mail channel, and what a mail is made of."""

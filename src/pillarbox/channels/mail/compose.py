@@ -1,0 +1,241 @@
+"""
+A message's content as a mail: bytes that are the same for every attempt (contract UN2). Pure.
+
+* ``Message-ID`` is made of the dedupe token, ``Date`` of when the message was accepted, and MIME boundaries of the
+  token: a receiver that drops second copies can do so.
+* Without a subject, the first line of the text is it, cut at 78 characters.
+* Markdown goes as plain text: mail knows no markdown. HTML goes with a plain copy of itself (multipart/alternative).
+* Bodies are encoded so that no line is longer than 78 characters; RFC 5321 §4.5.3.1.6 allows 998.
+* A mail that is already composed (``message/rfc822``) goes out as it was given, but for its line ends and without
+  ``Bcc`` and ``Resent-Bcc``: whoever stands there must not be named to the others (RFC 5322 §3.6.3). They get no copy
+  either: a message has one recipient.
+* ``silent`` means nothing in a mail. ``reply_to`` and ``thread`` count where they are Message-IDs in angle brackets,
+  as receipts of this channel are; elsewhere the mail goes without.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from email.header import Header
+from email.utils import format_datetime, formataddr
+from typing import TYPE_CHECKING, Final
+
+from pillarbox.channels.mail.fields import MESSAGE_RFC822, as_message_id, extra_headers, has_control
+from pillarbox.channels.text.html import html_to_text
+from pillarbox.domain.message import Content, Format
+from pillarbox.domain.moments import to_datetime
+
+if TYPE_CHECKING:
+    from pillarbox.channels.mail.addresses import Address
+
+SUBJECT_DEFAULT_LENGTH_MAX: Final = 78
+_LINE_LENGTH_MAX: Final = 78  # RFC 5322 §2.1.1: should, where 998 is must
+_ENCODED_LENGTH_MAX: Final = 76  # RFC 2047 §2, RFC 2045 §6.7 and §6.8
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+# The empty line, which may be the first: then there is no header.
+_HEADER_END = re.compile(rb"(?:\A|\r\n)(?=\r\n)")
+_SENT_MESSAGE_ID = re.compile(rb"^message-id[ \t]*:\s*(<[^<>\s]+>)", re.IGNORECASE | re.MULTILINE)
+# With its folded lines. Blanks before the colon are obsolete and still understood (RFC 5322 §4.5.3), and editors that
+# put a byte order mark before a file's first line are no reason to name anybody.
+_BLIND_COPIES = re.compile(
+    rb"(?:\A(?:\xef\xbb\xbf)?|(?<=\r\n))(?:resent-)?bcc[ \t\v\f]*:[^\r]*\r\n(?:[ \t][^\r]*\r\n)*", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """
+    A mail as it goes over the wire, but for dot-stuffing (RFC 5321 §4.5.2).
+
+    Attributes:
+        content: Lines end in CRLF, the last one too.
+        message_id: In angle brackets; ``None`` where a raw mail has none.
+        needs_smtputf8: A header or address is not ASCII (RFC 6531).
+        needs_8bit: A raw mail's body is not ASCII (RFC 6152).
+    """
+
+    content: bytes
+    message_id: str | None
+    needs_smtputf8: bool = False
+    needs_8bit: bool = False
+
+
+def compose(
+    content: Content,
+    *,
+    sender: Address,
+    sender_name: str = "",
+    to: Address,
+    token: str,
+    created_ms: int,
+    thread: str | None = None,
+) -> Mail:
+    """
+    Write the mail.
+
+    Args:
+        content: Passed `mail_fields.check_content`.
+        token: Letters, digits, ``-`` and ``_``; the same for every attempt.
+        created_ms: Milliseconds since 1970; the mail's date.
+    """
+    if content.payload is not None and _kind(content) == MESSAGE_RFC822:
+        return _as_it_is(content.payload)
+    message_id = f"<{token}@{sender.domain}>"
+    headers = [
+        ("From", _mailbox(sender, sender_name)),
+        ("To", str(to)),
+        *_subject(content),
+        ("Date", format_datetime(to_datetime(created_ms))),
+        ("Message-ID", message_id),
+        *_references(content, thread),
+        # RFC 3834 §5: so that no out-of-office note answers.
+        ("Auto-Submitted", "auto-generated"),
+        *((name, _value(name, value)) for name, value in extra_headers(content).items()),
+        ("MIME-Version", "1.0"),
+    ]
+    part = _body(content, boundary=f"=_{token}")
+    return Mail(
+        content=_lines([*headers, *part.headers]).encode() + b"\r\n" + part.body,
+        message_id=message_id,
+        needs_smtputf8=sender.needs_smtputf8 or to.needs_smtputf8,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Part:
+    """A MIME entity; ``body`` ends in CRLF."""
+
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def _lines(headers: list[tuple[str, str]]) -> str:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers)
+
+
+def _kind(content: Content) -> str:
+    return (content.content_type or "").partition(";")[0].strip().lower()
+
+
+def _as_it_is(payload: bytes) -> Mail:
+    """
+    A composed mail, byte for byte but for its line ends and its blind copies.
+
+    RFC 5321 §2.3.8: a lone CR or LF must not be sent. Its header ends at the first empty line *as it is sent*; what is
+    no field in front of that line ends nothing, because not every reader takes it for the end.
+    """
+    wire = _LINE_END.sub(b"\r\n", payload)
+    if not wire.endswith(b"\r\n"):
+        wire += b"\r\n"
+    end = _HEADER_END.search(wire)
+    given, body = (wire[: end.end()], wire[end.end() :]) if end else (wire, b"")
+    header = _BLIND_COPIES.sub(b"", given)
+    found = _SENT_MESSAGE_ID.search(header)
+    return Mail(
+        content=header + body,
+        message_id=found[1].decode("ascii", "replace") if found else None,
+        needs_smtputf8=not header.isascii(),
+        needs_8bit=not body.isascii(),
+    )
+
+
+def _mailbox(address: Address, name: str) -> str:
+    if not name:
+        return str(address)
+    if name.isascii():
+        return formataddr((name, "x@x")).removesuffix("<x@x>") + f"<{address}>"
+    return f"{_encoded('From', name)}\r\n <{address}>"
+
+
+def _subject(content: Content) -> list[tuple[str, str]]:
+    subject = content.subject
+    if subject is None:
+        text = content.text or ""
+        subject = default_subject(html_to_text(text) if content.format is Format.HTML else text)
+        if not subject:
+            return []
+    is_plain = subject.isascii() and subject == subject.strip() and "=?" not in subject
+    if is_plain and len("Subject: ") + len(subject) <= _LINE_LENGTH_MAX:
+        return [("Subject", subject)]
+    return [("Subject", _encoded("Subject", subject))]
+
+
+def default_subject(text: str) -> str:
+    """Give the first line that has one visible character, its control characters as blanks, cut at 78."""
+    for line in text.splitlines():
+        seen = "".join(" " if has_control(character) else character for character in line).split()
+        if seen:
+            subject = " ".join(seen)
+            if len(subject) <= SUBJECT_DEFAULT_LENGTH_MAX:
+                return subject
+            return f"{subject[: SUBJECT_DEFAULT_LENGTH_MAX - 1].rstrip()}…"
+    return ""
+
+
+def _value(name: str, value: str) -> str:
+    # Folding would be allowed, encoding would not: the value may be a URL, and what it means is not ours to know.
+    return value.strip() if value.isascii() else _encoded(name, value)
+
+
+def _encoded(name: str, value: str) -> str:
+    """RFC 2047: words of at most 75 characters, each whole characters only; blanks between them are not shown."""
+    header = Header(value, charset="utf-8", header_name=name, maxlinelen=_ENCODED_LENGTH_MAX)
+    return header.encode(linesep="\r\n")
+
+
+def _references(content: Content, thread: str | None) -> list[tuple[str, str]]:
+    """RFC 5322 §3.6.4; a thread is the Message-ID of its first mail."""
+    parent = as_message_id(content.reply_to)
+    known = [root for root in dict.fromkeys((as_message_id(thread), parent)) if root is not None]
+    headers = [("In-Reply-To", parent)] if parent else []
+    return [*headers, ("References", "\r\n ".join(known))] if known else headers
+
+
+def _body(content: Content, *, boundary: str) -> _Part:
+    if content.payload is not None:
+        return _Part(
+            headers=[("Content-Type", content.content_type or ""), ("Content-Transfer-Encoding", "base64")],
+            body=base64.encodebytes(content.payload).replace(b"\n", b"\r\n"),
+        )
+    text = content.text or ""
+    if content.format is not Format.HTML:
+        return _text("plain", text)
+    # Least wanted first (RFC 2046 §5.1.4). Encoded both: "=_" never occurs in either encoding, so the boundary cannot.
+    parts = [_text("plain", html_to_text(text), encode=True), _text("html", text, encode=True)]
+    body = b"".join(f"--{boundary}\r\n{_lines(part.headers)}\r\n".encode() + part.body for part in parts)
+    return _Part(
+        headers=[("Content-Type", f'multipart/alternative; boundary="{boundary}"')],
+        body=body + f"--{boundary}--\r\n".encode(),
+    )
+
+
+def _text(subtype: str, text: str, *, encode: bool = False) -> _Part:
+    """Text as it is where that is safe, else in the shorter of the two encodings."""
+    raw = _LINE_END.sub(b"\r\n", text.encode())
+    encoding, body = "7bit", raw
+    if encode or not _is_safe(raw):
+        # Its own soft line breaks are bare newlines.
+        quoted = _LINE_END.sub(b"\r\n", binascii.b2a_qp(raw, istext=True))
+        wrapped = base64.encodebytes(raw).replace(b"\n", b"\r\n")
+        encoding, body = min(("quoted-printable", quoted), ("base64", wrapped), key=lambda pair: len(pair[1]))
+    if not body.endswith(b"\r\n"):
+        body += b"\r\n"
+    return _Part(
+        headers=[
+            ("Content-Type", f"text/{subtype}; charset=utf-8"),
+            ("Content-Transfer-Encoding", encoding),
+        ],
+        body=body,
+    )
+
+
+def _is_safe(raw: bytes) -> bool:
+    """Whether relays keep it: printable ASCII, short lines, no blanks at their ends (RFC 5321 §4.5.3.1.6)."""
+    return raw.isascii() and all(
+        len(line) <= _LINE_LENGTH_MAX and line.decode("ascii").isprintable() and not line.endswith(b" ")
+        for line in raw.split(b"\r\n")
+    )

@@ -1,0 +1,68 @@
+"""
+What ``LAST`` means: the message that this user sent last, to this database, from the command line.
+
+It is remembered in a small file in the user's state directory, one for each database. A newer message of somebody
+else in the same database is never ``LAST``: what is cancelled by that word should be one's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from typing import TYPE_CHECKING, Final
+
+from pillarbox.cli.exits import Exit, Stop
+from pillarbox.domain.ids import is_message_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pillarbox.outbox.message import Message
+    from pillarbox.outbox.outbox import Outbox
+
+LAST: Final = "LAST"
+
+
+async def find(box: Outbox, text: str) -> Message:
+    """
+    Find a message by its id, the id's beginning or end, or ``LAST``.
+
+    Raises:
+        NotFound: There is none.
+        Stop: Nothing was sent yet.
+        InvalidMessage: There are several.
+    """
+    if text != LAST:
+        return await box.find(text)
+    remembered = recall(box.settings.db)
+    if remembered is None:
+        raise Stop(Exit.NOT_FOUND, "LAST: you have sent nothing to this database from here")
+    return await box.find(remembered)
+
+
+def remember(db: str, message_id: str) -> None:
+    """Note a message that was just sent. What cannot be noted is not worth an error."""
+    place = _place(db)
+    with contextlib.suppress(OSError):
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = place.with_suffix(f".{os.getpid()}")
+        draft.write_text(f"{message_id}\n", "ascii")
+        draft.chmod(0o600)
+        draft.replace(place)
+
+
+def recall(db: str) -> str | None:
+    """Give the id noted last for *db*."""
+    try:
+        noted = _place(db).read_text("ascii").strip()
+    except (OSError, ValueError):
+        return None
+    return noted if is_message_id(noted) else None
+
+
+def _place(db: str) -> Path:
+    from pillarbox.app import state_directory
+
+    whole = os.path.realpath(db.removeprefix("sqlite:///"))
+    return state_directory() / "last" / hashlib.sha256(os.fsencode(whole)).hexdigest()[:16]

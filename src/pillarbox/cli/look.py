@@ -1,0 +1,248 @@
+"""Commands that only look: ls, show, history, stats, workers. None of them makes or changes a database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from pillarbox.cli.exits import Exit, Stop
+from pillarbox.cli.options import shared
+from pillarbox.cli.output import emit, emit_json, pairs, table
+from pillarbox.cli.selection import STATES, filtered
+from pillarbox.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pillarbox.cli.call import Call
+    from pillarbox.outbox.message import Message
+    from pillarbox.outbox.outbox import Outbox
+    from pillarbox.store.base import Event, QueueInfo, Tally, WorkerInfo
+
+_LIMIT_MAX: Final = 10_000
+
+
+@click.command()
+@filtered
+@click.option(
+    "--limit", type=click.IntRange(1, _LIMIT_MAX), metavar="N", default=50, show_default=True, help="At most so many."
+)
+@click.option("--before", metavar="ID", help="Only older ones than this: the next page.")
+@shared
+def ls(call: Call, *, where: tuple[str, ...], limit: int, before: str | None) -> int:
+    """List messages, the newest first."""
+
+    async def look(box: Outbox) -> list[Message]:
+        from pillarbox.cli.last_sent import find
+
+        last = None if before is None else (await find(box, before)).view
+        return await box.list(where=where, limit=limit, before_seq=None if last is None else last.seq)
+
+    found = call.observe(look)
+    if call.json:
+        emit_json([message.to_dict() for message in found])
+    else:
+        rows = [message.to_dict() for message in found]
+        table(
+            ("ID", "STATE", "CHANNEL", "TO", "CREATED", "TRIES", "WHY"),
+            [
+                (row["id"], _state(row), row["channel"], row["to"], _minute(row["created_at"]), row["claims"],
+                 row["error"] or row["reason"])
+                for row in rows
+            ],
+            whole=2,
+        )  # fmt: skip
+    return Exit.OK
+
+
+@click.command()
+@click.argument("message", metavar="ID|LAST")
+@shared
+def show(call: Call, message: str) -> int:
+    """Show one message whole, with what it says."""
+
+    async def look(box: Outbox) -> tuple[Message, str | None]:
+        from pillarbox.cli.last_sent import find
+
+        found = await find(box, message)
+        events = await box.history(found.id) if found.id is not None else []
+        return found, next((event.answer for event in reversed(events) if event.attempt is not None), None)
+
+    found, answer = call.observe(look)
+    row = found.to_dict()
+    if call.json:
+        emit_json(row)
+        return Exit.OK
+    from pillarbox.domain.explain.texts import first_line
+
+    row["answer"] = first_line(answer)
+    pairs([(name, value) for name, value in row.items() if _is_plain(value)])
+    for part in row["parts"]:
+        emit(f"part {part['number']}  {part['state']}  {part['receipt'] or part['reason'] or ''}".rstrip())
+    for name, value in {**(row["metadata"] or {}), **(row["content"] or {})}.items():
+        emit(f"{name}: {value}")
+    return Exit.OK
+
+
+@click.command()
+@click.argument("message", metavar="ID|LAST")
+@shared
+def history(call: Call, message: str) -> int:
+    """Tell what happened to a message: who, when, from which state to which, and why."""
+
+    async def look(box: Outbox) -> list[Event]:
+        from pillarbox.cli.last_sent import find
+        from pillarbox.domain.ids import is_message_id
+
+        try:
+            identity = (await find(box, message)).id or message
+        except NotFound:
+            # A message that was pruned leaves its history for a while.
+            identity = message
+        events = await box.history(identity) if is_message_id(identity) else []
+        if not events:
+            raise NotFound("message", message)
+        return events
+
+    from pillarbox.domain.explain.texts import with_answer
+    from pillarbox.views import event_dict
+
+    rows = [event_dict(event) for event in call.observe(look)]
+    if call.json:
+        emit_json(rows)
+    else:
+        table(
+            ("AT", "WHO", "ACT", "FROM", "TO", "TRY", "WHY"),
+            [
+                (row["at"], row["actor"], row["act"], row["from"], row["to"], row["attempt"],
+                 with_answer(row["reason"], row["answer"]) or row["receipt"])
+                for row in rows
+            ],
+        )  # fmt: skip
+    return Exit.OK
+
+
+@click.command()
+@click.argument("channel", required=False)
+@click.option("--tenant", help="Only this tenant's messages. Default: those of all.")
+@shared
+def stats(call: Call, channel: str | None, *, tenant: str | None) -> int:
+    """Count messages by channel and state: of all channels and tenants, or of one."""
+
+    async def look(box: Outbox) -> tuple[list[Tally], list[QueueInfo]]:
+        return await box.stats(), await box.queues()
+
+    tallies, queues = call.observe(look)
+
+    def wanted(item: Tally | QueueInfo) -> bool:
+        return channel in {None, item.channel} and tenant in {None, item.tenant}
+
+    counted = _counted(list(filter(wanted, tallies)), list(filter(wanted, queues)))
+    if not counted["queues"] and (channel is not None or tenant is not None):
+        raise Stop(Exit.NOT_FOUND, "nothing was ever sent there")
+    if call.json:
+        emit_json(counted)
+        return Exit.OK
+    table(
+        ("CHANNEL", "TENANT", *(state.upper() for state in STATES), "BYTES", "PAUSED"),
+        [
+            (queue["channel"], queue["tenant"], *(queue["states"][state] for state in STATES), queue["bytes"],
+             _paused(queue))
+            for queue in counted["queues"]
+        ],
+    )  # fmt: skip
+    return Exit.OK
+
+
+def _counted(tallies: Sequence[Tally], queues: Sequence[QueueInfo]) -> dict[str, Any]:
+    from pillarbox.views import stamp
+
+    rows: dict[tuple[str, str], dict[str, Any]] = {
+        (queue.tenant, queue.channel): {
+            "channel": queue.channel,
+            "tenant": queue.tenant,
+            "messages": 0,
+            "bytes": 0,
+            "states": dict.fromkeys(STATES, 0),
+            "paused": queue.paused,
+            "paused_until": stamp(queue.paused_until_ms),
+            "pause_reason": queue.pause_reason,
+        }
+        for queue in queues
+    }
+    total: dict[str, Any] = {"messages": 0, "bytes": 0, "states": dict.fromkeys(STATES, 0)}
+    for tally in tallies:
+        # The queues were read after the tallies, so none is missing.
+        for row in (total, rows[tally.tenant, tally.channel]):
+            row["messages"] += tally.messages
+            row["bytes"] += tally.bytes
+            row["states"][str(tally.state)] += tally.messages
+    return {**total, "queues": list(rows.values())}
+
+
+@click.command()
+@shared
+def workers(call: Call) -> int:
+    """List the workers of this database, in whatever process."""
+
+    async def look(box: Outbox) -> list[WorkerInfo]:
+        return await box.workers()
+
+    from pillarbox.views import stamp
+
+    rows: list[dict[str, Any]] = [
+        {
+            "worker": worker.slot,
+            "id": worker.id.hex(),
+            "host": worker.host,
+            "pid": worker.pid,
+            "version": worker.version,
+            "channels": list(worker.channels),
+            "started_at": stamp(worker.started_ms),
+            "seen_at": stamp(worker.seen_ms),
+            "alive": worker.alive,
+        }
+        for worker in call.observe(look)
+    ]
+    if call.json:
+        emit_json(rows)
+    else:
+        table(
+            ("WORKER", "HOST", "PID", "VERSION", "CHANNELS", "STARTED", "SEEN", "ALIVE"),
+            [
+                (str(row["worker"]), str(row["host"]), str(row["pid"]), str(row["version"]),
+                 ", ".join(map(str, row["channels"])), _seconds(row["started_at"]), _seconds(row["seen_at"]),
+                 _ALIVE[row["alive"]])
+                for row in rows
+            ],
+        )  # fmt: skip
+    return Exit.OK
+
+
+_ALIVE: Final[dict[object, str]] = {True: "yes", False: "no", None: "unknown"}
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int) and value != "" and value is not False
+
+
+def _seconds(stamp: object) -> str | None:
+    """Leave out the milliseconds: in a table of people nobody reads them."""
+    return None if stamp is None else f"{str(stamp)[:19]}Z"
+
+
+def _minute(stamp: str) -> str:
+    """Leave out year and seconds too: a list is no older than its retention, and `show` has them."""
+    return f"{stamp[5:10]} {stamp[11:16]}"
+
+
+def _state(row: dict[str, Any]) -> str:
+    return f"{row['state']} (in line)" if row["waiting"] else str(row["state"])
+
+
+def _paused(queue: dict[str, Any]) -> str | None:
+    if not queue["paused"]:
+        return None
+    until = f" until {_seconds(queue['paused_until'])}" if queue["paused_until"] else ""
+    return f"yes{until}: {queue['pause_reason'] or 'no reason given'}"

@@ -1,0 +1,79 @@
+"""What a worker did, as a line for people and as a row of JSON. Neither holds a text or a recipient (contract EV3)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from pillarbox.events.events import (
+    Alarm,
+    BusEvent,
+    ChannelPaused,
+    LeaseLost,
+    MessageCancelled,
+    MessageDelivered,
+    MessageDied,
+    MessageEvent,
+    MessageExpired,
+    MessageHeld,
+    RetryScheduled,
+)
+from pillarbox.views import stamp
+
+NAMES: Final[dict[type[BusEvent], str]] = {
+    MessageDelivered: "delivered",
+    RetryScheduled: "retry",
+    MessageHeld: "held",
+    MessageDied: "dead",
+    MessageExpired: "expired",
+    MessageCancelled: "cancelled",
+    LeaseLost: "lease_lost",
+    ChannelPaused: "channel_paused",
+    Alarm: "alarm",
+}
+"""The events that are told, by their stable names in JSON."""
+
+
+def row_of(event: BusEvent) -> dict[str, Any] | None:
+    """Give an event as plain values with its name first; ``None`` for what is not told."""
+    name = NAMES.get(type(event))
+    if name is None:
+        return None
+    row: dict[str, Any] = msgspec.to_builtins(event)
+    row.pop("to", None)
+    row = {"event": name, "at": stamp(row.pop("at_ms")), **row}
+    for key in ("due_ms", "until_ms"):
+        if key in row:
+            row[f"{key.removesuffix('_ms')}_at" if key == "due_ms" else "until"] = stamp(row.pop(key))
+    return row
+
+
+def line_of(event: BusEvent) -> str:
+    """Say in one line what happened."""
+    match event:
+        case MessageDelivered():
+            took = "" if event.send_ms is None else f" in {event.send_ms} ms"
+            return f"{_head(event)} delivered{took}{', after its lease had ended' if event.late else ''}"
+        case RetryScheduled():
+            return f"{_head(event)} again at {stamp(event.due_ms)}: {event.error}"
+        case MessageHeld():
+            return f"{_head(event)} held, a person must decide: {event.reason}: {event.error}"
+        case MessageDied():
+            return f"{_head(event)} dead: {event.reason}{f': {event.error}' if event.error else ''}"
+        case MessageExpired():
+            return f"{_head(event)} expired"
+        case MessageCancelled():
+            return f"{_head(event)} cancelled"
+        case LeaseLost():
+            return f"{_head(event)} its lease was lost; what it came to ({event.outcome}) was not recorded"
+        case ChannelPaused():
+            return f"channel {event.channel} pauses until {stamp(event.until_ms) or 'resumed'}: {event.reason}"
+        case Alarm():
+            return f"alarm: {event.what}: {event.detail}"
+        case _:
+            return type(event).__name__
+
+
+def _head(event: MessageEvent) -> str:
+    return f"{stamp(event.at_ms)} {event.id} {event.channel} #{event.attempt}"

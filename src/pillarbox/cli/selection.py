@@ -1,0 +1,98 @@
+"""How commands pick messages: by id, or by the filter that all of them share."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from pillarbox.cli.options import span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STATES: Final = ("scheduled", "leased", "held", "delivered", "dead", "expired", "cancelled")
+
+_WHERE_HELP: Final = (
+    "Only messages that fit, such as 'state=dead error~timeout older=2h'; may be repeated, all must fit."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picked:
+    """
+    What a command line says of the messages it is for.
+
+    ``where`` are texts of the filter grammar, the short options' among them; ``every`` means all messages.
+    """
+
+    ids: tuple[str, ...] = ()
+    where: tuple[str, ...] = ()
+    every: bool = False
+
+
+def filtered(command: Callable[..., int]) -> Callable[..., int]:
+    """Add --where and its short forms; the command gets their texts as ``where``."""
+
+    @click.option("--where", metavar="EXPR", multiple=True, help=_WHERE_HELP)
+    @click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="Only these; may be repeated.")
+    @click.option("--channel", help="Only this channel.")
+    @click.option("--to", help="Only this recipient.")
+    @click.option("--tenant", help="Only this tenant.")
+    @click.option("--older", metavar="SPAN", type=_span_text, help="Only those accepted longer ago.")
+    @click.option("--newer", metavar="SPAN", type=_span_text, help="Only those accepted since.")
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any,  # noqa: ANN401 — the command's own
+        where: tuple[str, ...],
+        states: tuple[str, ...],
+        channel: str | None,
+        to: str | None,
+        tenant: str | None,
+        older: str | None,
+        newer: str | None,
+        **options: Any,  # noqa: ANN401 — the same
+    ) -> int:
+        short = {"channel": channel, "to": to, "tenant": tenant, "older": older, "newer": newer}
+        return command(*args, where=(*where, *_texts(states, short)), **options)
+
+    return wrapped
+
+
+def picking(command: Callable[..., int]) -> Callable[..., int]:
+    """Add ids, the filter, and --all; the command gets a `Picked`."""
+
+    @click.argument("messages", metavar="[ID|LAST]...", nargs=-1)
+    @filtered
+    @click.option("--all", "every", is_flag=True, help="All messages that this can be done to.")
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any,  # noqa: ANN401 — the command's own
+        messages: tuple[str, ...],
+        where: tuple[str, ...],
+        every: bool,
+        **options: Any,  # noqa: ANN401 — the same
+    ) -> int:
+        said = [bool(messages), any(text.strip() for text in where), every]
+        if sum(said) > 1:
+            raise click.UsageError("ids, a filter and --all exclude each other.")
+        if not any(said):
+            raise click.UsageError("expected ids, a filter such as --where state=dead, or --all.")
+        return command(*args, Picked(ids=messages, where=where, every=every), **options)
+
+    return wrapped
+
+
+def _span_text(text: str) -> str:
+    span(text)
+    return text
+
+
+def _texts(states: tuple[str, ...], short: dict[str, str | None]) -> list[str]:
+    """Write the short options in the grammar."""
+    from pillarbox.outbox.filters import written
+
+    texts = [written("state", *states)] if states else []
+    return texts + [written(field, value) for field, value in short.items() if value is not None]

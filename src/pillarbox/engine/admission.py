@@ -1,0 +1,84 @@
+"""From a leased message to the attempt that its channel is given: its admission, where nobody has admitted it yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pillarbox.channels.base import Attempt, Channel, checked_admission
+from pillarbox.domain import lifecycle
+from pillarbox.domain.message import Admission, Content, Leased
+from pillarbox.domain.outcome import Deferred
+from pillarbox.domain.timeline import shifted
+from pillarbox.engine.attempts import attempt_of, log_failure
+from pillarbox.errors import InvalidMessage, InvalidOutcome
+from pillarbox.store.base import AdmissionWrite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pillarbox.domain.transition import Transition
+    from pillarbox.engine.committer import Committer
+    from pillarbox.engine.flight import Flight
+    from pillarbox.entropy import Entropy
+    from pillarbox.queue_clock import QueueClock
+
+
+class Preparing:
+    """Makes attempts of messages."""
+
+    def __init__(self, committer: Committer, *, clock: QueueClock, entropy: Entropy) -> None:
+        self._committer = committer
+        self._clock = clock
+        self._entropy = entropy
+
+    async def prepared(
+        self, flight: Flight, channel: Channel, *, fatal: Callable[[BaseException], None]
+    ) -> Attempt | Transition | None:
+        """
+        Say what is to be sent; what becomes of the message where nothing is; ``None`` where the lease is gone.
+
+        Args:
+            fatal: Told of what the channel raised to end the program.
+        """
+        message = flight.message
+        try:
+            attempt = attempt_of(message, channel)
+            if not message.prepared:
+                admission = self._admission(message, channel, attempt.content, fatal)
+                if not isinstance(admission, Admission):
+                    return admission
+                # Committed before the first send (EN16, PA2). What was split goes on as its first part.
+                if not await self._committer.admit(AdmissionWrite(message=message, admission=admission)):
+                    return None
+                flight.message = message = _admitted(message, admission)
+                attempt = attempt_of(message, channel)
+        except InvalidMessage as exc:
+            # The store cannot hold what the adapter made of it.
+            return lifecycle.refused(message, str(exc))
+        except (msgspec.MsgspecError, ValueError, IndexError) as exc:
+            return lifecycle.unreadable(message, f"content cannot be read: {exc}")
+        return shifted(attempt, self._clock.known_ahead_ms)
+
+    def _admission(
+        self, message: Leased, channel: Channel, content: Content, fatal: Callable[[BaseException], None]
+    ) -> Admission | Transition:
+        """Let the channel look at a message that nobody has admitted yet."""
+        try:
+            return checked_admission(channel.admit(to=message.recipient, content=content, thread=message.thread))
+        except InvalidMessage as exc:
+            return lifecycle.refused(message, str(exc))
+        except BaseException as exc:  # noqa: BLE001 — whatever an adapter raises, the message is still ours
+            fatal(exc)
+            log_failure(exc, "channel %s failed to admit message %s", message.channel, message.id)
+            what = str(exc) if isinstance(exc, InvalidOutcome) else type(exc).__name__
+            outcome = Deferred(f"the adapter failed to admit it: {what}", unclassified=True)
+            now_ms = self._clock.wall_ms()
+            return lifecycle.decide(message, outcome, now_ms=now_ms, fraction=self._entropy.fraction())
+
+
+def _admitted(message: Leased, admission: Admission) -> Leased:
+    """Give the message as the next claim would find it."""
+    first = {"content": admission.parts[0], "part_count": len(admission.parts)} if len(admission.parts) > 1 else {}
+    return msgspec.structs.replace(message, recipient=admission.recipient, prepared=True, **first)

@@ -1,0 +1,201 @@
+"""What one batch of the committer holds, and who waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pillarbox.errors import PillarboxError, StoreOutcomeUnknown
+from pillarbox.store.base import (
+    Act,
+    Acted,
+    AdmissionWrite,
+    Batch,
+    BatchResult,
+    Claim,
+    Enqueued,
+    Presence,
+    Prune,
+    Settled,
+    Settlement,
+)
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from pillarbox.domain.message import Draft, Leased
+    from pillarbox.queue_clock import QueueClock
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Told what became of a settlement, or why it could not be recorded.
+Told = Callable[[Settled | Exception], None]
+Ending = tuple[Settlement, Told]
+
+
+class Wish(Generic[T, R]):
+    """One thing somebody wants written, and the future that tells them what became of it."""
+
+    __slots__ = ("future", "item")
+
+    def __init__(self, item: T, future: asyncio.Future[R]) -> None:
+        self.item = item
+        self.future = future
+
+    def grant(self, result: R) -> None:
+        """Tell the result. The one who asked may have stopped waiting, or be gone with their event loop."""
+        if not self.future.done() and not self.future.get_loop().is_closed():
+            self.future.set_result(result)
+
+    def refuse(self, error: Exception) -> None:
+        """Tell the error."""
+        if not self.future.done() and not self.future.get_loop().is_closed():
+            # Python takes no StopIteration there.
+            self.future.set_exception(RuntimeError("StopIteration") if isinstance(error, StopIteration) else error)
+            # Whoever asked may be gone; an error nobody collects must not be reported as forgotten.
+            self.future.exception()
+
+
+class Extra:
+    """The rarer wishes, one a batch."""
+
+    __slots__ = ("abandon", "acknowledge", "expire", "presence", "prune", "renew", "renew_until_ms")
+
+    def __init__(
+        self,
+        *,
+        renew: Sequence[Leased] = (),
+        renew_until_ms: int = 0,
+        expire: int = 0,
+        abandon: Sequence[bytes] = (),
+        acknowledge: Sequence[str] = (),
+        prune: Prune | None = None,
+        presence: Presence | None = None,
+    ) -> None:
+        self.renew = renew
+        self.renew_until_ms = renew_until_ms
+        self.expire = expire
+        self.abandon = abandon
+        self.acknowledge = acknowledge
+        self.prune = prune
+        self.presence = presence
+
+
+_NO_EXTRA = Extra()
+
+
+class Work:
+    """What one batch holds, and who waits for it."""
+
+    __slots__ = ("acts", "admit", "enqueue", "extra", "settle")
+
+    def __init__(
+        self,
+        *,
+        settle: list[Ending],
+        admit: list[Wish[AdmissionWrite, bool]],
+        acts: list[Wish[Act, Acted]],
+        extra: Wish[Extra, BatchResult] | None,
+        enqueue: list[Wish[Sequence[Draft], list[Enqueued]]],
+    ) -> None:
+        self.settle = settle
+        self.admit = admit
+        self.acts = acts
+        self.extra = extra
+        self.enqueue = enqueue
+
+    def empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (self.settle or self.admit or self.acts or self.extra or self.enqueue)
+
+    def batch(self, clock: QueueClock, claim: Claim | None) -> Batch:
+        """Say what the store is to write."""
+        extra = self.extra.item if self.extra is not None else _NO_EXTRA
+        return Batch(
+            now_ms=clock.wall_ms(),
+            boot_ms=clock.boot_ms(),
+            settle=[settlement for settlement, _ in self.settle],
+            admit=[wish.item for wish in self.admit],
+            renew=extra.renew,
+            renew_until_ms=extra.renew_until_ms,
+            acts=[wish.item for wish in self.acts],
+            expire=extra.expire,
+            abandon=extra.abandon,
+            acknowledge=extra.acknowledge,
+            enqueue=[wish.item for wish in self.enqueue],
+            claim=claim,
+            prune=extra.prune,
+            presence=extra.presence,
+            mark=clock.unsaved(refresh=extra.presence is not None),
+        )
+
+    def fits(self, result: BatchResult) -> bool:
+        """Whether there is an answer for everybody."""
+        pairs = (
+            (self.settle, result.settled),
+            (self.admit, result.admitted),
+            (self.acts, result.acted),
+            (self.enqueue, result.enqueued),
+        )
+        return all(len(asked) == len(answered) for asked, answered in pairs)
+
+    def grant(
+        self,
+        result: BatchResult,
+        stored: Callable[[Sequence[Draft], Sequence[Enqueued]], None],
+        fenced: Callable[..., None],
+    ) -> None:
+        """Give everybody their answer, then tell of what was stored; each one through *fenced*."""
+        for (_, told), settled in zip(self.settle, result.settled, strict=True):
+            fenced(told, settled)
+        for admit, admitted in zip(self.admit, result.admitted, strict=True):
+            fenced(admit.grant, admitted)
+        for act, acted in zip(self.acts, result.acted, strict=True):
+            fenced(act.grant, acted)
+        if self.extra is not None:
+            fenced(self.extra.grant, result)
+        groups = list(zip(self.enqueue, result.enqueued, strict=True))
+        for group, accepted in groups:
+            if isinstance(accepted, PillarboxError):
+                fenced(group.refuse, accepted)
+            else:
+                fenced(group.grant, accepted)
+        for group, accepted in groups:
+            if not isinstance(accepted, PillarboxError):
+                fenced(stored, group.item, accepted)
+
+    def refuse(self, error: Exception, fenced: Callable[..., None]) -> None:
+        """Give everybody the error, each one through *fenced*."""
+        for _, told in self.settle:
+            fenced(told, error)
+        for wish in (*self.admit, *self.acts):
+            fenced(wish.refuse, error)  # type: ignore[attr-defined]
+        for group in self.enqueue:
+            fenced(group.refuse, _about(error, group.item))
+        if self.extra is not None:
+            fenced(self.extra.refuse, error)
+
+    def halves(self) -> tuple[Work, Work] | None:
+        """Cut the work in two, or ``None`` where it is one item."""
+        items = len(self.settle) + len(self.admit) + len(self.acts) + len(self.enqueue) + (self.extra is not None)
+        if items <= 1:
+            return None
+        first: dict[str, list[object]] = {}
+        second: dict[str, list[object]] = {}
+        left = items // 2
+        for name in ("settle", "admit", "acts", "enqueue"):
+            wishes = getattr(self, name)
+            cut = min(left, len(wishes))
+            first[name], second[name] = wishes[:cut], wishes[cut:]
+            left -= cut
+        one = Work(extra=self.extra if left else None, **first)  # type: ignore[arg-type]
+        two = Work(extra=None if left else self.extra, **second)  # type: ignore[arg-type]
+        return one, two
+
+
+def _about(error: Exception, group: Sequence[Draft]) -> Exception:
+    """Name the messages of one caller in an error that leaves open what became of them (contract EN4)."""
+    if isinstance(error, StoreOutcomeUnknown):
+        return StoreOutcomeUnknown(error.reason, message_ids=tuple(draft.id for draft in group))
+    return error

@@ -1,0 +1,407 @@
+"""
+Turns what was committed into events, log lines, counts, and the end of somebody's wait.
+
+Everything here happens after the commit it tells of, and after everybody who waits for it got an answer. What a
+message says never gets here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from pillarbox.domain.message import Draft, Leased, MessageView, State, decode_content
+from pillarbox.domain.timeline import shifted
+from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
+from pillarbox.events.events import (
+    Alarm,
+    BusEvent,
+    ChannelPaused,
+    LeaseLost,
+    MessageCancelled,
+    MessageDelivered,
+    MessageDied,
+    MessageEnqueued,
+    MessageEvent,
+    MessageExpired,
+    MessageHeld,
+    PartDelivered,
+    RetryScheduled,
+)
+from pillarbox.events.log_lines import Lines, Recipients
+from pillarbox.events.troubles import Troubles
+from pillarbox.queue_clock import QueueClock
+from pillarbox.store.base import Ended, Enqueued, Settled, Settlement
+from pillarbox.user_code import Log, pass_on
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from pillarbox.clock import Clock
+    from pillarbox.events.bus import Bus
+
+_log = Log("pillarbox")
+_ALARMS_LOGGED: Final = logging.WARNING
+_SAME_PAUSE_MS: Final = 1_000
+_ASKED_MAX: Final = 10_000
+
+
+class Reporter:
+    """
+    Tells subscribers, the log and those who wait.
+
+    Whatever subscribers, handlers and filters of the log raise stops here (contract EN8).
+
+    ``counts`` has one counter a word: sent (the channel was called), delivered, retried, released, held, dead,
+    exhausted, expired, cancelled, late, stale, reaped (its worker was lost), log_failed, telling_failed, and
+    ``alarm:<what>``. ``troubles`` is what is wrong at this moment.
+    """
+
+    def __init__(self, bus: Bus, clock: Clock) -> None:
+        self.lines = Lines(Recipients(b""))
+        self.troubles = Troubles()
+        self._bus = bus
+        self._clock = QueueClock.of(clock)
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._told_until: dict[tuple[str, str], int] = {}
+        self.counts: Counter[str] = Counter()
+        self.changed = asyncio.Event()
+        self._untold: deque[Callable[[], object]] = deque()
+        self._asked: dict[str, str] = {}
+        self._quiet = 0
+        self._telling = False
+        self._alarming = False
+
+    def wait_for(self, message_id: str) -> asyncio.Future[None]:
+        """Give a future that ends when this process sees the message settle for good, or be held."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(message_id, []).append(future)
+        future.add_done_callback(lambda done: self._forget(message_id, done))
+        return future
+
+    def _forget(self, message_id: str, future: asyncio.Future[None]) -> None:
+        futures = self._waiting.get(message_id)
+        if futures and future in futures:
+            futures.remove(future)
+            if not futures:
+                del self._waiting[message_id]
+
+    def wake(self, message_id: str) -> None:
+        """End the waits for a message: it is to be read again."""
+        for future in self._waiting.pop(message_id, ()):
+            # Who waited on a loop that is closed is gone with it.
+            if not future.done() and not future.get_loop().is_closed():
+                future.set_result(None)
+
+    def asked(self, message_id: str, reason: str | None) -> None:
+        """Remember why a message is to be cancelled that is being sent, for when its end is told."""
+        if reason:
+            self._asked[message_id] = reason
+        # Some end in other processes, and are never told of here.
+        while len(self._asked) > _ASKED_MAX:
+            del self._asked[next(iter(self._asked))]
+
+    def _wants(self, kind: type[BusEvent]) -> bool:
+        """Whether anybody listens, or the log does, so that nothing is built for nobody."""
+        return self._bus.wants(kind) or self.lines.wants(kind)
+
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Tell nobody anything before the end of this context: what was committed comes first, with all its answers."""
+        self._quiet += 1
+        try:
+            yield
+        finally:
+            self._quiet -= 1
+            self._tell_all()
+
+    def publish(self, event: BusEvent) -> None:
+        """
+        Tell the log and every subscriber, now or when it is no longer `quiet`. Raises nothing of theirs.
+
+        They go by the wall clock, not by the queue's time.
+        """
+        self._later(functools.partial(self._tell_event, shifted(event, self._clock.known_ahead_ms)))
+
+    def _later(self, telling: Callable[[], object]) -> None:
+        self._untold.append(telling)
+        self._tell_all()
+
+    def _tell_all(self) -> None:
+        """Tell what is to be told, in its order. What a listener's own doing gives to tell comes behind it."""
+        if self._quiet or self._telling:
+            return
+        self._telling = True
+        try:
+            while self._untold:
+                telling = self._untold.popleft()
+                try:
+                    telling()
+                except BaseException as exc:  # noqa: BLE001 — whoever waits for the rest is not to blame
+                    self.counts["telling_failed"] += 1
+                    _log.error("telling of what happened failed", exc_info=exc)
+                    pass_on(exc)
+        finally:
+            self._telling = False
+
+    def _tell_event(self, event: BusEvent) -> None:
+        if not self.lines.write(event):
+            self._log_failed()
+        if self._bus.wants(type(event)):
+            self._bus.publish(event)
+
+    def _log_failed(self) -> None:
+        """Say once that the log fails: each line anew would be as many alarms as messages."""
+        self.counts["log_failed"] += 1
+        if self.counts["log_failed"] == 1:
+            self.alarm("log_failed", "a handler or filter of the log raised: lines are missing")
+
+    def accepted(self, drafts: Sequence[Draft], enqueued: Sequence[Enqueued]) -> None:
+        """A group of messages was committed; those that a key found had been before."""
+        wanted = self._wants(MessageEnqueued)
+        for draft, done in zip(drafts, enqueued, strict=True):
+            if done.created and wanted:
+                self.publish(MessageEnqueued(**of_draft(draft, draft.created_ms)))
+            if done.superseded:
+                self.ended(done.superseded)
+
+    def settled(self, settlement: Settlement, settled: Settled) -> None:
+        """An attempt's end was recorded, or found stale."""
+        message, transition = settlement.message, settlement.transition
+        if settlement.began_ms is not None:
+            self.counts["sent"] += 1
+        if settled is Settled.STALE:
+            self.counts["stale"] += 1
+            self._publish(LeaseLost, settlement, outcome=str(transition.to))
+            return
+        if settled is Settled.LATE:
+            self.counts["late"] += 1
+        self._count(transition)
+        self._tell(settlement, late=settled is Settled.LATE)
+        if transition.pause_ms is not None:
+            self._paused(message, transition)
+        if transition.to is not State.SCHEDULED or settled is Settled.LATE:
+            self.wake(message.id)
+        self.changed.set()
+
+    def _count(self, transition: Transition) -> None:
+        match transition.to:
+            case State.SCHEDULED:
+                self.counts["retried" if transition.charged else "released"] += 1
+            case State.DEAD if transition.reason in (Reason.RETRIES_EXHAUSTED, Reason.KILLS_WORKERS):
+                self.counts["exhausted"] += 1
+            case _:
+                self.counts[str(transition.to)] += 1
+        if transition.error_class is ErrorClass.UNCLASSIFIED:
+            self.counts["unclassified"] += 1
+        if transition.error_class in MAYBE_ARRIVED:
+            self.counts["uncertain"] += 1
+        if transition.error_class is ErrorClass.WORKER_LOST:
+            self.counts["reaped"] += 1
+
+    def _tell(self, settlement: Settlement, *, late: bool) -> None:
+        message, transition = settlement.message, settlement.transition
+        began = settlement.began_ms
+        send_ms = None if began is None else settlement.ended_ms - began
+        if transition.part is State.DELIVERED:
+            part, receipt = message.part_next, transition.receipt
+            chars = self._chars(PartDelivered, message)
+            self._publish(PartDelivered, settlement, part=part, receipt=receipt, send_ms=send_ms, chars=chars)
+        duration_ms = settlement.ended_ms - message.created_ms
+        said = self._asked.pop(message.id, None) if transition.to.terminal else None
+        match transition.to:
+            case State.DELIVERED:
+                fields: dict[str, object] = {"duration_ms": duration_ms, "send_ms": send_ms, "late": late}
+                fields["chars"] = self._chars(MessageDelivered, message)
+                self._publish(MessageDelivered, settlement, receipt=transition.receipt, **fields)
+            case State.SCHEDULED if transition.advance:
+                # The next part goes out at once. What a rejected one makes of the message is told at its end.
+                pass
+            case State.SCHEDULED:
+                self._publish(
+                    RetryScheduled,
+                    settlement,
+                    due_ms=transition.due_ms or 0,
+                    error=transition.error or "",
+                    error_class=str(transition.error_class),
+                    charged=bool(transition.charged),
+                    sent=transition.error_class is not ErrorClass.RELEASED,
+                )
+            case State.HELD:
+                fields = {"reason": str(transition.reason), "error": transition.error}
+                self._publish(MessageHeld, settlement, error_class=transition.error_class, **fields)
+            case State.DEAD:
+                fields = {"reason": str(transition.reason), "error": transition.error, "duration_ms": duration_ms}
+                self._publish(MessageDied, settlement, error_class=transition.error_class, **fields)
+            case State.EXPIRED:
+                self._publish(MessageExpired, settlement, duration_ms=duration_ms)
+            case State.CANCELLED:
+                said = transition.error if transition.reason is Reason.WITHDRAWN else said
+                fields = {"reason": transition.reason, "said": said, "duration_ms": duration_ms}
+                self._publish(MessageCancelled, settlement, **fields)
+
+    def _chars(self, kind: type[MessageEvent], message: Leased) -> int | None:
+        """Count the characters that went out, where a subscriber may want to know."""
+        if not self._bus.wants(kind):
+            return None
+        try:
+            text = decode_content(message.content).text
+        except msgspec.MsgspecError:
+            return None
+        return None if text is None else len(text)
+
+    def _publish(self, kind: type[MessageEvent], settlement: Settlement, **fields: Any) -> None:  # noqa: ANN401 — each kind's own
+        if self._wants(kind):
+            self.publish(kind(**_of_settlement(settlement, self._clock.wall_ms()), **fields))
+
+    def _paused(self, message: Leased, transition: Transition) -> None:
+        """Tell of a pause once: sends that were under way when the channel went away all say the same."""
+        until_ms = transition.pause_ms or None
+        now_ms = self._clock.wall_ms()
+        queue = (message.tenant, message.channel)
+        if until_ms is not None and until_ms <= self._told_until.get(queue, 0) + _SAME_PAUSE_MS:
+            return
+        self._told_until[queue] = until_ms or 0
+        error = self.lines.recipients.masked(transition.error, message.recipient)
+        self._later(functools.partial(_log.warning, "channel %s paused: %s", message.channel, error))
+        self.publish(
+            ChannelPaused(
+                at_ms=now_ms,
+                channel=message.channel,
+                tenant=message.tenant,
+                until_ms=until_ms,
+                reason=transition.error,
+            )
+        )
+
+    def ended(self, ended: Iterable[Ended]) -> None:
+        """Messages that ended without an attempt: expired, superseded, unreadable, left behind by their process."""
+        for item in ended:
+            self.counts[str(item.state)] += 1
+            self.wake(item.id)
+            now_ms = self._clock.wall_ms()
+            about = _of_ended(item, now_ms) | {"duration_ms": now_ms - item.created_ms}
+            said = self._asked.pop(item.id, None)
+            if item.state is State.EXPIRED:
+                self.publish(MessageExpired(**about))
+            elif item.state is State.CANCELLED:
+                self.publish(MessageCancelled(**about, reason=item.reason, said=said))
+            else:
+                self.publish(MessageDied(**about, reason=str(item.reason), error=None, error_class=None))
+            self.changed.set()
+
+    def acted(self, view: MessageView, *, said: str | None = None) -> None:
+        """
+        A person or the reaper ended a message, or decided what becomes of it; *view* is how it stands now.
+
+        *said*: the reason that was given.
+        """
+        about = _of_view(view, self._clock.wall_ms())
+        duration_ms = (view.completed_ms or view.created_ms) - view.created_ms
+        match view.state:
+            case State.DELIVERED:
+                event: MessageEvent = MessageDelivered(
+                    **about, receipt=view.receipt, duration_ms=duration_ms, send_ms=None
+                )
+            case State.DEAD:
+                error_class = view.error_class
+                about |= {"reason": str(view.terminal_reason), "error": view.last_error, "duration_ms": duration_ms}
+                event = MessageDied(**about, error_class=error_class)
+            case State.CANCELLED:
+                about |= {"reason": view.terminal_reason, "said": said, "duration_ms": duration_ms}
+                event = MessageCancelled(**about)
+            case _:
+                return
+        self.counts[str(view.state)] += 1
+        self.wake(view.id)
+        self.publish(event)
+        self.changed.set()
+
+    def alarm(self, what: str, detail: str) -> None:
+        """
+        Something a person should look at: counted, logged, told.
+
+        One that comes of the telling of another is only counted, so that it cannot go on for ever.
+        """
+        self.counts[f"alarm:{what}"] += 1
+        if not self._alarming:
+            alarm = Alarm(at_ms=self._clock.machine.wall_ms(), what=what, detail=detail)
+            self._later(functools.partial(self._tell_alarm, alarm))
+
+    def _tell_alarm(self, alarm: Alarm) -> None:
+        self._alarming = True
+        try:
+            if not _log.log(_ALARMS_LOGGED, "%s: %s", alarm.what, alarm.detail):
+                self.counts["log_failed"] += 1
+            self._bus.publish(alarm)
+        finally:
+            self._alarming = False
+
+
+def of_draft(draft: Draft, at_ms: int) -> dict[str, Any]:
+    """Give what every event says of a message that is being accepted."""
+    admission = draft.admission
+    return {
+        "at_ms": at_ms,
+        "id": draft.id,
+        "channel": draft.channel,
+        "to": draft.recipient if admission is None else admission.recipient,
+        "tenant": draft.tenant,
+        "origin": draft.origin,
+        "correlation_id": draft.correlation_id,
+        "part_count": 1 if admission is None else max(1, len(admission.parts)),
+    }
+
+
+def _of_settlement(settlement: Settlement, at_ms: int) -> dict[str, Any]:
+    message, transition = settlement.message, settlement.transition
+    before = message.part_next - message.parts_dead
+    return {
+        "at_ms": at_ms,
+        "id": message.id,
+        "channel": message.channel,
+        "to": message.recipient,
+        "tenant": message.tenant,
+        "origin": message.origin,
+        "correlation_id": message.correlation_id,
+        "attempt": message.claims,
+        "part_count": message.part_count,
+        "parts_delivered": before + (State.DELIVERED in {transition.to, transition.part}),
+    }
+
+
+def _of_ended(item: Ended, at_ms: int) -> dict[str, Any]:
+    return {
+        "at_ms": at_ms,
+        "id": item.id,
+        "channel": item.channel,
+        "to": item.recipient,
+        "tenant": item.tenant,
+        "origin": item.origin,
+        "correlation_id": item.correlation_id,
+        "attempt": item.claims,
+        "part_count": item.part_count,
+        "parts_delivered": item.parts_delivered,
+    }
+
+
+def _of_view(view: MessageView, at_ms: int) -> dict[str, Any]:
+    parts = sum(part.state is State.DELIVERED for part in view.parts)
+    return {
+        "at_ms": at_ms,
+        "id": view.id,
+        "channel": view.channel,
+        "to": view.recipient,
+        "tenant": view.tenant,
+        "origin": view.origin,
+        "correlation_id": view.correlation_id,
+        "attempt": view.claims,
+        "part_count": view.part_count,
+        "parts_delivered": parts if view.parts else int(view.state is State.DELIVERED),
+    }

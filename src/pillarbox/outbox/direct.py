@@ -1,0 +1,272 @@
+"""
+Sends without a queue, for a disabled one (contract EN12): nothing is stored, tried again, or in any order.
+
+The outcome decides as it does in the queue, with one attempt; what would be tried again there ends here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from pillarbox.channels.base import Attempt, Channel, Seams
+from pillarbox.domain.ids import LeaseId
+from pillarbox.domain.lifecycle import decide, withdrawn
+from pillarbox.domain.message import Draft, Kind, Leased, MessageView, Op, Part, State
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
+from pillarbox.domain.retry import UncertainAction
+from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
+from pillarbox.engine.attempts import attempt_of, interrupted, outcome_of, raised
+from pillarbox.engine.calls import GRACE_SECONDS, Calls
+from pillarbox.engine.hooks import Hooks, Withdraw
+from pillarbox.engine.resources import close_channel, start_channel
+from pillarbox.errors import InvalidMessage
+from pillarbox.queue_clock import QueueClock
+from pillarbox.store.base import Settled, Settlement
+from pillarbox.user_code import pass_on
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Mapping, Sequence
+
+    from pillarbox.abort import AbortSignal
+    from pillarbox.clock import Clock
+    from pillarbox.entropy import Entropy
+    from pillarbox.events.reporter import Reporter
+
+_KINDS: Final = tuple(Kind)
+_OPS: Final = tuple(Op)
+_NO_LEASE: Final = LeaseId(b"")
+_REFUSED: Final = {"key": "key", "not_before_ms": "at", "collapse_key": "collapse", "mirror": "mirror"}
+# Each waits, in a row, for somebody who decides or asks; the others end with the send.
+_WAITING_POLICIES: Final = frozenset({UncertainAction.HOLD, UncertainAction.RECONCILE})
+
+
+def refuse_what_needs_a_queue(draft: Draft, *, lane_said: bool, uncertain_said: bool) -> None:
+    """Refuse what only a queue can keep. Raises InvalidMessage naming the field as `send` calls it."""
+    fields = [said for field, said in _REFUSED.items() if getattr(draft, field) is not None]
+    fields += ["lane"] if lane_said else []
+    fields += ["uncertain"] if uncertain_said and draft.policy.uncertain in _WAITING_POLICIES else []
+    if fields:
+        raise InvalidMessage(fields[0], "needs the queue, which is disabled (enabled = false)")
+
+
+class Direct:
+    """Sends through channels at once, for those who wait for it."""
+
+    def __init__(
+        self, channels: Mapping[str, Channel], reporter: Reporter, *, clock: Clock, entropy: Entropy, hooks: Hooks
+    ) -> None:
+        self._channels = channels
+        self._reporter = reporter
+        self._clock = clock
+        self._entropy = entropy
+        self._hooks = hooks
+        self._slots: dict[str, asyncio.Semaphore] = {}
+        self._calls = Calls()
+        self.grace_seconds = GRACE_SECONDS
+
+    def left(self) -> Counter[str]:
+        """Returns how many sends of each channel go on though they were cut off."""
+        return self._calls.left()
+
+    async def start(self) -> None:
+        """Open the channels."""
+        seams = Seams(clock=QueueClock.of(self._clock).machine, entropy=self._entropy)
+        for name, channel in self._channels.items():
+            await start_channel(name, channel, seams)
+            self._slots[name] = asyncio.Semaphore(channel.concurrency)
+
+    async def stop(self) -> None:
+        """Close them."""
+        for name, channel in self._channels.items():
+            await close_channel(name, channel)
+
+    async def deliver(self, draft: Draft, abort: AbortSignal | None = None) -> MessageView:
+        """Send a message, part by part; gives it as a queue would show it afterwards."""
+        channel = self._channels[draft.channel]
+        contents = () if draft.admission is None else draft.admission.parts
+        pieces = contents if len(contents) > 1 else (draft.content,)
+        async with self._slots[draft.channel]:
+            parts, end = await self._send_all(_leased(draft, part_count=len(pieces)), pieces, channel, abort)
+        rest = range(len(parts), len(pieces))
+        parts += [Part(number=number, state=State.CANCELLED) for number in rest]
+        return _view(draft, end, self._clock.wall_ms(), tuple(parts) if len(pieces) > 1 else ())
+
+    async def _send_all(
+        self, message: Leased, pieces: Sequence[bytes], channel: Channel, abort: AbortSignal | None
+    ) -> tuple[list[Part], Transition]:
+        """Send one part after the other until the message has ended; gives what became of those it came to."""
+        parts: list[Part] = []
+        while True:
+            number = len(parts)
+            message = msgspec.structs.replace(
+                message,
+                part_next=number,
+                content=pieces[number],
+                parts_dead=sum(part.state is State.DEAD for part in parts),
+                receipts=tuple(part.receipt for part in parts),
+            )
+            if abort is not None and abort.aborted:
+                end = Transition.cancel(Reason.REQUESTED, error=abort.reason)
+                self._reporter.asked(message.id, abort.reason)
+                self._tell(message, end, None)
+                return parts, end
+            end = await self._send(message, channel)
+            state = end.part or end.to
+            reason = None if state is State.DELIVERED else end.part_error or end.error
+            parts.append(Part(number=number, state=state, receipt=end.receipt, reason=reason))
+            if end.to.terminal:
+                return parts, end
+
+    async def _send(self, message: Leased, channel: Channel) -> Transition:
+        attempt = attempt_of(message, channel)
+        objection = await self._hooks.still_wanted(attempt) if self._hooks.any_revalidate else None
+        began_ms = None
+        if objection is None:
+            began_ms = self._clock.wall_ms()
+            transition = self._ended(message, await self._outcome(channel, attempt))
+        elif isinstance(objection, Withdraw):
+            transition = withdrawn(objection.reason)
+        else:
+            transition = self._ended(message, Deferred(objection.reason or "postponed"))
+        self._tell(message, transition, began_ms)
+        return transition
+
+    async def _outcome(self, channel: Channel, attempt: Attempt) -> AnyOutcome:
+        ended = await self._calls.run(
+            attempt.channel,
+            channel.send,
+            attempt,
+            seconds=channel.send_timeout_seconds,
+            grace_seconds=self.grace_seconds,
+        )
+        error = ended.error
+        if ended.left:
+            self._reporter.alarm(
+                "slot_written_off",
+                f"channel {attempt.channel}: the send of message {attempt.id} was cut off and goes on",
+            )
+        if ended.left or (ended.overran and isinstance(error, asyncio.CancelledError)):
+            unwritten = attempt.progress.written is False and not ended.left
+            return Deferred("not sent in time") if unwritten else Uncertain("no answer in time")
+        if isinstance(error, Outcome):
+            return outcome_of(error, attempt, channel)
+        if isinstance(error, asyncio.CancelledError):
+            return interrupted(attempt)
+        if error is not None:
+            pass_on(error)
+            return raised(attempt, error)
+        return outcome_of(ended.value, attempt, channel)
+
+    def _tell(self, message: Leased, transition: Transition, began_ms: int | None) -> None:
+        ended = Settlement(message=message, transition=transition, began_ms=began_ms, ended_ms=self._clock.wall_ms())
+        self._reporter.settled(ended, Settled.APPLIED)
+
+    def _ended(self, message: Leased, outcome: AnyOutcome) -> Transition:
+        transition = decide(message, outcome, now_ms=self._clock.wall_ms(), fraction=0.0)
+        if transition.to.terminal or transition.advance:
+            return transition
+        # Nobody would try it again, and nobody could decide about it later.
+        uncertain = transition.error_class in MAYBE_ARRIVED
+        reason = Reason.UNCERTAIN if uncertain else Reason.RETRIES_EXHAUSTED
+        error_class = transition.error_class or ErrorClass.TRANSIENT
+        return Transition.bury(reason, error_class=error_class, error=transition.error or "not delivered")
+
+
+def _leased(draft: Draft, *, part_count: int) -> Leased:
+    """Say of a message that is stored nowhere what a claim would."""
+    return Leased(
+        seq=0,
+        id=draft.id,
+        queue=0,
+        lease=_NO_LEASE,
+        recipient=draft.recipient if draft.admission is None else draft.admission.recipient,
+        account=draft.account,
+        thread=draft.thread,
+        kind=_KINDS.index(draft.kind),
+        op=_OPS.index(draft.op),
+        target=draft.target,
+        priority=draft.priority,
+        created_ms=draft.created_ms,
+        due_ms=draft.due_ms,
+        expires_ms=draft.expires_ms,
+        lane=None,
+        claims=1,
+        charged=0,
+        lost=0,
+        max_attempts=1,
+        policy=draft.policy,
+        prepared=True,
+        part_count=part_count,
+        part_next=0,
+        origin=draft.origin,
+        correlation_id=draft.correlation_id,
+        traceparent=draft.traceparent,
+        metadata=draft.metadata,
+        token_id=None,
+        token_epoch=0,
+        claimed_ms=draft.created_ms,
+        content_size=len(draft.content),
+        free_returns=0,
+        content=draft.content,
+        tenant=draft.tenant,
+        channel=draft.channel,
+    )
+
+
+def _view(draft: Draft, end: Transition, now_ms: int, parts: tuple[Part, ...]) -> MessageView:
+    message = _leased(draft, part_count=max(1, len(parts)))
+    return MessageView(
+        id=draft.id,
+        seq=0,
+        state=end.to,
+        tenant=draft.tenant,
+        channel=draft.channel,
+        recipient=message.recipient,
+        account=draft.account,
+        thread=draft.thread,
+        kind=draft.kind,
+        op=draft.op,
+        target=draft.target,
+        priority=draft.priority,
+        lane=None,
+        waiting=False,
+        created_ms=draft.created_ms,
+        not_before_ms=None,
+        due_ms=draft.due_ms,
+        expires_ms=draft.expires_ms,
+        claimed_ms=draft.created_ms,
+        completed_ms=now_ms,
+        claims=1,
+        charged=end.charged,
+        lost=0,
+        max_attempts=1,
+        policy=draft.policy,
+        receipt=end.receipt,
+        also_arrived_ms=None,
+        extra_copies=0,
+        terminal_reason=end.reason,
+        error_class=end.error_class,
+        last_error=end.error,
+        key=None,
+        collapse_key=None,
+        correlation_id=draft.correlation_id,
+        origin=draft.origin,
+        traceparent=draft.traceparent,
+        metadata=draft.metadata,
+        replay_of=None,
+        group_id=draft.group_id,
+        cancel_requested_ms=None,
+        prepared=True,
+        part_count=message.part_count,
+        part_next=len(parts),
+        worker=None,
+        content_size=len(draft.content),
+        content=draft.content,
+        parts_delivered=sum(part.state is State.DELIVERED for part in parts),
+        maybe_arrived=end.error_class in MAYBE_ARRIVED,
+        parts=parts,
+    )

@@ -1,0 +1,357 @@
+"""What people order of messages: cancel, retry, resolve, replay, purge; one, or all that a filter picks."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from pillarbox.domain.ids import MessageId
+from pillarbox.domain.lifecycle import Verdict
+from pillarbox.domain.message import State
+from pillarbox.domain.moments import span_ms
+from pillarbox.domain.timeline import shifted
+from pillarbox.domain.transition import Reason
+from pillarbox.entropy import new_message_id
+from pillarbox.errors import InvalidMessage, NotFound, Refused
+from pillarbox.events.events import MessageEnqueued
+from pillarbox.outbox import bulk
+from pillarbox.outbox.bulk import Bulk, Done, Order, Scope
+from pillarbox.outbox.message import BaseMessage, Message
+from pillarbox.store.base import Cancel, Purge, Replay, Resolve, Retry
+
+if TYPE_CHECKING:
+    from pillarbox.domain.message import MessageView
+    from pillarbox.entropy import Entropy
+    from pillarbox.outbox.runtime import Runtime
+    from pillarbox.queue_clock import QueueClock
+    from pillarbox.settings.load import Settings
+    from pillarbox.store.base import Acted, ActOnMessage
+
+ACTOR: Final = "application"
+Where = str | Sequence[str]
+Each = Callable[[Done], object]
+
+_TERMINAL: Final = tuple(state for state in State if state.terminal)
+_CANCEL: Final = Scope(possible=(active := (State.SCHEDULED, State.LEASED, State.HELD)), usual=active)
+_RETRY: Final = Scope(possible=(waits := (State.SCHEDULED, State.HELD)), usual=waits)
+_RESOLVE: Final = Scope(possible=(State.HELD,), usual=(State.HELD,))
+# What was delivered is sent again only where somebody says so.
+_REPLAY: Final = Scope(possible=_TERMINAL, usual=(State.DEAD, State.EXPIRED, State.CANCELLED))
+_PURGE: Final = Scope(possible=_TERMINAL, usual=_TERMINAL)
+_MS: Final = timedelta(milliseconds=1)
+_TEXT_MAX: Final = 1000
+
+
+class Interventions(ABC):
+    """
+    The orders that `Outbox` takes. All of them are kept in the message's history, with actor and reason.
+
+    Those that end in ``_many`` are for every message that a filter picks (`outbox.filters`), or with ``every=True``
+    for all of them, in the states that the verb is for. With ``dry_run=True`` nothing is changed; ``each`` is called
+    with the `Done` of every message, in order. They raise InvalidMessage for a filter that cannot be read.
+    """
+
+    settings: Settings
+    _clock: QueueClock
+    _entropy: Entropy
+
+    @abstractmethod
+    async def _opened(self) -> Runtime:
+        """Give what is open; a forked child opens its own at first use."""
+
+    @abstractmethod
+    async def _wait(self, message: BaseMessage, timeout: float | None) -> None:
+        """Wait for a message's end."""
+
+    # One message
+
+    async def cancel(self, id: str, *, reason: str | None = None, actor: str = ACTOR) -> bool:  # noqa: A002 — its name
+        """
+        Withdraw a message that is not delivered yet.
+
+        One that is being sent ends as cancelled if its attempt fails; it may still be delivered.
+
+        Returns:
+            False where it was terminal already; nothing changed then.
+
+        Raises:
+            NotFound: There is no such message.
+        """
+        return (await self._act(_cancelling(reason, actor)(MessageId(id)))).applied
+
+    async def retry(
+        self, id: str, *, ttl: float | timedelta | None = None, reason: str | None = None, actor: str = ACTOR  # noqa: A002
+    ) -> bool:  # fmt: skip
+        """
+        Make a scheduled or held message due now. Returns and raises as `cancel`.
+
+        Args:
+            ttl: Its new time to live from now on, in seconds or as a timedelta.
+
+        Raises:
+            Refused: It is held, and its time is over: it needs a new *ttl*.
+        """
+        return (await self._act(_retrying(ttl, reason, actor)(MessageId(id)))).applied
+
+    async def resolve(
+        self,
+        id: str,  # noqa: A002 — the field's name
+        verdict: Verdict | str,
+        *,
+        force_copy: bool = False,
+        receipt: str | None = None,
+        ttl: float | timedelta | None = None,
+        reason: str | None = None,
+        actor: str = ACTOR,
+    ) -> bool:
+        """
+        Say what is known of a held message; of its first unsent part, where it was split.
+
+        Args:
+            verdict: ``delivered`` ends it, or goes on with the next part. ``not_delivered`` and ``resend`` send it, at
+                the tail of its lane; ``resend`` whatever became of the last attempt.
+            force_copy: With ``resend``: under a new dedupe token, so that a platform that has it takes it again.
+            receipt: With ``delivered``: the platform's id for it.
+            ttl: Its new time to live from now on, in seconds or as a timedelta.
+
+        Returns:
+            False where it is not held; nothing changed then.
+
+        Raises:
+            NotFound: There is no such message.
+            Refused: Its time is over: it needs a new *ttl*. Or it was copied on purpose too often.
+            InvalidMessage: The arguments do not go together.
+        """
+        order = _resolving(verdict, force_copy=force_copy, receipt=receipt, ttl=ttl, reason=reason, actor=actor)
+        return (await self._act(order(MessageId(id)))).applied
+
+    async def replay(
+        self, id: str, *, fresh: bool = False, reason: str | None = None, actor: str = ACTOR  # noqa: A002
+    ) -> Message:  # fmt: skip
+        """
+        Send what has ended once more, as a new message with the same content, route and options; its key stays behind.
+
+        It is due now, at the tail of its lane, and has its policy's whole time to live. It carries the original's
+        dedupe token, and parts that were delivered are not sent again; where the original was delivered, it is all new.
+
+        Args:
+            fresh: Everything anew all the same, and even where an earlier replay is on its way or delivered.
+
+        Returns:
+            The new message.
+
+        Raises:
+            NotFound: There is no such message.
+            Refused: It has not ended; it was replayed already; what it said was deleted.
+            QueueFull: A limit is reached. Nothing was written.
+        """
+        runtime = await self._opened()
+        order = self._replaying(fresh=fresh, reason=reason, actor=actor)(MessageId(id))
+        acted = await self._act(order)
+        if not acted.applied:
+            msg = f"it is {acted.state}: only what has ended is replayed"
+            raise Refused(msg)
+        view = await runtime.store.get(order.new_id)
+        view = None if view is None else shifted(view, self._clock.ahead_ms())
+        return Message(self._wait, id=order.new_id, durability=runtime.store.durability, view=view)
+
+    async def purge(self, id: str, *, reason: str | None = None, actor: str = ACTOR) -> bool:  # noqa: A002
+        """
+        Delete a message that has ended, now: what it said, its parts and its attempts.
+
+        That it was there, and what people did to it, stays in the history for ``audit_retention``; its key keeps others
+        from using it for ``key_retention``.
+
+        Returns:
+            False where it has not ended; nothing changed then.
+
+        Raises:
+            NotFound: There is no such message.
+        """
+        return (await self._act(self._purging(reason, actor)(MessageId(id)))).applied
+
+    async def _act(self, act: ActOnMessage) -> Acted:
+        runtime = await self._opened()
+        acted = await runtime.committer.act(act)
+        if acted.refused is not None:
+            raise acted.refused
+        if not acted.applied and acted.state is None:
+            raise NotFound("message", act.id)
+        if acted.pending:
+            runtime.reporter.asked(act.id, act.reason)
+        if acted.applied:
+            view = await runtime.store.get(act.new_id if isinstance(act, Replay) else act.id)
+            if view is not None:
+                _tell(runtime, act, acted, view)
+        return acted
+
+    # All that a filter picks
+
+    async def cancel_many(
+        self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, each: Each | None = None,
+        reason: str | None = None, actor: str = ACTOR,
+    ) -> Bulk:  # fmt: skip
+        """Withdraw all that *where* picks of what is not delivered yet. See `cancel`."""
+        return await self._many(_cancelling(reason, actor), _CANCEL, where, every=every, dry_run=dry_run, each=each)
+
+    async def retry_many(
+        self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, each: Each | None = None,
+        ttl: float | timedelta | None = None, reason: str | None = None, actor: str = ACTOR,
+    ) -> Bulk:  # fmt: skip
+        """Make all that *where* picks of what is scheduled or held due now. See `retry`."""
+        return await self._many(_retrying(ttl, reason, actor), _RETRY, where, every=every, dry_run=dry_run, each=each)
+
+    async def resolve_many(
+        self, verdict: Verdict | str, where: Where | None = None, *, every: bool = False, dry_run: bool = False,
+        each: Each | None = None, force_copy: bool = False, ttl: float | timedelta | None = None,
+        reason: str | None = None, actor: str = ACTOR,
+    ) -> Bulk:  # fmt: skip
+        """Say the same of all that *where* picks of what is held. See `resolve`."""
+        order = _resolving(verdict, force_copy=force_copy, receipt=None, ttl=ttl, reason=reason, actor=actor)
+        return await self._many(order, _RESOLVE, where, every=every, dry_run=dry_run, each=each)
+
+    async def replay_many(
+        self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, each: Each | None = None,
+        fresh: bool = False, reason: str | None = None, actor: str = ACTOR,
+    ) -> Bulk:  # fmt: skip
+        """
+        Replay all that *where* picks of what is dead, expired or cancelled, the oldest first. See `replay`.
+
+        What was delivered is meant only where the filter names that state. A full queue ends it: see `Bulk.full`.
+        """
+        order = self._replaying(fresh=fresh, reason=reason, actor=actor)
+        return await self._many(order, _REPLAY, where, every=every, dry_run=dry_run, each=each)
+
+    async def purge_many(
+        self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, each: Each | None = None,
+        reason: str | None = None, actor: str = ACTOR,
+    ) -> Bulk:  # fmt: skip
+        """Delete all that *where* picks of what has ended. See `purge`."""
+        return await self._many(self._purging(reason, actor), _PURGE, where, every=every, dry_run=dry_run, each=each)
+
+    async def _many(
+        self, order: Order, scope: Scope, where: Where | None, *, every: bool, dry_run: bool, each: Each | None
+    ) -> Bulk:
+        query = bulk.picked(where, every=every, scope=scope, now_ms=self._clock.wall_ms())
+        runtime = await self._opened()
+        told = functools.partial(_tell_all, at_ms=self._clock.wall_ms())
+        return await bulk.carry_out(runtime, query, order, dry_run=dry_run, each=each, told=told)
+
+    # Orders
+
+    def _replaying(self, *, fresh: bool, reason: str | None, actor: str) -> Callable[[MessageId], Replay]:
+        why = _text("reason", reason)
+
+        def order(message: MessageId) -> Replay:
+            new_id = new_message_id(self._clock, self._entropy)
+            return Replay(id=message, new_id=new_id, actor=actor, fresh=fresh, reason=why)
+
+        return order
+
+    def _purging(self, reason: str | None, actor: str) -> Order:
+        why = _text("reason", reason)
+        keys_until_ms = self._clock.wall_ms() + self.settings.key_retention // _MS
+        return lambda message: Purge(id=message, actor=actor, keys_until_ms=keys_until_ms, reason=why)
+
+
+def _cancelling(reason: str | None, actor: str) -> Order:
+    why = _text("reason", reason)
+    return lambda message: Cancel(id=message, actor=actor, reason=why)
+
+
+def _retrying(ttl: float | timedelta | None, reason: str | None, actor: str) -> Order:
+    why, ttl_ms = _text("reason", reason), _ttl_ms(ttl)
+    return lambda message: Retry(id=message, actor=actor, reason=why, ttl_ms=ttl_ms)
+
+
+def _resolving(
+    verdict: Verdict | str,
+    *,
+    force_copy: bool,
+    receipt: str | None,
+    ttl: float | timedelta | None,
+    reason: str | None,
+    actor: str,
+) -> Order:
+    try:
+        said = Verdict(verdict)
+    except ValueError:
+        known = ", ".join(Verdict)
+        raise InvalidMessage("verdict", f"expected one of {known}, not {verdict!r}") from None
+    if force_copy and said is not Verdict.RESEND:
+        raise InvalidMessage("force_copy", "goes with the verdict resend")
+    if receipt is not None and said is not Verdict.DELIVERED:
+        raise InvalidMessage("receipt", "goes with the verdict delivered")
+    why, token, ttl_ms = _text("reason", reason), _text("receipt", receipt), _ttl_ms(ttl)
+    return lambda message: Resolve(
+        id=message, actor=actor, verdict=said, force_copy=force_copy, receipt=token, ttl_ms=ttl_ms, reason=why
+    )
+
+
+def _text(field: str, value: object) -> str | None:
+    """Check what a person says before anything is written."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or len(value) > _TEXT_MAX:
+        raise InvalidMessage(field, f"expected text of at most {_TEXT_MAX} characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidMessage(field, "expected valid Unicode, not half of a surrogate pair") from None
+    return value or None
+
+
+def _ttl_ms(ttl: float | timedelta | None) -> int | None:
+    if ttl is None:
+        return None
+    return span_ms("ttl", ttl)
+
+
+# What was done, told
+
+
+def _tell(runtime: Runtime, act: ActOnMessage, acted: Acted, view: MessageView) -> None:
+    """Publish what an order did; *view* is how its message stands now, or the message that a replay made."""
+    if isinstance(act, Replay):
+        runtime.reporter.publish(
+            MessageEnqueued(
+                at_ms=view.created_ms,
+                id=view.id,
+                channel=view.channel,
+                to=view.recipient,
+                tenant=view.tenant,
+                origin=view.origin,
+                correlation_id=view.correlation_id,
+                part_count=view.part_count,
+            )
+        )
+    elif acted.state is not None and acted.state.terminal:
+        runtime.reporter.acted(view, said=act.reason)
+
+
+def _tell_all(
+    runtime: Runtime,
+    before: Mapping[MessageId, MessageView],
+    done: Sequence[tuple[ActOnMessage, Acted]],
+    *,
+    at_ms: int,
+) -> None:
+    """Tell of a page; its messages are not read again, for what changed is known."""
+    for act, acted in done:
+        if acted.pending:
+            runtime.reporter.asked(act.id, act.reason)
+        if not acted.applied or isinstance(act, Purge):
+            continue
+        view = before[act.id]
+        if isinstance(act, Replay):
+            view = msgspec.structs.replace(view, id=act.new_id, created_ms=at_ms)
+        elif acted.state is not None:
+            reason = Reason.REQUESTED if acted.state is State.CANCELLED else None
+            reason = Reason.PARTIAL if acted.state is State.DEAD else reason
+            view = msgspec.structs.replace(view, state=acted.state, terminal_reason=reason, completed_ms=at_ms)
+        _tell(runtime, act, acted, view)

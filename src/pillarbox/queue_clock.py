@@ -1,0 +1,163 @@
+"""
+The queue's time (contract LE6).
+
+`QueueClock` is the one place that says what "now" is where a stored time is compared or written. `domain.timeline`
+says how it differs from the wall clock once somebody sets that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pillarbox.domain import timeline
+from pillarbox.domain.timeline import ClockMark
+
+if TYPE_CHECKING:
+    from pillarbox.clock import Clock
+    from pillarbox.domain.timeline import ClockNews
+
+_NOISE_MS: Final = 20
+_SPREAD_MS: Final = 5
+_READINGS_MAX: Final = 5
+_REFRESH_MS: Final = 60_000
+
+
+class QueueClock:
+    """
+    A `Clock` whose wall time is the queue's: it goes on where the machine's was set.
+
+    Safe to use from several threads: what is computed twice at once is the same.
+    """
+
+    __slots__ = ("_clock", "_known", "_mark", "_saved_ms", "_state", "_unsaved")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._known = False
+        self._unsaved = False
+        self._saved_ms = 0
+        self._take(self._here())
+
+    @staticmethod
+    def of(clock: Clock) -> QueueClock:
+        """Give *clock* itself where it is one."""
+        return clock if isinstance(clock, QueueClock) else QueueClock(clock)
+
+    @property
+    def machine(self) -> Clock:
+        """The machine's own clock: what the world outside goes by."""
+        return self._clock
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970 on the queue's line; the same as the wall clock's until somebody sets that."""
+        clock = self._clock
+        offset_ms, ahead_ms = self._state
+        wall_ms = clock.wall_ms()
+        if -_NOISE_MS <= wall_ms - clock.boot_ms() - offset_ms <= _NOISE_MS:
+            return wall_ms - ahead_ms
+        return self._look().now_ms
+
+    def boot_ms(self) -> int:
+        """See `Clock`."""
+        return self._clock.boot_ms()
+
+    def boot_id(self) -> str:
+        """See `Clock`."""
+        return self._clock.boot_id()
+
+    def mono(self) -> float:
+        """See `Clock`."""
+        return self._clock.mono()
+
+    async def sleep(self, seconds: float) -> None:
+        """See `Clock`."""
+        await self._clock.sleep(seconds)
+
+    def ahead_ms(self) -> int:
+        """How far the wall clock is ahead of the queue's line: 0, until somebody sets it."""
+        self.wall_ms()
+        return self._state[1]
+
+    @property
+    def known_ahead_ms(self) -> int:
+        """The same as it was when the clock was last read: for those who have just read it."""
+        return self._state[1]
+
+    def latest_ms(self) -> int:
+        """The time by the later of the two, the queue's line and the wall clock."""
+        return self.wall_ms() + max(0, self._state[1])
+
+    def parted_ms(self) -> int:
+        """By how much the wall clock was set, while it is not to be trusted for that; else 0."""
+        self.wall_ms()
+        return timeline.parted_ms(self._mark, boot_ms=self._clock.boot_ms())
+
+    def learn(self, news: ClockNews) -> None:
+        """Take over what the processes of a queue know; those that saw more since keep what they know."""
+        here = self._here()
+        known = news.mark
+        if self._known and (known is None or _is_later(self._mark, known)):
+            known = self._mark
+        self._take(timeline.begun(known, here, seen_ms=news.seen_ms, active=news.active))
+        self._known = True
+        stored = news.mark
+        same = stored is not None and timeline.is_same_boot(stored, here)
+        self._unsaved = stored is None or not same or self._mark.ahead_ms != stored.ahead_ms
+
+    def unsaved(self, *, refresh: bool) -> ClockMark | None:
+        """
+        Give what the store does not know yet; ``None`` where that is nothing.
+
+        Args:
+            refresh: Tell it also how time goes on, once a minute: so is a clock noticed that a boot set back.
+        """
+        if not self._unsaved and not (refresh and self._clock.boot_ms() - self._saved_ms >= _REFRESH_MS):
+            return None
+        self._look()
+        return self._mark
+
+    def saved(self, mark: ClockMark) -> None:
+        """The store knows *mark* now."""
+        self._saved_ms = mark.boot_ms
+        self._unsaved = self._mark.ahead_ms != mark.ahead_ms
+
+    def _look(self) -> ClockMark:
+        """Find out by how much the wall clock and boot time went apart, and go on from there."""
+        here = self._here()
+        before = self._mark
+        if here.boot == before.boot and here.boot_ms < before.boot_ms:
+            return before  # another thread looked meanwhile
+        if timeline.is_same_boot(before, here):
+            after = timeline.followed(before, wall_ms=here.wall_ms, boot_ms=here.boot_ms)
+        else:
+            after = timeline.begun(before, here, active=True)
+        self._unsaved |= after.ahead_ms != before.ahead_ms
+        self._take(after)
+        return after
+
+    def _take(self, mark: ClockMark) -> None:
+        self._mark = mark
+        # One value, so that no thread reads half of a change.
+        self._state = mark.wall_ms - mark.boot_ms, mark.ahead_ms
+
+    def _here(self) -> ClockMark:
+        """Read both clocks at one instant: a thread that is held up between the two would see a step."""
+        clock = self._clock
+        least, boot_ms, wall_ms = _reading(clock)
+        for _ in range(_READINGS_MAX):
+            if least <= _SPREAD_MS:
+                break
+            least, boot_ms, wall_ms = min((least, boot_ms, wall_ms), _reading(clock))
+        return ClockMark(boot=clock.boot_id(), boot_ms=boot_ms, wall_ms=wall_ms)
+
+
+def _reading(clock: Clock) -> tuple[int, int, int]:
+    """Give boot time and the wall clock's, and before them how long it took to read both."""
+    before_ms = clock.boot_ms()
+    wall_ms = clock.wall_ms()
+    boot_ms = clock.boot_ms()
+    return boot_ms - before_ms, boot_ms, wall_ms
+
+
+def _is_later(mark: ClockMark, other: ClockMark) -> bool:
+    return mark.boot == other.boot and mark.boot_ms > other.boot_ms
