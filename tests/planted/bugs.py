@@ -14,7 +14,7 @@ _WRITE: Final = "store/sql/sqlite/write.sql"
 _READ: Final = "store/sql/sqlite/read.sql"
 _OPENING: Final = "store/sqlite/opening.py"
 _STORE: Final = "store/sqlite/store.py"
-_RUNTIME: Final = "runtime.py"
+_RUNTIME: Final = "outbox/runtime.py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
