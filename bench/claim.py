@@ -66,14 +66,13 @@ class Claimer:
 
     async def claim(self, count: int = _TEN) -> tuple[float, list[Leased]]:
         """Claim; gives the seconds that took and what was leased."""
-        boot_ms = self._clock.boot_ms()
         claim = Claim(
             worker=self._worker,
             lease=LeaseId(self._entropy.token(16)),
-            until_ms=boot_ms + _LEASE_MS,
+            lease_ms=_LEASE_MS,
             capacity={self._queue: count},
         )
-        batch = Batch(now_ms=self._clock.wall_ms(), boot_ms=boot_ms, claim=claim)
+        batch = Batch(now_ms=self._clock.wall_ms(), claim=claim)
         began = time.perf_counter()
         result = await self._store.commit(batch)
         return time.perf_counter() - began, result.claimed
@@ -85,7 +84,6 @@ class Claimer:
         return await self._store.commit(
             Batch(
                 now_ms=now_ms,
-                boot_ms=self._clock.boot_ms(),
                 settle=[
                     Settlement(message=message, transition=Transition.deliver(None), began_ms=now_ms, ended_ms=now_ms)
                     for message in claimed

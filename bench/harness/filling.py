@@ -56,9 +56,7 @@ async def fill(path: Path, count: int, *, now_ms: int, channel: str = CHANNEL, l
     """
     one = store(path)
     await one.open()
-    await one.commit(
-        Batch(now_ms=now_ms, boot_ms=0, enqueue=[[draft("recipient-0", now_ms=now_ms, channel=channel, lane=lane)]])
-    )
+    await one.commit(Batch(now_ms=now_ms, enqueue=[[draft("recipient-0", now_ms=now_ms, channel=channel, lane=lane)]]))
     queue = next(info.id for info in await one.queues() if info.channel == channel)
     await one.close()
     if count > 1:

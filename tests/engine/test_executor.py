@@ -234,10 +234,10 @@ class Alone:
         claim = Claim(
             worker=1,
             lease=LeaseId(self.box.outbox._entropy.token(16)),
-            until_ms=clock.boot_ms() + LEASE_MS,
+            lease_ms=LEASE_MS,
             capacity={queue.id: 10},
         )
-        result = await self.box.store.commit(Batch(now_ms=clock.wall_ms(), boot_ms=clock.boot_ms(), claim=claim))
+        result = await self.box.store.commit(Batch(now_ms=clock.wall_ms(), claim=claim))
         (message,) = result.claimed
         return message
 
@@ -459,7 +459,7 @@ async def lose_lease(stand: Stand, box: Box) -> None:
     stand.advance(LEASE_MS + 1)
     await other.reap()
     async with asyncio.timeout(SECONDS):
-        while other.store.offered(lambda batch: any(s.lapsed_by_ms is not None for s in batch.settle)) < 1:
+        while other.store.offered(lambda batch: any(s.lapsed is not None for s in batch.settle)) < 1:
             await other.reap()
 
 

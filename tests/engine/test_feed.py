@@ -39,7 +39,7 @@ def offer(feed: Feed, *, ending: dict[int, int] | None = None) -> dict[int, int]
 
 
 def claim(**fields: Any) -> Claim:
-    return Claim(worker=1, lease=LeaseId(b""), until_ms=0, capacity={}, **fields)
+    return Claim(worker=1, lease=LeaseId(b""), lease_ms=1, capacity={}, **fields)
 
 
 @pytest.mark.contract("LE2")

@@ -194,8 +194,8 @@ BUGS: Final = (
             ),
             Edit(
                 file="engine/reaper.py",
-                old='lapsed_by_ms=boot_ms if lapsed.by == "time" else _ANY_TIME_MS,',
-                new="lapsed_by_ms=_ANY_TIME_MS,",
+                old="lapsed=lapsed.by,",
+                new='lapsed="owner",',
             ),
         ),
         test="engine/test_reaper.py::test_the_live_path_and_a_recovery_never_both_send",

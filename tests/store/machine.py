@@ -203,7 +203,7 @@ class StoreMachine(RuleBasedStateMachine):
         result = self.run(
             driver.commit(settle=settle, acts=acts, expire=1000 if expire else 0, enqueue=drafts, claim=claim)
         )
-        assert result.settled == [self.model.settle(item) for item in settle]
+        assert result.settled == [self.model.settle(item, self.clock.boot_ms()) for item in settle]
         told = [(acted.applied, acted.state) for acted in result.acted]
         assert told == [self.model.act(order, self.clock.wall_ms()) for order in acts]
         expired = {ended.id for ended in result.expired}
@@ -224,7 +224,7 @@ class StoreMachine(RuleBasedStateMachine):
             startable = self.model.startable(leased.channel, now_ms, suspect=claim.suspect)
             assert leased.id in {message.draft.id for message in startable}, "it may not start"
             self._in_order(leased)
-            message = self.model.claim(leased, until_ms=claim.until_ms, worker=worker)
+            message = self.model.claim(leased, until_ms=self.clock.boot_ms() + claim.lease_ms, worker=worker)
             assert (leased.claims, leased.charged, leased.lost) == (message.claims, message.charged, message.lost)
             assert (leased.lease, leased.content) == (claim.lease, message.draft.content)
             assert (leased.token_id or leased.id, leased.token_epoch) == message.token
@@ -318,15 +318,15 @@ class StoreMachine(RuleBasedStateMachine):
                 transition=lost_worker(item.message, now_ms=now_ms, fraction=0.0),
                 began_ms=None,
                 ended_ms=now_ms,
-                lapsed_by_ms=self.clock.boot_ms() if item.by == "time" else 1 << 62,
+                lapsed=item.by,
             )
             (settled,) = self.run(driver.commit(settle=[settlement])).settled
-            assert settled is self.model.settle(settlement)
+            assert settled is self.model.settle(settlement, self.clock.boot_ms())
             if settled is Settled.CANCEL:
                 cancel = Transition.cancel(Reason.REQUESTED, charged=1)
                 settlement = msgspec.structs.replace(settlement, transition=cancel)
                 (settled,) = self.run(driver.commit(settle=[settlement])).settled
-                assert settled is self.model.settle(settlement) is Settled.APPLIED
+                assert settled is self.model.settle(settlement, self.clock.boot_ms()) is Settled.APPLIED
 
     @rule(handle=handles)
     def reopen(self, handle: int) -> None:
@@ -338,8 +338,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(handle=handles, picked=st.lists(numbers, min_size=1, max_size=3))
     def renew(self, handle: int, picked: Sequence[int]) -> None:
         leases = [self.leases[number % len(self.leases)] for number in picked]
+        result = self.run(self.handles[handle].commit(renew=leases, renew_ms=30_000))
         until_ms = self.clock.boot_ms() + 30_000
-        result = self.run(self.handles[handle].commit(renew=leases, renew_until_ms=until_ms))
         assert result.lost == [leased for leased in leases if not self.model.renew(leased, until_ms)]
 
     @rule(handle=handles, channel=st.sampled_from(CHANNELS))

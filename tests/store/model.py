@@ -159,23 +159,23 @@ class Model:
 
     # --- ends of attempts
 
-    def settle(self, item: Settlement) -> Settled:
+    def settle(self, item: Settlement, lease_now_ms: int) -> Settled:
         message, transition = self.messages.get(item.message.id), item.transition
         if message is None:
             return Settled.STALE
         if message.state is L and message.lease == item.message.lease:
-            return self._settle_mine(message, item)
+            return self._settle_mine(message, item, lease_now_ms)
         lease = item.message.lease
-        late = transition.to is D and item.lapsed_by_ms is None
+        late = transition.to is D and item.lapsed is None
         if not late or message.ended.get(lease, D) is D or lease in message.told:
             return Settled.STALE
         message.told.add(lease)
         self._arrive(message, transition, item.ended_ms)
         return Settled.LATE
 
-    def _settle_mine(self, message: Message, item: Settlement) -> Settled:
+    def _settle_mine(self, message: Message, item: Settlement, lease_now_ms: int) -> Settled:
         transition = item.transition
-        if item.lapsed_by_ms is not None and message.until_ms > item.lapsed_by_ms:
+        if item.lapsed == "time" and message.until_ms > lease_now_ms:
             return Settled.STALE
         if message.arrived_ms is not None:
             self._end_attempt(message, transition, D)
@@ -219,12 +219,12 @@ class Model:
         self.messages[leased.id].until_ms = until_ms
         return True
 
-    def lapsed(self, boot_ms: int, living: Iterable[int]) -> set[MessageId]:
+    def lapsed(self, lease_now_ms: int, living: Iterable[int]) -> set[MessageId]:
         workers = set(living)
         return {
             identity
             for identity, m in self.messages.items()
-            if m.state is L and (m.until_ms <= boot_ms or m.worker not in workers)
+            if m.state is L and (m.until_ms <= lease_now_ms or m.worker not in workers)
         }
 
     # --- orders and time

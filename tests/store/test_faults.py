@@ -356,7 +356,7 @@ async def test_a_whole_batch_is_recognised(path: Path, disk: FaultyDisk, *, comm
 
 
 def at(driver: StoreDriver, **work: object) -> Batch:
-    return Batch(now_ms=driver.clock.wall_ms(), boot_ms=driver.clock.boot_ms(), **work)  # type: ignore[arg-type]
+    return Batch(now_ms=driver.clock.wall_ms(), **work)  # type: ignore[arg-type]
 
 
 async def claim_of(driver: StoreDriver, capacity: int) -> Claim:
@@ -364,7 +364,7 @@ async def claim_of(driver: StoreDriver, capacity: int) -> Claim:
     return Claim(
         worker=driver.worker or await driver.register(),
         lease=LeaseId(driver.entropy.token(16)),
-        until_ms=driver.clock.boot_ms() + LEASE_MS,
+        lease_ms=LEASE_MS,
         capacity={1: capacity},
     )
 

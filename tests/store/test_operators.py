@@ -182,7 +182,7 @@ async def test_an_order_is_carried_out_once(
             "replay": Replay(id=accepted, new_id=driver.draft().id, actor="ann"),
             "purge": Purge(id=accepted, actor="ann", keys_until_ms=now_ms),
         }[word]
-        batch = Batch(now_ms=now_ms, boot_ms=driver.clock.boot_ms(), acts=[order])
+        batch = Batch(now_ms=now_ms, acts=[order])
         if heals and committed:
             disk.fail(synced(), until_reopened=True)
         elif heals:

@@ -21,7 +21,6 @@ from pillarbox.domain.transition import ErrorClass, Reason
 pytestmark = pytest.mark.contract("OP2")
 
 NOW: Final = 1_700_000_000_000
-BOOT: Final = 5_000_000
 SECOND: Final = 1_000
 HOUR: Final = 3_600_000
 ID: Final = message_id(NOW, bytes(10))
@@ -56,7 +55,7 @@ GONE: Final = worker(alive=False, seen_ms=NOW - 30 * SECOND)
 
 
 def facts(subject: Standing, *, workers: tuple[WorkerStanding, ...] = (WORKER,), **fields: Any) -> Facts:
-    return Facts(now_ms=NOW, boot_ms=BOOT, subject=subject, workers=workers, **fields)
+    return Facts(now_ms=NOW, subject=subject, workers=workers, **fields)
 
 
 def failed(error_class: ErrorClass, **fields: Any) -> Standing:
@@ -71,7 +70,7 @@ def failed(error_class: ErrorClass, **fields: Any) -> Standing:
 def leased(**fields: Any) -> Standing:
     usual: dict[str, Any] = {
         "state": State.LEASED, "claims": 3, "claimed_ms": NOW - 5 * SECOND, "under_lease": True,
-        "lease_until_ms": BOOT + 50 * SECOND, "worker": 1,
+        "lease_left_ms": 50 * SECOND, "worker": 1,
     }  # fmt: skip
     return standing(**usual | fields)
 
@@ -301,7 +300,7 @@ CASES: Final[dict[tuple[Why, str], Case]] = {
         says=("A worker that runs settles it within a second, and it is held",),
     ),
     (Why.LEASE_OVER, ""): Case(
-        facts=facts(leased(lease_until_ms=BOOT - SECOND)),
+        facts=facts(leased(lease_left_ms=-SECOND)),
         since_ms=NOW - SECOND,
         says=("not renewed in time", "`pillarbox run`", "process 42 on box"),
     ),
@@ -413,7 +412,7 @@ ADDED: Final[dict[Why, Facts]] = {
     Why.EXPIRES: facts(standing(expires_ms=NOW)),
     Why.CLOCK_SET: facts(standing(), parted_ms=-2 * HOUR),
     Why.EXPIRES_FIRST: facts(failed(ErrorClass.TRANSIENT, expires_ms=NOW + HOUR - 1)),
-    Why.ALSO_SENDING: facts(ended(State.DELIVERED, under_lease=True, lease_until_ms=BOOT + SECOND, worker=1)),
+    Why.ALSO_SENDING: facts(ended(State.DELIVERED, under_lease=True, lease_left_ms=SECOND, worker=1)),
     Why.REPLAYED: facts(
         ended(State.DEAD, Reason.REJECTED),
         heirs=(

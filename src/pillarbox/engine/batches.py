@@ -60,13 +60,13 @@ class Wish(Generic[T, R]):
 class Extra:
     """The rarer wishes, one a batch."""
 
-    __slots__ = ("abandon", "acknowledge", "expire", "presence", "prune", "renew", "renew_until_ms")
+    __slots__ = ("abandon", "acknowledge", "expire", "presence", "prune", "renew", "renew_ms")
 
     def __init__(
         self,
         *,
         renew: Sequence[Leased] = (),
-        renew_until_ms: int = 0,
+        renew_ms: int = 0,
         expire: int = 0,
         abandon: Sequence[bytes] = (),
         acknowledge: Sequence[str] = (),
@@ -74,7 +74,7 @@ class Extra:
         presence: Presence | None = None,
     ) -> None:
         self.renew = renew
-        self.renew_until_ms = renew_until_ms
+        self.renew_ms = renew_ms
         self.expire = expire
         self.abandon = abandon
         self.acknowledge = acknowledge
@@ -114,11 +114,10 @@ class Work:
         extra = self.extra.item if self.extra is not None else _NO_EXTRA
         return Batch(
             now_ms=clock.wall_ms(),
-            boot_ms=clock.boot_ms(),
             settle=[settlement for settlement, _ in self.settle],
             admit=[wish.item for wish in self.admit],
             renew=extra.renew,
-            renew_until_ms=extra.renew_until_ms,
+            renew_ms=extra.renew_ms,
             acts=[wish.item for wish in self.acts],
             expire=extra.expire,
             abandon=extra.abandon,

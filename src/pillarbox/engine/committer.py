@@ -171,9 +171,9 @@ class Committer:
         """Carry out what a person ordered."""
         return self._wish(self._acts, act)
 
-    def renew(self, messages: Sequence[Leased], until_ms: int) -> asyncio.Future[BatchResult]:
-        """Extend leases; the result's ``lost`` and ``cancelling`` tell what is to know."""
-        return self._wish(self._extra, Extra(renew=messages, renew_until_ms=until_ms))
+    def renew(self, messages: Sequence[Leased], lease_ms: int) -> asyncio.Future[BatchResult]:
+        """Let leases last so long from the commit on; the result's ``lost`` and ``cancelling`` tell what is to know."""
+        return self._wish(self._extra, Extra(renew=messages, renew_ms=lease_ms))
 
     def expire(self, limit: int) -> asyncio.Future[BatchResult]:
         """End messages whose time is over."""

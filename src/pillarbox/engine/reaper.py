@@ -30,7 +30,6 @@ LIMIT: Final = 500
 INTERVAL_SECONDS: Final = 1.0
 HOLDS_SECONDS: Final = 60.0
 ABANDON_SECONDS: Final = 5.0
-_ANY_TIME_MS: Final = 1 << 62
 
 
 class Reaper:
@@ -108,14 +107,13 @@ class Reaper:
             if not new:
                 return
             seen.update((item.message.seq, item.message.lease) for item in new)
-            boot_ms = self._clock.boot_ms()
-            await self._write(await self._write([self._settlement(item, boot_ms) for item in new]))
+            await self._write(await self._write([self._settlement(item) for item in new]))
 
     async def _write(self, settlements: Sequence[Settlement]) -> list[Settlement]:
         """Write them in one batch; gives what ends those that are not to be sent again, to be written then."""
         if not settlements:
             return []
-        batch = Batch(now_ms=self._clock.wall_ms(), boot_ms=self._clock.boot_ms(), settle=settlements)
+        batch = Batch(now_ms=self._clock.wall_ms(), settle=settlements)
         try:
             result = await self._store.commit(batch)
         except StoreError:
@@ -135,8 +133,7 @@ class Reaper:
     async def reap(self) -> int:
         """Take back once, at most `LIMIT` leases that nobody holds any more; gives how many it found."""
         lapsed = await self._find()
-        boot_ms = self._clock.boot_ms()
-        ends = (self._settle(self._settlement(item, boot_ms)) for item in lapsed)
+        ends = (self._settle(self._settlement(item)) for item in lapsed)
         for end in await asyncio.gather(*ends, return_exceptions=True):
             # What cannot be written the committer has told of, and it keeps nobody else from being taken back (LE7).
             if isinstance(end, PillarboxError) or (end is not None and not isinstance(end, Exception)):
@@ -144,7 +141,7 @@ class Reaper:
         return len(lapsed)
 
     async def _find(self) -> list[Lapsed]:
-        lapsed = await self._store.lapsed(boot_ms=self._clock.boot_ms(), limit=LIMIT)
+        lapsed = await self._store.lapsed(limit=LIMIT)
         # By time, after a suspend or an outage of the store: we are still sending it.
         return [item for item in lapsed if not self._ours(item.message)]
 
@@ -160,7 +157,7 @@ class Reaper:
         if settled in {Settled.APPLIED, Settled.LATE}:
             self._reporter.settled(settlement, settled)
 
-    def _settlement(self, lapsed: Lapsed, boot_ms: int) -> Settlement:
+    def _settlement(self, lapsed: Lapsed) -> Settlement:
         now_ms = self._clock.wall_ms()
         message = lapsed.message
         return Settlement(
@@ -170,7 +167,7 @@ class Reaper:
             ),
             began_ms=None,
             ended_ms=now_ms,
-            lapsed_by_ms=boot_ms if lapsed.by == "time" else _ANY_TIME_MS,
+            lapsed=lapsed.by,
         )
 
     async def _holds(self) -> bool:

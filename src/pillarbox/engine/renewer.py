@@ -24,7 +24,7 @@ class Renewer:
         boot_ms = self._clock.boot_ms()
         messages = self._executor.wanting_renewal(boot_ms, before_ms=self._lease_ms * 2 // 3)
         if messages:
-            until_ms = boot_ms + self._lease_ms
-            result = await self._committer.renew(messages, until_ms)
-            self._executor.renewed(messages, result, until_ms)
+            result = await self._committer.renew(messages, self._lease_ms)
+            # From before the commit: we give up before the store can give the lease to somebody else.
+            self._executor.renewed(messages, result, boot_ms + self._lease_ms)
         return self._lease_ms / 3000

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -52,6 +52,20 @@ _ALONE_SECONDS = 0.05
 _TIMER_SECONDS_MAX: Final = 1.0  # a clock that is set, or a machine that slept, is noticed so soon
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Term:
+    """
+    A claim, and until when we may hold what it leases.
+
+    Attributes:
+        until_ms: Boot time, reckoned from before its commit began: so we give up before the store can give what it
+            leased to somebody else, however long the commit took, and whatever clock the store judges leases by.
+    """
+
+    claim: Claim
+    until_ms: int
+
+
 class Worker:
     """One worker of one process: registered in the store, with a lease on everything it sends."""
 
@@ -85,8 +99,8 @@ class Worker:
         self._quiet = asyncio.Event()
         self._at_start: Counter[str] = Counter()
         # The claim whose commit is under way; and one whose commit failed, of which nobody knows whether it took.
-        self._asked: Claim | None = None
-        self._doubtful: Claim | None = None
+        self._asked: _Term | None = None
+        self._doubtful: _Term | None = None
         self._answered = asyncio.Event()
         self.feed = Feed(settings.concurrency, {name: c.concurrency for name, c in channels.items()})
         guard = self._guard = ClockGuard(self._clock, reporter.alarm)
@@ -242,14 +256,15 @@ class Worker:
 
     async def _resolve_doubt(self) -> None:
         """Find out what a claim leased whose commit seemed to fail, and give it back."""
-        claim = self._doubtful
-        if claim is None:
+        term = self._doubtful
+        if term is None:
             return
         # A store that does not know whether it committed recognises the lease; it is asked for nothing more.
-        asked = msgspec.structs.replace(claim, capacity={})
-        batch = Batch(now_ms=self._clock.wall_ms(), boot_ms=self._clock.boot_ms(), claim=asked)
+        asked = msgspec.structs.replace(term.claim, capacity={})
         with contextlib.suppress(StoreError):
-            self._granted(await self._store.commit(batch), asked)
+            result = await self._store.commit(Batch(now_ms=self._clock.wall_ms(), claim=asked))
+            self._asked = term
+            self._granted(result, asked)
         self._doubtful = None
         await self._at_rest()
 
@@ -353,51 +368,52 @@ class Worker:
         self._claims += 1
         lease, until_ms = LeaseId(self._entropy.token(16)), self._clock.boot_ms() + self._settings.lease_ms
         again = self._doubtful
-        if again is not None and again.suspect is suspect:
+        if again is not None and again.claim.suspect is suspect:
             self._doubtful = None
             if again.until_ms > until_ms - self._settings.lease_ms // 3:
                 # Should its commit have taken after all, what it leased is recognised, and is sent now.
-                lease, until_ms = again.lease, again.until_ms
-        self._asked = Claim(
+                lease, until_ms = again.claim.lease, again.until_ms
+        claim = Claim(
             worker=self._slot,
             lease=lease,
-            until_ms=until_ms,
+            lease_ms=self._settings.lease_ms,
             capacity=capacity,
             oldest_first=self._oldest_first or self._claims % 8 == 0,
             suspect=suspect,
             only=self._settings.only,
             judge_expiry=self._guard.trusted(),
         )
-        return self._asked
+        self._asked = _Term(claim=claim, until_ms=until_ms)
+        return claim
 
-    def _claim_failed(self, claim: Claim) -> None:
+    def _claim_failed(self, claim: Claim) -> None:  # noqa: ARG002 — the one that was asked for last
         """Its commit failed: it may have taken all the same, where the answer was lost."""
-        self._asked, self._doubtful = None, claim
+        self._asked, self._doubtful = None, self._asked
         self._answered.set()
 
     def _granted(self, result: BatchResult, claim: Claim | None) -> None:
         """Start what was leased, or give it back where a stop came first, and find out when to claim next."""
-        self._asked = None
+        term, self._asked = self._asked, None
         self._answered.set()
-        if claim is not None:
+        if claim is not None and term is not None:
             if claim.suspect and not result.claimed:
                 self._suspects.end()
             for message in result.claimed:
                 if claim.suspect:
                     self._suspects.started(message.seq)
-                self._start(message, claim)
+                self._start(message, until_ms=term.until_ms)
         self.feed.note(result, claim)
         if self.feed.unknown and self._watch is not None:
             self._watch.poke()
         self._reporter.ended((*result.unreadable, *result.overdue))
 
-    def _start(self, message: Leased, claim: Claim) -> None:
+    def _start(self, message: Leased, *, until_ms: int) -> None:
         self.feed.started(message.channel)
         # Begun in a lull, it would be cut off by the end of the event loop.
         begins = self._accepting and not self.executor.lull.is_on
         begin = self.executor.start if begins else self.executor.give_back
         try:
-            begin(message, until_ms=claim.until_ms)
+            begin(message, until_ms=until_ms)
         except Exception as exc:  # noqa: BLE001 — below
             # A bug of ours must not keep the others of the batch from starting; its own lease runs out.
             _log.error("message %s could not be started", message.id, exc_info=exc)

@@ -206,7 +206,7 @@ async def _commit(
     results: Iterator[Enqueued | PillarboxError] = iter(())
     if items or sync:
         mark = time.unsaved(refresh=False)
-        batch = Batch(now_ms=now_ms + behind_ms, boot_ms=time.boot_ms(), imports=items, sync=sync, mark=mark)
+        batch = Batch(now_ms=now_ms + behind_ms, imports=items, sync=sync, mark=mark)
         results = iter((await store.commit(batch)).imported)
         if mark is not None:
             time.saved(mark)

@@ -441,4 +441,5 @@ class Outbox(Operations, Intake, Reloading):
             durability=durability,
             limits=limits_of(self.settings),
             make_parents=is_default_db(self.settings.db),
+            clock=self._clock.machine,
         )

@@ -104,7 +104,7 @@ class Operations(Interventions):
         store, clock = (await self._opened()).store, self._clock
         facts = None
         if is_message_id(id):
-            facts = await store.facts(MessageId(id), now_ms=clock.wall_ms(), boot_ms=clock.boot_ms())
+            facts = await store.facts(MessageId(id), now_ms=clock.wall_ms())
         if facts is None:
             raise NotFound("message", id)
         facts = msgspec.structs.replace(shifted(facts, clock.ahead_ms()), parted_ms=clock.parted_ms())

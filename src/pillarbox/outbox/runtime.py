@@ -220,7 +220,7 @@ class Runtime:
                 await self.store.open()
             except StoreError as exc:
                 # Sticky for the process: going back to the file later would strand what is in memory.
-                fallen = _fallbacks[place] = open_store(":memory:")
+                fallen = _fallbacks[place] = open_store(":memory:", clock=self._clock.machine)
                 await fallen.open()
                 self.reporter.alarm("fallback_memory", f"{exc}; nothing survives this process now")
             else:

@@ -2,7 +2,8 @@
 The store's contract: `Store.commit` writes one batch in one transaction; the rest reads.
 
 A batch is applied in a fixed order — settle, renew, act, enqueue, claim — so that settling the head of a lane leases
-its successor in the same transaction (lanes.md). Times come in with the batch; drivers never look at a clock.
+its successor in the same transaction (lanes.md). What is due, expired and recorded is judged by the time that comes
+with a batch. Leases are judged by the store's own clock, which its callers never see: they say and hear spans.
 """
 
 # Long because: it is the whole contract between the engine and a database, and stands in one place.
@@ -52,12 +53,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     tenant_messages: int | None = None
 
 
+LapsedBy = Literal["time", "owner"]
+"""How a lease is known to be nobody's: its time is over, or its worker is surely gone."""
+
+
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     """
     The end of one attempt.
 
     Attributes:
-        lapsed_by_ms: For the reaper: only if the lease ran out by this boot time. ``None`` from the lease's holder.
+        lapsed: For the reaper: how it knows that nobody holds the lease any more. By ``time``, it is applied only if
+            the lease was not renewed meanwhile. ``None`` from the lease's holder.
         began_ms: When the channel was called; ``None`` if it was not.
         keep_attempt: Leave an attempt row even for a plain success (history ``full``).
     """
@@ -66,7 +72,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     transition: Transition
     began_ms: int | None
     ended_ms: int
-    lapsed_by_ms: int | None = None
+    lapsed: LapsedBy | None = None
     keep_attempt: bool = False
 
 
@@ -231,7 +237,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         capacity: Queue number → free slots, in the order to serve; at most 1000 each.
         lease: Fresh for this claim; every later write presents it.
-        until_ms: Boot time at which the leases run out.
+        lease_ms: How long the leases last, from the commit on; above 0.
         oldest_first: Take the oldest whatever its priority.
         suspect: Take one message that may kill workers, and nothing else.
         only: Take this message alone.
@@ -241,7 +247,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     worker: int
     lease: LeaseId
-    until_ms: int
+    lease_ms: int
     capacity: Mapping[int, int]
     oldest_first: bool = False
     suspect: bool = False
@@ -315,7 +321,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         now_ms: The queue's time (`domain.timeline`), for what is due, expired and recorded.
-        boot_ms: Boot time, for leases.
+        renew_ms: How long the leases of ``renew`` last, from this commit on.
         enqueue: Groups; each is stored whole or not at all, independent of the others.
         imports: Each is stored or not, independent of the others. Refused by a database in memory.
         sync: What was committed before, at whatever durability, becomes as durable as this batch.
@@ -326,11 +332,10 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     now_ms: int
-    boot_ms: int
     settle: Sequence[Settlement] = ()
     admit: Sequence[AdmissionWrite] = ()
     renew: Sequence[Leased] = ()
-    renew_until_ms: int = 0
+    renew_ms: int = 0
     acts: Sequence[Act] = ()
     expire: int = 0
     abandon: Sequence[bytes] = ()
@@ -522,7 +527,7 @@ class Lapsed(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     message: Leased
-    by: Literal["time", "owner"]
+    by: LapsedBy
     suspect_ms: int | None = None
 
 
@@ -586,7 +591,7 @@ class Store(Protocol):
     async def deregister(self, worker: int) -> None:
         """Remove the row and the lock. Leases it still has lapse at once."""
 
-    async def lapsed(self, *, boot_ms: int, limit: int) -> list[Lapsed]:
+    async def lapsed(self, *, limit: int) -> list[Lapsed]:
         """Leased messages whose lease ran out, or whose worker is surely gone."""
 
     async def gone_acceptors(self) -> list[bytes]:
@@ -629,7 +634,7 @@ class Store(Protocol):
     async def history(self, message: MessageId) -> list[Event]:
         """Every transition in order, the first one the acceptance."""
 
-    async def facts(self, message: MessageId, *, now_ms: int, boot_ms: int) -> Facts | None:
+    async def facts(self, message: MessageId, *, now_ms: int) -> Facts | None:
         """What an explanation of *message* is made from, in one snapshot; ``None`` if there is no such message."""
 
     async def known_imports(self, system: str, source_ids: Sequence[str]) -> set[str]:

@@ -57,7 +57,7 @@ class NullStore:
     async def deregister(self, worker: int) -> None:
         """There is no worker."""
 
-    async def lapsed(self, *, boot_ms: int, limit: int) -> list[Lapsed]:  # noqa: ARG002 — of `Store`
+    async def lapsed(self, *, limit: int) -> list[Lapsed]:  # noqa: ARG002 — of `Store`
         """Nothing is leased."""
         return []
 
@@ -105,7 +105,7 @@ class NullStore:
         """There is no message."""
         return []
 
-    async def facts(self, message: MessageId, *, now_ms: int, boot_ms: int) -> Facts | None:  # noqa: ARG002
+    async def facts(self, message: MessageId, *, now_ms: int) -> Facts | None:  # noqa: ARG002 — of `Store`
         """There is no message."""
         return None
 

@@ -54,7 +54,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         view: Without its content.
         under_lease: Someone has a lease on it; true also of a delivered one to which another attempt is not over yet.
-        lease_until_ms: Boot time at which that lease runs out.
+        lease_left_ms: How long that lease still runs; below 0 since when it is over.
         worker: The number of who claimed it last.
         queue: The number of its queue.
         position: Its place in the order of lanes; ``None`` for one that takes it when it is due.
@@ -67,7 +67,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     view: MessageView
     gate: Gate
     under_lease: bool = False
-    lease_until_ms: int | None = None
+    lease_left_ms: int | None = None
     worker: int | None = None
     queue: int = 0
     position: int | None = None
@@ -117,7 +117,6 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     Everything at once.
 
     Attributes:
-        boot_ms: Boot time, for leases.
         ahead: What stands before it in its lane: the open head, the one under a lease, the held one that keeps its
             turn; each once, by position.
         ahead_count: How many active messages of its lane have a lower position; 1000 stands for more.
@@ -130,7 +129,6 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     now_ms: int
-    boot_ms: int
     subject: Standing
     ahead: tuple[Standing, ...] = ()
     ahead_count: int = 0

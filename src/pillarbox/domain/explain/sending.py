@@ -35,8 +35,7 @@ def under_way(facts: Facts, standing: Standing) -> Cause:
     """Say how the send stands that a message's lease is for."""
     view = standing.view
     who = next((worker for worker in facts.workers if worker.slot == standing.worker), None)
-    # Both by the same boot's clock: a worker of another boot is not alive.
-    left_ms = (standing.lease_until_ms or 0) - facts.boot_ms
+    left_ms = standing.lease_left_ms or 0
     ends_ms = facts.now_ms + left_ms
     if who is None or who.alive is False:
         return _lost(facts, standing, who)

@@ -106,10 +106,11 @@ def _claim_rows(
 ) -> int:
     """Run one of the claims until *room* is used up or nothing more can start; gives how many were leased."""
     taken = 0
+    until = tx.lease_now + request.lease_ms
     judged_by = tx.now if request.judge_expiry else None
     for _ in range(_STEPS_MAX):
         limit = room - taken
-        bindings: tuple[object, ...] = (request.lease, request.until_ms, request.worker, tx.now, judged_by, *where)
+        bindings: tuple[object, ...] = (request.lease, until, request.worker, tx.now, judged_by, *where)
         rows = tx.run(name, (*bindings, limit) if name == "claim" else bindings)
         leased, ended = _take(tx, request, result, rows)
         taken += leased

@@ -25,9 +25,10 @@ _COLUMNS: Final = len(VIEW_FIELDS)
 
 
 class _UnderWay:
-    """What is under a lease: by queue, by worker, and how much of that is suspects."""
+    """What is under a lease at a time of the lease clock: by queue, by worker, and how much of that is suspects."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, now_ms: int) -> None:
+        self.now_ms = now_ms
         self.queues: Counter[int] = Counter()
         self.workers: Counter[int] = Counter()
         self.suspects: Counter[int] = Counter()
@@ -44,10 +45,10 @@ def facts(
     alive: Callable[[int, str, int], bool | None],
     *,
     now_ms: int,
-    boot_ms: int,
+    lease_now_ms: int,
 ) -> Facts | None:
     """Read all that is known about why *message* stands where it stands; ``None`` where there is no such message."""
-    under_way = _UnderWay(connection)
+    under_way = _UnderWay(connection, lease_now_ms)
     subject = _standing(connection, message, under_way)
     if subject is None:
         return None
@@ -55,7 +56,6 @@ def facts(
     active = view.state is State.SCHEDULED
     return Facts(
         now_ms=now_ms,
-        boot_ms=boot_ms,
         subject=subject,
         ahead=_ahead(connection, subject, under_way) if active else (),
         ahead_count=_ahead_count(connection, subject) if active else 0,
@@ -110,7 +110,7 @@ def _standing(connection: apsw.Connection, message: str, under_way: _UnderWay) -
         ),
         queue=queue,
         under_lease=state == State.LEASED.code,
-        lease_until_ms=until,
+        lease_left_ms=None if until is None else until - under_way.now_ms,
         worker=worker,
         position=position,
         has_content=bool(has_content),

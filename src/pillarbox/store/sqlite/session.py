@@ -7,18 +7,18 @@ because what they hold may have been rolled back with it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import apsw
 import msgspec
 
 from pillarbox.domain.message import FIRST_TERMINAL, Leased, State
 from pillarbox.domain.retry import Policy
-from pillarbox.store.base import Lapsed
+from pillarbox.store.base import Lapsed, LapsedBy
 from pillarbox.store.sqlite.statements import READ, WRITE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pillarbox.store.base import Limits
 
@@ -49,15 +49,24 @@ class Keeper(Protocol):
 
 
 class Session:
-    """What the steps of a batch share. Used on the writer thread only."""
+    """
+    What the steps of a batch share. Used on the writer thread only.
 
-    def __init__(self, connection: apsw.Connection, limits: Limits, keeper: Keeper) -> None:
+    Args:
+        lease_clock: Milliseconds by which leases are judged; read once the transaction holds the write lock, so that a
+            lease never begins before whoever asked for it began to wait.
+    """
+
+    def __init__(
+        self, connection: apsw.Connection, limits: Limits, keeper: Keeper, lease_clock: Callable[[], int]
+    ) -> None:
         self.connection = connection
         self._keeper = keeper
+        self._lease_clock = lease_clock
         self._held = False
         self.limits = limits
         self.now = 0
-        self.boot = 0
+        self.lease_now = 0
         self.committing = False
         self.touched: set[int] = set()
         self.later: dict[int, int] = {}
@@ -69,9 +78,9 @@ class Session:
         self._policies: dict[Policy, int] = {}
         self._policy_by_id: dict[int, Policy] = {}
 
-    def begin(self, *, now: int, boot: int) -> None:
+    def begin(self, *, now: int) -> None:
         """Open a transaction that holds the write lock."""
-        self.now, self.boot = now, boot
+        self.now = now
         self.committing = False
         self.touched = set()
         self.later = {}
@@ -89,6 +98,7 @@ class Session:
             self.connection.execute(WRITE["commit"])
         else:
             raise apsw.BusyError("others took the write lock away again and again")
+        self.lease_now = self._lease_clock()
         try:
             # Before anything is written: what was cut short looks whole again when more is written behind the gap.
             self._keeper.look()
@@ -286,7 +296,7 @@ class Session:
         except (ValueError, TypeError, msgspec.MsgspecError):
             return self._leased(row, Policy(), b"", [])
 
-    def lapsed(self, rows: Sequence[Row], by: Literal["time", "owner"], worker: int) -> list[Lapsed]:
+    def lapsed(self, rows: Sequence[Row], by: LapsedBy, worker: int) -> list[Lapsed]:
         """Decode leases of one worker that nobody holds any more."""
         if not rows:
             return []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pillarbox.domain.message import State
 from pillarbox.domain.transition import ErrorClass
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pillarbox.store.sqlite.session import Row, Session
 
 _SCHEDULED, _LEASED, _HELD, _DELIVERED = (s.code for s in (State.SCHEDULED, State.LEASED, State.HELD, State.DELIVERED))
+_ANY_TIME: Final = 1 << 62
 
 
 def settle(tx: Session, settlements: Sequence[Settlement], *, again: bool) -> list[Settled]:
@@ -34,7 +35,7 @@ def settle(tx: Session, settlements: Sequence[Settlement], *, again: bool) -> li
     results = []
     for item in settlements:
         if not _is_plain(item):
-            done = bool(tx.run("settle", _settle_bindings(item)))
+            done = bool(tx.run("settle", _settle_bindings(tx, item)))
         elif at_once:
             done = item.message.seq in delivered
         else:
@@ -66,7 +67,7 @@ def _reopen(tx: Session, settlements: Sequence[Settlement]) -> None:
 
 def _is_plain(item: Settlement) -> bool:
     whole = item.message.part_count == 1
-    return whole and item.transition.to is State.DELIVERED and not item.keep_attempt and item.lapsed_by_ms is None
+    return whole and item.transition.to is State.DELIVERED and not item.keep_attempt and item.lapsed is None
 
 
 def _arrives(item: Settlement) -> bool:
@@ -92,7 +93,7 @@ def _deliver_bindings(item: Settlement) -> Row:
     return item.message.seq, item.message.lease, _writable(item.transition.receipt), item.ended_ms
 
 
-def _settle_bindings(item: Settlement) -> Row:
+def _settle_bindings(tx: Session, item: Settlement) -> Row:
     t = item.transition
     return (
         item.message.seq,
@@ -109,9 +110,16 @@ def _settle_bindings(item: Settlement) -> Row:
         _writable(t.recipient),
         item.ended_ms,
         _steps_out(item),
-        item.lapsed_by_ms,
+        _over_by(tx, item),
         t.advance,
     )
+
+
+def _over_by(tx: Session, item: Settlement) -> int | None:
+    """By which time of the lease clock the lease must be over; ``None`` where it need not be."""
+    if item.lapsed is None:
+        return None
+    return tx.lease_now if item.lapsed == "time" else _ANY_TIME
 
 
 def _recognised(tx: Session, item: Settlement) -> Settled | None:
@@ -207,7 +215,7 @@ def _refused(tx: Session, item: Settlement) -> Settled:
         return Settled.STALE
     state, lease, until, _, arrived, cancel, *_ = row
     if state == _LEASED and lease == item.message.lease:
-        if item.lapsed_by_ms is not None and until > item.lapsed_by_ms:
+        if item.lapsed == "time" and until > tx.lease_now:
             return Settled.STALE
         if arrived is not None:
             return _settle_arrived(tx, item)
@@ -217,7 +225,7 @@ def _refused(tx: Session, item: Settlement) -> Settled:
         if superseded is None:
             return Settled.CANCEL
         return Settled.SUPERSEDE_IN_DOUBT if superseded[0] else Settled.SUPERSEDE
-    if not _arrives(item) or item.lapsed_by_ms is not None:
+    if not _arrives(item) or item.lapsed is not None:
         return Settled.STALE
     attempt = tx.one("attempt_by_lease", (item.message.seq, item.message.lease))
     if attempt is None or attempt[3] == _DELIVERED or attempt[5] == State.DELIVERED:
@@ -242,7 +250,7 @@ def _settle_arrived(tx: Session, item: Settlement) -> Settled:
         twice,
         _writable(transition.receipt),
         item.ended_ms,
-        item.lapsed_by_ms,
+        _over_by(tx, item),
         transition.charged,
     )
     if not tx.run("settle_arrived", bindings):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
 import sys
 import threading
@@ -73,8 +72,8 @@ class SQLiteStore:
         path: ``:memory:`` for a database that ends with the process.
         create: Whether a missing file is made; reading commands say no.
         make_parents: Whether its directory is made as well: only for the default place (contract SG10).
-        clock: Names this boot; leases of another boot's workers have lapsed. Where it has no name, the lock alone says
-            who lives.
+        clock: Its boot time is the clock of the leases. It names this boot, too: leases of another boot's workers have
+            lapsed. Where it has no name, the lock alone says who lives.
         connect: Opens a connection; tests pass one whose file system fails.
         descriptor_locks: Whether locks that foreign closes cannot drop may be used (`guarding`); tests say no.
         caller: Makes the place where SQLite runs; the simulator passes one without threads.
@@ -99,7 +98,9 @@ class SQLiteStore:
         self._limits = limits or Limits()
         self._create = create
         self._make_parents = make_parents
-        self._boot_id = (clock or SystemClock()).boot_id()
+        clock = clock or SystemClock()
+        self._boot_id = clock.boot_id()
+        self._lease_clock = clock.boot_ms
         self._handles = Handles(self._path, self.durability, connect, locks=descriptor_locks)
         self._caller = caller
         self._writer: Caller | None = None
@@ -153,7 +154,7 @@ class SQLiteStore:
         except BaseException:
             self._handles.close(connection)
             raise
-        self._session = Session(connection, self._limits, self._handles)
+        self._session = self._session_on(connection)
 
     async def close(self) -> None:
         """See `Store`."""
@@ -268,10 +269,13 @@ class SQLiteStore:
                 raise StoreOutcomeUnknown(f"{failure}, and its outcome could not be read back") from exc
             raise failure from exc
 
+    def _session_on(self, connection: apsw.Connection) -> Session:
+        return Session(connection, self._limits, self._handles, self._lease_clock)
+
     def _live_session(self) -> Session:
         if self._session is None:
             with self._translated("reopening the database"):
-                self._session = Session(self._handles.open(), self._limits, self._handles)
+                self._session = self._session_on(self._handles.open())
         return self._session
 
     def _wake_others(self) -> None:
@@ -296,7 +300,7 @@ class SQLiteStore:
         session = self._live_session()
         slot = 0
         with self._translated("registering the worker"):
-            session.begin(now=start.now_ms, boot=0)
+            session.begin(now=start.now_ms)
             try:
                 slot = session.insert(
                     "worker_insert",
@@ -334,7 +338,7 @@ class SQLiteStore:
     def _deregister(self, worker: int) -> None:
         session = self._live_session()
         with self._translated("removing the worker"):
-            session.begin(now=0, boot=0)
+            session.begin(now=0)
             try:
                 session.run("worker_delete", (worker,))
                 session.commit()
@@ -344,11 +348,11 @@ class SQLiteStore:
         if self._sidecar is not None:
             self._sidecar.let_go(worker)
 
-    async def lapsed(self, *, boot_ms: int, limit: int) -> list[Lapsed]:
+    async def lapsed(self, *, limit: int) -> list[Lapsed]:
         """See `Store`."""
-        return await self._write(lambda: self._lapsed(boot_ms, limit))
+        return await self._write(lambda: self._lapsed(limit))
 
-    def _lapsed(self, boot_ms: int, limit: int) -> list[Lapsed]:
+    def _lapsed(self, limit: int) -> list[Lapsed]:
         session = self._live_session()
         found: list[Lapsed] = []
         # One snapshot: a worker that registers and claims between two reads must not look like one without a row.
@@ -364,7 +368,7 @@ class SQLiteStore:
                     rows += reading.rows(connection, "lapsed_by_owner", (slot, left - len(rows), 1))
                     found += session.lapsed(rows, "owner", slot)
                 else:
-                    rows = reading.rows(connection, "lapsed_by_time", (slot, boot_ms, left))
+                    rows = reading.rows(connection, "lapsed_by_time", (slot, self._lease_clock(), left))
                     found += session.lapsed(rows, "time", slot)
         with self._translated("forgetting workers that are gone"):
             self._forget_dead(session, owners)
@@ -376,7 +380,7 @@ class SQLiteStore:
         dead = [slot for slot, owner in owners.items() if slot not in holding and self._alive(slot, *owner) is False]
         if not dead:
             return
-        session.begin(now=0, boot=0)
+        session.begin(now=0)
         try:
             session.run_many("worker_delete", [(slot,) for slot in dead])
             session.commit()
@@ -455,10 +459,11 @@ class SQLiteStore:
         """See `Store`."""
         return await self._read(lambda c: reading.history(c, message))
 
-    async def facts(self, message: MessageId, *, now_ms: int, boot_ms: int) -> Facts | None:
+    async def facts(self, message: MessageId, *, now_ms: int) -> Facts | None:
         """See `Store`."""
-        read = functools.partial(explaining.facts, message=message, alive=self._alive, now_ms=now_ms, boot_ms=boot_ms)
-        return await self._read(read)
+        return await self._read(
+            lambda c: explaining.facts(c, message, self._alive, now_ms=now_ms, lease_now_ms=self._lease_clock())
+        )
 
     async def known_imports(self, system: str, source_ids: Sequence[str]) -> set[str]:
         """See `Store`."""

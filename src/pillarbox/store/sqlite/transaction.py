@@ -21,7 +21,7 @@ def apply(tx: Session, batch: Batch, *, again: bool = False) -> BatchResult:
         again: An earlier try of the same batch may have been committed although its answer was lost. Each step then
             recognises its own work: ids and leases were made before the first try.
     """
-    tx.begin(now=batch.now_ms, boot=batch.boot_ms)
+    tx.begin(now=batch.now_ms)
     try:
         result = _steps(tx, batch, again=again)
         if batch.mark is not None:
@@ -71,7 +71,7 @@ def _steps(tx: Session, batch: Batch, *, again: bool) -> BatchResult:
 
 def _renew(tx: Session, batch: Batch, result: BatchResult) -> None:
     for message in batch.renew:
-        rows = tx.run("renew", (message.seq, message.lease, batch.renew_until_ms))
+        rows = tx.run("renew", (message.seq, message.lease, tx.lease_now + batch.renew_ms))
         if not rows:
             result.lost.append(message)
         elif rows[0][0] is not None:

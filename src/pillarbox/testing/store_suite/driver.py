@@ -49,7 +49,7 @@ class MakeStore(Protocol):
     """Makes another handle on one database, not opened."""
 
     def __call__(self, *, limits: Limits | None = None, clock: FakeClock | None = None) -> Store:
-        """*clock* names the boot; its times come with each batch."""
+        """*clock* names the boot, and tells the time by which leases are judged; other times come with each batch."""
 
 
 class Backstage(Protocol):
@@ -100,7 +100,7 @@ class StoreDriver:
 
     async def commit(self, **work: Any) -> BatchResult:
         """Commit a batch at the clock's time."""
-        batch = Batch(now_ms=self.clock.wall_ms(), boot_ms=self.clock.boot_ms(), **work)
+        batch = Batch(now_ms=self.clock.wall_ms(), **work)
         self.last = await self.store.commit(batch)
         return self.last
 
@@ -160,7 +160,7 @@ class StoreDriver:
         values: dict[str, Any] = {
             "worker": self.worker,
             "lease": LeaseId(self.entropy.token(16)),
-            "until_ms": self.clock.boot_ms() + LEASE_MS,
+            "lease_ms": LEASE_MS,
             "capacity": {numbers["", name]: capacity for name in channels if ("", name) in numbers},
         }
         return Claim(**values | fields)
@@ -207,7 +207,7 @@ class StoreDriver:
 
     async def lapsed(self) -> list[Lapsed]:
         """Which leases nobody holds any more."""
-        return await self.store.lapsed(boot_ms=self.clock.boot_ms(), limit=100)
+        return await self.store.lapsed(limit=100)
 
     async def reap(self) -> list[Settled]:
         """Settle every lapsed lease as its worker's loss, as the reaper does."""
@@ -215,13 +215,12 @@ class StoreDriver:
 
     async def settle_lapsed(self, item: Lapsed) -> Settled:
         """Settle one lapsed lease as its worker's loss; one that was to be cancelled ends so."""
-        until_ms = self.clock.boot_ms() if item.by == "time" else 1 << 62
         now_ms, suspect_ms = self.clock.wall_ms(), item.suspect_ms
         transition = lost_worker(item.message, now_ms=now_ms, fraction=0.0, suspect_ms=suspect_ms)
-        settled = await self.settle(item.message, transition, lapsed_by_ms=until_ms, began_ms=None)
+        settled = await self.settle(item.message, transition, lapsed=item.by, began_ms=None)
         if settled in CANCELLED_FOR:
             cancel = cancelled(transition, CANCELLED_FOR[settled])
-            settled = await self.settle(item.message, cancel, lapsed_by_ms=until_ms, began_ms=None)
+            settled = await self.settle(item.message, cancel, lapsed=item.by, began_ms=None)
         return settled
 
     async def expire(self, limit: int = 100) -> list[MessageId]:

@@ -37,11 +37,11 @@ class HandleSuite(StoreFixtures):
                 await store.open()
                 await store.close()
             with pytest.raises(NotStarted):
-                await store.commit(Batch(now_ms=0, boot_ms=0))
+                await store.commit(Batch(now_ms=0))
             with pytest.raises(NotStarted):
                 await store.stats()
             with pytest.raises(NotStarted):
-                await store.lapsed(boot_ms=0, limit=1)
+                await store.lapsed(limit=1)
 
     @pytest.mark.contract("SG3")
     async def test_a_store_on_disk_survives_power_cuts_unless_told_otherwise(self, driver: StoreDriver) -> None:
@@ -115,7 +115,7 @@ class HandleSuite(StoreFixtures):
         assert await driver.store.stats() == []
         assert await driver.store.queues() == []
         assert await driver.store.workers() == []
-        assert await driver.store.lapsed(boot_ms=0, limit=10) == []
+        assert await driver.store.lapsed(limit=10) == []
 
     async def test_an_empty_batch_does_nothing(self, driver: StoreDriver) -> None:
         result = await driver.commit()

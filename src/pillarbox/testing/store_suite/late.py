@@ -67,7 +67,7 @@ class LateSuite(StoreFixtures):
         acted = await other.act(Cancel(id=old.id, actor="ann"))
         assert (acted.applied, acted.state) == (False, State.DELIVERED)
         assert await other.claim() == []
-        result = await driver.commit(renew=[current], renew_until_ms=1 << 40)
+        result = await driver.commit(renew=[current], renew_ms=1 << 40)
         assert result.lost == []
 
     @pytest.mark.contract("ST6", "ST2")

@@ -242,7 +242,7 @@ class LeasingSuite(StoreFixtures):
         current = await driver.claim_one()
         before = await everything(driver, old)
         admission = AdmissionWrite(message=old, admission=Admission(recipient="eve", parts=(b"1", b"2")))
-        result = await driver.commit(renew=[old], renew_until_ms=1 << 60, admit=[admission])
+        result = await driver.commit(renew=[old], renew_ms=1 << 60, admit=[admission])
         assert (result.lost, result.admitted) == ([old], [False])
         assert await everything(driver, old) == before
         driver.clock.advance(LEASE_SECONDS)
@@ -259,11 +259,22 @@ class LeasingSuite(StoreFixtures):
         assert await everything(driver, real) == before
 
     @pytest.mark.contract("LE3")
+    async def test_a_lease_lasts_from_its_commit_on(self, driver: StoreDriver, other: StoreDriver) -> None:
+        await driver.send()
+        request = await driver.request()
+        driver.clock.advance(LEASE_SECONDS)
+        await driver.commit(claim=request)
+        driver.clock.advance(LEASE_SECONDS - 0.001)
+        assert await other.lapsed() == []
+        driver.clock.advance(0.001)
+        assert [item.by for item in await other.lapsed()] == ["time"]
+
+    @pytest.mark.contract("LE3")
     async def test_a_renewed_lease_holds_longer(self, driver: StoreDriver, other: StoreDriver) -> None:
         await driver.send()
         message = await driver.claim_one()
         driver.clock.advance(LEASE_SECONDS - 1)
-        result = await driver.commit(renew=[message], renew_until_ms=driver.clock.boot_ms() + LEASE_MS)
+        result = await driver.commit(renew=[message], renew_ms=LEASE_MS)
         assert result.lost == []
         driver.clock.advance(LEASE_SECONDS - 0.001)
         assert await other.lapsed() == []
@@ -276,7 +287,7 @@ class LeasingSuite(StoreFixtures):
         message = await driver.claim_one()
         driver.clock.advance(LEASE_SECONDS)
         (lapsed,) = await driver.lapsed()
-        await driver.commit(renew=[message], renew_until_ms=driver.clock.boot_ms() + LEASE_MS)
+        await driver.commit(renew=[message], renew_ms=LEASE_MS)
         before = await everything(driver, message)
         assert await driver.settle_lapsed(lapsed) is Settled.STALE
         assert await everything(driver, message) == before
@@ -287,7 +298,7 @@ class LeasingSuite(StoreFixtures):
         await driver.send()
         message = await driver.claim_one()
         await other.act(Cancel(id=message.id, actor="ann"))
-        result = await driver.commit(renew=[message], renew_until_ms=driver.clock.boot_ms() + LEASE_MS)
+        result = await driver.commit(renew=[message], renew_ms=LEASE_MS)
         assert (result.cancelling, result.lost) == ([message.id], [])
 
     @pytest.mark.contract("LE4")
@@ -373,7 +384,7 @@ class LeasingSuite(StoreFixtures):
         await driver.enqueue(*[driver.draft() for _ in range(5)])
         await driver.claim()
         await driver.leave()
-        assert len(await other.store.lapsed(boot_ms=other.clock.boot_ms(), limit=2)) == 2
+        assert len(await other.store.lapsed(limit=2)) == 2
 
     @pytest.mark.contract("LE4", "OP3")
     async def test_a_message_to_be_cancelled_ends_when_its_worker_is_lost(

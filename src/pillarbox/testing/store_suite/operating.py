@@ -365,7 +365,7 @@ class OperatingSuite(StoreFixtures):
         accepted = await driver.send()
         await driver.settle(await driver.claim_one(), outcome)
         assert (await driver.store.history(accepted))[-1].answer == "a reply"
-        facts = await driver.store.facts(accepted, now_ms=driver.clock.wall_ms(), boot_ms=driver.clock.boot_ms())
+        facts = await driver.store.facts(accepted, now_ms=driver.clock.wall_ms())
         assert facts is not None
         assert facts.subject.answer == "a reply"
 

@@ -236,7 +236,7 @@ async def apply(driver: StoreDriver, verb: str, state: State, old: Leased, last:
         assert await driver.settle(lease, STALE[word]) is (Settled.APPLIED if ours else Settled.STALE)
     elif verb == "late lapse":
         end = lost_worker(old, now_ms=driver.clock.wall_ms(), fraction=0.0)
-        assert await driver.settle(old, end, lapsed_by_ms=1 << 62) is Settled.STALE
+        assert await driver.settle(old, end, lapsed="owner") is Settled.STALE
     else:
         await without_lease(driver, verb, old, last)
 
@@ -260,7 +260,7 @@ async def without_lease(driver: StoreDriver, verb: str, old: Leased, last: Lease
         case "claim":
             await driver.claim()
         case "renew":
-            await driver.commit(renew=[old, last], renew_until_ms=1 << 60)
+            await driver.commit(renew=[old, last], renew_ms=1 << 60)
         case "admit":
             await driver.commit(admit=[AdmissionWrite(message=old, admission=Admission(recipient="eve"))])
         case "lapse":
