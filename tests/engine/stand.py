@@ -44,7 +44,6 @@ class WatchedStore:
         refuse: Asked about each batch before it is committed; the error it gives is raised instead.
         broken: The same, after the commit: the caller is not told that it was done.
         gate: Commits wait for it; after `stall`, only those of a kind.
-        deaf: The file's version tells nothing.
     """
 
     def __init__(self, store: SQLiteStore) -> None:
@@ -54,7 +53,6 @@ class WatchedStore:
         self.broken: Callable[[Batch], Exception | None] = _nothing
         self.gate = asyncio.Event()
         self.gate.set()
-        self.deaf = False
         self._stalled: Callable[[Batch], bool] = _everything
         self._changed = asyncio.Event()
 
@@ -75,9 +73,6 @@ class WatchedStore:
         if error is not None:
             raise error
         return result
-
-    def foreign_write(self) -> bool:
-        return not self.deaf and self.real.foreign_write()
 
     def stall(self, wanted: Callable[[Batch], bool]) -> None:
         """Let batches of a kind wait for the gate, which is closed; the others pass it."""

@@ -17,6 +17,8 @@ from pillarbox.engine.watcher import Watcher
 from pillarbox.errors import StoreUnavailable
 from pillarbox.events import RetryScheduled
 from pillarbox.store.base import BatchResult, QueueInfo
+from pillarbox.store.sqlite.versions import Versions
+from pillarbox.testing.fakes import FakeClock
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, until
 
@@ -40,6 +42,11 @@ async def stop_looking(box: Box) -> None:
         await loop.stop()
 
 
+def hear_nothing_of_the_file(box: Box) -> None:
+    """From here on only datagrams tell of what others wrote."""
+    box.store.real._versions = Versions(lambda: None)
+
+
 @pytest.mark.contract("DR2")
 async def test_what_this_process_accepts_is_sent_without_a_poll(stand: Stand) -> None:
     channel = ScriptedChannel()
@@ -54,8 +61,9 @@ async def test_a_datagram_tells_what_another_handle_accepted(stand: Stand) -> No
     channel = ScriptedChannel()
     box = await asleep(stand, channel)
     other = await stand.open()
+    hear_nothing_of_the_file(box)
     told = asyncio.Event()
-    box.store.on_foreign_write(told.set)
+    box.store.on_change(told.set, seconds=60)
     await other.send()
     async with asyncio.timeout(SECONDS):
         await told.wait()
@@ -66,7 +74,7 @@ async def test_a_worker_that_is_told_sends_what_another_handle_accepted(stand: S
     channel = ScriptedChannel()
     box = await stand.open(channel)
     await box.settled(await box.send("warm-up"))
-    box.store.deaf = True
+    hear_nothing_of_the_file(box)
     other = await stand.open()
     message = await other.send()
     await channel.begun(2)
@@ -76,14 +84,27 @@ async def test_a_worker_that_is_told_sends_what_another_handle_accepted(stand: S
 @pytest.mark.contract("DR2")
 async def test_the_files_version_tells_what_nobody_said(stand: Stand) -> None:
     channel = ScriptedChannel()
-    box = await asleep(stand, channel)
+    box = await stand.open(channel)
+    await box.settled(await box.send("warm-up"))
     other = await stand.open()
-    box.store.on_foreign_write(None)
     other.store.real._sidecar = None  # a writer that knows nothing of workers
     message = await other.send()
+    await channel.begun(2)
+    assert (await other.settled(message)).state is State.DELIVERED
+
+
+@pytest.mark.contract("DR2")
+async def test_what_no_notice_told_of_is_found_all_the_same(stand: Stand) -> None:
+    channel = ScriptedChannel()
+    box = await stand.open(channel)
+    await box.settled(await box.send("warm-up"))
+    box.worker._end_notices()
+    other = await stand.open()
+    message = await other.send()
     for _ in range(5):
-        await asyncio.sleep(0)
+        await box.worker._watcher.tick()
     assert (await other.view(message)).state is State.SCHEDULED
+    stand.advance(5_000)
     await box.worker._watcher.tick()
     assert (await other.settled(message)).state is State.DELIVERED
 
@@ -91,10 +112,10 @@ async def test_the_files_version_tells_what_nobody_said(stand: Stand) -> None:
 @pytest.mark.contract("DR2")
 async def test_looking_at_the_files_version_is_no_query_where_nothing_was_written(stand: Stand) -> None:
     box = await asleep(stand, ScriptedChannel())
-    # What this worker wrote last is news to its own watching connection, once.
     await box.worker._watcher.tick()
     before = len(box.store.batches)
     for _ in range(100):
+        box.store.real._notices.look()
         await box.worker._watcher.tick()
     assert len(box.store.batches) == before
 
@@ -168,9 +189,6 @@ class Queues:
         self.feed = feed
         self.reads = 0
 
-    def foreign_write(self) -> bool:
-        return self.reads == 0
-
     async def queues(self) -> list[QueueInfo]:
         self.reads += 1
         if self.reads == 1:
@@ -186,7 +204,7 @@ class Queues:
 async def test_a_queue_that_is_made_during_a_look_or_before_one_that_fails_is_found_by_the_next() -> None:
     feed = Feed(1, {"chat": 1})
     store = Queues(feed)
-    watcher = Watcher(cast("Store", store), feed, lambda: None)
+    watcher = Watcher(cast("Store", store), feed, lambda: None, FakeClock())
     with pytest.raises(StoreUnavailable):
         await watcher.tick()
     await watcher.tick()

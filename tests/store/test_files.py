@@ -529,7 +529,7 @@ async def test_a_worker_is_told_of_writes_also_where_its_path_is_too_long_for_a_
     path.parent.mkdir(parents=True)
     async with driver_on(path) as one, driver_on(path) as two:
         await two.register()
-        two.store.on_foreign_write(told.set)
+        two.store.on_change(told.set, seconds=60)
         await one.send()
         async with asyncio.timeout(10):
             await told.wait()
@@ -544,7 +544,7 @@ async def test_a_database_in_memory_keeps_the_contract_while_it_is_open() -> Non
         second = await driver.send(lane="l")
         assert [await driver.deliver_next(), await driver.deliver_next()] == [first, second]
         assert [worker.alive for worker in await driver.store.workers()] == [True]
-        assert not driver.store.foreign_write()
+        driver.store.on_change(asyncio.Event().set, seconds=60)()
         await driver.healthy()
     assert not Path(":memory:").exists()
 

@@ -2,7 +2,7 @@
 Ends the waits for messages: this process tells of what it settles itself, and of the rest one look tells all who wait.
 
 A look is one statement for every message that is waited for, made only where another process may have settled one of
-them: the file's version has changed, and somebody else serves a channel, or said that it wrote.
+them: the store says that somebody else wrote, or has said nothing for a while.
 """
 
 from __future__ import annotations
@@ -15,39 +15,32 @@ from pillarbox.engine.loop import Loop
 from pillarbox.errors import NotStarted, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pillarbox.clock import Clock
     from pillarbox.domain.ids import MessageId
-    from pillarbox.engine.worker import Worker
     from pillarbox.events.reporter import Reporter
     from pillarbox.store.base import Store
 
-INTERVAL_SECONDS: Final = 0.05
-# However sure it seems that nobody else settles them: an operator's own SQL tells nobody.
-SAFE_SECONDS: Final = 1.0
-# And where others deliver, however sure it seems that nothing was written: a file that is gone says nothing more.
+# How late a notice may be where the store has to look for what was written.
+NOTICE_SECONDS: Final = 0.05
+# However sure it seems that nothing was written: a file that is gone says nothing more, and a notice may be lost.
 UNTOLD_SECONDS: Final = 5.0
+_INTERVAL_SECONDS: Final = 1.0
 # Of the time, at most a twentieth is spent on looking.
 _SHARE: Final = 20
 
 
 class Wait:
-    """
-    One wait for one message.
+    """One wait for one message."""
 
-    Attributes:
-        channel: Through which it goes, once that is known.
-    """
-
-    __slots__ = ("_future", "_message", "_reporter", "_waits", "channel")
+    __slots__ = ("_future", "_message", "_reporter", "_waits")
 
     def __init__(self, waits: Waits, reporter: Reporter, message: MessageId) -> None:
         self._waits = waits
         self._reporter = reporter
         self._message = message
         self._future: asyncio.Future[None] | None = None
-        self.channel: str | None = None
 
     def begin(self) -> None:
         """
@@ -73,12 +66,7 @@ class Wait:
 
 
 class Waits:
-    """
-    Everybody in this process who waits for a message.
-
-    Attributes:
-        worker: What delivers in this process, where anything does.
-    """
+    """Everybody in this process who waits for a message."""
 
     def __init__(self, store: Store, reporter: Reporter, clock: Clock) -> None:
         self._store = store
@@ -86,13 +74,10 @@ class Waits:
         self._clock = clock
         self._loop = Loop("waits", self.tick)
         self._waiting: dict[MessageId, list[Wait]] = {}
-        self._seen = 0
-        self._told = False
+        self._changed = False
+        self._end_notices: Callable[[], None] | None = None
         self._next_look = 0.0
         self._last_look = 0.0
-        self._others = True
-        self._others_known_until = 0.0
-        self.worker: Worker | None = None
         self._closed = False
 
     def use(self, store: Store) -> None:
@@ -105,7 +90,8 @@ class Waits:
         self.check_open()
         if not self._waiting:
             # Before the message is read: what is written after that is news.
-            self._seen = self._store.version()
+            self._changed = False
+            self._end_notices = self._store.on_change(self._on_change, seconds=NOTICE_SECONDS)
             self._last_look = self._clock.mono()
             self._loop.start()
             self._loop.poke()
@@ -119,17 +105,18 @@ class Waits:
             waits.remove(wait)
             if not waits:
                 del self._waiting[message]
+            if not self._waiting and self._end_notices is not None:
+                self._end_notices()
+                self._end_notices = None
 
     def check_open(self) -> None:
         """Raise NotStarted where the outbox was closed: nobody would be told of anything."""
         if self._closed:
             raise NotStarted("the outbox was closed while a message was waited for")
 
-    def told(self) -> None:
-        """Another process said that it wrote."""
-        if self._waiting:
-            self._told = True
-            self._loop.poke()
+    def _on_change(self) -> None:
+        self._changed = True
+        self._loop.poke()
 
     async def stop(self) -> None:
         """Tell everybody to look for themselves, and tell nothing more."""
@@ -145,19 +132,13 @@ class Waits:
         now = self._clock.mono()
         if now < self._next_look:
             return self._next_look - now
-        if await self._worth_a_look(now):
+        if self._changed or now - self._last_look >= UNTOLD_SECONDS:
             await self._look()
-        return INTERVAL_SECONDS
-
-    async def _worth_a_look(self, now: float) -> bool:
-        since = now - self._last_look
-        if self._store.version() != self._seen:
-            return self._told or since >= SAFE_SECONDS or await self._elsewhere()
-        return self._told or (since >= UNTOLD_SECONDS and await self._elsewhere())
+        return _INTERVAL_SECONDS
 
     async def _look(self) -> None:
         began = self._clock.mono()
-        self._told, self._seen = False, self._store.version()
+        self._changed = False
         try:
             ended = await self._store.ended(tuple(self._waiting))
         except StoreError:
@@ -169,18 +150,3 @@ class Waits:
             self._reporter.wake(message)
         self._last_look = self._clock.mono()
         self._next_look = self._last_look + _SHARE * (self._last_look - began)
-
-    async def _elsewhere(self) -> bool:
-        """Whether another process may deliver one of the messages."""
-        worker = self.worker
-        if worker is None:
-            return True
-        served = worker.serves()
-        if any(wait.channel not in served for waits in self._waiting.values() for wait in waits):
-            return True
-        now = self._clock.mono()
-        if now >= self._others_known_until:
-            self._others_known_until = now + SAFE_SECONDS
-            workers = await self._store.workers()
-            self._others = any(w.alive is not False and w.channels and w.id != worker.id for w in workers)
-        return self._others

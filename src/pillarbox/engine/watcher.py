@@ -1,7 +1,7 @@
 """
-Notices what other processes wrote: a datagram from those that know us, the file's version for those that do not.
+Notices what other processes wrote, and learns of queues it has never seen.
 
-Also learns of queues it has never seen.
+The store says when somebody else wrote. It may say so late, or not at all: so one looks now and then in any case.
 """
 
 from __future__ import annotations
@@ -11,40 +11,48 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pillarbox.clock import Clock
     from pillarbox.engine.capacity import Feed
     from pillarbox.store.base import Store
 
-INTERVAL_SECONDS: Final = 0.25
+NOTICE_SECONDS: Final = 0.25
+"""How late a notice may be where the store has to look for what was written."""
+UNTOLD_SECONDS: Final = 5.0
+"""How long nothing may be heard before one looks in any case."""
+_INTERVAL_SECONDS: Final = 1.0
 
 
 class Watcher:
     """
-    One `tick` looks once at the file's version.
+    One `tick` looks for new queues where there is a reason to.
 
     Args:
         wake: Told when something may be due that nobody here wrote.
     """
 
-    def __init__(self, store: Store, feed: Feed, wake: Callable[[], None]) -> None:
+    def __init__(self, store: Store, feed: Feed, wake: Callable[[], None], clock: Clock) -> None:
         self._store = store
         self._feed = feed
         self._wake = wake
-        self._told = True
+        self._clock = clock
+        self._changed = True
+        self._looked = clock.mono()
 
-    def told(self) -> None:
-        """Another process said that it wrote."""
-        self._told = True
+    def on_change(self) -> None:
+        """Somebody else wrote."""
+        self._changed = True
 
     async def tick(self) -> float | None:
-        """Look once. Wanted again in a quarter of a second."""
-        wrote = self._store.foreign_write()
-        if wrote or self._told or self._feed.unknown:
-            self._told = False
+        """Look once, if there is a reason to. Wanted again in a second."""
+        now = self._clock.mono()
+        if self._changed or self._feed.unknown or now - self._looked >= UNTOLD_SECONDS:
+            self._changed = False
             sighted = self._feed.sighted
             try:
                 self._feed.learn(await self._store.queues(), sighted)
             except BaseException:
-                self._told = True
+                self._changed = True
                 raise
+            self._looked = now
             self._wake()
-        return INTERVAL_SECONDS
+        return _INTERVAL_SECONDS

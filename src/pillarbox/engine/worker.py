@@ -30,7 +30,7 @@ from pillarbox.engine.reaper import Reaper
 from pillarbox.engine.renewer import Renewer
 from pillarbox.engine.resources import close_channel, deregister, start_channel
 from pillarbox.engine.suspects import Suspects
-from pillarbox.engine.watcher import Watcher
+from pillarbox.engine.watcher import NOTICE_SECONDS, Watcher
 from pillarbox.errors import StoreError
 from pillarbox.events.events import Drained
 from pillarbox.queue_clock import QueueClock
@@ -129,9 +129,8 @@ class Worker:
             held_retention_ms=settings.held_retention_ms,
         )
         self.pruner = self._make_pruner()
-        self._watcher = Watcher(store, self.feed, self.look)
-        # Told when another process says that it wrote.
-        self.told: Callable[[], None] = _nothing
+        self._watcher = Watcher(store, self.feed, self.look, clock)
+        self._end_notices: Callable[[], None] = _nothing
         self._loops: list[Loop] = []
         self._watch: Loop | None = None
 
@@ -200,7 +199,7 @@ class Worker:
             self._store, self._committer, self._reporter, self._clock, slot=self._slot, channels=self._identity.channels
         )
         self._watch = Loop("watcher", self._watcher.tick)
-        self._store.on_foreign_write(self._told)
+        self._end_notices = self._store.on_change(self._on_change, seconds=NOTICE_SECONDS)
         self._loops = [
             self._watch,
             Loop("renewer", self._renewer.tick),
@@ -233,7 +232,7 @@ class Worker:
             cut = self.executor.cut_off()
             await _at_most(self._settings.record_ms / 1000, self._at_rest())
         await _at_most(self._settings.record_ms / 1000, self._resolve_doubt())
-        self._store.on_foreign_write(None)
+        self._end_notices()
         await asyncio.gather(*(_at_most(self._settings.record_ms / 1000, loop.stop()) for loop in self._loops))
         self._loops = []
         for name, channel in self._channels.items():
@@ -319,13 +318,8 @@ class Worker:
         no_suspect = suspect_ms is None or suspect_ms > self._clock.wall_ms()
         return nothing_due and no_suspect and not self.executor.flights and not self.feed.unknown
 
-    def serves(self) -> Mapping[str, Channel]:
-        """Give the channels whose messages it sends; none where it is here for one message alone."""
-        return self._channels if self._settings.only is None else {}
-
-    def _told(self) -> None:
-        self._watcher.told()
-        self.told()
+    def _on_change(self) -> None:
+        self._watcher.on_change()
         if self._watch is not None:
             self._watch.poke()
 
@@ -482,7 +476,7 @@ def _freeing(settlements: Sequence[Settlement], now_ms: int) -> set[int]:
 
 
 def _nothing() -> None:
-    """Nobody is to be told."""
+    """Nothing was begun that could be ended."""
 
 
 async def _at_most(seconds: float, waiting: Awaitable[Any]) -> None:

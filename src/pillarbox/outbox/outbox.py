@@ -422,7 +422,6 @@ class Outbox(Operations, Intake, Reloading):
                 if view is None:
                     raise NotFound("message", identity)
                 message.see(shifted(view, self._clock.ahead_ms()))
-                wait.channel = view.channel
                 left = None if deadline is None else deadline - self._clock.mono()
                 if message.settled or (left is not None and left <= 0):
                     return

@@ -175,8 +175,7 @@ class Runtime:
             return
         self._channels, self._lease_ms = dict(channels), lease_ms
         # It looks a channel up there for each message, so that `reload` can put another in its place.
-        self.worker = self.waits.worker = self._worker(self._channels, lease_ms, only)
-        self.worker.told = self.waits.told
+        self.worker = self._worker(self._channels, lease_ms, only)
         await self.worker.start()
         if self._settings.drain_on_startup and only is None:
             self.startup_drain = asyncio.get_running_loop().create_task(

@@ -680,11 +680,14 @@ class Store(Protocol):
             StoreError: It could not be written or read; nothing was kept.
         """
 
-    def on_foreign_write(self, listener: Callable[[], None] | None) -> None:
-        """Call *listener* on the event loop when another process says that it wrote; at most one listener."""
+    def on_change(self, listener: Callable[[], None], *, seconds: float) -> Callable[[], None]:
+        """
+        Call *listener* on the event loop that runs now, whenever somebody else wrote; returns what ends that.
 
-    def version(self) -> int:
-        """A number that changes when anybody else was seen to have written. Takes microseconds."""
+        A call may come late, more than once, or not at all, and says nothing of what was written: whoever must not miss
+        anything looks now and then. What this handle wrote itself is no reason to call, as far as it can tell. A close
+        ends all calls.
 
-    def foreign_write(self) -> bool:
-        """Whether anybody else wrote since the last call, as far as the file tells. Takes microseconds."""
+        Args:
+            seconds: How late a call may come at most, where the database says nothing by itself and must be looked at.
+        """

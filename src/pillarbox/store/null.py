@@ -152,13 +152,10 @@ class NullStore:
     def on_question(self, problems: Callable[[], Sequence[str]]) -> None:
         """Nobody asks."""
 
-    def on_foreign_write(self, listener: Callable[[], None] | None) -> None:
+    def on_change(self, listener: Callable[[], None], *, seconds: float) -> Callable[[], None]:  # noqa: ARG002
         """Nobody writes."""
+        return _nothing
 
-    def version(self) -> int:
-        """Nothing is written."""
-        return 0
 
-    def foreign_write(self) -> bool:
-        """Nobody writes."""
-        return False
+def _nothing() -> None:
+    """Nothing was begun that could be ended."""

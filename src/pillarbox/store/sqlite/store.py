@@ -47,6 +47,7 @@ from pillarbox.store.base import (
 )
 from pillarbox.store.sqlite import asking, backup, explaining, forking, mirroring, opening, reading, room, transaction
 from pillarbox.store.sqlite.handles import Connector, Handles
+from pillarbox.store.sqlite.notices import Notices
 from pillarbox.store.sqlite.session import Row, Session
 from pillarbox.store.sqlite.sidecar import Sidecar
 from pillarbox.store.sqlite.thread import Caller, DatabaseThread
@@ -112,7 +113,7 @@ class SQLiteStore:
         # Whether a commit's outcome was left unknown once: then every batch may be one that was committed already.
         self._unsure = False
         self._versions = Versions(lambda: self._watching)
-        self._listener: Callable[[], None] | None = None
+        self._notices = Notices(self._news)
         self._problems: Callable[[], Sequence[str]] = tuple
         self._listening: dict[int, tuple[asyncio.AbstractEventLoop, socket.socket]] = {}
         self.idle = threading.Lock()
@@ -158,6 +159,7 @@ class SQLiteStore:
 
     async def close(self) -> None:
         """See `Store`."""
+        self._notices.end()
         for slot in list(self._listening):
             self._stop_listening(slot)
         writer, self._writer = self._writer, None
@@ -530,19 +532,13 @@ class SQLiteStore:
             copying.give_up()
             caller.stop()
 
-    def on_foreign_write(self, listener: Callable[[], None] | None) -> None:
+    def on_change(self, listener: Callable[[], None], *, seconds: float) -> Callable[[], None]:
         """See `Store`."""
-        self._listener = listener
+        return self._notices.add(listener, seconds=seconds)
 
-    def foreign_write(self) -> bool:
-        """See `Store`."""
+    def _news(self) -> bool:
         with self.idle:
             return self._versions.news()
-
-    def version(self) -> int:
-        """See `Store`."""
-        with self.idle:
-            return self._versions.count()
 
     def _woken(self, slot: int, receiver: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -550,8 +546,7 @@ class SQLiteStore:
                 said, sender = receiver.recvfrom(16)
                 if said == asking.QUESTION:
                     asking.answer(receiver, sender, slot, self._problems())
-        if self._listener is not None:
-            self._listener()
+        self._notices.tell()
 
     def _stop_listening(self, slot: int) -> None:
         loop, receiver = self._listening.pop(slot, (None, None))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -15,6 +15,10 @@ from pillarbox.testing.store_suite.fixtures import StoreFixtures
 
 if TYPE_CHECKING:
     from pillarbox.testing.store_suite.driver import MakeStore, StoreDriver
+
+
+NOTICE_SECONDS: Final = 0.01
+PATIENCE_SECONDS: Final = 10.0
 
 
 class HandleSuite(StoreFixtures):
@@ -49,37 +53,37 @@ class HandleSuite(StoreFixtures):
         assert not driver.store.in_memory
 
     @pytest.mark.contract("DR2")
-    async def test_a_handle_notices_that_another_wrote(self, driver: StoreDriver, other: StoreDriver) -> None:
-        other.store.foreign_write()
-        assert not other.store.foreign_write()
+    async def test_a_handle_is_told_that_another_wrote(self, driver: StoreDriver, other: StoreDriver) -> None:
+        told, both = asyncio.Event(), asyncio.Event()
+        other.store.on_change(told.set, seconds=NOTICE_SECONDS)
+        other.store.on_change(both.set, seconds=3600)
         await driver.send()
-        assert other.store.foreign_write()
-        assert not other.store.foreign_write()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await told.wait()
+            await both.wait()
 
     @pytest.mark.contract("DR2")
-    async def test_a_handles_version_changes_with_what_is_written_only(
-        self, driver: StoreDriver, other: StoreDriver
-    ) -> None:
-        before = other.store.version()
-        await other.store.stats()
-        assert other.store.version() == before
+    async def test_a_write_of_its_own_hides_no_other_s(self, driver: StoreDriver, other: StoreDriver) -> None:
         await driver.send()
-        assert other.store.version() != before
-
-    @pytest.mark.contract("DR2")
-    async def test_a_handle_is_not_told_of_its_own_writes(self, driver: StoreDriver, other: StoreDriver) -> None:
-        await driver.send()
-        driver.store.foreign_write()
-        before = driver.store.version()
-        for _ in range(3):
-            await driver.send()
-        await driver.deliver_next()
-        assert driver.store.version() == before
-        assert not driver.store.foreign_write()
+        told = asyncio.Event()
+        driver.store.on_change(told.set, seconds=NOTICE_SECONDS)
         await other.send()
-        await driver.send()  # a write of its own hides no other's
-        assert driver.store.version() != before
-        assert driver.store.foreign_write()
+        await driver.send()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await told.wait()
+
+    @pytest.mark.contract("DR2")
+    async def test_who_does_not_listen_any_more_is_told_nothing(self, driver: StoreDriver, other: StoreDriver) -> None:
+        gone: list[None] = []
+        end = other.store.on_change(lambda: gone.append(None), seconds=NOTICE_SECONDS)
+        end()
+        end()
+        told = asyncio.Event()
+        other.store.on_change(told.set, seconds=NOTICE_SECONDS)
+        await driver.send()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await told.wait()
+        assert gone == []
 
     async def test_what_has_ended_of_many_is_found_at_once(self, driver: StoreDriver) -> None:
         delivered = await driver.send()
@@ -100,14 +104,12 @@ class HandleSuite(StoreFixtures):
     async def test_a_worker_is_told_that_another_wrote_something_to_claim(
         self, driver: StoreDriver, other: StoreDriver
     ) -> None:
-        told = asyncio.Event()
         await other.register()
-        other.store.on_foreign_write(told.set)
+        told = asyncio.Event()
+        other.store.on_change(told.set, seconds=NOTICE_SECONDS)
         await driver.send()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await told.wait()
-        other.store.on_foreign_write(None)
-        await driver.send()
 
     @pytest.mark.contract("SG7")
     async def test_a_healthy_store_has_nothing_to_complain_of(self, driver: StoreDriver) -> None:

@@ -1,0 +1,68 @@
+"""
+Tells whoever listens that somebody else wrote: at once where a datagram says so, else when the file was looked at.
+
+Everything happens on the event loop of those who listen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Notices:
+    """
+    Those who listen, and the timer by which the file is looked at for them.
+
+    Args:
+        news: Whether anybody else wrote since it was asked last. Takes microseconds.
+    """
+
+    def __init__(self, news: Callable[[], bool]) -> None:
+        self._news = news
+        self._listeners: dict[object, tuple[Callable[[], None], float]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, listener: Callable[[], None], *, seconds: float) -> Callable[[], None]:
+        """Tell *listener* from now on, at most *seconds* late; returns what ends that, safe to repeat."""
+        if not self._listeners:
+            # What was written before is no news to anybody.
+            self._news()
+        key = object()
+        self._listeners[key] = (listener, seconds)
+        self._arm()
+
+        def end() -> None:
+            self._listeners.pop(key, None)
+            if not self._listeners:
+                self.end()
+
+        return end
+
+    def tell(self) -> None:
+        """Tell everybody."""
+        for listener, _ in tuple(self._listeners.values()):
+            listener()
+
+    def look(self) -> None:
+        """Look at the file once, and again in time."""
+        if self._listeners:
+            self._arm()
+            if self._news():
+                self.tell()
+
+    def end(self) -> None:
+        """Tell nobody any more."""
+        self._listeners.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        soonest = min(seconds for _, seconds in self._listeners.values())
+        self._timer = asyncio.get_running_loop().call_later(soonest, self.look)
