@@ -12,15 +12,15 @@ from pillarbox.channels.webhook import WebhookChannel
 from pillarbox.cli import main
 from pillarbox.domain.outcome import AnyOutcome, Delivered
 from pillarbox.store.base import Settled
-from pillarbox.store.sqlite import transaction
 from pillarbox.store.sqlite.store import SQLiteStore
+from pillarbox.store.steps import batch as steps
 
 if TYPE_CHECKING:
     from pillarbox.channels.base import Attempt
 
 _send = WebhookChannel.send
 _commit = SQLiteStore.commit
-_apply = transaction.apply
+_apply = steps.apply
 _under_way: set[asyncio.Future[AnyOutcome]] = set()
 
 
@@ -48,9 +48,9 @@ async def _settles_before_it_sends(self: WebhookChannel, attempt: Attempt) -> An
     return Delivered()
 
 
-def _forgets_lanes(session: Any, batch: Any, **options: Any) -> Any:
+def _forgets_lanes(session: Any, numbers: Any, batch: Any, **options: Any) -> Any:
     session.connection.execute("UPDATE message SET lane = NULL, waiting = 0 WHERE lane IS NOT NULL")
-    return _apply(session, batch, **options)
+    return _apply(session, numbers, batch, **options)
 
 
 def plant(bug: str) -> None:
@@ -59,7 +59,7 @@ def plant(bug: str) -> None:
         case "settles_nothing":
             SQLiteStore.commit = _settles_nothing  # type: ignore[method-assign]
         case "forgets_lanes":
-            transaction.apply = _forgets_lanes  # type: ignore[assignment]
+            steps.apply = _forgets_lanes  # type: ignore[assignment]
         case _:
             WebhookChannel.send = {  # type: ignore[method-assign]
                 "drops_one": _drops_one,

@@ -110,7 +110,7 @@ BUGS: Final = (
                 old="terminal_reason = ?2, completed_at = ?3 WHERE seq = ?1 AND state = 2\n",
                 new="terminal_reason = ?2, completed_at = ?3 WHERE seq = ?1\n",
             ),
-            Edit(file="store/sqlite/acting.py", old="if state != _HELD:", new="if False:"),
+            Edit(file="store/steps/orders.py", old="if state != _HELD:", new="if False:"),
         ),
         test=("engine/test_reaper.py::test_a_burial_changes_nothing_about_a_message_that_is_not_held_any_more"),
     ),
@@ -221,12 +221,12 @@ BUGS: Final = (
         word="limit-not-enforced",
         edits=(
             Edit(
-                file="store/sqlite/enqueueing.py",
+                file="store/steps/enqueue.py",
                 old="return (limits.messages is None or messages + len(groups) <= limits.messages) and (",
                 new="return (limits.messages is None or messages >= 0) and (",
             ),
             Edit(
-                file="store/sqlite/enqueueing.py",
+                file="store/steps/enqueue.py",
                 old="if limits.messages is not None and messages + 1 > limits.messages:",
                 new="if False:",
             ),

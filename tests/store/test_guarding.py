@@ -18,7 +18,7 @@ import apsw
 import pytest
 
 from pillarbox.errors import StoreReplaced, StoreUnsafe
-from pillarbox.store.base import Durability, Limits
+from pillarbox.store.base import Durability
 from pillarbox.store.registry import open_store
 from pillarbox.store.sqlite import ofd, opening
 from pillarbox.store.sqlite.handles import Handles
@@ -138,8 +138,8 @@ async def test_a_foreign_close_in_a_transaction_lets_no_second_writer_in(path: P
     async with driver_on(path) as driver:
         await driver.send()
     handles = Handles(path, driver.store.durability, opening.connect, locks=True)
-    session = Session(handles.open(), Limits(), handles, FakeClock().boot_ms)
-    session.begin(now=0)
+    session = Session(handles.open(), handles, FakeClock().boot_ms)
+    session.begin()
     session.connection.execute("INSERT INTO meta VALUES ('ours', 1)")
     foreigner(path)
     assert elsewhere(WRITE, path) == "busy"
@@ -521,8 +521,8 @@ async def test_who_lost_the_write_lock_before_it_was_safe_begins_anew_and_harms_
                 interrupted.append(elsewhere(WRITE, path))
             return handles.hold_write_lock(before)
 
-    session = Session(connection, Limits(), Interrupting(), FakeClock().boot_ms)
-    session.begin(now=0)
+    session = Session(connection, Interrupting(), FakeClock().boot_ms)
+    session.begin()
     assert interrupted == ["written"]
     session.connection.execute("INSERT INTO meta VALUES ('ours', 1)")
     session.commit()

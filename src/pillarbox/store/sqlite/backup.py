@@ -23,7 +23,7 @@ from pillarbox.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
-from pillarbox.store.sqlite import opening, reading
+from pillarbox.store.sqlite import integrity, opening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,7 +138,7 @@ def _check(name: str) -> None:
         f"file:{quote(name)}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     )
     try:
-        damage = [row[0] for row in reading.rows(connection, "integrity") if row[0] != "ok"]
+        damage = list(integrity.damage(connection))
     finally:
         connection.close()
     if damage:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from pillarbox.store import queries
+from pillarbox.store.steps.columns import VIEW_FIELDS
 
-# In the order of the fields of `Leased`, up to its content; `Session.leased` relies on it.
+# In the order of the fields of `Leased`, up to its content; `steps.leased` relies on it.
 LEASED: Final = (
     "message.seq, message.id, message.queue, message.lease, message.recipient, message.account, message.thread, "
     "message.kind, message.op, message.target, message.priority, message.created_at, message.due_at, "
@@ -32,14 +33,6 @@ _MAYBE_ARRIVED: Final = (
     "AND a.error_class IN ('uncertain', 'worker_lost') AND a.arrived_at IS NULL AND NOT EXISTS "
     "(SELECT 1 FROM part p WHERE p.message = a.message AND p.number = a.part AND p.state = 3))"
 )
-
-VIEW_FIELDS: Final = (  # noqa: SIM905 — compared with the SQL beside it more easily than one name a line
-    "id seq state tenant channel recipient account thread kind op target priority lane waiting created_ms "
-    "not_before_ms due_ms expires_ms claimed_ms completed_ms claims charged lost max_attempts policy receipt "
-    "also_arrived_ms extra_copies terminal_reason error_class last_error key collapse_key correlation_id origin "
-    "traceparent metadata replay_of group_id cancel_requested_ms prepared part_count part_next worker content_size "
-    "content splitter parts_delivered maybe_arrived"
-).split()
 
 _VIEW: Final = ", ".join(
     {
@@ -81,3 +74,4 @@ READ: Final = queries.load(
     },
 )
 SCHEMA: Final = queries.load("sqlite", "schema.sql")
+STATEMENTS: Final = WRITE | READ

@@ -45,13 +45,16 @@ from pillarbox.store.base import (
     WorkerInfo,
     WorkerStart,
 )
-from pillarbox.store.sqlite import asking, backup, explaining, forking, mirroring, opening, reading, room, transaction
+from pillarbox.store.sqlite import asking, backup, forking, integrity, opening, room
 from pillarbox.store.sqlite.handles import Connector, Handles
 from pillarbox.store.sqlite.notices import Notices
-from pillarbox.store.sqlite.session import Row, Session
+from pillarbox.store.sqlite.session import Session, Statements
 from pillarbox.store.sqlite.sidecar import Sidecar
 from pillarbox.store.sqlite.thread import Caller, DatabaseThread
 from pillarbox.store.sqlite.versions import Versions
+from pillarbox.store.steps import batch as steps
+from pillarbox.store.steps import check, facts, history, mirror, read
+from pillarbox.store.steps.leased import lapsed
 
 if TYPE_CHECKING:
     import socket
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from pillarbox.domain.message import MessageView, State
     from pillarbox.domain.mirror import MirrorEntry
     from pillarbox.domain.timeline import ClockNews
+    from pillarbox.store.steps.tx import Reader, Row
 
 T = TypeVar("T")
 
@@ -225,7 +229,7 @@ class SQLiteStore:
         if limits.recipient_messages is not None:
             with self._translated("counting the recipients' messages"):
                 opening.count_recipients(session.connection)
-        self._limits = session.limits = limits
+        self._limits = limits
 
     async def commit(self, batch: Batch) -> BatchResult:
         """See `Store`."""
@@ -238,7 +242,7 @@ class SQLiteStore:
         session = self._live_session()
         try:
             with self._translated("writing"):
-                result = transaction.apply(session, batch, again=self._unsure)
+                result = self._apply(session, batch, again=self._unsure)
         except (TypeError, ValueError, OverflowError) as exc:
             # What SQLite has no type for, a number beyond 64 bits, half a surrogate pair.
             raise ValueRefused(f"writing: a value cannot be stored ({type(exc).__name__}: {exc})") from exc
@@ -249,6 +253,12 @@ class SQLiteStore:
         if result.touched or batch.acts:
             self._wake_others()
         return result
+
+    def _apply(self, session: Session, batch: Batch, *, again: bool) -> BatchResult:
+        with session.transaction():
+            return steps.apply(
+                session, session.numbers, batch, limits=self._limits, lease_now=session.lease_now, again=again
+            )
 
     def _commit_again(self, session: Session, batch: Batch, failure: StoreError) -> BatchResult:
         """
@@ -265,14 +275,14 @@ class SQLiteStore:
             again = self._live_session()
             tried.append(again)
             with self._translated("writing again after an I/O error"):
-                return transaction.apply(again, batch, again=True)
+                return self._apply(again, batch, again=True)
         except StoreError as exc:
             if any(one.committing for one in tried):
                 raise StoreOutcomeUnknown(f"{failure}, and its outcome could not be read back") from exc
             raise failure from exc
 
     def _session_on(self, connection: apsw.Connection) -> Session:
-        return Session(connection, self._limits, self._handles, self._lease_clock)
+        return Session(connection, self._handles, self._lease_clock)
 
     def _live_session(self) -> Session:
         if self._session is None:
@@ -284,7 +294,7 @@ class SQLiteStore:
         if self._sidecar is None or self._session is None:
             return
         with contextlib.suppress(apsw.Error):
-            for (slot,) in self._session.run("worker_slots"):
+            for (slot,) in self._session.many("worker_slots"):
                 self._sidecar.wake(slot)
 
     async def register(self, start: WorkerStart) -> int:
@@ -300,32 +310,31 @@ class SQLiteStore:
 
     def _register(self, start: WorkerStart) -> int:
         session = self._live_session()
-        slot = 0
+        slot: int = 0
         with self._translated("registering the worker"):
-            session.begin(now=start.now_ms)
             try:
-                slot = session.insert(
-                    "worker_insert",
-                    (
-                        start.id,
-                        start.host,
-                        start.pid,
-                        self._boot_id,
-                        start.version,
-                        ",".join(start.channels),
-                        start.now_ms,
-                        0 if self._sidecar is None else self._sidecar.identity,
-                    ),
-                )
-                for channel in start.channels:
-                    # So that the worker knows its queues before the first message: one commit then stores and claims.
-                    session.queue("", channel)
-                if self._sidecar is not None:
-                    # Before the commit: nobody may see the row without its lock and take the worker for dead.
-                    self._sidecar.hold(slot)
-                session.commit()
+                with session.transaction():
+                    ((slot,),) = session.many(
+                        "worker_insert",
+                        (
+                            start.id,
+                            start.host,
+                            start.pid,
+                            self._boot_id,
+                            start.version,
+                            ",".join(start.channels),
+                            start.now_ms,
+                            0 if self._sidecar is None else self._sidecar.identity,
+                        ),
+                    )
+                    for channel in start.channels:
+                        # So that the worker knows its queues before the first message: one commit then stores and
+                        # claims.
+                        session.numbers.queue("", channel, start.now_ms)
+                    if self._sidecar is not None:
+                        # Before the commit: nobody may see the row without its lock and take the worker for dead.
+                        self._sidecar.hold(slot)
             except BaseException:
-                session.rollback()
                 if self._sidecar is not None and slot:
                     # The next one to register gets the same number, and would wait for this lock for ever.
                     self._sidecar.let_go(slot)
@@ -339,14 +348,8 @@ class SQLiteStore:
 
     def _deregister(self, worker: int) -> None:
         session = self._live_session()
-        with self._translated("removing the worker"):
-            session.begin(now=0)
-            try:
-                session.run("worker_delete", (worker,))
-                session.commit()
-            except BaseException:
-                session.rollback()
-                raise
+        with self._translated("removing the worker"), session.transaction():
+            session.many("worker_delete", (worker,))
         if self._sidecar is not None:
             self._sidecar.let_go(worker)
 
@@ -358,37 +361,31 @@ class SQLiteStore:
         session = self._live_session()
         found: list[Lapsed] = []
         # One snapshot: a worker that registers and claims between two reads must not look like one without a row.
-        connection = session.connection
-        with self._translated("looking for lapsed leases"), opening.snapshot(connection):
-            owners = {row[0]: row[8:] for row in reading.rows(connection, "workers")}
-            for (slot,) in reading.rows(connection, "leased_workers"):
+        with self._translated("looking for lapsed leases"), opening.snapshot(session.connection):
+            owners = {row[0]: row[8:] for row in session.many("workers")}
+            for (slot,) in session.many("leased_workers"):
                 left = limit - len(found)
                 if left <= 0:
                     break
                 if slot not in owners or self._alive(slot, *owners[slot]) is False:
-                    rows = reading.rows(connection, "lapsed_by_owner", (slot, left, 0))
-                    rows += reading.rows(connection, "lapsed_by_owner", (slot, left - len(rows), 1))
-                    found += session.lapsed(rows, "owner", slot)
+                    rows = session.many("lapsed_by_owner", (slot, left, 0))
+                    rows += session.many("lapsed_by_owner", (slot, left - len(rows), 1))
+                    found += lapsed(session, session.numbers, rows, "owner", slot)
                 else:
-                    rows = reading.rows(connection, "lapsed_by_time", (slot, self._lease_clock(), left))
-                    found += session.lapsed(rows, "time", slot)
+                    rows = session.many("lapsed_by_time", (slot, self._lease_clock(), left))
+                    found += lapsed(session, session.numbers, rows, "time", slot)
         with self._translated("forgetting workers that are gone"):
             self._forget_dead(session, owners)
         return found
 
     def _forget_dead(self, session: Session, owners: dict[int, Row]) -> None:
         """Remove the rows of workers that are surely gone and hold nothing any more."""
-        holding = {row[0] for row in reading.rows(session.connection, "leased_workers")}
+        holding = {row[0] for row in session.many("leased_workers")}
         dead = [slot for slot, owner in owners.items() if slot not in holding and self._alive(slot, *owner) is False]
         if not dead:
             return
-        session.begin(now=0)
-        try:
-            session.run_many("worker_delete", [(slot,) for slot in dead])
-            session.commit()
-        except BaseException:
-            session.rollback()
-            raise
+        with session.transaction():
+            session.each("worker_delete", [(slot,) for slot in dead])
         if self._sidecar is not None:
             for slot in dead:
                 self._sidecar.forget(slot)
@@ -406,96 +403,107 @@ class SQLiteStore:
         return await self._write(self._gone_acceptors)
 
     def _gone_acceptors(self) -> list[bytes]:
-        connection = self._live_session().connection
-        with self._translated("looking for processes that are gone"), opening.snapshot(connection):
-            waiting = [row[0] for row in reading.rows(connection, "acceptors")]
-            return [one for one in waiting if not self._may_live(connection, one)]
+        session = self._live_session()
+        with self._translated("looking for processes that are gone"), opening.snapshot(session.connection):
+            return [one for (one,) in session.many("acceptors") if not self._may_live(session, one)]
 
     async def gone(self, worker: bytes) -> bool:
         """See `Store`."""
-        return await self._write(lambda: not self._may_live(self._live_session().connection, worker))
+        return await self._write(lambda: not self._may_live(self._live_session(), worker))
 
-    def _may_live(self, connection: apsw.Connection, worker: bytes) -> bool:
+    def _may_live(self, tx: Reader, worker: bytes) -> bool:
         with self._translated("looking for a process that is gone"):
-            owners = reading.rows(connection, "worker", (worker,))
+            owners = tx.many("worker", (worker,))
         return any(self._alive(*owner) is not False for owner in owners)
 
     async def turn(self, correlation_id: str, *, final_only: bool) -> dict[State, int]:
         """See `Store`."""
-        return await self._read(lambda c: reading.turn(c, correlation_id, final_only=final_only))
+        return await self._read(lambda tx: read.turn(tx, correlation_id, final_only=final_only))
 
     async def mirror_pending(self, session_key: str, *, limit: int) -> list[MirrorEntry]:
         """See `Store`."""
-        return await self._read(lambda c: mirroring.pending(c, session_key, limit))
+        return await self._read(lambda tx: mirror.pending(tx, session_key, limit))
 
     async def log_key(self) -> bytes:
         """See `Store`."""
-        return await self._write(lambda: reading.log_key(self._live_session().connection))
+        return await self._write(lambda: read.log_key(self._live_session()))
 
     async def clock_news(self) -> ClockNews:
         """See `Store`."""
-        return await self._write(lambda: reading.clock_news(self._live_session().connection))
+        return await self._write(self._clock_news)
+
+    def _clock_news(self) -> ClockNews:
+        with self._translated("reading what is known of the clocks"):
+            return read.clock_news(self._live_session())
 
     async def overdue_holds(self, *, before_ms: int, limit: int) -> list[MessageId]:
         """See `Store`."""
-        rows = await self._read(lambda c: reading.rows(c, "overdue_holds", (before_ms, limit)))
+        rows = await self._read(lambda tx: tx.many("overdue_holds", (before_ms, limit)))
         return [MessageId(row[0]) for row in rows]
 
     async def get(self, message: MessageId) -> MessageView | None:
         """See `Store`."""
-        return await self._read(lambda c: reading.get(c, message))
+        return await self._read(lambda tx: read.get(tx, message))
 
     async def ended(self, messages: Sequence[MessageId]) -> set[MessageId]:
         """See `Store`."""
-        return {row[0] for row in await self._read(lambda c: reading.rows(c, "ended", (json.dumps(messages),)))}
+        return {row[0] for row in await self._read(lambda tx: tx.many("ended", (json.dumps(messages),)))}
 
     async def resolve_id(self, text: str) -> list[MessageId]:
         """See `Store`."""
-        return await self._read(lambda c: reading.resolve_id(c, text))
+        return await self._read(lambda tx: read.resolve_id(tx, text))
 
     async def list_messages(self, query: Query) -> list[MessageView]:
         """See `Store`."""
-        return await self._read(lambda c: reading.listing(c, query))
+        return await self._read(lambda tx: read.listing(tx, query))
 
     async def history(self, message: MessageId) -> list[Event]:
         """See `Store`."""
-        return await self._read(lambda c: reading.history(c, message))
+        return await self._read(lambda tx: history.history(tx, message))
 
     async def facts(self, message: MessageId, *, now_ms: int) -> Facts | None:
         """See `Store`."""
         return await self._read(
-            lambda c: explaining.facts(c, message, self._alive, now_ms=now_ms, lease_now_ms=self._lease_clock())
+            lambda tx: facts.facts(tx, message, self._alive, now_ms=now_ms, lease_now_ms=self._lease_clock())
         )
 
     async def known_imports(self, system: str, source_ids: Sequence[str]) -> set[str]:
         """See `Store`."""
         bindings = (system, json.dumps(list(source_ids)))
-        rows = await self._read(lambda c: reading.rows(c, "known_imports", bindings))
+        rows = await self._read(lambda tx: tx.many("known_imports", bindings))
         return {row[0] for row in rows}
 
     async def stats(self) -> list[Tally]:
         """See `Store`."""
-        return await self._read(reading.stats)
+        return await self._read(read.stats)
 
     async def backlog(self, *, now_ms: int, channels: Sequence[str], worker: int) -> Backlog:
         """See `Store`."""
-        return await self._read(lambda c: reading.backlog(c, now_ms, channels, worker))
+        return await self._read(lambda tx: read.backlog(tx, now_ms, channels, worker))
 
     async def queues(self) -> list[QueueInfo]:
         """See `Store`."""
-        return await self._read(reading.queues)
+        return await self._read(read.queues)
 
     async def workers(self) -> list[WorkerInfo]:
         """See `Store`."""
-        return await self._read(lambda c: reading.workers(c, self._alive))
+        return await self._read(lambda tx: read.workers(tx, self._alive))
 
     async def check(self) -> list[str]:
         """See `Store`."""
         problems = self.problems()
         if self._handles.problem() is None:
-            problems += await self._read(lambda c: self._handles.astray() + reading.check(c) + self._room())
+            problems += await self._read(lambda tx: self._handles.astray() + self._damage_or_faults(tx) + self._room())
         # What files that were exchanged say of themselves is worth nothing, what others say of them is.
         return problems + await asking.ask([] if self._sidecar is None else self._sidecar.others())
+
+    def _damage_or_faults(self, tx: Statements) -> list[str]:
+        try:
+            damage = [f"integrity: {said}" for said in integrity.damage(tx.connection)]
+        except apsw.CorruptError as exc:
+            damage = [f"integrity: {exc}"]
+        # What a damaged file says of itself is worth nothing.
+        return damage or check.check(tx)
 
     def _room(self) -> list[str]:
         why = None if self.in_memory else room.refusal(self._path.parent)
@@ -580,23 +588,23 @@ class SQLiteStore:
             raise NotStarted(msg)
         return await self._writer.run_through(lambda: self._write_safely(function))
 
-    async def _read(self, function: Callable[[apsw.Connection], T]) -> T:
+    async def _read(self, function: Callable[[Statements], T]) -> T:
         if self._writer is None:
             msg = "the store is not open"
             raise NotStarted(msg)
         if self.in_memory:
             # A database in memory is one connection's own.
-            return await self._writer.run(lambda: self._read_with(self._live_session().connection, function))
+            return await self._writer.run(lambda: self._read_with(self._live_session(), function))
         if self._reader is None:
             self._reader = self._caller("pillarbox-reader")
-        return await self._reader.run(lambda: self._read_with(self._reading_connection(), function))
+        return await self._reader.run(lambda: self._read_with(Statements(self._reading_connection()), function))
 
     def _reading_connection(self) -> apsw.Connection:
         if self._reading is None:
             self._reading = self._handles.open()
         return self._reading
 
-    def _read_with(self, connection: apsw.Connection, function: Callable[[apsw.Connection], T]) -> T:
+    def _read_with(self, tx: Statements, function: Callable[[Statements], T]) -> T:
         # One snapshot for all that a read looks at.
-        with self._handles.unchanged(), self._translated("reading"), opening.snapshot(connection):
-            return function(connection)
+        with self._handles.unchanged(), self._translated("reading"), opening.snapshot(tx.connection):
+            return function(tx)

@@ -99,7 +99,7 @@ SELECT 1 FROM message WHERE state = 0 AND waiting = 1 LIMIT 1
 -- Lets the lowest waiting row of a lane go. Freeing one too many is harmless: its claim parks it again.
 UPDATE message SET waiting = 0 WHERE seq = (
     SELECT seq FROM message WHERE lane = ?1 AND state = 0 AND waiting = 1 ORDER BY lane_pos LIMIT 1)
-RETURNING queue
+RETURNING lane, queue
 
 -- admit --
 -- Once: parts that may have been sent already are never cut anew.
@@ -124,6 +124,7 @@ INSERT INTO message (id, queue, priority, due_at, lane, floating, max_attempts, 
     token_epoch, accepted_by)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24,
     ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)
+RETURNING id, seq
 
 -- collapsible --
 -- What a newer message of the same collapse key, to the same recipient, takes the place of.

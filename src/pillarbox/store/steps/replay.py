@@ -10,12 +10,13 @@ from pillarbox.domain.lifecycle import new_expiry_ms
 from pillarbox.domain.message import FIRST_TERMINAL, State
 from pillarbox.errors import QueueFull, Refused
 from pillarbox.store.base import Acted, Purge, Replay
-from pillarbox.store.sqlite.enqueueing import check_limits
-from pillarbox.store.sqlite.recording import audit, shown, tell
-from pillarbox.store.sqlite.sweeping import delete_belongings, leave_mirror
+from pillarbox.store.steps.audit import audit, shown, tell
+from pillarbox.store.steps.enqueue import check_limits
+from pillarbox.store.steps.sweep import delete_belongings, leave_mirror
 
 if TYPE_CHECKING:
-    from pillarbox.store.sqlite.session import Row, Session
+    from pillarbox.store.steps.tx import Row
+    from pillarbox.store.steps.writing import Writing
 
 _SCHEDULED, _DELIVERED = State.SCHEDULED.code, State.DELIVERED.code
 _NO_CONTENT = "what it says was deleted: there is nothing left to send"
@@ -23,7 +24,7 @@ _UNREADABLE = "its retry policy cannot be read"
 _ALL_PARTS = "every part of it was delivered: only a fresh replay, which sends all of them again, has something to send"
 
 
-def replay(tx: Session, item: Replay) -> Acted:
+def replay(tx: Writing, item: Replay) -> Acted:
     """Store a new message out of one that has ended (contract ST2)."""
     row = tx.one("row_to_replay", (item.id,))
     if row is None:
@@ -38,19 +39,19 @@ def replay(tx: Session, item: Replay) -> Acted:
         done, moved = (0, False) if anew or part_count == 1 else _progress(tx, seq, part_count)
     except (Refused, QueueFull) as exc:
         return Acted(applied=False, state=told, refused=exc)
-    new_seq = tx.insert("replay", (seq, item.new_id, tx.now, anew or moved, expires, done))
+    ((new_seq,),) = tx.many("replay", (seq, item.new_id, tx.now, anew or moved, expires, done))
     if part_count > 1:
-        tx.run("replay_parts", (seq, new_seq, anew))
-    tx.run("replay_blobs", (seq, new_seq))
+        tx.many("replay_parts", (seq, new_seq, anew))
+    tx.many("replay_blobs", (seq, new_seq))
     if state != _DELIVERED:
-        tx.run("replay_mirror", (item.id, item.new_id))
+        tx.many("replay_mirror", (item.id, item.new_id))
     tx.count(queue, _SCHEDULED, 1, size)
     tx.touched.add(queue)
     _record_replay(tx, item, row, new_seq)
     return Acted(applied=True, state=told)
 
 
-def _judged(tx: Session, item: Replay, row: Row) -> int | None:
+def _judged(tx: Writing, item: Replay, row: Row) -> int | None:
     """Give when the new message expires. Raises Refused or QueueFull where there must be none."""
     _, _, queue, _, size, recipient, policy, _, has_content = row
     if not has_content:
@@ -60,15 +61,15 @@ def _judged(tx: Session, item: Replay, row: Row) -> int | None:
         msg = f"it was replayed already, as {earlier[0]}; a fresh replay is a copy on purpose"
         raise Refused(msg)
     try:
-        expires = new_expiry_ms(tx.policy_by_id(policy), tx.now)
+        expires = new_expiry_ms(tx.numbers.policy_by_id(policy), tx.now)
     except (ValueError, msgspec.MsgspecError):
         raise Refused(_UNREADABLE) from None
-    tenant, channel = tx.queue_name(queue)
+    tenant, channel = tx.numbers.queue_name(queue)
     check_limits(tx, queue=queue, tenant=tenant, channel=channel, recipient=recipient, size=size)
     return expires
 
 
-def _progress(tx: Session, seq: int, part_count: int) -> tuple[int, bool]:
+def _progress(tx: Writing, seq: int, part_count: int) -> tuple[int, bool]:
     """
     Say how many parts need not go again, and whether that gives others new numbers.
 
@@ -83,7 +84,7 @@ def _progress(tx: Session, seq: int, part_count: int) -> tuple[int, bool]:
     return done, behind != done
 
 
-def _record_replay(tx: Session, item: Replay, row: Row, new_seq: int) -> None:
+def _record_replay(tx: Writing, item: Replay, row: Row, new_seq: int) -> None:
     """Tell it in the history of both; neither line is a move."""
     seq, state = row[:2]
     why = "" if item.reason is None else f": {item.reason}"
@@ -93,18 +94,18 @@ def _record_replay(tx: Session, item: Replay, row: Row, new_seq: int) -> None:
     audit(tx, item, "replay", item.id, detail=msgspec.json.encode({"as": item.new_id, "fresh": item.fresh}).decode())
 
 
-def purge(tx: Session, item: Purge) -> Acted:
+def purge(tx: Writing, item: Purge) -> Acted:
     """Delete a terminal message with all that hangs on it."""
     row = tx.one("row_to_purge", (item.id,))
     if row is None:
         return Acted(applied=False)
     seq, state, tenant, key, payload, size, queue, arrived, completed = row
-    if not tx.run("purge", (seq,)):
+    if not tx.many("purge", (seq,)):
         return Acted(applied=False, state=shown(state, arrived))
-    tx.run("purge_attempts", (seq,))
+    tx.many("purge_attempts", (seq,))
     delete_belongings(tx, seq, payload)
     if key is not None:
-        tx.run("prune_key", (tenant, key, item.keys_until_ms))
+        tx.many("prune_key", (tenant, key, item.keys_until_ms))
     leave_mirror(tx, item.id, delivered_at=completed if state == _DELIVERED else None)
     tx.count(queue, state, -1, -size)
     tell(tx, item, "purge", seq, item.id, before=state, after=state, reason=item.reason)

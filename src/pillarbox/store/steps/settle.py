@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
     from pillarbox.domain.transition import Transition
     from pillarbox.store.base import AdmissionWrite, Settlement
-    from pillarbox.store.sqlite.session import Row, Session
+    from pillarbox.store.steps.tx import Row
+    from pillarbox.store.steps.writing import Writing
 
 _SCHEDULED, _LEASED, _HELD, _DELIVERED = (s.code for s in (State.SCHEDULED, State.LEASED, State.HELD, State.DELIVERED))
+
 _ANY_TIME: Final = 1 << 62
 
 
-def settle(tx: Session, settlements: Sequence[Settlement], *, again: bool) -> list[Settled]:
+def settle(tx: Writing, settlements: Sequence[Settlement], *, again: bool) -> list[Settled]:
     """
     Apply each settlement whose lease still holds; explain the others.
 
@@ -30,16 +32,16 @@ def settle(tx: Session, settlements: Sequence[Settlement], *, again: bool) -> li
     # be told apart, and the rows that come back name only the message.
     at_once = len({item.message.seq for item in settlements}) == len(settlements)
     plain = [item for item in settlements if at_once and _is_plain(item)]
-    rows = tx.run_many("deliver", [_deliver_bindings(item) for item in plain]) if plain else []
-    delivered = {row[0] for row in rows}
+    ends = tx.each("deliver", [_deliver_bindings(item) for item in plain]) if plain else []
+    delivered = {seq for rows in ends for (seq,) in rows}
     results = []
     for item in settlements:
         if not _is_plain(item):
-            done = bool(tx.run("settle", _settle_bindings(tx, item)))
+            done = bool(tx.many("settle", _settle_bindings(tx, item)))
         elif at_once:
             done = item.message.seq in delivered
         else:
-            done = bool(tx.run("deliver", _deliver_bindings(item)))
+            done = bool(tx.many("deliver", _deliver_bindings(item)))
         if done:
             _after(tx, item)
             results.append(Settled.APPLIED)
@@ -47,13 +49,13 @@ def settle(tx: Session, settlements: Sequence[Settlement], *, again: bool) -> li
             results.append((again and _recognised(tx, item)) or _refused(tx, item))
     if results:
         # One that was unavailable is probed with one message at a time: the next may go when that has ended.
-        probed = {row[0] for row in tx.run("gates")}
+        probed = {row[0] for row in tx.many("gates")}
         tx.touched.update(item.message.queue for item in settlements if item.message.queue in probed)
     _reopen(tx, settlements)
     return results
 
 
-def _reopen(tx: Session, settlements: Sequence[Settlement]) -> None:
+def _reopen(tx: Writing, settlements: Sequence[Settlement]) -> None:
     """A channel that took a message is not unavailable any more, unless it was again since."""
     answered: set[int] = set()
     for item in settlements:
@@ -62,7 +64,7 @@ def _reopen(tx: Session, settlements: Sequence[Settlement]) -> None:
         elif item.transition.error_class == ErrorClass.UNAVAILABLE:
             answered.discard(item.message.queue)
     for queue in answered:
-        tx.run("gate_clear", (queue,))
+        tx.many("gate_clear", (queue,))
 
 
 def _is_plain(item: Settlement) -> bool:
@@ -93,7 +95,7 @@ def _deliver_bindings(item: Settlement) -> Row:
     return item.message.seq, item.message.lease, _writable(item.transition.receipt), item.ended_ms
 
 
-def _settle_bindings(tx: Session, item: Settlement) -> Row:
+def _settle_bindings(tx: Writing, item: Settlement) -> Row:
     t = item.transition
     return (
         item.message.seq,
@@ -115,14 +117,14 @@ def _settle_bindings(tx: Session, item: Settlement) -> Row:
     )
 
 
-def _over_by(tx: Session, item: Settlement) -> int | None:
+def _over_by(tx: Writing, item: Settlement) -> int | None:
     """By which time of the lease clock the lease must be over; ``None`` where it need not be."""
     if item.lapsed is None:
         return None
     return tx.lease_now if item.lapsed == "time" else _ANY_TIME
 
 
-def _recognised(tx: Session, item: Settlement) -> Settled | None:
+def _recognised(tx: Writing, item: Settlement) -> Settled | None:
     """Say what an earlier try of this very settlement did, or ``None`` if it was not committed."""
     message = item.message
     attempt = tx.one("attempt_by_lease", (message.seq, message.lease))
@@ -134,7 +136,7 @@ def _recognised(tx: Session, item: Settlement) -> Settled | None:
         said = (item.ended_ms, item.transition.to.code, outcome_word(item.transition))
         return Settled.APPLIED if (ended, to_state, outcome) == said else None
     if message.part_count > 1:
-        ended_so = tx.run("part_ended", (message.seq, message.part_next, item.ended_ms))
+        ended_so = tx.many("part_ended", (message.seq, message.part_next, item.ended_ms))
         return Settled.APPLIED if ended_so and _arrives(item) else None
     row = tx.one("settle_row", (message.seq,))
     if row is None or not _is_plain(item):
@@ -144,7 +146,7 @@ def _recognised(tx: Session, item: Settlement) -> Settled | None:
     return Settled.APPLIED if mine else None
 
 
-def _after(tx: Session, item: Settlement) -> None:
+def _after(tx: Writing, item: Settlement) -> None:
     message, transition = item.message, item.transition
     tx.move(message.queue, _LEASED, transition.to.code, message.content_size)
     if transition.to.terminal or _steps_out(item):
@@ -159,24 +161,24 @@ def _after(tx: Session, item: Settlement) -> None:
         _pause(tx, message.queue, transition)
 
 
-def _end_part(tx: Session, item: Settlement) -> None:
+def _end_part(tx: Writing, item: Settlement) -> None:
     """Record what became of the part that was sent. Those behind it share their message's end, so none is written."""
     m, t = item.message, item.transition
     part = t.part or (t.to if t.to.terminal else None)
     if part is not None:
         error = None if part is State.DELIVERED else _writable(t.part_error or t.error)
-        tx.run("part_end", (m.seq, m.part_next, part.code, _writable(t.receipt), error, item.ended_ms))
+        tx.many("part_end", (m.seq, m.part_next, part.code, _writable(t.receipt), error, item.ended_ms))
 
 
-def _pause(tx: Session, queue: int, transition: Transition) -> None:
+def _pause(tx: Writing, queue: int, transition: Transition) -> None:
     until = transition.pause_ms or None
     strike = 1 if transition.error_class == ErrorClass.UNAVAILABLE else 0
-    tx.run("gate_pause", (queue, tx.now, until, _writable(transition.error), "pillarbox", strike))
+    tx.many("gate_pause", (queue, tx.now, until, _writable(transition.error), "pillarbox", strike))
 
 
-def _record(tx: Session, item: Settlement, *, to: int, arrived: int | None = None) -> None:
+def _record(tx: Writing, item: Settlement, *, to: int, arrived: int | None = None) -> None:
     m, t = item.message, item.transition
-    tx.run(
+    tx.many(
         "attempt",
         (
             m.seq,
@@ -208,7 +210,7 @@ def outcome_word(transition: Transition) -> str:
     return str(transition.part or transition.to)
 
 
-def _refused(tx: Session, item: Settlement) -> Settled:
+def _refused(tx: Writing, item: Settlement) -> Settled:
     """Find out why a guard refused; a delivery is never thrown away, whatever happened meanwhile (ST6)."""
     row = tx.one("settle_row", (item.message.seq,))
     if row is None:
@@ -231,16 +233,18 @@ def _refused(tx: Session, item: Settlement) -> Settled:
     if attempt is None or attempt[3] == _DELIVERED or attempt[5] == State.DELIVERED:
         # An attempt that nobody knows, or that said so itself before.
         return Settled.STALE
-    if not tx.run("attempt_arrived", (item.message.seq, attempt[0], _writable(item.transition.receipt), item.ended_ms)):
+    if not tx.many(
+        "attempt_arrived", (item.message.seq, attempt[0], _writable(item.transition.receipt), item.ended_ms)
+    ):
         return Settled.STALE
     after = _arrive_late(tx, item, row) if item.message.part_count == 1 else _part_arrives_late(tx, item, row)
     actor, reason = f"worker {attempt[1]}", f"attempt {attempt[0]} was accepted after its lease was lost"
     bindings = (item.message.seq, item.message.id, item.ended_ms, "late answer", actor, state, after, reason)
-    tx.run("history_add", bindings)
+    tx.many("history_add", bindings)
     return Settled.LATE
 
 
-def _settle_arrived(tx: Session, item: Settlement) -> Settled:
+def _settle_arrived(tx: Writing, item: Settlement) -> Settled:
     """The attempt that ran while the platform's answer to an earlier one came is over; its lane opens now."""
     message, transition = item.message, item.transition
     twice = transition.to is State.DELIVERED
@@ -253,7 +257,7 @@ def _settle_arrived(tx: Session, item: Settlement) -> Settled:
         _over_by(tx, item),
         transition.charged,
     )
-    if not tx.run("settle_arrived", bindings):
+    if not tx.many("settle_arrived", bindings):
         return Settled.STALE
     tx.move(message.queue, _LEASED, _DELIVERED, message.content_size)
     tx.leave_lane(message.lane)
@@ -262,22 +266,22 @@ def _settle_arrived(tx: Session, item: Settlement) -> Settled:
     return Settled.LATE
 
 
-def _arrive_late(tx: Session, item: Settlement, row: Row) -> int:
+def _arrive_late(tx: Writing, item: Settlement, row: Row) -> int:
     """Record a delivery by a lease that is gone; gives the state that the message is in then."""
     message = item.message
     state, _, _, _, arrived, _, _, size, lane, _ = row
     bindings = (message.seq, _writable(item.transition.receipt), item.ended_ms)
     tx.touched.add(message.queue)
     if state in {_SCHEDULED, _HELD}:
-        tx.run("arrive_late", bindings)
+        tx.many("arrive_late", bindings)
         tx.move(message.queue, state, _DELIVERED, size)
         tx.leave_lane(lane)
         return _DELIVERED
-    tx.run("arrive_while_leased" if state == _LEASED and arrived is None else "arrive_again", bindings)
+    tx.many("arrive_while_leased" if state == _LEASED and arrived is None else "arrive_again", bindings)
     return int(state)
 
 
-def _part_arrives_late(tx: Session, item: Settlement, row: Row) -> int:
+def _part_arrives_late(tx: Writing, item: Settlement, row: Row) -> int:
     """The same for a part: what stands at it goes on behind it; to what has gone on, or is being sent, it is a copy."""
     message, transition = item.message, item.transition
     state, size, lane, part_next = row[0], *row[7:]
@@ -285,34 +289,34 @@ def _part_arrives_late(tx: Session, item: Settlement, row: Row) -> int:
     receipt = _writable(transition.receipt)
     if state != _LEASED or part_next != message.part_next:
         # Whatever was thought of the part, it is there. Of one that another attempt sends, that attempt will say.
-        tx.run("part_end", (message.seq, message.part_next, _DELIVERED, receipt, None, item.ended_ms))
+        tx.many("part_end", (message.seq, message.part_next, _DELIVERED, receipt, None, item.ended_ms))
     if state not in {_SCHEDULED, _HELD} or part_next != message.part_next:
-        tx.run("arrive_copy", (message.seq, item.ended_ms))
+        tx.many("arrive_copy", (message.seq, item.ended_ms))
         return int(state)
     after = transition.to.code
-    tx.run("arrive_part", (message.seq, after, transition.advance, receipt, item.ended_ms, transition.reason))
+    tx.many("arrive_part", (message.seq, after, transition.advance, receipt, item.ended_ms, transition.reason))
     tx.move(message.queue, state, after, size)
     if transition.to.terminal:
         tx.leave_lane(lane)
     return after
 
 
-def admit(tx: Session, writes: Sequence[AdmissionWrite]) -> list[bool]:
+def admit(tx: Writing, writes: Sequence[AdmissionWrite]) -> list[bool]:
     """Store what a channel made of its claimed messages; ``False`` where the lease is gone."""
     return [_admit(tx, write) for write in writes]
 
 
-def _admit(tx: Session, write: AdmissionWrite) -> bool:
+def _admit(tx: Writing, write: AdmissionWrite) -> bool:
     message, admission = write.message, write.admission
     count = max(1, len(admission.parts))
     bindings = (message.seq, message.lease, admission.recipient, count, admission.splitter)
-    if not tx.run("admit", bindings):
-        return bool(tx.run("admitted", (message.seq, message.lease)))
+    if not tx.many("admit", bindings):
+        return bool(tx.many("admitted", (message.seq, message.lease)))
     store_parts(tx, message.seq, admission.parts)
     return True
 
 
-def store_parts(tx: Session, seq: int, parts: Sequence[bytes]) -> None:
+def store_parts(tx: Writing, seq: int, parts: Sequence[bytes]) -> None:
     """Write the pieces of a split message; one piece is the message itself."""
     if len(parts) > 1:
-        tx.run_many("part", [(seq, number, part.decode()) for number, part in enumerate(parts)])
+        tx.each("part", [(seq, number, part.decode()) for number, part in enumerate(parts)])

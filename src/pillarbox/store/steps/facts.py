@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Final
 from pillarbox.domain.explain.facts import Deed, Facts, Gate, Heir, Standing, Suspect, WorkerStanding
 from pillarbox.domain.explain.texts import MANY
 from pillarbox.domain.message import STATES, Priority, State
-from pillarbox.store.sqlite import reading
-from pillarbox.store.sqlite.reading import rows
-from pillarbox.store.sqlite.statements import VIEW_FIELDS
+from pillarbox.store.steps import read
+from pillarbox.store.steps.columns import VIEW_FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import apsw
-
     from pillarbox.domain.ids import MessageId
+    from pillarbox.store.steps.tx import Reader
 
 _END: Final = 1 << 62
 """Beyond every position in a lane, and every due time."""
@@ -27,29 +25,29 @@ _COLUMNS: Final = len(VIEW_FIELDS)
 class _UnderWay:
     """What is under a lease at a time of the lease clock: by queue, by worker, and how much of that is suspects."""
 
-    def __init__(self, connection: apsw.Connection, now_ms: int) -> None:
+    def __init__(self, tx: Reader, now_ms: int) -> None:
         self.now_ms = now_ms
         self.queues: Counter[int] = Counter()
         self.workers: Counter[int] = Counter()
         self.suspects: Counter[int] = Counter()
-        for (slot,) in rows(connection, "leased_workers"):
-            for queue, suspect in rows(connection, "leased_by", (slot,)):
+        for (slot,) in tx.many("leased_workers"):
+            for queue, suspect in tx.many("leased_by", (slot,)):
                 self.queues[queue] += 1
                 self.workers[slot] += 1
                 self.suspects[slot] += suspect
 
 
 def facts(
-    connection: apsw.Connection,
+    tx: Reader,
     message: MessageId,
-    alive: Callable[[int, str, int], bool | None],
+    alive: Callable[..., bool | None],
     *,
     now_ms: int,
     lease_now_ms: int,
 ) -> Facts | None:
     """Read all that is known about why *message* stands where it stands; ``None`` where there is no such message."""
-    under_way = _UnderWay(connection, lease_now_ms)
-    subject = _standing(connection, message, under_way)
+    under_way = _UnderWay(tx, lease_now_ms)
+    subject = _standing(tx, message, under_way)
     if subject is None:
         return None
     view = subject.view
@@ -57,9 +55,9 @@ def facts(
     return Facts(
         now_ms=now_ms,
         subject=subject,
-        ahead=_ahead(connection, subject, under_way) if active else (),
-        ahead_count=_ahead_count(connection, subject) if active else 0,
-        due_before=_due_before(connection, subject, now_ms) if active else 0,
+        ahead=_ahead(tx, subject, under_way) if active else (),
+        ahead_count=_ahead_count(tx, subject) if active else 0,
+        due_before=_due_before(tx, subject, now_ms) if active else 0,
         workers=tuple(
             WorkerStanding(
                 slot=worker.slot,
@@ -71,29 +69,29 @@ def facts(
                 sending=under_way.workers[worker.slot],
                 suspects=under_way.suspects[worker.slot],
             )
-            for worker in reading.workers(connection, alive)
+            for worker in read.workers(tx, alive)
         ),
         suspects=tuple(
             Suspect(id=identity, channel=channel)
-            for identity, channel in rows(connection, "due_suspects", (now_ms,))
+            for identity, channel in tx.many("due_suspects", (now_ms,))
             if identity != message
         ),
         acts=tuple(
             Deed(at_ms=at, act=act, actor=actor, reason=reason)
-            for at, act, actor, _, _, reason in rows(connection, "acts", (view.seq,))
+            for at, act, actor, _, _, reason in tx.many("acts", (view.seq,))
         ),
         heirs=tuple(
             Heir(id=identity, state=STATES[code], created_ms=created)
-            for identity, code, created in rows(connection, "heirs", (message,))
+            for identity, code, created in tx.many("heirs", (message,))
         ),
     )
 
 
-def _standing(connection: apsw.Connection, message: str, under_way: _UnderWay) -> Standing | None:
-    found = rows(connection, "standing", (message,))
+def _standing(tx: Reader, message: str, under_way: _UnderWay) -> Standing | None:
+    found = tx.many("standing", (message,))
     if not found:
         return None
-    view = reading.view(found[0][:_COLUMNS])
+    view = read.view(found[0][:_COLUMNS])
     state, position, until, worker, returns, has_content, ended, answer, queue, *gate = found[0][_COLUMNS:]
     paused, paused_until, reason, paused_by, strikes = gate
     return Standing(
@@ -125,30 +123,30 @@ def _below(subject: Standing) -> int:
     return _END if subject.position is None else subject.position
 
 
-def _ahead(connection: apsw.Connection, subject: Standing, under_way: _UnderWay) -> tuple[Standing, ...]:
+def _ahead(tx: Reader, subject: Standing, under_way: _UnderWay) -> tuple[Standing, ...]:
     view = subject.view
     if view.lane is None:
         return ()
     # Whoever waits is freed by what is open in its lane, wherever that stands.
     below = _END if view.waiting else _below(subject)
-    found: dict[str, int | None] = dict(rows(connection, "lane_ahead", (view.lane, below, view.id)))
-    standings = (_standing(connection, one, under_way) for one in sorted(found, key=lambda one: found[one] or _END))
+    found: dict[str, int | None] = dict(tx.many("lane_ahead", (view.lane, below, view.id)))
+    standings = (_standing(tx, one, under_way) for one in sorted(found, key=lambda one: found[one] or _END))
     return tuple(one for one in standings if one is not None)
 
 
-def _ahead_count(connection: apsw.Connection, subject: Standing) -> int:
+def _ahead_count(tx: Reader, subject: Standing) -> int:
     view = subject.view
     if view.lane is None:
         return 0
-    return int(rows(connection, "lane_count_ahead", (view.lane, _below(subject), view.id, MANY))[0][0])
+    return int(tx.many("lane_count_ahead", (view.lane, _below(subject), view.id, MANY))[0][0])
 
 
-def _due_before(connection: apsw.Connection, subject: Standing, now_ms: int) -> int:
+def _due_before(tx: Reader, subject: Standing, now_ms: int) -> int:
     view = subject.view
     count = 0
     for priority in Priority:
         if priority >= view.priority:
             due_ms = _END if priority > view.priority else view.due_ms
             bindings = (subject.queue, int(priority), now_ms, due_ms, view.seq, MANY)
-            count += rows(connection, "due_before", bindings)[0][0]
+            count += tx.many("due_before", bindings)[0][0]
     return min(count, MANY)

@@ -7,31 +7,32 @@ from typing import TYPE_CHECKING
 from pillarbox.domain.message import FIRST_TERMINAL, STATES, State
 from pillarbox.domain.transition import Reason
 from pillarbox.store.base import ABANDON_MAX, Ended, Prune
-from pillarbox.store.sqlite import mirroring
+from pillarbox.store.steps import mirror
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pillarbox.store.sqlite.session import Row, Session
+    from pillarbox.store.steps.tx import Row
+    from pillarbox.store.steps.writing import Writing
 
 _SCHEDULED = State.SCHEDULED.code
 
 
-def expire(tx: Session, limit: int) -> list[Ended]:
+def expire(tx: Writing, limit: int) -> list[Ended]:
     """End scheduled messages whose time is over, waiting ones too; never one under a live lease (EX3)."""
-    return [ended(tx, row, State.EXPIRED, Reason.EXPIRED) for row in tx.run("expire", (tx.now, limit))]
+    return [ended(tx, row, State.EXPIRED, Reason.EXPIRED) for row in tx.many("expire", (tx.now, limit))]
 
 
-def abandon(tx: Session, acceptors: Sequence[bytes]) -> list[Ended]:
+def abandon(tx: Writing, acceptors: Sequence[bytes]) -> list[Ended]:
     """End what was accepted by processes that are gone, and must not be sent by anybody else (DK1)."""
     return [
         ended(tx, row, State.DEAD, Reason.NON_FINAL)
         for acceptor in acceptors
-        for row in tx.run("abandon", (acceptor, ABANDON_MAX, tx.now))
+        for row in tx.many("abandon", (acceptor, ABANDON_MAX, tx.now))
     ]
 
 
-def ended(tx: Session, row: Row, state: State, reason: Reason, *, before: int | None = _SCHEDULED) -> Ended:
+def ended(tx: Writing, row: Row, state: State, reason: Reason, *, before: int | None = _SCHEDULED) -> Ended:
     """
     Tell of a message that ended without an attempt, and count it into its end.
 
@@ -43,7 +44,7 @@ def ended(tx: Session, row: Row, state: State, reason: Reason, *, before: int | 
     if before is not None:
         tx.move(queue, before, state.code, size)
         tx.leave_lane(lane)
-    tenant, channel = tx.queue_name(queue)
+    tenant, channel = tx.numbers.queue_name(queue)
     return Ended(
         id=identity,
         queue=queue,
@@ -62,7 +63,7 @@ def ended(tx: Session, row: Row, state: State, reason: Reason, *, before: int | 
     )
 
 
-def prune(tx: Session, request: Prune) -> tuple[dict[State, int], bool]:
+def prune(tx: Writing, request: Prune) -> tuple[dict[State, int], bool]:
     """Delete a bounded number of old terminal messages with all that hangs on them; says whether more are left."""
     counts: dict[State, int] = {}
     left = request.limit
@@ -70,7 +71,9 @@ def prune(tx: Session, request: Prune) -> tuple[dict[State, int], bool]:
         if not state.terminal:
             msg = f"{state} is not terminal"
             raise ValueError(msg)
-        gone = sum(_delete(tx, row, state, before, request) for row in tx.run("prune_pick", (state.code, before, left)))
+        gone = sum(
+            _delete(tx, row, state, before, request) for row in tx.many("prune_pick", (state.code, before, left))
+        )
         if gone:
             counts[state] = gone
         left -= gone
@@ -84,55 +87,55 @@ def prune(tx: Session, request: Prune) -> tuple[dict[State, int], bool]:
         ("prune_history", (request.audit_before_ms, rest)),
         ("prune_audit", (request.audit_before_ms, rest)),
     ):
-        more |= len(tx.run(name, bindings)) >= rest
-    more |= mirroring.prune(tx, request.mirror_before_ms, rest) >= rest
+        more |= len(tx.many(name, bindings)) >= rest
+    more |= mirror.prune(tx, request.mirror_before_ms, rest) >= rest
     return counts, more
 
 
-def _scrub(tx: Session, before: int, limit: int) -> bool:
+def _scrub(tx: Writing, before: int, limit: int) -> bool:
     """Delete what ended messages said. A mark per state remembers how far this got, so that nothing is read twice."""
     more = False
     for code in range(FIRST_TERMINAL, len(STATES)):
         mark = f"scrubbed:{code}"
         found = tx.one("meta_value", (mark,))
-        rows = tx.run("scrub_pick", (code, int(found[0]) if found else 0, before, limit))
+        rows = tx.many("scrub_pick", (code, int(found[0]) if found else 0, before, limit))
         for seq, payload, size, queue, _ in rows:
-            tx.run("scrub", (seq,))
+            tx.many("scrub", (seq,))
             if payload is not None:
-                tx.run("prune_payload", (payload,))
-            tx.run("scrub_parts", (seq,))
-            tx.run("prune_blobs", (seq,))
+                tx.many("prune_payload", (payload,))
+            tx.many("scrub_parts", (seq,))
+            tx.many("prune_blobs", (seq,))
             tx.count(queue, code, 0, -size)
         if rows:
-            tx.run("meta_set", (mark, str(rows[-1][4])))
+            tx.many("meta_set", (mark, str(rows[-1][4])))
         more |= len(rows) >= limit
     return more
 
 
-def _delete(tx: Session, row: Row, state: State, before: int, request: Prune) -> int:
+def _delete(tx: Writing, row: Row, state: State, before: int, request: Prune) -> int:
     seq, tenant, key, payload, size, queue, identity, completed = row
-    if not tx.run("prune_message", (seq, state.code, before)):
+    if not tx.many("prune_message", (seq, state.code, before)):
         return 0
-    tx.run("prune_attempts", (seq,))
+    tx.many("prune_attempts", (seq,))
     delete_belongings(tx, seq, payload)
     if key is not None:
-        tx.run("prune_key", (tenant, key, request.keys_until_ms))
+        tx.many("prune_key", (tenant, key, request.keys_until_ms))
     leave_mirror(tx, identity, delivered_at=completed if state is State.DELIVERED else None)
     tx.count(queue, state.code, -1, -size)
     return 1
 
 
-def delete_belongings(tx: Session, seq: int, payload: int | None) -> None:
+def delete_belongings(tx: Writing, seq: int, payload: int | None) -> None:
     """Delete the parts and files of a message that is gone, and its content unless others of its fan-out have it."""
     if payload is not None:
-        tx.run("prune_payload", (payload,))
-    tx.run("prune_parts", (seq,))
-    tx.run("prune_blobs", (seq,))
+        tx.many("prune_payload", (payload,))
+    tx.many("prune_parts", (seq,))
+    tx.many("prune_blobs", (seq,))
 
 
-def leave_mirror(tx: Session, identity: str, *, delivered_at: int | None) -> None:
+def leave_mirror(tx: Writing, identity: str, *, delivered_at: int | None) -> None:
     """Let the mirror entry of a message that is gone outlive it, or go with it where it was not delivered."""
     if delivered_at is not None:
-        tx.run("mirror_outlives", (identity, delivered_at))
+        tx.many("mirror_outlives", (identity, delivered_at))
     else:
-        tx.run("mirror_delete", (identity,))
+        tx.many("mirror_delete", (identity,))

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import apsw
-
 from pillarbox.domain.message import State
 from pillarbox.domain.retry import OnHeld
-from pillarbox.errors import InvalidMessage, PillarboxError
+from pillarbox.errors import InvalidMessage, PillarboxError, ValueRefused
 from pillarbox.store.base import Enqueued, Import
-from pillarbox.store.sqlite import enqueueing
+from pillarbox.store.steps import enqueue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pillarbox.store.sqlite.session import Session
+    from pillarbox.store.steps.writing import Writing
 
 _SCHEDULED = State.SCHEDULED.code
 _STATES = (State.SCHEDULED, State.HELD, State.DEAD, State.EXPIRED)
@@ -27,7 +25,7 @@ _STATES = (State.SCHEDULED, State.HELD, State.DEAD, State.EXPIRED)
 Imported = Enqueued | PillarboxError
 
 
-def import_all(tx: Session, items: Sequence[Import], *, again: bool) -> list[Imported]:
+def import_all(tx: Writing, items: Sequence[Import], *, again: bool) -> list[Imported]:
     """
     Store each message whose source the ledger does not know; one that is refused leaves the others as they are.
 
@@ -37,40 +35,35 @@ def import_all(tx: Session, items: Sequence[Import], *, again: bool) -> list[Imp
     return [_guarded(tx, item, again=again) for item in items]
 
 
-def _guarded(tx: Session, item: Import, *, again: bool) -> Imported:
-    tx.run("savepoint")
-    before = tx.tally_snapshot()
+def _guarded(tx: Writing, item: Import, *, again: bool) -> Imported:
     try:
-        imported = _one(tx, item, again=again)
+        with tx.savepoint():
+            return _one(tx, item, again=again)
+    except ValueRefused as exc:
+        return InvalidMessage("message", str(exc))
     except PillarboxError as exc:
-        enqueueing.undo(tx, before)
         return exc
-    except (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, TypeError, ValueError, OverflowError) as exc:
-        enqueueing.undo(tx, before)
-        return InvalidMessage("message", f"the database refused a value ({type(exc).__name__})")
-    tx.run("release_item")
-    return imported
 
 
-def _one(tx: Session, item: Import, *, again: bool) -> Enqueued:
+def _one(tx: Writing, item: Import, *, again: bool) -> Enqueued:
     if item.state not in _STATES:
         msg = f"nothing is imported as {item.state}"
         raise ValueError(msg)
     known = tx.one("import_known", (item.system, item.source_id))
     if known is not None:
         # Whoever imported it may not have synced it, and its source is put away next.
-        tx.run("sync")
+        tx.many("sync")
         return Enqueued(known[0], created=again and known[0] == item.draft.id)
-    stored = enqueueing.store_one(tx, item.draft, {}, again=again, limited=not item.state.terminal)
+    stored = enqueue.store_one(tx, item.draft, {}, again=again, limited=not item.state.terminal)
     for name in (item.source_id, item.alias):
         if name is not None:
-            tx.run("import_add", (item.system, name, stored.id, item.outcome, tx.now))
+            tx.many("import_add", (item.system, name, stored.id, item.outcome, tx.now))
     if stored.created:
         _put(tx, item)
     return stored
 
 
-def _put(tx: Session, item: Import) -> None:
+def _put(tx: Writing, item: Import) -> None:
     """Bring a message that was just enqueued into the state and to the counts it comes with."""
     draft = item.draft
     steps_out = item.state is State.HELD and draft.policy.on_held is OnHeld.SKIP
@@ -86,10 +79,10 @@ def _put(tx: Session, item: Import) -> None:
         item.last_error,
         steps_out,
     )
-    (row,) = tx.run("import_put", bindings)
+    (row,) = tx.many("import_put", bindings)
     seq = row[0]
     tx.move(tx.queue(draft.tenant, draft.channel), _SCHEDULED, item.state.code, len(draft.content))
     if item.attempts and item.last_attempt_ms is not None:
         tried = (seq, item.attempts, draft.id, item.error_class, item.last_error, item.last_attempt_ms, draft.due_ms)
-        tx.run("import_attempt", tried)
-    tx.run("history_add", (seq, draft.id, tx.now, "import", "import", None, item.state.code, item.note))
+        tx.many("import_attempt", tried)
+    tx.many("history_add", (seq, draft.id, tx.now, "import", "import", None, item.state.code, item.note))

@@ -12,18 +12,18 @@ from pillarbox.domain.message import State
 from pillarbox.domain.retry import Policy
 from pillarbox.errors import Refused
 from pillarbox.store.base import Acted, Resolve, Retry
-from pillarbox.store.sqlite.recording import record, shown
+from pillarbox.store.steps.audit import record, shown
 
 if TYPE_CHECKING:
     from pillarbox.domain.lifecycle import Resolved
-    from pillarbox.store.sqlite.session import Session
+    from pillarbox.store.steps.writing import Writing
 
 _SCHEDULED, _HELD, _DELIVERED = (s.code for s in (State.SCHEDULED, State.HELD, State.DELIVERED))
 _OVER = "its time is over, so it would expire at once: give it a new ttl, or cancel it"
 _COPIES = f"it was copied on purpose {EPOCHS_MAX - 1} times, which is all that its dedupe token can tell apart"
 
 
-def retry(tx: Session, item: Retry) -> Acted:
+def retry(tx: Writing, item: Retry) -> Acted:
     """Make a scheduled or held message due now."""
     row = tx.one("row_to_resolve", (item.id,))
     if row is None:
@@ -31,7 +31,7 @@ def retry(tx: Session, item: Retry) -> Acted:
     seq, state, queue, _, size, arrived, _, policy, *_ = row
     renewed = item.ttl_ms is not None
     bindings = (seq, tx.now, renewed, _expiry(tx, policy, item.ttl_ms))
-    if not tx.run("retry", bindings):
+    if not tx.many("retry", bindings):
         refused = Refused(_OVER) if state == _HELD else None
         return Acted(applied=False, state=shown(state, arrived), refused=refused)
     tx.move(queue, state, _SCHEDULED, size)
@@ -40,7 +40,7 @@ def retry(tx: Session, item: Retry) -> Acted:
     return Acted(applied=True, state=State.SCHEDULED)
 
 
-def resolve(tx: Session, item: Resolve) -> Acted:
+def resolve(tx: Writing, item: Resolve) -> Acted:
     """Carry out a person's verdict on a held message (contract UN3)."""
     row = tx.one("row_to_resolve", (item.id,))
     if row is None:
@@ -63,10 +63,10 @@ def resolve(tx: Session, item: Resolve) -> Acted:
         item.ttl_ms is not None,
         _expiry(tx, policy, item.ttl_ms),
     )
-    if not tx.run("resolve", bindings):
+    if not tx.many("resolve", bindings):
         return Acted(applied=False, state=shown(state, arrived), refused=_refusal(tx, item, state, expires, epoch))
     if part_count > 1 and not after.to_tail:
-        tx.run("part_end", (seq, part_next, _DELIVERED, item.receipt, None, tx.now))
+        tx.many("part_end", (seq, part_next, _DELIVERED, item.receipt, None, tx.now))
     tx.move(queue, _HELD, after.to.code, size)
     if after.to.terminal or after.to_tail:
         tx.leave_lane(lane)
@@ -85,7 +85,7 @@ def _detail(item: Resolve, after: Resolved) -> str:
     return msgspec.json.encode({"state": after.to, "receipt": item.receipt, "ttl_ms": item.ttl_ms}).decode()
 
 
-def _refusal(tx: Session, item: Resolve, state: int, expires: int | None, epoch: int) -> Refused | None:
+def _refusal(tx: Writing, item: Resolve, state: int, expires: int | None, epoch: int) -> Refused | None:
     """Explain why the guards refused a held message; ``None`` where its state says it all."""
     if state != _HELD:
         return None
@@ -94,11 +94,11 @@ def _refusal(tx: Session, item: Resolve, state: int, expires: int | None, epoch:
     return Refused(_COPIES) if item.force_copy and epoch + 1 >= EPOCHS_MAX else None
 
 
-def _expiry(tx: Session, policy: int, ttl_ms: int | None) -> int | None:
+def _expiry(tx: Writing, policy: int, ttl_ms: int | None) -> int | None:
     """Say until when a new time to live lasts; a policy that cannot be read says nothing against it."""
     if ttl_ms is None:
         return None
     try:
-        return new_expiry_ms(tx.policy_by_id(policy), tx.now, ttl_ms=ttl_ms)
+        return new_expiry_ms(tx.numbers.policy_by_id(policy), tx.now, ttl_ms=ttl_ms)
     except (ValueError, msgspec.MsgspecError):
         return new_expiry_ms(Policy(), tx.now, ttl_ms=ttl_ms)

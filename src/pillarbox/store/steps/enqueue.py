@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import apsw
+from typing import TYPE_CHECKING
 
 from pillarbox.domain.message import Draft, Kind, Op, State
-from pillarbox.errors import InvalidMessage, KeyConflict, PillarboxError, QueueFull
+from pillarbox.errors import InvalidMessage, KeyConflict, PillarboxError, QueueFull, ValueRefused
 from pillarbox.store.base import Enqueued
-from pillarbox.store.sqlite import mirroring, superseding
-from pillarbox.store.sqlite.session import Row, Session, is_small
-from pillarbox.store.sqlite.settling import store_parts
+from pillarbox.store.steps import collapse, mirror
+from pillarbox.store.steps.settle import store_parts
+
+if TYPE_CHECKING:
+    from pillarbox.store.steps.tx import Row
+    from pillarbox.store.steps.writing import Writing
 
 _KINDS = {kind: number for number, kind in enumerate(Kind)}
 _OPS = {op: number for number, op in enumerate(Op)}
 _SCHEDULED = State.SCHEDULED.code
+_SMALL_CONTENT_BYTES = 2048
 
 Group = Sequence[Draft]
 Accepted = list[Enqueued] | PillarboxError
@@ -23,7 +26,7 @@ Shared = dict[tuple[str, bytes], int]
 """The payload of each content of a fan-out, by group id and content."""
 
 
-def enqueue(tx: Session, groups: Sequence[Group], *, again: bool) -> list[Accepted]:
+def enqueue(tx: Writing, groups: Sequence[Group], *, again: bool) -> list[Accepted]:
     """
     Store each group whole or not at all; a refused group leaves the others as they are.
 
@@ -47,66 +50,52 @@ def _is_simple(draft: Draft) -> bool:
         and draft.collapse_key is None
         and draft.group_id is None
         and draft.mirror is None
-        and is_small(len(draft.content))
+        and _is_small(len(draft.content))
         and (draft.admission is None or len(draft.admission.parts) <= 1)
     )
 
 
-def _in_bulk(tx: Session, groups: Sequence[Group]) -> list[Accepted] | None:
+def _is_small(size: int) -> bool:
+    """Whether content of so many bytes is kept in the message's own row."""
+    return size <= _SMALL_CONTENT_BYTES
+
+
+def _in_bulk(tx: Writing, groups: Sequence[Group]) -> list[Accepted] | None:
     """All at once, or ``None`` if one of them cannot be stored: then each is tried alone."""
     if not _has_room(tx, groups):
         return None
-    tx.run("savepoint")
-    before = tx.tally_snapshot()
     try:
-        tx.run_many("enqueue", [_row(tx, draft, payload=None) for (draft,) in groups])
-    except (apsw.Error, TypeError, ValueError, OverflowError) as exc:
-        if isinstance(exc, (apsw.IOError, apsw.FullError, apsw.CorruptError)):
-            raise
-        undo(tx, before)
+        with tx.savepoint():
+            tx.each("enqueue", [_row(tx, draft, payload=None) for (draft,) in groups])
+    except ValueRefused:
         return None
-    tx.run("release_item")
     for (draft,) in groups:
         _count(tx, draft)
     return [[Enqueued(draft.id, created=True)] for (draft,) in groups]
 
 
-def _has_room(tx: Session, groups: Sequence[Group]) -> bool:
+def _has_room(tx: Writing, groups: Sequence[Group]) -> bool:
     limits = tx.limits
     if limits.channels or (limits.channel_messages, limits.recipient_messages, limits.tenant_messages) != (None,) * 3:
         return False
-    messages, size = tx.active()
+    messages, size = tx.counters.active()
     return (limits.messages is None or messages + len(groups) <= limits.messages) and (
         limits.bytes is None or size + sum(len(draft.content) for (draft,) in groups) <= limits.bytes
     )
 
 
-def _one_group(tx: Session, group: Group, *, again: bool) -> Accepted:
-    tx.run("savepoint")
-    before = tx.tally_snapshot()
+def _one_group(tx: Writing, group: Group, *, again: bool) -> Accepted:
     shared: Shared = {}
     try:
-        accepted = [store_one(tx, draft, shared, again=again) for draft in group]
+        with tx.savepoint():
+            return [store_one(tx, draft, shared, again=again) for draft in group]
+    except ValueRefused as exc:
+        return InvalidMessage("message", str(exc))
     except PillarboxError as exc:
-        undo(tx, before)
         return exc
-    except (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError, TypeError, ValueError, OverflowError) as exc:
-        undo(tx, before)
-        return InvalidMessage("message", f"the database refused a value ({type(exc).__name__})")
-    tx.run("release_item")
-    return accepted
 
 
-def undo(tx: Session, tally: dict[tuple[int, int], list[int]]) -> None:
-    """Take back what was written since the savepoint, and counted since *tally* was taken."""
-    tx.run("rollback_item")
-    tx.run("release_item")
-    tx.tally_restore(tally)
-    # Queue and policy rows made inside the savepoint are gone; their cached numbers must not outlive them.
-    tx.forget()
-
-
-def store_one(tx: Session, draft: Draft, shared: Shared, *, again: bool, limited: bool = True) -> Enqueued:
+def store_one(tx: Writing, draft: Draft, shared: Shared, *, again: bool, limited: bool = True) -> Enqueued:
     """
     Store one message, or find the one that its key stands for.
 
@@ -117,7 +106,7 @@ def store_one(tx: Session, draft: Draft, shared: Shared, *, again: bool, limited
         PillarboxError: It is refused.
     """
     if again and tx.one("seq_of", (draft.id,)) is not None:
-        return Enqueued(draft.id, created=True, superseded=superseding.superseded_before(tx, draft))
+        return Enqueued(draft.id, created=True, superseded=collapse.superseded_before(tx, draft))
     if draft.key is not None:
         found = tx.one("key", (draft.tenant, draft.key))
         if found is not None:
@@ -126,7 +115,7 @@ def store_one(tx: Session, draft: Draft, shared: Shared, *, again: bool, limited
             return Enqueued(found[1], created=False)
     queue, recipient = tx.queue(draft.tenant, draft.channel), _recipient(draft)
     # First, because what it takes the place of makes room for it.
-    place = None if draft.collapse_key is None else superseding.make_way(tx, draft, queue, recipient)
+    place = None if draft.collapse_key is None else collapse.make_way(tx, draft, queue, recipient)
     if limited:
         check_limits(
             tx,
@@ -136,25 +125,24 @@ def store_one(tx: Session, draft: Draft, shared: Shared, *, again: bool, limited
             recipient=recipient,
             size=len(draft.content),
         )
-    tx.run("enqueue", _row(tx, draft, payload=_payload(tx, draft, shared)))
-    seq = tx.connection.last_insert_rowid()
+    ((_, seq),) = tx.many("enqueue", _row(tx, draft, payload=_payload(tx, draft, shared)))
     if place is not None:
         place.take(tx, seq)
     if draft.key is not None:
-        tx.run("key_insert", (draft.tenant, draft.key, draft.digest, draft.id))
+        tx.many("key_insert", (draft.tenant, draft.key, draft.digest, draft.id))
     parts = draft.admission.parts if draft.admission is not None else ()
     if len(parts) > 1:
         store_parts(tx, seq, parts)
     if draft.mirror is not None:
-        mirroring.store(tx, draft.mirror, draft.id)
+        mirror.store(tx, draft.mirror, draft.id)
     _count(tx, draft)
     return Enqueued(draft.id, created=True, superseded=() if place is None else tuple(place.superseded))
 
 
-def check_limits(tx: Session, *, queue: int, tenant: str, channel: str, recipient: str, size: int) -> None:
+def check_limits(tx: Writing, *, queue: int, tenant: str, channel: str, recipient: str, size: int) -> None:
     """See that there is room for one more message of so many bytes (contract EN5). Raises QueueFull."""
     limits = tx.limits
-    messages, stored = tx.active()
+    messages, stored = tx.counters.active()
     if limits.messages is not None and messages + 1 > limits.messages:
         raise QueueFull("store", "messages", limits.messages)
     if limits.bytes is not None and stored + size > limits.bytes:
@@ -167,8 +155,8 @@ def check_limits(tx: Session, *, queue: int, tenant: str, channel: str, recipien
             raise QueueFull("recipient", "messages", limits.recipient_messages)
 
 
-def _check_one(tx: Session, scope: str, limit: int | None, name: str) -> None:
-    if limit is not None and tx.active_in(scope, name) + 1 > limit:
+def _check_one(tx: Writing, scope: str, limit: int | None, name: str) -> None:
+    if limit is not None and tx.counters.active_in(scope, name) + 1 > limit:
         raise QueueFull(scope, "messages", limit)
 
 
@@ -177,26 +165,26 @@ def _recipient(draft: Draft) -> str:
     return draft.recipient if draft.admission is None else draft.admission.recipient
 
 
-def _payload(tx: Session, draft: Draft, shared: Shared) -> int | None:
+def _payload(tx: Writing, draft: Draft, shared: Shared) -> int | None:
     """Store what does not belong into the row: large content, and a fan-out's, once for all of its messages (CO2)."""
-    if draft.group_id is None and is_small(len(draft.content)):
+    if draft.group_id is None and _is_small(len(draft.content)):
         return None
     known = shared.get((draft.group_id, draft.content)) if draft.group_id is not None else None
     if known is not None:
         return known
-    number = tx.insert("payload", (draft.content.decode(),))
+    ((number,),) = tx.many("payload", (draft.content.decode(),))
     if draft.group_id is not None:
         shared[draft.group_id, draft.content] = number
-    return number
+    return int(number)
 
 
-def _count(tx: Session, draft: Draft) -> None:
+def _count(tx: Writing, draft: Draft) -> None:
     queue = tx.queue(draft.tenant, draft.channel)
     tx.count(queue, _SCHEDULED, 1, len(draft.content))
     tx.touched.add(queue)
 
 
-def _row(tx: Session, d: Draft, *, payload: int | None) -> Row:
+def _row(tx: Writing, d: Draft, *, payload: int | None) -> Row:
     admission = d.admission
     return (
         d.id,

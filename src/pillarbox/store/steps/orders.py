@@ -20,21 +20,21 @@ from pillarbox.store.base import (
     Resume,
     Retry,
 )
-from pillarbox.store.sqlite.recording import audit, record, shown
-from pillarbox.store.sqlite.replaying import purge, replay
-from pillarbox.store.sqlite.resolving import resolve, retry, word
+from pillarbox.store.steps.audit import audit, record, shown
+from pillarbox.store.steps.replay import purge, replay
+from pillarbox.store.steps.resolve import resolve, retry, word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pillarbox.store.sqlite.session import Session
+    from pillarbox.store.steps.writing import Writing
 
 _SCHEDULED, _LEASED, _HELD, _DEAD, _CANCELLED = (
     s.code for s in (State.SCHEDULED, State.LEASED, State.HELD, State.DEAD, State.CANCELLED)
 )
 
 
-def act(tx: Session, acts: Sequence[Act], *, again: bool) -> list[Acted]:
+def act(tx: Writing, acts: Sequence[Act], *, again: bool) -> list[Acted]:
     """
     Carry out each act whose message is in a state that allows it.
 
@@ -51,14 +51,14 @@ def act(tx: Session, acts: Sequence[Act], *, again: bool) -> list[Acted]:
         acted.append(done)
     # Of what is deleted by the thousand the audit has one line a transaction; the histories say which it was.
     for (actor, reason), count in purged.items():
-        tx.run("audit_add", (tx.now, actor, "purge", "messages", reason, str(count)))
+        tx.many("audit_add", (tx.now, actor, "purge", "messages", reason, str(count)))
     return acted
 
 
-def _done(tx: Session, item: Act) -> Acted | None:
+def _done(tx: Writing, item: Act) -> Acted | None:
     if isinstance(item, Pause | Resume):
         return None
-    if not {row[0] for row in tx.run("act_of", (item.id, tx.now, item.actor))} & _words(item):
+    if not {row[0] for row in tx.many("act_of", (item.id, tx.now, item.actor))} & _words(item):
         return None
     row = tx.one("row_for_act", (item.id,))
     if row is None:
@@ -80,7 +80,7 @@ def _words(item: ActOnMessage) -> set[str]:
             return {type(item).__name__.lower()}
 
 
-def _act(tx: Session, item: Act) -> Acted:
+def _act(tx: Writing, item: Act) -> Acted:
     match item:
         case Cancel():
             return _cancel(tx, item)
@@ -98,15 +98,15 @@ def _act(tx: Session, item: Act) -> Acted:
             # Also before its first message, so that whoever looks sees the pause.
             tx.queue(item.tenant or "", item.channel)
             how = (tx.now, item.until_ms, item.reason, item.actor)
-            tx.run("queue_pause", (item.tenant, item.channel, *how))
+            tx.many("queue_pause", (item.tenant, item.channel, *how))
             if item.tenant is None:
-                tx.run("channel_pause", (item.channel, *how))
+                tx.many("channel_pause", (item.channel, *how))
             audit(tx, item, "pause", item.channel, detail=_whose(item))
             return Acted(applied=True)
         case Resume():
-            rows = tx.run("queue_resume", (item.tenant, item.channel))
+            rows = tx.many("queue_resume", (item.tenant, item.channel))
             if item.tenant is None:
-                tx.run("channel_resume", (item.channel,))
+                tx.many("channel_resume", (item.channel,))
             tx.touched.update(row[0] for row in rows)
             audit(tx, item, "resume", item.channel, detail=_whose(item))
             return Acted(applied=bool(rows))
@@ -116,32 +116,32 @@ def _whose(item: Pause | Resume) -> str:
     return "every tenant" if item.tenant is None else f"tenant {item.tenant!r}"
 
 
-def _cancel(tx: Session, item: Cancel) -> Acted:
+def _cancel(tx: Writing, item: Cancel) -> Acted:
     row = tx.one("row_for_act", (item.id,))
     if row is None:
         return Acted(applied=False)
     seq, state, queue, lane, _, size, arrived, _ = row
     if state == _LEASED and arrived is None:
-        tx.run("cancel_request", (seq, tx.now))
+        tx.many("cancel_request", (seq, tx.now))
         record(tx, item, "cancel requested", row, state)
         return Acted(applied=True, state=State.LEASED, pending=True)
     if state not in (_SCHEDULED, _HELD):
         return Acted(applied=False, state=shown(state, arrived))
-    tx.run("cancel", (seq, Reason.REQUESTED, tx.now))
+    tx.many("cancel", (seq, Reason.REQUESTED, tx.now))
     tx.move(queue, state, _CANCELLED, size)
     tx.leave_lane(lane)
     record(tx, item, "cancel", row, _CANCELLED)
     return Acted(applied=True, state=State.CANCELLED)
 
 
-def _bury(tx: Session, item: Bury) -> Acted:
+def _bury(tx: Writing, item: Bury) -> Acted:
     row = tx.one("row_for_act", (item.id,))
     if row is None:
         return Acted(applied=False)
     seq, state, queue, lane, _, size, arrived, _ = row
     if state != _HELD:
         return Acted(applied=False, state=shown(state, arrived))
-    tx.run("bury", (seq, item.reason, tx.now))
+    tx.many("bury", (seq, item.reason, tx.now))
     tx.move(queue, state, _DEAD, size)
     tx.leave_lane(lane)
     record(tx, item, "bury", row, _DEAD)

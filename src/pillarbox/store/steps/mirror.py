@@ -11,24 +11,22 @@ import json
 from typing import TYPE_CHECKING
 
 from pillarbox.domain.mirror import MirrorEntry
-from pillarbox.store.sqlite import reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import apsw
-
     from pillarbox.domain.mirror import Mirror
-    from pillarbox.store.sqlite.session import Session
+    from pillarbox.store.steps.tx import Reader
+    from pillarbox.store.steps.writing import Writing
 
 
-def store(tx: Session, mirror: Mirror, message_id: str) -> None:
+def store(tx: Writing, mirror: Mirror, message_id: str) -> None:
     """Write a message's record; one whose key exists is not written again."""
     media = json.dumps(mirror.media) if mirror.media else None
-    tx.run("mirror_add", (mirror.key, mirror.session_key, mirror.text, media, message_id, tx.now))
+    tx.many("mirror_add", (mirror.key, mirror.session_key, mirror.text, media, message_id, tx.now))
 
 
-def pending(connection: apsw.Connection, session_key: str, limit: int) -> list[MirrorEntry]:
+def pending(tx: Reader, session_key: str, limit: int) -> list[MirrorEntry]:
     """Read what was delivered and not acknowledged, the oldest first."""
     return [
         MirrorEntry(
@@ -39,15 +37,15 @@ def pending(connection: apsw.Connection, session_key: str, limit: int) -> list[M
             message=message,
             delivered_ms=delivered,
         )
-        for key, text, media, message, delivered in reading.rows(connection, "mirror_pending", (session_key, limit))
+        for key, text, media, message, delivered in tx.many("mirror_pending", (session_key, limit))
     ]
 
 
-def acknowledge(tx: Session, keys: Sequence[str]) -> int:
+def acknowledge(tx: Writing, keys: Sequence[str]) -> int:
     """Mark records as taken over; gives how many were still pending."""
-    return len(tx.run("mirror_acknowledge", (json.dumps(list(keys)), tx.now)))
+    return len(tx.many("mirror_acknowledge", (json.dumps(list(keys)), tx.now)))
 
 
-def prune(tx: Session, before: int, limit: int) -> int:
+def prune(tx: Writing, before: int, limit: int) -> int:
     """Delete what was delivered or acknowledged before a time, and what belongs to no message any more."""
-    return len(tx.run("mirror_prune", (before, limit)))
+    return len(tx.many("mirror_prune", (before, limit)))

@@ -9,11 +9,13 @@ import msgspec
 from pillarbox.domain.message import STATES, State
 from pillarbox.domain.transition import Reason
 from pillarbox.store.base import Ended
+from pillarbox.store.steps import leased
 
 if TYPE_CHECKING:
     from pillarbox.domain.message import Leased
     from pillarbox.store.base import BatchResult, Claim
-    from pillarbox.store.sqlite.session import Row, Session
+    from pillarbox.store.steps.tx import Row
+    from pillarbox.store.steps.writing import Writing
 
 _SCHEDULED, _LEASED, _DEAD, _EXPIRED = (s.code for s in (State.SCHEDULED, State.LEASED, State.DEAD, State.EXPIRED))
 _PRIORITIES = (3, 2, 1, 0)
@@ -22,7 +24,7 @@ _PARK_MAX = 1000
 _STEPS_MAX = 8
 
 
-def claim(tx: Session, request: Claim, result: BatchResult, *, again: bool) -> None:
+def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> None:
     """
     Lease up to each queue's capacity.
 
@@ -32,7 +34,7 @@ def claim(tx: Session, request: Claim, result: BatchResult, *, again: bool) -> N
         again: First give what a commit whose answer was lost has leased under the same lease id.
     """
     taken = _taken_before(tx, request, result) if again else {}
-    gates = {row[0]: row[1:] for row in tx.run("gates")}
+    gates = {row[0]: row[1:] for row in tx.many("gates")}
     for queue, capacity in request.capacity.items():
         room = capacity - taken.get(queue, 0)
         gate = gates.get(queue)
@@ -51,22 +53,22 @@ def claim(tx: Session, request: Claim, result: BatchResult, *, again: bool) -> N
             _claim_queue(tx, request, result, queue, room)
 
 
-def _taken_before(tx: Session, request: Claim, result: BatchResult) -> dict[int, int]:
+def _taken_before(tx: Writing, request: Claim, result: BatchResult) -> dict[int, int]:
     """Give what the lost commit leased, and how many slots of each queue that takes."""
     taken: dict[int, int] = {}
-    for row in tx.run("claim_again", (request.lease, request.worker)):
-        message = tx.leased(row[1:])
+    for row in tx.many("claim_again", (request.lease, request.worker)):
+        message = leased.leased(tx, tx.numbers, row[1:])
         result.claimed.append(message)
         taken[message.queue] = taken.get(message.queue, 0) + 1
     return taken
 
 
-def _has_leased(tx: Session, queue: int) -> bool:
+def _has_leased(tx: Writing, queue: int) -> bool:
     row = tx.one("leased_in_queue", (queue,)) or (0,)
-    return bool(row[0] + tx.pending(queue, _LEASED) > 0)
+    return bool(row[0] + tx.counters.pending(queue, _LEASED) > 0)
 
 
-def _claim_queue(tx: Session, request: Claim, result: BatchResult, queue: int, room: int) -> None:
+def _claim_queue(tx: Writing, request: Claim, result: BatchResult, queue: int, room: int) -> None:
     _give_positions(tx, result, queue)
     if request.only is not None:
         if not result.claimed:
@@ -90,19 +92,19 @@ def _claim_queue(tx: Session, request: Claim, result: BatchResult, queue: int, r
         result.next_due_ms[queue] = _next(tx, "next_due", queue)
 
 
-def _next(tx: Session, name: str, queue: int) -> int | None:
+def _next(tx: Writing, name: str, queue: int) -> int | None:
     row = tx.one(name, (queue,))
     return row[0] if row else None
 
 
-def _by_age(tx: Session, queue: int) -> list[int]:
+def _by_age(tx: Writing, queue: int) -> list[int]:
     """Order the priorities by their oldest due message, so that a low one is not starved for ever."""
     heads = [((tx.one("heads", (queue, priority)) or (None,))[0], priority) for priority in _PRIORITIES]
     return [priority for _, priority in sorted((due, priority) for due, priority in heads if due is not None)]
 
 
 def _claim_rows(
-    tx: Session, request: Claim, result: BatchResult, *, name: str, where: tuple[object, ...], room: int
+    tx: Writing, request: Claim, result: BatchResult, *, name: str, where: tuple[object, ...], room: int
 ) -> int:
     """Run one of the claims until *room* is used up or nothing more can start; gives how many were leased."""
     taken = 0
@@ -111,62 +113,62 @@ def _claim_rows(
     for _ in range(_STEPS_MAX):
         limit = room - taken
         bindings: tuple[object, ...] = (request.lease, until, request.worker, tx.now, judged_by, *where)
-        rows = tx.run(name, (*bindings, limit) if name == "claim" else bindings)
-        leased, ended = _take(tx, request, result, rows)
-        taken += leased
+        rows = tx.many(name, (*bindings, limit) if name == "claim" else bindings)
+        started, ended = _take(tx, request, result, rows)
+        taken += started
         # Whatever ended made room, and may have freed its successor. Without that: all leased, or that was all.
-        if taken >= room or (not ended and (leased == len(rows) or len(rows) < limit)):
+        if taken >= room or (not ended and (started == len(rows) or len(rows) < limit)):
             return taken
-        if name == "claim" and leased + ended < len(rows):
-            tx.run("park", (*where, tx.now, _PARK_MAX))
+        if name == "claim" and started + ended < len(rows):
+            tx.many("park", (*where, tx.now, _PARK_MAX))
     result.more = True
     return taken
 
 
-def _take(tx: Session, request: Claim, result: BatchResult, rows: list[Row]) -> tuple[int, int]:
+def _take(tx: Writing, request: Claim, result: BatchResult, rows: list[Row]) -> tuple[int, int]:
     """
     Decode what was leased, in the order of due times; gives how many were, and how many ended instead.
 
     What is past its time has expired; an unreadable row is buried here and now, and the others go on (ST9, LE7).
     """
-    leased: list[Leased] = []
+    started: list[Leased] = []
     ended = 0
     for found in rows:
         state, row = found[0], found[1:]
         if state == _LEASED:
             try:
-                message = tx.leased(row)
+                message = leased.leased(tx, tx.numbers, row)
             except (ValueError, TypeError, msgspec.MsgspecError) as exc:
                 result.unreadable.append(_bury(tx, request, row, f"cannot be read: {exc}"))
                 ended += 1
             else:
                 tx.move(message.queue, _SCHEDULED, _LEASED, message.content_size)
-                leased.append(message)
+                started.append(message)
         elif state == _EXPIRED:
             result.overdue.append(_left(tx, row, _EXPIRED, Reason.EXPIRED, charged=0))
             ended += 1
     if ended:
         tx.free_lanes()
-    leased.sort(key=_due)
-    result.claimed.extend(leased)
-    return len(leased), ended
+    started.sort(key=_due)
+    result.claimed.extend(started)
+    return len(started), ended
 
 
 def _due(message: Leased) -> tuple[int, int]:
     return message.due_ms, message.seq
 
 
-def _bury(tx: Session, request: Claim, row: Row, why: str) -> Ended:
-    tx.run("bury_unreadable", (row[0], request.lease, why, tx.now))
+def _bury(tx: Writing, request: Claim, row: Row, why: str) -> Ended:
+    tx.many("bury_unreadable", (row[0], request.lease, why, tx.now))
     return _left(tx, row, _DEAD, Reason.UNREADABLE, charged=1)
 
 
-def _left(tx: Session, row: Row, state: int, reason: Reason, *, charged: int) -> Ended:
+def _left(tx: Writing, row: Row, state: int, reason: Reason, *, charged: int) -> Ended:
     """Count a scheduled message into its end, and tell of it. *row* is in the order of the ``LEASED`` columns."""
     queue = row[2]
     tx.move(queue, _SCHEDULED, state, row[30])
     tx.leave_lane(row[14])
-    tenant, channel = tx.queue_name(queue)
+    tenant, channel = tx.numbers.queue_name(queue)
     return Ended(
         id=row[1],
         queue=queue,
@@ -185,14 +187,14 @@ def _left(tx: Session, row: Row, state: int, reason: Reason, *, charged: int) ->
     )
 
 
-def _give_positions(tx: Session, result: BatchResult, queue: int) -> None:
+def _give_positions(tx: Writing, result: BatchResult, queue: int) -> None:
     """Messages for later enter their lanes at the tail, in the order in which they became due (lanes.md)."""
-    rows = tx.run("later", (queue, tx.now, _LATER_MAX))
+    rows = tx.many("later", (queue, tx.now, _LATER_MAX))
     if not rows:
         return
     last = tx.one("sequence") or (0,)
     first = int(last[0]) + 1
-    tx.run_many("take_position", [(seq, first + step) for step, (seq,) in enumerate(rows)])
-    tx.run("sequence_set", (first + len(rows) - 1,))
+    tx.each("take_position", [(seq, first + step) for step, (seq,) in enumerate(rows)])
+    tx.many("sequence_set", (first + len(rows) - 1,))
     if len(rows) == _LATER_MAX:
         result.more = True

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from pillarbox.domain.message import State
 from pillarbox.domain.transition import Reason
-from pillarbox.store.sqlite.sweeping import ended
+from pillarbox.store.steps.sweep import ended
 
 if TYPE_CHECKING:
     from pillarbox.domain.message import Draft
     from pillarbox.store.base import Ended
-    from pillarbox.store.sqlite.session import Row, Session
+    from pillarbox.store.steps.tx import Row
+    from pillarbox.store.steps.writing import Writing
 
 _LEASED, _CANCELLED = State.LEASED.code, State.CANCELLED.code
 _DONE, _ASKED = "superseded", "supersede requested"
@@ -39,34 +40,34 @@ class Place:
         self.position: int | None = None
         self.due_ms = due_ms
 
-    def take(self, tx: Session, seq: int) -> None:
+    def take(self, tx: Writing, seq: int) -> None:
         """Put a message that was just stored there."""
         if self.superseded:
-            tx.run("take_place", (seq, self.position, self.due_ms))
+            tx.many("take_place", (seq, self.position, self.due_ms))
 
 
-def make_way(tx: Session, draft: Draft, queue: int, recipient: str) -> Place:
+def make_way(tx: Writing, draft: Draft, queue: int, recipient: str) -> Place:
     """End the unsent messages that *draft* supersedes. What is being sent is asked to end if it is not taken."""
     place = Place(draft.due_ms)
     bindings = (queue, draft.collapse_key, recipient, draft.account, draft.thread)
-    for row in tx.run("collapsible", bindings):
+    for row in tx.many("collapsible", bindings):
         _supersede(tx, draft, row, place)
     return place
 
 
-def _supersede(tx: Session, draft: Draft, row: Row, place: Place) -> None:
+def _supersede(tx: Writing, draft: Draft, row: Row, place: Place) -> None:
     about, (state, position, due, limited, arrived, asked, maybe) = row[:12], row[12:]
 
     def tell(act: str, after: int) -> None:
-        tx.run("history_add", (row[0], row[1], tx.now, act, _actor(draft), state, after, None))
+        tx.many("history_add", (row[0], row[1], tx.now, act, _actor(draft), state, after, None))
 
     if state == _LEASED:
         if not arrived and asked is None:
-            tx.run("cancel_request", (row[0], tx.now))
+            tx.many("cancel_request", (row[0], tx.now))
             tell(_ASKED, state)
         return
     reason = Reason.SUPERSEDED_MAYBE_SENT if maybe else Reason.SUPERSEDED
-    tx.run("supersede", (row[0], reason, tx.now))
+    tx.many("supersede", (row[0], reason, tx.now))
     tell(_DONE, _CANCELLED)
     place.superseded.append(ended(tx, about, State.CANCELLED, reason, before=state))
     if draft.not_before_ms is not None:
@@ -78,11 +79,11 @@ def _supersede(tx: Session, draft: Draft, row: Row, place: Place) -> None:
         place.position = position if place.position is None else min(place.position, position)
 
 
-def superseded_before(tx: Session, draft: Draft) -> tuple[Ended, ...]:
+def superseded_before(tx: Writing, draft: Draft) -> tuple[Ended, ...]:
     """Return whose place a message took in a commit whose answer was lost."""
     if draft.collapse_key is None:
         return ()
-    rows = tx.run("superseded_by", (tx.now, _actor(draft)))
+    rows = tx.many("superseded_by", (tx.now, _actor(draft)))
     return tuple(ended(tx, row[:12], State.CANCELLED, Reason(row[12]), before=None) for row in rows)
 
 

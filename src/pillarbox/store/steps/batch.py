@@ -1,0 +1,81 @@
+"""Applies a batch in its fixed order: settle, admit, renew, act, expire, enqueue, import, claim, prune, presence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pillarbox.store.base import ABANDON_MAX, Batch, BatchResult
+from pillarbox.store.steps import claim, enqueue, imports, mirror, orders, settle, sweep
+from pillarbox.store.steps.writing import Writing
+
+if TYPE_CHECKING:
+    from pillarbox.store.base import Limits
+    from pillarbox.store.steps.numbers import Numbers
+    from pillarbox.store.steps.tx import Tx
+
+
+def apply(
+    tx: Tx, numbers: Numbers, batch: Batch, *, limits: Limits, lease_now: int, again: bool = False
+) -> BatchResult:
+    """
+    Write everything *batch* asks for. Who calls it opened the transaction, and ends it.
+
+    Args:
+        numbers: Those known on the connection of *tx*.
+        lease_now: The time of the clock by which this database judges leases, in milliseconds.
+        again: An earlier try of the same batch may have been committed although its answer was lost. Each step then
+            recognises its own work: ids and leases were made before the first try.
+    """
+    writing = Writing(tx, numbers, now_ms=batch.now_ms, lease_now=lease_now, limits=limits)
+    result = _steps(writing, batch, again=again)
+    if batch.mark is not None:
+        tx.one("meta_set", ("clock", msgspec.json.encode(batch.mark).decode()))
+    writing.counters.write()
+    return result
+
+
+def _steps(tx: Writing, batch: Batch, *, again: bool) -> BatchResult:
+    result = BatchResult()
+    if batch.settle:
+        result.settled = settle.settle(tx, batch.settle, again=again)
+    if batch.admit:
+        result.admitted = settle.admit(tx, batch.admit)
+    if batch.renew:
+        _renew(tx, batch, result)
+    if batch.acts:
+        result.acted = orders.act(tx, batch.acts, again=again)
+    if batch.expire:
+        result.expired = sweep.expire(tx, batch.expire)
+        result.more = len(result.expired) >= batch.expire
+    if batch.abandon:
+        result.abandoned = sweep.abandon(tx, batch.abandon)
+        result.more |= len(result.abandoned) >= ABANDON_MAX
+    if batch.acknowledge:
+        result.acknowledged = mirror.acknowledge(tx, batch.acknowledge)
+    tx.free_lanes()
+    result.enqueued = enqueue.enqueue(tx, batch.enqueue, again=again)
+    # What a newer message took the place of has left its lane.
+    tx.free_lanes()
+    result.imported = imports.import_all(tx, batch.imports, again=again)
+    if batch.sync:
+        tx.many("sync")
+    result.touched, result.later_ms = tx.touched, tx.later
+    if batch.claim is not None:
+        claim.claim(tx, batch.claim, result, again=again)
+    if batch.prune is not None:
+        result.pruned, more = sweep.prune(tx, batch.prune)
+        result.more |= more
+    if batch.presence is not None:
+        tx.many("worker_seen", (batch.presence.worker, batch.now_ms, ",".join(batch.presence.channels)))
+    return result
+
+
+def _renew(tx: Writing, batch: Batch, result: BatchResult) -> None:
+    for message in batch.renew:
+        rows = tx.many("renew", (message.seq, message.lease, tx.lease_now + batch.renew_ms))
+        if not rows:
+            result.lost.append(message)
+        elif rows[0][0] is not None:
+            result.cancelling.append(message.id)

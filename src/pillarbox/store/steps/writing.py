@@ -1,0 +1,91 @@
+"""One transaction as its steps see it: the database, the time, and what they tell each other."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from pillarbox.store.steps.counters import Counters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pillarbox.domain.retry import Policy
+    from pillarbox.store.base import Limits
+    from pillarbox.store.steps.numbers import Numbers
+    from pillarbox.store.steps.tx import Tx
+
+
+class Writing:
+    """
+    What the steps of a batch share. ``many``, ``one`` and ``each`` are those of the database's `Tx`.
+
+    Attributes:
+        now: The queue's time, in milliseconds.
+        lease_now: The time of the clock by which leases are judged.
+        touched: Queues with something new to claim.
+        later: Queues in which something was put off, and until when.
+    """
+
+    def __init__(self, tx: Tx, numbers: Numbers, *, now_ms: int, lease_now: int, limits: Limits) -> None:
+        self.many, self.one, self.each = tx.many, tx.one, tx.each
+        self.now = now_ms
+        self.lease_now = lease_now
+        self.limits = limits
+        self.numbers = numbers
+        self.counters = Counters(tx, numbers)
+        self.count = self.counters.count
+        self.touched: set[int] = set()
+        self.later: dict[int, int] = {}
+        self._left: dict[str, None] = {}
+        self._tx = tx
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """See `Tx`; what was counted inside is undone too."""
+        before = self.counters.copy()
+        try:
+            with self._tx.savepoint():
+                yield
+        except BaseException:
+            self.counters.restore(before)
+            # Queues and policies made inside are gone; their remembered numbers must not outlive them.
+            self.numbers.forget()
+            raise
+
+    def move(self, queue: int, before: int, after: int, size: int) -> None:
+        """Count one message from a state to another."""
+        self.count(queue, before, -1, -size)
+        self.count(queue, after, 1, size)
+
+    def put_off(self, queue: int, due: int) -> None:
+        """Remember when something may be claimed in a queue."""
+        if due <= self.now:
+            self.touched.add(queue)
+        else:
+            self.later[queue] = min(due, self.later.get(queue, due))
+
+    def leave_lane(self, lane: str | None) -> None:
+        """Remember that a message left its lane, so that the next one is freed."""
+        if lane is not None:
+            self._left[lane] = None
+
+    def free_lanes(self) -> None:
+        """Free the lowest waiting row of every lane left. A later statement on purpose: it sees what left."""
+        if self._left and self.many("any_waiting"):
+            for rows in self.each("free", [(lane,) for lane in self._left]):
+                self.touched.update(queue for _, queue in rows)
+        self._left = {}
+
+    def queue(self, tenant: str, channel: str) -> int:
+        """Return the number of a queue, made on first use."""
+        return self.numbers.queue(tenant, channel, self.now)
+
+    def policy(self, policy: Policy) -> int:
+        """Return the number of a policy, stored on first use."""
+        return self.numbers.policy(policy)
+
+    def parts_delivered(self, seq: int) -> int:
+        """Return how many parts of a split message the platform has."""
+        row = self.one("parts_delivered", (seq,))
+        return 0 if row is None else int(row[0])
