@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from bench.harness.raw import connect
 from pillarbox.domain.ids import message_id
+from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Content, Draft, encode_content
 from pillarbox.domain.retry import Policy
 from pillarbox.entropy import SystemEntropy
-from pillarbox.store.base import Batch, Durability, Limits
+from pillarbox.store.base import Batch, Durability
 from pillarbox.store.sqlite.store import SQLiteStore
 from pillarbox.store.sqlite.thread import Inline
 

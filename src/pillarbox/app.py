@@ -25,12 +25,13 @@ from pillarbox.outbox.runtime import limits_of
 from pillarbox.settings import load as config
 from pillarbox.settings.load import Problem
 from pillarbox.settings.places import default_db
-from pillarbox.store.base import Durability, Limits
+from pillarbox.store.base import Durability
 from pillarbox.store.registry import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from pillarbox.domain.limits import Limits
     from pillarbox.settings.load import Loaded, Settings
 
 _MEMORY: Final = ":memory:"

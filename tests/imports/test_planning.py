@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel
+from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Admission, Content, Format, State, decode_content
 from pillarbox.domain.retry import ExpireAction, PartsMode, Policy
 from pillarbox.errors import InvalidMessage
 from pillarbox.imports.entry import FailedFiles, Outcome
 from pillarbox.outbox.runtime import Route
-from pillarbox.store.base import Limits
 from pillarbox.store.registry import open_store
 from tests.imports.cases import Importing
 from tests.imports.queues import MINUTE_MS, NOW_MS, ComisQueue, EntriesQueue, FileQueue, entry

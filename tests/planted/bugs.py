@@ -106,11 +106,10 @@ BUGS: Final = (
         word="bury-unguarded",
         edits=(
             Edit(
-                file=_WRITE,
-                old="terminal_reason = ?2, completed_at = ?3 WHERE seq = ?1 AND state = 2\n",
-                new="terminal_reason = ?2, completed_at = ?3 WHERE seq = ?1\n",
+                file="domain/orders.py",
+                old="Order.BURY: Scope(states=frozenset({State.HELD})),",
+                new="Order.BURY: Scope(states=frozenset(State)),",
             ),
-            Edit(file="store/steps/orders.py", old="if state != _HELD:", new="if False:"),
         ),
         test=("engine/test_reaper.py::test_a_burial_changes_nothing_about_a_message_that_is_not_held_any_more"),
     ),
@@ -204,15 +203,9 @@ BUGS: Final = (
         word="claim-without-lease",
         edits=(
             Edit(
-                file=_WRITE,
-                old=(
-                    "WHERE c.queue = ?6 AND c.priority = ?7 AND c.due_at <= ?4 AND c.state = 0 AND c.waiting = 0"
-                    " AND c.lost < 2"
-                ),
-                new=(
-                    "WHERE c.queue = ?6 AND c.priority = ?7 AND c.due_at <= ?4 AND c.state < 2 AND c.waiting = 0"
-                    " AND c.lost < 2"
-                ),
+                file="store/sql/sqlite/fragments.sql",
+                old="c.due_at <= ?4 AND c.state = 0 AND c.waiting = 0",
+                new="c.due_at <= ?4 AND c.state < 2 AND c.waiting = 0",
             ),
         ),
         test="store/test_suite_sqlite.py::TestSQLite::test_of_several_workers_one_claims_a_message",
@@ -221,13 +214,8 @@ BUGS: Final = (
         word="limit-not-enforced",
         edits=(
             Edit(
-                file="store/steps/enqueue.py",
-                old="return (limits.messages is None or messages + len(groups) <= limits.messages) and (",
-                new="return (limits.messages is None or messages >= 0) and (",
-            ),
-            Edit(
-                file="store/steps/enqueue.py",
-                old="if limits.messages is not None and messages + 1 > limits.messages:",
+                file="domain/limits.py",
+                old="if limit is not None and wanted > limit:",
                 new="if False:",
             ),
         ),

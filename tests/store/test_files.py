@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import pytest
 
+from pillarbox.domain.limits import Limits
 from pillarbox.errors import (
     ConfigError,
     StoreBusy,
@@ -30,7 +31,7 @@ from pillarbox.errors import (
     StoreTooOld,
     StoreUnsafe,
 )
-from pillarbox.store.base import Durability, Limits
+from pillarbox.store.base import Durability
 from pillarbox.store.registry import open_store
 from pillarbox.store.sqlite import migrations, opening
 from tests.store.opened import connecting, driver_on, raw

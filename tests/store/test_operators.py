@@ -9,10 +9,11 @@ import pytest
 
 from pillarbox.domain.ids import MessageId, message_id
 from pillarbox.domain.lifecycle import Verdict
+from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Delivered, Rejected, Uncertain
 from pillarbox.errors import StoreUnavailable
-from pillarbox.store.base import Batch, Cancel, Limits, Purge, Replay, Resolve, Retry, Settled
+from pillarbox.store.base import Batch, Cancel, Purge, Replay, Resolve, Retry, Settled
 from pillarbox.testing.fakes import FakeClock
 from pillarbox.testing.store_suite.resolving import MANUAL
 from tests.store.faulty_disk import FaultyDisk, once, since, synced

@@ -15,10 +15,11 @@ import apsw
 import msgspec
 import pytest
 
+from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Rejected, Uncertain
 from pillarbox.domain.retry import UncertainAction
-from pillarbox.store.base import Cancel, Durability, Limits, Pause, Prune, Query, Replay
+from pillarbox.store.base import Cancel, Durability, Pause, Prune, Query, Replay
 from pillarbox.store.sqlite import opening
 from pillarbox.store.sqlite.statements import READ, WRITE
 from pillarbox.testing.store_suite.driver import POLICY
@@ -60,6 +61,7 @@ ALL_WANTED: Final = {
     "gates": "SCAN queue USING INDEX queue_gate",
     "clock_news": "SCAN queue USING INDEX queue_gate",
     "due_suspects": "SCAN message USING INDEX message_suspect",
+    "park": "SCAN c",  # the bounded number that it takes at a time
 }
 # What is sorted is as small as the statement's own limit, or one index has it in another order.
 MAY_SORT: Final = {

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected
 from pillarbox.errors import KeyConflict, PillarboxError, QueueFull
-from pillarbox.store.base import Cancel, Enqueued, Limits, Settled
+from pillarbox.store.base import Cancel, Enqueued, Settled
 from tests.store.opened import driver_on
 from tests.store.racing import Doomed, race
 

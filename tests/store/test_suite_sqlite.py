@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pillarbox.domain.ids import MessageId
-    from pillarbox.store.base import Limits, Store
+    from pillarbox.domain.limits import Limits
+    from pillarbox.store.base import Store
     from pillarbox.testing.fakes import FakeClock
 
 

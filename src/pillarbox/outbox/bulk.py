@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pillarbox.domain.message import State
+from pillarbox.domain.orders import ORDERS, Order
 from pillarbox.errors import InvalidMessage, QueueFull
 from pillarbox.outbox.filters import parse, with_states
 from pillarbox.store.base import Query, Replay
@@ -25,7 +26,7 @@ PAGE: Final = 500
 IDS_MAX: Final = 1000
 REFUSALS_MAX: Final = 100
 
-Order = Callable[["MessageId"], "ActOnMessage"]
+MakeAct = Callable[["MessageId"], "ActOnMessage"]
 Told = Callable[["Runtime", Mapping["MessageId", "MessageView"], Sequence[tuple["ActOnMessage", "Acted"]]], object]
 
 
@@ -84,19 +85,7 @@ class Bulk:
             self.refusals[done.id] = done.refused
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """
-    Which states a verb is for.
-
-    ``usual`` are meant where the filter says nothing of states; ``possible`` are all that it may name.
-    """
-
-    possible: tuple[State, ...]
-    usual: tuple[State, ...]
-
-
-def picked(where: str | Sequence[str] | None, *, every: bool, scope: Scope, now_ms: int) -> Query:
+def picked(where: str | Sequence[str] | None, *, every: bool, order: Order, now_ms: int) -> Query:
     """
     Make the query of a bulk verb.
 
@@ -111,13 +100,14 @@ def picked(where: str | Sequence[str] | None, *, every: bool, scope: Scope, now_
         )
     if every and not blank:
         raise InvalidMessage("every", "expected either a filter or every=True, not both")
+    scope = ORDERS[order]
     return with_states(query, scope.possible if query.states else scope.usual)
 
 
 async def carry_out(
     runtime: Runtime,
     query: Query,
-    order: Order,
+    order: MakeAct,
     *,
     dry_run: bool,
     each: Callable[[Done], object] | None,

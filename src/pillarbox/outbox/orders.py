@@ -14,13 +14,14 @@ from pillarbox.domain.ids import MessageId
 from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.message import State
 from pillarbox.domain.moments import span_ms
+from pillarbox.domain.orders import Order
 from pillarbox.domain.timeline import shifted
 from pillarbox.domain.transition import Reason
 from pillarbox.entropy import new_message_id
 from pillarbox.errors import InvalidMessage, NotFound, Refused
 from pillarbox.events.events import MessageEnqueued
 from pillarbox.outbox import bulk
-from pillarbox.outbox.bulk import Bulk, Done, Order, Scope
+from pillarbox.outbox.bulk import Bulk, Done, MakeAct
 from pillarbox.outbox.message import BaseMessage, Message
 from pillarbox.store.base import Cancel, Purge, Replay, Resolve, Retry
 
@@ -36,13 +37,6 @@ ACTOR: Final = "application"
 Where = str | Sequence[str]
 Each = Callable[[Done], object]
 
-_TERMINAL: Final = tuple(state for state in State if state.terminal)
-_CANCEL: Final = Scope(possible=(active := (State.SCHEDULED, State.LEASED, State.HELD)), usual=active)
-_RETRY: Final = Scope(possible=(waits := (State.SCHEDULED, State.HELD)), usual=waits)
-_RESOLVE: Final = Scope(possible=(State.HELD,), usual=(State.HELD,))
-# What was delivered is sent again only where somebody says so.
-_REPLAY: Final = Scope(possible=_TERMINAL, usual=(State.DEAD, State.EXPIRED, State.CANCELLED))
-_PURGE: Final = Scope(possible=_TERMINAL, usual=_TERMINAL)
 _MS: Final = timedelta(milliseconds=1)
 _TEXT_MAX: Final = 1000
 
@@ -197,14 +191,18 @@ class Interventions(ABC):
         reason: str | None = None, actor: str = ACTOR,
     ) -> Bulk:  # fmt: skip
         """Withdraw all that *where* picks of what is not delivered yet. See `cancel`."""
-        return await self._many(_cancelling(reason, actor), _CANCEL, where, every=every, dry_run=dry_run, each=each)
+        return await self._many(
+            _cancelling(reason, actor), Order.CANCEL, where, every=every, dry_run=dry_run, each=each
+        )
 
     async def retry_many(
         self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, each: Each | None = None,
         ttl: float | timedelta | None = None, reason: str | None = None, actor: str = ACTOR,
     ) -> Bulk:  # fmt: skip
         """Make all that *where* picks of what is scheduled or held due now. See `retry`."""
-        return await self._many(_retrying(ttl, reason, actor), _RETRY, where, every=every, dry_run=dry_run, each=each)
+        return await self._many(
+            _retrying(ttl, reason, actor), Order.RETRY, where, every=every, dry_run=dry_run, each=each
+        )
 
     async def resolve_many(
         self, verdict: Verdict | str, where: Where | None = None, *, every: bool = False, dry_run: bool = False,
@@ -213,7 +211,7 @@ class Interventions(ABC):
     ) -> Bulk:  # fmt: skip
         """Say the same of all that *where* picks of what is held. See `resolve`."""
         order = _resolving(verdict, force_copy=force_copy, receipt=None, ttl=ttl, reason=reason, actor=actor)
-        return await self._many(order, _RESOLVE, where, every=every, dry_run=dry_run, each=each)
+        return await self._many(order, Order.RESOLVE, where, every=every, dry_run=dry_run, each=each)
 
     async def replay_many(
         self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, each: Each | None = None,
@@ -225,19 +223,21 @@ class Interventions(ABC):
         What was delivered is meant only where the filter names that state. A full queue ends it: see `Bulk.full`.
         """
         order = self._replaying(fresh=fresh, reason=reason, actor=actor)
-        return await self._many(order, _REPLAY, where, every=every, dry_run=dry_run, each=each)
+        return await self._many(order, Order.REPLAY, where, every=every, dry_run=dry_run, each=each)
 
     async def purge_many(
         self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, each: Each | None = None,
         reason: str | None = None, actor: str = ACTOR,
     ) -> Bulk:  # fmt: skip
         """Delete all that *where* picks of what has ended. See `purge`."""
-        return await self._many(self._purging(reason, actor), _PURGE, where, every=every, dry_run=dry_run, each=each)
+        return await self._many(
+            self._purging(reason, actor), Order.PURGE, where, every=every, dry_run=dry_run, each=each
+        )
 
     async def _many(
-        self, order: Order, scope: Scope, where: Where | None, *, every: bool, dry_run: bool, each: Each | None
+        self, order: MakeAct, verb: Order, where: Where | None, *, every: bool, dry_run: bool, each: Each | None
     ) -> Bulk:
-        query = bulk.picked(where, every=every, scope=scope, now_ms=self._clock.wall_ms())
+        query = bulk.picked(where, every=every, order=verb, now_ms=self._clock.wall_ms())
         runtime = await self._opened()
         told = functools.partial(_tell_all, at_ms=self._clock.wall_ms())
         return await bulk.carry_out(runtime, query, order, dry_run=dry_run, each=each, told=told)
@@ -253,18 +253,18 @@ class Interventions(ABC):
 
         return order
 
-    def _purging(self, reason: str | None, actor: str) -> Order:
+    def _purging(self, reason: str | None, actor: str) -> MakeAct:
         why = _text("reason", reason)
         keys_until_ms = self._clock.wall_ms() + self.settings.key_retention // _MS
         return lambda message: Purge(id=message, actor=actor, keys_until_ms=keys_until_ms, reason=why)
 
 
-def _cancelling(reason: str | None, actor: str) -> Order:
+def _cancelling(reason: str | None, actor: str) -> MakeAct:
     why = _text("reason", reason)
     return lambda message: Cancel(id=message, actor=actor, reason=why)
 
 
-def _retrying(ttl: float | timedelta | None, reason: str | None, actor: str) -> Order:
+def _retrying(ttl: float | timedelta | None, reason: str | None, actor: str) -> MakeAct:
     why, ttl_ms = _text("reason", reason), _ttl_ms(ttl)
     return lambda message: Retry(id=message, actor=actor, reason=why, ttl_ms=ttl_ms)
 
@@ -277,7 +277,7 @@ def _resolving(
     ttl: float | timedelta | None,
     reason: str | None,
     actor: str,
-) -> Order:
+) -> MakeAct:
     try:
         said = Verdict(verdict)
     except ValueError:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from pillarbox.__about__ import __version__
 from pillarbox.channels.base import Channel, Seams
+from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Draft, State
 from pillarbox.domain.retry import Policy
 from pillarbox.engine.clock_guard import ClockGuard
@@ -30,7 +31,7 @@ from pillarbox.events.reporter import Reporter
 from pillarbox.outbox.direct import Direct
 from pillarbox.outbox.health import present
 from pillarbox.settings.load import NO_LIMIT, Settings, lease_seconds
-from pillarbox.store.base import Limits, Store, WorkerStart
+from pillarbox.store.base import Store, WorkerStart
 from pillarbox.store.registry import file_of, open_store
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pillarbox.domain.explain.facts import Facts
+    from pillarbox.domain.limits import Limits
     from pillarbox.domain.mirror import MirrorEntry
 
 
@@ -36,21 +37,6 @@ class Durability(StrEnum):
     POWER = "power"
     PROCESS = "process"
     MEMORY = "memory"
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """
-    Bounds on active messages and their content bytes, counted before and with the new ones (contract EN5).
-
-    ``None`` is no limit. ``channels`` gives one channel its own number.
-    """
-
-    messages: int | None = 1_000_000
-    bytes: int | None = 1 << 30
-    channels: Mapping[str, int] = {}
-    channel_messages: int | None = None
-    recipient_messages: int | None = None
-    tenant_messages: int | None = None
 
 
 LapsedBy = Literal["time", "owner"]

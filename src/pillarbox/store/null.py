@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from pillarbox.domain.explain.facts import Facts
     from pillarbox.domain.ids import MessageId
+    from pillarbox.domain.limits import Limits
     from pillarbox.domain.message import MessageView, State
     from pillarbox.domain.mirror import MirrorEntry
-    from pillarbox.store.base import Event, Lapsed, Limits, Query, QueueInfo, Tally, WorkerInfo, WorkerStart
+    from pillarbox.store.base import Event, Lapsed, Query, QueueInfo, Tally, WorkerInfo, WorkerStart
 
 _DISABLED = "the queue is disabled (enabled = false): nothing is stored"
 

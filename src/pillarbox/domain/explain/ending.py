@@ -11,6 +11,7 @@ from pillarbox.domain.explain.causes import Cause, Why
 from pillarbox.domain.explain.sending import under_way
 from pillarbox.domain.lifecycle import FREE_RETURNS_MAX, expired
 from pillarbox.domain.message import State
+from pillarbox.domain.orders import Order
 from pillarbox.domain.transition import Reason
 
 if TYPE_CHECKING:
@@ -75,14 +76,13 @@ def _held_text(word: Why, standing: Standing) -> str:
 
 
 def _held_advice(word: Why, view: MessageView, ttl: tuple[texts.Option, ...]) -> str:
-    cancel = texts.command("cancel", view.id)
+    cancel = texts.order(Order.CANCEL, view.id, view.state)
     if word is Why.HELD_UNCERTAIN:
-        delivered = texts.command("resolve", view.id, options=[("--delivered", None)])
-        missing = texts.command("resolve", view.id, options=[("--not-delivered", None), *ttl])
+        delivered = texts.order(Order.RESOLVE, view.id, view.state, options=[("--delivered", None)])
+        missing = texts.order(Order.RESOLVE, view.id, view.state, options=[("--not-delivered", None), *ttl])
         return f"Look whether the platform has it: {delivered} if so, {missing} if not; {cancel} gives it up."
-    return (
-        f"{texts.command('retry', view.id, options=ttl)} tries it once more; {cancel} gives it up and opens its lane."
-    )
+    retry = texts.order(Order.RETRY, view.id, view.state, options=ttl)
+    return f"{retry} tries it once more; {cancel} gives it up and opens its lane."
 
 
 def of_ended(facts: Facts) -> list[Cause]:
@@ -115,7 +115,7 @@ def _delivered(facts: Facts) -> list[Cause]:
     view = facts.subject.view
     receipt = f", receipt {texts.said(view.receipt)}" if view.receipt else ""
     copies = f"; {texts.many(view.extra_copies, 'copy', 'copies')} arrived besides" if view.extra_copies else ""
-    again = texts.command("replay", view.id, options=[("--fresh", None)])
+    again = texts.order(Order.REPLAY, view.id, view.state, options=[("--fresh", None)])
     text = f"The platform took it at attempt {view.claims}{receipt}{copies}."
     causes = [_ended(Why.DELIVERED, view, text, f"Nothing is left to do; {again} would send it anew.", blocking=False)]
     if facts.subject.under_lease:
@@ -179,7 +179,8 @@ def _arrived(view: MessageView) -> str:
 def _replay(standing: Standing) -> str:
     if not standing.has_content:
         return "send it anew"
-    return f"{texts.command('replay', standing.view.id)} sends it again, as a new message"
+    view = standing.view
+    return f"{texts.order(Order.REPLAY, view.id, view.state)} sends it again, as a new message"
 
 
 def _replayed(heir: Heir) -> Cause:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from pillarbox.domain.explain import texts
 from pillarbox.domain.explain.causes import Cause, Why
+from pillarbox.domain.message import State
+from pillarbox.domain.orders import Order
 from pillarbox.domain.retry import UncertainAction
 
 if TYPE_CHECKING:
@@ -57,8 +59,8 @@ def under_way(facts: Facts, standing: Standing) -> Cause:
         until_ms=ends_ms,
         text=f"Attempt {view.claims} is being sent by {texts.worker(who)}, whose lease runs until {texts.at(ends_ms)}"
         f" and is renewed for as long as the send takes.{sign}",
-        unblock=f"It ends with the channel's timeout at the latest; {texts.command('cancel', view.id)} keeps it from "
-        "being tried again.",
+        unblock="It ends with the channel's timeout at the latest; "
+        f"{texts.order(Order.CANCEL, view.id, State.LEASED)} keeps it from being tried again.",
     )
 
 

@@ -6,11 +6,13 @@ import shlex
 from typing import TYPE_CHECKING, Final
 
 from pillarbox.domain.moments import to_datetime
+from pillarbox.domain.orders import Order, allowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pillarbox.domain.explain.facts import Gate, Standing, WorkerStanding
+    from pillarbox.domain.message import State
 
 Option = tuple[str, str | None]
 """A flag, and its value; ``None`` for one that takes none."""
@@ -30,6 +32,22 @@ def command(verb: str, *names: str, options: Iterable[Option] = ()) -> str:
     quoted = [_quoted(name) for name in names]
     words = [*said, "--", *quoted] if any(name.startswith("-") for name in names) else [*quoted, *said]
     return f"`{' '.join(('pillarbox', verb, *words))}`"
+
+
+def order(what: Order, message: str, state: State, *, options: Iterable[Option] = ()) -> str:
+    """
+    Write the command that gives an order.
+
+    Args:
+        state: That its message will be in when somebody takes the advice.
+
+    Raises:
+        ValueError: The order is not for that state: nobody could take the advice.
+    """
+    if not allowed(what, state):
+        msg = f"{what} is not for what is {state}"
+        raise ValueError(msg)
+    return command(what, message, options=options)
 
 
 def _with_value(flag: str, value: str) -> str:

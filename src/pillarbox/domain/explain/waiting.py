@@ -11,6 +11,7 @@ from pillarbox.domain.explain.causes import Cause, Why
 from pillarbox.domain.explain.sending import SILENT_MS, under_way
 from pillarbox.domain.lifecycle import expired
 from pillarbox.domain.message import State
+from pillarbox.domain.orders import Order, allowed
 from pillarbox.domain.retry import SUSPECT_LOST
 from pillarbox.domain.transition import RATE_LIMITS, ErrorClass
 
@@ -86,7 +87,7 @@ def _own_time(facts: Facts, standing: Standing) -> list[Cause]:
             since_ms=since_ms,
             until_ms=view.due_ms,
             text=text,
-            unblock=f"{texts.command('retry', view.id)} makes it due now.",
+            unblock=f"{texts.order(Order.RETRY, view.id, view.state)} makes it due now.",
         )
     ]
 
@@ -142,7 +143,7 @@ def _channel(facts: Facts, standing: Standing) -> list[Cause]:
 def _pause(gate: Gate, standing: Standing) -> Cause:
     channel, reason = f"Channel {gate.channel}", texts.said(gate.pause_reason)
     resume = texts.resume(gate)
-    retry = texts.command("retry", standing.view.id)
+    retry = texts.order(Order.RETRY, standing.view.id, standing.view.state)
     if gate.paused_by != OURSELVES:
         word, text = Why.PAUSED, f"{channel} was paused by {gate.paused_by or 'somebody'}: {reason}."
         unblock = f"{resume} lets its messages go."
@@ -216,7 +217,7 @@ def _held_ahead(facts: Facts, one: Standing) -> Cause:
         until_ms=None,
         text=f"Message {view.id} of its lane is held ({view.terminal_reason}) and keeps its turn: {texts.error(one)}.",
         unblock=f"{texts.command('explain', view.id)} says how to decide about that one; "
-        f"{texts.command('cancel', view.id)} gives it up and opens the lane.",
+        f"{texts.order(Order.CANCEL, view.id, view.state)} gives it up and opens the lane.",
         ahead=view.id,
     )
 
@@ -228,13 +229,15 @@ def _turn(facts: Facts, one: Standing) -> Cause:
     why = f"{state}: {_lowered(short.text)}" if short is not None else f"{state}, due and next to go."
     before = max(1, facts.ahead_count)
     count = "The first" if before > 1 else "It"
+    cancel = ""
+    if allowed(Order.CANCEL, view.state):
+        cancel = f"; {texts.order(Order.CANCEL, view.id, view.state)} takes it out of the way"
     return Cause(
         word=Why.TURN,
         since_ms=_waits_since_ms(facts),
         until_ms=None,
         text=f"{texts.many(before, 'message', 'messages')} of its lane must go first. {count} is {view.id}, {why}",
-        unblock=f"What lets {view.id} go or end opens the lane: {texts.command('explain', view.id)} says what;"
-        f" {texts.command('cancel', view.id)} takes it out of the way.",
+        unblock=f"What lets {view.id} go or end opens the lane: {texts.command('explain', view.id)} says what{cancel}.",
         ahead=view.id,
     )
 
@@ -281,7 +284,8 @@ def _suspect(facts: Facts, sending: int) -> Cause:
         until_ms=None,
         text=f"{view.lost} workers in a row were lost while sending it, so it is sent alone, when its worker has time"
         f" for that{wait}.",
-        unblock=f"Find out whether it is what kills them; {texts.command('cancel', view.id)} withdraws it.",
+        unblock="Find out whether it is what kills them; "
+        f"{texts.order(Order.CANCEL, view.id, view.state)} withdraws it.",
         blocking=sending > 0,
     )
 
@@ -293,7 +297,9 @@ def _suspect_first(facts: Facts, serving: list[WorkerStanding]) -> Cause | None:
             return None
     ahead = next((one.id for one in facts.suspects if any(one.channel in worker.channels for worker in serving)), None)
     name = f"Message {ahead}" if ahead else "A message"
-    unblock = f"{texts.command('cancel', ahead)} takes it out of the way." if ahead else "It ends with that attempt."
+    unblock = "It ends with that attempt."
+    if ahead:
+        unblock = f"{texts.order(Order.CANCEL, ahead, State.SCHEDULED)} takes it out of the way."
     return Cause(
         word=Why.SUSPECT_FIRST,
         since_ms=facts.subject.view.due_ms,
@@ -327,7 +333,7 @@ def _overdue(facts: Facts) -> Cause:
         since_ms=view.expires_ms,
         until_ms=None,
         text="Its time is over, so it is not sent any more.",
-        unblock=f"{record}; then {texts.command('replay', view.id)} sends it again, as a new message.",
+        unblock=f"{record}; then {_replay(view.id)} sends it again, as a new message.",
     )
 
 
@@ -365,9 +371,11 @@ def _clock_set(facts: Facts) -> list[Cause]:
 
 
 def _own_end_ms(facts: Facts, one: Standing) -> int:
-    ends = [cause.until_ms for cause in _outside(facts, one) if cause.until_ms is not None]
-    return max(ends, default=0) if one.view.state is State.SCHEDULED else 0
+    if one.view.state is not State.SCHEDULED:
+        return 0
+    return max((cause.until_ms for cause in _outside(facts, one) if cause.until_ms is not None), default=0)
 
 
 def _replay(message: str) -> str:
-    return texts.command("replay", message)
+    """Write what sends it anew once it has expired."""
+    return texts.order(Order.REPLAY, message, State.EXPIRED)

@@ -30,6 +30,10 @@ _REFUSALS: Final = (
     ValueError,
     OverflowError,
 )
+_SILENT: Final = frozenset(
+    name for name, sql in STATEMENTS.items() if not sql.startswith(("SELECT", "WITH")) and "RETURNING" not in sql
+)
+"""Statements that return no rows."""
 
 
 class Keeper(Protocol):
@@ -65,8 +69,19 @@ class Statements:
 
     def each(self, name: str, rows: Sequence[Sequence[Any]]) -> list[list[Row]]:
         """See `Tx`."""
-        execute, sql = self.connection.execute, STATEMENTS[name]
-        return [execute(sql, bindings).fetchall() for bindings in rows]
+        if not rows:
+            return []
+        sql = STATEMENTS[name]
+        if name in _SILENT:
+            self.connection.executemany(sql, rows)
+            return [[] for _ in rows]
+        found: dict[Any, list[Row]] = {bindings[0]: [] for bindings in rows}
+        if len(found) < len(rows):
+            # Of two with one first value, nobody could tell whose a row is.
+            return [self.many(name, bindings) for bindings in rows]
+        for row in self.connection.executemany(sql, rows):
+            found[row[0]].append(row)
+        return list(found.values())
 
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pillarbox.store import queries
-from pillarbox.store.steps.columns import VIEW_FIELDS
+from pillarbox.store.steps.columns import FRAGMENTS, VIEW_FIELDS
 
 # In the order of the fields of `Leased`, up to its content; `steps.leased` relies on it.
 LEASED: Final = (
@@ -53,25 +53,17 @@ _VIEW_LIST: Final = _VIEW.replace(
     "coalesce(message.content, (SELECT p.content FROM payload p WHERE p.id = message.payload))", "NULL"
 )
 
-WRITE: Final = queries.load(
-    "sqlite",
-    "write.sql",
-    {
-        "leased": LEASED_RETURNED,
-        "ended": _ENDED,
-        "ended_returned": _ENDED.replace("message.", ""),
-        "maybe_arrived": _MAYBE_ARRIVED,
-    },
-)
-READ: Final = queries.load(
-    "sqlite",
-    "read.sql",
-    {
-        "leased": LEASED,
-        "view": _VIEW,
-        "view_list": _VIEW_LIST,
-        "matching": queries.load("sqlite", "filter.sql")["matching"],
-    },
-)
+_PIECES: Final = queries.load("sqlite", "fragments.sql")
+_FRAGMENTS: Final = {
+    **FRAGMENTS,
+    **queries.load("sqlite", "fragments.sql", _PIECES),
+    "maybe_arrived": _MAYBE_ARRIVED,
+    "ended": _ENDED,
+    "ended_returned": _ENDED.replace("message.", ""),
+    "view": _VIEW,
+    "view_list": _VIEW_LIST,
+}
+WRITE: Final = queries.load("sqlite", "write.sql", {**_FRAGMENTS, "leased": LEASED_RETURNED})
+READ: Final = queries.load("sqlite", "read.sql", {**_FRAGMENTS, "leased": LEASED})
 SCHEMA: Final = queries.load("sqlite", "schema.sql")
 STATEMENTS: Final = WRITE | READ

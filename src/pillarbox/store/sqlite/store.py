@@ -20,6 +20,7 @@ import apsw
 
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.ids import MessageId
+from pillarbox.domain.limits import Limits
 from pillarbox.errors import (
     NotStarted,
     Refused,
@@ -38,7 +39,6 @@ from pillarbox.store.base import (
     Durability,
     Event,
     Lapsed,
-    Limits,
     Query,
     QueueInfo,
     Tally,

@@ -1,38 +1,52 @@
-"""What the orders of people share: what they leave in the history and the audit, and how a state is told."""
+"""What orders leave behind: a line in the message's history, and one in the audit (contract ST10)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from pillarbox.domain.message import STATES, State
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pillarbox.domain.ids import MessageId
-    from pillarbox.store.base import Act, ActOnMessage
-    from pillarbox.store.steps.tx import Row
+    from pillarbox.domain.message import State
+    from pillarbox.store.base import Act
+    from pillarbox.store.steps.subject import Given
     from pillarbox.store.steps.writing import Writing
 
-_LEASED = State.LEASED.code
+
+class Line(NamedTuple):
+    """Who did what to a message, from which state to which; ``detail`` is for the audit alone."""
+
+    seq: int
+    id: MessageId
+    said: str
+    actor: str
+    before: State
+    after: State
+    reason: str | None
+    detail: str | None = None
 
 
-def shown(state: int, arrived: int | None) -> State:
-    """Give a state as everybody who looks sees it: what arrived while it was leased is delivered (contract ST6)."""
-    return State.DELIVERED if state == _LEASED and arrived is not None else STATES[state]
+def line(one: Given[Any], said: str, after: State, *, detail: str | None = None) -> Line:
+    """Word an order that was carried out."""
+    item, subject = one.item, one.subject
+    return Line(subject.seq, item.id, said, item.actor, subject.state, after, item.reason, detail)
 
 
-def record(tx: Writing, item: ActOnMessage, word: str, row: Row, after: int, *, detail: str | None = None) -> None:
-    """Write an order into history and audit (ST10). *row* begins with the message's number and the state it was in."""
-    tell(tx, item, word, row[0], item.id, before=row[1], after=after, reason=item.reason)
-    audit(tx, item, word, item.id, detail=detail)
+def record(tx: Writing, lines: Sequence[Line]) -> None:
+    """Write lines into history and audit."""
+    tell(tx, lines)
+    tx.each("audit_add", [(tx.now, one.actor, one.said, one.id, one.reason, one.detail) for one in lines])
 
 
-def tell(
-    tx: Writing, item: Act, word: str, seq: int, message: MessageId, *, before: int, after: int, reason: str | None
-) -> None:
-    """Write one line of a message's history."""
-    tx.many("history_add", (seq, message, tx.now, word, item.actor, before, after, reason))
+def tell(tx: Writing, lines: Sequence[Line]) -> None:
+    """Write lines into the messages' histories alone."""
+    rows = [
+        (one.seq, one.id, tx.now, one.said, one.actor, one.before.code, one.after.code, one.reason) for one in lines
+    ]
+    tx.each("history_add", rows)
 
 
-def audit(tx: Writing, item: Act, word: str, subject: str, *, detail: str | None = None) -> None:
+def audit(tx: Writing, item: Act, said: str, subject: str, *, detail: str | None = None) -> None:
     """Write one line of the audit."""
-    tx.many("audit_add", (tx.now, item.actor, word, subject, item.reason, detail))
+    tx.many("audit_add", (tx.now, item.actor, said, subject, item.reason, detail))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pillarbox.store.base import ABANDON_MAX, Batch, BatchResult
-from pillarbox.store.steps import claim, enqueue, imports, mirror, orders, settle, sweep
+from pillarbox.store.steps import claim, enqueue, imports, mirror, orders, prune, settle, sweep
 from pillarbox.store.steps.writing import Writing
 
 if TYPE_CHECKING:
-    from pillarbox.store.base import Limits
+    from pillarbox.domain.limits import Limits
     from pillarbox.store.steps.numbers import Numbers
     from pillarbox.store.steps.tx import Tx
 
@@ -65,7 +65,7 @@ def _steps(tx: Writing, batch: Batch, *, again: bool) -> BatchResult:
     if batch.claim is not None:
         claim.claim(tx, batch.claim, result, again=again)
     if batch.prune is not None:
-        result.pruned, more = sweep.prune(tx, batch.prune)
+        result.pruned, more = prune.prune(tx, batch.prune)
         result.more |= more
     if batch.presence is not None:
         tx.many("worker_seen", (batch.presence.worker, batch.now_ms, ",".join(batch.presence.channels)))
@@ -73,9 +73,9 @@ def _steps(tx: Writing, batch: Batch, *, again: bool) -> BatchResult:
 
 
 def _renew(tx: Writing, batch: Batch, result: BatchResult) -> None:
-    for message in batch.renew:
-        rows = tx.many("renew", (message.seq, message.lease, tx.lease_now + batch.renew_ms))
-        if not rows:
+    rows = [(message.seq, message.lease, tx.lease_now + batch.renew_ms) for message in batch.renew]
+    for message, renewed in zip(batch.renew, tx.each("renew", rows), strict=True):
+        if not renewed:
             result.lost.append(message)
-        elif rows[0][0] is not None:
+        elif any(asked is not None for _, asked in renewed):
             result.cancelling.append(message.id)

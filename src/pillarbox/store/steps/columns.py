@@ -1,8 +1,20 @@
-"""Names the columns that statements return in one order and the steps read in it; each database says what they are."""
+"""
+What every database's statements take from the rules: columns in the order in which the steps read them, and states.
+
+What a column is made of, each database says for itself.
+"""
 
 from __future__ import annotations
 
 from typing import Final
+
+from pillarbox.domain.orders import ORDERS
+
+FRAGMENTS: Final = {
+    f"{order}_states": ", ".join(str(state.code) for state in scope.possible if state in scope.states)
+    for order, scope in ORDERS.items()
+}
+"""The numbers of the states in which each order is carried out."""
 
 VIEW_FIELDS: Final = (  # noqa: SIM905 — compared with the SQL beside it more easily than one name a line
     "id seq state tenant channel recipient account thread kind op target priority lane waiting created_ms "

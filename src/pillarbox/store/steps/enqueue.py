@@ -1,29 +1,42 @@
-"""Writes accepted messages: limits, idempotency keys, and the rows themselves."""
+"""
+Writes accepted messages: keys are looked up, room is found, then the rows are written.
+
+All groups of a batch are stored by one statement of each kind. Where the database refuses a value of one, each group is
+tried alone, so that one caller's bad value never fails another's message (contract EN8).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from pillarbox.domain.message import Draft, Kind, Op, State
+from pillarbox.domain.keys import first_message
+from pillarbox.domain.message import Draft, Kind, Op
 from pillarbox.errors import InvalidMessage, KeyConflict, PillarboxError, QueueFull, ValueRefused
 from pillarbox.store.base import Enqueued
 from pillarbox.store.steps import collapse, mirror
+from pillarbox.store.steps.room import Room
 from pillarbox.store.steps.settle import store_parts
 
 if TYPE_CHECKING:
+    from pillarbox.domain.ids import MessageId
     from pillarbox.store.steps.tx import Row
     from pillarbox.store.steps.writing import Writing
 
 _KINDS = {kind: number for number, kind in enumerate(Kind)}
 _OPS = {op: number for number, op in enumerate(Op)}
-_SCHEDULED = State.SCHEDULED.code
 _SMALL_CONTENT_BYTES = 2048
 
 Group = Sequence[Draft]
 Accepted = list[Enqueued] | PillarboxError
-Shared = dict[tuple[str, bytes], int]
-"""The payload of each content of a fan-out, by group id and content."""
+
+
+class _New(NamedTuple):
+    """A draft that is to be stored."""
+
+    draft: Draft
+    queue: int
+    recipient: str
 
 
 def enqueue(tx: Writing, groups: Sequence[Group], *, again: bool) -> list[Accepted]:
@@ -33,141 +46,199 @@ def enqueue(tx: Writing, groups: Sequence[Group], *, again: bool) -> list[Accept
     Args:
         again: These groups may have been stored by a commit whose answer was lost; what is there is not stored twice.
     """
-    if not groups:
-        return []
-    if all(len(group) == 1 and _is_simple(group[0]) for group in groups):
-        # Those that are there already collide by their ids; then each is looked for alone.
-        results = _in_bulk(tx, groups)
-        if results is not None:
-            return results
-    return [_one_group(tx, group, again=again) for group in groups]
+    return [accepted for run in _runs(groups) for accepted in _guarded(tx, run, again=again)]
 
 
-def _is_simple(draft: Draft) -> bool:
-    """Whether a row alone says it all: no key to look up, no content or parts stored beside it."""
-    return (
-        draft.key is None
-        and draft.collapse_key is None
-        and draft.group_id is None
-        and draft.mirror is None
-        and _is_small(len(draft.content))
-        and (draft.admission is None or len(draft.admission.parts) <= 1)
-    )
+def _runs(groups: Sequence[Group]) -> Iterator[list[Group]]:
+    """Yield what can be stored together. What takes the place of others is alone: it may be of one beside it."""
+    run: list[Group] = []
+    for group in groups:
+        alone = any(draft.collapse_key is not None for draft in group)
+        if alone and run:
+            yield run
+            run = []
+        run.append(group)
+        if alone:
+            yield run
+            run = []
+    if run:
+        yield run
 
 
-def _is_small(size: int) -> bool:
-    """Whether content of so many bytes is kept in the message's own row."""
-    return size <= _SMALL_CONTENT_BYTES
-
-
-def _in_bulk(tx: Writing, groups: Sequence[Group]) -> list[Accepted] | None:
-    """All at once, or ``None`` if one of them cannot be stored: then each is tried alone."""
-    if not _has_room(tx, groups):
-        return None
+def _guarded(tx: Writing, run: Sequence[Group], *, again: bool) -> list[Accepted]:
     try:
         with tx.savepoint():
-            tx.each("enqueue", [_row(tx, draft, payload=None) for (draft,) in groups])
-    except ValueRefused:
-        return None
-    for (draft,) in groups:
-        _count(tx, draft)
-    return [[Enqueued(draft.id, created=True)] for (draft,) in groups]
+            return store(tx, run, again=again)
+    except (ValueRefused, KeyConflict, QueueFull) as exc:
+        if len(run) == 1:
+            return [InvalidMessage("message", exc.expected) if isinstance(exc, ValueRefused) else exc]
+        return [accepted for group in run for accepted in _guarded(tx, [group], again=again)]
 
 
-def _has_room(tx: Writing, groups: Sequence[Group]) -> bool:
-    limits = tx.limits
-    if limits.channels or (limits.channel_messages, limits.recipient_messages, limits.tenant_messages) != (None,) * 3:
-        return False
-    messages, size = tx.counters.active()
-    return (limits.messages is None or messages + len(groups) <= limits.messages) and (
-        limits.bytes is None or size + sum(len(draft.content) for (draft,) in groups) <= limits.bytes
-    )
-
-
-def _one_group(tx: Writing, group: Group, *, again: bool) -> Accepted:
-    shared: Shared = {}
-    try:
-        with tx.savepoint():
-            return [store_one(tx, draft, shared, again=again) for draft in group]
-    except ValueRefused as exc:
-        return InvalidMessage("message", str(exc))
-    except PillarboxError as exc:
-        return exc
-
-
-def store_one(tx: Writing, draft: Draft, shared: Shared, *, again: bool, limited: bool = True) -> Enqueued:
+def store(
+    tx: Writing, groups: Sequence[Group], *, again: bool, uncounted: Collection[MessageId] = ()
+) -> list[Accepted]:
     """
-    Store one message, or find the one that its key stands for.
+    Store groups, or find the messages that their keys stand for; inside a savepoint.
 
     Args:
-        limited: Whether the limits on active messages are judged; not for what comes in as ended.
+        uncounted: Those that take no room, because they come in as ended; whoever stores them counts them.
+
+    Returns:
+        What became of each group; where it was refused, nothing of it was written.
 
     Raises:
-        PillarboxError: It is refused.
+        ValueRefused: The database cannot hold one of the values.
+        KeyConflict, QueueFull: A group was refused after something of it was written.
     """
-    if again and tx.one("seq_of", (draft.id,)) is not None:
-        return Enqueued(draft.id, created=True, superseded=collapse.superseded_before(tx, draft))
-    if draft.key is not None:
-        found = tx.one("key", (draft.tenant, draft.key))
-        if found is not None:
-            if found[0] != draft.digest:
-                raise KeyConflict(draft.key, found[1])
-            return Enqueued(found[1], created=False)
-    queue, recipient = tx.queue(draft.tenant, draft.channel), _recipient(draft)
+    known = _stored_before(tx, groups) if again else set()
+    if any(draft.collapse_key is not None for group in groups for draft in group):
+        return [[_in_its_place(tx, draft, known, uncounted) for draft in group] for group in groups]
+    intake = _Intake(tx, groups, known, uncounted)
+    accepted = [intake.judged(group) for group in groups]
+    _write(tx, intake.new)
+    return accepted
+
+
+def _stored_before(tx: Writing, groups: Sequence[Group]) -> set[MessageId]:
+    rows = tx.each("seq_of", [(draft.id,) for group in groups for draft in group])
+    return {identity for found in rows for identity, _ in found}
+
+
+def _in_its_place(tx: Writing, draft: Draft, known: set[MessageId], uncounted: Collection[MessageId]) -> Enqueued:
+    """Store one message in the place of older ones. Raises KeyConflict or QueueFull."""
+    if draft.id in known:
+        return Enqueued(draft.id, created=True, superseded=tuple(collapse.superseded_before(tx, draft)))
+    intake = _Intake(tx, [[draft]], known, uncounted)
+    found = intake.first(draft)
+    if found is not None:
+        return Enqueued(found, created=False)
     # First, because what it takes the place of makes room for it.
-    place = None if draft.collapse_key is None else collapse.make_way(tx, draft, queue, recipient)
-    if limited:
-        check_limits(
-            tx,
-            queue=queue,
-            tenant=draft.tenant,
-            channel=draft.channel,
-            recipient=recipient,
-            size=len(draft.content),
-        )
-    ((_, seq),) = tx.many("enqueue", _row(tx, draft, payload=_payload(tx, draft, shared)))
-    if place is not None:
-        place.take(tx, seq)
-    if draft.key is not None:
-        tx.many("key_insert", (draft.tenant, draft.key, draft.digest, draft.id))
-    parts = draft.admission.parts if draft.admission is not None else ()
-    if len(parts) > 1:
-        store_parts(tx, seq, parts)
-    if draft.mirror is not None:
-        mirror.store(tx, draft.mirror, draft.id)
-    _count(tx, draft)
-    return Enqueued(draft.id, created=True, superseded=() if place is None else tuple(place.superseded))
+    place = None
+    if draft.collapse_key is not None:
+        place = collapse.make_way(tx, draft, tx.queue(draft.tenant, draft.channel), _recipient(draft))
+    intake.take(draft)
+    _write(tx, intake.new)
+    if place is None:
+        return Enqueued(draft.id, created=True)
+    if place.superseded:
+        tx.each("take_place", [(draft.id, place.position, place.due_ms)])
+    return Enqueued(draft.id, created=True, superseded=tuple(place.superseded))
 
 
-def check_limits(tx: Writing, *, queue: int, tenant: str, channel: str, recipient: str, size: int) -> None:
-    """See that there is room for one more message of so many bytes (contract EN5). Raises QueueFull."""
-    limits = tx.limits
-    messages, stored = tx.counters.active()
-    if limits.messages is not None and messages + 1 > limits.messages:
-        raise QueueFull("store", "messages", limits.messages)
-    if limits.bytes is not None and stored + size > limits.bytes:
-        raise QueueFull("store", "bytes", limits.bytes)
-    _check_one(tx, "channel", limits.channels.get(channel, limits.channel_messages), channel)
-    _check_one(tx, "tenant", limits.tenant_messages, tenant)
-    if limits.recipient_messages is not None:
-        row = tx.one("active_recipient", (queue, recipient)) or (0,)
-        if row[0] + 1 > limits.recipient_messages:
-            raise QueueFull("recipient", "messages", limits.recipient_messages)
+class _Intake:
+    """
+    Judges drafts one after the other, before any of them is written.
+
+    Attributes:
+        new: Those that are to be stored.
+    """
+
+    def __init__(
+        self, tx: Writing, groups: Sequence[Group], known: set[MessageId], uncounted: Collection[MessageId]
+    ) -> None:
+        self.new: list[_New] = []
+        self._tx = tx
+        self._known = known
+        self._uncounted = uncounted
+        drafts = [draft for group in groups for draft in group]
+        self._room = Room(tx)
+        self._roomy = self._room.has(len(drafts), sum(len(draft.content) for draft in drafts))
+        self._keys = _keys(tx, drafts)
+
+    def judged(self, group: Group) -> Accepted:
+        """Take a group whole, or refuse it. Raises KeyConflict or QueueFull where it has made a queue."""
+        before, made = len(self.new), self._tx.numbers.made
+        try:
+            return [self._one(draft) for draft in group]
+        except (KeyConflict, QueueFull) as exc:
+            if self._tx.numbers.made != made:
+                raise
+            self._give_back(before)
+            return exc
+
+    def _one(self, draft: Draft) -> Enqueued:
+        if draft.id in self._known:
+            return Enqueued(draft.id, created=True)
+        found = self.first(draft)
+        if found is not None:
+            return Enqueued(found, created=False)
+        self.take(draft)
+        return Enqueued(draft.id, created=True)
+
+    def first(self, draft: Draft) -> MessageId | None:
+        """Return the message that the draft's key stands for already. Raises KeyConflict."""
+        if draft.key is None:
+            return None
+        found = self._keys.get((draft.tenant, draft.key))
+        return None if found is None else first_message(draft, digest=found[0], first=found[1])
+
+    def take(self, draft: Draft) -> None:
+        """Let a draft be stored. Raises QueueFull."""
+        queue, recipient, size = self._tx.queue(draft.tenant, draft.channel), _recipient(draft), len(draft.content)
+        if draft.id in self._uncounted:
+            pass
+        elif self._roomy:
+            self._room.add(queue, recipient, size)
+        else:
+            self._room.take(queue=queue, tenant=draft.tenant, channel=draft.channel, recipient=recipient, size=size)
+        if draft.key is not None and draft.digest is not None:
+            self._keys[draft.tenant, draft.key] = draft.digest, draft.id
+        self._tx.touched.add(queue)
+        self.new.append(_New(draft, queue, recipient))
+
+    def _give_back(self, before: int) -> None:
+        for new in self.new[before:]:
+            if new.draft.id not in self._uncounted:
+                self._room.give_back(new.queue, new.recipient, len(new.draft.content))
+            if new.draft.key is not None:
+                del self._keys[new.draft.tenant, new.draft.key]
+        del self.new[before:]
 
 
-def _check_one(tx: Writing, scope: str, limit: int | None, name: str) -> None:
-    if limit is not None and tx.counters.active_in(scope, name) + 1 > limit:
-        raise QueueFull(scope, "messages", limit)
+def _keys(tx: Writing, drafts: Sequence[Draft]) -> dict[tuple[str, str], tuple[bytes, MessageId]]:
+    """Return which content, and which message, each key of *drafts* that is known stands for."""
+    asked = [(draft.key, draft.tenant) for draft in drafts if draft.key is not None]
+    found = tx.each("key", asked) if asked else []
+    return {
+        (tenant, key): (digest, first)
+        for (key, tenant), rows in zip(asked, found, strict=True)
+        for _, digest, first in rows
+    }
 
 
 def _recipient(draft: Draft) -> str:
-    """Give the recipient in the channel's spelling, where a channel was asked."""
+    """Return the recipient in the channel's spelling, where a channel was asked."""
     return draft.recipient if draft.admission is None else draft.admission.recipient
 
 
-def _payload(tx: Writing, draft: Draft, shared: Shared) -> int | None:
-    """Store what does not belong into the row: large content, and a fan-out's, once for all of its messages (CO2)."""
-    if draft.group_id is None and _is_small(len(draft.content)):
+def _write(tx: Writing, new: Sequence[_New]) -> None:
+    """Write the rows of messages that have room, and what belongs to them."""
+    shared: dict[tuple[str, bytes], int] = {}
+    tx.each("enqueue", [_row(tx, one, _payload(tx, one.draft, shared)) for one in new])
+    drafts = [one.draft for one in new]
+    keys = [(draft.tenant, draft.key, draft.digest, draft.id) for draft in drafts if draft.key is not None]
+    if keys:
+        tx.each("key_insert", keys)
+    split = [
+        (draft.id, draft.admission.parts)
+        for draft in drafts
+        if draft.admission is not None and len(draft.admission.parts) > 1
+    ]
+    if split:
+        seqs = tx.each("seq_of", [(identity,) for identity, _ in split])
+        store_parts(tx, [(seq, parts) for ((_, seq),), (_, parts) in zip(seqs, split, strict=True)])
+    mirror.store(tx, [(draft.mirror, draft.id) for draft in drafts if draft.mirror is not None])
+
+
+def _payload(tx: Writing, draft: Draft, shared: dict[tuple[str, bytes], int]) -> int | None:
+    """
+    Store what does not belong into the row: large content, and a fan-out's, once for all of its messages (CO2).
+
+    Args:
+        shared: The payload of each content of a fan-out, by group id and content.
+    """
+    if draft.group_id is None and len(draft.content) <= _SMALL_CONTENT_BYTES:
         return None
     known = shared.get((draft.group_id, draft.content)) if draft.group_id is not None else None
     if known is not None:
@@ -178,24 +249,19 @@ def _payload(tx: Writing, draft: Draft, shared: Shared) -> int | None:
     return int(number)
 
 
-def _count(tx: Writing, draft: Draft) -> None:
-    queue = tx.queue(draft.tenant, draft.channel)
-    tx.count(queue, _SCHEDULED, 1, len(draft.content))
-    tx.touched.add(queue)
-
-
-def _row(tx: Writing, d: Draft, *, payload: int | None) -> Row:
+def _row(tx: Writing, new: _New, payload: int | None) -> Row:
+    d, queue, recipient = new
     admission = d.admission
     return (
         d.id,
-        tx.queue(d.tenant, d.channel),
+        queue,
         d.priority,
         d.due_ms,
         d.lane,
         d.not_before_ms is not None,
         d.max_attempts,
         tx.policy(d.policy),
-        _recipient(d),
+        recipient,
         d.account,
         d.thread,
         _KINDS[d.kind],

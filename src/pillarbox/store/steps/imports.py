@@ -17,9 +17,9 @@ from pillarbox.store.steps import enqueue
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pillarbox.store.steps.tx import Row
     from pillarbox.store.steps.writing import Writing
 
-_SCHEDULED = State.SCHEDULED.code
 _STATES = (State.SCHEDULED, State.HELD, State.DEAD, State.EXPIRED)
 
 Imported = Enqueued | PillarboxError
@@ -32,57 +32,88 @@ def import_all(tx: Writing, items: Sequence[Import], *, again: bool) -> list[Imp
     Args:
         again: These may have been stored by a commit whose answer was lost; what is there is not stored twice.
     """
-    return [_guarded(tx, item, again=again) for item in items]
-
-
-def _guarded(tx: Writing, item: Import, *, again: bool) -> Imported:
+    if not items:
+        return []
     try:
         with tx.savepoint():
-            return _one(tx, item, again=again)
+            return _together(tx, items, again=again)
     except ValueRefused as exc:
-        return InvalidMessage("message", str(exc))
+        if len(items) == 1:
+            return [InvalidMessage("message", exc.expected)]
     except PillarboxError as exc:
-        return exc
+        if len(items) == 1:
+            return [exc]
+    return [imported for item in items for imported in import_all(tx, [item], again=again)]
 
 
-def _one(tx: Writing, item: Import, *, again: bool) -> Enqueued:
-    if item.state not in _STATES:
-        msg = f"nothing is imported as {item.state}"
-        raise ValueError(msg)
-    known = tx.one("import_known", (item.system, item.source_id))
-    if known is not None:
+def _together(tx: Writing, items: Sequence[Import], *, again: bool) -> list[Imported]:
+    """Store many. Raises where one of them, or what two of them have in common, wants each to be tried alone."""
+    known = tx.each("import_known", [(item.source_id, item.system) for item in items])
+    new = [item for item, rows in zip(items, known, strict=True) if not rows]
+    if any(item.state not in _STATES for item in new):
+        raise ValueError("nothing is imported as leased, delivered or cancelled")
+    names = [(item.system, name) for item in new for name in {item.source_id, item.alias} if name is not None]
+    if len(set(names)) < len(names):
+        raise ValueError("one source stands there twice: the second is known when the first is stored")
+    uncounted = {item.draft.id for item in new if item.state.terminal}
+    stored = enqueue.store(tx, [[item.draft] for item in new], again=again, uncounted=uncounted)
+    outcomes = iter(stored)
+    results: list[Imported] = []
+    written: list[tuple[Import, Enqueued]] = []
+    for item, rows in zip(items, known, strict=True):
+        if rows:
+            ((_, message),) = rows
+            results.append(Enqueued(message, created=again and message == item.draft.id))
+            continue
+        outcome = next(outcomes)
+        if isinstance(outcome, PillarboxError):
+            results.append(outcome)
+        else:
+            written.append((item, outcome[0]))
+            results.append(outcome[0])
+    if len(new) < len(items):
         # Whoever imported it may not have synced it, and its source is put away next.
         tx.many("sync")
-        return Enqueued(known[0], created=again and known[0] == item.draft.id)
-    stored = enqueue.store_one(tx, item.draft, {}, again=again, limited=not item.state.terminal)
-    for name in (item.source_id, item.alias):
-        if name is not None:
-            tx.many("import_add", (item.system, name, stored.id, item.outcome, tx.now))
-    if stored.created:
-        _put(tx, item)
-    return stored
+    _write(tx, written)
+    return results
 
 
-def _put(tx: Writing, item: Import) -> None:
-    """Bring a message that was just enqueued into the state and to the counts it comes with."""
-    draft = item.draft
-    steps_out = item.state is State.HELD and draft.policy.on_held is OnHeld.SKIP
-    ended_ms = None if item.state is State.SCHEDULED else tx.now
-    bindings = (
-        draft.id,
+def _write(tx: Writing, written: Sequence[tuple[Import, Enqueued]]) -> None:
+    """Note sources in the ledger, and bring what was just stored into the state and to the counts it comes with."""
+    ledger = [
+        (item.system, name, stored.id, item.outcome, tx.now)
+        for item, stored in written
+        for name in (item.source_id, item.alias)
+        if name is not None
+    ]
+    tx.each("import_add", ledger)
+    created = [item for item, stored in written if stored.created]
+    put = tx.each("import_put", [_put_bindings(tx, item) for item in created])
+    attempts, lines = [], []
+    for item, ((_, seq),) in zip(created, put, strict=True):
+        draft, code = item.draft, item.state.code
+        queue, size = tx.queue(draft.tenant, draft.channel), len(draft.content)
+        if item.state.terminal:
+            tx.count(queue, code, 1, size)
+        else:
+            tx.move(queue, State.SCHEDULED.code, code, size)
+        if item.attempts and item.last_attempt_ms is not None:
+            tried = (item.attempts, draft.id, item.error_class, item.last_error, item.last_attempt_ms, draft.due_ms)
+            attempts.append((seq, *tried))
+        lines.append((seq, draft.id, tx.now, "import", "import", None, code, item.note))
+    tx.each("import_attempt", attempts)
+    tx.each("history_add", lines)
+
+
+def _put_bindings(tx: Writing, item: Import) -> Row:
+    return (
+        item.draft.id,
         item.state.code,
         item.attempts,
         item.last_attempt_ms if item.attempts else None,
-        ended_ms,
+        None if item.state is State.SCHEDULED else tx.now,
         item.reason,
         item.error_class,
         item.last_error,
-        steps_out,
+        item.state is State.HELD and item.draft.policy.on_held is OnHeld.SKIP,
     )
-    (row,) = tx.many("import_put", bindings)
-    seq = row[0]
-    tx.move(tx.queue(draft.tenant, draft.channel), _SCHEDULED, item.state.code, len(draft.content))
-    if item.attempts and item.last_attempt_ms is not None:
-        tried = (seq, item.attempts, draft.id, item.error_class, item.last_error, item.last_attempt_ms, draft.due_ms)
-        tx.many("import_attempt", tried)
-    tx.many("history_add", (seq, draft.id, tx.now, "import", "import", None, item.state.code, item.note))

@@ -20,10 +20,16 @@ if TYPE_CHECKING:
     from pillarbox.store.steps.writing import Writing
 
 
-def store(tx: Writing, mirror: Mirror, message_id: str) -> None:
-    """Write a message's record; one whose key exists is not written again."""
-    media = json.dumps(mirror.media) if mirror.media else None
-    tx.many("mirror_add", (mirror.key, mirror.session_key, mirror.text, media, message_id, tx.now))
+def store(tx: Writing, records: Sequence[tuple[Mirror, str]]) -> None:
+    """Write the records of messages; one whose key exists is not written again."""
+    if records:
+        tx.each(
+            "mirror_add",
+            [
+                (one.key, one.session_key, one.text, json.dumps(one.media) if one.media else None, message, tx.now)
+                for one, message in records
+            ],
+        )
 
 
 def pending(tx: Reader, session_key: str, limit: int) -> list[MirrorEntry]:

@@ -25,9 +25,14 @@ def decode_policy(spec: str) -> Policy:
 
 
 class Numbers:
-    """Knows the numbers that one connection has met."""
+    """
+    Knows the numbers that one connection has met.
+
+    ``made`` counts the rows that were made for new ones.
+    """
 
     def __init__(self, tx: Reader) -> None:
+        self.made = 0
         self._tx = tx
         self._queues: dict[tuple[str, str], int] = {}
         self._names: dict[int, tuple[str, str]] = {}
@@ -76,5 +81,8 @@ class Numbers:
         return policy
 
     def _number(self, kind: str, key: Row, *more: object) -> int:
-        row = self._tx.one(f"{kind}_of", key) or self._tx.one(f"{kind}_insert", (*key, *more))
+        row = self._tx.one(f"{kind}_of", key)
+        if row is None:
+            self.made += 1
+            row = self._tx.one(f"{kind}_insert", (*key, *more))
         return int(row[0]) if row else 0

@@ -1,37 +1,28 @@
-"""Writes what people order, each order by a function of its own."""
+"""
+Writes what people order. Which state allows what, `domain.orders` says; the statements' guards say it too.
+
+Orders of one kind, of different messages, are carried out together: a filter picks them by the thousand.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from pillarbox.domain.message import State
+from pillarbox.domain.orders import Answer, Order, answer
 from pillarbox.domain.transition import Reason
-from pillarbox.store.base import (
-    Act,
-    Acted,
-    ActOnMessage,
-    Bury,
-    Cancel,
-    Pause,
-    Purge,
-    Replay,
-    Resolve,
-    Resume,
-    Retry,
-)
-from pillarbox.store.steps.audit import audit, record, shown
+from pillarbox.store.base import Acted, Bury, Cancel, Pause, Purge, Replay, Resolve, Resume, Retry
+from pillarbox.store.steps import audit
 from pillarbox.store.steps.replay import purge, replay
 from pillarbox.store.steps.resolve import resolve, retry, word
+from pillarbox.store.steps.subject import Given, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from pillarbox.store.base import Act, ActOnMessage
     from pillarbox.store.steps.writing import Writing
-
-_SCHEDULED, _LEASED, _HELD, _DEAD, _CANCELLED = (
-    s.code for s in (State.SCHEDULED, State.LEASED, State.HELD, State.DEAD, State.CANCELLED)
-)
 
 
 def act(tx: Writing, acts: Sequence[Act], *, again: bool) -> list[Acted]:
@@ -43,30 +34,53 @@ def act(tx: Writing, acts: Sequence[Act], *, again: bool) -> list[Acted]:
     """
     acted: list[Acted] = []
     purged: Counter[tuple[str, str | None]] = Counter()
-    for item in acts:
-        known = _done(tx, item) if again else None
-        done = known or _act(tx, item)
-        if known is None and done.applied and isinstance(item, Purge):
-            purged[item.actor, item.reason] += 1
-        acted.append(done)
+    for run in _runs(acts):
+        first = run[0]
+        if isinstance(first, Pause | Resume):
+            acted.append(_pause(tx, first) if isinstance(first, Pause) else _resume(tx, first))
+            continue
+        known = _done_before(tx, run) if again else [None] * len(run)
+        left = iter(_carry_out(tx, [item for item, told in zip(run, known, strict=True) if told is None]))
+        for item, told in zip(run, known, strict=True):
+            done = next(left) if told is None else told
+            if told is None and done.applied and isinstance(item, Purge):
+                purged[item.actor, item.reason] += 1
+            acted.append(done)
     # Of what is deleted by the thousand the audit has one line a transaction; the histories say which it was.
-    for (actor, reason), count in purged.items():
-        tx.many("audit_add", (tx.now, actor, "purge", "messages", reason, str(count)))
+    lines = [(tx.now, actor, "purge", "messages", reason, str(count)) for (actor, reason), count in purged.items()]
+    tx.each("audit_add", lines)
     return acted
 
 
-def _done(tx: Writing, item: Act) -> Acted | None:
-    if isinstance(item, Pause | Resume):
-        return None
-    if not {row[0] for row in tx.many("act_of", (item.id, tx.now, item.actor))} & _words(item):
-        return None
-    row = tx.one("row_for_act", (item.id,))
-    if row is None:
-        return Acted(applied=True) if isinstance(item, Purge) else None
-    if isinstance(item, Replay) and tx.one("seq_of", (item.new_id,)) is None:
-        return None
-    state, arrived = row[1], row[6]
-    return Acted(applied=True, state=shown(state, arrived), pending=state == _LEASED)
+def _runs(acts: Sequence[Act]) -> Iterator[list[Any]]:
+    """Yield what can be done together: neighbours of one kind, each about another message."""
+    run: list[Any] = []
+    ids: set[str] = set()
+    for item in acts:
+        subject = None if isinstance(item, Pause | Resume) else item.id
+        if run and (subject is None or subject in ids or type(run[0]) is not type(item)):
+            yield run
+            run, ids = [], set()
+        run.append(item)
+        if subject is not None:
+            ids.add(subject)
+    if run:
+        yield run
+
+
+def _done_before(tx: Writing, run: Sequence[ActOnMessage]) -> list[Acted | None]:
+    """Say of each what an earlier try of this very act did; ``None`` where it was not committed."""
+    words = tx.each("act_of", [(item.id, tx.now, item.actor) for item in run])
+    copies = tx.each("seq_of", [(item.new_id if isinstance(item, Replay) else item.id,) for item in run])
+    told: list[Acted | None] = []
+    for item, said, copy, subject in zip(run, words, copies, _subjects(tx, run), strict=True):
+        if not {act for _, act in said} & _words(item) or (isinstance(item, Replay) and not copy):
+            told.append(None)
+        elif subject is None:
+            told.append(Acted(applied=True) if isinstance(item, Purge) else None)
+        else:
+            told.append(Acted(applied=True, state=subject.shown, pending=subject.state is State.LEASED))
+    return told
 
 
 def _words(item: ActOnMessage) -> set[str]:
@@ -80,69 +94,90 @@ def _words(item: ActOnMessage) -> set[str]:
             return {type(item).__name__.lower()}
 
 
-def _act(tx: Writing, item: Act) -> Acted:
-    match item:
-        case Cancel():
-            return _cancel(tx, item)
-        case Retry():
-            return retry(tx, item)
-        case Bury():
-            return _bury(tx, item)
-        case Resolve():
-            return resolve(tx, item)
-        case Replay():
-            return replay(tx, item)
-        case Purge():
-            return purge(tx, item)
-        case Pause():
-            # Also before its first message, so that whoever looks sees the pause.
-            tx.queue(item.tenant or "", item.channel)
-            how = (tx.now, item.until_ms, item.reason, item.actor)
-            tx.many("queue_pause", (item.tenant, item.channel, *how))
-            if item.tenant is None:
-                tx.many("channel_pause", (item.channel, *how))
-            audit(tx, item, "pause", item.channel, detail=_whose(item))
-            return Acted(applied=True)
-        case Resume():
-            rows = tx.many("queue_resume", (item.tenant, item.channel))
-            if item.tenant is None:
-                tx.many("channel_resume", (item.channel,))
-            tx.touched.update(row[0] for row in rows)
-            audit(tx, item, "resume", item.channel, detail=_whose(item))
-            return Acted(applied=bool(rows))
+def _subjects(tx: Writing, run: Sequence[ActOnMessage]) -> list[Subject | None]:
+    found = tx.each("order_row", [(item.id,) for item in run])
+    return [Subject.of(rows[0]) if rows else None for rows in found]
+
+
+def _carry_out(tx: Writing, run: Sequence[ActOnMessage]) -> list[Acted]:
+    if not run:
+        return []
+    order, give = _ORDERS[type(run[0])]
+    results: list[Acted | None] = []
+    given: list[Given[Any]] = []
+    for item, subject in zip(run, _subjects(tx, run), strict=True):
+        if subject is None:
+            results.append(Acted(applied=False))
+            continue
+        judged = answer(order, subject.state, arrived=subject.arrived)
+        if judged is Answer.REFUSED:
+            results.append(Acted(applied=False, state=subject.shown))
+        else:
+            results.append(None)
+            given.append(Given(item, subject, marks=judged is Answer.MARKED))
+    done = iter(give(tx, given) if given else [])
+    return [next(done) if result is None else result for result in results]
+
+
+def _cancel(tx: Writing, given: Sequence[Given[Cancel]]) -> list[Acted]:
+    marked = [one for one in given if one.marks]
+    tx.each("cancel_request", [(one.subject.seq, tx.now) for one in marked])
+    audit.record(tx, [audit.line(one, "cancel requested", State.LEASED) for one in marked])
+    ended = [one for one in given if not one.marks]
+    tx.each("cancel", [(one.subject.seq, Reason.REQUESTED, tx.now) for one in ended])
+    _leave(tx, ended, State.CANCELLED, "cancel")
+    return [
+        Acted(applied=True, state=State.LEASED, pending=True)
+        if one.marks
+        else Acted(applied=True, state=State.CANCELLED)
+        for one in given
+    ]
+
+
+def _bury(tx: Writing, given: Sequence[Given[Bury]]) -> list[Acted]:
+    tx.each("bury", [(one.subject.seq, one.item.reason, tx.now) for one in given])
+    _leave(tx, given, State.DEAD, "bury")
+    return [Acted(applied=True, state=State.DEAD) for _ in given]
+
+
+def _leave(tx: Writing, given: Sequence[Given[Any]], after: State, said: str) -> None:
+    """Count what has ended, and tell of it."""
+    for one in given:
+        subject = one.subject
+        tx.move(subject.queue, subject.state.code, after.code, subject.content_size)
+        tx.leave_lane(subject.lane)
+    audit.record(tx, [audit.line(one, said, after) for one in given])
+
+
+def _pause(tx: Writing, item: Pause) -> Acted:
+    # Also before its first message, so that whoever looks sees the pause.
+    tx.queue(item.tenant or "", item.channel)
+    how = (tx.now, item.until_ms, item.reason, item.actor)
+    tx.many("queue_pause", (item.tenant, item.channel, *how))
+    if item.tenant is None:
+        tx.many("channel_pause", (item.channel, *how))
+    audit.audit(tx, item, "pause", item.channel, detail=_whose(item))
+    return Acted(applied=True)
+
+
+def _resume(tx: Writing, item: Resume) -> Acted:
+    rows = tx.many("queue_resume", (item.tenant, item.channel))
+    if item.tenant is None:
+        tx.many("channel_resume", (item.channel,))
+    tx.touched.update(queue for (queue,) in rows)
+    audit.audit(tx, item, "resume", item.channel, detail=_whose(item))
+    return Acted(applied=bool(rows))
 
 
 def _whose(item: Pause | Resume) -> str:
     return "every tenant" if item.tenant is None else f"tenant {item.tenant!r}"
 
 
-def _cancel(tx: Writing, item: Cancel) -> Acted:
-    row = tx.one("row_for_act", (item.id,))
-    if row is None:
-        return Acted(applied=False)
-    seq, state, queue, lane, _, size, arrived, _ = row
-    if state == _LEASED and arrived is None:
-        tx.many("cancel_request", (seq, tx.now))
-        record(tx, item, "cancel requested", row, state)
-        return Acted(applied=True, state=State.LEASED, pending=True)
-    if state not in (_SCHEDULED, _HELD):
-        return Acted(applied=False, state=shown(state, arrived))
-    tx.many("cancel", (seq, Reason.REQUESTED, tx.now))
-    tx.move(queue, state, _CANCELLED, size)
-    tx.leave_lane(lane)
-    record(tx, item, "cancel", row, _CANCELLED)
-    return Acted(applied=True, state=State.CANCELLED)
-
-
-def _bury(tx: Writing, item: Bury) -> Acted:
-    row = tx.one("row_for_act", (item.id,))
-    if row is None:
-        return Acted(applied=False)
-    seq, state, queue, lane, _, size, arrived, _ = row
-    if state != _HELD:
-        return Acted(applied=False, state=shown(state, arrived))
-    tx.many("bury", (seq, item.reason, tx.now))
-    tx.move(queue, state, _DEAD, size)
-    tx.leave_lane(lane)
-    record(tx, item, "bury", row, _DEAD)
-    return Acted(applied=True, state=State.DEAD)
+_ORDERS: Final[Mapping[type[ActOnMessage], tuple[Order, Callable[[Writing, Sequence[Given[Any]]], list[Acted]]]]] = {
+    Cancel: (Order.CANCEL, _cancel),
+    Retry: (Order.RETRY, retry),
+    Bury: (Order.BURY, _bury),
+    Resolve: (Order.RESOLVE, resolve),
+    Replay: (Order.REPLAY, replay),
+    Purge: (Order.PURGE, purge),
+}

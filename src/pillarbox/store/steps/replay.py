@@ -2,111 +2,183 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from pillarbox.domain.lifecycle import new_expiry_ms
-from pillarbox.domain.message import FIRST_TERMINAL, State
+from pillarbox.domain.message import State
 from pillarbox.errors import QueueFull, Refused
-from pillarbox.store.base import Acted, Purge, Replay
-from pillarbox.store.steps.audit import audit, shown, tell
-from pillarbox.store.steps.enqueue import check_limits
-from pillarbox.store.steps.sweep import delete_belongings, leave_mirror
+from pillarbox.store.base import Acted
+from pillarbox.store.steps import audit
+from pillarbox.store.steps.prune import Gone, delete_belongings
+from pillarbox.store.steps.room import Room
 
 if TYPE_CHECKING:
-    from pillarbox.store.steps.tx import Row
+    from collections.abc import Iterator, Sequence
+
+    from pillarbox.store.base import Purge, Replay
+    from pillarbox.store.steps.subject import Given
     from pillarbox.store.steps.writing import Writing
 
-_SCHEDULED, _DELIVERED = State.SCHEDULED.code, State.DELIVERED.code
 _NO_CONTENT = "what it says was deleted: there is nothing left to send"
 _UNREADABLE = "its retry policy cannot be read"
 _ALL_PARTS = "every part of it was delivered: only a fresh replay, which sends all of them again, has something to send"
 
 
-def replay(tx: Writing, item: Replay) -> Acted:
-    """Store a new message out of one that has ended (contract ST2)."""
-    row = tx.one("row_to_replay", (item.id,))
-    if row is None:
-        return Acted(applied=False)
-    seq, state, queue, arrived, size, _, _, part_count, _ = row
-    told = shown(state, arrived)
-    if state < FIRST_TERMINAL:
-        return Acted(applied=False, state=told)
-    anew = item.fresh or state == _DELIVERED
-    try:
-        expires = _judged(tx, item, row)
-        done, moved = (0, False) if anew or part_count == 1 else _progress(tx, seq, part_count)
-    except (Refused, QueueFull) as exc:
-        return Acted(applied=False, state=told, refused=exc)
-    ((new_seq,),) = tx.many("replay", (seq, item.new_id, tx.now, anew or moved, expires, done))
-    if part_count > 1:
-        tx.many("replay_parts", (seq, new_seq, anew))
-    tx.many("replay_blobs", (seq, new_seq))
-    if state != _DELIVERED:
-        tx.many("replay_mirror", (item.id, item.new_id))
-    tx.count(queue, _SCHEDULED, 1, size)
-    tx.touched.add(queue)
-    _record_replay(tx, item, row, new_seq)
-    return Acted(applied=True, state=told)
+class _Copy(NamedTuple):
+    """
+    A replay that is allowed.
+
+    Attributes:
+        expires_ms: When the new message expires.
+        anew: Under a dedupe token of its own, with every part anew.
+        done: Parts that need not go again.
+        moved: Others get new numbers by that. A dedupe token names its part by number: the old tokens would name the
+            wrong ones.
+    """
+
+    expires_ms: int | None
+    anew: bool
+    done: int = 0
+    moved: bool = False
 
 
-def _judged(tx: Writing, item: Replay, row: Row) -> int | None:
-    """Give when the new message expires. Raises Refused or QueueFull where there must be none."""
-    _, _, queue, _, size, recipient, policy, _, has_content = row
-    if not has_content:
+def replay(tx: Writing, given: Sequence[Given[Replay]]) -> list[Acted]:
+    """Store new messages out of those that have ended (contract ST2)."""
+    room = Room(tx)
+    return [acted for run in _runs(given) for acted in _replay(tx, run, room)]
+
+
+def _runs(given: Sequence[Given[Replay]]) -> Iterator[list[Given[Replay]]]:
+    """Yield what is judged together. What is a replay itself is alone: its own replay is one of the first message's."""
+    run: list[Given[Replay]] = []
+    for one in given:
+        if one.subject.replay_of is not None:
+            if run:
+                yield run
+                run = []
+            yield [one]
+        else:
+            run.append(one)
+    if run:
+        yield run
+
+
+def _replay(tx: Writing, given: Sequence[Given[Replay]], room: Room) -> list[Acted]:
+    judged = _judged(tx, given, room)
+    allowed = [(one, copy) for one, copy in zip(given, judged, strict=True) if isinstance(copy, _Copy)]
+    rows = [
+        (one.item.id, one.item.new_id, tx.now, copy.anew or copy.moved, copy.expires_ms, copy.done)
+        for one, copy in allowed
+    ]
+    stored = [(one, copy, seq) for (one, copy), ((_, seq),) in zip(allowed, tx.each("replay", rows), strict=True)]
+    room.stored()
+    split = [(one.subject.seq, seq, copy.anew) for one, copy, seq in stored if one.subject.part_count > 1]
+    tx.each("replay_parts", split)
+    tx.each("replay_blobs", [(one.subject.seq, seq) for one, _, seq in stored])
+    undelivered = [one.item for one, _, _ in stored if one.subject.state is not State.DELIVERED]
+    tx.each("replay_mirror", [(item.id, item.new_id) for item in undelivered])
+    for one, _, _ in stored:
+        tx.touched.add(one.subject.queue)
+    _record(tx, [(one, seq) for one, _, seq in stored])
+    return [
+        Acted(applied=True, state=one.subject.shown)
+        if isinstance(copy, _Copy)
+        else Acted(applied=False, state=one.subject.shown, refused=copy)
+        for one, copy in zip(given, judged, strict=True)
+    ]
+
+
+def _judged(tx: Writing, given: Sequence[Given[Replay]], room: Room) -> list[_Copy | Refused | QueueFull]:
+    """Say of each what is to be stored, or why there must be none. What is allowed has taken its room."""
+    heirs = tx.each("replays", [(one.item.id,) for one in given])
+    progress = tx.each("part_progress", [(one.subject.seq,) for one in given])
+    judged: list[_Copy | Refused | QueueFull] = []
+    for one, earlier, ((_, done, behind),) in zip(given, heirs, progress, strict=True):
+        try:
+            copy = _copy(tx, one, earlier=[heir for _, heir in earlier], done=done, behind=behind)
+            subject = one.subject
+            room.take(
+                queue=subject.queue,
+                tenant=subject.tenant,
+                channel=subject.channel,
+                recipient=subject.recipient,
+                size=subject.content_size,
+            )
+        except (Refused, QueueFull) as exc:
+            judged.append(exc)
+        else:
+            judged.append(copy)
+    return judged
+
+
+def _copy(tx: Writing, one: Given[Replay], *, earlier: Sequence[str], done: int, behind: int) -> _Copy:
+    """
+    Judge one replay.
+
+    Args:
+        earlier: What an earlier one has made of it, on its way or delivered.
+        done: Parts of it that are delivered.
+        behind: The number behind the last of them.
+
+    Raises:
+        Refused: There must be none.
+    """
+    item, subject = one.item, one.subject
+    if not subject.has_content:
         raise Refused(_NO_CONTENT)
-    earlier = None if item.fresh else tx.one("replays", (item.id,))
-    if earlier is not None:
+    if earlier and not item.fresh:
         msg = f"it was replayed already, as {earlier[0]}; a fresh replay is a copy on purpose"
         raise Refused(msg)
     try:
-        expires = new_expiry_ms(tx.numbers.policy_by_id(policy), tx.now)
+        expires_ms = new_expiry_ms(tx.numbers.policy_by_id(subject.policy), tx.now)
     except (ValueError, msgspec.MsgspecError):
         raise Refused(_UNREADABLE) from None
-    tenant, channel = tx.numbers.queue_name(queue)
-    check_limits(tx, queue=queue, tenant=tenant, channel=channel, recipient=recipient, size=size)
-    return expires
-
-
-def _progress(tx: Writing, seq: int, part_count: int) -> tuple[int, bool]:
-    """
-    Say how many parts need not go again, and whether that gives others new numbers.
-
-    A dedupe token names its part by number: where numbers change, the old tokens would name the wrong ones.
-
-    Raises:
-        Refused: All are delivered.
-    """
-    done, behind = tx.one("part_progress", (seq,)) or (0, 0)
-    if done >= part_count:
+    anew = item.fresh or subject.state is State.DELIVERED
+    if anew or subject.part_count == 1:
+        return _Copy(expires_ms, anew)
+    if done >= subject.part_count:
         raise Refused(_ALL_PARTS)
-    return done, behind != done
+    return _Copy(expires_ms, anew, done, behind != done)
 
 
-def _record_replay(tx: Writing, item: Replay, row: Row, new_seq: int) -> None:
+def _record(tx: Writing, stored: Sequence[tuple[Given[Replay], int]]) -> None:
     """Tell it in the history of both; neither line is a move."""
-    seq, state = row[:2]
-    why = "" if item.reason is None else f": {item.reason}"
-    tell(tx, item, "replay", seq, item.id, before=state, after=state, reason=f"as {item.new_id}{why}")
-    now = _SCHEDULED
-    tell(tx, item, "replay", new_seq, item.new_id, before=now, after=now, reason=f"of {item.id}{why}")
-    audit(tx, item, "replay", item.id, detail=msgspec.json.encode({"as": item.new_id, "fresh": item.fresh}).decode())
+    lines = []
+    for one, new_seq in stored:
+        item, subject = one.item, one.subject
+        why = "" if item.reason is None else f": {item.reason}"
+        before, after = subject.state, State.SCHEDULED
+        said, actor = "replay", item.actor
+        lines += [
+            audit.Line(subject.seq, item.id, said, actor, before, before, f"as {item.new_id}{why}"),
+            audit.Line(new_seq, item.new_id, said, actor, after, after, f"of {item.id}{why}"),
+        ]
+        detail = msgspec.json.encode({"as": item.new_id, "fresh": item.fresh}).decode()
+        audit.audit(tx, item, said, item.id, detail=detail)
+    audit.tell(tx, lines)
 
 
-def purge(tx: Writing, item: Purge) -> Acted:
-    """Delete a terminal message with all that hangs on it."""
-    row = tx.one("row_to_purge", (item.id,))
-    if row is None:
-        return Acted(applied=False)
-    seq, state, tenant, key, payload, size, queue, arrived, completed = row
-    if not tx.many("purge", (seq,)):
-        return Acted(applied=False, state=shown(state, arrived))
-    tx.many("purge_attempts", (seq,))
-    delete_belongings(tx, seq, payload)
-    if key is not None:
-        tx.many("prune_key", (tenant, key, item.keys_until_ms))
-    leave_mirror(tx, item.id, delivered_at=completed if state == _DELIVERED else None)
-    tx.count(queue, state, -1, -size)
-    tell(tx, item, "purge", seq, item.id, before=state, after=state, reason=item.reason)
-    return Acted(applied=True)
+def purge(tx: Writing, given: Sequence[Given[Purge]]) -> list[Acted]:
+    """Delete terminal messages with all that hangs on them."""
+    seqs = [(one.subject.seq,) for one in given]
+    tx.each("purge", seqs)
+    tx.each("purge_attempts", seqs)
+    gone = [
+        Gone(
+            seq=one.subject.seq,
+            id=one.item.id,
+            tenant=one.subject.tenant,
+            key=one.subject.key,
+            payload=one.subject.payload,
+            delivered_ms=one.subject.completed_ms if one.subject.state is State.DELIVERED else None,
+            keys_until_ms=one.item.keys_until_ms,
+        )
+        for one in given
+    ]
+    delete_belongings(tx, gone)
+    for one in given:
+        tx.count(one.subject.queue, one.subject.state.code, -1, -one.subject.content_size)
+    audit.tell(tx, [audit.line(one, "purge", one.subject.state) for one in given])
+    return [Acted(applied=True) for _ in given]

@@ -11,47 +11,82 @@ from pillarbox.domain.lifecycle import expired, new_expiry_ms, resolved
 from pillarbox.domain.message import State
 from pillarbox.domain.retry import Policy
 from pillarbox.errors import Refused
-from pillarbox.store.base import Acted, Resolve, Retry
-from pillarbox.store.steps.audit import record, shown
+from pillarbox.store.base import Acted
+from pillarbox.store.steps import audit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pillarbox.domain.lifecycle import Resolved
+    from pillarbox.store.base import Resolve, Retry
+    from pillarbox.store.steps.subject import Given, Subject
+    from pillarbox.store.steps.tx import Row
     from pillarbox.store.steps.writing import Writing
 
-_SCHEDULED, _HELD, _DELIVERED = (s.code for s in (State.SCHEDULED, State.HELD, State.DELIVERED))
+_DELIVERED = State.DELIVERED.code
 _OVER = "its time is over, so it would expire at once: give it a new ttl, or cancel it"
 _COPIES = f"it was copied on purpose {EPOCHS_MAX - 1} times, which is all that its dedupe token can tell apart"
 
 
-def retry(tx: Writing, item: Retry) -> Acted:
-    """Make a scheduled or held message due now."""
-    row = tx.one("row_to_resolve", (item.id,))
-    if row is None:
-        return Acted(applied=False)
-    seq, state, queue, _, size, arrived, _, policy, *_ = row
-    renewed = item.ttl_ms is not None
-    bindings = (seq, tx.now, renewed, _expiry(tx, policy, item.ttl_ms))
-    if not tx.many("retry", bindings):
-        refused = Refused(_OVER) if state == _HELD else None
-        return Acted(applied=False, state=shown(state, arrived), refused=refused)
-    tx.move(queue, state, _SCHEDULED, size)
-    tx.touched.add(queue)
-    record(tx, item, "retry", row, _SCHEDULED)
-    return Acted(applied=True, state=State.SCHEDULED)
+def retry(tx: Writing, given: Sequence[Given[Retry]]) -> list[Acted]:
+    """Make scheduled or held messages due now."""
+    rows = [
+        (one.subject.seq, tx.now, one.item.ttl_ms is not None, _expiry_ms(tx, one.subject, one.item.ttl_ms))
+        for one in given
+    ]
+    acted, lines = [], []
+    for one, done in zip(given, tx.each("retry", rows), strict=True):
+        subject = one.subject
+        if not done:
+            refused = Refused(_OVER) if subject.state is State.HELD else None
+            acted.append(Acted(applied=False, state=subject.shown, refused=refused))
+            continue
+        tx.move(subject.queue, subject.state.code, State.SCHEDULED.code, subject.content_size)
+        tx.touched.add(subject.queue)
+        lines.append(audit.line(one, "retry", State.SCHEDULED))
+        acted.append(Acted(applied=True, state=State.SCHEDULED))
+    audit.record(tx, lines)
+    return acted
 
 
-def resolve(tx: Writing, item: Resolve) -> Acted:
-    """Carry out a person's verdict on a held message (contract UN3)."""
-    row = tx.one("row_to_resolve", (item.id,))
-    if row is None:
-        return Acted(applied=False)
-    seq, state, queue, lane, size, arrived, expires, policy, part_count, part_next, epoch, parts_dead = row
-    after = resolved(item.verdict, part_next=part_next, part_count=part_count, parts_dead=parts_dead)
-    bindings = (
-        seq,
+def resolve(tx: Writing, given: Sequence[Given[Resolve]]) -> list[Acted]:
+    """Carry out a person's verdict on held messages (contract UN3)."""
+    after = [
+        resolved(
+            one.item.verdict,
+            part_next=one.subject.part_next,
+            part_count=one.subject.part_count,
+            parts_dead=one.subject.parts_dead,
+        )
+        for one in given
+    ]
+    done = tx.each("resolve", [_bindings(tx, one, what) for one, what in zip(given, after, strict=True)])
+    acted, lines, parts = [], [], []
+    for one, what, rows in zip(given, after, done, strict=True):
+        item, subject = one.item, one.subject
+        if not rows:
+            acted.append(Acted(applied=False, state=subject.shown, refused=_refusal(tx, item, subject)))
+            continue
+        if subject.part_count > 1 and not what.to_tail:
+            parts.append((subject.seq, subject.part_next, _DELIVERED, item.receipt, None, tx.now))
+        tx.move(subject.queue, subject.state.code, what.to.code, subject.content_size)
+        if what.to.terminal or what.to_tail:
+            tx.leave_lane(subject.lane)
+        tx.touched.add(subject.queue)
+        lines.append(audit.line(one, word(item), what.to, detail=_detail(item, what)))
+        acted.append(Acted(applied=True, state=what.to))
+    tx.each("part_end", parts)
+    audit.record(tx, lines)
+    return acted
+
+
+def _bindings(tx: Writing, one: Given[Resolve], after: Resolved) -> Row:
+    item, subject = one.item, one.subject
+    return (
+        subject.seq,
         after.to.code,
         tx.now,
-        part_next,
+        subject.part_next,
         item.receipt,
         after.reason,
         after.error_class,
@@ -61,18 +96,8 @@ def resolve(tx: Writing, item: Resolve) -> Acted:
         item.force_copy,
         EPOCHS_MAX,
         item.ttl_ms is not None,
-        _expiry(tx, policy, item.ttl_ms),
+        _expiry_ms(tx, subject, item.ttl_ms),
     )
-    if not tx.many("resolve", bindings):
-        return Acted(applied=False, state=shown(state, arrived), refused=_refusal(tx, item, state, expires, epoch))
-    if part_count > 1 and not after.to_tail:
-        tx.many("part_end", (seq, part_next, _DELIVERED, item.receipt, None, tx.now))
-    tx.move(queue, _HELD, after.to.code, size)
-    if after.to.terminal or after.to_tail:
-        tx.leave_lane(lane)
-    tx.touched.add(queue)
-    record(tx, item, word(item), row, after.to.code, detail=_detail(item, after))
-    return Acted(applied=True, state=after.to)
 
 
 def word(item: Resolve) -> str:
@@ -85,20 +110,19 @@ def _detail(item: Resolve, after: Resolved) -> str:
     return msgspec.json.encode({"state": after.to, "receipt": item.receipt, "ttl_ms": item.ttl_ms}).decode()
 
 
-def _refusal(tx: Writing, item: Resolve, state: int, expires: int | None, epoch: int) -> Refused | None:
+def _refusal(tx: Writing, item: Resolve, subject: Subject) -> Refused | None:
     """Explain why the guards refused a held message; ``None`` where its state says it all."""
-    if state != _HELD:
-        return None
-    if item.ttl_ms is None and expired(expires, tx.now):
+    if item.ttl_ms is None and expired(subject.expires_ms, tx.now):
         return Refused(_OVER)
-    return Refused(_COPIES) if item.force_copy and epoch + 1 >= EPOCHS_MAX else None
+    return Refused(_COPIES) if item.force_copy and subject.token_epoch + 1 >= EPOCHS_MAX else None
 
 
-def _expiry(tx: Writing, policy: int, ttl_ms: int | None) -> int | None:
+def _expiry_ms(tx: Writing, subject: Subject, ttl_ms: int | None) -> int | None:
     """Say until when a new time to live lasts; a policy that cannot be read says nothing against it."""
     if ttl_ms is None:
         return None
     try:
-        return new_expiry_ms(tx.numbers.policy_by_id(policy), tx.now, ttl_ms=ttl_ms)
+        policy = tx.numbers.policy_by_id(subject.policy)
     except (ValueError, msgspec.MsgspecError):
-        return new_expiry_ms(Policy(), tx.now, ttl_ms=ttl_ms)
+        policy = Policy()
+    return new_expiry_ms(policy, tx.now, ttl_ms=ttl_ms)

@@ -303,20 +303,22 @@ def _part_arrives_late(tx: Writing, item: Settlement, row: Row) -> int:
 
 def admit(tx: Writing, writes: Sequence[AdmissionWrite]) -> list[bool]:
     """Store what a channel made of its claimed messages; ``False`` where the lease is gone."""
-    return [_admit(tx, write) for write in writes]
+    done = tx.each("admit", [_admit_bindings(write) for write in writes])
+    admitted = [bool(rows) for rows in done]
+    store_parts(tx, [(w.message.seq, w.admission.parts) for w, now in zip(writes, admitted, strict=True) if now])
+    # What a commit wrote whose answer was lost is there already.
+    before = tx.each("admitted", [(write.message.seq, write.message.lease) for write in writes])
+    return [now or bool(rows) for now, rows in zip(admitted, before, strict=True)]
 
 
-def _admit(tx: Writing, write: AdmissionWrite) -> bool:
+def _admit_bindings(write: AdmissionWrite) -> Row:
     message, admission = write.message, write.admission
     count = max(1, len(admission.parts))
-    bindings = (message.seq, message.lease, admission.recipient, count, admission.splitter)
-    if not tx.many("admit", bindings):
-        return bool(tx.many("admitted", (message.seq, message.lease)))
-    store_parts(tx, message.seq, admission.parts)
-    return True
+    return message.seq, message.lease, admission.recipient, count, admission.splitter
 
 
-def store_parts(tx: Writing, seq: int, parts: Sequence[bytes]) -> None:
-    """Write the pieces of a split message; one piece is the message itself."""
-    if len(parts) > 1:
-        tx.each("part", [(seq, number, part.decode()) for number, part in enumerate(parts)])
+def store_parts(tx: Writing, split: Sequence[tuple[int, Sequence[bytes]]]) -> None:
+    """Write the pieces of split messages, by the messages' numbers; one piece is the message itself."""
+    rows = [(seq, number, part.decode()) for seq, parts in split if len(parts) > 1 for number, part in enumerate(parts)]
+    if rows:
+        tx.each("part", rows)

@@ -10,8 +10,8 @@ from pillarbox.store.steps.counters import Counters
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pillarbox.domain.limits import Limits
     from pillarbox.domain.retry import Policy
-    from pillarbox.store.base import Limits
     from pillarbox.store.steps.numbers import Numbers
     from pillarbox.store.steps.tx import Tx
 

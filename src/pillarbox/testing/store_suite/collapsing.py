@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from pillarbox.domain.lifecycle import cancelled, decide
+from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Admission, State
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Uncertain
 from pillarbox.domain.retry import OnDead, OnHeld, Policy, UncertainAction
 from pillarbox.domain.transition import Reason
 from pillarbox.errors import KeyConflict, QueueFull
-from pillarbox.store.base import CANCELLED_FOR, Cancel, Limits, Replay, Settled
+from pillarbox.store.base import CANCELLED_FOR, Cancel, Replay, Settled
 from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 

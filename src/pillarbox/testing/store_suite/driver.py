@@ -21,7 +21,6 @@ from pillarbox.store.base import (
     Claim,
     Enqueued,
     Lapsed,
-    Limits,
     Query,
     Settled,
     Settlement,
@@ -32,6 +31,7 @@ from pillarbox.store.base import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pillarbox.domain.limits import Limits
     from pillarbox.domain.outcome import AnyOutcome
     from pillarbox.domain.transition import Transition
     from pillarbox.entropy import SeededEntropy

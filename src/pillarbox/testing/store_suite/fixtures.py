@@ -14,7 +14,7 @@ from pillarbox.testing.store_suite.driver import Backstage, MakeStore, StoreDriv
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pillarbox.store.base import Limits
+    from pillarbox.domain.limits import Limits
 
 
 class OpenDriver(Protocol):

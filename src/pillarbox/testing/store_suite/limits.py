@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 import pytest
 
+from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Admission
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Redirected, Rejected, Uncertain
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.domain.transition import Reason, Transition
 from pillarbox.errors import KeyConflict, QueueFull
-from pillarbox.store.base import AdmissionWrite, Bury, Cancel, Limits, Retry
+from pillarbox.store.base import AdmissionWrite, Bury, Cancel, Retry
 from pillarbox.testing.store_suite.accepting import prune
 from pillarbox.testing.store_suite.driver import POLICY
 from pillarbox.testing.store_suite.fixtures import StoreFixtures

@@ -10,12 +10,13 @@ import pytest
 
 from pillarbox.domain.ids import message_id
 from pillarbox.domain.lifecycle import Verdict
+from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Draft, State
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import PartsMode
 from pillarbox.domain.transition import Reason
 from pillarbox.errors import KeyConflict, QueueFull, Refused
-from pillarbox.store.base import Bury, Cancel, Limits, Prune, Purge, Replay, Resolve, Settled
+from pillarbox.store.base import Bury, Cancel, Prune, Purge, Replay, Resolve, Settled
 from pillarbox.testing.store_suite.accepting import OF_THE_DRAFT_ONLY, full_draft
 from pillarbox.testing.store_suite.driver import POLICY
 from pillarbox.testing.store_suite.fixtures import StoreFixtures

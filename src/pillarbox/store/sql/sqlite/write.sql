@@ -1,3 +1,6 @@
+-- The states by their numbers: 0 scheduled, 1 leased, 2 held, 3 delivered, 4 dead, 5 expired, 6 cancelled. Below 3 a message
+-- is active. Which of them an order is for ({cancel_states} and so on), domain/orders.py says.
+
 -- begin --
 BEGIN IMMEDIATE
 
@@ -108,14 +111,14 @@ WHERE seq = ?1 AND state = 1 AND lease = ?2 AND prepared = 0
 RETURNING seq
 
 -- admitted --
-SELECT 1 FROM message WHERE seq = ?1 AND state = 1 AND lease = ?2 AND prepared = 1
+SELECT seq FROM message WHERE seq = ?1 AND state = 1 AND lease = ?2 AND prepared = 1
 
 -- part --
 INSERT INTO part (message, number, content) VALUES (?1, ?2, ?3)
 
 -- renew --
 UPDATE message SET lease_until = ?3 WHERE seq = ?1 AND state = 1 AND lease = ?2
-RETURNING cancel_requested_at
+RETURNING seq, cancel_requested_at
 
 -- enqueue --
 INSERT INTO message (id, queue, priority, due_at, lane, floating, max_attempts, policy, recipient, account, thread,
@@ -124,12 +127,11 @@ INSERT INTO message (id, queue, priority, due_at, lane, floating, max_attempts, 
     token_epoch, accepted_by)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24,
     ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)
-RETURNING id, seq
 
 -- collapsible --
 -- What a newer message of the same collapse key, to the same recipient, takes the place of.
-SELECT {ended}, state, lane_pos, due_at, error_class IS 'rate_limited', arrived_at IS NOT NULL, cancel_requested_at,
-    {maybe_arrived} FROM message
+SELECT {ended}, state, lane_pos AS position, due_at AS due_ms, error_class IS 'rate_limited' AS limited,
+    arrived_at IS NOT NULL AS arrived, cancel_requested_at AS asked_ms, {maybe_arrived} AS maybe_arrived FROM message
 WHERE queue = ?1 AND collapse_key = ?2 AND recipient = ?3 AND account = ?4 AND thread IS ?5
     AND collapse_key IS NOT NULL AND state < 3
 
@@ -144,10 +146,10 @@ SELECT {ended}, message.terminal_reason FROM history INDEXED BY history_at CROSS
 WHERE history.at = ?1 AND history.act = 'superseded' AND history.actor = ?2 AND message.state = 6
 
 -- take_place --
-UPDATE message SET floating = 1, admitted_seq = ?2, due_at = ?3 WHERE seq = ?1
+UPDATE message SET floating = 1, admitted_seq = ?2, due_at = ?3 WHERE id = ?1
 
 -- import_known --
-SELECT message_id FROM import_ledger WHERE system = ?1 AND source_id = ?2
+SELECT source_id, message_id FROM import_ledger WHERE system = ?2 AND source_id = ?1
 
 -- import_add --
 -- An alias may be known already; a source id was looked for just before.
@@ -165,7 +167,7 @@ ON CONFLICT DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)
 UPDATE message SET state = ?2, claims = ?3, charged = ?3, claimed_at = ?4, completed_at = ?5, terminal_reason = ?6,
     error_class = ?7, last_error = ?8, floating = iif(?9, 1, floating)
 WHERE id = ?1 AND state = 0 AND claims = 0
-RETURNING seq
+RETURNING id, seq
 
 -- import_attempt --
 -- Its last attempt, under another system: no lease of ours is empty.
@@ -174,7 +176,7 @@ INSERT INTO attempt (message, number, message_id, lease, outcome, error_class, r
 VALUES (?1, ?2, ?3, x'', coalesce(?4, 'transient'), ?4, ?5, 1, ?6, ?6, ?6, 0, ?7)
 
 -- seq_of --
-SELECT seq FROM message WHERE id = ?1
+SELECT id, seq FROM message WHERE id = ?1
 
 -- payload --
 INSERT INTO payload (content) VALUES (?1) RETURNING id
@@ -189,7 +191,7 @@ SELECT content FROM part WHERE message = ?1 AND number = ?2
 SELECT receipt, state FROM part WHERE message = ?1 AND number < ?2 ORDER BY number
 
 -- parts_delivered --
-SELECT count(*) FROM part WHERE message = ?1 AND state = 3
+SELECT ?1 AS message, count(*) AS parts FROM part WHERE message = ?1 AND state = 3
 
 -- part_end --
 -- A part that arrived stays so, with its first receipt.
@@ -200,7 +202,7 @@ WHERE message = ?1 AND number = ?2 AND state <> 3
 SELECT 1 FROM part WHERE message = ?1 AND number = ?2 AND state = 3 AND delivered_at = ?3
 
 -- key --
-SELECT digest, message_id FROM message_key WHERE tenant = ?1 AND key = ?2
+SELECT key, digest, message_id FROM message_key WHERE tenant = ?2 AND key = ?1
 
 -- key_insert --
 INSERT INTO message_key (tenant, key, digest, message_id) VALUES (?1, ?2, ?3, ?4)
@@ -293,66 +295,25 @@ UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'message'
 UPDATE message SET admitted_seq = ?2, floating = 1 WHERE seq = ?1
 
 -- claim --
--- What it finds is leased (1), made waiting behind the lane's head (0), or past its time (5): ?5 says by when.
--- In its lane, three others keep it from starting: an open one before it, a leased one, a held one that has its place.
--- The partial indexes' predicates are repeated to the letter, or the planner would not use them.
-UPDATE message SET state = t, waiting = (t = 0), claims = claims + (t = 1), lease = iif(t = 1, ?1, NULL),
-    lease_until = iif(t = 1, ?2, NULL), worker = iif(t = 1, ?3, worker), claimed_at = iif(t = 1, ?4, claimed_at),
-    completed_at = iif(t = 5, ?4, NULL), terminal_reason = iif(t = 5, 'expired', NULL)
+-- ?1 lease, ?2 until when, ?3 worker, ?4 now, ?5 expired by, ?6 queue, ?7 priority, ?8 how many.
+{taken}
 FROM (
-    SELECT c.seq AS s, CASE
-        WHEN c.expires_at IS NOT NULL AND c.expires_at < ?5 THEN 5
-        WHEN c.lane IS NOT NULL AND (
-            EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3
-                AND p.waiting = 0 AND p.lane_pos < c.lane_pos)
-            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state = 1)
-            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state = 2
-                AND p.lane_pos IS NOT NULL)) THEN 0
-        ELSE 1 END AS t
-    FROM message c
-    WHERE c.queue = ?6 AND c.priority = ?7 AND c.due_at <= ?4 AND c.state = 0 AND c.waiting = 0 AND c.lost < 2
-        AND c.lane_pos IS NOT NULL
+    {judged} WHERE c.queue = ?6 AND c.priority = ?7 AND {startable} AND c.lost < 2
     ORDER BY c.due_at, c.seq LIMIT ?8)
 WHERE message.seq = s
 RETURNING state, {leased}
 
 -- claim_suspect --
-UPDATE message SET state = t, waiting = (t = 0), claims = claims + (t = 1), lease = iif(t = 1, ?1, NULL),
-    lease_until = iif(t = 1, ?2, NULL), worker = iif(t = 1, ?3, worker), claimed_at = iif(t = 1, ?4, claimed_at),
-    completed_at = iif(t = 5, ?4, NULL), terminal_reason = iif(t = 5, 'expired', NULL)
+{taken}
 FROM (
-    SELECT c.seq AS s, CASE
-        WHEN c.expires_at IS NOT NULL AND c.expires_at < ?5 THEN 5
-        WHEN c.lane IS NOT NULL AND (
-            EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3
-                AND p.waiting = 0 AND p.lane_pos < c.lane_pos)
-            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state = 1)
-            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state = 2
-                AND p.lane_pos IS NOT NULL)) THEN 0
-        ELSE 1 END AS t
-    FROM message c
-    WHERE c.queue = ?6 AND c.due_at <= ?4 AND c.state = 0 AND c.waiting = 0 AND c.lost >= 2
-        AND c.lane_pos IS NOT NULL
+    {judged} WHERE c.queue = ?6 AND {startable} AND c.lost >= 2
     ORDER BY c.due_at, c.seq LIMIT 1)
 WHERE message.seq = s
 RETURNING state, {leased}
 
 -- claim_only --
-UPDATE message SET state = t, waiting = (t = 0), claims = claims + (t = 1), lease = iif(t = 1, ?1, NULL),
-    lease_until = iif(t = 1, ?2, NULL), worker = iif(t = 1, ?3, worker), claimed_at = iif(t = 1, ?4, claimed_at),
-    completed_at = iif(t = 5, ?4, NULL), terminal_reason = iif(t = 5, 'expired', NULL)
-FROM (
-    SELECT c.seq AS s, CASE
-        WHEN c.expires_at IS NOT NULL AND c.expires_at < ?5 THEN 5
-        WHEN c.lane IS NOT NULL AND (
-            EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3
-                AND p.waiting = 0 AND p.lane_pos < c.lane_pos)
-            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state = 1)
-            OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state = 2
-                AND p.lane_pos IS NOT NULL)) THEN 0
-        ELSE 1 END AS t
-    FROM message c
-    WHERE c.queue = ?6 AND c.due_at <= ?4 AND c.state = 0 AND c.waiting = 0 AND c.lane_pos IS NOT NULL AND c.id = ?7)
+{taken}
+FROM ({judged} WHERE c.queue = ?6 AND {startable} AND c.id = ?7)
 WHERE message.seq = s
 RETURNING state, {leased}
 
@@ -363,16 +324,11 @@ SELECT state, {leased} FROM message WHERE lease = ?1 AND state = 1 AND worker = 
 -- park --
 -- Moves a blocked lane's backlog out of the due index in bounded steps, so that a claim never scans it (LA3).
 UPDATE message SET waiting = 1 FROM (
-    SELECT c.seq AS s, c.lane AS l, c.lane_pos AS at FROM message c
-    WHERE c.queue = ?1 AND c.priority = ?2 AND c.due_at <= ?3 AND c.state = 0 AND c.waiting = 0 AND c.lost < 2
-        AND c.lane_pos IS NOT NULL
-    ORDER BY c.due_at, c.seq LIMIT ?4)
-WHERE message.seq = s AND l IS NOT NULL AND (
-    EXISTS (SELECT 1 FROM message p WHERE p.lane = l AND p.lane IS NOT NULL AND p.state < 3 AND p.waiting = 0
-        AND p.lane_pos < at)
-    OR EXISTS (SELECT 1 FROM message p WHERE p.lane = l AND p.lane IS NOT NULL AND p.state = 1)
-    OR EXISTS (SELECT 1 FROM message p WHERE p.lane = l AND p.lane IS NOT NULL AND p.state = 2
-        AND p.lane_pos IS NOT NULL))
+    SELECT seq, lane, lane_pos FROM message
+    WHERE queue = ?1 AND priority = ?2 AND due_at <= ?3 AND state = 0 AND waiting = 0 AND lost < 2
+        AND lane_pos IS NOT NULL
+    ORDER BY due_at, seq LIMIT ?4) c
+WHERE message.seq = c.seq AND c.lane IS NOT NULL AND ({blocked})
 
 -- heads --
 SELECT min(due_at), priority FROM message WHERE queue = ?1 AND priority = ?2 AND state = 0 AND waiting = 0 AND lost < 2
@@ -411,12 +367,20 @@ UPDATE message SET state = 4, terminal_reason = 'non_final', completed_at = ?3, 
 WHERE seq IN (SELECT seq FROM message WHERE state = 0 AND accepted_by = ?1 LIMIT ?2)
 RETURNING {ended_returned}
 
--- row_for_act --
-SELECT seq, state, queue, lane, waiting, content_size, arrived_at, lane_pos FROM message WHERE id = ?1
+-- order_row --
+-- A message as orders see it. Whoever reads it so keeps it to the transaction's end.
+SELECT message.id, message.seq, message.state, message.arrived_at IS NOT NULL AS arrived, message.queue, queue.tenant,
+    queue.channel, message.recipient, message.lane, message.content_size, message.expires_at AS expires_ms,
+    message.completed_at AS completed_ms, message.policy, message.part_count, message.part_next,
+    (SELECT count(*) FROM part WHERE part.message = message.seq AND part.number < message.part_next AND part.state = 4)
+        AS parts_dead,
+    message.token_epoch, message.key, message.payload,
+    message.content IS NOT NULL OR message.payload IS NOT NULL AS has_content, message.replay_of
+FROM message JOIN queue ON queue.id = message.queue WHERE message.id = ?1
 
 -- cancel --
 UPDATE message SET state = 6, terminal_reason = ?2, completed_at = ?3, waiting = 0
-WHERE seq = ?1 AND state IN (0, 2)
+WHERE seq = ?1 AND state IN ({cancel_states})
 RETURNING seq
 
 -- asked_to_supersede --
@@ -434,17 +398,13 @@ RETURNING seq
 -- past its time would end at once: it needs a new one, ?3 says whether it gets it (?4).
 UPDATE message SET state = 0, due_at = ?2, terminal_reason = NULL, completed_at = NULL,
     expires_at = iif(?3, ?4, expires_at)
-WHERE seq = ?1 AND state IN (0, 2) AND (state = 0 OR ?3 OR expires_at IS NULL OR expires_at >= ?2)
+WHERE seq = ?1 AND state IN ({retry_states}) AND (state = 0 OR ?3 OR expires_at IS NULL OR expires_at >= ?2)
 RETURNING seq
 
 -- bury --
-UPDATE message SET state = 4, terminal_reason = ?2, completed_at = ?3 WHERE seq = ?1 AND state = 2
+UPDATE message SET state = 4, terminal_reason = ?2, completed_at = ?3
+WHERE seq = ?1 AND state IN ({bury_states})
 RETURNING seq
-
--- row_to_resolve --
-SELECT seq, state, queue, lane, content_size, arrived_at, expires_at, policy, part_count, part_next, token_epoch,
-    (SELECT count(*) FROM part WHERE part.message = message.seq AND part.number < message.part_next AND part.state = 4)
-FROM message WHERE id = ?1
 
 -- resolve --
 -- ?2 new state, ?3 now, ?4 the part that the verdict is about, ?5 receipt, ?6 reason, ?7 class, ?8 error, ?9 goes on to
@@ -456,25 +416,20 @@ UPDATE message SET state = ?2, due_at = iif(?2 = 0, ?3, due_at), completed_at = 
     lost = iif(?10, lost, 0), floating = iif(?10, 1, floating),
     admitted_seq = iif(?10, NULL, admitted_seq), token_epoch = token_epoch + ?11,
     expires_at = iif(?13 AND ?2 = 0, ?14, expires_at)
-WHERE seq = ?1 AND state = 2 AND part_next = ?4 AND token_epoch + ?11 < ?12
+WHERE seq = ?1 AND state IN ({resolve_states}) AND part_next = ?4 AND token_epoch + ?11 < ?12
     AND (?2 <> 0 OR ?13 OR expires_at IS NULL OR expires_at >= ?3)
 RETURNING seq
-
--- row_to_replay --
-SELECT seq, state, queue, arrived_at, content_size, recipient, policy, part_count,
-    content IS NOT NULL OR payload IS NOT NULL
-FROM message WHERE id = ?1
 
 -- replays --
 -- What an earlier replay, or a replay of that one, has made of it: on its way, or delivered.
 WITH RECURSIVE heir (id, state) AS (
     SELECT id, state FROM message WHERE replay_of = ?1 AND replay_of IS NOT NULL
     UNION SELECT m.id, m.state FROM heir CROSS JOIN message m ON m.replay_of = heir.id AND m.replay_of IS NOT NULL)
-SELECT id FROM heir WHERE state < 4 LIMIT 1
+SELECT ?1 AS original, id FROM heir WHERE state < 4 LIMIT 1
 
 -- part_progress --
 -- How many parts are delivered, and the number behind the last of them.
-SELECT count(*), coalesce(max(number) + 1, 0) FROM part WHERE message = ?1 AND state = 3
+SELECT ?1 AS message, count(*) AS done, coalesce(max(number) + 1, 0) AS behind FROM part WHERE message = ?1 AND state = 3
 
 -- replay --
 -- ?1 the original, ?2 new id, ?3 now, ?4 a dedupe token of its own, ?5 expiry, ?6 parts that are done. Without its key,
@@ -485,8 +440,8 @@ INSERT INTO message (id, queue, priority, due_at, lane, max_attempts, policy, re
 SELECT ?2, queue, priority, ?3, lane, max_attempts, policy, recipient, account, thread, kind, op, target, ?3, ?5, prepared,
     part_count, ?6, splitter, content, payload, content_size, collapse_key, correlation_id, origin, traceparent, metadata,
     id, iif(?4, NULL, coalesce(token_id, id)), iif(?4, 0, token_epoch)
-FROM message WHERE seq = ?1 AND state > 2 AND (content IS NOT NULL OR payload IS NOT NULL)
-RETURNING seq
+FROM message WHERE id = ?1 AND state IN ({replay_states}) AND (content IS NOT NULL OR payload IS NOT NULL)
+RETURNING replay_of, seq
 
 -- replay_parts --
 -- Those that are delivered go first, so that what is left goes out in one run; ?3 none of them counts. When they were
@@ -503,12 +458,8 @@ INSERT INTO message_blob (message, digest) SELECT ?2, digest FROM message_blob W
 -- The record of a delivery that did not happen becomes the record of the one that may.
 UPDATE mirror SET message_id = ?2 WHERE message_id = ?1 AND delivered_at IS NULL AND acknowledged_at IS NULL
 
--- row_to_purge --
-SELECT message.seq, state, queue.tenant, key, payload, content_size, message.queue, arrived_at, completed_at
-FROM message JOIN queue ON queue.id = message.queue WHERE message.id = ?1
-
 -- purge --
-DELETE FROM message WHERE seq = ?1 AND state > 2 RETURNING seq
+DELETE FROM message WHERE seq = ?1 AND state IN ({purge_states}) RETURNING seq
 
 -- purge_attempts --
 DELETE FROM attempt WHERE message = ?1
@@ -518,13 +469,13 @@ INSERT INTO history (message, message_id, at, act, actor, from_state, to_state, 
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
 
 -- act_of --
-SELECT act FROM history WHERE message_id = ?1 AND at = ?2 AND actor = ?3
+SELECT message_id, act FROM history WHERE message_id = ?1 AND at = ?2 AND actor = ?3
 
 -- audit_add --
 INSERT INTO audit (at, actor, act, subject, reason, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 
 -- prune_pick --
-SELECT seq, tenant, key, payload, content_size, message.queue, message.id, completed_at
+SELECT seq, tenant, key, payload, content_size, message.queue, message.id, completed_at AS completed_ms
 FROM message JOIN queue ON queue.id = message.queue
 WHERE state = ?1 AND state > 2 AND completed_at < ?2 ORDER BY completed_at LIMIT ?3
 
@@ -539,7 +490,7 @@ UPDATE mirror SET delivered_at = ?2 WHERE message_id = ?1
 DELETE FROM mirror WHERE message_id = ?1
 
 -- scrub_pick --
-SELECT seq, payload, content_size, queue, completed_at FROM message
+SELECT seq, payload, content_size, queue, completed_at AS completed_ms FROM message
 WHERE state = ?1 AND state > 2 AND completed_at >= ?2 AND completed_at < ?3 AND (content IS NOT NULL OR payload IS NOT NULL)
 ORDER BY completed_at LIMIT ?4
 
@@ -569,7 +520,7 @@ DELETE FROM attempt WHERE message = ?1 AND full = 0
 DELETE FROM message_blob WHERE message = ?1
 
 -- prune_key --
-UPDATE message_key SET expires_at = ?3 WHERE tenant = ?1 AND key = ?2
+UPDATE message_key SET expires_at = ?3 WHERE tenant = ?2 AND key = ?1
 
 -- prune_keys --
 DELETE FROM message_key WHERE (tenant, key) IN (

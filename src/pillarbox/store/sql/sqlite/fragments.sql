@@ -1,3 +1,32 @@
+-- Pieces of statements, put where their name stands in braces.
+
+-- startable --
+-- A candidate of a claim: due, open, and in the order of its lane. The partial indexes' predicates are repeated to the
+-- letter, or the planner would not use them.
+c.due_at <= ?4 AND c.state = 0 AND c.waiting = 0 AND c.lane_pos IS NOT NULL
+
+-- blocked --
+-- What keeps a candidate from starting in its lane: an open one before it, a leased one, a held one that has its place.
+EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3 AND p.waiting = 0
+    AND p.lane_pos < c.lane_pos)
+OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state = 1)
+OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state = 2
+    AND p.lane_pos IS NOT NULL)
+
+-- judged --
+-- A candidate is leased (1), made waiting behind its lane's head (0), or past its time (5): ?5 says by when.
+SELECT c.seq AS s, CASE
+    WHEN c.expires_at IS NOT NULL AND c.expires_at < ?5 THEN 5
+    WHEN c.lane IS NOT NULL AND ({blocked}) THEN 0
+    ELSE 1 END AS t
+FROM message c
+
+-- taken --
+-- What becomes of a candidate that was judged: ?1 lease, ?2 until when, ?3 worker, ?4 now.
+UPDATE message SET state = t, waiting = (t = 0), claims = claims + (t = 1), lease = iif(t = 1, ?1, NULL),
+    lease_until = iif(t = 1, ?2, NULL), worker = iif(t = 1, ?3, worker), claimed_at = iif(t = 1, ?4, claimed_at),
+    completed_at = iif(t = 5, ?4, NULL), terminal_reason = iif(t = 5, 'expired', NULL)
+
 -- matching --
 -- A filter's conditions, to be put into the lists: ?1 states, ?2-?9 what is asked for most, ?10 and ?11 the page, ?12 all
 -- other conditions. The page is a range of seq, so that each one begins where the last one ended. A condition fails where "any of its values fits" is what it forbids (no = 1) or demands (no = 0).
