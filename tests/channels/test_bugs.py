@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
-from pillarbox.channels import bug_reports
 from pillarbox.channels.base import Seams
+from pillarbox.channels.exceptions import bug_reports
 from pillarbox.channels.function import FunctionChannel
 from pillarbox.domain.outcome import Rejected, Uncertain
 from pillarbox.testing.fakes import FakeClock

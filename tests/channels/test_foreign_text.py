@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pillarbox.channels.exception_texts import classify_exception, classify_text
+from pillarbox.channels.exceptions.judge import classify_exception
+from pillarbox.channels.exceptions.text_patterns import classify_text
 from pillarbox.channels.mail.compose import default_subject
 from pillarbox.channels.mail.replies import Reply, Stage, classify
 from pillarbox.channels.privacy.foreign_text import FOREIGN_LENGTH_MAX, masked, without

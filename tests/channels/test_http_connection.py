@@ -1,7 +1,7 @@
 """
 Kept connections: an answer is about the request that it was asked for, whatever else a receiver writes, and when.
 
-Also what `http_connection` relies on inside aiohttp: a release that changes it fails here, not at somebody's receiver.
+Also what `http.connection` relies on inside aiohttp: a release that changes it fails here, not at somebody's receiver.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import pytest
 import trustme
 
 from pillarbox.channels.base import Seams
+from pillarbox.channels.http.client import CONNECTIONS_MAX
 from pillarbox.channels.http.connection import KeptConnection
-from pillarbox.channels.webhook import CONNECTIONS_MAX, WebhookChannel
+from pillarbox.channels.webhook import WebhookChannel
 from pillarbox.domain.message import Content
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Rejected, Uncertain
 from tests.channels.attempts import an_attempt
@@ -412,7 +413,7 @@ async def test_aiohttp_still_makes_its_connections_here_and_tells_them_of_each_h
             super().feed_data(data, size)
 
     async with receiving(serve) as (_, channel):
-        session: Any = channel._session
+        session: Any = channel._client._session
         session.connector._factory = lambda: Spy(asyncio.get_running_loop())
         await send(channel)
         await send(channel)

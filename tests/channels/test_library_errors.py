@@ -21,7 +21,7 @@ import aiosmtplib
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from pillarbox.channels.exception_texts import classify_exception
+from pillarbox.channels.exceptions.judge import classify_exception
 from pillarbox.channels.function import FunctionChannel
 from pillarbox.domain.outcome import AnyOutcome, Deferred, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.testing.receiver import Answer, Receiver
@@ -448,7 +448,7 @@ def test_no_library_is_loaded_for_it() -> None:
     program = """
 import sys
 from pillarbox.channels.function import FunctionChannel
-from pillarbox.channels.exception_texts import classify_exception
+from pillarbox.channels.exceptions.judge import classify_exception
 classify_exception(RuntimeError("x"))
 assert not {"aiohttp", "httpx", "requests", "urllib3", "botocore", "smtplib", "aiosmtplib"} & set(sys.modules)
 """

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillarbox.channels.exception_texts import PATTERNS, classify_exception, classify_text
+from pillarbox.channels.exceptions.judge import classify_exception
+from pillarbox.channels.exceptions.text_patterns import PATTERNS, classify_text
 from pillarbox.channels.privacy.foreign_text import masked
 from pillarbox.domain.outcome import Deferred, RateLimited, Rejected, Unavailable, Uncertain
 

@@ -153,7 +153,7 @@ def test_patterns_are_collected_from_everywhere() -> None:
     assert len(names) > 60
     for name in (
         "pillarbox.channels.privacy.masking._ROWS.0.1",
-        "pillarbox.channels.exception_texts._COMPILED.0.0",
+        "pillarbox.channels.exceptions.text_patterns._COMPILED.0.0",
         "pillarbox.channels.mail.replies._TOO_MUCH",
         "pillarbox.channels.text.html._RAW_END.script",
         "pillarbox.channels.text.graphemes._patterns.1",

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Mode, Seams, Unit
-from pillarbox.channels.bug_reports import Bugs
-from pillarbox.channels.exception_texts import classify_exception
-from pillarbox.channels.library_errors import read_waiting_body
+from pillarbox.channels.exceptions.bug_reports import Bugs
+from pillarbox.channels.exceptions.judge import classify_exception
+from pillarbox.channels.exceptions.unread_body import read_waiting_body
 from pillarbox.channels.options import bounded_count, one_of
 from pillarbox.channels.privacy.outcomes import values_of
 from pillarbox.channels.text.limits import TEXT_LIMIT_MAX
@@ -39,8 +39,8 @@ class FunctionChannel(Channel):
 
     * ``None``, a receipt (``str``), or an ``int``, which becomes one: delivered.
     * An outcome, returned or raised: ``RateLimited(after=30)``, ``Rejected("no such pager")`` and so on.
-    * Another exception: what it carries, an HTTP status or an SMTP code of whatever library (`library_errors`), then
-      what its type says, then its text (`patterns`), else uncertain. A bug is logged with where it is (`bugs`).
+    * Another exception: what it carries, an HTTP status or an SMTP code of whatever library, then what its type says,
+      then its text (`exceptions.judge`), else uncertain. A bug is logged with where it is (`exceptions.bug_reports`).
     * Anything else, ``True`` and ``False`` too: uncertain, because a made-up success loses messages. So is an outcome
       with a field that is no such thing; the reason names it.
 

@@ -78,7 +78,7 @@ def compose(
     Write the mail.
 
     Args:
-        content: Passed `mail_fields.check_content`.
+        content: Passed `mail.fields.check_content`.
         token: Letters, digits, ``-`` and ``_``; the same for every attempt.
         created_ms: Milliseconds since 1970; the mail's date.
     """

@@ -1,5 +1,5 @@
 """
-What of a message's content may stand in a mail's header. Pure checks; `mail` writes what passed them.
+What of a message's content may stand in a mail's header. Pure checks; `mail.compose` writes what passed them.
 
 A line break that reaches a header is a second header, and after an empty line it is the body: so every control
 character is refused, not cleaned (contract EN13).

@@ -1,7 +1,7 @@
 """
 The mail channel: each message is one mail to one recipient, handed to one SMTP server, usually a provider's.
 
-Connections are kept for the next mail. What a refusal means stands in `smtp_reply`, what goes out in `mail`.
+Connections are kept for the next mail. What a refusal means stands in `mail.replies`, what goes out in `mail.compose`.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class SmtpChannel(Channel):
                 password goes to other machines over encrypted connections only.
             helo: This machine's name for the server; default: its address.
             timeout: For a whole attempt, default 30 minutes; as every span in seconds, or as ``30s``, ``5m``.
-            outcomes: Rules that go before `smtp_reply.RULES`, such as ``{"550 5.7.1 rcpt": "rejected_recipient"}``.
+            outcomes: Rules that go before `mail.replies.RULES`, such as ``{"550 5.7.1 rcpt": "rejected_recipient"}``.
 
         Raises:
             ConfigError: Names the option; its text holds no user, no password and not the URL.

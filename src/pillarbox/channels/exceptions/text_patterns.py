@@ -1,5 +1,5 @@
 """
-What an exception means whose platform has no table here: its type first, its text last (contract CL2–CL4). Pure.
+What the text of an error means that nothing else is known of (contract CL3, CL4). Pure.
 
 Texts are matched by whole words and in any case: "1500 characters" is no HTTP 500.
 """
@@ -11,21 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, assert_never
 
-from pillarbox.channels import library_errors
-from pillarbox.channels.library_errors import Sent
-from pillarbox.channels.privacy.foreign_text import FOREIGN_LENGTH_MAX, excerpt, masked, without
-from pillarbox.domain.outcome import (
-    AnyOutcome,
-    Deferred,
-    Misreported,
-    RateLimited,
-    Rejected,
-    Unavailable,
-    Uncertain,
-    name_of,
-)
-from pillarbox.errors import InvalidOutcome
-from pillarbox.user_code import pass_on
+from pillarbox.channels.privacy.foreign_text import masked, without
+from pillarbox.domain.outcome import AnyOutcome, Deferred, RateLimited, Rejected, Unavailable, Uncertain
 
 
 class Meaning(StrEnum):
@@ -47,7 +34,7 @@ class Pattern:
     source: str
 
     def compiled(self) -> re.Pattern[str]:
-        """Give the expression that is searched for."""
+        """Return the expression that is searched for."""
         # A bound, so that two words of a whole page do not make a pattern.
         words = self.text.replace("…", r"[^\n]{0,120}?")
         return re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
@@ -114,7 +101,7 @@ _AFTER = re.compile(r"\bretry[ _-]?after[\"' :=]{0,4}(\d{1,7}(?:\.\d{1,6})?)\b",
 
 def classify_text(text: str, *, hide: tuple[str, ...] = ()) -> AnyOutcome | None:
     """
-    Say what an error's text means; ``None`` if no pattern is in it. The first row that fits wins.
+    Return what an error's text means; ``None`` if no pattern is in it. The first row that fits wins.
 
     Args:
         hide: What the reason must not repeat: the recipient, the message's text.
@@ -125,62 +112,6 @@ def classify_text(text: str, *, hide: tuple[str, ...] = ()) -> AnyOutcome | None
         if expression.search(said):
             return _outcome(pattern.meaning, said, masked(text, *hide))
     return None
-
-
-def classify_exception(exc: BaseException, *, hide: tuple[str, ...] = (), now_ms: int = 0) -> AnyOutcome:
-    """
-    Say what an exception out of somebody's sending function means. What is not known is uncertain: it may be sent.
-
-    What it carries goes first (`library_errors`): an HTTP status, an SMTP code, its type. Then what it says. The reason
-    is the exception's type and what may be shown of its text; of a text only the beginning is looked at.
-
-    Args:
-        hide: What must not be repeated: the recipient, the message's text.
-        now_ms: What dates in a Retry-After header are relative to.
-    """
-    if isinstance(exc, InvalidOutcome):
-        # It tried to say what became of the message, and did not say it well.
-        return Misreported(str(exc))
-    name, text = name_of(type(exc)), text_of(exc)
-    said = f"{name}: {text}" if text else name
-    outcome = _classified(exc, said, masked(said, *hide), hide=hide, now_ms=now_ms)
-    if outcome.answer is None:
-        # What the library says of the answer is all that is left of it.
-        outcome.answer = excerpt(said, *hide)
-    return outcome
-
-
-def _classified(exc: BaseException, said: str, reason: str, *, hide: tuple[str, ...], now_ms: int) -> AnyOutcome:
-    known = library_errors.classify(exc, reason, hide=hide, now_ms=now_ms)
-    match known:
-        case Sent.NO:
-            return Deferred(reason)
-        case Sent.MAYBE:
-            return Uncertain(reason)
-        case Deferred() if known.unclassified:
-            # A status that no table knows: what the platform says of it may be known.
-            by_text = classify_text(f"{said}\n{known.answer or ''}", hide=hide)
-            if isinstance(by_text, Rejected | RateLimited | Unavailable):
-                by_text.reason, by_text.answer = known.reason, known.answer
-                return by_text
-            return known
-        case None:
-            pass
-        case _:
-            return known
-    if isinstance(exc, TimeoutError):
-        return Uncertain(reason)
-    return classify_text(said, hide=hide) or Uncertain(reason)
-
-
-def text_of(exc: BaseException) -> str:
-    """Give what an exception says, as much of it as is looked at; nothing where it cannot even be shown."""
-    try:
-        # One more than is looked at, so that it shows that it was cut. What `str` gives may be a subclass of it.
-        return str.__str__(str(exc))[: FOREIGN_LENGTH_MAX + 1]
-    except BaseException as worse:  # noqa: BLE001 — an exception that cannot even be shown is still one
-        pass_on(worse)
-        return ""
 
 
 def _outcome(meaning: Meaning, text: str, reason: str) -> AnyOutcome:

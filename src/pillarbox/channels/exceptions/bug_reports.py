@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pillarbox.channels import library_errors
-from pillarbox.channels.exception_texts import classify_text, text_of
+from pillarbox.channels.exceptions.judge import carried, text_of
+from pillarbox.channels.exceptions.text_patterns import classify_text
 from pillarbox.channels.privacy.foreign_text import masked
 from pillarbox.domain.outcome import name_of
 from pillarbox.errors import InvalidOutcome
@@ -68,7 +68,7 @@ class Bugs:
 def _is_bug(error: Exception, hide: tuple[str, ...]) -> bool:
     if isinstance(error, InvalidOutcome):
         return False  # the engine tells of it
-    if library_errors.classify(error, "", hide=(), now_ms=0) is not None:
+    if carried(error, "", hide=(), now_ms=0) is not None:
         return False
     if isinstance(error, _BUGS):
         return True

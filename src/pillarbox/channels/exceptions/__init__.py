@@ -1,0 +1,1 @@
+"""What an exception out of somebody else's code says about a send."""

@@ -1,0 +1,142 @@
+"""
+Whether the request of a call that failed without an answer may have been written, by the types of libraries (CL6).
+
+Found by the names of classes, so that no library is loaded for it.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from pillarbox.channels.exceptions.foreign_objects import attribute, chain, names_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Sent(Enum):
+    """What is known of a request to which no answer came."""
+
+    NO = 1  # surely not written
+    MAYBE = 2
+
+
+# By name; what derives from one of these counts too. The inner cause of those that wrap another says more.
+SENT: Final[Mapping[str, Sent]] = {
+    # aiohttp: refused, no such name, no TLS, a proxy that does not connect us.
+    "aiohttp.client_exceptions.ClientConnectorError": Sent.NO,
+    "aiohttp.client_exceptions.ConnectionTimeoutError": Sent.NO,
+    "aiohttp.client_exceptions.ClientHttpProxyError": Sent.NO,
+    "aiohttp.client_exceptions.InvalidURL": Sent.NO,
+    "aiohttp.client_exceptions.ServerTimeoutError": Sent.MAYBE,
+    "aiohttp.client_exceptions.ServerDisconnectedError": Sent.MAYBE,
+    "aiohttp.client_exceptions.ClientPayloadError": Sent.MAYBE,
+    "aiohttp.client_exceptions.ClientOSError": Sent.MAYBE,
+    # httpx and httpcore, "Exceptions".
+    **{
+        f"{library}.{name}": sent
+        for library in ("httpx", "httpcore")
+        for sent, names in (
+            (Sent.NO, ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol")),
+            (
+                Sent.MAYBE,
+                (
+                    "ReadTimeout", "WriteTimeout", "ReadError", "WriteError", "CloseError", "RemoteProtocolError",
+                    "LocalProtocolError", "DecodingError",
+                ),
+            ),
+        )
+        for name in names
+    },
+    "httpx.InvalidURL": Sent.NO,
+    # requests: its ConnectionError is about either, and says which inside.
+    **{
+        f"requests.exceptions.{name}": Sent.NO
+        for name in (
+            "ConnectTimeout", "ProxyError", "MissingSchema", "InvalidSchema", "InvalidURL", "InvalidProxyURL",
+            "InvalidHeader",
+        )
+    },
+    "requests.exceptions.ReadTimeout": Sent.MAYBE,
+    "requests.exceptions.ChunkedEncodingError": Sent.MAYBE,
+    "requests.exceptions.ContentDecodingError": Sent.MAYBE,
+    # urllib3: NameResolutionError is a NewConnectionError.
+    **{
+        f"urllib3.exceptions.{name}": Sent.NO
+        for name in (
+            "NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError", "EmptyPoolError",
+            "ClosedPoolError", "LocationValueError",
+        )
+    },
+    "urllib3.exceptions.ReadTimeoutError": Sent.MAYBE,
+    "urllib3.exceptions.ProtocolError": Sent.MAYBE,
+    # botocore
+    **{
+        f"botocore.exceptions.{name}": Sent.NO
+        for name in (
+            "EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "NoCredentialsError",
+            "PartialCredentialsError", "ParamValidationError", "NoRegionError",
+        )
+    },
+    "botocore.exceptions.ReadTimeoutError": Sent.MAYBE,
+    "botocore.exceptions.ConnectionClosedError": Sent.MAYBE,
+    # Python's own
+    "http.client.RemoteDisconnected": Sent.MAYBE,
+    "http.client.IncompleteRead": Sent.MAYBE,
+    "http.client.BadStatusLine": Sent.MAYBE,
+    "http.client.CannotSendRequest": Sent.NO,
+    "http.client.InvalidURL": Sent.NO,
+    # Mail
+    "aiosmtplib.errors.SMTPConnectError": Sent.NO,
+    "aiosmtplib.errors.SMTPNotSupported": Sent.NO,
+    "aiosmtplib.errors.SMTPServerDisconnected": Sent.MAYBE,
+    "aiosmtplib.errors.SMTPReadTimeoutError": Sent.MAYBE,
+    "smtplib.SMTPNotSupportedError": Sent.NO,
+    "smtplib.SMTPServerDisconnected": Sent.MAYBE,
+}  # fmt: skip
+
+# An SSLError of these libraries is about the handshake unless what it wraps is not.
+_TLS_TYPES: Final = frozenset(
+    {"requests.exceptions.SSLError", "urllib3.exceptions.SSLError", "botocore.exceptions.SSLError"}
+)
+# RFC 8446 §4: what ends a handshake. Others come in the middle of what was written, or an end of file at any time.
+_AFTER_HANDSHAKE: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+_HANDSHAKE_WORDS: Final = (
+    "CERTIFICATE", "HANDSHAKE", "WRONG_VERSION", "UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "HTTP_REQUEST",
+    "UNKNOWN_PROTOCOL", "NO_SHARED", "NO_PROTOCOLS", "UNRECOGNIZED_NAME", "UNKNOWN_CA", "TLSV1_ALERT", "DH_KEY",
+    "NO_CIPHERS", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG",
+)  # fmt: skip
+
+
+def sent(exc: BaseException) -> Sent | None:
+    """Return whether the request of a failed call may have been written; ``None`` where no type here knows."""
+    handshake = False
+    for one in chain(exc):
+        if isinstance(one, ssl.SSLError):
+            return Sent.NO if _is_handshake(one) else Sent.MAYBE
+        if isinstance(one, ConnectionRefusedError | socket.gaierror):
+            return Sent.NO
+        names = names_of(one)
+        known = next((SENT[name] for name in names if name in SENT), None)
+        if "aiohttp.client_exceptions.ClientConnectorError" in names:
+            return Sent.NO
+        if known is not None:
+            return known
+        handshake = handshake or not _TLS_TYPES.isdisjoint(names)
+        if "urllib.error.URLError" in names and isinstance(attribute(one, "reason"), str):
+            return Sent.NO  # no such scheme, no host
+        if isinstance(one, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
+            return Sent.MAYBE
+    return Sent.NO if handshake else None
+
+
+def _is_handshake(error: ssl.SSLError) -> bool:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return True
+    if isinstance(error, _AFTER_HANDSHAKE):
+        return False
+    said = f"{attribute(error, 'reason')} {attribute(error, 'strerror')} {attribute(error, 'args')}".upper()
+    return any(word in said or word.replace("_", " ") in said for word in _HANDSHAKE_WORDS)

@@ -1,0 +1,192 @@
+"""
+What an HTTP answer means: tables of rules, read from the top, in which the first rule that fits wins. Pure.
+
+A rule looks at the answer's status, at the code that the platform itself gave it, and at the text last (contract CL2).
+`HTTP_RULES` says what a status means where no platform says more. An adapter puts its own rows before it::
+
+    rules = (*parse_overrides(outcomes, field="outcomes", coded=True), *MATRIX_RULES, *HTTP_RULES)
+    rule = rule_for(rules, answer.status, code="M_LIMIT_EXCEEDED")
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, assert_never
+
+from pillarbox.channels.privacy.foreign_text import FOREIGN_LENGTH_MAX
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
+from pillarbox.errors import ConfigError
+
+
+class Verdict(StrEnum):
+    """What an answer means, in the words of a configuration: the outcomes of contract CL1, some with their detail."""
+
+    DELIVERED = "delivered"
+    REJECTED = "rejected"  # this message will never pass
+    REJECTED_RECIPIENT = "rejected_recipient"
+    CLOSED = "closed"  # the endpoint wants nothing more: its channel pauses
+    DEFERRED = "deferred"
+    UNCLASSIFIED = "unclassified"  # deferred, at most three attempts (contract CL5)
+    RATE_LIMITED = "rate_limited"
+    RATE_LIMITED_RECIPIENT = "rate_limited_recipient"
+    UNAVAILABLE = "unavailable"
+    UNCERTAIN = "uncertain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """
+    Matches an answer if all that it names fits; what it leaves empty fits everything.
+
+    Attributes:
+        source: Where the platform, or a standard, says so.
+        statuses: ``404``, or ``4xx`` for a class of them.
+        codes: The platform's own codes, to the letter. With ``*`` at its end, a code's beginning; ``*`` alone is any.
+        text: Found anywhere in the first 4096 characters of what the platform said.
+    """
+
+    verdict: Verdict
+    source: str
+    statuses: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
+    text: re.Pattern[str] | None = None
+
+    def matches(self, status: int, code: str, text: str) -> bool:
+        """Whether this rule is about such an answer. An empty *code* is none."""
+        if self.statuses and not _is_one_of(status, self.statuses):
+            return False
+        if self.codes and not any(_fits(code, wanted) for wanted in self.codes):
+            return False
+        return self.text is None or self.text.search(text[:FOREIGN_LENGTH_MAX]) is not None
+
+
+def _is_one_of(status: int, statuses: tuple[str, ...]) -> bool:
+    return str(status) in statuses or f"{status // 100}xx" in statuses
+
+
+def _fits(code: str, wanted: str) -> bool:
+    return code == wanted or (wanted.endswith("*") and code != "" and code.startswith(wanted[:-1]))
+
+
+HTTP_RULES: Final[tuple[Rule, ...]] = (
+    Rule(
+        verdict=Verdict.DELIVERED,
+        statuses=("2xx",),
+        source="Standard Webhooks 1.0, Delivery success and failure; RFC 9110 §15.3",
+    ),
+    Rule(
+        verdict=Verdict.REJECTED,
+        statuses=("400", "413", "415", "422"),
+        source="RFC 9110 §15.5.1, §15.5.14, §15.5.16, §15.5.21: the request itself is at fault, and stays so",
+    ),
+    Rule(
+        verdict=Verdict.DEFERRED,
+        statuses=("408", "409", "425"),
+        source="RFC 9110 §15.5.9, §15.5.10 and RFC 8470 §5.2: not processed, try again",
+    ),
+    Rule(
+        verdict=Verdict.CLOSED,
+        statuses=("410",),
+        source="Standard Webhooks 1.0: no longer interested, the sender should disable the endpoint",
+    ),
+    Rule(verdict=Verdict.RATE_LIMITED, statuses=("429",), source="RFC 6585 §4"),
+    Rule(verdict=Verdict.DEFERRED, statuses=("503",), source="RFC 9110 §15.6.4: not ready, so it did nothing"),
+    Rule(
+        verdict=Verdict.UNCERTAIN,
+        statuses=("5xx",),
+        source="RFC 9110 §15.6: 500 may follow half the work; 502 and 504 speak for another, who may have acted",
+    ),
+    Rule(
+        verdict=Verdict.DEFERRED,
+        statuses=("3xx",),
+        source="Standard Webhooks 1.0: a failure, not followed. Tried on the whole schedule: the URL can be changed",
+    ),
+    Rule(
+        verdict=Verdict.UNCLASSIFIED,
+        statuses=("4xx",),
+        source="Contract CL5: unknown, so neither dead at once nor tried for days; 401, 403 and 404 are among them",
+    ),
+)
+"""What a status means where no platform's own table says more (contract CL5): to webhooks, and to functions."""
+
+UNKNOWN: Final = Rule(verdict=Verdict.UNCLASSIFIED, source="no answer that RFC 9110 §15 knows")
+
+_STATUS = re.compile(r"[1-5](?:[0-9][0-9]|xx)\Z")
+
+
+def rule_for(rules: Iterable[Rule], status: int, *, code: str = "", text: str = "") -> Rule:
+    """
+    Return the first rule that matches, or `UNKNOWN`.
+
+    Args:
+        code: What the platform itself calls it, such as ``M_FORBIDDEN``; empty where it does not say.
+        text: What it says about it.
+    """
+    return next((rule for rule in rules if rule.matches(status, code, text)), UNKNOWN)
+
+
+def parse_overrides(given: object, *, field: str, coded: bool = False) -> tuple[Rule, ...]:
+    """
+    Read a configuration's own rules, which go before an adapter's.
+
+    Keys are a status such as ``404``, or a class of them such as ``4xx``. A single status goes before its class, in
+    whatever order they are written.
+
+    Args:
+        coded: A key may have one of the platform's codes behind its status: ``403 M_FORBIDDEN``. It goes first.
+
+    Raises:
+        ConfigError: Names the entry beneath *field*.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigError(field, "expected a table from statuses to verdicts")
+    rules = []
+    for key, word in ((str(key), word) for key, word in given.items()):
+        status, _, code = key.partition(" ")
+        if not _STATUS.match(status) or (" " in key and not (coded and code)):
+            like = "404, 4xx or '404 code'" if coded else "404 or 4xx"
+            raise ConfigError(field, f"expected statuses such as {like}, not {key!r}")
+        if word not in set(Verdict):
+            raise ConfigError(f"{field}.{key}", f"expected one of {', '.join(Verdict)}, not {word!r}")
+        codes = (code,) if code else ()
+        rules.append(Rule(verdict=Verdict(word), statuses=(status,), codes=codes, source="configuration"))
+    return tuple(sorted(rules, key=lambda rule: (not rule.codes, rule.statuses[0].endswith("xx"))))
+
+
+def outcome_of(
+    verdict: Verdict, reason: str, *, after: float | None = None, covered: bool = False, answer: str | None = None
+) -> AnyOutcome:
+    """
+    Return the outcome that a verdict stands for.
+
+    Args:
+        after: The least wait the server asked for, in seconds.
+        covered: The receiver drops a second copy.
+        answer: What of the answer's body may be shown.
+    """
+    match verdict:
+        case Verdict.DELIVERED:
+            return Delivered(answer=answer)
+        case Verdict.REJECTED:
+            return Rejected(reason, answer=answer)
+        case Verdict.REJECTED_RECIPIENT:
+            return Rejected(reason, about="recipient", answer=answer)
+        case Verdict.CLOSED:
+            return Rejected(reason, about="endpoint", answer=answer)
+        case Verdict.DEFERRED:
+            return Deferred(reason, after=after, answer=answer)
+        case Verdict.UNCLASSIFIED:
+            return Deferred(reason, after=after, unclassified=True, answer=answer)
+        case Verdict.RATE_LIMITED:
+            return RateLimited(reason, scope="channel", after=after, answer=answer)
+        case Verdict.RATE_LIMITED_RECIPIENT:
+            return RateLimited(reason, scope="recipient", after=after, answer=answer)
+        case Verdict.UNAVAILABLE:
+            return Unavailable(reason, after=after, answer=answer)
+        case Verdict.UNCERTAIN:
+            return Uncertain(reason, after=after, covered=covered, answer=answer)
+        case _:
+            assert_never(verdict)
