@@ -20,7 +20,7 @@ from pillarbox.errors import (
     StoreOutcomeUnknown,
     StoreUnavailable,
 )
-from pillarbox.events import Alarm, MessageEnqueued
+from pillarbox.events import Alarm, MessageEnqueued, MessageHeld
 from pillarbox.store.base import Query
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS
@@ -154,7 +154,7 @@ async def test_an_enqueue_that_cannot_be_committed_raises_a_typed_error_to_each_
 @pytest.mark.contract("EN4")
 async def test_whoever_cannot_be_told_whether_it_was_stored_is_told_its_id(stand: Stand) -> None:
     box = await stand.open()
-    lost = iter([StoreOutcomeUnknown("writing: the disk fails")])
+    lost = iter([StoreOutcomeUnknown("writing: the disk fails")] * 2)
     box.store.broken = lambda batch: next(lost, None) if batch.enqueue else None
     results = await asyncio.gather(*(box.send(f"r{n}") for n in range(20)), return_exceptions=True)
     for number, result in enumerate(results):
@@ -163,6 +163,29 @@ async def test_whoever_cannot_be_told_whether_it_was_stored_is_told_its_id(stand
         assert identity in str(result)
         assert (await box.view(identity)).recipient == f"r{number}"
     assert (await box.send("next")).created
+
+
+@pytest.mark.contract("EN4")
+async def test_an_answer_that_was_lost_is_found_out(stand: Stand) -> None:
+    box = await stand.open(ScriptedChannel())
+    lost = iter([StoreOutcomeUnknown("writing: the disk fails")])
+    box.store.broken = lambda batch: next(lost, None) if batch.enqueue else None
+    messages = await asyncio.gather(*(box.send(f"r{n}") for n in range(20)))
+    assert {message.created for message in messages} == {True}
+    assert {(await box.settled(message)).claims for message in messages} == {1}
+    assert len(await box.outbox.list()) == 20
+
+
+@pytest.mark.contract("EN4", "UN4")
+async def test_what_nobody_knows_to_be_written_is_recognised_in_a_later_batch(stand: Stand) -> None:
+    channel = ScriptedChannel(Uncertain("no answer"), policy=HOLD)
+    box = await stand.open(channel)
+    lost = iter([StoreOutcomeUnknown("writing: the disk fails")] * 2)
+    box.store.broken = lambda batch: next(lost, None) if batch.settle else None
+    message = await box.send()
+    await box.heard.wait_for(MessageHeld)
+    assert (await box.view(message)).state is State.HELD
+    assert len(channel.attempts) == 1
 
 
 @pytest.mark.contract("EN4")

@@ -10,7 +10,7 @@ import pytest
 
 from pillarbox.domain.message import State
 from pillarbox.domain.retry import Policy, UncertainAction
-from pillarbox.errors import NotStarted, StoreUnavailable
+from pillarbox.errors import NotStarted, StoreOutcomeUnknown, StoreUnavailable
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, until
 
@@ -30,12 +30,11 @@ def lose_the_first_claim(store: WatchedStore) -> None:
     """Commit the first batch that claims, and lose the answer; the look whether it was committed fails too."""
     lost: list[Batch] = []
 
-    def lose(batch: Batch) -> StoreUnavailable | None:
-        if batch.claim is None or lost:
+    def lose(batch: Batch) -> StoreOutcomeUnknown | None:
+        if batch.claim is None or len(lost) == 2:
             return None
         lost.append(batch)
-        store.real._unsure = True
-        return StoreUnavailable("the disk is gone")
+        return StoreOutcomeUnknown("the disk is gone")
 
     store.broken = lose
 

@@ -20,9 +20,17 @@ import msgspec
 from pillarbox.deadline import Deadline
 from pillarbox.engine.batches import Ending, Extra, Told, Wish, Work
 from pillarbox.engine.loop import Loop
-from pillarbox.errors import NotStarted, StoreError, StoreOutcomeUnknown, StoreReplaced, StoreUnavailable
+from pillarbox.errors import (
+    NotStarted,
+    PillarboxError,
+    StoreError,
+    StoreOutcomeUnknown,
+    StoreReplaced,
+    StoreUnavailable,
+)
 from pillarbox.events.troubles import Troubles
 from pillarbox.queue_clock import QueueClock
+from pillarbox.store import lost_answers
 from pillarbox.user_code import Log, pass_on
 
 if TYPE_CHECKING:
@@ -98,6 +106,8 @@ class Committer:
         self._acts: deque[Wish[Act, Acted]] = deque()
         self._extra: deque[Wish[Extra, BatchResult]] = deque()
         self._claim_wanted = False
+        # Whether a commit was left of which nobody knows what became: what it held may be in any batch from then on.
+        self._unsure = False
         self._loop = Loop("committer", self.tick)
         self._open = False
         self._closed = False
@@ -288,11 +298,16 @@ class Committer:
         if self._troubles.has(FAILING):
             # A commit that changes nothing succeeds on a full disk: let this one say whether it is over.
             batch = msgspec.structs.replace(batch, sync=True)
+        if self._unsure:
+            batch = msgspec.structs.replace(batch, again=True)
         loop = asyncio.get_running_loop()
         slow = Deadline(self._is_behind)
         slow.set(loop.time() + self.behind_seconds)
         try:
-            result = await self._store.commit(batch)
+            result = await lost_answers.commit(self._store, batch)
+        except BaseException as exc:
+            self._unsure |= isinstance(exc, StoreOutcomeUnknown | StoreReplaced) or not isinstance(exc, PillarboxError)
+            raise
         finally:
             slow.cancel()
             self._troubles.end("behind")

@@ -14,6 +14,7 @@ import msgspec
 from pillarbox.domain import lifecycle
 from pillarbox.domain.transition import Reason
 from pillarbox.errors import PillarboxError, StoreError
+from pillarbox.store import lost_answers
 from pillarbox.store.base import CANCELLED_FOR, Batch, Bury, Lapsed, Settled, Settlement, Store
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Reaper:
             return []
         batch = Batch(now_ms=self._clock.wall_ms(), settle=settlements)
         try:
-            result = await self._store.commit(batch)
+            result = await lost_answers.commit(self._store, batch)
         except StoreError:
             raise
         except Exception as exc:  # noqa: BLE001 — one bad message must not keep the others, or the start (LE7)

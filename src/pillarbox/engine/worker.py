@@ -258,10 +258,10 @@ class Worker:
         term = self._doubtful
         if term is None:
             return
-        # A store that does not know whether it committed recognises the lease; it is asked for nothing more.
+        # The store recognises the lease, if that was committed; it is asked for nothing more.
         asked = msgspec.structs.replace(term.claim, capacity={})
         with contextlib.suppress(StoreError):
-            result = await self._store.commit(Batch(now_ms=self._clock.wall_ms(), claim=asked))
+            result = await self._store.commit(Batch(now_ms=self._clock.wall_ms(), claim=asked, again=True))
             self._asked = term
             self._granted(result, asked)
         self._doubtful = None

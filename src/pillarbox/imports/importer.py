@@ -35,6 +35,7 @@ from pillarbox.imports.plan import Planned, Setting, already, plan, refused
 from pillarbox.imports.retire import retire
 from pillarbox.outbox.runtime import Route
 from pillarbox.queue_clock import QueueClock
+from pillarbox.store import lost_answers
 from pillarbox.store.base import Batch, Durability, Enqueued
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ async def _commit(
     if items or sync:
         mark = time.unsaved(refresh=False)
         batch = Batch(now_ms=now_ms + behind_ms, imports=items, sync=sync, mark=mark)
-        results = iter((await store.commit(batch)).imported)
+        results = iter((await lost_answers.commit(store, batch)).imported)
         if mark is not None:
             time.saved(mark)
     checkpoint("committed")

@@ -315,6 +315,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         abandon: Scheduled messages that must not outlive these acceptors become dead, at most `ABANDON_MAX` of each.
         acknowledge: Keys of mirror entries that their host has taken over.
         mark: How the clocks stand, where the database does not know that yet.
+        again: All of this, or some of it, may have been committed before, by a try whose answer was lost.
     """
 
     now_ms: int
@@ -333,6 +334,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     prune: Prune | None = None
     presence: Presence | None = None
     mark: ClockMark | None = None
+    again: bool = False
 
 
 class Enqueued(msgspec.Struct, frozen=True):
@@ -559,7 +561,12 @@ class Store(Protocol):
         """
         Write *batch* in one transaction.
 
+        A batch whose answer was lost may be given again, with ``again``, whole or in pieces. Its ids and leases were
+        made before the first try: by them the store recognises what that try has written, tells it as it would have
+        been told then, and writes it no second time. `lost_answers.commit` does so.
+
         Raises:
+            StoreOutcomeUnknown: The answer was lost: the batch was written, or it was not.
             StoreError: Nothing was written; the same batch may be given again.
             ValueRefused: Nothing was written, because the database cannot hold one of the values; it would be refused
                 again. Given apart, everything else can be written (contract EN8, LE7). A message to be stored is told

@@ -25,10 +25,8 @@ from pillarbox.errors import (
     NotStarted,
     Refused,
     StoreDiskFull,
-    StoreError,
     StoreOutcomeUnknown,
     StoreReadOnly,
-    StoreReplaced,
     StoreUnavailable,
     ValueRefused,
 )
@@ -114,8 +112,6 @@ class SQLiteStore:
         self._reading: apsw.Connection | None = None
         self._watching: apsw.Connection | None = None
         self._sidecar = None if self.in_memory else Sidecar(self._path, descriptor_locks=descriptor_locks)
-        # Whether a commit's outcome was left unknown once: then every batch may be one that was committed already.
-        self._unsure = False
         self._versions = Versions(lambda: self._watching)
         self._notices = Notices(self._news)
         self._problems: Callable[[], Sequence[str]] = tuple
@@ -239,47 +235,33 @@ class SQLiteStore:
         return await self._write_through(lambda: self._commit(batch))
 
     def _commit(self, batch: Batch) -> BatchResult:
-        session = self._live_session()
+        result = None
+        while result is None:
+            result = self._try_commit(batch)
+        if result.touched or batch.acts:
+            self._wake_others()
+        return result
+
+    def _try_commit(self, batch: Batch) -> BatchResult | None:
+        """Commit; ``None`` where nothing was written because of an I/O error, and a new handle may do better."""
+        fresh, session = self._session is None, self._live_session()
         try:
-            with self._translated("writing"):
-                result = self._apply(session, batch, again=self._unsure)
+            with self._translated("writing"), session.transaction():
+                return steps.apply(session, session.numbers, batch, limits=self._limits, lease_now=session.lease_now)
         except (TypeError, ValueError, OverflowError) as exc:
             # What SQLite has no type for, a number beyond 64 bits, half a surrogate pair.
             raise ValueRefused(f"writing: a value cannot be stored ({type(exc).__name__}: {exc})") from exc
         except (StoreUnavailable, StoreDiskFull, StoreReadOnly) as exc:
             if self.in_memory or not isinstance(exc.__cause__, apsw.IOError):
                 raise
-            result = self._commit_again(session, batch, exc)
-        if result.touched or batch.acts:
-            self._wake_others()
-        return result
-
-    def _apply(self, session: Session, batch: Batch, *, again: bool) -> BatchResult:
-        with session.transaction():
-            return steps.apply(
-                session, session.numbers, batch, limits=self._limits, lease_now=session.lease_now, again=again
-            )
-
-    def _commit_again(self, session: Session, batch: Batch, failure: StoreError) -> BatchResult:
-        """
-        Reopen after an I/O error, when nobody knows whether the commit took; the batch recognises its own work (EN4).
-
-        If that fails too, batches are looked at twice from then on: the same one may be given again.
-        """
-        self._session = None
-        self._unsure = True
-        with contextlib.suppress(apsw.Error):
-            self._handles.close(session.connection)
-        tried = [session]
-        try:
-            again = self._live_session()
-            tried.append(again)
-            with self._translated("writing again after an I/O error"):
-                return self._apply(again, batch, again=True)
-        except StoreError as exc:
-            if any(one.committing for one in tried):
-                raise StoreOutcomeUnknown(f"{failure}, and its outcome could not be read back") from exc
-            raise failure from exc
+            self._session = None
+            with contextlib.suppress(apsw.Error):
+                self._handles.close(session.connection)
+            if session.committing:
+                raise StoreOutcomeUnknown(str(exc)) from exc
+            if fresh:
+                raise
+            return None
 
     def _session_on(self, connection: apsw.Connection) -> Session:
         return Session(connection, self._handles, self._lease_clock)
@@ -573,13 +555,8 @@ class SQLiteStore:
         return None if self._session is None else self._session.connection
 
     def _write_safely(self, function: Callable[[], T]) -> T:
-        try:
-            with self._versions.writing(self._writing_connection), self._handles.unchanged():
-                return function()
-        except StoreReplaced:
-            # What was written is in the file that is gone, or in this one after all, if it is put back.
-            self._unsure = True
-            raise
+        with self._versions.writing(self._writing_connection), self._handles.unchanged():
+            return function()
 
     async def _write_through(self, function: Callable[[], T]) -> T:
         """As `_write`, for what must be known to whoever asked, cancelled or not: else leases would be nobody's."""

@@ -16,36 +16,32 @@ if TYPE_CHECKING:
     from pillarbox.store.steps.tx import Tx
 
 
-def apply(
-    tx: Tx, numbers: Numbers, batch: Batch, *, limits: Limits, lease_now: int, again: bool = False
-) -> BatchResult:
+def apply(tx: Tx, numbers: Numbers, batch: Batch, *, limits: Limits, lease_now: int) -> BatchResult:
     """
     Write everything *batch* asks for. Who calls it opened the transaction, and ends it.
 
     Args:
         numbers: Those known on the connection of *tx*.
         lease_now: The time of the clock by which this database judges leases, in milliseconds.
-        again: An earlier try of the same batch may have been committed although its answer was lost. Each step then
-            recognises its own work: ids and leases were made before the first try.
     """
     writing = Writing(tx, numbers, now_ms=batch.now_ms, lease_now=lease_now, limits=limits)
-    result = _steps(writing, batch, again=again)
+    result = _steps(writing, batch)
     if batch.mark is not None:
         tx.one("meta_set", ("clock", msgspec.json.encode(batch.mark).decode()))
     writing.counters.write()
     return result
 
 
-def _steps(tx: Writing, batch: Batch, *, again: bool) -> BatchResult:
+def _steps(tx: Writing, batch: Batch) -> BatchResult:
     result = BatchResult()
     if batch.settle:
-        result.settled = settle.settle(tx, batch.settle, again=again)
+        result.settled = settle.settle(tx, batch.settle, again=batch.again)
     if batch.admit:
         result.admitted = settle.admit(tx, batch.admit)
     if batch.renew:
         _renew(tx, batch, result)
     if batch.acts:
-        result.acted = orders.act(tx, batch.acts, again=again)
+        result.acted = orders.act(tx, batch.acts, again=batch.again)
     if batch.expire:
         result.expired = sweep.expire(tx, batch.expire)
         result.more = len(result.expired) >= batch.expire
@@ -55,15 +51,15 @@ def _steps(tx: Writing, batch: Batch, *, again: bool) -> BatchResult:
     if batch.acknowledge:
         result.acknowledged = mirror.acknowledge(tx, batch.acknowledge)
     tx.free_lanes()
-    result.enqueued = enqueue.enqueue(tx, batch.enqueue, again=again)
+    result.enqueued = enqueue.enqueue(tx, batch.enqueue, again=batch.again)
     # What a newer message took the place of has left its lane.
     tx.free_lanes()
-    result.imported = imports.import_all(tx, batch.imports, again=again)
+    result.imported = imports.import_all(tx, batch.imports, again=batch.again)
     if batch.sync:
         tx.many("sync")
     result.touched, result.later_ms = tx.touched, tx.later
     if batch.claim is not None:
-        claim.claim(tx, batch.claim, result, again=again)
+        claim.claim(tx, batch.claim, result, again=batch.again)
     if batch.prune is not None:
         result.pruned, more = prune.prune(tx, batch.prune)
         result.more |= more

@@ -25,6 +25,7 @@ from pillarbox.testing.store_suite.operating import OperatingSuite
 from pillarbox.testing.store_suite.part_ends import PartEndSuite
 from pillarbox.testing.store_suite.parts import PartSuite
 from pillarbox.testing.store_suite.refusing import RefusingSuite
+from pillarbox.testing.store_suite.repeating import RepeatingSuite
 from pillarbox.testing.store_suite.replaying import ReplayingSuite
 from pillarbox.testing.store_suite.resolving import ResolvingSuite
 from pillarbox.testing.store_suite.selecting import SelectingSuite
@@ -48,6 +49,7 @@ class StoreSuite(
     OperatingSuite,
     ResolvingSuite,
     ReplayingSuite,
+    RepeatingSuite,
     SelectingSuite,
     EndingSuite,
     ExplainingSuite,

@@ -1,0 +1,30 @@
+"""Commits so that a lost answer is found out where it can be: the batch is given again, and knows its own work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pillarbox.errors import StoreError, StoreOutcomeUnknown
+
+if TYPE_CHECKING:
+    from pillarbox.store.base import Batch, BatchResult, Store
+
+
+async def commit(store: Store, batch: Batch) -> BatchResult:
+    """
+    Commit *batch*; where nobody knows whether that was done, give it once more (contract EN4).
+
+    Raises:
+        StoreOutcomeUnknown: That failed too. Whatever of the batch is given again, in whatever batch, is given so with
+            ``again``.
+        StoreError, ValueRefused, Refused: As `Store.commit`; nothing was written.
+    """
+    try:
+        return await store.commit(batch)
+    except StoreOutcomeUnknown as lost:
+        try:
+            return await store.commit(msgspec.structs.replace(batch, again=True))
+        except StoreError as exc:
+            raise StoreOutcomeUnknown(f"{lost.reason}, and its outcome could not be read back") from exc
