@@ -22,6 +22,17 @@ class Late(StrEnum):
     """The recipient has it once more: the state stays, receipt and time are added, the copy is counted."""
 
 
+def speaks_first(to_state: State, outcome: str) -> bool:
+    """
+    Whether a late answer tells anything new of its attempt: not where that is known to have delivered already.
+
+    Args:
+        to_state: To which the attempt brought its message when its lease was lost, or ended.
+        outcome: The word for what it came to.
+    """
+    return State.DELIVERED not in {to_state, outcome}
+
+
 def late(state: State, *, arrived: bool) -> Late:
     """
     Say what a late answer does to a message that goes out whole.

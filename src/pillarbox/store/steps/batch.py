@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pillarbox.store.base import ABANDON_MAX, Batch, BatchResult
-from pillarbox.store.steps import claim, enqueue, imports, mirror, orders, prune, settle, sweep
+from pillarbox.store.steps import admit, claim, enqueue, imports, mirror, orders, prune, settle, sweep
 from pillarbox.store.steps.writing import Writing
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _steps(tx: Writing, batch: Batch) -> BatchResult:
     if batch.settle:
         result.settled = settle.settle(tx, batch.settle, again=batch.again)
     if batch.admit:
-        result.admitted = settle.admit(tx, batch.admit)
+        result.admitted = admit.admit(tx, batch.admit)
     if batch.renew:
         _renew(tx, batch, result)
     if batch.acts:

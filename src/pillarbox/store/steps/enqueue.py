@@ -15,8 +15,8 @@ from pillarbox.domain.message import Draft, Kind, Op
 from pillarbox.errors import InvalidMessage, KeyConflict, PillarboxError, QueueFull, ValueRefused
 from pillarbox.store.base import Enqueued
 from pillarbox.store.steps import collapse, mirror
+from pillarbox.store.steps.admit import store_parts
 from pillarbox.store.steps.room import Room
-from pillarbox.store.steps.settle import store_parts
 
 if TYPE_CHECKING:
     from pillarbox.domain.ids import MessageId

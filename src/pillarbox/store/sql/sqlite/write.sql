@@ -48,11 +48,12 @@ WHERE seq = ?1 AND state = 1 AND lease = ?2 AND arrived_at IS NOT NULL AND (?6 I
 RETURNING seq
 
 -- settle_row --
-SELECT state, lease, lease_until, claims, arrived_at, cancel_requested_at, completed_at, content_size, lane, part_next
+SELECT seq, state, lease, lease_until, claims, arrived_at AS arrived_ms, cancel_requested_at AS cancel_requested_ms,
+    completed_at AS completed_ms, content_size, lane, part_next
 FROM message WHERE seq = ?1
 
 -- attempt_by_lease --
-SELECT number, worker, ended_at, to_state, arrived_at, outcome FROM attempt WHERE message = ?1 AND lease = ?2
+SELECT message, number, worker, ended_at AS ended_ms, to_state, arrived_at AS arrived_ms, outcome FROM attempt WHERE message = ?1 AND lease = ?2
 
 -- arrive_late --
 -- Scheduled or held: the old attempt did deliver it. A waiting row leaves its lane like any other.
