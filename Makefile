@@ -11,10 +11,10 @@ ARGS ?=
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint format test check demo bench test-all contract clean
+.PHONY: help venv lint format test check demo bench test-all contract docs-reference clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 venv: $(STAMP) ## install pillarbox and its tools into .venv
 
@@ -52,6 +52,9 @@ test-all: ## run the tests on every newer Python found here
 
 contract: venv ## which test keeps which promise, and which promise has none
 	$(BIN)/python -m tests.contract_table
+
+docs-reference: venv ## draw the generated parts of docs/reference/ from the code
+	$(BIN)/python -m tools.reference
 
 clean: ## remove what the other targets made
 	rm -rf .venv .venv-* dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pillarbox.cli import reference
 from pillarbox.domain.explain.causes import ABOUT, Cause, Explanation, Why
 from pillarbox.domain.ids import message_id
 from pillarbox.domain.message import State
 from pillarbox.views import explanation_dict
+from tools.reference.command_line import commands
 
 DOCS = Path(__file__).parents[2] / "docs"
 ROW = re.compile(r"^\| `(\w+)` \| (.*) \| (.*) \|$", re.MULTILINE)
@@ -28,7 +28,7 @@ def test_every_word_stands_in_the_table_with_its_meaning() -> None:
 @pytest.mark.contract("OP2")
 def test_every_command_that_the_table_names_exists() -> None:
     page = (DOCS / "how-to/explain.md").read_text("utf-8")
-    known = {name.removeprefix("pillarbox ") for name in reference.commands()}
+    known = {name.removeprefix("pillarbox ") for name in commands()}
     settings = {"ttl", "concurrency"}
     found = {verb for _, _, advice in ROW.findall(page) for verb in VERB.findall(advice)}
     assert found

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import pytest
 
-from pillarbox.cli import reference
 from pillarbox.domain.explain import explain
 from pillarbox.domain.explain.causes import ABOUT, Cause, Explanation, Why
 from pillarbox.domain.explain.facts import Deed, Facts, Gate, Heir, Standing, Suspect, WorkerStanding
@@ -17,6 +16,7 @@ from pillarbox.domain.ids import message_id
 from pillarbox.domain.message import Kind, MessageView, Op, State
 from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.domain.transition import ErrorClass, Reason
+from tools.reference.command_line import commands
 
 pytestmark = pytest.mark.contract("OP2")
 
@@ -576,7 +576,7 @@ COMMAND = re.compile(r"`pillarbox ([^`]+)`")
 
 
 def test_every_command_that_is_advised_exists_with_its_options() -> None:
-    known = reference.commands()
+    known = commands()
     advised: set[str] = set()
     for case in (*(case.facts for case in CASES.values()), *ADDED.values()):
         for cause in explained(case).causes:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import Final, assert_never
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, assert_never
 
 import msgspec
 
@@ -39,25 +40,29 @@ from pillarbox.domain.retry import (
 )
 from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
 
-MOVES: Final[frozenset[tuple[State, State]]] = frozenset(
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MOVES: Final[Mapping[tuple[State, State], str]] = MappingProxyType(
     {
-        (State.SCHEDULED, State.LEASED),  # claim
-        (State.SCHEDULED, State.DELIVERED),  # late ack
-        (State.SCHEDULED, State.DEAD),  # non-final without its process; unreadable
-        (State.SCHEDULED, State.EXPIRED),  # reaper
-        (State.SCHEDULED, State.CANCELLED),  # operator, superseded
-        (State.LEASED, State.SCHEDULED),  # retry, release
-        (State.LEASED, State.HELD),  # a person must decide
-        (State.LEASED, State.DELIVERED),
-        (State.LEASED, State.DEAD),
-        (State.LEASED, State.EXPIRED),
-        (State.LEASED, State.CANCELLED),
-        (State.HELD, State.SCHEDULED),  # retry, resolve
-        (State.HELD, State.DELIVERED),  # late ack, resolve
-        (State.HELD, State.DEAD),  # resolve, retention
-        (State.HELD, State.CANCELLED),  # operator, superseded
+        (State.SCHEDULED, State.LEASED): "claim",
+        (State.SCHEDULED, State.DELIVERED): "late answer",
+        (State.SCHEDULED, State.DEAD): "unreadable; not final, its process gone",
+        (State.SCHEDULED, State.EXPIRED): "time over",
+        (State.SCHEDULED, State.CANCELLED): "cancel; superseded",
+        (State.LEASED, State.SCHEDULED): "retry; release; next part",
+        (State.LEASED, State.HELD): "a person must decide",
+        (State.LEASED, State.DELIVERED): "the platform took it",
+        (State.LEASED, State.DEAD): "given up",
+        (State.LEASED, State.EXPIRED): "time over",
+        (State.LEASED, State.CANCELLED): "cancel; withdrawn; superseded",
+        (State.HELD, State.SCHEDULED): "retry; resolve",
+        (State.HELD, State.DELIVERED): "resolve; late answer",
+        (State.HELD, State.DEAD): "resolve; nobody decided",
+        (State.HELD, State.CANCELLED): "cancel; superseded",
     }
 )
+"""Every legal move, and what makes it. The diagram of the states is drawn from it."""
 
 FREE_RETURNS_MAX: Final = 1000
 

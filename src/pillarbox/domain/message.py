@@ -20,12 +20,19 @@ class State(StrEnum):
     """Where a message is. The order is the number in the database: below 3 is active, from 3 on terminal."""
 
     SCHEDULED = "scheduled"
+    """It waits: for its time, for its turn in its lane, or for a worker that is free."""
     LEASED = "leased"
+    """A worker is sending it, and has the exclusive right to for a limited time."""
     HELD = "held"
+    """It waits for a person to decide."""
     DELIVERED = "delivered"
+    """The platform accepted it."""
     DEAD = "dead"
+    """It was given up; the reason says why. A replay sends it again, as a new message."""
     EXPIRED = "expired"
+    """Its time to live was over before it could be delivered."""
     CANCELLED = "cancelled"
+    """It is not wanted any more: a person, its application or a newer message said so."""
 
     @property
     def terminal(self) -> bool:
