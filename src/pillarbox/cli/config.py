@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import click
 
 from pillarbox.cli.exits import Exit
-from pillarbox.cli.options import shared
 from pillarbox.cli.output import emit, emit_json, pairs, table, talk
+from pillarbox.cli.shared_options import shared
 
 if TYPE_CHECKING:
     from pillarbox.cli.call import Call

@@ -10,8 +10,8 @@ import click
 
 from pillarbox.cli.call import naming
 from pillarbox.cli.exits import Exit
-from pillarbox.cli.options import shared, span_above_zero
 from pillarbox.cli.output import emit_json, reporting, table, talk
+from pillarbox.cli.shared_options import shared, span_above_zero
 
 if TYPE_CHECKING:
     from pillarbox.cli.call import Call

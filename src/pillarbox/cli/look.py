@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pillarbox.cli.exits import Exit, Stop
-from pillarbox.cli.options import shared
 from pillarbox.cli.output import emit, emit_json, pairs, table
 from pillarbox.cli.selection import STATES, filtered
+from pillarbox.cli.shared_options import shared
 from pillarbox.errors import NotFound
 
 if TYPE_CHECKING:

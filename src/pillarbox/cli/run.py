@@ -16,8 +16,8 @@ import click
 from pillarbox.__about__ import __version__
 from pillarbox.cli.call import naming
 from pillarbox.cli.exits import Exit
-from pillarbox.cli.options import shared, span_above_zero
 from pillarbox.cli.output import hush, on_terminal
+from pillarbox.cli.shared_options import shared, span_above_zero
 from pillarbox.cli.worker_log import Voice, log
 from pillarbox.errors import PillarboxError
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pillarbox.cli.options import span
+from pillarbox.cli.shared_options import span
 
 if TYPE_CHECKING:
     from collections.abc import Callable

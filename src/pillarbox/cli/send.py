@@ -12,8 +12,8 @@ import click
 from pillarbox.cli.call import naming
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.last_sent import remember
-from pillarbox.cli.options import FOREVER, json_object, json_text, moment, shared, span, span_or_none
 from pillarbox.cli.output import emit, emit_json, reporting, talk
+from pillarbox.cli.shared_options import FOREVER, json_object, json_text, moment, shared, span, span_or_none
 
 if TYPE_CHECKING:
     from datetime import timedelta

@@ -14,8 +14,8 @@ import click
 from pillarbox.cli.apply_order import Manner, Verb, give, ordering
 from pillarbox.cli.call import actor
 from pillarbox.cli.exits import Exit, Stop
-from pillarbox.cli.options import shared, span_above_zero
 from pillarbox.cli.output import emit_json, reporting, talk
+from pillarbox.cli.shared_options import shared, span_above_zero
 from pillarbox.errors import UnknownChannel
 
 if TYPE_CHECKING:

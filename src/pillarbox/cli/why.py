@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pillarbox.cli.exits import Exit
-from pillarbox.cli.options import shared
 from pillarbox.cli.output import emit, emit_json
+from pillarbox.cli.shared_options import shared
 
 if TYPE_CHECKING:
     from pillarbox.cli.call import Call

@@ -203,7 +203,7 @@ class Director:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "pillarbox.demo.receiver",
+            "pillarbox.demo.webhook_server",
             "--ledger",
             str(self._ledger),
             stdin=asyncio.subprocess.PIPE,

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pillarbox.settings import checks, files
 from pillarbox.settings import explain as explaining
-from pillarbox.settings.checks import Problem
+from pillarbox.settings import files, problems
 from pillarbox.settings.derived import lease_seconds, policy_for
 from pillarbox.settings.environ import read_environ
 from pillarbox.settings.explain import (
@@ -40,6 +39,7 @@ from pillarbox.settings.model import (
     Settings,
 )
 from pillarbox.settings.places import default_db
+from pillarbox.settings.problems import Problem
 from pillarbox.settings.seeds import FileLayers, read_file_tree
 from pillarbox.settings.spans import NO_LIMIT
 from pillarbox.settings.table import ENV_PREFIX, TABLE, find, flag_name
@@ -175,7 +175,7 @@ def show(loaded: Loaded, *, mask: Mask = mask_url) -> list[Row]:
 
 def check(loaded: Loaded) -> list[Problem]:
     """Look for settings that contradict each other or give something away; empty when nothing does."""
-    return checks.check(loaded.settings, loaded.file)
+    return problems.check(loaded.settings, loaded.file)
 
 
 def _read_flags(flags: Mapping[str, object], faults: list[ConfigError] | None) -> Layer:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pillarbox.domain.explain.causes import Explanation
-from pillarbox.domain.explain.ending import of_ended, of_held
-from pillarbox.domain.explain.sending import of_leased
-from pillarbox.domain.explain.waiting import of_scheduled
+from pillarbox.domain.explain.ended import of_ended, of_held
+from pillarbox.domain.explain.leased import of_leased
+from pillarbox.domain.explain.scheduled import of_scheduled
 from pillarbox.domain.message import State
 
 if TYPE_CHECKING:

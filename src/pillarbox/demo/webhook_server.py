@@ -134,7 +134,7 @@ async def serve(ledger: Path) -> None:
 
 def main() -> None:
     """Run the receiver."""
-    parser = argparse.ArgumentParser(prog="python -m pillarbox.demo.receiver")
+    parser = argparse.ArgumentParser(prog="python -m pillarbox.demo.webhook_server")
     parser.add_argument("--ledger", type=Path, required=True)
     asyncio.run(serve(parser.parse_args().ledger))
 

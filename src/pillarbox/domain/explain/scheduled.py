@@ -8,7 +8,7 @@ import msgspec
 
 from pillarbox.domain.explain import texts
 from pillarbox.domain.explain.causes import Cause, Why
-from pillarbox.domain.explain.sending import SILENT_MS, under_way
+from pillarbox.domain.explain.leased import SILENT_MS, under_way
 from pillarbox.domain.lifecycle import expired
 from pillarbox.domain.message import State
 from pillarbox.domain.orders import Order, allowed

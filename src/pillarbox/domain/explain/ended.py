@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from pillarbox.domain.explain import texts
 from pillarbox.domain.explain.causes import Cause, Why
-from pillarbox.domain.explain.sending import under_way
+from pillarbox.domain.explain.leased import under_way
 from pillarbox.domain.lifecycle import FREE_RETURNS_MAX, expired
 from pillarbox.domain.message import State
 from pillarbox.domain.orders import Order

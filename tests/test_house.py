@@ -1,0 +1,174 @@
+"""
+A stranger finds every file by guessing: the rules about names and rooms.
+
+As in `test_tidy`, each rule is a function from a tree (text by path) to complaints. It is run on this repository, where
+it must find nothing, and on a planted tree, where it must find what was planted. A room is a folder with code.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from itertools import combinations
+from pathlib import PurePosixPath
+from typing import Final
+
+import pytest
+
+from tests.test_tidy import PACKAGE, Rule, Tree, this_repository
+
+MAP: Final = "ARCHITECTURE.md"
+SENTENCE_LINES_MAX: Final = 3
+
+# Names that stand in neighbouring rooms all the same, and why nobody looks into the wrong one.
+SAME_NAMES: Final = {
+    "__init__": "every room has one",
+    "base": "the seam of its room: what a channel, what a store is",
+    "registry": "finds what its room holds, by URL",
+    "comis": "each holds what its room has to do with that system",
+    "message": "the domain has the values, the outbox the handle that users hold",
+    "mirror": "the domain has the values, the outbox what users call",
+    "orders": "the domain decides who may order what, the outbox has the calls that order it",
+    "room": "of the queue in steps, of the disk in sqlite",
+}
+# A name that ends in -ing is one of an activity, where a room should hold things. These are no such names, or the best
+# there is.
+ACTIVITIES: Final = {
+    "channels/http/signing": "the word that the specification has for it",
+    "channels/privacy/masking": "the word that everybody has for it",
+    "domain/outgoing": "says which message is meant, not what is done",
+    "outbox/sending": "what stands behind `send`, where one looks for it",
+    "store/sqlite/asking": "a conversation with workers, of which each side is in it",
+    "store/sqlite/forking": "what a fork must not carry over",
+    "store/sqlite/guarding": "locks and comparisons that together guard the files",
+    "store/sqlite/opening": "a sequence of checks, done once",
+    "store/steps/writing": "one transaction while it is written",
+}
+# A room whose files are named for what one sees a store do.
+ROOMS_OF_ACTIVITIES: Final = ("testing/store_suite",)
+
+_ABSENT: Final = re.compile(r"^\| `(?P<room>[\w/]+)/` \| (?P<absent>[^|]*\w[^|]*) \|$", re.MULTILINE)
+
+
+def rooms(tree: Tree) -> dict[str, str]:
+    """The text of each room's ``__init__``, by the room's path beneath the package; none where it has no such file."""
+    inside = [PurePosixPath(path).relative_to(PACKAGE) for path in tree if path.startswith(f"{PACKAGE}/")]
+    folders = {str(path.parent) for path in inside if path.suffix == ".py" and path.parent.name}
+    return {folder: tree.get(f"{PACKAGE}/{folder}/__init__.py", "") for folder in sorted(folders)}
+
+
+def modules(tree: Tree) -> list[PurePosixPath]:
+    found = (PurePosixPath(path).relative_to(PACKAGE) for path in sorted(tree) if path.startswith(f"{PACKAGE}/"))
+    return [path.with_suffix("") for path in found if path.suffix == ".py"]
+
+
+def names_of_neighbours(tree: Tree) -> list[str]:
+    """No two files of one name stand in rooms that are side by side, or one inside the other."""
+    found = []
+    for one, other in combinations(modules(tree), 2):
+        here, there = one.parent, other.parent
+        outside = "" in (here.name, there.name)  # beneath no room: a module at the top
+        near = there.parent in {here.parent, here} or there == here.parent
+        if one.name == other.name and near and not outside and one.name not in SAME_NAMES:
+            found.append(f"{PACKAGE}/{one}.py and {other}.py have one name: which of them would a stranger open?")
+    return found
+
+
+def names_of_activities(tree: Tree) -> list[str]:
+    """A file is named for the thing in it, not for an activity."""
+    return [
+        f"{PACKAGE}/{path}.py: name the thing that is in it, not what is done"
+        for path in modules(tree)
+        if path.name.endswith("ing") and str(path) not in ACTIVITIES and str(path.parent) not in ROOMS_OF_ACTIVITIES
+    ]
+
+
+def rooms_without_a_word(tree: Tree) -> list[str]:
+    """Each room says in one sentence what is in it."""
+    found = []
+    for room, text in rooms(tree).items():
+        sentence = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0]
+        if not sentence.endswith(".") or len(sentence.splitlines()) > SENTENCE_LINES_MAX:
+            found.append(f"{PACKAGE}/{room}/__init__.py: say in one sentence what is in this room")
+    return found
+
+
+def rooms_not_on_the_map(tree: Tree) -> list[str]:
+    """The map says of each room what is absent from it."""
+    told = {row["room"] for row in _ABSENT.finditer(tree.get(MAP, ""))}
+    there = set(rooms(tree))
+    return [f"{MAP}: say what is absent from {room}/" for room in sorted(there - told)] + [
+        f"{MAP}: there is no room {room}/" for room in sorted(told - there)
+    ]
+
+
+ROOM = '"""What is in it."""\n'
+RULES: list[tuple[Rule, Tree, str, Tree]] = [
+    (
+        names_of_neighbours,
+        {f"{PACKAGE}/engine/lanes.py": "", f"{PACKAGE}/outbox/lanes.py": ""},
+        f"{PACKAGE}/engine/lanes.py and outbox/lanes.py have one name: which of them would a stranger open?",
+        {
+            f"{PACKAGE}/lanes.py": "",
+            f"{PACKAGE}/engine/lanes.py": "",
+            f"{PACKAGE}/channels/http/lanes.py": "",
+            f"{PACKAGE}/channels/base.py": "",
+            f"{PACKAGE}/store/base.py": "",
+        },
+    ),
+    (
+        names_of_neighbours,
+        {f"{PACKAGE}/channels/lanes.py": "", f"{PACKAGE}/channels/http/lanes.py": ""},
+        f"{PACKAGE}/channels/http/lanes.py and channels/lanes.py have one name: which of them would a stranger open?",
+        {f"{PACKAGE}/channels/lanes.py": "", f"{PACKAGE}/channels/http/lane.py": ""},
+    ),
+    (
+        names_of_activities,
+        {f"{PACKAGE}/engine/operating.py": ""},
+        f"{PACKAGE}/engine/operating.py: name the thing that is in it, not what is done",
+        {f"{PACKAGE}/outbox/sending.py": "", f"{PACKAGE}/engine/rings.py": "", "tests/unit/test_splitting.py": ""},
+    ),
+    (
+        rooms_without_a_word,
+        {f"{PACKAGE}/engine/loops/__init__.py": "A = 1\n"},
+        f"{PACKAGE}/engine/loops/__init__.py: say in one sentence what is in this room",
+        {f"{PACKAGE}/engine/__init__.py": ROOM, f"{PACKAGE}/clock.py": "", f"{PACKAGE}/store/sql/write.sql": ""},
+    ),
+    (
+        rooms_without_a_word,
+        {f"{PACKAGE}/engine/loops/tick.py": ""},
+        f"{PACKAGE}/engine/loops/__init__.py: say in one sentence what is in this room",
+        {f"{PACKAGE}/engine/__init__.py": f'{ROOM[:-4]}\n\nMore."""\n'},
+    ),
+    (
+        rooms_not_on_the_map,
+        {f"{PACKAGE}/engine/__init__.py": ROOM, MAP: "| `engine/` | |\n"},
+        f"{MAP}: say what is absent from engine/",
+        {f"{PACKAGE}/engine/__init__.py": ROOM, MAP: "| `engine/` | SQL |\n| `engine/loop`, `a` | the only loop |\n"},
+    ),
+    (
+        rooms_not_on_the_map,
+        {MAP: "| `attic/` | light |\n"},
+        f"{MAP}: there is no room attic/",
+        {MAP: "| `attic/` | what is in it | light |\n"},
+    ),
+]
+rules = pytest.mark.parametrize(
+    ("rule", "planted", "complaint", "close"), RULES, ids=[rule.__name__ for rule, *_ in RULES]
+)
+
+
+@rules
+def test_this_house_is_in_order(rule: Rule, planted: Tree, complaint: str, close: Tree) -> None:
+    found = rule(this_repository())
+    assert not found, "\n".join(found)
+
+
+@rules
+def test_a_planted_breach_is_found(rule: Rule, planted: Tree, complaint: str, close: Tree) -> None:
+    assert rule(planted) == [complaint]
+
+
+@rules
+def test_what_only_looks_like_a_breach_is_left_alone(rule: Rule, planted: Tree, complaint: str, close: Tree) -> None:
+    assert rule(close) == []
