@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pillarbox.domain.message import State
-from pillarbox.domain.outcome import Deferred, Rejected, Uncertain
+from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.domain.transition import Reason
 from pillarbox.errors import NotStarted, Refused
@@ -17,6 +18,7 @@ from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, until
 
 if TYPE_CHECKING:
+    from pillarbox.domain.outcome import AnyOutcome
     from pillarbox.outbox.message import Message
     from tests.engine.stand import Stand
 
@@ -56,6 +58,35 @@ async def test_start_returns_at_once_and_drained_tells_what_the_drain_did(stand:
     assert (report.deferred_backoff, report.deferred_budget, report.uncertain) == (2, 0, 1)
     assert [(await box.view(message)).state for message in messages].count(State.DELIVERED) == 3
     assert (await box.outbox.drained()) == report
+
+
+@pytest.mark.contract("DR1")
+async def test_a_drain_counts_each_message_by_how_it_ended(stand: Stand) -> None:
+    acceptor = await stand.open()
+    for _ in range(2):
+        await acceptor.send("late", ttl=1)
+    stand.advance(1001)
+    channel = ScriptedChannel(policy=STEADY)
+    ends: list[tuple[str, AnyOutcome, int, dict[str, Any]]] = [
+        ("arrives", Delivered("r"), 3, {}),
+        ("refused", Rejected("no"), 4, {}),
+        ("worn out", Deferred("busy"), 5, {"max_attempts": 1}),
+        ("held", Uncertain("no answer"), 6, {"uncertain": "hold"}),
+        ("later", Deferred("busy"), 7, {}),
+    ]
+    for to, outcome, count, said in ends:
+        for n in range(count):
+            await acceptor.send(f"{to} {n}", **said)
+            channel.script(outcome, to=f"{to} {n}")
+    box = await stand.open(channel, drain_on_startup=True)
+    async with asyncio.timeout(SECONDS):
+        report = await box.outbox.drained()
+    ended = {"delivered": 3, "failed": 4, "exhausted": 5, "held": 6, "expired": 2}
+    left = {"deferred_backoff": 7, "deferred_budget": 0, "deferred_leased": 0, "deferred_lost": 0}
+    told = ended | left | {"attempted": 25, "uncertain": 6, "reaped": 0, "duration_ms": 0}
+    assert asdict(report) == told
+    (event,) = box.heard.of(Drained)
+    assert {name: getattr(event, name) for name in told} == told
 
 
 @pytest.mark.contract("DR1")

@@ -68,6 +68,21 @@ async def test_what_was_being_sent_at_a_crash_is_sent_by_the_drain_of_the_next_s
     assert [event.error_class for event in box.heard.of(RetryScheduled)] == ["worker_lost"] * 3
 
 
+@pytest.mark.contract("EN1", "DR1")
+async def test_what_nobody_had_begun_to_send_at_a_crash_goes_at_once(stand: Stand) -> None:
+    channel = ScriptedChannel(policy=STEADY)
+    channel.hold()
+    box = await stand.open(channel, concurrency=1)
+    begun, *others = [await box.send(f"r{n}") for n in range(5)]
+    await channel.begun(1)
+    await crash(box)
+    # The clock stands still: whatever had to wait for anything would not be sent.
+    box = await stand.open(ScriptedChannel(policy=STEADY), drain_on_startup=True)
+    report = await drained(box)
+    assert (report.attempted, report.delivered, report.reaped, report.deferred_backoff) == (5, 5, 1, 0)
+    assert [(await box.view(message)).claims for message in (begun, *others)] == [2, 1, 1, 1, 1]
+
+
 @pytest.mark.contract("LE4", "DR1")
 async def test_a_start_claims_nothing_before_every_lost_lease_is_taken_back(stand: Stand) -> None:
     await killed(stand, 1200)

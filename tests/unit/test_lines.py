@@ -74,10 +74,12 @@ SEVEN: list[tuple[BusEvent, str, str, dict[str, Any]]] = [
         {"channelId": HASHED, "channelType": "ops", "origin": "agent", "reason": "quiet hours"},
     ),
     (
-        MessageCancelled(**ABOUT, reason="requested", part_count=5, parts_delivered=2),
+        MessageCancelled(
+            **ABOUT, reason="requested", said="the user interrupted", part_count=5, parts_delivered=2, duration_ms=70
+        ),
         "INFO",
         "Delivery aborted",
-        COMMON | {"reason": "requested", "chunksDelivered": 2, "totalChunks": 5},
+        COMMON | {"reason": "requested", "durationMs": 70, "chunksDelivered": 2, "totalChunks": 5},
     ),
 ]  # fmt: skip
 
