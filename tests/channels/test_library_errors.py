@@ -39,6 +39,12 @@ def foreign(name: str, *, base: type[Exception] = Exception, **attributes: Any) 
     return type(last, (base,), {"__module__": module, "__qualname__": last, **attributes})
 
 
+class Httplib2Response(dict[str, str]):
+    """What googleapiclient carries: the headers, with the status beside them."""
+
+    status = 429
+
+
 def judged(exc: BaseException) -> AnyOutcome:
     return classify_exception(exc, now_ms=NOW_MS)
 
@@ -140,6 +146,32 @@ def test_headers_of_any_kind_are_read(headers: Any) -> None:
 
 
 @pytest.mark.contract("CL6", "RE4")
+@pytest.mark.parametrize(
+    "exc",
+    [
+        # A client that keeps the decoded body as its response, and the status beside it.
+        foreign("client.ApiError", status_code=429, response={"error": "slow"}, headers={"Retry-After": "7"})(),
+        foreign("client.ApiError", status=429, response={"ResponseMetadata": {}}, headers={"Retry-After": "7"})(),
+        # googleapiclient: the answer is called "resp", and is the mapping of its headers.
+        foreign("googleapiclient.errors.HttpError", resp=Httplib2Response({"retry-after": "7"}), content=b"slow")(),
+        # A group of tasks, one of which failed.
+        ExceptionGroup("tasks", [httpx_error(429, {"Retry-After": "7"})]),
+        ExceptionGroup("tasks", [ExceptionGroup("more", [httpx_error(429, {"Retry-After": "7"})])]),
+        # One's own exceptions beneath a library's.
+        foreign("client.TooMany", base=foreign("client.HTTPError"), code=429, retry_after=7)(),
+    ],
+    ids=["body", "empty metadata", "google", "group", "groups", "derived"],
+)
+def test_a_status_is_found_in_other_places_too(exc: Exception) -> None:
+    outcome = judged(exc)
+    assert isinstance(outcome, RateLimited)
+    assert outcome.after in {7.0, None}
+
+
+def test_of_several_failures_none_speaks_for_the_others() -> None:
+    assert not isinstance(judged(ExceptionGroup("tasks", [httpx_error(404), httpx_error(503)])), Rejected | RateLimited)
+
+
 def test_a_wait_in_the_body_is_honoured_too() -> None:
     found = judged(httpx_error(429, body=b'{"parameters": {"retry_after": 12}}'))
     assert isinstance(found, RateLimited)

@@ -30,6 +30,9 @@ def chain(exc: BaseException) -> Iterator[BaseException]:
         arguments = attribute(one, "args")
         first = arguments[0] if type(arguments) is tuple and arguments else None
         waiting += [attribute(one, "__cause__"), attribute(one, "reason"), attribute(one, "os_error"), first]
+        # What a group of tasks raises around the one that failed; of several, none speaks for the others.
+        if isinstance(one, BaseExceptionGroup) and len(one.exceptions) == 1:
+            waiting += one.exceptions
 
 
 def names_of(exc: BaseException) -> list[str]:

@@ -56,9 +56,11 @@ def refusal(exc: BaseException, reason: str, *, hide: tuple[str, ...], now_ms: i
 def _answer_of(exc: BaseException) -> tuple[Answer, str] | None:
     """Return the answer that an exception carries, with a status that is no success; and the platform's code for it."""
     response = attribute(exc, "response")
-    if isinstance(response, Mapping):
-        return _of_mapping(response)
-    for holder in (response, exc):
+    answer = _of_mapping(response) if isinstance(response, Mapping) else None
+    if answer is not None:
+        return answer
+    # Google's client calls it "resp".
+    for holder in (response, attribute(exc, "resp"), exc):
         if holder is None:
             continue
         status = _status(holder, is_exception=holder is exc)
@@ -95,7 +97,8 @@ def _status(holder: object, *, is_exception: bool) -> int | None:
     """
     names = ["status_code", "status", "http_status"]
     # A code alone is anybody's number: of a process, a socket, another protocol.
-    if not is_exception or "HTTP" in type(holder).__name__ or attribute(holder, "headers") is not None:
+    says_http = any("HTTP" in cls.__name__.upper() for cls in type(holder).__mro__)
+    if not is_exception or says_http or attribute(holder, "headers") is not None:
         names.append("code")
     for name in names:
         status = whole(attribute(holder, name), range(300, 600))
@@ -112,7 +115,9 @@ class _Headers(dict[str, str]):
 
 
 def _headers(holder: object) -> _Headers:
-    return _lowered(attribute(holder, "headers")) or _lowered(attribute(holder, "hdrs"))
+    said = _lowered(attribute(holder, "headers")) or _lowered(attribute(holder, "hdrs"))
+    # httplib2's answer is the mapping of its headers itself.
+    return said or (_lowered(holder) if isinstance(holder, Mapping) else said)
 
 
 def _lowered(headers: object) -> _Headers:
@@ -136,10 +141,10 @@ def _body(holder: object) -> bytes:
     """
     Return what was read of an answer's body.
 
-    Not ``content`` or ``text``: of a response that streams, looking at them reads from the network, here on the loop.
+    No property ``content`` or ``text``: of a response that streams, looking at it reads from the network, on the loop.
     """
-    for name in ("_content", "body", "text", "data"):
-        if name in {"text", "data"} and not _is_plain(holder, name):
+    for name in ("_content", "body", "text", "data", "content"):
+        if name in {"text", "data", "content"} and not _is_plain(holder, name):
             continue
         said = attribute(holder, name)
         if isinstance(said, bytes | bytearray):
