@@ -49,12 +49,27 @@ FORMS: dict[str, Callable[[str], str]] = {
     "json": json.dumps,
     "json unicode": lambda text: json.dumps(text, ensure_ascii=False),
     "json in json": lambda text: json.dumps(json.dumps({"a": text})),
+    "json, as Go writes it": lambda text: json.dumps(text, ensure_ascii=False).replace("&", "\\u0026"),
+    "json, as .NET writes it": lambda text: json.dumps(text).replace("&", "\\u0026").replace("+", "\\u002B"),
     "repr": repr,
+    "repr of bytes": lambda text: repr(text.encode()),
     "html": html.escape,
+    "html without quotes": lambda text: html.escape(text, quote=False),
+    "html, as Go writes it": lambda text: html.escape(text, quote=False).replace('"', "&#34;").replace("+", "&#43;"),
+    "html of percent": lambda text: html.escape(quote(text, safe="&")),
+    "percent, every byte": lambda text: "".join(f"%{byte:02x}" for byte in text.encode()),
+    "percent, as browsers write it": lambda text: quote(text, safe="!~*'()&\""),
+    "percent, latin-1": lambda text: quote(text, safe="", encoding="latin-1"),
+    "percent in percent": lambda text: quote(quote(text, safe=""), safe=""),
+    "percent in json in json": lambda text: json.dumps(json.dumps({"a": f"https://x/?a={quote(text)}"})),
     "hex": lambda text: text.encode().hex(),
     "base64": plain64,
     "base64 without padding": lambda text: plain64(text).rstrip("="),
     "urlsafe": lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
+    "base64, percent": lambda text: quote(plain64(f"?>{text}"), safe=""),
+    "base64, as .NET writes it": lambda text: plain64(f"?>{text}").replace("+", "\\u002B"),
+    "base64, latin-1": lambda text: base64.b64encode(text.encode("latin-1")).decode(),
+    "basic, latin-1": lambda text: base64.b64encode(f"{USER}:{text}".encode("latin-1")).decode(),
     "basic": lambda text: plain64(f"{USER}:{text}"),
     "plain": lambda text: plain64(f"\0{USER}\0{text}"),
     "plain with an identity": lambda text: plain64(f"{USER}\0{USER}\0{text}"),
@@ -74,6 +89,25 @@ def test_a_secret_is_hidden_in_each_form(form: str) -> None:
             # Of base64, what is not shared with its neighbours is a character at each end.
             assert said not in shown
             assert said[3:-4] not in shown
+
+
+@pytest.mark.contract("CH8", "EV3")
+@pytest.mark.parametrize(
+    "text", ["abc", "a%2Fb", "a\\nb", "a&amp;b", "%", "\\", "&#1114112;", "%ff%c3", "\\ud83d\\ude00", "\\ud83d", "&#0;"]
+)
+def test_escapes_that_hold_no_secret_stay_as_they_are(text: str) -> None:
+    known = KnownSecrets(["opensesame"])
+    assert masked(f"{text} and {text}", known=known) == f"{text} and {text}"
+    assert masked(f"{text}opensesame{text} (535)", known=known) == f"{text}***{text} (535)"
+    assert masked(f"{text} %6fpens\\u0065sam&#101; {text}", known=known) == f"{text} *** {text}"
+
+
+@pytest.mark.contract("CH8")
+def test_of_a_text_that_was_cut_in_a_secret_its_escaped_beginning_is_hidden_too() -> None:
+    secret = "q/" * 40
+    shown = excerpt("a " * 10 + quote(secret, safe="")[:200], known=KnownSecrets([secret]), was_cut=True)
+    assert shown is not None
+    assert "q%2F" not in shown
 
 
 @pytest.mark.contract("CH8")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillarbox.channels.privacy.masking import mask_url
+from pillarbox.channels.privacy.masking import hide_secrets, mask_url
 
 CANARY = "CANARY7f3a9"
 
@@ -73,3 +73,23 @@ def test_no_text_makes_it_raise(text: str) -> None:
 def test_a_password_is_hidden_whatever_surrounds_it(around: str) -> None:
     assert CANARY not in mask_url(f"https://me:{CANARY}@example.com/{around}")
     assert CANARY not in mask_url(f"https://example.com/x?a={around.replace('#', '')}&token={CANARY}")
+
+
+@pytest.mark.contract("CH8", "EV3")
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("at https%3A%2F%2Fuser%3As3same%40host%2Fx", "at https%3A%2F%2F***host%2Fx"),
+        ("token%253Ds3same", "token%253D***"),
+        (r"{\u0022token\u0022:\u0022s3same\u0022}", r"{\u0022token\u0022:\u0022***\u0022}"),
+        (r"a?b=1\u0026sig\u003ds3same", r"a?b=1\u0026sig\u003d***"),
+        ("{&quot;token&quot;:&quot;s3same&quot;}", "{&quot;token&quot;:&quot;***&quot;}"),
+        ("password&#61;s3same &amp; more", "password&#61;*** &amp; more"),
+        ("Authorization%3A%20Bearer%20s3sames3same", "Authorization%3A%20***"),
+        ("xoxb%2D12345678%2Dabcdefgh is gone", "*** is gone"),
+        ("%70w: %70assword=* %20", "%70w: %70assword=* %20"),
+    ],
+)
+def test_what_looks_like_a_secret_is_seen_beneath_escapes_too(said: str, shown: str) -> None:
+    assert hide_secrets(said) == shown
+    assert hide_secrets(shown) == shown

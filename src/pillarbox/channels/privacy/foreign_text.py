@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from pillarbox.channels.privacy.escapes import levels
 from pillarbox.channels.privacy.known_secrets import NOTHING_KNOWN, KnownSecrets
 from pillarbox.channels.privacy.masking import MASK, Kind, hide_secrets
 from pillarbox.domain.casefold import folded, found, put
@@ -95,12 +96,17 @@ def without(text: str, *values: str, known: KnownSecrets = NOTHING_KNOWN, was_cu
 
 def _hidden(text: str, pieces: list[tuple[str, bool]]) -> str:
     """Hide each of *pieces*, inside of words too or not; what stands inside of another one is hidden with it."""
-    flat = folded(text)
     spans: list[tuple[int, int]] = []
-    for piece, anywhere in pieces:
-        # Asked first, because of most of them nothing is there.
-        if piece in flat:
-            spans += [(first, last) for first, last in found(flat, piece) if anywhere or _is_whole(flat, first, last)]
+    for read, starts in levels(text):
+        flat = folded(read)
+        for piece, anywhere in pieces:
+            # Asked first, because of most of them nothing is there.
+            if piece in flat:
+                spans += [
+                    (starts[first], starts[last])
+                    for first, last in found(flat, piece)
+                    if anywhere or _is_whole(flat, first, last)
+                ]
     return put(text, spans, MASK) if spans else text
 
 
@@ -117,9 +123,11 @@ def _in_word(character: str) -> bool:
 
 def _safe_end(window: str, pieces: list[str]) -> str:
     """Take away from a text that was cut what may be the beginning of something to hide."""
-    flat = folded(window)
-    long = (piece[:_BEGINNING] for piece in pieces if len(piece) > _BEGINNING)
-    first = min((at for beginning in long if (at := flat.find(beginning)) >= 0), default=len(window))
+    long = [piece[:_BEGINNING] for piece in pieces if len(piece) > _BEGINNING]
+    first = len(window)
+    for read, starts in levels(window):
+        flat = folded(read)
+        first = min((first, *(starts[at] for beginning in long if (at := flat.find(beginning)) >= 0)))
     if first < len(window) - _BEGINNING:
         return f"{window[:first]}{MASK}"
     kept = window[:-_BEGINNING]

@@ -2,17 +2,15 @@
 The very values that a channel must keep to itself, in every form in which somebody else may say them (contract CH8).
 
 A table of how secrets look (`masking`) cannot know that "opensesame" is one. The channel does: it stands in its URL, in
-its headers, or is its password. What comes back from the platform is looked through for these values as they are,
-percent-encoded, escaped for JSON or HTML, and in base64, also where that holds more than the value.
+its headers, or is its password. What comes back from the platform is looked through for these values as they are, with
+escapes of any kind (`escapes`), and in base64, also where that holds more than the value.
 """
 
 from __future__ import annotations
 
 import base64
-import html
-import json
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, quote_plus, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pillarbox.domain.casefold import folded
 
@@ -64,7 +62,7 @@ class KnownSecrets:
             _note(pieces, password)
             # RFC 7617 §2 and RFC 4616 §2, with and without an identity to act as.
             for joined in (f"{user}:{password}", f"\0{user}\0{password}", f"{user}\0{user}\0{password}"):
-                for form in _in_base64(joined.encode("utf-8", "replace")):
+                for form in _in_base64(joined):
                     pieces.setdefault(folded(form), True)
         self.pieces = tuple(sorted(pieces.items(), key=lambda item: len(item[0]), reverse=True))
 
@@ -79,26 +77,26 @@ def _note(pieces: dict[str, bool], value: str) -> None:
     anywhere = len(value) >= _ANYWHERE_LENGTH_MIN
     for form in _forms(value):
         pieces.setdefault(folded(form), anywhere)
-    for form in _in_base64(value.encode("utf-8", "replace")):
+    for form in _in_base64(value):
         pieces.setdefault(folded(form), True)
 
 
 def _forms(value: str) -> Iterator[str]:
+    """Give the forms that are no escapes, which whoever looks for them sees through (`escapes`)."""
     yield value
-    yield quote(value, safe="", errors="replace")
-    yield quote(value, safe="/:@", errors="replace")
-    yield quote_plus(value, errors="replace")
-    for escaped in (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]):
-        yield escaped
-        yield escaped.replace("/", "\\/")
-        yield json.dumps(escaped)[1:-1]  # JSON as a text in JSON
-    yield repr(value)[1:-1]
-    yield html.escape(value)
+    yield value.replace(" ", "+")  # as forms write it
     yield value.encode("utf-8", "replace").hex()
 
 
-def _in_base64(raw: bytes) -> Iterator[str]:
-    """Give what of *raw* is the same in base64 wherever it begins in what was encoded (RFC 4648 §4, §5)."""
+def _in_base64(value: str) -> Iterator[str]:
+    """Give what of *value* is the same in base64 wherever it begins in what was encoded (RFC 4648 §4, §5)."""
+    yield from _encoded(value.encode("utf-8", "replace"))
+    if not value.isascii():
+        # RFC 7617 §2.1: many clients still write it so.
+        yield from _encoded(value.encode("latin-1", "replace"))
+
+
+def _encoded(raw: bytes) -> Iterator[str]:
     for shift in range(3):
         encoded = base64.b64encode(bytes(shift) + raw).decode().rstrip("=")
         first = -(-shift * 8 // 6)

@@ -14,8 +14,17 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
-from typing import Final, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
+
+from pillarbox.channels.privacy.escapes import levels
+from pillarbox.domain.casefold import put
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pillarbox.domain.casefold import Span
 
 MASK: Final = "***"
 
@@ -187,14 +196,29 @@ _ALNUM_BEGINNINGS: Final = ("AKIA", "ASIA", "AIza", "SK")
 
 
 def hide_secrets(text: str, *, up_to: Kind = Kind.RECIPIENT) -> str:
-    """Give *text* without what looks like a secret, *up_to* which kind. Safe to repeat."""
+    """Give *text* without what looks like a secret, beneath escapes too, *up_to* which kind. Safe to repeat."""
     if text.isalnum() and not text.startswith(_ALNUM_BEGINNINGS):
         return text  # most ids of platforms
     low = text.lower()
     for kind, pattern, replacement, needs in _ROWS:
         if kind <= up_to and any(need in low for need in needs):
             text = pattern.sub(replacement, text)
-    return text
+    spans = [span for read in islice(levels(text), 1, None) for span in _beneath(*read, up_to=up_to)]
+    return put(text, spans, MASK) if spans else text
+
+
+def _beneath(text: str, starts: list[int], *, up_to: Kind) -> Iterator[Span]:
+    """List where in the first text those secrets stand that are seen in one without its escapes only."""
+    low = text.lower()
+    for kind, pattern, replacement, needs in _ROWS:
+        if kind > up_to or not any(need in low for need in needs):
+            continue
+        for secret in pattern.finditer(text):
+            whole, shown = secret[0], secret.expand(replacement)
+            if not shown.startswith(whole):
+                # What stands before the secret stays: its name, say.
+                begins = next(at for at, said in enumerate(whole) if not shown.startswith(said, at))
+                yield starts[secret.start() + begins], starts[secret.end()]
 
 
 def place_of(url: str) -> str:
