@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.domain.transition import Reason
-from pillarbox.errors import NotStarted, Refused
+from pillarbox.errors import InvalidMessage, NotStarted, Refused
 from pillarbox.events import Drained
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, until
@@ -126,6 +127,14 @@ async def test_a_hung_send_does_not_hold_a_drain_beyond_its_budget(stand: Stand)
     for message in messages:
         assert (await box.settled(message)).state is State.DELIVERED
     assert len(channel.attempts) == 5
+
+
+@pytest.mark.contract("DR1")
+@pytest.mark.parametrize("budget", [-1, math.nan, math.inf, "5", 10**400], ids=lambda value: type(value).__name__)
+async def test_a_budget_that_means_nothing_is_refused(stand: Stand, budget: Any) -> None:
+    box = await stand.open(ScriptedChannel(policy=STEADY))
+    with pytest.raises(InvalidMessage, match=r"^budget: "):
+        await box.outbox.drain(budget)
 
 
 @pytest.mark.contract("DR1")

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from pillarbox.channels.base import Attempt, Channel
-from pillarbox.domain.message import Admission, Content, FileRef, Format, Kind, decode_content, encode_content
+from pillarbox.domain.message import Admission, Content, FileRef, Format, Kind, Priority, decode_content, encode_content
 from pillarbox.domain.outcome import AnyOutcome, Delivered
 from pillarbox.domain.outgoing import DEFAULT, Outgoing, is_empty
 from pillarbox.domain.retry import CHAT, ExpireAction, Policy, UncertainAction
@@ -326,3 +326,15 @@ def test_what_its_channel_does_not_admit_is_refused_by_its_field() -> None:
     with pytest.raises(InvalidMessage) as caught:
         accept(by=Shouting(), to="ann@example.org")
     assert caught.value.field == "to"
+
+
+class Count(int):
+    """A number of somebody's own."""
+
+
+@pytest.mark.contract("EN6", "EN13")
+def test_a_number_of_ones_own_is_the_number_it_holds() -> None:
+    draft = accept(max_attempts=Count(3), priority=Count(2), ttl=Count(60), metadata={"n": Count(4)})
+    assert (draft.max_attempts, draft.priority, draft.expires_ms, draft.metadata) == (3, 2, NOW + 60_000, b'{"n":4}')
+    kept = (draft.policy.max_attempts, draft.max_attempts, draft.priority, draft.expires_ms)
+    assert {type(number) for number in kept} <= {int, Priority}

@@ -62,6 +62,15 @@ async def test_no_message_is_for_a_channel_called_by_a_url(url: str, tmp_path: P
         assert {queue.channel for queue in await box.queues()} <= {"ops"}
 
 
+@pytest.mark.contract("EN13")
+@pytest.mark.parametrize("name", ["", " ", "a,b", "a\nb", "\ud800"])
+async def test_what_can_be_no_name_is_refused_and_nothing_is_said_to_be_paused(name: str, tmp_path: Path) -> None:
+    async with Outbox(tmp_path / "x.db", channels={"ops": _function}, deliver=False) as box:
+        for call in (box.send(name, to="ann", text="hi"), box.pause(name), box.resume(name)):
+            with pytest.raises(InvalidMessage, match=r"^channel: expected the name of a channel$"):
+                await call
+
+
 @pytest.mark.parametrize("name", ["ops", "team:ops", "a/b", "www.example.org", "-x", "ann@example.org", "a b"])
 def test_other_names_are_none(name: str) -> None:
     assert not is_url(name)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from pillarbox.domain.explain import texts
-from pillarbox.domain.moments import MS_MAX, moment_ms, span_ms, to_datetime, to_ms
+from pillarbox.domain.moments import MS_MAX, budget_ms, moment_ms, span_ms, to_datetime, to_ms
 from pillarbox.errors import InvalidMessage
 from pillarbox.views import stamp
 
@@ -75,3 +75,15 @@ def test_whatever_is_stored_is_shown(ms: int) -> None:
 def test_a_time_comes_back_as_it_was() -> None:
     for ms in (0, 1, NOW_MS, MS_MAX, -1):
         assert to_ms(to_datetime(ms)) == ms
+
+
+@pytest.mark.contract("DR1")
+@pytest.mark.parametrize("span", [-1, -5e-324, math.nan, math.inf, 1e300, 10**400, True, "5", None, -timedelta(1)])
+def test_a_budget_that_means_nothing_is_refused_by_name(span: object) -> None:
+    with pytest.raises(InvalidMessage, match=r"^budget: expected a span of 0 or more in seconds, or a timedelta, not "):
+        budget_ms("budget", span)
+
+
+@pytest.mark.parametrize(("span", "ms"), [(0, 0), (0.0009, 0), (1.9999, 1999), (timedelta(seconds=2), 2000)])
+def test_a_budget_may_be_nothing(span: float | timedelta, ms: int) -> None:
+    assert budget_ms("budget", span) == ms

@@ -15,7 +15,9 @@ def is_url(name: str) -> bool:
     return "://" in name or _URL.match(name) is not None
 
 
-def refuse_url(name: str) -> None:
-    """Raise InvalidMessage, which does not repeat it, where *name* is a URL."""
+def check_name(name: str) -> None:
+    """Raise InvalidMessage, which does not repeat it, where *name* cannot be a channel's: a URL, say, or nothing."""
     if is_url(name):
         raise InvalidMessage("channel", "expected the name of a channel, not a URL")
+    if not name.strip() or not name.isprintable() or "," in name:
+        raise InvalidMessage("channel", "expected the name of a channel")

@@ -63,12 +63,26 @@ def span_ms(field: str, value: object) -> int:
     Raises:
         InvalidMessage: It is neither, or not between a millisecond and the length of the calendar. Names *field*.
     """
+    return _milliseconds(field, value, least=_SECONDS_MIN, length="at least 1 ms")
+
+
+def budget_ms(field: str, value: object) -> int:
+    """
+    Check how long something may take, as `span_ms`, where 0 means not at all.
+
+    Raises:
+        InvalidMessage: It is no span, below 0, or beyond the length of the calendar. Names *field*.
+    """
+    return _milliseconds(field, value, least=0.0, length="0 or more")
+
+
+def _milliseconds(field: str, value: object, *, least: float, length: str) -> int:
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    expected = f"expected a span of at least 1 ms in seconds, or a timedelta, not {shown(value)}"
+    expected = f"expected a span of {length} in seconds, or a timedelta, not {shown(value)}"
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise InvalidMessage(field, expected)
     # NaN fails both comparisons.
-    if not _SECONDS_MIN <= seconds <= MS_MAX / 1000:
+    if not least <= seconds <= MS_MAX / 1000:
         raise InvalidMessage(field, expected)
     return math.floor(seconds * 1000)
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from pillarbox.domain.channel_names import refuse_url
+from pillarbox.domain.channel_names import check_name
 from pillarbox.domain.ids import PARTS_MAX, MessageId
 from pillarbox.domain.message import Admission, Content, Draft, State, encode_content
 from pillarbox.domain.outgoing import Outgoing
@@ -200,8 +200,8 @@ def _draft(entry: SourceEntry, setting: Setting, acceptance: Acceptance) -> Draf
 def _channel(entry: SourceEntry, channel_map: Mapping[str, str]) -> str:
     channel = channel_map.get(f"{entry.channel}/{entry.account}") or channel_map.get(entry.channel) or entry.channel
     # As for a channel that nobody here has configured: it may be one that another process has.
-    refuse_url(channel)
-    if not channel.isprintable() or "," in channel or len(channel) > _TAG_LENGTH_MAX:
+    check_name(channel)
+    if len(channel) > _TAG_LENGTH_MAX:
         raise InvalidMessage("channel", "expected the name of a channel")
     return channel
 

@@ -310,7 +310,7 @@ def _policy(policy: Policy, o: Outgoing) -> Policy:
             raise InvalidMessage(
                 "max_attempts", f"expected a whole number 1–{_ATTEMPTS_MAX}, not {shown(o.max_attempts)}"
             )
-        changes["max_attempts"] = o.max_attempts
+        changes["max_attempts"] = int(o.max_attempts)
     if o.ttl is not DEFAULT:
         changes["ttl_seconds"] = _ttl_seconds(o.ttl)
     if o.schedule is not None:

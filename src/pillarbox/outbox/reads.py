@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pillarbox.domain.channel_names import refuse_url
+from pillarbox.domain.channel_names import check_name
 from pillarbox.domain.explain import explain
 from pillarbox.domain.ids import MessageId, is_message_id
 from pillarbox.domain.message import State
-from pillarbox.domain.moments import moment_ms, span_ms
+from pillarbox.domain.moments import budget_ms, moment_ms, span_ms
 from pillarbox.domain.timeline import shifted
 from pillarbox.domain.turn import TurnSummary, summarised
 from pillarbox.engine.drain import DrainReport
@@ -200,7 +200,7 @@ class Operations(Interventions):
         Raises:
             Refused: The queue is disabled: nothing would wait.
         """
-        refuse_url(channel)
+        check_name(channel)
         if not self.settings.enabled:
             msg = "the queue is disabled (enabled = false): nothing waits that could be paused"
             raise Refused(msg)
@@ -216,7 +216,7 @@ class Operations(Interventions):
 
         A tenant that is resumed alone sends again although the channel is paused for the others.
         """
-        refuse_url(channel)
+        check_name(channel)
         act = Resume(tenant=tenant, channel=channel, actor=actor, reason=reason)
         return (await (await self._opened()).committer.act(act)).applied
 
@@ -227,16 +227,17 @@ class Operations(Interventions):
         A disabled queue (``enabled = false``) has nothing to drain: its report is empty.
 
         Raises:
+            InvalidMessage: *budget* is below 0, NaN or beyond the calendar.
             Refused: This outbox does not deliver.
         """
+        most_ms = self.settings.drain_budget_ms if budget is None else budget_ms("budget", budget)
         worker = (await self._opened()).worker
         if not self.settings.enabled:
             return DrainReport()
         if worker is None:
             msg = "this outbox does not deliver"
             raise Refused(msg)
-        budget_ms = self.settings.drain_budget_ms if budget is None else int(budget * 1000)
-        return await self._live().until_closed(asyncio.ensure_future(worker.drain(budget_ms)))
+        return await self._live().until_closed(asyncio.ensure_future(worker.drain(most_ms)))
 
     async def drained(self) -> DrainReport:
         """

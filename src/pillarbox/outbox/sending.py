@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pillarbox.domain.channel_names import refuse_url
+from pillarbox.domain.channel_names import check_name
 from pillarbox.domain.message import Draft, Kind
 from pillarbox.domain.outgoing import Outgoing, is_empty
 from pillarbox.domain.timeline import shifted
@@ -189,12 +189,10 @@ class Intake(ABC):
         route = self._routes.get(name)
         if route is not None:
             return route
-        refuse_url(name)
+        check_name(name)
         if self._deliver:
             raise UnknownChannel(name, tuple(self._routes))
         # Accepted without its channel: the store's defaults, and the first claim admits it (EN16).
-        if not name or not name.isprintable() or "," in name:
-            raise InvalidMessage("channel", "expected the name of a channel")
         return unserved_route(self.settings, name)
 
     async def _pass_on(self, runtime: Runtime, direct: Direct, draft: Draft, outgoing: Outgoing) -> Message:
