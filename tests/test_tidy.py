@@ -62,6 +62,17 @@ HOMES = {
     "os.getenv": ("settings/load.py",),
     "sqlite3": ("store/",),
 }
+# Whose timers are the machine's own, and why; all else sets them by the Clock that it was given.
+REAL_TIMERS = {
+    "clock.py": "the system's clock sets them on the loop",
+    "loop_thread.py": "it ends a thread of this machine",
+    "channels/egress.py": "the machine looks names up",
+    "cli/": "people wait",
+    "demo/": "processes are waited for",
+    "testing/": "servers and loops of tests",
+}
+TIMERS_OF_ASYNCIO = {"asyncio.timeout", "asyncio.timeout_at", "asyncio.wait_for"}
+TIMERS_OF_LOOPS = {"call_later", "call_at", "time"}
 WAITS = {"time.sleep", "asyncio.sleep", "anyio.sleep", "trio.sleep"}
 # A test that really waits, and why nothing else would do.
 WAITING_TESTS: dict[str, str] = {}
@@ -229,6 +240,30 @@ def names_outside_their_home(tree: Tree) -> list[str]:
     return found
 
 
+def timers_beside_the_clock(tree: Tree) -> list[str]:
+    """Timers go by the Clock that was passed in: one that the event loop sets by itself stops every simulation."""
+    return [
+        f"{path}:{call.lineno}: let a Clock time it: its call_later, or deadline.py"
+        for path, module in code(tree, f"{PACKAGE}/")
+        if not path.removeprefix(f"{PACKAGE}/").startswith(tuple(REAL_TIMERS))
+        for names in [imported_names(module)]
+        for call in ast.walk(module)
+        if isinstance(call, ast.Call) and _sets_a_timer(call, names)
+    ]
+
+
+def _sets_a_timer(call: ast.Call, names: Mapping[str, str]) -> bool:
+    name = full_name(call.func, names)
+    if name == "asyncio.wait":
+        return any(argument.arg == "timeout" for argument in call.keywords)
+    if name in TIMERS_OF_ASYNCIO:
+        return True
+    if not isinstance(call.func, ast.Attribute) or call.func.attr not in TIMERS_OF_LOOPS:
+        return False
+    owner = ast.unparse(call.func.value)
+    return owner not in names and not owner.endswith("clock")
+
+
 def impure_domain(tree: Tree) -> list[str]:
     """The domain imports the standard library's pure modules, msgspec, itself and errors."""
     return [
@@ -356,6 +391,19 @@ RULES: list[tuple[Rule, Tree, str, Tree]] = [
         },
     ),
     (
+        timers_beside_the_clock,
+        {
+            f"{PACKAGE}/engine/a.py": "import asyncio\n\n\nasync def f(waiting):\n"
+            "    asyncio.get_running_loop().call_later(1, print)\n"
+        },
+        f"{PACKAGE}/engine/a.py:5: let a Clock time it: its call_later, or deadline.py",
+        {
+            f"{PACKAGE}/engine/a.py": "import asyncio\n\n\nasync def f(waiting, clock):\n"
+            "    await asyncio.wait(waiting)\n    clock.call_later(1, print)\n",
+            f"{PACKAGE}/cli/a.py": "import asyncio\n\n\nasync def f(a):\n    await asyncio.wait_for(a, 1)\n",
+        },
+    ),
+    (
         impure_domain,
         {f"{PACKAGE}/domain/retry.py": "from pillarbox.store import base\n"},
         f"{PACKAGE}/domain/retry.py:1: the domain does not import pillarbox.store",
@@ -413,3 +461,20 @@ def test_what_only_looks_like_a_breach_is_left_alone(rule: Rule, planted: Tree, 
 
 def test_the_whole_repository_is_looked_at() -> None:
     assert {"pyproject.toml", "tests/test_tidy.py", ".ci/run"} <= this_repository().keys()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "loop.call_at(1.0, print)",
+        "self._events.call_later(1, print)",
+        "ends = loop.time() + 1",
+        "await asyncio.wait(waiting, timeout=1)",
+        "await asyncio.wait_for(waiting, 1)",
+        "async with asyncio.timeout(1): pass",
+        "async with asyncio.timeout_at(1): pass",
+    ],
+)
+def test_every_way_to_set_a_timer_is_known(line: str) -> None:
+    text = f"import asyncio\n\n\nasync def f(self, loop, waiting):\n    {line}\n"
+    assert len(timers_beside_the_clock({f"{PACKAGE}/engine/a.py": text})) == 1

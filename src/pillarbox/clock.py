@@ -1,5 +1,5 @@
 """
-Time as an argument: the only module that asks what time it is, or waits.
+Time as an argument: the only module that asks what time it is, waits, or sets a timer.
 
 Wall time is for what people read and schedule; boot time is for leases, because nobody can set it. They are
 kept apart on purpose: a wall clock that is set back must not revive an expired lease. What a queue stores is judged by
@@ -13,12 +13,22 @@ import contextlib
 import ctypes
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Linux counts suspended time in CLOCK_BOOTTIME; elsewhere the monotonic clock is the nearest there is.
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _BOOT_NAMES = (b"kern.bootsessionuuid", b"kern.boot_id")  # macOS; FreeBSD
+
+
+class Timer(Protocol):
+    """A call that is to come."""
+
+    def cancel(self) -> None:
+        """Never call. Safe to repeat, also after the call."""
 
 
 class Clock(Protocol):
@@ -42,6 +52,13 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait without blocking the loop."""
+
+    def call_later(self, seconds: float, callback: Callable[..., object], *values: object) -> Timer:
+        """
+        Call *callback* with *values* once, on the event loop that runs, when *seconds* have passed by `mono`.
+
+        A loop that stood still calls late; what is 0 or less comes in the loop's next turn.
+        """
 
 
 class SystemClock:
@@ -71,6 +88,10 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """See `Clock`."""
         await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[..., object], *values: object) -> Timer:
+        """See `Clock`. By the loop's own timers: those of asyncio and uvloop go by the same clock as `mono`."""
+        return asyncio.get_running_loop().call_later(seconds, callback, *values)
 
 
 def _read_boot_id() -> str:

@@ -9,13 +9,16 @@ one short grace, exactly once, in which what waits is read; one that comes in ti
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Collection
     from types import TracebackType
+
+    from pillarbox.clock import Clock, Timer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,8 @@ class Grace:
 
 
 GRACE: Final = Grace()
+# For what nobody answers from outside.
+NO_GRACE: Final = Grace(seconds=0.0, turns=0)
 
 
 class Deadline:
@@ -43,27 +48,24 @@ class Deadline:
 
     Args:
         over: What cuts off.
-        now: The loop's time, of which `set` is told.
+        clock: By which time passes.
     """
 
-    __slots__ = ("_grace", "_handle", "_loop", "_now", "_over", "_when")
+    __slots__ = ("_clock", "_grace", "_handle", "_over", "_when")
 
-    def __init__(
-        self, over: Callable[[], object], *, grace: Grace = GRACE, now: Callable[[], float] | None = None
-    ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._now = now or self._loop.time
+    def __init__(self, over: Callable[[], object], *, clock: Clock, grace: Grace = GRACE) -> None:
+        self._clock = clock
         self._over = over
         self._grace = grace
-        self._handle: asyncio.Handle | None = None
+        self._handle: Timer | None = None
         self._when: float | None = None
 
-    def set(self, when: float | None) -> None:
-        """Call at *when* instead; ``None`` for never. A grace that was begun ends without a call."""
+    def set(self, seconds: float | None) -> None:
+        """Call in *seconds* from now instead; ``None`` for never. A grace that was begun ends without a call."""
         self.cancel()
-        self._when = when
-        if when is not None:
-            self._handle = self._loop.call_at(when, self.come, when)
+        if seconds is not None:
+            self._when = self._clock.mono() + seconds
+            self._handle = self._clock.call_later(seconds, self.come, self._when)
 
     def cancel(self) -> None:
         """Never call. Safe to repeat."""
@@ -74,23 +76,23 @@ class Deadline:
 
     def overdue(self) -> bool:
         """Whether its time has come."""
-        return self._when is not None and self._now() >= self._when
+        return self._when is not None and self._clock.mono() >= self._when
 
     def come(self, when: float) -> None:
-        """The time has come, which was to be *when*; whose timer it was does not matter."""
-        if self._now() - when > self._grace.late_seconds:
+        """The time has come, which was to be *when* by `Clock.mono`; whose timer it was does not matter."""
+        if self._clock.mono() - when > self._grace.late_seconds:
             self.come_late()
         else:
             self._turn(self._grace.turns)
 
     def come_late(self) -> None:
         """The time had come before anybody could see it."""
-        self._handle = self._loop.call_later(self._grace.seconds, self._turn, self._grace.turns)
+        self._handle = self._clock.call_later(self._grace.seconds, self._turn, self._grace.turns)
 
     def _turn(self, left: int) -> None:
         # Also after the grace: it may have come late itself, with what it waited for in the same turn.
         if left > 0:
-            self._handle = self._loop.call_soon(self._turn, left - 1)
+            self._handle = asyncio.get_running_loop().call_soon(self._turn, left - 1)
         else:
             self._handle = None
             self._over()
@@ -104,36 +106,31 @@ class Within:
 
     Args:
         seconds: ``None`` for as long as it takes.
+        clock: By which time passes.
     """
 
-    def __init__(self, seconds: float | None, *, grace: Grace = GRACE, now: Callable[[], float] | None = None) -> None:
+    def __init__(self, seconds: float | None, *, clock: Clock, grace: Grace = GRACE) -> None:
         self._seconds = seconds
-        self._grace = grace
-        self._now = now
-        self._deadline: Deadline | None = None
+        self._deadline = Deadline(self._over, clock=clock, grace=grace)
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self._expired = False
 
     async def __aenter__(self) -> Self:
         """Begin to count."""
-        loop = asyncio.get_running_loop()
         task = self._task = asyncio.current_task()
         if task is None:
             msg = "a deadline is for what runs in a task"
             raise RuntimeError(msg)
         self._cancelling = task.cancelling()
-        self._deadline = Deadline(self._over, grace=self._grace, now=self._now)
-        if self._seconds is not None:
-            self._deadline.set(loop.time() + self._seconds)
+        self._deadline.set(self._seconds)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Count no more."""
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._deadline.cancel()
         if self._expired and self._task is not None:
             # Where somebody else cancelled as well, that is what the task hears of.
             alone = self._task.uncancel() <= self._cancelling
@@ -142,12 +139,11 @@ class Within:
 
     def lift(self) -> None:
         """Let it take as long as it takes from now on."""
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._deadline.cancel()
 
     def overdue(self) -> bool:
         """Whether its time has come, also while the grace lasts: nothing new is to be begun then."""
-        return self._deadline is not None and self._deadline.overdue()
+        return self._deadline.overdue()
 
     def expired(self) -> bool:
         """Whether the time was over, and what is inside was cancelled."""
@@ -159,18 +155,32 @@ class Within:
             self._task.cancel()
 
 
-async def ended_within(future: asyncio.Future[Any], seconds: float, *, grace: Grace = GRACE) -> bool:
-    """Wait for the end of *future*, which is left alone, for so many seconds; says whether it has come."""
-    loop = asyncio.get_running_loop()
-    over: asyncio.Future[None] = loop.create_future()
-    deadline = Deadline(functools.partial(_end, over), grace=grace)
-    deadline.set(loop.time() + seconds)
+async def ended_within(
+    futures: Collection[asyncio.Future[Any]], seconds: float | None, *, clock: Clock, grace: Grace = GRACE
+) -> bool:
+    """
+    Wait until all of *futures* have ended, for so many seconds at most; returns whether they have.
+
+    They are left alone. ``None`` waits as long as it takes.
+    """
+    over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    deadline = Deadline(functools.partial(_end, over), clock=clock, grace=grace)
+    deadline.set(seconds)
     try:
-        await asyncio.wait((future, over), return_when=asyncio.FIRST_COMPLETED)
+        for future in futures:
+            if not future.done() and not over.done():
+                await asyncio.wait((future, over), return_when=asyncio.FIRST_COMPLETED)
     finally:
         deadline.cancel()
         over.cancel()
-    return future.done()
+    return all(future.done() for future in futures)
+
+
+async def at_most(seconds: float, waiting: Awaitable[object], *, clock: Clock) -> None:
+    """Wait for what is ours alone, for so many seconds; then it is cancelled, and nothing is raised."""
+    with contextlib.suppress(TimeoutError):
+        async with Within(seconds, clock=clock, grace=NO_GRACE):
+            await waiting
 
 
 def _end(future: asyncio.Future[None]) -> None:

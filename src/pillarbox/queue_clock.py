@@ -13,7 +13,9 @@ from pillarbox.domain import timeline
 from pillarbox.domain.timeline import ClockMark
 
 if TYPE_CHECKING:
-    from pillarbox.clock import Clock
+    from collections.abc import Callable
+
+    from pillarbox.clock import Clock, Timer
     from pillarbox.domain.timeline import ClockNews
 
 _NOISE_MS: Final = 20
@@ -72,6 +74,10 @@ class QueueClock:
     async def sleep(self, seconds: float) -> None:
         """See `Clock`."""
         await self._clock.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[..., object], *values: object) -> Timer:
+        """See `Clock`."""
+        return self._clock.call_later(seconds, callback, *values)
 
     def ahead_ms(self) -> int:
         """How far the wall clock is ahead of the queue's line: 0, until somebody sets it."""

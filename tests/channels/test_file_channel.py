@@ -18,31 +18,16 @@ from pillarbox.channels.file import FileChannel
 from pillarbox.domain.message import Content, FileRef, Format, Op
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Unavailable, Uncertain
 from pillarbox.errors import ConfigError
+from pillarbox.testing.fakes import FakeClock
 from tests.channels.attempts import TOKEN, an_attempt
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-class FixedClock:
-    def wall_ms(self) -> int:
-        return 1_767_323_045_678
-
-    boot_ms = wall_ms
-
-    def boot_id(self) -> str:
-        return "boot"
-
-    def mono(self) -> float:
-        return 0.0
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError
-
-
 async def sent(path: Path, *, query: str = "", **fields: Any) -> AnyOutcome:
     channel = FileChannel.from_url(f"file://{path}{query}")
-    await channel.start(Seams(clock=FixedClock()))
+    await channel.start(Seams(clock=FakeClock(wall_ms=1_767_323_045_678)))
     return await channel.send(an_attempt(**fields))
 
 
@@ -276,6 +261,7 @@ def test_a_console_that_nobody_reads_is_unavailable() -> None:
     program = """
 import asyncio
 from pillarbox.channels.console import ConsoleChannel
+from pillarbox.testing.fakes import FakeClock
 from tests.channels.attempts import an_attempt
 import os, sys
 os.dup2(os.open("/dev/full", os.O_WRONLY), 1)

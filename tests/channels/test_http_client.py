@@ -13,6 +13,7 @@ from pillarbox.channels.base import Progress
 from pillarbox.channels.egress import Egress
 from pillarbox.channels.http.answers import Answer
 from pillarbox.channels.http.client import ANSWER_BYTES_MAX, Client, _Body
+from pillarbox.clock import SystemClock
 from pillarbox.domain.outcome import Uncertain
 from pillarbox.errors import ConfigError, NotStarted
 from pillarbox.testing.receiver import Answer as Reply
@@ -30,7 +31,7 @@ def a_client(**options: Any) -> Client:
 
 @asynccontextmanager
 async def started(client: Client) -> AsyncIterator[Client]:
-    await client.start()
+    await client.start(SystemClock())
     try:
         yield client
     finally:

@@ -16,11 +16,13 @@ from pillarbox.channels.mail.addresses import parse_address
 from pillarbox.channels.mail.compose import compose
 from pillarbox.channels.mail.session import Route, Server, SmtpSession, Stopped
 from pillarbox.channels.mail.smtp import SmtpChannel
+from pillarbox.clock import SystemClock
 from pillarbox.deadline import Within
 from pillarbox.domain.message import Content, FileRef, Op, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.domain.retry import SMTP
 from pillarbox.errors import ConfigError, InvalidMessage
+from pillarbox.testing.fakes import FakeClock
 from tests.channels.attempts import TOKEN, an_attempt
 from tests.channels.smtp_servers import PATIENCE_SECONDS, SmtpSink, aiosmtpd, free_port, installed_smtp_sink, rude
 from tests.engine.stand import Stand, until
@@ -394,14 +396,16 @@ async def test_a_server_that_stops_reading_was_surely_not_sent_to() -> None:
 async def test_the_dot_is_not_written_once_time_is_over() -> None:
     # As after a cancellation that Python 3.11 swallowed together with an answer.
     with contextlib.suppress(TimeoutError):
-        async with Within(0) as over:
+        async with Within(0, clock=SystemClock()) as over:
             await asyncio.Event().wait()
     me, ann = parse_address("me@example.org", field="sender"), parse_address("ann@example.net", field="to")
     mail = compose(Content(text="x"), sender=me, to=ann, token=TOKEN, created_ms=0)
     progress = Progress()
     route = Route(sender=me, to=ann, until_dot=over, final_seconds=SHORT, progress=progress)
     async with rude() as server:
-        session = SmtpSession(Server(host="127.0.0.1", port=server.port), ssl.create_default_context())
+        session = SmtpSession(
+            Server(host="127.0.0.1", port=server.port), ssl.create_default_context(), clock=SystemClock()
+        )
         await session.open()
         with pytest.raises(Stopped) as stopped:
             await session.transact(mail, route)
@@ -597,18 +601,12 @@ async def test_a_connection_that_still_owes_an_answer_is_not_kept() -> None:
 
 
 async def test_a_connection_idle_for_too_long_is_not_tried() -> None:
-    class Clock:
-        now = 0.0
-
-        def mono(self) -> float:
-            return self.now
-
-    clock: Any = Clock()
+    clock = FakeClock()
     async with aiosmtpd() as server:
         made = SmtpChannel.from_url(f"smtp://127.0.0.1:{server.port}", sender="me@example.org", idle=30)
         await made.start(Seams(clock=clock))
         for later in (0, 30, 31):
-            clock.now += later
+            clock.advance(later)
             assert isinstance(await made.send(an_attempt()), Delivered)
         await made.close()
     assert (server.commands["connections"], server.commands["RSET"]) == (2, 1)

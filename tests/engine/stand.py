@@ -1,13 +1,14 @@
 """
 A stand for the engine: real outboxes on one real SQLite file, a clock that stands still, channels that play a script.
 
-Loops run as they do in production, on the event loop's own time; what waits for the clock waits for the test.
+Loops run as they do in production, by the event loop's own timers; what is due or over waits for the test.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pillarbox.channels.base import Channel
+    from pillarbox.clock import Timer
     from pillarbox.domain.message import MessageView
     from pillarbox.engine.worker import Worker
     from pillarbox.outbox.message import Message
@@ -33,6 +35,24 @@ if TYPE_CHECKING:
 SECONDS: Final = 10.0
 LEASE_MS: Final = 60_000
 E = TypeVar("E", bound=BusEvent)
+
+
+class StandClock(FakeClock):
+    """
+    Says a time that only a test moves on, and lets timers run by the event loop, as in production.
+
+    What a loop waits for comes by itself so, and what is due, expired or lapsed is said by the test alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._began = time.monotonic()
+
+    def mono(self) -> float:
+        return super().mono() + time.monotonic() - self._began
+
+    def call_later(self, seconds: float, callback: Callable[..., object], *values: object) -> Timer:
+        return asyncio.get_running_loop().call_later(seconds, callback, *values)
 
 
 class WatchedStore:
@@ -219,7 +239,7 @@ class Stand:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "outbox.db"
-        self.clock = FakeClock()
+        self.clock = StandClock()
         self._seed = 0
         self._stack = contextlib.AsyncExitStack()
 

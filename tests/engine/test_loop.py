@@ -11,6 +11,7 @@ import pytest
 from pillarbox.engine.deadlines import Deadlines
 from pillarbox.engine.loop import Loop
 from pillarbox.errors import StoreBusy
+from pillarbox.testing.fakes import FakeClock
 from tests.engine.stand import until
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ async def settled() -> None:
 
 async def test_it_begins_at_once_and_then_waits_for_a_poke() -> None:
     tick = Ticking()
-    loop = Loop("test", tick)
+    loop = Loop("test", tick, clock=FakeClock())
     loop.start()
     await settled()
     assert tick.count == 1
@@ -53,9 +54,15 @@ async def test_it_begins_at_once_and_then_waits_for_a_poke() -> None:
 
 
 async def test_it_comes_back_when_the_tick_said_so() -> None:
-    tick = Ticking(0, 0, 0.001)
-    loop = Loop("test", tick)
+    clock = FakeClock()
+    tick = Ticking(0, 0, 30.0)
+    loop = Loop("test", tick, clock=clock)
     loop.start()
+    await until(lambda: tick.count == 3)
+    clock.advance(29.9)
+    await settled()
+    assert tick.count == 3
+    clock.advance(0.1)
     await until(lambda: tick.count == 4)
     await loop.stop()
 
@@ -67,7 +74,7 @@ async def test_a_poke_during_a_tick_is_not_lost() -> None:
         await gate.wait()
 
     tick = Ticking(wait)
-    loop = Loop("test", tick)
+    loop = Loop("test", tick, clock=FakeClock())
     loop.start()
     await settled()
     loop.poke()
@@ -83,7 +90,7 @@ async def test_it_outlives_a_tick_that_fails_and_says_so(caplog: pytest.LogCaptu
     caplog.set_level(logging.WARNING)
     tick = Ticking(StoreBusy("locked"), RuntimeError("a bug"), StoreBusy("locked"))
     failures: list[str] = []
-    loop = Loop("reaper", tick, failed=lambda name, error: failures.append(f"{name}: {error}"))
+    loop = Loop("reaper", tick, clock=FakeClock(), failed=lambda name, error: failures.append(f"{name}: {error}"))
     loop.start()
     for _ in range(3):
         await settled()
@@ -96,9 +103,13 @@ async def test_it_outlives_a_tick_that_fails_and_says_so(caplog: pytest.LogCaptu
 
 
 async def test_it_comes_back_by_itself_after_a_failure() -> None:
+    clock = FakeClock()
     tick = Ticking(StoreBusy("locked"))
-    loop = Loop("test", tick)
+    loop = Loop("test", tick, clock=clock)
     loop.start()
+    await until(lambda: tick.count == 1)
+    await settled()
+    clock.advance(5.0)
     await until(lambda: tick.count == 2)
     await loop.stop()
 
@@ -113,7 +124,7 @@ async def test_a_stop_lets_the_tick_end_and_begins_no_other() -> None:
         ended.append(True)
 
     tick = Ticking(wait)
-    loop = Loop("test", tick)
+    loop = Loop("test", tick, clock=FakeClock())
     loop.start()
     await settled()
     stopping = asyncio.create_task(loop.stop())
@@ -131,7 +142,7 @@ async def test_a_stop_lets_the_tick_end_and_begins_no_other() -> None:
 @pytest.mark.contract("DR3")
 async def test_it_may_be_started_again() -> None:
     tick = Ticking()
-    loop = Loop("test", tick)
+    loop = Loop("test", tick, clock=FakeClock())
     loop.start()
     loop.start()
     await settled()
@@ -144,16 +155,21 @@ async def test_it_may_be_started_again() -> None:
 
 async def test_a_deadline_comes_to_each_that_is_still_there_in_order() -> None:
     over: list[str] = []
-    deadlines: Deadlines[str] = Deadlines(over.append)
+    clock = FakeClock()
+    deadlines: Deadlines[str] = Deadlines(over.append, clock=clock)
     for name in ("a", "b", "c"):
-        deadlines.add(name, 0.01)
+        deadlines.add(name, 10)
+        clock.advance(1)
     deadlines.add("never", 3600)
-    deadlines.remove("b", 0.01)
-    await until(lambda: len(over) == 2)
-    assert over == ["a", "c"]
-    deadlines.add("d", 0.01)
-    deadlines.remove("unknown", 0.01)
+    deadlines.remove("b", 10)
+    clock.advance(8)
+    await until(lambda: over == ["a"])
+    clock.advance(1)
+    await until(lambda: over == ["a", "c"])
+    deadlines.add("d", 10)
+    deadlines.remove("unknown", 10)
     deadlines.remove("unknown", 5)
+    clock.advance(10)
     await until(lambda: len(over) == 3)
     deadlines.remove("never", 3600)
     assert not any(deadlines._queues.values())
@@ -165,9 +181,12 @@ async def test_one_that_is_added_while_another_ends_has_its_own_time() -> None:
     def again(name: str) -> None:
         over.append(name)
         if len(over) < 3:
-            deadlines.add(f"after {name}", 0.005)
+            deadlines.add(f"after {name}", 10)
 
-    deadlines: Deadlines[str] = Deadlines(again)
-    deadlines.add("a", 0.005)
-    await until(lambda: len(over) == 3)
+    clock = FakeClock()
+    deadlines: Deadlines[str] = Deadlines(again, clock=clock)
+    deadlines.add("a", 10)
+    for ended in range(1, 4):
+        clock.advance(10)
+        await until(lambda: len(over) == ended)  # noqa: B023 — asked in this turn
     assert over == ["a", "after a", "after after a"]

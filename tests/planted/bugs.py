@@ -129,7 +129,7 @@ BUGS: Final = (
         edits=(
             Edit(
                 file="engine/worker.py",
-                old='self._loops.append(Loop("pruner", self._prune))',
+                old='self._loops.append(Loop("pruner", self._prune, clock=self._clock))',
                 new="pass",
             ),
         ),

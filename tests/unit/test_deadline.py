@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
-from pillarbox.deadline import Deadline, Grace, Within
+from pillarbox.deadline import Deadline, Grace, Within, at_most, ended_within
 from pillarbox.engine.deadlines import Deadlines
+from pillarbox.testing.fakes import FakeClock
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-SECONDS = 10.0
-LATE = 60.0  # by the clock that says so; the loop's own timers come at once
-SHORT = Grace(seconds=0.02, turns=3)
-ENDLESS = Grace(seconds=3600, turns=3)
-
-
-def stood_still(for_seconds: float) -> Callable[[], float]:
-    """Give a clock by which every timer comes so much too late."""
-    loop = asyncio.get_running_loop()
-    return lambda: loop.time() + for_seconds
+SHORT = Grace(seconds=1.0, turns=3)
 
 
 async def turns(count: int) -> None:
@@ -31,27 +19,30 @@ async def turns(count: int) -> None:
 
 
 async def test_a_deadline_in_time_calls_after_a_few_turns_of_the_loop() -> None:
-    over = asyncio.Event()
-    deadline = Deadline(over.set, grace=Grace(seconds=3600, late_seconds=3600))
-    deadline.set(asyncio.get_running_loop().time())
-    async with asyncio.timeout(SECONDS):
-        await over.wait()
+    clock, calls = FakeClock(), list[str]()
+    deadline = Deadline(lambda: calls.append("over"), clock=clock, grace=SHORT)
+    deadline.set(10)
+    clock.advance(9.9)
+    await turns(20)
+    assert not deadline.overdue()
+    clock.advance(0.1)
+    assert (calls, deadline.overdue()) == ([], True)
+    await turns(20)
+    assert calls == ["over"]
 
 
 async def test_one_that_comes_late_waits_for_its_grace_and_calls_once() -> None:
-    calls: list[str] = []
-    kept = Deadline(lambda: calls.append("kept"), grace=ENDLESS, now=stood_still(LATE))
-    over = asyncio.Event()
-
-    def call() -> None:
-        calls.append("cut")
-        over.set()
-
-    cut = Deadline(call, grace=SHORT, now=stood_still(LATE))
+    clock, calls = FakeClock(), list[str]()
+    kept = Deadline(lambda: calls.append("kept"), clock=clock, grace=Grace(seconds=3600, turns=3))
+    cut = Deadline(lambda: calls.append("cut"), clock=clock, grace=SHORT)
     for deadline in (kept, cut):
-        deadline.set(asyncio.get_running_loop().time())
-    async with asyncio.timeout(SECONDS):
-        await over.wait()
+        deadline.set(10)
+    clock.stall(60)
+    await turns(20)
+    assert calls == []
+    clock.advance(1)
+    await turns(20)
+    clock.advance(60)
     await turns(20)
     assert calls == ["cut"]
     assert kept.overdue()
@@ -59,18 +50,25 @@ async def test_one_that_comes_late_waits_for_its_grace_and_calls_once() -> None:
 
 
 async def test_what_comes_in_the_grace_is_taken_and_nothing_is_cut_off() -> None:
+    clock = FakeClock()
     answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    async with Within(0, grace=ENDLESS, now=stood_still(LATE)) as within:
+    async with Within(10, clock=clock, grace=SHORT) as within:
+        clock.stall(60)
         await turns(20)
         assert within.overdue()
         answer.set_result("200")
         assert await answer == "200"
+    clock.advance(60)
+    await turns(20)
     assert not within.expired()
 
 
-@pytest.mark.parametrize("late", [0.0, LATE])
-async def test_what_does_not_come_is_cut_off_in_either_case(late: float) -> None:
-    within = Within(0, grace=SHORT, now=stood_still(late))
+@pytest.mark.parametrize("late", [False, True])
+async def test_what_does_not_come_is_cut_off_in_either_case(late: bool) -> None:
+    clock = FakeClock()
+    within = Within(10, clock=clock, grace=SHORT)
+    asyncio.get_running_loop().call_soon(clock.stall if late else clock.advance, 60)
+    asyncio.get_running_loop().call_soon(clock.advance, 1)
     with pytest.raises(TimeoutError):
         async with within:
             await asyncio.Event().wait()
@@ -84,7 +82,7 @@ async def test_a_cancellation_from_outside_is_none_of_its_own() -> None:
     began = asyncio.Event()
 
     async def wait() -> None:
-        async with Within(3600):
+        async with Within(3600, clock=FakeClock()):
             began.set()
             await asyncio.Event().wait()
 
@@ -97,7 +95,7 @@ async def test_a_cancellation_from_outside_is_none_of_its_own() -> None:
 
 async def test_both_at_once_are_a_cancellation() -> None:
     async def wait() -> None:
-        async with Within(0, grace=SHORT):
+        async with Within(0, clock=FakeClock(), grace=SHORT):
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -110,32 +108,59 @@ async def test_both_at_once_are_a_cancellation() -> None:
 
 
 async def test_without_a_time_it_lasts_as_long_as_it_takes() -> None:
-    async with Within(None) as within:
+    async with Within(None, clock=FakeClock()) as within:
         await turns(3)
         assert not within.overdue()
-    async with Within(0, grace=SHORT) as lifted:
+    async with Within(0, clock=FakeClock(), grace=SHORT) as lifted:
         lifted.lift()
         await turns(50)
     assert not lifted.expired()
 
 
 async def test_sends_whose_timer_comes_late_are_cut_off_after_one_grace() -> None:
-    over: list[str] = []
-    both = asyncio.Event()
-
-    def cut(name: str) -> None:
-        over.append(name)
-        if len(over) == 2:
-            both.set()
-
-    deadlines: Deadlines[str] = Deadlines(cut, grace=SHORT, now=stood_still(LATE))
+    clock, over = FakeClock(), list[str]()
+    deadlines: Deadlines[str] = Deadlines(over.append, clock=clock, grace=SHORT)
     for name in ("a", "b", "c"):
-        deadlines.add(name, 0.0)
-    await turns(5)
+        deadlines.add(name, 10)
+    clock.stall(60)
+    await turns(20)
     assert over == []
-    deadlines.remove("b", 0.0)
-    async with asyncio.timeout(SECONDS):
-        await both.wait()
+    deadlines.remove("b", 10)
+    clock.advance(1)
     await turns(20)
     assert over == ["a", "c"]
-    deadlines.remove("a", 0.0)
+    deadlines.remove("a", 10)
+
+
+async def test_a_wait_for_several_ends_with_the_last_of_them_or_with_its_time() -> None:
+    clock, loop = FakeClock(), asyncio.get_running_loop()
+    both: list[asyncio.Future[None]] = [loop.create_future(), loop.create_future()]
+    ended = asyncio.ensure_future(ended_within(both, 10, clock=clock))
+    both[1].set_result(None)
+    await turns(20)
+    assert not ended.done()
+    both[0].set_result(None)
+    assert await ended
+    late: asyncio.Future[None] = loop.create_future()
+    ended = asyncio.ensure_future(ended_within((late,), 10, clock=clock))
+    await turns(20)
+    clock.advance(10)
+    assert not await ended
+    assert not late.done()
+
+
+async def test_what_takes_too_long_is_cancelled_and_nothing_is_raised() -> None:
+    clock, ends = FakeClock(), list[str]()
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ends.append("cancelled")
+
+    waiting = asyncio.create_task(at_most(10, wait(), clock=clock))
+    await turns(5)
+    clock.advance(10)
+    await waiting
+    assert ends == ["cancelled"]
+    await at_most(0, asyncio.sleep(0), clock=clock)

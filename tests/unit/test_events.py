@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pillarbox.clock import SystemClock
 from pillarbox.events import Alarm, Bus, BusEvent, MessageDelivered, MessageEnqueued, MessageEvent
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ SECONDS = 5.0
 async def bus() -> AsyncIterator[Bus]:
     bus = Bus()
     yield bus
-    await bus.settle(SECONDS)
+    await bus.settle(SECONDS, clock=SystemClock())
 
 
 async def test_a_subscriber_hears_all_events_or_those_of_its_types(bus: Bus) -> None:
@@ -94,7 +95,7 @@ async def test_a_coroutine_that_raises_harms_nobody_and_is_counted(bus: Bus, cap
 
     bus.subscribe(broken)
     bus.publish(ENQUEUED)
-    await bus.settle(SECONDS)
+    await bus.settle(SECONDS, clock=SystemClock())
     assert bus.errors == 1
     assert "broken" in caplog.text
 
@@ -116,7 +117,7 @@ async def test_a_slow_subscriber_delays_nobody(bus: Bus) -> None:
     assert heard == [ENQUEUED, DELIVERED]
     assert done == []
     go.set()
-    await bus.settle(SECONDS)
+    await bus.settle(SECONDS, clock=SystemClock())
     assert done == [ENQUEUED, DELIVERED]
 
 
@@ -130,7 +131,7 @@ async def test_a_subscriber_that_never_ends_does_not_hold_up_the_end(caplog: pyt
     bus.subscribe(hangs)
     bus.publish(ENQUEUED)
     async with asyncio.timeout(SECONDS):
-        await bus.settle(0.01)
+        await bus.settle(0.01, clock=SystemClock())
     assert bus.errors == 1
     assert "1 subscribers were not done" in caplog.text
 

@@ -188,7 +188,7 @@ class WebhookChannel(Channel):
     async def start(self, seams: Seams) -> None:
         """See `Channel`."""
         self._seams = seams
-        await self._client.start()
+        await self._client.start(seams.clock)
 
     async def close(self) -> None:
         """See `Channel`. Safe to repeat."""

@@ -19,6 +19,8 @@ from pillarbox.engine.deadlines import SEND_GRACE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pillarbox.clock import Clock
+
 # How long a call that was cut off may take to clean up.
 GRACE_SECONDS: Final = 2.0
 # How many calls of one function may be left behind before it is not called any more.
@@ -43,9 +45,15 @@ class Ended:
 
 
 class Calls:
-    """The calls of one kind, such as hooks."""
+    """
+    The calls of one kind, such as hooks.
 
-    def __init__(self) -> None:
+    Args:
+        clock: By which their time passes.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._left: dict[asyncio.Task[Ended], tuple[str, object]] = {}
 
     def left(self) -> Counter[str]:
@@ -74,12 +82,12 @@ class Calls:
         except BaseException as exc:  # noqa: BLE001 — its caller judges what it raised
             return Ended(error=exc)
         try:
-            await ended_within(task, seconds, grace=SEND_GRACE)
+            await ended_within((task,), seconds, clock=self._clock, grace=SEND_GRACE)
             if task.done():
                 return _result(task)
             self._cut(task, name, function)
             if grace_seconds:
-                await ended_within(task, grace_seconds, grace=SEND_GRACE)
+                await ended_within((task,), grace_seconds, clock=self._clock, grace=SEND_GRACE)
         except BaseException:
             # Whoever waited does so no more.
             self._cut(task, name, function)

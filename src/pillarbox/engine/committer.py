@@ -108,7 +108,7 @@ class Committer:
         self._claim_wanted = False
         # Whether a commit was left of which nobody knows what became: what it held may be in any batch from then on.
         self._unsure = False
-        self._loop = Loop("committer", self.tick)
+        self._loop = Loop("committer", self.tick, clock=clock)
         self._open = False
         self._closed = False
 
@@ -300,9 +300,8 @@ class Committer:
             batch = msgspec.structs.replace(batch, sync=True)
         if self._unsure:
             batch = msgspec.structs.replace(batch, again=True)
-        loop = asyncio.get_running_loop()
-        slow = Deadline(self._is_behind)
-        slow.set(loop.time() + self.behind_seconds)
+        slow = Deadline(self._is_behind, clock=self._clock)
+        slow.set(self.behind_seconds)
         try:
             result = await lost_answers.commit(self._store, batch)
         except BaseException as exc:

@@ -7,13 +7,14 @@ Those that began first end first, so a queue for each timeout is enough. One who
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from pillarbox.deadline import Deadline, Grace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pillarbox.clock import Clock
 
 T = TypeVar("T")
 
@@ -27,15 +28,13 @@ class Deadlines(Generic[T]):
 
     Args:
         over: Told of each item whose time is over; it is not watched any more.
-        now: The loop's time; where it says so, a timer came late.
+        clock: By which time passes; where it says so, a timer came late.
     """
 
-    def __init__(
-        self, over: Callable[[T], None], *, grace: Grace = SEND_GRACE, now: Callable[[], float] | None = None
-    ) -> None:
+    def __init__(self, over: Callable[[T], None], *, clock: Clock, grace: Grace = SEND_GRACE) -> None:
         self._over = over
+        self._clock = clock
         self._grace = grace
-        self._now = now
         # By timeout, in the order of their ends: what is added later ends later.
         self._queues: dict[float, dict[int, tuple[float, T]]] = {}
         self._armed: set[float] = set()
@@ -43,15 +42,14 @@ class Deadlines(Generic[T]):
         self._ending: dict[int, Deadline] = {}
 
     def add(self, item: T, seconds: float) -> None:
-        """Watch *item* for *seconds* of the loop's time."""
-        loop = asyncio.get_running_loop()
+        """Watch *item* for *seconds*."""
         queue = self._queues.get(seconds)
         if queue is None:
             queue = self._queues[seconds] = {}
-        queue[id(item)] = (loop.time() + seconds, item)
+        queue[id(item)] = (self._clock.mono() + seconds, item)
         if seconds not in self._armed:
             self._armed.add(seconds)
-            loop.call_later(seconds, self._look, seconds)
+            self._clock.call_later(seconds, self._look, seconds)
 
     def remove(self, item: T, seconds: float) -> None:
         """Watch *item* no more; *seconds* as it was added."""
@@ -64,12 +62,11 @@ class Deadlines(Generic[T]):
 
     def _look(self, seconds: float) -> None:
         queue = self._queues[seconds]
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = self._clock.mono()
         while queue:
             key, (ends, item) = next(iter(queue.items()))
             if ends > now:
-                loop.call_at(ends, self._look, seconds)
+                self._clock.call_later(ends - now, self._look, seconds)
                 return
             del queue[key]
             self._end(key, item, ends)
@@ -80,5 +77,5 @@ class Deadlines(Generic[T]):
             del self._ending[key]
             self._over(item)
 
-        deadline = self._ending[key] = Deadline(over, grace=self._grace, now=self._now)
+        deadline = self._ending[key] = Deadline(over, clock=self._clock, grace=self._grace)
         deadline.come(ends)

@@ -88,17 +88,17 @@ class Executor:
         self._entropy = entropy
         self._guard = guard
         self._ended = ended
-        self._hooks = hooks or Hooks(reporter.alarm)
+        self._hooks = hooks or Hooks(reporter.alarm, clock=clock)
         self.full_history = frozenset(full_history)
         self.flights: dict[int, Flight] = {}
         self._preparing = Preparing(committer, clock=self._clock, entropy=entropy)
         self._outages = Outages()
         self._empty = asyncio.Event()
-        self._deadlines: Deadlines[Flight] = Deadlines(self._time_out)
+        self._deadlines: Deadlines[Flight] = Deadlines(self._time_out, clock=self._clock)
         self.grace_seconds = GRACE_SECONDS
-        self._graces: Deadlines[Flight] = Deadlines(self._write_off)
+        self._graces: Deadlines[Flight] = Deadlines(self._write_off, clock=self._clock)
         self._left = Leftovers(committer, reporter, clock=self._clock, entropy=entropy)
-        self.lull = Lull(committer.want_claim)
+        self.lull = Lull(committer.want_claim, clock=self._clock)
 
     def start(self, message: Leased, *, until_ms: int) -> None:
         """Begin to send. The message's slot is taken until *ended* is told."""
@@ -367,7 +367,7 @@ class Executor:
         """Keep what is to end the program until the send is recorded, but not for long."""
         if flight.fatal is None and isinstance(error, FATAL):
             flight.fatal = error
-            asyncio.get_running_loop().call_later(_FATAL_SECONDS, self._pay, flight)
+            self._clock.call_later(_FATAL_SECONDS, self._pay, flight)
 
     def _pay(self, flight: Flight) -> None:
         error, flight.fatal = flight.fatal, None
@@ -463,7 +463,7 @@ class Executor:
             self._cut(flight)
         elif flight.grace is None and flight.sending:
             # The request has left: what was answered while we stood still is recorded late (ST6), not thrown away.
-            flight.grace = Deadline(functools.partial(self._cut, flight), grace=SEND_GRACE)
+            flight.grace = Deadline(functools.partial(self._cut, flight), clock=self._clock, grace=SEND_GRACE)
             flight.grace.come_late()
 
     def cut_off(self) -> int:

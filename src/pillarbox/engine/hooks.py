@@ -26,6 +26,8 @@ from pillarbox.user_code import name_of, pass_on
 if TYPE_CHECKING:
     from collections import Counter
 
+    from pillarbox.clock import Clock
+
 TEXT_MAX: Final = 50_000
 REASON_MAX: Final = 500
 HOOK_SECONDS: Final = 5.0
@@ -64,14 +66,15 @@ class Hooks:
     Args:
         report: Told of every hook that was skipped: a stable word, and which hook did what.
         bus: Where the hooks after delivery hear of a message's end.
+        clock: By which their time passes.
     """
 
-    def __init__(self, report: Report, bus: Bus | None = None) -> None:
+    def __init__(self, report: Report, bus: Bus | None = None, *, clock: Clock) -> None:
         self._report = report
         self._bus = bus or Bus()
         self._before: list[tuple[int, int, Before, float]] = []
         self._revalidate: list[tuple[Revalidate, float]] = []
-        self._calls = Calls()
+        self._calls = Calls(clock)
 
     def before_delivery(self, hook: Before, *, priority: int = 0, timeout_seconds: float = HOOK_SECONDS) -> None:
         """

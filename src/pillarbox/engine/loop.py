@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pillarbox.errors import StoreError
 from pillarbox.user_code import Log, is_from_outside, pass_on
+
+if TYPE_CHECKING:
+    from pillarbox.clock import Clock, Timer
 
 _log = Log("pillarbox.engine")
 _FAILED_SECONDS: Final = (0.05, 0.2, 1.0, 5.0)
@@ -29,18 +32,22 @@ class Loop:
     starts another, and it pokes itself in case its tick was cut short.
 
     Args:
+        clock: By which a tick's pause passes.
         failed: Told of every tick that raised; the loop goes on after a pause that grows to 5 s.
     """
 
-    def __init__(self, name: str, tick: Tick, *, failed: Callable[[str, BaseException], None] | None = None) -> None:
+    def __init__(
+        self, name: str, tick: Tick, *, clock: Clock, failed: Callable[[str, BaseException], None] | None = None
+    ) -> None:
         self._name = name
         self._tick = tick
+        self._clock = clock
         self._failed = failed
         self._poked = False
         self._failures = 0
         self._events: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._stopping = False
 
     def start(self) -> None:
@@ -101,7 +108,7 @@ class Loop:
         if self._timer is not None:
             self._timer.cancel()
         if self._events is not None and not self._events.is_closed():
-            self._timer = self._events.call_later(seconds, self.poke)
+            self._timer = self._clock.call_later(seconds, self.poke)
 
     def _report(self, exc: BaseException) -> None:
         if isinstance(exc, StoreError):

@@ -11,8 +11,12 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+from pillarbox.deadline import ended_within
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pillarbox.clock import Clock
 
 SECONDS: Final = 1.0
 SHORT_SECONDS: Final = 0.1
@@ -27,27 +31,28 @@ class Lull:
         over: Told when it is over.
     """
 
-    def __init__(self, over: Callable[[], None]) -> None:
+    def __init__(self, over: Callable[[], None], *, clock: Clock) -> None:
         self._over = over
+        self._clock = clock
         self.is_on = False
         self._until = 0.0
         self._awaited = 0
 
     def begin(self, seconds: float = SECONDS) -> None:
         """Begin one, or make the one that there is last so long."""
-        loop = asyncio.get_running_loop()
-        self._until = max(self._until, loop.time() + seconds)
+        now = self._clock.mono()
+        self._until = max(self._until, now + seconds)
         if not self.is_on:
             self.is_on = True
-            loop.call_at(self._until, self._look)
+            self._clock.call_later(self._until - now, self._look)
 
     def _look(self) -> None:
-        loop = asyncio.get_running_loop()
+        now = self._clock.mono()
         if self._awaited:
             # Until those are recorded that the end of the program waits for, and for a moment after that.
-            self._until = loop.time() + SHORT_SECONDS
-        if loop.time() < self._until:
-            loop.call_at(self._until, self._look)
+            self._until = now + SHORT_SECONDS
+        if now < self._until:
+            self._clock.call_later(self._until - now, self._look)
             return
         self.is_on = False
         self._over()
@@ -58,11 +63,10 @@ class Lull:
 
         `asyncio.run` waits for the tasks that it cancels, and for nothing else: one of them has to wait.
         """
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + _RECORDED_SECONDS_MAX
+        ends = self._clock.mono() + _RECORDED_SECONDS_MAX
         self._awaited += 1
-        while not recorded.done() and loop.time() < ends:
+        while not recorded.done() and (left := ends - self._clock.mono()) > 0:
             with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait((recorded,), timeout=ends - loop.time())
+                await ended_within((recorded,), left, clock=self._clock)
         self._awaited -= 1
-        self._until = max(self._until, loop.time() + SHORT_SECONDS)
+        self._until = max(self._until, self._clock.mono() + SHORT_SECONDS)

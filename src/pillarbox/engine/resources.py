@@ -16,6 +16,7 @@ from pillarbox.user_code import Log, pass_on_after_this_task
 
 if TYPE_CHECKING:
     from pillarbox.channels.base import Channel, Seams
+    from pillarbox.clock import Clock
     from pillarbox.events.reporter import Reporter
     from pillarbox.store.base import Store
 
@@ -31,7 +32,7 @@ async def start_channel(name: str, channel: Channel, seams: Seams, *, seconds: f
     Raises:
         ConfigError: It took longer than *seconds*, or something in it was cancelled.
     """
-    ended = await Calls().run(name, channel.start, seams, seconds=seconds)
+    ended = await Calls(seams.clock).run(name, channel.start, seams, seconds=seconds)
     if ended.overran:
         raise ConfigError(f"channels.{name}", f"its start did not end within {seconds:g} s")
     if isinstance(ended.error, asyncio.CancelledError | GeneratorExit):
@@ -41,9 +42,9 @@ async def start_channel(name: str, channel: Channel, seams: Seams, *, seconds: f
         raise ended.error
 
 
-async def close_channel(name: str, channel: Channel, *, seconds: float = CLOSE_SECONDS) -> None:
+async def close_channel(name: str, channel: Channel, clock: Clock, *, seconds: float = CLOSE_SECONDS) -> None:
     """Close a channel, in *seconds* at most. Raises nothing: an adapter's bug is no reason to leave the rest open."""
-    ended = await Calls().run(name, channel.close, seconds=seconds)
+    ended = await Calls(clock).run(name, channel.close, seconds=seconds)
     if ended.overran:
         _log.error("channel %s did not close within %g s and was left behind", name, seconds)
     elif ended.error is not None:

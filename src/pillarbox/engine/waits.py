@@ -7,14 +7,15 @@ them: the store says that somebody else wrote, or has said nothing for a while.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final
 
+from pillarbox.deadline import ended_within
 from pillarbox.engine.loop import Loop
 from pillarbox.errors import NotStarted, StoreError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator
 
     from pillarbox.clock import Clock
@@ -34,11 +35,12 @@ _SHARE: Final = 20
 class Wait:
     """One wait for one message."""
 
-    __slots__ = ("_future", "_message", "_reporter", "_waits")
+    __slots__ = ("_clock", "_future", "_message", "_reporter", "_waits")
 
-    def __init__(self, waits: Waits, reporter: Reporter, message: MessageId) -> None:
+    def __init__(self, waits: Waits, reporter: Reporter, message: MessageId, clock: Clock) -> None:
         self._waits = waits
         self._reporter = reporter
+        self._clock = clock
         self._message = message
         self._future: asyncio.Future[None] | None = None
 
@@ -62,7 +64,7 @@ class Wait:
     async def changed(self, seconds: float | None) -> None:
         """Wait until the message should be read again, *seconds* at most."""
         if self._future is not None:
-            await asyncio.wait([self._future], timeout=seconds)
+            await ended_within((self._future,), seconds, clock=self._clock)
 
 
 class Waits:
@@ -72,7 +74,7 @@ class Waits:
         self._store = store
         self._reporter = reporter
         self._clock = clock
-        self._loop = Loop("waits", self.tick)
+        self._loop = Loop("waits", self.tick, clock=clock)
         self._waiting: dict[MessageId, list[Wait]] = {}
         self._changed = False
         self._end_notices: Callable[[], None] | None = None
@@ -95,7 +97,7 @@ class Waits:
             self._last_look = self._clock.mono()
             self._loop.start()
             self._loop.poke()
-        wait = Wait(self, self._reporter, message)
+        wait = Wait(self, self._reporter, message, self._clock)
         self._waiting.setdefault(message, []).append(wait)
         try:
             yield wait

@@ -12,11 +12,12 @@ import contextlib
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from pillarbox.channels.base import Channel, Seams
+from pillarbox.deadline import at_most
 from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.message import Leased, State
 from pillarbox.engine.capacity import Feed
@@ -38,9 +39,9 @@ from pillarbox.store.base import Batch, BatchResult, Claim, Settlement, Store, W
 from pillarbox.user_code import Log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from pillarbox.clock import Clock
+    from pillarbox.clock import Clock, Timer
     from pillarbox.engine.committer import Committer
     from pillarbox.engine.hooks import Hooks
     from pillarbox.engine.worker_settings import WorkerSettings
@@ -95,7 +96,7 @@ class Worker:
         self._oldest_first = False
         self._claims = 0
         self._suspects = Suspects(clock.mono)
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._quiet = asyncio.Event()
         self._at_start: Counter[str] = Counter()
         # The claim whose commit is under way; and one whose commit failed, of which nobody knows whether it took.
@@ -198,16 +199,16 @@ class Worker:
         presence = PresenceKeeper(
             self._store, self._committer, self._reporter, self._clock, slot=self._slot, channels=self._identity.channels
         )
-        self._watch = Loop("watcher", self._watcher.tick)
+        self._watch = Loop("watcher", self._watcher.tick, clock=self._clock)
         self._end_notices = self._store.on_change(self._on_change, seconds=NOTICE_SECONDS)
         self._loops = [
             self._watch,
-            Loop("renewer", self._renewer.tick),
-            Loop("reaper", self._reaper.tick),
-            Loop("presence", presence.tick),
+            Loop("renewer", self._renewer.tick, clock=self._clock),
+            Loop("reaper", self._reaper.tick, clock=self._clock),
+            Loop("presence", presence.tick, clock=self._clock),
         ]
         if self._settings.only is None:
-            self._loops.append(Loop("pruner", self._prune))
+            self._loops.append(Loop("pruner", self._prune, clock=self._clock))
         self._accepting = True
         for loop in self._loops:
             loop.start()
@@ -227,16 +228,17 @@ class Worker:
         if self._timer is not None:
             self._timer.cancel()
         cut = 0
-        await _at_most(deadline_seconds, self._at_rest())
+        record_seconds = self._settings.record_ms / 1000
+        await at_most(deadline_seconds, self._at_rest(), clock=self._clock)
         if not self._rests() or self.executor.left():
             cut = self.executor.cut_off()
-            await _at_most(self._settings.record_ms / 1000, self._at_rest())
-        await _at_most(self._settings.record_ms / 1000, self._resolve_doubt())
+            await at_most(record_seconds, self._at_rest(), clock=self._clock)
+        await at_most(record_seconds, self._resolve_doubt(), clock=self._clock)
         self._end_notices()
-        await asyncio.gather(*(_at_most(self._settings.record_ms / 1000, loop.stop()) for loop in self._loops))
+        await asyncio.gather(*(at_most(record_seconds, loop.stop(), clock=self._clock) for loop in self._loops))
         self._loops = []
         for name, channel in self._channels.items():
-            await close_channel(name, channel)
+            await close_channel(name, channel, self._clock)
         if self._slot:
             slot, self._slot = self._slot, 0
             await deregister(self._store, slot, self._reporter)
@@ -281,8 +283,7 @@ class Worker:
             self._oldest_first = True
             self.look()
             try:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._until_drained(), budget_ms / 1000)
+                await at_most(budget_ms / 1000, self._until_drained(), clock=self._clock)
             finally:
                 self._oldest_first = False
         left = await self._store.backlog(
@@ -461,7 +462,7 @@ class Worker:
     def _arm(self, seconds: float, then: Callable[[], None]) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(min(seconds, _TIMER_SECONDS_MAX), then)
+        self._timer = self._clock.call_later(min(seconds, _TIMER_SECONDS_MAX), then)
 
 
 def _freeing(settlements: Sequence[Settlement], now_ms: int) -> set[int]:
@@ -477,8 +478,3 @@ def _freeing(settlements: Sequence[Settlement], now_ms: int) -> set[int]:
 
 def _nothing() -> None:
     """Nothing was begun that could be ended."""
-
-
-async def _at_most(seconds: float, waiting: Awaitable[Any]) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(waiting, seconds)

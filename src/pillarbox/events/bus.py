@@ -10,10 +10,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pillarbox.deadline import ended_within
 from pillarbox.events.events import BusEvent
 from pillarbox.user_code import Log, is_from_outside, name_of, pass_on
+
+if TYPE_CHECKING:
+    from pillarbox.clock import Clock
 
 _log = Log("pillarbox.events")
 
@@ -99,26 +103,25 @@ class Bus:
             except BaseException as exc:  # noqa: BLE001 — a subscriber that raises harms nobody (EN8, EN11)
                 self._failed(each.call, event, exc)
 
-    async def settle(self, seconds: float) -> None:
+    async def settle(self, seconds: float, *, clock: Clock) -> None:
         """
-        Wait until the subscribers that are coroutines are done with what was published, at most *seconds*.
+        Wait until the subscribers that are coroutines are done with what was published, at most *seconds* by *clock*.
 
         Who is not is cancelled, and counted as an error.
         """
         loop = asyncio.get_running_loop()
-        ends = loop.time() + seconds
+        ends = clock.mono() + seconds
         # After a fork some belong to the parent's loop.
         while tasks := [task for task in self._tasks if task.get_loop() is loop]:
-            left = ends - loop.time()
-            if left <= 0:
+            left = ends - clock.mono()
+            if left <= 0 or not await ended_within(tasks, left, clock=clock):
                 break
-            await asyncio.wait(tasks, timeout=left)
         for task in tasks:
             task.cancel()
         if tasks:
             self.errors += len(tasks)
             _log.error("%d subscribers were not done %g s after the end, and were cut off", len(tasks), seconds)
-            await asyncio.wait(tasks, timeout=seconds)
+            await ended_within(tasks, seconds, clock=clock)
 
     async def _await(self, waiting: Awaitable[None], subscriber: Subscriber, event: BusEvent) -> None:
         try:

@@ -65,7 +65,7 @@ class Direct:
         self._entropy = entropy
         self._hooks = hooks
         self._slots: dict[str, asyncio.Semaphore] = {}
-        self._calls = Calls()
+        self._calls = Calls(clock)
         self.grace_seconds = GRACE_SECONDS
 
     def left(self) -> Counter[str]:
@@ -82,7 +82,7 @@ class Direct:
     async def stop(self) -> None:
         """Close them."""
         for name, channel in self._channels.items():
-            await close_channel(name, channel)
+            await close_channel(name, channel, self._clock)
 
     async def deliver(self, draft: Draft, abort: AbortSignal | None = None) -> MessageView:
         """Send a message, part by part; gives it as a queue would show it afterwards."""

@@ -102,7 +102,7 @@ class Outbox(Operations, Intake, Reloading):
         self._acceptance = Acceptance(content_bytes_max=self.settings.content_bytes_max)
         self._routes: dict[str, Route] = {}
         self.events = Bus()
-        self.hooks = Hooks(self._alarm, self.events)
+        self.hooks = Hooks(self._alarm, self.events, clock=self._clock)
         self.mirror = MirrorBook(self._opened, self._clock)
         self._runtime: Runtime | None = None
         self._stopping: Runtime | None = None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from pillarbox.__about__ import __version__
 from pillarbox.channels.base import Channel, Seams
+from pillarbox.deadline import ended_within
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Draft, State
 from pillarbox.domain.retry import Policy
@@ -294,7 +295,7 @@ class Runtime:
             begun = contextlib.AsyncExitStack()
             async with begun:
                 for name, channel in channels.items():
-                    begun.push_async_callback(close_channel, name, channel)
+                    begun.push_async_callback(close_channel, name, channel, self._clock)
                     await start_channel(name, channel, Seams(clock=self._clock.machine, entropy=self._entropy))
                 begun.pop_all()
             for name, channel in channels.items():
@@ -328,7 +329,10 @@ class Runtime:
         under_way = [flight.task for flight in flights if flight.message.channel == name and flight.task is not None]
         if under_way:
             await asyncio.wait(under_way)
-        await close_channel(name, channel)
+        await close_channel(name, channel, self._clock)
+
+    async def _retired(self) -> None:
+        await ended_within(tuple(self._retiring), _RETIRING_SECONDS_MAX, clock=self._clock)
 
     def expect(self, draft: Draft) -> None:
         """Let the worker claim a message with the commit that stores it, if it may go now."""
@@ -372,7 +376,7 @@ class Runtime:
         Called again meanwhile, it waits for the same end; with an earlier deadline, that one holds. A caller that is
         cancelled stops waiting, and the end comes all the same.
         """
-        ends_at = self._events.time() + deadline_seconds
+        ends_at = self._clock.mono() + deadline_seconds
         if self._end is None:
             # No task: whoever cancels every task that there is must not end this wait.
             self._end = self._events.create_future()
@@ -380,7 +384,7 @@ class Runtime:
             self._begin_closing(deadline_seconds)
         elif ends_at < self._ends_at and self.worker is not None:
             self._ends_at = ends_at
-            self._events.call_at(ends_at, self.worker.executor.cut_off)
+            self._clock.call_later(deadline_seconds, self.worker.executor.cut_off)
         return await asyncio.shield(self._end)
 
     def _begin_closing(self, deadline_seconds: float) -> None:
@@ -417,13 +421,13 @@ class Runtime:
             if direct is not None:
                 await patience.through(lambda _: direct.stop())
             if self._retiring:
-                await patience.through(lambda _: asyncio.wait(self._retiring, timeout=_RETIRING_SECONDS_MAX))
+                await patience.through(lambda _: self._retired())
             if self._acceptor is not None:
                 slot = self._acceptor[0]
                 await patience.through(lambda _: deregister(self.store, slot, self.reporter))
         finally:
             await self._close_store(patience)
-        await patience.through(lambda _: self._bus.settle(_SUBSCRIBER_SECONDS_MAX))
+        await patience.through(lambda _: self._bus.settle(_SUBSCRIBER_SECONDS_MAX, clock=self._clock))
         return cut
 
     async def _close_store(self, patience: _Patience) -> None:
@@ -446,7 +450,7 @@ class Runtime:
             slots = [self.worker.slot]
             self.worker.executor.break_off()
             for name, channel in self._channels.items():
-                await _at_most(_RETIRING_SECONDS_MAX, close_channel(name, channel))
+                await close_channel(name, channel, self._clock)
         if self._acceptor is not None:
             slots.append(self._acceptor[0])
         try:
@@ -479,8 +483,3 @@ class _Patience:
                 while task.uncancel():
                     pass
                 self._seconds = 0.0
-
-
-async def _at_most(seconds: float, waiting: Awaitable[None]) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(waiting, seconds)

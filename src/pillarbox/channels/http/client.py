@@ -26,6 +26,7 @@ from pillarbox.channels.http.answers import Answer
 from pillarbox.channels.http.connection import KeptConnection, keep_apart
 from pillarbox.channels.http.failures import NoAnswer, failure
 from pillarbox.channels.options import bounded_count, bounded_seconds
+from pillarbox.clock import Clock, SystemClock
 from pillarbox.deadline import Within
 from pillarbox.domain.outcome import Deferred
 from pillarbox.errors import EgressRefused, NotStarted
@@ -97,6 +98,7 @@ class Client:
             self._headers["User-Agent"] = f"pillarbox/{__version__}"
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
+        self._clock: Clock = SystemClock()
 
     @property
     def send_timeout_seconds(self) -> float:
@@ -108,8 +110,9 @@ class Client:
         """Whether requests can be made now."""
         return self._session is not None
 
-    async def start(self) -> None:
-        """Open the pool of connections, on the loop that sends."""
+    async def start(self, clock: Clock) -> None:
+        """Open the pool of connections, on the loop that sends; the timeout passes by *clock*."""
+        self._clock = clock
         connector = self._egress.connector(limit=self.concurrency, tls=self._tls)
         keep_apart(connector, asyncio.get_running_loop())
         self._session = aiohttp.ClientSession(
@@ -156,7 +159,8 @@ class Client:
         seconds = min(self._timeout_seconds, attempt.deadline_seconds * _DEADLINE_SHARE)
         for _ in range(CONNECTIONS_MAX):
             request = _Body(body, content_type, attempt.progress)
-            found = await _exchange(session, method, url, request, headers, seconds=seconds, covered=covered)
+            within = Within(seconds, clock=self._clock)
+            found = await _exchange(session, method, url, request, headers, within=within, covered=covered)
             if found is not None:
                 return found
         return Deferred(f"{CONNECTIONS_MAX} connections were lost in a row before the request was written")
@@ -169,7 +173,7 @@ async def _exchange(
     body: _Body,
     headers: Mapping[str, str],
     *,
-    seconds: float,
+    within: Within,
     covered: bool,
 ) -> Answer | NoAnswer | None:
     """Return the answer to one request; ``None`` if the connection was lost before anything was written."""
@@ -177,7 +181,7 @@ async def _exchange(
     response: aiohttp.ClientResponse | None = None
     answer = bytearray()
     try:
-        async with Within(seconds) as within:
+        async with within:
             body.within = within
             response = await session.request(
                 method, url, data=body, headers=headers, allow_redirects=False, timeout=_TIMEOUT

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pillarbox.channels.mail.compose import Mail
+    from pillarbox.clock import Clock
 
 _BLOCK_BYTES: Final = 64 * 1024
 _LINE_DOT = re.compile(rb"^\.", re.MULTILINE)
@@ -119,13 +120,14 @@ class SmtpSession:
         in_sync: The last command was answered in full, so another one may follow.
     """
 
-    def __init__(self, server: Server, tls: ssl.SSLContext, egress: Egress | None = None) -> None:
+    def __init__(self, server: Server, tls: ssl.SSLContext, egress: Egress | None = None, *, clock: Clock) -> None:
         self.stage = Stage.BANNER
         self._connected = False
         self._egress = egress or Egress(operator=True)
         self.reused = False
         self.in_sync = False
         self._server = server
+        self._clock = clock
         self._hide: tuple[str, ...] = ()
         self._smtp = aiosmtplib.SMTP(
             hostname=server.host,
@@ -159,7 +161,7 @@ class SmtpSession:
         server = self._server
         try:
             with self._translated():
-                async with Within(server.timeouts.connect):
+                async with Within(server.timeouts.connect, clock=self._clock):
                     sock = await self._dialled()
                     self._connected = True
                     # The name goes along: the certificate is held against it, whichever address was dialled.
@@ -217,7 +219,7 @@ class SmtpSession:
         """Say goodbye, for a second at most, and hang up."""
         with contextlib.suppress(aiosmtplib.SMTPException, OSError):
             if self.usable:
-                async with Within(_QUIT_SECONDS):
+                async with Within(_QUIT_SECONDS, clock=self._clock):
                     await self._smtp.quit()
         self.close()
 
@@ -304,7 +306,7 @@ class SmtpSession:
                 return
 
     def _in_time(self) -> Within:
-        return Within(self._server.timeouts.command)
+        return Within(self._server.timeouts.command, clock=self._clock)
 
     def _is_loopback(self) -> bool:
         peer = ipaddress.ip_address(self._smtp.get_transport_info("peername")[0].partition("%")[0])
@@ -358,7 +360,7 @@ class SmtpSession:
                     if last_word.done():
                         break
                     protocol.write(wire[start : start + _BLOCK_BYTES])
-                    async with Within(self._server.timeouts.block):
+                    async with Within(self._server.timeouts.block, clock=self._clock):
                         await protocol._drain_helper()  # noqa: SLF001 — the library has no public way to wait
                 if last_word.done():
                     raise self._interrupted(self._reply(last_word.result()))
@@ -366,7 +368,7 @@ class SmtpSession:
                 route.progress.written = True
                 protocol.write(b".\r\n")
             route.until_dot.lift()
-            async with Within(route.final_seconds):
+            async with Within(route.final_seconds, clock=self._clock):
                 return await last_word
         except TimeoutError:
             raise Stopped(Uncertain(".: no answer after the final dot (RFC 1047)")) from None
@@ -391,7 +393,7 @@ class SmtpSession:
     async def _command(self, stage: Stage, *words: bytes, seconds: float | None = None) -> Reply:
         self.stage = stage
         self.in_sync = False
-        async with Within(seconds or self._server.timeouts.command):
+        async with Within(seconds or self._server.timeouts.command, clock=self._clock):
             response = await self._smtp.execute_command(*words)
         self.in_sync = response.code > 0
         return self._reply(response)

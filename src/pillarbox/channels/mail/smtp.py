@@ -198,7 +198,7 @@ class SmtpChannel(Channel):
         session: SmtpSession | None = None
         opened: list[SmtpSession] = []
         try:
-            async with Within(total_seconds * _DEADLINE_SHARE - final_seconds) as until_dot:
+            async with Within(total_seconds * _DEADLINE_SHARE - final_seconds, clock=self._clock) as until_dot:
                 route = Route(
                     sender=self._sender,
                     to=to,
@@ -244,7 +244,7 @@ class SmtpChannel(Channel):
         """Open a connection; *opened* has it from its first step on, so that it is known how far it came."""
         if self._tls is None:
             self._tls = await asyncio.to_thread(_tls_context, self._cafile)
-        session = SmtpSession(self._server, self._tls, self._egress)
+        session = SmtpSession(self._server, self._tls, self._egress, clock=self._clock)
         opened.append(session)
         await session.open()
         return session

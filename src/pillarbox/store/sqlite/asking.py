@@ -18,6 +18,8 @@ from pillarbox.deadline import Within
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pillarbox.clock import Clock
+
 QUESTION: Final = b"?"
 ANSWER_SECONDS: Final = 1.0
 _ANSWER_BYTES: Final = 32 * 1024
@@ -43,7 +45,7 @@ def answer(receiver: socket.socket, asker: str | bytes | None, slot: int, proble
             receiver.sendto(msgspec.json.encode(Answer(slot, said)), asker)
 
 
-async def ask(workers: Sequence[tuple[int, str]]) -> list[str]:
+async def ask(workers: Sequence[tuple[int, str]], *, clock: Clock) -> list[str]:
     """
     Ask each worker, by its number and its socket's address; waits for a second at most.
 
@@ -62,7 +64,7 @@ async def ask(workers: Sequence[tuple[int, str]]) -> list[str]:
                 asker.sendto(QUESTION, address)
                 waiting.add(slot)
         with contextlib.suppress(TimeoutError):
-            async with Within(ANSWER_SECONDS):
+            async with Within(ANSWER_SECONDS, clock=clock):
                 while waiting:
                     waiting -= await _heard(asker, problems)
     return problems

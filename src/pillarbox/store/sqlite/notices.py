@@ -6,11 +6,12 @@ Everything happens on the event loop of those who listen.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pillarbox.clock import Clock, Timer
 
 
 class Notices:
@@ -19,12 +20,14 @@ class Notices:
 
     Args:
         news: Whether anybody else wrote since it was asked last. Takes microseconds.
+        clock: Sets the timer.
     """
 
-    def __init__(self, news: Callable[[], bool]) -> None:
+    def __init__(self, news: Callable[[], bool], clock: Clock) -> None:
         self._news = news
+        self._clock = clock
         self._listeners: dict[object, tuple[Callable[[], None], float]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
 
     def add(self, listener: Callable[[], None], *, seconds: float) -> Callable[[], None]:
         """Tell *listener* from now on, at most *seconds* late; returns what ends that, safe to repeat."""
@@ -65,4 +68,4 @@ class Notices:
         if self._timer is not None:
             self._timer.cancel()
         soonest = min(seconds for _, seconds in self._listeners.values())
-        self._timer = asyncio.get_running_loop().call_later(soonest, self.look)
+        self._timer = self._clock.call_later(soonest, self.look)

@@ -101,9 +101,9 @@ class SQLiteStore:
         self._limits = limits or Limits()
         self._create = create
         self._make_parents = make_parents
-        clock = clock or SystemClock()
-        self._boot_id = clock.boot_id()
-        self._lease_clock = clock.boot_ms
+        self._clock = clock or SystemClock()
+        self._boot_id = self._clock.boot_id()
+        self._lease_clock = self._clock.boot_ms
         self._handles = Handles(self._path, self.durability, connect, locks=descriptor_locks)
         self._caller = caller
         self._writer: Caller | None = None
@@ -113,7 +113,7 @@ class SQLiteStore:
         self._watching: apsw.Connection | None = None
         self._sidecar = None if self.in_memory else Sidecar(self._path, descriptor_locks=descriptor_locks)
         self._versions = Versions(lambda: self._watching)
-        self._notices = Notices(self._news)
+        self._notices = Notices(self._news, self._clock)
         self._problems: Callable[[], Sequence[str]] = tuple
         self._listening: dict[int, tuple[asyncio.AbstractEventLoop, socket.socket]] = {}
         self.idle = threading.Lock()
@@ -477,7 +477,8 @@ class SQLiteStore:
         if self._handles.problem() is None:
             problems += await self._read(lambda tx: self._handles.astray() + self._damage_or_faults(tx) + self._room())
         # What files that were exchanged say of themselves is worth nothing, what others say of them is.
-        return problems + await asking.ask([] if self._sidecar is None else self._sidecar.others())
+        others = [] if self._sidecar is None else self._sidecar.others()
+        return problems + await asking.ask(others, clock=self._clock)
 
     def _damage_or_faults(self, tx: Statements) -> list[str]:
         try:

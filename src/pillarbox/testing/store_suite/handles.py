@@ -58,6 +58,7 @@ class HandleSuite(StoreFixtures):
         other.store.on_change(told.set, seconds=NOTICE_SECONDS)
         other.store.on_change(both.set, seconds=3600)
         await driver.send()
+        driver.clock.advance(NOTICE_SECONDS)
         async with asyncio.timeout(PATIENCE_SECONDS):
             await told.wait()
             await both.wait()
@@ -69,6 +70,7 @@ class HandleSuite(StoreFixtures):
         driver.store.on_change(told.set, seconds=NOTICE_SECONDS)
         await other.send()
         await driver.send()
+        driver.clock.advance(NOTICE_SECONDS)
         async with asyncio.timeout(PATIENCE_SECONDS):
             await told.wait()
 
@@ -81,6 +83,7 @@ class HandleSuite(StoreFixtures):
         told = asyncio.Event()
         other.store.on_change(told.set, seconds=NOTICE_SECONDS)
         await driver.send()
+        driver.clock.advance(NOTICE_SECONDS)
         async with asyncio.timeout(PATIENCE_SECONDS):
             await told.wait()
         assert gone == []
@@ -108,6 +111,7 @@ class HandleSuite(StoreFixtures):
         told = asyncio.Event()
         other.store.on_change(told.set, seconds=NOTICE_SECONDS)
         await driver.send()
+        driver.clock.advance(NOTICE_SECONDS)
         async with asyncio.timeout(PATIENCE_SECONDS):
             await told.wait()
 
