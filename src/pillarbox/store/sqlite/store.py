@@ -177,9 +177,13 @@ class SQLiteStore:
 
         A forked child has nothing left by now (`drop_inherited`), and at the end of the process nothing is to be done.
         """
+        if not sys.is_finalizing():
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Let every handle go without waiting, as the end of the process does: what is not committed is not."""
         reader, writer = getattr(self, "_reader", None), getattr(self, "_writer", None)
-        if sys.is_finalizing():
-            return
+        self._reader = self._writer = None
         if reader is not None:
             reader.leave(self._close_reading)
         if writer is not None:

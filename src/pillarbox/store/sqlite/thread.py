@@ -10,12 +10,15 @@ import asyncio
 import contextlib
 import queue
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pillarbox.store.sqlite import forking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pillarbox.clock import Clock
 
 T = TypeVar("T")
 
@@ -58,20 +61,7 @@ class DatabaseThread:
 
     async def run_through(self, function: Callable[[], T]) -> T:
         """See `Caller`."""
-        future = self._hand_over(function)
-        cancelled = False
-        while not future.done():
-            try:
-                # A bare future: whoever cancels every task that there is does not find it.
-                await asyncio.wait((future,))
-            except asyncio.CancelledError:
-                cancelled = True
-        task = asyncio.current_task()
-        if cancelled and task is not None:
-            # The count of cancellations stays as it was, for the scopes that watch it.
-            task.uncancel()
-            task.cancel()
-        return future.result()
+        return await heard_through(self._hand_over(function))
 
     def _hand_over(self, function: Callable[[], T]) -> asyncio.Future[T]:
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -107,8 +97,61 @@ class DatabaseThread:
             del future, result, error
 
 
+class Delayed:
+    """
+    Runs functions on the event loop, one after the other, each some time after it was handed over: a simulated disk.
+
+    A caller that is cancelled or killed meanwhile changes nothing, as with `DatabaseThread`: what was done is done.
+
+    Args:
+        clock: By which the time passes.
+        seconds: Asked how long it takes until a function runs, and then until its caller hears of it.
+    """
+
+    def __init__(self, clock: Clock, seconds: Callable[[], float]) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._jobs: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """See `Caller`."""
+        return await self._hand_over(function)
+
+    async def run_through(self, function: Callable[[], T]) -> T:
+        """See `Caller`."""
+        return await heard_through(self._hand_over(function))
+
+    def _hand_over(self, function: Callable[[], T]) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.append((function, future))
+        if len(self._jobs) == 1:
+            self._clock.call_later(self._seconds(), self._work)
+        return future
+
+    def _work(self) -> None:
+        function, future = self._jobs[0]
+        error: BaseException | None = None
+        result: Any = None
+        try:
+            result = function()
+        except BaseException as exc:  # noqa: BLE001 — handed to the caller, whatever it is
+            error = exc
+        self._clock.call_later(self._seconds(), _settle, future, result, error)
+        self._jobs.popleft()
+        if self._jobs:
+            self._clock.call_later(self._seconds(), self._work)
+
+    def stop(self) -> None:
+        """See `Caller`."""
+
+    def leave(self, function: Callable[[], object]) -> None:
+        """See `Caller`. What was handed over and did not run yet never does."""
+        self._jobs.clear()
+        function()
+
+
 class Inline:
-    """Runs functions where it is called: for the simulator, whose disk takes no real time."""
+    """Runs functions where it is called."""
 
     async def run(self, function: Callable[[], T]) -> T:
         """See `Caller`."""
@@ -124,6 +167,23 @@ class Inline:
     def leave(self, function: Callable[[], object]) -> None:
         """See `Caller`."""
         function()
+
+
+async def heard_through(future: asyncio.Future[T]) -> T:
+    """Wait for *future* to its end; who is cancelled meanwhile hears of that at the next wait."""
+    cancelled = False
+    while not future.done():
+        try:
+            # A bare future: whoever cancels every task that there is does not find it.
+            await asyncio.wait((future,))
+        except asyncio.CancelledError:
+            cancelled = True
+    task = asyncio.current_task()
+    if cancelled and task is not None:
+        # The count of cancellations stays as it was, for the scopes that watch it.
+        task.uncancel()
+        task.cancel()
+    return future.result()
 
 
 def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
