@@ -14,13 +14,14 @@ import sys
 import tempfile
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
-from pillarbox.domain.retry import CHAT, parse_schedule
+from pillarbox.domain.retry import Policy, parse_schedule
 from pillarbox.entropy import SeededEntropy
 from pillarbox.errors import PillarboxError
 from pillarbox.outbox.outbox import Outbox
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
     from pillarbox.store.base import Store
 
 HOUR: Final = 3600.0
-_POLICY: Final = {"schedule": parse_schedule("5s, 1m, 30m, 4h, 12h*8"), "max_attempts": 12, "ttl_seconds": None}
-_ENDS: Final = ("dead", "cancelled", "expired")
+_POLICY: Final = Policy(schedule=parse_schedule("5s, 1m, 30m, 4h, 12h*8"), max_attempts=12, ttl_seconds=None)
+_ENDS: Final = ("delivered", "dead", "cancelled", "expired")
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Receiver(Channel):
         self._world = world
         self._name = name
         self.ordered = ordered
-        self.policy = cast("Any", CHAT).__class__(**_POLICY)
+        self.policy = _POLICY
 
     async def send(self, attempt: Attempt) -> AnyOutcome:
         world, moods = self._world, self._world.moods
@@ -185,7 +186,7 @@ class World:
             store=lambda: self._store(process),
             lease_seconds=20,
             drain_on_startup=False,
-            retention=dict.fromkeys(("delivered", *_ENDS), "365d"),
+            retention=dict.fromkeys(_ENDS, "365d"),
         )
         box.subscribe(lambda event: self._heard(process, event))
         return box
@@ -229,11 +230,9 @@ class World:
         if plan.random() < 0.2:
             said["uncertain"] = plan.choice(("hold", "drop"))
         if plan.random() < 0.1:
-            said["at"] = plan.uniform(1, 48 * HOUR)
-        if plan.random() < 0.1:
-            said["text"] = "two parts, "
+            said["at"] = datetime.fromtimestamp(self.clock.wall_ms() / 1000 + plan.uniform(1, 48 * HOUR), UTC)
         try:
-            message = await box.send(channel, to=to, **({"text": "hello"} | said | _at(said, self.clock)))
+            message = await box.send(channel, to=to, text="hello", **said)
         except PillarboxError as error:
             self.note(f"refused: {type(error).__name__}")
             return
@@ -286,6 +285,8 @@ class World:
                 found.append(f"{identity}: two calls of one claim")
             if view.state is State.DELIVERED and identity not in self.ever_held and not any(c.taken for c in mine):
                 found.append(f"{identity} is delivered, and nobody has it")
+            if mine and mine[-1].answered == "Delivered" and not (view.state is State.DELIVERED or view.maybe_arrived):
+                found.append(f"{identity} was delivered, and is {view.state}")
             if view.state is State.EXPIRED and view.expires_ms is None:
                 found.append(f"{identity} expired without a time")
         return found + self._order_faults(calls)
@@ -308,14 +309,6 @@ def _connect(path: str, durability: Durability) -> apsw.Connection:
     connection = connect(path, durability)
     connection.pragma("synchronous", "off")
     return connection
-
-
-def _at(said: dict[str, Any], clock: SimulatedClock) -> dict[str, Any]:
-    from datetime import UTC, datetime
-
-    if "at" not in said:
-        return {}
-    return {"at": datetime.fromtimestamp(clock.wall_ms() / 1000 + said["at"], UTC)}
 
 
 def lived(folder: Path, seed: int, hours: float, order: Order = Order.KEPT) -> World:
