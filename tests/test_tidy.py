@@ -275,6 +275,50 @@ def impure_domain(tree: Tree) -> list[str]:
     ]
 
 
+RULES_OF_MESSAGES = {"State", "Reason", "ErrorClass", "Policy", "decide", "lifecycle", "transition", "retry"}
+
+
+def decisions_in_a_driver(tree: Tree) -> list[str]:
+    """A driver talks to its database; what a state allows, and why a message ended, is not its affair."""
+    found = []
+    for path, module in code(tree, f"{PACKAGE}/store/"):
+        if path.removeprefix(f"{PACKAGE}/store/").partition("/")[0] not in {"sqlite", "postgres"}:
+            continue
+        for node in ast.walk(module):
+            named = {
+                ast.Name: lambda node: {node.id},
+                ast.Attribute: lambda node: {node.attr},
+                ast.alias: lambda node: set(node.name.split(".")),
+                ast.ImportFrom: lambda node: set((node.module or "").split(".")),
+            }.get(type(node), lambda _: set())(node)
+            line = getattr(node, "lineno", 0)
+            found += [f"{path}:{line}: a driver does not know {name}" for name in sorted(named & RULES_OF_MESSAGES)]
+    return found
+
+
+ROW = re.compile(r"\b(?:row|rows|found)(?:\[0\])?$")
+
+
+def columns_by_position(tree: Tree) -> list[str]:
+    """A row of more than two columns is read by name: who adds one must not count the others."""
+    return [
+        f"{path}:{node.lineno}: name the columns of {ast.unparse(node.value)}"
+        for path, module in code(tree, f"{PACKAGE}/store/")
+        for node in ast.walk(module)
+        if isinstance(node, ast.Subscript)
+        and ROW.search(ast.unparse(node.value))
+        and any(_position(part) > 1 for part in _bounds(node.slice))
+    ]
+
+
+def _bounds(index: ast.expr) -> list[ast.expr | None]:
+    return [index.lower, index.upper] if isinstance(index, ast.Slice) else [index]
+
+
+def _position(part: ast.expr | None) -> int:
+    return part.value if isinstance(part, ast.Constant) and isinstance(part.value, int) else 0
+
+
 def patterns_out_of_sight(tree: Tree) -> list[str]:
     """A regular expression is compiled where its module is loaded: there a test finds and judges it."""
     found = []
@@ -408,6 +452,24 @@ RULES: list[tuple[Rule, Tree, str, Tree]] = [
         {f"{PACKAGE}/domain/retry.py": "from pillarbox.store import base\n"},
         f"{PACKAGE}/domain/retry.py:1: the domain does not import pillarbox.store",
         {f"{PACKAGE}/domain/retry.py": "import msgspec\nfrom enum import Enum\nimport pillarbox.errors\n"},
+    ),
+    (
+        decisions_in_a_driver,
+        {f"{PACKAGE}/store/sqlite/store.py": "from pillarbox.domain import message\n\nprint(message.State.DEAD)\n"},
+        f"{PACKAGE}/store/sqlite/store.py:3: a driver does not know State",
+        {
+            f"{PACKAGE}/store/steps/claim.py": "from pillarbox.domain.message import State\n",
+            f"{PACKAGE}/store/sqlite/store.py": '"""Asks for the State."""\nstates = Statement\n',
+        },
+    ),
+    (
+        columns_by_position,
+        {f"{PACKAGE}/store/steps/claim.py": "row = tx.one()\nprint(row[0], row[2])\n"},
+        f"{PACKAGE}/store/steps/claim.py:2: name the columns of row",
+        {
+            f"{PACKAGE}/store/steps/claim.py": "print(row[0], row[1], row[-1], rows[1:], text[3])\n",
+            "tests/a.py": "row[3]\n",
+        },
     ),
     (
         patterns_out_of_sight,

@@ -15,7 +15,8 @@ import pytest
 from pillarbox.channels.base import Seams
 from pillarbox.channels.console import ConsoleChannel, readable
 from pillarbox.channels.file import FileChannel
-from pillarbox.domain.message import Content, FileRef, Format, Op
+from pillarbox.domain.envelope import Op
+from pillarbox.domain.message import Content, FileRef, Format
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Unavailable, Uncertain
 from pillarbox.errors import ConfigError
 from pillarbox.testing.fakes import FakeClock

@@ -18,7 +18,8 @@ from pillarbox.channels.mail.session import Route, Server, SmtpSession, Stopped
 from pillarbox.channels.mail.smtp import SmtpChannel
 from pillarbox.clock import SystemClock
 from pillarbox.deadline import Within
-from pillarbox.domain.message import Content, FileRef, Op, State
+from pillarbox.domain.envelope import Op
+from pillarbox.domain.message import Content, FileRef, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.domain.retry import SMTP
 from pillarbox.errors import ConfigError, InvalidMessage

@@ -22,8 +22,9 @@ from pillarbox.channels.base import Seams
 from pillarbox.channels.egress import Egress
 from pillarbox.channels.http.client import ANSWER_BYTES_MAX
 from pillarbox.channels.webhook import WebhookChannel
+from pillarbox.domain.envelope import Op
 from pillarbox.domain.ids import dedupe_token
-from pillarbox.domain.message import Content, FileRef, Format, Op
+from pillarbox.domain.message import Content, FileRef, Format
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.domain.retry import WEBHOOK
 from pillarbox.errors import ConfigError, InvalidMessage, NotStarted

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pillarbox.domain.message import Kind, State
+from pillarbox.domain.envelope import Kind
+from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.outgoing import Outgoing
 from pillarbox.domain.retry import Policy, UncertainAction

@@ -270,7 +270,7 @@ BUGS: Final = (
         edits=(
             Edit(
                 file="domain/lifecycle.py",
-                old="    return message.kind != _FINAL\n",
+                old="    return message.kind is not Kind.FINAL\n",
                 new="    return False\n",
             ),
         ),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 MAY_SCAN: Final = {
     "worker_slots": "workers are few",
     "workers": "the same",
+    "owners": "the same",
     "queues": "asked for when something new was written",
     "tallies": "one row for each queue and state, for people",
     "tally_rows": "for the check",
@@ -85,6 +86,7 @@ def path(tmp_path: Path) -> Path:
 
 def plan(connection: apsw.Connection, sql: str) -> list[str]:
     parameters = max((int(number) for number in re.findall(r"\?(\d+)", sql)), default=0)
+    parameters = max(parameters, len(re.findall(r"\?(?!\d)", sql)))
     return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * parameters)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pillarbox.domain.envelope import Kind, Op
 from pillarbox.domain.ids import LeaseId, message_id
 from pillarbox.domain.message import Content, Leased, encode_content
 from pillarbox.domain.retry import Policy
@@ -24,8 +25,8 @@ def leased(policy: Policy = STEADY, **fields: Any) -> Leased:
         "lease": LeaseId(bytes(16)),
         "recipient": "ann",
         "account": "",
-        "kind": 0,
-        "op": 0,
+        "kind": Kind.FINAL,
+        "op": Op.SEND,
         "priority": 1,
         "created_ms": NOW,
         "due_ms": NOW,

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from pillarbox.channels.base import Attempt, Channel
-from pillarbox.domain.message import Admission, Content, FileRef, Format, Kind, Priority, decode_content, encode_content
+from pillarbox.domain.envelope import Kind, Priority
+from pillarbox.domain.message import Admission, Content, FileRef, Format, decode_content, encode_content
 from pillarbox.domain.outcome import AnyOutcome, Delivered
 from pillarbox.domain.outgoing import DEFAULT, Outgoing, is_empty
 from pillarbox.domain.retry import CHAT, ExpireAction, Policy, UncertainAction

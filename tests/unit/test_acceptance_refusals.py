@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pillarbox.domain.message import FileRef, Priority
+from pillarbox.domain.envelope import Priority
+from pillarbox.domain.message import FileRef
 from pillarbox.errors import InvalidMessage
 from tests.unit.accepting import NOW, accept
 

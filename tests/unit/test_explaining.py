@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import pytest
 
+from pillarbox.domain.envelope import Kind, Op
 from pillarbox.domain.explain import explain
 from pillarbox.domain.explain.causes import ABOUT, Cause, Explanation, Why
 from pillarbox.domain.explain.facts import Deed, Facts, Gate, Heir, Standing, Suspect, WorkerStanding
 from pillarbox.domain.ids import message_id
-from pillarbox.domain.message import Kind, MessageView, Op, State
+from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.domain.transition import ErrorClass, Reason
 from tools.reference.command_line import commands

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pillarbox.domain.envelope import Kind
 from pillarbox.domain.lifecycle import MOVES, decide, lost_worker, release_unsent
-from pillarbox.domain.message import Kind, State
+from pillarbox.domain.message import State
 from pillarbox.domain.outcome import (
     AnyOutcome,
     Deferred,

@@ -15,8 +15,9 @@ import msgspec
 from pillarbox.channels.privacy.known_secrets import NOTHING_KNOWN, KnownSecrets
 from pillarbox.channels.privacy.outcomes import fit_to_show
 from pillarbox.clock import Clock, SystemClock
+from pillarbox.domain.envelope import Op
 from pillarbox.domain.ids import PARTS_MAX
-from pillarbox.domain.message import Admission, Content, FileRef, Format, Op, encode_content
+from pillarbox.domain.message import Admission, Content, FileRef, Format, encode_content
 from pillarbox.domain.outcome import checked_recipient, name_of
 from pillarbox.domain.retry import CHAT, Policy
 from pillarbox.entropy import Entropy, SystemEntropy

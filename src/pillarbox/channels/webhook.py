@@ -23,8 +23,9 @@ from pillarbox.channels.options import HEADER_VALUE, basic_authorization, checke
 from pillarbox.channels.privacy.known_secrets import KnownSecrets, in_headers, in_signing_secret, in_url
 from pillarbox.channels.privacy.masking import place_of
 from pillarbox.channels.privacy.outcomes import values_of
+from pillarbox.domain.envelope import Op
 from pillarbox.domain.ids import ID_LENGTH, dedupe_token
-from pillarbox.domain.message import Admission, Content, FileRef, Format, Op
+from pillarbox.domain.message import Admission, Content, FileRef, Format
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
 from pillarbox.domain.retry import WEBHOOK, parse_span
 from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage, NotStarted

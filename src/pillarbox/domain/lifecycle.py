@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 import msgspec
 
-from pillarbox.domain.message import Kind, Leased, State
+from pillarbox.domain.envelope import Kind
+from pillarbox.domain.message import Leased, State
 from pillarbox.domain.moments import MS_MAX
 from pillarbox.domain.outcome import (
     BOUNDED_LIMITS_MAX,
@@ -464,7 +465,4 @@ def _whole_ms(seconds: float) -> int:
 
 
 def _is_non_final(message: Leased) -> bool:
-    return message.kind != _FINAL
-
-
-_FINAL = tuple(Kind).index(Kind.FINAL)
+    return message.kind is not Kind.FINAL

@@ -6,14 +6,14 @@ Times in these values are whole milliseconds since 1970 UTC (``*_ms``); the publ
 
 from __future__ import annotations
 
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from pillarbox.domain.ids import LeaseId, MessageId
+from pillarbox.domain.envelope import Envelope
+from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.mirror import Mirror
-from pillarbox.domain.retry import Policy
 
 
 class State(StrEnum):
@@ -50,37 +50,12 @@ _CODES = {state: code for code, state in enumerate(STATES)}
 FIRST_TERMINAL = _CODES[State.DELIVERED]
 
 
-class Kind(StrEnum):
-    """Whether a message may be replayed after its process is gone (contract DK1)."""
-
-    FINAL = "final"
-    BLOCK = "block"
-    TOOL = "tool"
-
-
 class Format(StrEnum):
     """How the text is written."""
 
     PLAIN = "plain"
     MARKDOWN = "markdown"
     HTML = "html"
-
-
-class Op(StrEnum):
-    """What is done at the platform."""
-
-    SEND = "send"
-    EDIT = "edit"
-    DELETE = "delete"
-
-
-class Priority(IntEnum):
-    """Chooses between heads of different lanes, never inside one."""
-
-    BULK = 0
-    NORMAL = 1
-    HIGH = 2
-    URGENT = 3
 
 
 class FileRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -152,7 +127,7 @@ class Admission(msgspec.Struct, frozen=True, kw_only=True):
     splitter: str | None = None
 
 
-class Draft(msgspec.Struct, frozen=True, kw_only=True):
+class Draft(Envelope, frozen=True, kw_only=True):
     """
     A checked message on its way to the store.
 
@@ -165,32 +140,14 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
         mirror: The record that its host is to read after the delivery.
     """
 
-    id: MessageId
-    tenant: str
-    channel: str
-    recipient: str
     content: bytes
-    policy: Policy
-    created_ms: int
-    account: str = ""
-    thread: str | None = None
-    kind: Kind = Kind.FINAL
-    op: Op = Op.SEND
-    target: str | None = None
-    group_id: str | None = None
-    priority: int = Priority.NORMAL
-    not_before_ms: int | None = None
     due_ms: int
+    group_id: str | None = None
+    not_before_ms: int | None = None
     expires_ms: int | None = None
-    lane: str | None = None
-    max_attempts: int
     key: str | None = None
     digest: bytes | None = None
     collapse_key: str | None = None
-    origin: str | None = None
-    correlation_id: str | None = None
-    traceparent: str | None = None
-    metadata: bytes | None = None
     replay_of: str | None = None
     token_id: str | None = None
     token_epoch: int = 0
@@ -199,56 +156,43 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     mirror: Mirror | None = None
 
 
-class Leased(msgspec.Struct, frozen=True):
+class Leased(Envelope, frozen=True):
     """
     A message as claimed: everything a send needs, and the lease that every later write presents.
 
-    ``claims`` counts this claim too: it is the attempt's number. ``content`` is the first unsent part's where the
-    message was split. ``bounded_limits`` counts the attempts of that part which met a bounded rate limit.
+    Its fields have defaults because those of the envelope before them have; a claim gives every one, by position.
+
+    Attributes:
+        claims: This claim included: the attempt's number.
+        content: The first unsent part's, where the message was split.
+        bounded_limits: Attempts of that part which met a bounded rate limit.
+        receipts: Of the parts before it; ``parts_dead``: how many of those were rejected.
     """
 
-    seq: int
-    id: MessageId
-    queue: int
-    lease: LeaseId
-    recipient: str
-    account: str
-    thread: str | None
-    kind: int
-    op: int
-    target: str | None
-    priority: int
-    created_ms: int
-    due_ms: int
-    expires_ms: int | None
-    lane: str | None
-    claims: int
-    charged: int
-    lost: int
-    max_attempts: int
-    policy: Policy
-    prepared: bool
-    part_count: int
-    part_next: int
-    origin: str | None
-    correlation_id: str | None
-    traceparent: str | None
-    metadata: bytes | None
-    token_id: str | None
-    token_epoch: int
-    claimed_ms: int
-    content_size: int
-    free_returns: int
-    content: bytes
-    tenant: str = ""
-    channel: str = ""
-    receipts: tuple[str | None, ...] = ()
-    parts_dead: int = 0
+    seq: int = 0
+    queue: int = 0
+    lease: LeaseId = LeaseId(b"")
+    due_ms: int = 0
+    expires_ms: int | None = None
+    claims: int = 1
+    charged: int = 0
+    lost: int = 0
+    prepared: bool = False
+    part_count: int = 1
+    part_next: int = 0
+    token_id: str | None = None
+    token_epoch: int = 0
+    claimed_ms: int = 0
+    content_size: int = 0
+    free_returns: int = 0
     accepted_by: bytes | None = None
     bounded_limits: int = 0
+    content: bytes = b""
+    receipts: tuple[str | None, ...] = ()
+    parts_dead: int = 0
 
 
-class MessageView(msgspec.Struct, frozen=True, kw_only=True):
+class MessageView(Envelope, frozen=True, kw_only=True):
     """
     A message as it stands in the store, for people.
 
@@ -259,21 +203,9 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
         maybe_arrived: An attempt ended without a certain answer, and what it sent is not known to be delivered.
     """
 
-    id: MessageId
     seq: int
     state: State
-    tenant: str
-    channel: str
-    recipient: str
-    account: str
-    thread: str | None
-    kind: Kind
-    op: Op
-    target: str | None
-    priority: int
-    lane: str | None
     waiting: bool
-    created_ms: int
     not_before_ms: int | None
     due_ms: int
     expires_ms: int | None
@@ -282,8 +214,6 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     claims: int
     charged: int
     lost: int
-    max_attempts: int
-    policy: Policy
     receipt: str | None
     also_arrived_ms: int | None
     extra_copies: int
@@ -292,10 +222,6 @@ class MessageView(msgspec.Struct, frozen=True, kw_only=True):
     last_error: str | None
     key: str | None
     collapse_key: str | None
-    correlation_id: str | None
-    origin: str | None
-    traceparent: str | None
-    metadata: bytes | None
     replay_of: str | None
     group_id: str | None
     cancel_requested_ms: int | None

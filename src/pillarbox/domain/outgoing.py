@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from pillarbox.domain.message import Format, Kind, Priority
+from pillarbox.domain.envelope import Kind, Priority
+from pillarbox.domain.message import Format
 from pillarbox.errors import InvalidMessage
 
 

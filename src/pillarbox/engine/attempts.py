@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain.ids import dedupe_token
-from pillarbox.domain.message import Content, Leased, Op, decode_content
+from pillarbox.domain.message import Content, Leased, decode_content
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Misreported, Uncertain, plain
 from pillarbox.errors import InvalidOutcome
 from pillarbox.traces import frames_of
 from pillarbox.user_code import Log, pass_on
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 _log = Log("pillarbox.engine")
-_OPS: Final[Sequence[Op]] = tuple(Op)
 _FAULTS: Final[weakref.WeakKeyDictionary[Channel, set[str]]] = weakref.WeakKeyDictionary()
 _FAULTS_MAX: Final = 100
 _METADATA: Final = msgspec.json.Decoder(dict[str, object])
@@ -45,7 +41,7 @@ def attempt_of(message: Leased, channel: Channel) -> Attempt:
         receipts=message.receipts,
         account=message.account,
         thread=message.thread,
-        op=_OPS[message.op],
+        op=message.op,
         target=message.target,
         tenant=message.tenant,
         correlation_id=message.correlation_id,

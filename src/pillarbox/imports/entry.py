@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from pillarbox.domain.message import Content, Kind, State
+from pillarbox.domain.envelope import Kind
+from pillarbox.domain.message import Content, State
 
 HOUR_MS: Final = 3_600_000
 MAX_AGE_MS: Final = 72 * HOUR_MS

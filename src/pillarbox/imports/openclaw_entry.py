@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from pillarbox.domain.message import Content, FileRef, Format, Kind
+from pillarbox.domain.envelope import Kind
+from pillarbox.domain.message import Content, FileRef, Format
 from pillarbox.imports.documents import Json, Unreadable, label, token
 from pillarbox.imports.entry import Outcome, SourceEntry, System, Terms
 from pillarbox.imports.rules import Facts, judge, limit_of, next_attempt_ms

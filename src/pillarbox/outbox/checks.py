@@ -18,15 +18,8 @@ import msgspec
 
 from pillarbox.abort import AbortSignal
 from pillarbox.channels.base import checked_admission
-from pillarbox.domain.message import (
-    Content,
-    Draft,
-    FileRef,
-    Format,
-    Kind,
-    Priority,
-    encode_content,
-)
+from pillarbox.domain.envelope import Kind, Priority
+from pillarbox.domain.message import Content, Draft, FileRef, Format, encode_content
 from pillarbox.domain.mirror import mirror_of
 from pillarbox.domain.moments import MS_MAX, moment_ms, shown
 from pillarbox.domain.outgoing import DEFAULT, Default, Outgoing, Payload

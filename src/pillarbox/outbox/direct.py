@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pillarbox.channels.base import Attempt, Channel, Seams
+from pillarbox.domain.envelope import travelling
 from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.lifecycle import decide, withdrawn
-from pillarbox.domain.message import Draft, Kind, Leased, MessageView, Op, Part, State
+from pillarbox.domain.message import Draft, Leased, MessageView, Part, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from pillarbox.entropy import Entropy
     from pillarbox.events.reporter import Reporter
 
-_KINDS: Final = tuple(Kind)
-_OPS: Final = tuple(Op)
 _NO_LEASE: Final = LeaseId(b"")
 _REFUSED: Final = {"key": "key", "not_before_ms": "at", "collapse_key": "collapse", "mirror": "mirror"}
 # Each waits, in a row, for somebody who decides or asks; the others end with the send.
@@ -178,63 +177,31 @@ class Direct:
 
 def _leased(draft: Draft, *, part_count: int) -> Leased:
     """Say of a message that is stored nowhere what a claim would."""
+    travels = travelling(draft) | {"recipient": _recipient(draft), "lane": None, "max_attempts": 1}
     return Leased(
-        seq=0,
-        id=draft.id,
-        queue=0,
+        **travels,
         lease=_NO_LEASE,
-        recipient=draft.recipient if draft.admission is None else draft.admission.recipient,
-        account=draft.account,
-        thread=draft.thread,
-        kind=_KINDS.index(draft.kind),
-        op=_OPS.index(draft.op),
-        target=draft.target,
-        priority=draft.priority,
-        created_ms=draft.created_ms,
         due_ms=draft.due_ms,
         expires_ms=draft.expires_ms,
-        lane=None,
-        claims=1,
-        charged=0,
-        lost=0,
-        max_attempts=1,
-        policy=draft.policy,
         prepared=True,
         part_count=part_count,
-        part_next=0,
-        origin=draft.origin,
-        correlation_id=draft.correlation_id,
-        traceparent=draft.traceparent,
-        metadata=draft.metadata,
-        token_id=None,
-        token_epoch=0,
         claimed_ms=draft.created_ms,
         content_size=len(draft.content),
-        free_returns=0,
         content=draft.content,
-        tenant=draft.tenant,
-        channel=draft.channel,
     )
+
+
+def _recipient(draft: Draft) -> str:
+    return draft.recipient if draft.admission is None else draft.admission.recipient
 
 
 def _view(draft: Draft, end: Transition, now_ms: int, parts: tuple[Part, ...]) -> MessageView:
     message = _leased(draft, part_count=max(1, len(parts)))
     return MessageView(
-        id=draft.id,
+        **travelling(message),
         seq=0,
         state=end.to,
-        tenant=draft.tenant,
-        channel=draft.channel,
-        recipient=message.recipient,
-        account=draft.account,
-        thread=draft.thread,
-        kind=draft.kind,
-        op=draft.op,
-        target=draft.target,
-        priority=draft.priority,
-        lane=None,
         waiting=False,
-        created_ms=draft.created_ms,
         not_before_ms=None,
         due_ms=draft.due_ms,
         expires_ms=draft.expires_ms,
@@ -243,8 +210,6 @@ def _view(draft: Draft, end: Transition, now_ms: int, parts: tuple[Part, ...]) -
         claims=1,
         charged=end.charged,
         lost=0,
-        max_attempts=1,
-        policy=draft.policy,
         receipt=end.receipt,
         also_arrived_ms=None,
         extra_copies=0,
@@ -253,10 +218,6 @@ def _view(draft: Draft, end: Transition, now_ms: int, parts: tuple[Part, ...]) -
         last_error=end.error,
         key=None,
         collapse_key=None,
-        correlation_id=draft.correlation_id,
-        origin=draft.origin,
-        traceparent=draft.traceparent,
-        metadata=draft.metadata,
         replay_of=None,
         group_id=draft.group_id,
         cancel_requested_ms=None,

@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
 
 from pillarbox.clock import Clock, SystemClock
+from pillarbox.domain.envelope import Kind
 from pillarbox.domain.ids import MessageId
-from pillarbox.domain.message import Kind
 from pillarbox.domain.outgoing import Outgoing, outgoing_of
 from pillarbox.domain.timeline import shifted
 from pillarbox.engine.hooks import Hooks

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pillarbox.domain.channel_names import check_name
-from pillarbox.domain.message import Draft, Kind
+from pillarbox.domain.envelope import Kind
+from pillarbox.domain.message import Draft
 from pillarbox.domain.outgoing import Outgoing, is_empty
 from pillarbox.domain.timeline import shifted
 from pillarbox.engine.hooks import Hooks, cancelled_event

@@ -1,8 +1,8 @@
 """
 The store's contract: `Store.commit` writes one batch in one transaction; the rest reads.
 
-A batch is applied in a fixed order — settle, renew, act, enqueue, claim — so that settling the head of a lane leases
-its successor in the same transaction (lanes.md). What is due, expired and recorded is judged by the time that comes
+A batch is applied in a fixed order (`steps.batch.ORDER`), so that settling the head of a lane leases its successor in
+the same transaction (lanes.md). What is due, expired and recorded is judged by the time that comes
 with a batch. Leases are judged by the store's own clock, which its callers never see: they say and hear spans.
 """
 
@@ -39,6 +39,8 @@ class Durability(StrEnum):
     MEMORY = "memory"
 
 
+StateCounts = dict[State, int]
+"""How many messages there are in each state that has any."""
 LapsedBy = Literal["time", "owner"]
 """How a lease is known to be nobody's: its time is over, or its worker is surely gone."""
 
@@ -597,7 +599,7 @@ class Store(Protocol):
     async def gone(self, worker: bytes) -> bool:
         """Whether the worker of that id surely runs no more; in doubt it runs."""
 
-    async def turn(self, correlation_id: str, *, final_only: bool) -> dict[State, int]:
+    async def turn(self, correlation_id: str, *, final_only: bool) -> StateCounts:
         """Count the messages of one turn by state, all kinds or the final ones alone."""
 
     async def mirror_pending(self, session_key: str, *, limit: int) -> list[MirrorEntry]:

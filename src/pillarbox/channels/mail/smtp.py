@@ -23,7 +23,8 @@ from pillarbox.channels.privacy.outcomes import values_of
 from pillarbox.channels.urls import ChannelUrl, Options, count, parse_url, seconds, table, text
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.deadline import Within
-from pillarbox.domain.message import Admission, Content, Op
+from pillarbox.domain.envelope import Op
+from pillarbox.domain.message import Admission, Content
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Rejected
 from pillarbox.domain.retry import SMTP
 from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage

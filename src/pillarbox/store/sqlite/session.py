@@ -75,11 +75,15 @@ class Statements:
         if name in _SILENT:
             self.connection.executemany(sql, rows)
             return [[] for _ in rows]
-        found: dict[Any, list[Row]] = {bindings[0]: [] for bindings in rows}
-        if len(found) < len(rows):
+        asked = [bindings[0] for bindings in rows]
+        if len(set(asked)) < len(rows):
             # Of two with one first value, nobody could tell whose a row is.
             return [self.many(name, bindings) for bindings in rows]
-        for row in self.connection.executemany(sql, rows):
+        returned = self.connection.executemany(sql, rows).fetchall()
+        if asked == [row[0] for row in returned]:
+            return [[row] for row in returned]
+        found: dict[Any, list[Row]] = {first: [] for first in asked}
+        for row in returned:
             found[row[0]].append(row)
         return list(found.values())
 

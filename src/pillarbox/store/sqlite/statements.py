@@ -5,28 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 from pillarbox.store import queries
-from pillarbox.store.steps.columns import FRAGMENTS, VIEW_FIELDS
+from pillarbox.store.steps.columns import FRAGMENTS, LEASED, VIEW, column
+from pillarbox.store.steps.endings import Ending
 
-# In the order of the fields of `Leased`, up to its content; `steps.leased` relies on it.
-LEASED: Final = (
-    "message.seq, message.id, message.queue, message.lease, message.recipient, message.account, message.thread, "
-    "message.kind, message.op, message.target, message.priority, message.created_at, message.due_at, "
-    "message.expires_at, message.lane, message.claims, message.charged, message.lost, message.max_attempts, "
-    "message.policy, message.prepared, message.part_count, message.part_next, message.origin, "
-    "message.correlation_id, message.traceparent, message.metadata, message.token_id, message.token_epoch, "
-    "message.claimed_at, message.content_size, message.free_returns, message.content, message.payload, "
-    "message.accepted_by, "
-    # Only a message that was tried before has attempts.
-    "iif(message.claims > 1, (SELECT count(*) FROM attempt a WHERE a.message = message.seq "
-    "AND a.part = message.part_next AND a.error_class = 'rate_limited_bounded'), 0)"
+_LEASED: Final = ", ".join(
+    {
+        # Only a message that was tried before has attempts.
+        "bounded_limits": "iif(message.claims > 1, (SELECT count(*) FROM attempt a WHERE a.message = message.seq "
+        "AND a.part = message.part_next AND a.error_class = 'rate_limited_bounded'), 0)",
+    }.get(name, f"message.{column(name)}")
+    for name in LEASED
 )
-# Without a table name, for RETURNING, which knows only the table that is written.
-LEASED_RETURNED: Final = LEASED.replace("message.", "")
-
-_ENDED: Final = (
-    "message.seq, message.id, message.queue, message.recipient, message.origin, message.correlation_id, "
-    "message.created_at, message.claims, message.charged, message.content_size, message.lane, message.part_count"
-)
+_ENDED: Final = ", ".join(f"message.{column(name)}" for name in Ending._fields)
 
 _MAYBE_ARRIVED: Final = (
     "EXISTS (SELECT 1 FROM attempt a WHERE a.message = message.seq "
@@ -46,8 +36,8 @@ _VIEW: Final = ", ".join(
         "completed_ms": "coalesce(message.completed_at, message.arrived_at)",
         "parts_delivered": "(SELECT count(*) FROM part WHERE part.message = message.seq AND part.state = 3)",
         "maybe_arrived": _MAYBE_ARRIVED,
-    }.get(name, "message." + name.replace("_ms", "_at").replace("not_before_at", "not_before"))
-    for name in VIEW_FIELDS
+    }.get(name, f"message.{column(name)}")
+    for name in VIEW
 )
 _VIEW_LIST: Final = _VIEW.replace(
     "coalesce(message.content, (SELECT p.content FROM payload p WHERE p.id = message.payload))", "NULL"
@@ -63,7 +53,8 @@ _FRAGMENTS: Final = {
     "view": _VIEW,
     "view_list": _VIEW_LIST,
 }
-WRITE: Final = queries.load("sqlite", "write.sql", {**_FRAGMENTS, "leased": LEASED_RETURNED})
-READ: Final = queries.load("sqlite", "read.sql", {**_FRAGMENTS, "leased": LEASED})
+# Without a table name, for RETURNING, which knows only the table that is written.
+WRITE: Final = queries.load("sqlite", "write.sql", {**_FRAGMENTS, "leased": _LEASED.replace("message.", "")})
+READ: Final = queries.load("sqlite", "read.sql", {**_FRAGMENTS, "leased": _LEASED})
 SCHEMA: Final = queries.load("sqlite", "schema.sql")
 STATEMENTS: Final = WRITE | READ

@@ -14,7 +14,7 @@ import json
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
@@ -39,6 +39,7 @@ from pillarbox.store.base import (
     Lapsed,
     Query,
     QueueInfo,
+    StateCounts,
     Tally,
     WorkerInfo,
     WorkerStart,
@@ -59,10 +60,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pillarbox.domain.explain.facts import Facts
-    from pillarbox.domain.message import MessageView, State
+    from pillarbox.domain.message import MessageView
     from pillarbox.domain.mirror import MirrorEntry
     from pillarbox.domain.timeline import ClockNews
-    from pillarbox.store.steps.tx import Reader, Row
+    from pillarbox.store.steps.tx import Reader
 
 T = TypeVar("T")
 
@@ -345,28 +346,23 @@ class SQLiteStore:
 
     def _lapsed(self, limit: int) -> list[Lapsed]:
         session = self._live_session()
-        found: list[Lapsed] = []
         # One snapshot: a worker that registers and claims between two reads must not look like one without a row.
         with self._translated("looking for lapsed leases"), opening.snapshot(session.connection):
-            owners = {row[0]: row[8:] for row in session.many("workers")}
-            for (slot,) in session.many("leased_workers"):
-                left = limit - len(found)
-                if left <= 0:
-                    break
-                if slot not in owners or self._alive(slot, *owners[slot]) is False:
-                    rows = session.many("lapsed_by_owner", (slot, left, 0))
-                    rows += session.many("lapsed_by_owner", (slot, left - len(rows), 1))
-                    found += lapsed(session, session.numbers, rows, "owner", slot)
-                else:
-                    rows = session.many("lapsed_by_time", (slot, self._lease_clock(), left))
-                    found += lapsed(session, session.numbers, rows, "time", slot)
+            owners: dict[int, Sequence[Any]] = {slot: marks for slot, *marks in session.many("owners")}
+            found = lapsed(
+                session,
+                session.numbers,
+                gone=lambda slot: slot not in owners or self._alive(slot, *owners[slot]) is False,
+                lease_now=self._lease_clock(),
+                limit=limit,
+            )
         with self._translated("forgetting workers that are gone"):
             self._forget_dead(session, owners)
         return found
 
-    def _forget_dead(self, session: Session, owners: dict[int, Row]) -> None:
+    def _forget_dead(self, session: Session, owners: dict[int, Sequence[Any]]) -> None:
         """Remove the rows of workers that are surely gone and hold nothing any more."""
-        holding = {row[0] for row in session.many("leased_workers")}
+        holding = {slot for (slot,) in session.many("leased_workers")}
         dead = [slot for slot, owner in owners.items() if slot not in holding and self._alive(slot, *owner) is False]
         if not dead:
             return
@@ -402,7 +398,7 @@ class SQLiteStore:
             owners = tx.many("worker", (worker,))
         return any(self._alive(*owner) is not False for owner in owners)
 
-    async def turn(self, correlation_id: str, *, final_only: bool) -> dict[State, int]:
+    async def turn(self, correlation_id: str, *, final_only: bool) -> StateCounts:
         """See `Store`."""
         return await self._read(lambda tx: read.turn(tx, correlation_id, final_only=final_only))
 

@@ -1,8 +1,9 @@
-"""Applies a batch in its fixed order: settle, admit, renew, act, expire, enqueue, import, claim, prune, presence."""
+"""Applies a batch, one step after the other; `ORDER` says in which order."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from pillarbox.store.steps.tx import Tx
 
 
+Step = Callable[[Writing, Batch, BatchResult], None]
+"""Writes its part of a batch, and notes in the result what it did."""
+
+
 def apply(tx: Tx, numbers: Numbers, batch: Batch, *, limits: Limits, lease_now: int) -> BatchResult:
     """
     Write everything *batch* asks for. Who calls it opened the transaction, and ends it.
@@ -25,47 +30,20 @@ def apply(tx: Tx, numbers: Numbers, batch: Batch, *, limits: Limits, lease_now: 
         lease_now: The time of the clock by which this database judges leases, in milliseconds.
     """
     writing = Writing(tx, numbers, now_ms=batch.now_ms, lease_now=lease_now, limits=limits)
-    result = _steps(writing, batch)
-    if batch.mark is not None:
-        tx.one("meta_set", ("clock", msgspec.json.encode(batch.mark).decode()))
+    result = BatchResult(touched=writing.touched, later_ms=writing.later)
+    for step in ORDER.values():
+        step(writing, batch, result)
     writing.counters.write()
     return result
 
 
-def _steps(tx: Writing, batch: Batch) -> BatchResult:
-    result = BatchResult()
-    if batch.settle:
-        result.settled = settle.settle(tx, batch.settle, again=batch.again)
+def _settle(tx: Writing, batch: Batch, result: BatchResult) -> None:
+    result.settled = settle.settle(tx, batch.settle, again=batch.again)
+
+
+def _admit(tx: Writing, batch: Batch, result: BatchResult) -> None:
     if batch.admit:
         result.admitted = admit.admit(tx, batch.admit)
-    if batch.renew:
-        _renew(tx, batch, result)
-    if batch.acts:
-        result.acted = orders.act(tx, batch.acts, again=batch.again)
-    if batch.expire:
-        result.expired = sweep.expire(tx, batch.expire)
-        result.more = len(result.expired) >= batch.expire
-    if batch.abandon:
-        result.abandoned = sweep.abandon(tx, batch.abandon)
-        result.more |= len(result.abandoned) >= ABANDON_MAX
-    if batch.acknowledge:
-        result.acknowledged = mirror.acknowledge(tx, batch.acknowledge)
-    tx.free_lanes()
-    result.enqueued = enqueue.enqueue(tx, batch.enqueue, again=batch.again)
-    # What a newer message took the place of has left its lane.
-    tx.free_lanes()
-    result.imported = imports.import_all(tx, batch.imports, again=batch.again)
-    if batch.sync:
-        tx.many("sync")
-    result.touched, result.later_ms = tx.touched, tx.later
-    if batch.claim is not None:
-        claim.claim(tx, batch.claim, result, again=batch.again)
-    if batch.prune is not None:
-        result.pruned, more = prune.prune(tx, batch.prune)
-        result.more |= more
-    if batch.presence is not None:
-        tx.many("worker_seen", (batch.presence.worker, batch.now_ms, ",".join(batch.presence.channels)))
-    return result
 
 
 def _renew(tx: Writing, batch: Batch, result: BatchResult) -> None:
@@ -75,3 +53,69 @@ def _renew(tx: Writing, batch: Batch, result: BatchResult) -> None:
             result.lost.append(message)
         elif any(asked is not None for _, asked in renewed):
             result.cancelling.append(message.id)
+
+
+def _act(tx: Writing, batch: Batch, result: BatchResult) -> None:
+    if batch.acts:
+        result.acted = orders.act(tx, batch.acts, again=batch.again)
+
+
+def _expire(tx: Writing, batch: Batch, result: BatchResult) -> None:
+    if batch.expire:
+        result.expired = sweep.expire(tx, batch.expire)
+        result.more |= len(result.expired) >= batch.expire
+    if batch.abandon:
+        result.abandoned = sweep.abandon(tx, batch.abandon)
+        result.more |= len(result.abandoned) >= ABANDON_MAX
+
+
+def _acknowledge(tx: Writing, batch: Batch, result: BatchResult) -> None:
+    if batch.acknowledge:
+        result.acknowledged = mirror.acknowledge(tx, batch.acknowledge)
+
+
+def _enqueue(tx: Writing, batch: Batch, result: BatchResult) -> None:
+    tx.free_lanes()
+    result.enqueued = enqueue.enqueue(tx, batch.enqueue, again=batch.again)
+    # What a newer message took the place of has left its lane.
+    tx.free_lanes()
+
+
+def _import(tx: Writing, batch: Batch, result: BatchResult) -> None:
+    result.imported = imports.import_all(tx, batch.imports, again=batch.again)
+    if batch.sync:
+        tx.many("sync")
+
+
+def _claim(tx: Writing, batch: Batch, result: BatchResult) -> None:
+    if batch.claim is not None:
+        claim.claim(tx, batch.claim, result, again=batch.again)
+
+
+def _prune(tx: Writing, batch: Batch, result: BatchResult) -> None:
+    if batch.prune is not None:
+        result.pruned, more = prune.prune(tx, batch.prune)
+        result.more |= more
+
+
+def _presence(tx: Writing, batch: Batch, _: BatchResult) -> None:
+    if batch.presence is not None:
+        tx.many("worker_seen", (batch.presence.worker, batch.now_ms, ",".join(batch.presence.channels)))
+    if batch.mark is not None:
+        tx.many("meta_set", ("clock", msgspec.json.encode(batch.mark).decode()))
+
+
+ORDER: Final[Mapping[str, Step]] = {
+    "settle": _settle,
+    "admit": _admit,
+    "renew": _renew,
+    "act": _act,
+    "expire": _expire,
+    "acknowledge": _acknowledge,
+    "enqueue": _enqueue,
+    "import": _import,
+    "claim": _claim,
+    "prune": _prune,
+    "presence": _presence,
+}
+"""What a batch does, in this order: settling the head of a lane leases its successor in the same transaction."""

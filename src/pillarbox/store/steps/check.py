@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 def check(tx: Reader) -> list[str]:
     """Return a sentence for each thing that is wrong, at most some of each kind; reads everything."""
     found: list[str] = []
-    counted = {row[:2]: row[2:] for row in tx.many("check_tally")}
-    kept = {row[:2]: row[2:] for row in tx.many("tally_rows")}
+    counted = {(queue, state): counts for queue, state, *counts in tx.many("check_tally")}
+    kept = {(queue, state): counts for queue, state, *counts in tx.many("tally_rows")}
+    nothing = [0, 0]
     found += [
-        f"counters: queue {queue} {STATES[state]}: counted {counted.get((queue, state), (0, 0))}, "
-        f"kept {kept.get((queue, state), (0, 0))}"
+        f"counters: queue {queue} {STATES[state]}: counted {tuple(counted.get((queue, state), nothing))}, "
+        f"kept {tuple(kept.get((queue, state), nothing))}"
         for queue, state in sorted(counted.keys() | kept.keys())
-        if counted.get((queue, state), (0, 0)) != kept.get((queue, state), (0, 0))
+        if counted.get((queue, state), nothing) != kept.get((queue, state), nothing)
     ]
     if tx.many("recipients_counted") and (wrong := tx.many("check_recipients")[0][0]):
         found.append(f"counters: {wrong} recipients are counted wrong")

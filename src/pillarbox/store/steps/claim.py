@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from pillarbox.domain.message import STATES, State
+from pillarbox.domain.message import State
 from pillarbox.domain.transition import Reason
-from pillarbox.store.base import Ended
-from pillarbox.store.steps import leased
+from pillarbox.store.steps import endings, leased
+from pillarbox.store.steps.columns import LEASED
 
 if TYPE_CHECKING:
     from pillarbox.domain.message import Leased
-    from pillarbox.store.base import BatchResult, Claim
+    from pillarbox.store.base import BatchResult, Claim, Ended
     from pillarbox.store.steps.tx import Row
     from pillarbox.store.steps.writing import Writing
 
-_SCHEDULED, _LEASED, _DEAD, _EXPIRED = (s.code for s in (State.SCHEDULED, State.LEASED, State.DEAD, State.EXPIRED))
+_SCHEDULED, _LEASED, _EXPIRED = (s.code for s in (State.SCHEDULED, State.LEASED, State.EXPIRED))
 _PRIORITIES = (3, 2, 1, 0)
 _LATER_MAX = 1000
 _PARK_MAX = 1000
 _STEPS_MAX = 8
+_STATE = LEASED.index("state")
+
+
+class _Gate(NamedTuple):
+    """The columns of ``gates``, in their order: a queue that is paused, or was unavailable."""
+
+    queue: int
+    paused_ms: int | None
+    until_ms: int | None
+    strikes: int
 
 
 def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> None:
@@ -34,20 +44,19 @@ def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> N
         again: First give what a commit whose answer was lost has leased under the same lease id.
     """
     taken = _taken_before(tx, request, result) if again else {}
-    gates = {row[0]: row[1:] for row in tx.many("gates")}
+    gates = {gate.queue: gate for gate in (_Gate(*row) for row in tx.many("gates"))}
     for queue, capacity in request.capacity.items():
         room = capacity - taken.get(queue, 0)
         gate = gates.get(queue)
         if gate is not None:
-            paused_at, until, strikes = gate
-            if paused_at is not None and (until is None or until > tx.now):
-                result.next_due_ms[queue] = result.suspects_ms[queue] = until
+            if gate.paused_ms is not None and (gate.until_ms is None or gate.until_ms > tx.now):
+                result.next_due_ms[queue] = result.suspects_ms[queue] = gate.until_ms
                 continue
-            if strikes and _has_leased(tx, queue):
+            if gate.strikes and _has_leased(tx, queue):
                 # Whoever ends that one touches the queue.
                 result.next_due_ms[queue] = result.suspects_ms[queue] = None
                 continue
-            if strikes:
+            if gate.strikes:
                 room = min(room, 1)
         if room > 0:
             _claim_queue(tx, request, result, queue, room)
@@ -57,7 +66,7 @@ def _taken_before(tx: Writing, request: Claim, result: BatchResult) -> dict[int,
     """Give what the lost commit leased, and how many slots of each queue that takes."""
     taken: dict[int, int] = {}
     for row in tx.many("claim_again", (request.lease, request.worker)):
-        message = leased.leased(tx, tx.numbers, row[1:])
+        message = leased.leased(tx, tx.numbers, row)
         result.claimed.append(message)
         taken[message.queue] = taken.get(message.queue, 0) + 1
     return taken
@@ -133,22 +142,24 @@ def _take(tx: Writing, request: Claim, result: BatchResult, rows: list[Row]) -> 
     """
     started: list[Leased] = []
     ended = 0
-    for found in rows:
-        state, row = found[0], found[1:]
+    for row in rows:
+        state = row[_STATE]
         if state == _LEASED:
             try:
                 message = leased.leased(tx, tx.numbers, row)
-            except (ValueError, TypeError, msgspec.MsgspecError) as exc:
-                result.unreadable.append(_bury(tx, request, row, f"cannot be read: {exc}"))
+            except (ValueError, TypeError, IndexError, msgspec.MsgspecError) as exc:
+                result.unreadable += _bury(tx, request, row, f"cannot be read: {exc}")
                 ended += 1
             else:
-                tx.move(message.queue, _SCHEDULED, _LEASED, message.content_size)
                 started.append(message)
         elif state == _EXPIRED:
-            result.overdue.append(_left(tx, row, _EXPIRED, Reason.EXPIRED, charged=0))
+            result.overdue += endings.ended(tx, [leased.ending(row, charged=0)], State.EXPIRED, Reason.EXPIRED)
             ended += 1
     if ended:
         tx.free_lanes()
+    if started:
+        # A claim is of one queue.
+        tx.counters.move(started[0].queue, _SCHEDULED, _LEASED, [message.content_size for message in started])
     started.sort(key=_due)
     result.claimed.extend(started)
     return len(started), ended
@@ -158,33 +169,10 @@ def _due(message: Leased) -> tuple[int, int]:
     return message.due_ms, message.seq
 
 
-def _bury(tx: Writing, request: Claim, row: Row, why: str) -> Ended:
-    tx.many("bury_unreadable", (row[0], request.lease, why, tx.now))
-    return _left(tx, row, _DEAD, Reason.UNREADABLE, charged=1)
-
-
-def _left(tx: Writing, row: Row, state: int, reason: Reason, *, charged: int) -> Ended:
-    """Count a scheduled message into its end, and tell of it. *row* is in the order of the ``LEASED`` columns."""
-    queue = row[2]
-    tx.move(queue, _SCHEDULED, state, row[30])
-    tx.leave_lane(row[14])
-    tenant, channel = tx.numbers.queue_name(queue)
-    return Ended(
-        id=row[1],
-        queue=queue,
-        state=STATES[state],
-        reason=reason,
-        tenant=tenant,
-        channel=channel,
-        recipient=row[4],
-        origin=row[23],
-        correlation_id=row[24],
-        created_ms=row[11],
-        claims=row[15],
-        charged=row[16] + charged,
-        part_count=row[21],
-        parts_delivered=tx.parts_delivered(row[0]) if row[21] > 1 else 0,
-    )
+def _bury(tx: Writing, request: Claim, row: Row, why: str) -> list[Ended]:
+    ending = leased.ending(row, charged=1)
+    tx.many("bury_unreadable", (ending.seq, request.lease, why, tx.now))
+    return endings.ended(tx, [ending], State.DEAD, Reason.UNREADABLE)
 
 
 def _give_positions(tx: Writing, result: BatchResult, queue: int) -> None:

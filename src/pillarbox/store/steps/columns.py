@@ -6,20 +6,49 @@ What a column is made of, each database says for itself.
 
 from __future__ import annotations
 
-from typing import Final
+import operator
+from typing import TYPE_CHECKING, Any, Final
 
+from pillarbox.domain.envelope import Envelope
+from pillarbox.domain.message import MessageView
 from pillarbox.domain.orders import ORDERS
 
-FRAGMENTS: Final = {
-    f"{order}_states": ", ".join(str(state.code) for state in scope.possible if state in scope.states)
-    for order, scope in ORDERS.items()
-}
-"""The numbers of the states in which each order is carried out."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-VIEW_FIELDS: Final = (  # noqa: SIM905 — compared with the SQL beside it more easily than one name a line
-    "id seq state tenant channel recipient account thread kind op target priority lane waiting created_ms "
-    "not_before_ms due_ms expires_ms claimed_ms completed_ms claims charged lost max_attempts policy receipt "
-    "also_arrived_ms extra_copies terminal_reason error_class last_error key collapse_key correlation_id origin "
-    "traceparent metadata replay_of group_id cancel_requested_ms prepared part_count part_next worker content_size "
-    "content splitter parts_delivered maybe_arrived"
-).split()
+_CODED: Final = (
+    "id", "tenant", "channel", "recipient", "policy", "created_ms", "max_attempts", "kind", "op", "metadata",
+)  # fmt: skip
+"""Fields of the envelope that are stored in a form of their own, or that a statement names itself. They come first."""
+CARRIED: Final = Envelope.__struct_fields__[len(_CODED) :]
+"""Fields of the envelope that are stored as they are, each in the column of its name."""
+carried: Final[Callable[[Envelope], tuple[Any, ...]]] = operator.attrgetter(*CARRIED)
+
+if Envelope.__struct_fields__[: len(_CODED)] != _CODED:
+    raise TypeError("the envelope's fields are not in the order in which they are stored")
+
+LEASED: Final = (
+    "id", "queue", "recipient", "policy", "created_ms", "max_attempts", "kind", "op", "metadata", "seq", "lease",
+    "due_ms", "expires_ms", "claims", "charged", "lost", "prepared", "part_count", "part_next", "token_id",
+    "token_epoch", "claimed_ms", "content_size", "free_returns", "accepted_by", "bounded_limits", "content", "payload",
+    "state", *CARRIED,
+)  # fmt: skip
+"""A leased message; `leased` reads them."""
+VIEW: Final = tuple(name for name in MessageView.__struct_fields__ if name != "parts")
+"""A message for people; `read` reads them."""
+
+FRAGMENTS: Final = {
+    "carried": ", ".join(CARRIED),
+    "carried_marks": ", ".join("?" for _ in CARRIED),
+    # The numbers of the states in which each order is carried out.
+    **{
+        f"{order}_states": ", ".join(str(state.code) for state in scope.possible if state in scope.states)
+        for order, scope in ORDERS.items()
+    },
+}
+"""What statements name in braces."""
+
+
+def column(field: str) -> str:
+    """Return the column in which a field is stored: a time in milliseconds has another ending there."""
+    return field.replace("_ms", "_at").replace("not_before_at", "not_before")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from pillarbox.domain.message import FIRST_TERMINAL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pillarbox.store.steps.numbers import Numbers
     from pillarbox.store.steps.tx import Tx
 
@@ -37,6 +39,12 @@ class Counters:
         else:
             entry[0] += messages
             entry[1] += size
+
+    def move(self, queue: int, before: int, after: int, sizes: Sequence[int]) -> None:
+        """Count messages of such sizes from a state to another."""
+        messages, size = len(sizes), sum(sizes)
+        self.count(queue, before, -messages, -size)
+        self.count(queue, after, messages, size)
 
     def active(self) -> tuple[int, int]:
         """Return how many active messages and content bytes there are, this transaction's included."""

@@ -7,15 +7,18 @@ tried alone, so that one caller's bad value never fails another's message (contr
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from pillarbox.domain.envelope import KINDS, OPS
 from pillarbox.domain.keys import first_message
-from pillarbox.domain.message import Draft, Kind, Op
+from pillarbox.domain.message import Draft, State
 from pillarbox.errors import InvalidMessage, KeyConflict, PillarboxError, QueueFull, ValueRefused
 from pillarbox.store.base import Enqueued
 from pillarbox.store.steps import collapse, mirror
 from pillarbox.store.steps.admit import store_parts
+from pillarbox.store.steps.columns import carried
 from pillarbox.store.steps.room import Room
 
 if TYPE_CHECKING:
@@ -23,8 +26,6 @@ if TYPE_CHECKING:
     from pillarbox.store.steps.tx import Row
     from pillarbox.store.steps.writing import Writing
 
-_KINDS = {kind: number for number, kind in enumerate(Kind)}
-_OPS = {op: number for number, op in enumerate(Op)}
 _SMALL_CONTENT_BYTES = 2048
 
 Group = Sequence[Draft]
@@ -96,7 +97,7 @@ def store(
         return [[_in_its_place(tx, draft, known, uncounted) for draft in group] for group in groups]
     intake = _Intake(tx, groups, known, uncounted)
     accepted = [intake.judged(group) for group in groups]
-    _write(tx, intake.new)
+    intake.write()
     return accepted
 
 
@@ -118,7 +119,7 @@ def _in_its_place(tx: Writing, draft: Draft, known: set[MessageId], uncounted: C
     if draft.collapse_key is not None:
         place = collapse.make_way(tx, draft, tx.queue(draft.tenant, draft.channel), _recipient(draft))
     intake.take(draft)
-    _write(tx, intake.new)
+    intake.write()
     if place is None:
         return Enqueued(draft.id, created=True)
     if place.superseded:
@@ -132,6 +133,8 @@ class _Intake:
 
     Attributes:
         new: Those that are to be stored.
+
+    Where there surely is room for all of them, they are counted in one go.
     """
 
     def __init__(
@@ -143,6 +146,7 @@ class _Intake:
         self._uncounted = uncounted
         drafts = [draft for group in groups for draft in group]
         self._room = Room(tx)
+        self._sizes: defaultdict[int, list[int]] = defaultdict(list)
         self._roomy = self._room.has(len(drafts), sum(len(draft.content) for draft in drafts))
         self._keys = _keys(tx, drafts)
 
@@ -160,9 +164,10 @@ class _Intake:
     def _one(self, draft: Draft) -> Enqueued:
         if draft.id in self._known:
             return Enqueued(draft.id, created=True)
-        found = self.first(draft)
-        if found is not None:
-            return Enqueued(found, created=False)
+        if draft.key is not None:
+            found = self.first(draft)
+            if found is not None:
+                return Enqueued(found, created=False)
         self.take(draft)
         return Enqueued(draft.id, created=True)
 
@@ -179,20 +184,30 @@ class _Intake:
         if draft.id in self._uncounted:
             pass
         elif self._roomy:
-            self._room.add(queue, recipient, size)
+            self._sizes[queue].append(size)
         else:
             self._room.take(queue=queue, tenant=draft.tenant, channel=draft.channel, recipient=recipient, size=size)
         if draft.key is not None and draft.digest is not None:
             self._keys[draft.tenant, draft.key] = draft.digest, draft.id
-        self._tx.touched.add(queue)
         self.new.append(_New(draft, queue, recipient))
+
+    def write(self) -> None:
+        """Write what was taken."""
+        for queue, sizes in self._sizes.items():
+            self._tx.count(queue, State.SCHEDULED.code, len(sizes), sum(sizes))
+        self._tx.touched.update(new.queue for new in self.new)
+        _write(self._tx, self.new)
 
     def _give_back(self, before: int) -> None:
         for new in self.new[before:]:
-            if new.draft.id not in self._uncounted:
+            if new.draft.id in self._uncounted:
+                pass
+            elif self._roomy:
+                self._sizes[new.queue].pop()
+            else:
                 self._room.give_back(new.queue, new.recipient, len(new.draft.content))
             if new.draft.key is not None:
-                del self._keys[new.draft.tenant, new.draft.key]
+                self._keys.pop((new.draft.tenant, new.draft.key), None)
         del self.new[before:]
 
 
@@ -255,19 +270,15 @@ def _row(tx: Writing, new: _New, payload: int | None) -> Row:
     return (
         d.id,
         queue,
-        d.priority,
-        d.due_ms,
-        d.lane,
-        d.not_before_ms is not None,
-        d.max_attempts,
-        tx.policy(d.policy),
         recipient,
-        d.account,
-        d.thread,
-        _KINDS[d.kind],
-        _OPS[d.op],
-        d.target,
+        tx.policy(d.policy),
         d.created_ms,
+        d.max_attempts,
+        KINDS.index(d.kind),
+        OPS.index(d.op),
+        None if d.metadata is None else d.metadata.decode(),
+        d.due_ms,
+        d.not_before_ms is not None,
         d.not_before_ms,
         d.expires_ms,
         admission is not None,
@@ -279,12 +290,9 @@ def _row(tx: Writing, new: _New, payload: int | None) -> Row:
         d.key,
         d.collapse_key,
         d.group_id,
-        d.correlation_id,
-        d.origin,
-        d.traceparent,
-        None if d.metadata is None else d.metadata.decode(),
         d.replay_of,
         d.token_id,
         d.token_epoch,
         d.accepted_by,
+        *carried(d),
     )

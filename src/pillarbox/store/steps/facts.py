@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from pillarbox.domain.envelope import Priority
 from pillarbox.domain.explain.facts import Deed, Facts, Gate, Heir, Standing, Suspect, WorkerStanding
 from pillarbox.domain.explain.texts import MANY
-from pillarbox.domain.message import STATES, Priority, State
+from pillarbox.domain.message import STATES, State
 from pillarbox.store.steps import read
-from pillarbox.store.steps.columns import VIEW_FIELDS
+from pillarbox.store.steps.columns import VIEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 _END: Final = 1 << 62
 """Beyond every position in a lane, and every due time."""
-_COLUMNS: Final = len(VIEW_FIELDS)
+_COLUMNS: Final = len(VIEW)
 
 
 class _UnderWay:

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pillarbox.domain.envelope import KINDS, OPS
 from pillarbox.domain.message import Leased, State
 from pillarbox.domain.retry import Policy
 from pillarbox.store.base import Lapsed
+from pillarbox.store.steps.columns import LEASED
+from pillarbox.store.steps.endings import Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from pillarbox.store.base import LapsedBy
     from pillarbox.store.steps.numbers import Numbers
@@ -20,50 +23,84 @@ if TYPE_CHECKING:
 _DEAD = State.DEAD.code
 
 
-def leased(tx: Reader, numbers: Numbers, row: Row) -> Leased:
+def leased(tx: Reader, numbers: Numbers, row: Row, *, as_is: bool = False) -> Leased:
     """
     Decode a row of the ``LEASED`` columns.
 
+    Args:
+        as_is: As far as it can be read.
+
     Raises:
-        ValueError, TypeError, msgspec.MsgspecError: Its content is missing, or a value is not what it must be.
+        ValueError, TypeError, IndexError, msgspec.MsgspecError: Its content is missing, or a value is not what it must
+            be.
     """
-    content, payload, part_count, part_next = row[32], row[33], row[21], row[22]
-    parts: list[Row] = []
-    if part_count > 1:
-        content = _first(tx, "part_content", (row[0], part_next))
-        parts = tx.many("parts_before", (row[0], part_next))
-    elif payload is not None:
-        content = _first(tx, "payload_content", (payload,))
-    if content is None:
-        raise ValueError("its content is missing")
-    return _leased(numbers, row, numbers.policy_by_id(row[19]), _octets(content), parts)
-
-
-def _leased_as_is(tx: Reader, numbers: Numbers, row: Row) -> Leased:
-    """Decode a row as far as it can be read: whose lease was lost must be settled even if nobody can send it."""
-    try:
-        return leased(tx, numbers, row)
-    except (ValueError, TypeError, msgspec.MsgspecError):
-        return _leased(numbers, row, Policy(), b"", [])
-
-
-def lapsed(tx: Reader, numbers: Numbers, rows: Sequence[Row], by: LapsedBy, worker: int) -> list[Lapsed]:
-    """Decode leases of one worker that nobody holds any more."""
-    if not rows:
-        return []
-    suspect_ms = _first(tx, "last_suspect", (worker,))
-    return [Lapsed(message=_leased_as_is(tx, numbers, row), by=by, suspect_ms=suspect_ms) for row in rows]
-
-
-def _leased(numbers: Numbers, row: Row, policy: Policy, content: bytes, parts: Sequence[Row]) -> Leased:
-    metadata = None if row[26] is None else _octets(row[26])
-    receipts = tuple(receipt for receipt, _ in parts)
-    dead = sum(state == _DEAD for _, state in parts)
+    (
+        identity, queue, recipient, policy, created_ms, max_attempts, kind, op, metadata, seq, lease, due_ms,
+        expires_ms, claims, charged, lost, prepared, part_count, part_next, token_id, token_epoch, claimed_ms,
+        content_size, free_returns, accepted_by, bounded_limits, content, payload, _, *carried,
+    ) = row  # fmt: skip
+    receipts: tuple[str | None, ...] = ()
+    parts_dead = 0
+    if as_is:
+        content, spec = b"", Policy()
+    else:
+        if part_count > 1:
+            content = _first(tx, "part_content", (seq, part_next))
+            before = tx.many("parts_before", (seq, part_next))
+            receipts = tuple(receipt for receipt, _ in before)
+            parts_dead = sum(state == _DEAD for _, state in before)
+        elif payload is not None:
+            content = _first(tx, "payload_content", (payload,))
+        if content is None:
+            raise ValueError("its content is missing")
+        spec = numbers.policy_by_id(policy)
+    tenant, channel = numbers.queue_name(queue)
     values = (
-        *row[:19], policy, row[20] == 1, *row[21:26], metadata, *row[27:32], content, *numbers.queue_name(row[2]),
-        receipts, dead, *row[34:36],
+        identity, tenant, channel, recipient, spec, created_ms, max_attempts, KINDS[kind], OPS[op],
+        None if metadata is None else _octets(metadata), *carried, seq, queue, lease, due_ms, expires_ms, claims,
+        charged, lost, prepared == 1, part_count, part_next, token_id, token_epoch, claimed_ms, content_size,
+        free_returns, accepted_by, bounded_limits, _octets(content), receipts, parts_dead,
     )  # fmt: skip
     return Leased(*values)
+
+
+def ending(row: Row, *, charged: int) -> Ending:
+    """Take from a row of the ``LEASED`` columns what is told of a message that ended, *charged* more than it was."""
+    values = dict(zip(LEASED, row, strict=True))
+    told = {name: values[name] for name in Ending._fields}
+    return Ending(**told | {"charged": values["charged"] + charged})
+
+
+def lapsed(tx: Reader, numbers: Numbers, *, gone: Callable[[int], bool], lease_now: int, limit: int) -> list[Lapsed]:
+    """
+    Read leases that nobody holds any more, in one snapshot.
+
+    Args:
+        gone: Whether a worker surely runs no more; then whatever it holds is nobody's.
+        lease_now: The time of the clock by which leases are judged.
+    """
+    found: list[Lapsed] = []
+    for (worker,) in tx.many("leased_workers"):
+        left = limit - len(found)
+        if left <= 0:
+            break
+        by: LapsedBy = "owner" if gone(worker) else "time"
+        if by == "owner":
+            rows = tx.many("lapsed_by_owner", (worker, left, 0))
+            rows += tx.many("lapsed_by_owner", (worker, left - len(rows), 1))
+        else:
+            rows = tx.many("lapsed_by_time", (worker, lease_now, left))
+        suspect_ms = _first(tx, "last_suspect", (worker,)) if rows else None
+        found += [Lapsed(message=_as_far_as_it_goes(tx, numbers, row), by=by, suspect_ms=suspect_ms) for row in rows]
+    return found
+
+
+def _as_far_as_it_goes(tx: Reader, numbers: Numbers, row: Row) -> Leased:
+    """Decode a row: whose lease was lost must be settled even if nobody can send it."""
+    try:
+        return leased(tx, numbers, row)
+    except (ValueError, TypeError, IndexError, msgspec.MsgspecError):
+        return leased(tx, numbers, row, as_is=True)
 
 
 def _first(tx: Reader, name: str, bindings: Row) -> Any:  # noqa: ANN401 — a column's value

@@ -10,10 +10,11 @@ import msgspec
 
 from pillarbox.domain.arrival import part_of
 from pillarbox.domain.condition import Field
-from pillarbox.domain.message import STATES, Kind, MessageView, Op, Part, State
+from pillarbox.domain.envelope import KINDS, OPS
+from pillarbox.domain.message import STATES, MessageView, Part, State
 from pillarbox.domain.timeline import ClockMark, ClockNews
 from pillarbox.store.base import Backlog, Query, QueueInfo, Tally, WorkerInfo
-from pillarbox.store.steps.columns import VIEW_FIELDS
+from pillarbox.store.steps.columns import VIEW
 from pillarbox.store.steps.numbers import decode_policy
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
     from pillarbox.domain.ids import MessageId
     from pillarbox.store.steps.tx import Reader, Row
 
-_KINDS = tuple(Kind)
-_KIND_CODES = {str(kind): code for code, kind in enumerate(_KINDS)}
-_OPS = tuple(Op)
+_KIND_CODES = {str(kind): code for code, kind in enumerate(KINDS)}
 _ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
@@ -56,15 +55,15 @@ def _part(message: MessageView, row: Row) -> Part:
 
 def view(row: Row) -> MessageView:
     """Decode a row of the view's columns."""
-    values = dict(zip(VIEW_FIELDS, row, strict=True))
+    values = dict(zip(VIEW, row, strict=True))
     try:
         policy = decode_policy(values["policy"])
     except (ValueError, msgspec.MsgspecError):
         policy = decode_policy("{}")
     values.update(
         state=STATES[values["state"]],
-        kind=_KINDS[values["kind"]],
-        op=_OPS[values["op"]],
+        kind=KINDS[values["kind"]],
+        op=OPS[values["op"]],
         waiting=bool(values["waiting"]),
         prepared=bool(values["prepared"]),
         policy=policy,

@@ -32,7 +32,8 @@ class Room:
         refused = self._refusal(queue, tenant, channel, recipient, size)
         if refused is not None:
             raise refused
-        self.add(queue, recipient, size)
+        self._tx.count(queue, _SCHEDULED, 1, size)
+        self._recipients[queue, recipient] += 1
 
     def has(self, count: int, size: int) -> bool:
         """Whether there surely is room for so many messages of so many bytes together, wherever they go."""
@@ -41,11 +42,6 @@ class Room:
             return False
         messages, octets = self._tx.counters.active()
         return full(limits, Active(messages=messages, bytes=octets), channel="", size=size, count=count) is None
-
-    def add(self, queue: int, recipient: str, size: int) -> None:
-        """Count one more message, whatever the limits say."""
-        self._tx.count(queue, _SCHEDULED, 1, size)
-        self._recipients[queue, recipient] += 1
 
     def give_back(self, queue: int, recipient: str, size: int) -> None:
         """Count one less: it is not to be stored after all."""

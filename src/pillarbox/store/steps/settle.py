@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from pillarbox.domain.message import State
@@ -115,9 +116,10 @@ def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
     parts: list[Row] = []
     attempts: list[Row] = []
     pauses: list[Row] = []
+    moved: defaultdict[tuple[int, State], list[int]] = defaultdict(list)
     for item in applied:
         message, transition = item.message, item.transition
-        tx.move(message.queue, _LEASED, transition.to.code, message.content_size)
+        moved[message.queue, transition.to].append(message.content_size)
         if transition.to.terminal or _steps_out(item):
             tx.leave_lane(message.lane)
         if transition.to is State.SCHEDULED:
@@ -128,6 +130,8 @@ def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
             attempts.append(attempt_row(item, to=transition.to))
         if transition.pause_ms is not None:
             pauses.append(_pause(tx, item))
+    for (queue, to), sizes in moved.items():
+        tx.counters.move(queue, _LEASED, to.code, sizes)
     tx.each("part_end", parts)
     tx.each("attempt", attempts)
     tx.each("gate_pause", pauses)

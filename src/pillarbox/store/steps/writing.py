@@ -55,8 +55,7 @@ class Writing:
 
     def move(self, queue: int, before: int, after: int, size: int) -> None:
         """Count one message from a state to another."""
-        self.count(queue, before, -1, -size)
-        self.count(queue, after, 1, size)
+        self.counters.move(queue, before, after, (size,))
 
     def put_off(self, queue: int, due: int) -> None:
         """Remember when something may be claimed in a queue."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pillarbox.domain.message import Kind, State
+from pillarbox.domain.envelope import Kind
+from pillarbox.domain.message import State
 from pillarbox.store.base import ABANDON_MAX
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import pytest
 
+from pillarbox.domain.envelope import Priority
 from pillarbox.domain.explain.texts import MANY
-from pillarbox.domain.message import Priority, State
+from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, RateLimited, Rejected, Unavailable
 from pillarbox.domain.retry import OnDead
 from pillarbox.store.base import Cancel, Pause, Replay

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from pillarbox.domain.condition import Condition, Field
-from pillarbox.domain.message import Kind, State
+from pillarbox.domain.envelope import Kind
+from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Rejected
 from pillarbox.store.base import Cancel, Query, Replay
 from pillarbox.testing.store_suite.fixtures import StoreFixtures

@@ -93,6 +93,10 @@ SELECT id, tenant, channel, paused_at, paused_until, pause_reason, strikes FROM 
 -- workers --
 SELECT slot, id, host, pid, version, channels, started_at, seen_at, boot, lock_file FROM worker ORDER BY slot
 
+-- owners --
+-- What tells who lives, of every worker.
+SELECT slot, boot, lock_file FROM worker
+
 -- worker --
 SELECT slot, boot, lock_file FROM worker WHERE id = ?1
 

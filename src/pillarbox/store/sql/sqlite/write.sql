@@ -122,12 +122,10 @@ UPDATE message SET lease_until = ?3 WHERE seq = ?1 AND state = 1 AND lease = ?2
 RETURNING seq, cancel_requested_at
 
 -- enqueue --
-INSERT INTO message (id, queue, priority, due_at, lane, floating, max_attempts, policy, recipient, account, thread,
-    kind, op, target, created_at, not_before, expires_at, prepared, part_count, splitter, content, payload,
-    content_size, key, collapse_key, group_id, correlation_id, origin, traceparent, metadata, replay_of, token_id,
-    token_epoch, accepted_by)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24,
-    ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)
+INSERT INTO message (id, queue, recipient, policy, created_at, max_attempts, kind, op, metadata, due_at, floating,
+    not_before, expires_at, prepared, part_count, splitter, content, payload, content_size, key, collapse_key, group_id,
+    replay_of, token_id, token_epoch, accepted_by, {carried})
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {carried_marks})
 
 -- collapsible --
 -- What a newer message of the same collapse key, to the same recipient, takes the place of.
@@ -250,7 +248,7 @@ SELECT messages FROM recipient_tally WHERE queue = ?1 AND recipient = ?2
 SELECT messages FROM tally WHERE queue = ?1 AND state = 1
 
 -- gates --
-SELECT id, paused_at, paused_until, strikes FROM queue WHERE paused_at IS NOT NULL OR strikes > 0
+SELECT id AS queue, paused_at AS paused_ms, paused_until AS until_ms, strikes FROM queue WHERE paused_at IS NOT NULL OR strikes > 0
 
 -- gate_pause --
 -- An open-ended pause is a person's, and a longer one may be: neither is shortened.
@@ -302,7 +300,7 @@ FROM (
     {judged} WHERE c.queue = ?6 AND c.priority = ?7 AND {startable} AND c.lost < 2
     ORDER BY c.due_at, c.seq LIMIT ?8)
 WHERE message.seq = s
-RETURNING state, {leased}
+RETURNING {leased}
 
 -- claim_suspect --
 {taken}
@@ -310,17 +308,17 @@ FROM (
     {judged} WHERE c.queue = ?6 AND {startable} AND c.lost >= 2
     ORDER BY c.due_at, c.seq LIMIT 1)
 WHERE message.seq = s
-RETURNING state, {leased}
+RETURNING {leased}
 
 -- claim_only --
 {taken}
 FROM ({judged} WHERE c.queue = ?6 AND {startable} AND c.id = ?7)
 WHERE message.seq = s
-RETURNING state, {leased}
+RETURNING {leased}
 
 -- claim_again --
 -- After a commit whose answer was lost: what that commit leased.
-SELECT state, {leased} FROM message WHERE lease = ?1 AND state = 1 AND worker = ?2
+SELECT {leased} FROM message WHERE lease = ?1 AND state = 1 AND worker = ?2
 
 -- park --
 -- Moves a blocked lane's backlog out of the due index in bounded steps, so that a claim never scans it (LA3).
@@ -435,12 +433,12 @@ SELECT ?1 AS message, count(*) AS done, coalesce(max(number) + 1, 0) AS behind F
 -- replay --
 -- ?1 the original, ?2 new id, ?3 now, ?4 a dedupe token of its own, ?5 expiry, ?6 parts that are done. Without its key,
 -- which is the original's; at the tail of its lane; its content is the original's own where it is kept apart.
-INSERT INTO message (id, queue, priority, due_at, lane, max_attempts, policy, recipient, account, thread, kind, op, target,
-    created_at, expires_at, prepared, part_count, part_next, splitter, content, payload, content_size, collapse_key,
-    correlation_id, origin, traceparent, metadata, replay_of, token_id, token_epoch)
-SELECT ?2, queue, priority, ?3, lane, max_attempts, policy, recipient, account, thread, kind, op, target, ?3, ?5, prepared,
-    part_count, ?6, splitter, content, payload, content_size, collapse_key, correlation_id, origin, traceparent, metadata,
-    id, iif(?4, NULL, coalesce(token_id, id)), iif(?4, 0, token_epoch)
+INSERT INTO message (id, queue, recipient, policy, created_at, max_attempts, kind, op, metadata, due_at, expires_at,
+    prepared, part_count, part_next, splitter, content, payload, content_size, collapse_key, replay_of, token_id,
+    token_epoch, {carried})
+SELECT ?2, queue, recipient, policy, ?3, max_attempts, kind, op, metadata, ?3, ?5, prepared, part_count, ?6, splitter,
+    content, payload, content_size, collapse_key, id, iif(?4, NULL, coalesce(token_id, id)), iif(?4, 0, token_epoch),
+    {carried}
 FROM message WHERE id = ?1 AND state IN ({replay_states}) AND (content IS NOT NULL OR payload IS NOT NULL)
 RETURNING replay_of, seq
 
