@@ -9,9 +9,9 @@ from hypothesis import settings
 
 from tests.contract_numbers import MARKER
 
-# The suite lives in the package, where pytest does not look by itself for assertions to explain. Here, because some
-# other test may import it before the store's own do.
-pytest.register_assert_rewrite("pillarbox.testing.store_suite")
+# The suites live in the package, where pytest does not look by itself for assertions to explain. Here, because some
+# other test may import one before those that it is for.
+pytest.register_assert_rewrite("pillarbox.testing.store_suite", "pillarbox.testing.channel_suite")
 
 # Two busy cores are no reason to call an example slow; pytest-timeout catches what hangs.
 settings.register_profile("patient", deadline=None)

@@ -153,7 +153,7 @@ class Rude:
     Attributes:
         replies: By command; ``banner`` and ``.`` are the greeting and the answer to the final dot. ``None`` is silence,
             ``b""`` hangs up.
-        received: The commands, in order, with ``.`` for a mail that ended.
+        received: The commands, in order, with ``.`` for a mail that ended; ``lines`` are the same as they came.
     """
 
     def __init__(self, replies: dict[str, bytes | None]) -> None:
@@ -165,6 +165,7 @@ class Rude:
         }
         self.replies: dict[str, bytes | None] = usual | replies
         self.received: list[str] = []
+        self.lines: list[bytes] = []
         self.bodies: list[bytes] = []
         self.hung_up: list[asyncio.Event] = []
         self.silent = asyncio.Event()
@@ -187,6 +188,7 @@ class Rude:
         await self._say("banner", writer)
         while line := await reader.readline():
             verb = line.split()[0].decode().upper() if line.split() else ""
+            self.lines.append(line)
             self.received.append(verb)
             await self._say(verb, writer)
             if verb == "DATA" and (self.replies["DATA"] or b"").startswith(b"354"):

@@ -296,3 +296,15 @@ async def test_as_a_process_it_records_before_it_answers(tmp_path: Path, end: si
     assert (first["number"], first["method"], first["path"], first["body"]) == (1, "POST", "/hook?a=1", '{"n": 1}')
     assert second["body_base64"] == "/wA="
     assert code == (0 if end is signal.SIGTERM else -signal.SIGKILL)
+
+
+async def test_an_answer_without_an_end_goes_on_until_nobody_reads_it_any_more() -> None:
+    async with Receiver(Answer.pour(status=201, body=b"{}")) as receiver:
+        line = await Line(receiver).open()
+        line.post(b"")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            head = await line.reader.readuntil(b"\r\n\r\n")
+            assert await line.reader.readexactly(5_000_000) == b"{}" + b" " * 4_999_998
+        line.close()
+        await receiver.wait_until_quiet()
+    assert head.startswith(b"HTTP/1.1 201 Created\r\n")

@@ -25,6 +25,7 @@ from tests.unit.linear_time import is_linear
 
 Found = dict[str, "re.Pattern[Any] | regex.Pattern[Any]"]
 ANCHORED: Final = {"match", "fullmatch"}
+NO_CODE: Final = ("pillarbox.testing.store_suite", "pillarbox.testing.channel_suite", "pillarbox.__main__")
 
 UNITS: Final = (
     "a", "A", "1", " ", "-", ".", "@", ":", "/", '"', "'", "\\", "\n", "\r", "\t", "<", ">", "(", "[", "{", ",", ";",
@@ -37,8 +38,10 @@ UNITS: Final = (
 
 def modules() -> Iterator[Any]:
     for found in pkgutil.walk_packages(pillarbox.__path__, "pillarbox."):
-        # The suite for stores is tests, and __main__ runs.
-        if not found.name.startswith(("pillarbox.testing.store_suite", "pillarbox.__main__")):
+        # The suites are tests, and __main__ runs.
+        if not found.name.startswith(
+            ("pillarbox.testing.store_suite", "pillarbox.testing.channel_suite", "pillarbox.__main__")
+        ):
             yield importlib.import_module(found.name)
 
 

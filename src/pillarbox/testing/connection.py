@@ -118,6 +118,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(data)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How many of the bytes to send the system has not taken yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
     def end(self) -> None:
         """Close after everything was sent."""
         if self._transport is not None:

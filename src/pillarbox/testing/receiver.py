@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
@@ -31,13 +31,18 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
+_POURED_BYTES: Final = 1 << 50
+_BLOCK: Final = b" " * 65536
+
+
 class Fault(StrEnum):
-    """Ways not to answer."""
+    """Ways not to answer, or not to end."""
 
     NONE = "none"
     HANG = "hang"  # read the request, say nothing
     RESET = "reset"  # read the request, then break the connection
     RESET_UNREAD = "reset_unread"  # break the connection at the request's first byte
+    POUR = "pour"  # answer, and go on with blanks for as long as the connection stands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,11 @@ class Answer:
         return cls(fault=Fault.RESET_UNREAD)
 
     @classmethod
+    def pour(cls, *, status: int = 200, body: bytes = b"") -> Answer:
+        """Answer with *body*, and blanks behind it for as long as anybody reads."""
+        return cls(status=status, body=body, fault=Fault.POUR)
+
+    @classmethod
     def gzip_bomb(cls, *, size: int = 32 * 1024 * 1024) -> Answer:
         """Answer with *size* zeros in gzip, a thousandth of that on the wire."""
         return cls(headers={"Content-Encoding": "gzip"}, body=gzip.compress(bytes(size)))
@@ -87,7 +97,8 @@ class Answer:
             phrase = HTTPStatus(self.status).phrase
         except ValueError:
             phrase = "Unknown"
-        lines = [f"HTTP/1.1 {self.status} {phrase}", f"Content-Length: {len(self.body)}"]
+        length = _POURED_BYTES if self.fault is Fault.POUR else len(self.body)
+        lines = [f"HTTP/1.1 {self.status} {phrase}", f"Content-Length: {length}"]
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         lines += ["Connection: close"] if close else []
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
@@ -264,10 +275,10 @@ class Receiver:
         self._notify()
         plan = self._script.popleft() if self._script else self.answer
         answer = plan if isinstance(plan, Answer) else plan(request)
-        if answer.fault is not Fault.NONE:
+        if answer.fault not in {Fault.NONE, Fault.POUR}:
             if answer.fault is not Fault.HANG:
                 connection.reset()
-        elif self._open.is_set() and not answer.delay_seconds and not answer.drip_seconds:
+        elif self._open.is_set() and not (answer.delay_seconds or answer.drip_seconds or answer.fault is Fault.POUR):
             self._finish(connection, answer, place)
         else:
             task = asyncio.get_running_loop().create_task(self._answer_slowly(connection, answer, place))
@@ -278,6 +289,13 @@ class Receiver:
         await self._open.wait()
         if answer.delay_seconds:
             await self._clock.sleep(answer.delay_seconds)
+        if answer.fault is Fault.POUR:
+            connection.write(answer.head(close=True) + answer.body)
+            while connection in self._alive:
+                if connection.waiting_bytes < len(_BLOCK):
+                    connection.write(_BLOCK)
+                await self._clock.sleep(0)
+            return
         if answer.drip_seconds:
             connection.write(answer.head(close=True))
             for byte in answer.body:

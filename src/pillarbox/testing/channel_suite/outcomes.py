@@ -1,0 +1,132 @@
+"""Each answer of the platform, and none, becomes the one outcome that is true of it (contract CL1, CL6)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
+from pillarbox.testing.channel_suite.fixtures import PATIENCE_SECONDS, TEXT, ChannelFixtures, Point, an_attempt
+
+if TYPE_CHECKING:
+    from pillarbox.channels.base import Channel
+    from pillarbox.testing.channel_suite.platform import Platform
+
+_ANSWER_BYTES_MAX = 1024
+_SHORT_SECONDS = 0.5
+
+
+class OutcomeSuite(ChannelFixtures):
+    """What the platform says, and what the channel makes of it."""
+
+    @pytest.mark.contract("CL1")
+    async def test_what_is_accepted_is_delivered_with_the_platforms_receipt(
+        self, platform: Platform, channel: Channel
+    ) -> None:
+        self.needs(Point.ACCEPTED)
+        platform.accept()
+        for text in (TEXT, "And another one."):
+            attempt = an_attempt(platform, text)
+            outcome = await channel.send(attempt)
+            assert isinstance(outcome, Delivered), outcome
+            assert outcome.receipt == platform.receipt(attempt.token)
+        assert platform.received() == [TEXT, "And another one."]
+
+    @pytest.mark.contract("CL1", "CL2")
+    async def test_a_refused_message_is_rejected_and_costs_the_channel_nothing(
+        self, platform: Platform, channel: Channel
+    ) -> None:
+        self.needs(Point.REJECTED_MESSAGE)
+        platform.reject_message()
+        outcome = await channel.send(an_attempt(platform))
+        assert isinstance(outcome, Rejected), outcome
+        assert outcome.about == "message"
+        await _still_works(platform, channel)
+
+    @pytest.mark.contract("CL1", "CL2")
+    async def test_a_refused_recipient_is_told_from_a_refused_message(
+        self, platform: Platform, channel: Channel
+    ) -> None:
+        self.needs(Point.REJECTED_RECIPIENT)
+        platform.reject_recipient()
+        outcome = await channel.send(an_attempt(platform))
+        assert isinstance(outcome, Rejected), outcome
+        assert outcome.about == "recipient"
+        await _still_works(platform, channel)
+
+    @pytest.mark.contract("CL1", "RE4")
+    async def test_each_way_to_say_that_it_was_too_much_is_understood(
+        self, platform: Platform, channel: Channel
+    ) -> None:
+        self.needs(Point.RATE_LIMITED)
+        assert platform.limits(), "name the platform's ways to limit, or say in `absent` that it never does"
+        for limit in platform.limits():
+            platform.limit(limit)
+            outcome = await channel.send(an_attempt(platform))
+            assert isinstance(outcome, RateLimited), (limit, outcome)
+            assert (limit.name, outcome.after, outcome.scope) == (limit.name, limit.after, limit.scope)
+        await _still_works(platform, channel)
+
+    @pytest.mark.contract("CL1", "CL2")
+    async def test_refused_credentials_stop_the_channel_and_no_message(
+        self, platform: Platform, channel: Channel
+    ) -> None:
+        self.needs(Point.AUTH_REFUSED)
+        platform.refuse_credentials()
+        outcome = await channel.send(an_attempt(platform))
+        assert isinstance(outcome, Unavailable), outcome
+        assert platform.received() == []
+
+    @pytest.mark.contract("CL6")
+    async def test_without_a_connection_it_was_surely_not_sent(self, platform: Platform, channel: Channel) -> None:
+        self.needs(Point.NOT_SENT)
+        await platform.vanish()
+        attempt = an_attempt(platform)
+        outcome = await channel.send(attempt)
+        assert isinstance(outcome, Deferred), outcome
+        assert not outcome.unclassified
+        assert attempt.progress.written is not True
+        assert platform.received() == []
+
+    @pytest.mark.contract("CL6", "UN5")
+    async def test_where_the_connection_breaks_after_the_request_nobody_knows(
+        self, platform: Platform, channel: Channel
+    ) -> None:
+        self.needs(Point.UNCERTAIN)
+        platform.cut()
+        attempt = an_attempt(platform)
+        outcome = await channel.send(attempt)
+        assert isinstance(outcome, Uncertain), outcome
+        assert outcome.covered is platform.covered
+        assert attempt.progress.written is not False
+        await _still_works(platform, channel)
+
+    @pytest.mark.contract("ST10")
+    async def test_an_answer_that_is_too_long_harms_nobody(self, platform: Platform, channel: Channel) -> None:
+        self.needs(Point.LONG_ANSWER)
+        platform.answer_at_length()
+        async with asyncio.timeout(PATIENCE_SECONDS / 2):  # not only at the deadline, having read all that while
+            outcome = await channel.send(an_attempt(platform))
+        # It was accepted: whoever takes that for a failure sends it twice.
+        assert isinstance(outcome, Delivered | Uncertain), outcome
+        assert len((outcome.answer or "").encode()) <= _ANSWER_BYTES_MAX
+        await _still_works(platform, channel)
+
+    @pytest.mark.contract("CL6")
+    async def test_an_answer_without_an_end_is_left_at_the_deadline(self, platform: Platform, channel: Channel) -> None:
+        self.needs(Point.ENDLESS_ANSWER)
+        platform.answer_endlessly()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            outcome = await channel.send(an_attempt(platform, deadline_seconds=_SHORT_SECONDS))
+        assert isinstance(outcome, Delivered | Uncertain), outcome
+        await _still_works(platform, channel)
+
+
+async def _still_works(platform: Platform, channel: Channel) -> None:
+    """See that the next message goes through, on the same channel."""
+    platform.accept()
+    outcome = await channel.send(an_attempt(platform, "And the next one."))
+    assert isinstance(outcome, Delivered), outcome
+    assert platform.received()[-1] == "And the next one."

@@ -1,0 +1,85 @@
+"""Plugs our own channels into the suite that every channel must pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+
+from pillarbox.testing.channel_suite import ChannelSuite, Platform, Point
+from tests.channels.platforms import ConsolePlatform, FilePlatform, FunctionPlatform, MailPlatform, WebhookPlatform
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+NO_OTHER_SIDE = "nobody is there who could say so"
+
+
+class TestWebhook(ChannelSuite):
+    @pytest.fixture
+    async def platform(self) -> AsyncIterator[Platform]:
+        async with WebhookPlatform() as platform:
+            yield platform
+
+
+class TestMail(ChannelSuite):
+    @pytest.fixture
+    async def platform(self) -> AsyncIterator[Platform]:
+        async with MailPlatform() as platform:
+            yield platform
+
+
+class TestFile(ChannelSuite):
+    absent: ClassVar = {
+        Point.REJECTED_MESSAGE: NO_OTHER_SIDE,
+        Point.REJECTED_RECIPIENT: NO_OTHER_SIDE,
+        Point.RATE_LIMITED: NO_OTHER_SIDE,
+        Point.NOT_SENT: "there is no connection; a file that cannot be opened is the channel's fault",
+        Point.UNCERTAIN: "a write has no answer that could be lost",
+        Point.LONG_ANSWER: NO_OTHER_SIDE,
+        Point.ENDLESS_ANSWER: NO_OTHER_SIDE,
+        Point.DESCRIBE: "where messages go is the file's path",
+    }
+
+    @pytest.fixture
+    def platform(self, tmp_path: Path) -> Iterator[Platform]:
+        platform = FilePlatform(tmp_path / "out.jsonl")
+        yield platform
+        platform.accept()  # a thread may still wait for it
+
+
+class TestConsole(ChannelSuite):
+    absent: ClassVar = {
+        Point.REJECTED_MESSAGE: NO_OTHER_SIDE,
+        Point.REJECTED_RECIPIENT: NO_OTHER_SIDE,
+        Point.RATE_LIMITED: NO_OTHER_SIDE,
+        Point.NOT_SENT: "there is no connection",
+        Point.LONG_ANSWER: NO_OTHER_SIDE,
+        Point.ENDLESS_ANSWER: NO_OTHER_SIDE,
+        Point.TEXT_AS_IT_IS: "what a terminal would obey is spelt out, and a message stays one line",
+    }
+
+    @pytest.fixture
+    def platform(self, monkeypatch: pytest.MonkeyPatch) -> Platform:
+        return ConsolePlatform(monkeypatch)
+
+
+class FunctionSuite(ChannelSuite):
+    absent: ClassVar = {
+        Point.LONG_ANSWER: "what a function reads is its author's affair",
+        Point.ENDLESS_ANSWER: "what a function reads is its author's affair",
+        Point.DESCRIBE: "it has a name and no address",
+    }
+
+
+class TestAsyncFunction(FunctionSuite):
+    @pytest.fixture
+    def platform(self) -> Platform:
+        return FunctionPlatform(is_async=True)
+
+
+class TestPlainFunction(FunctionSuite):
+    @pytest.fixture
+    def platform(self) -> Platform:
+        return FunctionPlatform(is_async=False)
