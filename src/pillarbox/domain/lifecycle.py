@@ -48,19 +48,19 @@ MOVES: Final[Mapping[tuple[State, State], str]] = MappingProxyType(
     {
         (State.SCHEDULED, State.LEASED): "claim",
         (State.SCHEDULED, State.DELIVERED): "late answer",
-        (State.SCHEDULED, State.DEAD): "unreadable; not final, its process gone",
+        (State.SCHEDULED, State.DEAD): "unreadable, or not final and its process gone",
         (State.SCHEDULED, State.EXPIRED): "time over",
-        (State.SCHEDULED, State.CANCELLED): "cancel; superseded",
-        (State.LEASED, State.SCHEDULED): "retry; release; next part",
+        (State.SCHEDULED, State.CANCELLED): "cancel, superseded",
+        (State.LEASED, State.SCHEDULED): "retry, release, next part",
         (State.LEASED, State.HELD): "a person must decide",
         (State.LEASED, State.DELIVERED): "the platform took it",
         (State.LEASED, State.DEAD): "given up",
         (State.LEASED, State.EXPIRED): "time over",
-        (State.LEASED, State.CANCELLED): "cancel; withdrawn; superseded",
-        (State.HELD, State.SCHEDULED): "retry; resolve",
-        (State.HELD, State.DELIVERED): "resolve; late answer",
-        (State.HELD, State.DEAD): "resolve; nobody decided",
-        (State.HELD, State.CANCELLED): "cancel; superseded",
+        (State.LEASED, State.CANCELLED): "cancel, withdrawn, superseded",
+        (State.HELD, State.SCHEDULED): "retry, resolve",
+        (State.HELD, State.DELIVERED): "resolve, late answer",
+        (State.HELD, State.DEAD): "resolve, nobody decided",
+        (State.HELD, State.CANCELLED): "cancel, superseded",
     }
 )
 """Every legal move, and what makes it. The diagram of the states is drawn from it."""
