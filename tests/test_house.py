@@ -26,6 +26,7 @@ SAME_NAMES: Final = {
     "base": "the seam of its room: what a channel, what a store is",
     "registry": "finds what its room holds, by URL",
     "comis": "each holds what its room has to do with that system",
+    "fixtures": "what a suite for others to run asks of them; each suite has its own",
     "message": "the domain has the values, the outbox the handle that users hold",
     "mirror": "the domain has the values, the outbox what users call",
     "orders": "the domain decides who may order what, the outbox has the calls that order it",
