@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from bench.harness.plan import Plan
     from pillarbox.channels.base import Attempt
+    from pillarbox.outbox.add_channel import FunctionOptions
 
 PRODUCERS: Final = 1000
 BATCH: Final = 1000
@@ -108,7 +109,7 @@ def measure(plan: Plan) -> list[Figure]:
 async def lives(path: Path, count: int, *, slots: int | None = None) -> Lives:
     """Run *count* lives, *slots* at once; ``None`` leaves that to the defaults."""
     box = Outbox(path) if slots is None else Outbox(path, concurrency=slots)
-    policy = {} if slots is None else {"concurrency": slots}
+    policy: FunctionOptions = {} if slots is None else {"concurrency": slots}
     box.channel(CHANNEL, _accept, **policy)
     async with box:
         began, cpu = time.perf_counter(), time.process_time()

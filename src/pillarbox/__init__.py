@@ -44,14 +44,15 @@ if TYPE_CHECKING:
         UnknownChannel,
         ValueRefused,
     )
-    from pillarbox.outbox.bulk import Bulk, Done
+    from pillarbox.outbox.bulk import BulkItem, BulkReport
     from pillarbox.outbox.message import Message
     from pillarbox.outbox.outbox import Outbox
 
 __all__ = [
     "AbortSignal",
     "Attempt",
-    "Bulk",
+    "BulkItem",
+    "BulkReport",
     "Cancelled",
     "Capabilities",
     "Channel",
@@ -60,7 +61,6 @@ __all__ = [
     "Defer",
     "Deferred",
     "Delivered",
-    "Done",
     "InvalidMessage",
     "InvalidOutcome",
     "KeyConflict",
@@ -88,7 +88,7 @@ __all__ = [
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours
     _HOMES = {
-        "outbox.bulk": ("Bulk", "Done"),
+        "outbox.bulk": ("BulkItem", "BulkReport"),
         "channels.base": ("Attempt", "Capabilities", "Channel"),
         "domain.lifecycle": ("Verdict",),
         "domain.message": ("Content", "State"),

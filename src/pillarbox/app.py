@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 from pillarbox.channels import registry
 from pillarbox.channels.base import Channel
 from pillarbox.errors import ConfigError
-from pillarbox.outbox.outbox import Outbox
+from pillarbox.outbox.engine_settings import limits_of
+from pillarbox.outbox.outbox import Outbox, inside
 from pillarbox.outbox.routes import make_route
-from pillarbox.outbox.runtime import limits_of
 from pillarbox.settings import load as config
 from pillarbox.settings.load import Problem
 from pillarbox.settings.places import default_db
@@ -133,17 +133,17 @@ def _refuse_memory(settings: Settings) -> None:
 
 
 def state_directory() -> Path:
-    """Give the user's directory for what is remembered between commands. It need not exist."""
+    """Return the user's directory for what is remembered between commands. It need not exist."""
     return Path(default_db()).parent
 
 
 def observer(settings: Settings) -> Outbox:
-    """Give an outbox that looks, on a database that must exist and is left as it is. It has no channels."""
+    """Return an outbox that looks, on a database that must exist and is left as it is. It has no channels."""
     return _without_channels(settings, limits=None)
 
 
 def operator(settings: Settings) -> Outbox:
-    """Give an outbox that acts, on a database that must exist, within the limits. It has no channels."""
+    """Return an outbox that acts, on a database that must exist, within the limits. It has no channels."""
     return _without_channels(settings, limits=limits_of(settings))
 
 
@@ -159,7 +159,7 @@ def _without_channels(settings: Settings, *, limits: Limits | None) -> Outbox:
 
 def sender(settings: Settings, target: str) -> Sender:
     """
-    Give an outbox that accepts messages for *target*: a URL, or a channel's name.
+    Return an outbox that accepts messages for *target*: a URL, or a channel's name.
 
     Where the queue is disabled, it sends them itself (contract EN12).
 
@@ -176,7 +176,7 @@ def sender(settings: Settings, target: str) -> Sender:
         deliver=not settings.enabled,
         channels={name: channel} if channel else {},
     )
-    return Sender(box=box, name=name, channel=box.way_out(name), adhoc=is_url(target))
+    return Sender(box=box, name=name, channel=inside(box).routes.of(name).channel, adhoc=is_url(target))
 
 
 def _only(settings: Settings, name: str) -> Settings:
@@ -186,7 +186,7 @@ def _only(settings: Settings, name: str) -> Settings:
 
 def importer(settings: Settings) -> Outbox:
     """
-    Give an outbox to import into. It delivers nothing, and knows what the messages of each channel get.
+    Return an outbox to import into. It delivers nothing, and knows what the messages of each channel get.
 
     Raises:
         ConfigError: A channel is wrong.
@@ -196,7 +196,7 @@ def importer(settings: Settings) -> Outbox:
 
 def worker(settings: Settings) -> Outbox:
     """
-    Give an outbox that delivers through every configured channel.
+    Return an outbox that delivers through every configured channel.
 
     Raises:
         ConfigError: No channel is configured, or one is wrong.
@@ -237,7 +237,9 @@ def imported(where: str, *, directory: Path) -> Outbox:
         raise ConfigError("app", f"expected an Outbox at {where}, not {type(found).__name__}")
     if not box.channels:
         raise ConfigError("app", f"the outbox at {where} has no channels")
-    box.deliver_here()
+    if box.started:
+        raise ConfigError("app", f"the outbox at {where} is open already")
+    inside(box).routes.deliver = True
     return box
 
 

@@ -12,29 +12,28 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-from pillarbox.domain.mirror import ENTRIES_MAX, TEXT_MAX, MirrorEntry
 from pillarbox.errors import NotStarted, Refused
 from pillarbox.loop_thread import LoopThread, not_open
-from pillarbox.outbox import outbox as core
-from pillarbox.outbox.message import BaseMessage, Waiter
+from pillarbox.outbox import mirror, outbox
+from pillarbox.outbox.message import BaseMessage
 from pillarbox.outbox.message import Message as AsyncMessage
 
 if TYPE_CHECKING:
-    from datetime import timedelta
     from types import TracebackType
 
     from pillarbox.engine.hooks import Hooks
     from pillarbox.events.bus import Subscriber
     from pillarbox.events.events import BusEvent
-    from pillarbox.outbox.routes import Target
+    from pillarbox.outbox.add_channel import AddChannel
 
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
-_Core = core.Outbox
+_Core = outbox.Outbox
+_Book = mirror.MirrorBook
 # In a forked child: the parent's threads, which are not there. Collected, they would close what the two share.
 _inherited: list[LoopThread] = []
 
@@ -44,32 +43,23 @@ class Message(BaseMessage):
 
     __slots__ = ("_box",)
 
-    def __init__(self, box: Outbox, message: AsyncMessage, wait: Waiter) -> None:
-        super().__init__(
-            wait,
-            id=message.id,
-            created=message.created,
-            durability=message.durability,
-            skipped=message.skipped,
-            view=message.view,
-        )
+    def __init__(self, box: Outbox, message: AsyncMessage) -> None:
+        for name in BaseMessage.__slots__:
+            setattr(self, name, getattr(message, name))
         self._box = box
 
     def wait(self, timeout: float | None = None) -> Message:
         """Block until it is settled or held, at most *timeout* seconds. See `pillarbox.outbox.message.Message.wait`."""
         if self.id is not None:
-            self._box.run(self._waited(timeout))
+            self._box.run(self._until_settled(timeout))
         return self
-
-    async def _waited(self, timeout: float | None) -> None:
-        await self._wait(self, timeout)
 
 
 def _blocking(
     method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[Outbox, P], R]:
     def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        self.must_be_open()
+        self._must_be_open()
         return self.run(method(self.core, *args, **kwargs))
 
     return _documented(call, method)
@@ -79,8 +69,19 @@ def _one(
     method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, AsyncMessage]],
 ) -> Callable[Concatenate[Outbox, P], Message]:
     def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> Message:
-        self.must_be_open()
-        return self.wrap(self.run(method(self.core, *args, **kwargs)))
+        self._must_be_open()
+        return Message(self, self.run(method(self.core, *args, **kwargs)))
+
+    return _documented(call, method)
+
+
+def _one_or_none(
+    method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, AsyncMessage | None]],
+) -> Callable[Concatenate[Outbox, P], Message | None]:
+    def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> Message | None:
+        self._must_be_open()
+        message = self.run(method(self.core, *args, **kwargs))
+        return None if message is None else Message(self, message)
 
     return _documented(call, method)
 
@@ -89,8 +90,8 @@ def _some(
     method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, list[AsyncMessage]]],
 ) -> Callable[Concatenate[Outbox, P], list[Message]]:
     def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> list[Message]:
-        self.must_be_open()
-        return [self.wrap(message) for message in self.run(method(self.core, *args, **kwargs))]
+        self._must_be_open()
+        return [Message(self, message) for message in self.run(method(self.core, *args, **kwargs))]
 
     return _documented(call, method)
 
@@ -100,23 +101,24 @@ def _documented(call: F, method: Callable[..., Any]) -> F:
     return call
 
 
+def _booked(
+    method: Callable[Concatenate[_Book, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[MirrorBook, P], R]:
+    def call(self: MirrorBook, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.box.run(method(self.box.core.mirror, *args, **kwargs))
+
+    return _documented(call, method)
+
+
 class MirrorBook:
     """The records of one outbox, for programs that block. See `pillarbox.outbox.mirror.MirrorBook`."""
 
     def __init__(self, box: Outbox) -> None:
-        self._box = box
+        self.box = box
 
-    def pending(self, session_key: str, *, entries: int = ENTRIES_MAX, characters: int = TEXT_MAX) -> list[MirrorEntry]:
-        """Read what was delivered in a session and not acknowledged."""
-        return self._box.run(self._box.core.mirror.pending(session_key, entries=entries, characters=characters))
-
-    def acknowledge(self, entries: Iterable[MirrorEntry | str]) -> int:
-        """Say that records were taken over; gives how many were still pending."""
-        return self._box.run(self._box.core.mirror.acknowledge(entries))
-
-    def prune(self, age: timedelta) -> None:
-        """Delete records that were acknowledged, or else delivered, longer ago than *age*."""
-        self._box.run(self._box.core.mirror.prune(age))
+    pending = _booked(_Book.pending)
+    acknowledge = _booked(_Book.acknowledge)
+    prune = _booked(_Book.prune)
 
 
 class Outbox:
@@ -153,7 +155,7 @@ class Outbox:
         finally:
             thread.end()
 
-    def must_be_open(self) -> None:
+    def _must_be_open(self) -> None:
         """Raise NotStarted where it is not: no thread is begun to find that out."""
         self._must_not_block_itself()
         if self._running() is None:
@@ -182,13 +184,10 @@ class Outbox:
             self._lock, self._pid = threading.Lock(), os.getpid()
         return self._lock
 
-    def wrap(self, message: AsyncMessage) -> Message:
-        """Make a message one that blocks."""
-        return Message(self, message, message.waiter)
-
-    def channel(self, name: str, target: Target | None = None, **policy: Any) -> Any:  # noqa: ANN401
+    @property
+    def channel(self) -> AddChannel:
         """See `pillarbox.Outbox.channel`."""
-        return self.core.channel(name, target, **policy)
+        return self.core.channel
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -227,6 +226,7 @@ class Outbox:
 
     send = _one(_Core.send)
     send_many = _some(_Core.send_many)
+    get = _one_or_none(_Core.get)
     find = _one(_Core.find)
     list = _some(_Core.list)
     history = _blocking(_Core.history)
@@ -236,7 +236,6 @@ class Outbox:
     workers = _blocking(_Core.workers)
     queues = _blocking(_Core.queues)
     check = _blocking(_Core.check)
-    remarks = _blocking(_Core.remarks)
     backup = _blocking(_Core.backup)
     health = _blocking(_Core.health)
     cancel = _blocking(_Core.cancel)
@@ -265,11 +264,6 @@ class Outbox:
     def mirror(self) -> MirrorBook:
         """See `pillarbox.outbox.mirror.MirrorBook`."""
         return MirrorBook(self)
-
-    def get(self, id: str) -> Message | None:  # noqa: A002 — the field's name
-        """See `pillarbox.Outbox.get`."""
-        message = self.run(self.core.get(id))
-        return None if message is None else self.wrap(message)
 
     def subscribe(self, subscriber: Subscriber, *types: type[BusEvent]) -> Callable[[], None]:
         """See `pillarbox.Outbox.subscribe`; *subscriber* is called on the outbox's own thread."""

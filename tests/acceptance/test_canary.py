@@ -19,6 +19,7 @@ from pillarbox import Outbox
 from pillarbox.domain.outcome import Rejected
 from pillarbox.errors import PillarboxError, StoreUnavailable
 from pillarbox.events import ChannelPaused, HookCancelled, MessageEvent
+from pillarbox.outbox.outbox import inside
 from pillarbox.testing.receiver import Answer, Receiver
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.channels.smtp_servers import free_port, rude
@@ -218,8 +219,7 @@ async def test_no_failure_of_the_store_brings_a_messages_words_into_the_open(
     async with outbox:
         await watched(outbox, everything)
         await settle(outbox, everything, "object")
-        runtime = outbox._runtime
-        assert runtime is not None
+        runtime = inside(outbox).lifetime.live()
         # The file goes away beneath it: the next write finds no table.
         connection = runtime.store._session.connection  # type: ignore[attr-defined]
         await runtime.store._writer.run(lambda: connection.execute("ALTER TABLE message RENAME TO gone"))  # type: ignore[attr-defined]

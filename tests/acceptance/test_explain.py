@@ -20,6 +20,7 @@ from pillarbox.domain.explain.causes import Cause, Explanation, Why
 from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.outcome import Deferred, RateLimited, Rejected
 from pillarbox.outbox.message import Message
+from pillarbox.outbox.outbox import inside
 from pillarbox.testing.receiver import Answer, Received, Receiver
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.acceptance.processes import SECONDS, WorkerProcess
@@ -222,7 +223,7 @@ async def _suspects(db: Database, kills: Message) -> None:
     channel.hold()
     other = await db.send("fay")
     async with Outbox(db.path, channels={"hooks": channel}, drain_on_startup=False, stop_seconds=0.1) as box:
-        suspects = box._live().worker
+        suspects = inside(box).lifetime.live().worker
         assert suspects is not None
         suspects._suspects._mono = lambda: 0.0  # while one looks, nobody's time is over
         await channel.begun(1)
@@ -233,7 +234,7 @@ async def _suspects(db: Database, kills: Message) -> None:
         assert "2 workers in a row" in cause.text
         assert "1 other send is under way" in cause.text
         # Until the worker itself knows of it, it would still claim another one.
-        worker = box._live().worker
+        worker = inside(box).lifetime.live().worker
         assert worker is not None
         await until(worker._suspects.hold_back)
         third = await db.send("gus")

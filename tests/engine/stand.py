@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 from pillarbox.entropy import SeededEntropy
 from pillarbox.errors import StoreUnavailable
 from pillarbox.events import BusEvent
-from pillarbox.outbox.outbox import Outbox
+from pillarbox.outbox.outbox import Outbox, inside
 from pillarbox.store.sqlite.store import SQLiteStore
 from pillarbox.testing.fakes import FakeClock
 
@@ -155,8 +155,7 @@ class Box:
 
     @property
     def runtime(self) -> Runtime:
-        assert self.outbox._runtime is not None
-        return self.outbox._runtime
+        return inside(self.outbox).lifetime.live()
 
     @property
     def worker(self) -> Worker:
@@ -190,7 +189,7 @@ class Box:
 
     async def _told(self) -> None:
         """Wait until what is committed by now was told."""
-        store = None if self.outbox._runtime is None else self.outbox._runtime.store
+        store = self.runtime.store if inside(self.outbox).lifetime.begun else None
         writer = store.real._writer if isinstance(store, WatchedStore) else None
         if writer is not None:
             await writer.run(lambda: None)
@@ -280,7 +279,7 @@ class Stand:
 
     async def _close(self, box: Box) -> None:
         async with asyncio.timeout(SECONDS):
-            if box.outbox._runtime is not None:
+            if inside(box.outbox).lifetime.begun:
                 box.store.gate.set()
                 box.store.refuse = box.store.broken = _nothing
                 await box.outbox.stop(0)

@@ -13,6 +13,7 @@ import pytest
 from pillarbox import AbortSignal, Deferred, Delivered, InvalidMessage, Outbox, State
 from pillarbox.domain.retry import Policy
 from pillarbox.events import MessageCancelled, MessageEnqueued, RetryScheduled, comis
+from pillarbox.outbox.outbox import inside
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import Box, Stand, until
 
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pillarbox.channels.base import Attempt
+    from pillarbox.outbox.abort_watch import AbortWatch
 
 pytestmark = pytest.mark.contract("PA5")
+
+
+def aborts(box: Outbox) -> AbortWatch:
+    return inside(box).sending._aborts
 
 
 async def opened(stand: Stand, channel: ScriptedChannel) -> Box:
@@ -151,7 +157,7 @@ async def test_a_signal_that_outlives_its_outbox_harms_nobody(stand: Stand) -> N
     await box.send(abort=abort)
     await box.outbox.close()
     abort.abort()
-    await until(lambda: not box.outbox._cancelling)
+    await until(lambda: not aborts(box.outbox)._tasks)
     assert abort.aborted
 
 
@@ -220,13 +226,13 @@ async def test_a_signal_of_many_sends_holds_on_to_no_message_that_has_ended(tmp_
             most = max(most, len(listeners))
         assert most <= 1
         if deliver:
-            await until(lambda: len(box._following) == 0)
+            await until(lambda: len(aborts(box)) == 0)
         else:
-            await until(lambda: len(box._following) <= 2 * 100)
+            await until(lambda: len(aborts(box)) <= 2 * 100)
             last = await box.send("chat", to="ann", text="still here", abort=abort)
             abort.abort("enough")
             await until(lambda: _ended(box, last.id))
-    assert (len(abort._listeners), len(box._following)) == (0, 0)
+    assert (len(abort._listeners), len(aborts(box))) == (0, 0)
 
 
 async def test_a_signal_that_its_program_forgot_is_kept_by_nobody(tmp_path: Path) -> None:
@@ -236,7 +242,7 @@ async def test_a_signal_that_its_program_forgot_is_kept_by_nobody(tmp_path: Path
         await box.send("chat", to="ann", text="hi", abort=abort)
         del abort
         gc.collect()
-        assert (gone(), len(box._following)) == (None, 0)
+        assert (gone(), len(aborts(box))) == (None, 0)
 
 
 async def test_what_another_process_is_to_send_is_withdrawn_too(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -13,6 +13,7 @@ from pillarbox.channels.function import FunctionChannel
 from pillarbox.channels.registry import build
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
 from pillarbox.events import MessageDelivered, MessageDied, RetryScheduled
+from pillarbox.outbox.outbox import inside
 from pillarbox.testing.receiver import Answer, Receiver
 from tests.channels.smtp_servers import rude
 from tests.engine.stand import Stand
@@ -92,13 +93,15 @@ async def test_of_a_function_the_answer_is_kept_that_it_gives_or_its_exception_h
 
 @pytest.mark.contract("ST10")
 @pytest.mark.parametrize("history", ["outcomes", "full"])
-async def test_a_success_keeps_its_answer_only_where_all_is_kept(stand: Stand, history: str) -> None:
+async def test_a_success_keeps_its_answer_only_where_all_is_kept(
+    stand: Stand, history: Literal["outcomes", "full"]
+) -> None:
     async def function(attempt: Attempt) -> AnyOutcome:
         return Delivered("r", answer="thanks, token=hunter22")
 
     box = stand.make()
     box.outbox.channel("chat", function, history=history, text_limit=10)
-    box.outbox.deliver_here()
+    inside(box.outbox).routes.deliver = True
     async with box.outbox:
         one = await last(box)
         several = await box.send(text="one two three four five")

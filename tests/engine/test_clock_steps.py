@@ -19,6 +19,7 @@ from pillarbox.domain.outcome import Deferred, RateLimited, Unavailable, Uncerta
 from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.events import Alarm, MessageHeld, RetryScheduled
 from pillarbox.outbox.message import Message
+from pillarbox.outbox.outbox import inside
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import Box, crash
 
@@ -46,7 +47,7 @@ async def _later(box: Box, channel: ScriptedChannel) -> Message:
 
 
 async def _later_by_the_clock(box: Box, channel: ScriptedChannel) -> Message:
-    at = datetime.fromtimestamp(box.outbox._clock.machine.wall_ms() / 1000, UTC) + timedelta(minutes=10)
+    at = datetime.fromtimestamp(inside(box.outbox).lifetime.clock.machine.wall_ms() / 1000, UTC) + timedelta(minutes=10)
     return await box.send(at=at)
 
 

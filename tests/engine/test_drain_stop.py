@@ -15,6 +15,7 @@ from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.domain.transition import Reason
 from pillarbox.errors import InvalidMessage, NotStarted, Refused
 from pillarbox.events import Drained
+from pillarbox.outbox.outbox import inside
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, until
 
@@ -307,11 +308,11 @@ async def test_a_second_signal_stops_now(stand: Stand) -> None:
     await channel.begun(1)
     stopping = asyncio.create_task(box.outbox.stop(SECONDS))
     await asyncio.sleep(0)
-    assert box.outbox.stop_now() == 1
+    assert inside(box.outbox).lifetime.stop_now() == 1
     async with asyncio.timeout(SECONDS):
         await stopping
     assert (await (await stand.open()).view(message)).state is State.HELD
-    assert box.outbox.stop_now() == 0
+    assert inside(box.outbox).lifetime.stop_now() == 0
 
 
 @pytest.mark.contract("DR3")

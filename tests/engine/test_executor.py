@@ -26,6 +26,7 @@ from pillarbox.domain.transition import Reason
 from pillarbox.engine.clock_guard import ClockGuard
 from pillarbox.engine.executor import Executor
 from pillarbox.events import LeaseLost, MessageCancelled, MessageDelivered, MessageDied, RetryScheduled
+from pillarbox.outbox.outbox import inside
 from pillarbox.store.base import Batch, Claim
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import LEASE_MS, SECONDS
@@ -215,25 +216,25 @@ class Alone:
     def __init__(self, box: Box, channel: ScriptedChannel) -> None:
         self.box = box
         self.freed: list[Leased] = []
-        clock = box.outbox._clock
+        clock = inside(box.outbox).lifetime.clock
         self.guard = ClockGuard(clock, box.runtime.reporter.alarm)
         self.executor = Executor(
             {"chat": channel},
             box.runtime.committer,
             box.runtime.reporter,
             clock=clock,
-            entropy=box.outbox._entropy,
+            entropy=inside(box.outbox).lifetime.entropy,
             guard=self.guard,
             ended=self.freed.append,
         )
 
     async def lease(self) -> Leased:
         """Claim the one message there is."""
-        clock = self.box.outbox._clock
+        clock = inside(self.box.outbox).lifetime.clock
         (queue,) = await self.box.store.queues()
         claim = Claim(
             worker=1,
-            lease=LeaseId(self.box.outbox._entropy.token(16)),
+            lease=LeaseId(inside(self.box.outbox).lifetime.entropy.token(16)),
             lease_ms=LEASE_MS,
             capacity={queue.id: 10},
         )
@@ -243,7 +244,7 @@ class Alone:
 
     async def run(self, message: Leased, *, until_ms: int | None = None) -> None:
         """Send one message to its end."""
-        clock = self.box.outbox._clock
+        clock = inside(self.box.outbox).lifetime.clock
         self.executor.start(message, until_ms=clock.boot_ms() + LEASE_MS if until_ms is None else until_ms)
         async with asyncio.timeout(SECONDS):
             await self.executor.idle()

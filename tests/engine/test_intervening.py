@@ -15,7 +15,7 @@ from pillarbox.domain.outcome import Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.errors import InvalidMessage, NotFound, QueueFull, Refused
 from pillarbox.events import MessageCancelled, MessageDelivered, MessageEnqueued
-from pillarbox.outbox.bulk import IDS_MAX, PAGE, Done
+from pillarbox.outbox.bulk import IDS_MAX, PAGE, BulkItem
 from pillarbox.outbox.outbox import Outbox
 from pillarbox.store.base import Query
 from pillarbox.testing.scripted import ScriptedChannel
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from pillarbox.outbox.bulk import Bulk
+    from pillarbox.outbox.bulk import BulkReport
     from tests.engine.stand import Box, Stand
 
 STEADY = Policy(jitter=0.0)
@@ -226,8 +226,8 @@ async def test_messages_are_cancelled_by_whatever_they_have_in_common(tmp_path: 
 async def test_a_dry_run_shows_what_would_be_asked_and_changes_nothing(tmp_path: Path) -> None:
     async with _outbox(tmp_path) as box:
         ids = await filled(box, 3)
-        seen: list[Done] = []
-        bulk = await box.cancel_many("channel=chat", dry_run=True, each=seen.append)
+        seen: list[BulkItem] = []
+        bulk = await box.cancel_many("channel=chat", dry_run=True, on_item=seen.append)
         assert (bulk.dry_run, bulk.matched, bulk.applied, bulk.ids) == (True, 3, 0, ids)
         assert [(done.id, done.applied, done.state) for done in seen] == [(one, False, State.SCHEDULED) for one in ids]
         assert {message.state for message in await box.list()} == {State.SCHEDULED}
@@ -264,7 +264,7 @@ async def test_each_verb_is_for_the_states_that_it_can_do_something_about(stand:
     ids["scheduled"] = later.id or ""
     outbox = box.outbox
 
-    async def asked(verb: Callable[..., Awaitable[Bulk]], *args: Any) -> set[str]:
+    async def asked(verb: Callable[..., Awaitable[BulkReport]], *args: Any) -> set[str]:
         names = {identity: name for name, identity in ids.items()}
         return {names[identity] for identity in (await verb(*args, dry_run=True)).ids}
 
@@ -295,8 +295,8 @@ async def test_the_dead_are_replayed_oldest_first_and_what_is_refused_says_why(s
     box = await stand.open(channel)
     ids = [await dead(box, text=str(number)) for number in range(3)]
     await (await box.outbox.replay(ids[1])).wait(10)
-    seen: list[Done] = []
-    bulk = await box.outbox.replay_many("state=dead", each=seen.append)
+    seen: list[BulkItem] = []
+    bulk = await box.outbox.replay_many("state=dead", on_item=seen.append)
     assert (bulk.matched, bulk.applied, bulk.full) == (3, 2, None)
     assert [done.applied for done in seen] == [True, False, True]
     assert "replayed already" in bulk.refusals[ids[1]]
@@ -318,7 +318,7 @@ async def test_pages_go_on_where_they_ended_and_what_is_told_is_bounded(tmp_path
         seen: list[str] = []
         said: set[str | None] = set()
         box.subscribe(lambda event: said.add(event.said), MessageCancelled)
-        bulk = await box.cancel_many("channel=chat", reason="spring clean", each=lambda done: seen.append(done.id))
+        bulk = await box.cancel_many("channel=chat", reason="spring clean", on_item=lambda done: seen.append(done.id))
         assert (bulk.matched, bulk.applied) == (count, count)
         assert (seen == heard == ids, said) == (True, {"spring clean"})
         assert bulk.ids == ids[:IDS_MAX]

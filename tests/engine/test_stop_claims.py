@@ -11,6 +11,7 @@ import pytest
 from pillarbox.domain.message import State
 from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.errors import NotStarted, StoreOutcomeUnknown, StoreUnavailable
+from pillarbox.outbox.outbox import inside
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, until
 
@@ -124,7 +125,7 @@ async def test_a_second_stop_and_one_that_is_cancelled_wait_for_the_commit_as_we
     await asyncio.sleep(0)
     second = asyncio.create_task(box.outbox.stop(SECONDS))
     await asyncio.sleep(0)
-    assert box.outbox.stop_now() == 0
+    assert inside(box.outbox).lifetime.stop_now() == 0
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first

@@ -12,6 +12,7 @@ from pillarbox.domain.retry import WEBHOOK, Policy, UncertainAction
 from pillarbox.domain.transition import ErrorClass, Reason
 from pillarbox.errors import StoreUnavailable
 from pillarbox.events import Alarm, Drained, MessageHeld, RetryScheduled
+from pillarbox.outbox.outbox import inside
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import LEASE_MS, SECONDS, crash, until
 
@@ -219,14 +220,14 @@ async def test_a_worker_that_dies_during_a_drain_has_what_it_was_sending_sent_by
 async def test_a_start_that_dies_in_the_middle_of_taking_back_leaves_the_rest_to_the_next(stand: Stand) -> None:
     messages = await killed(stand, 700)
     box = stand.make(ScriptedChannel(policy=STEADY))
-    make = box.outbox._make_store
+    make = inside(box.outbox).lifetime.make_store
 
     def dying() -> object:
         store = make()
         store.refuse = lambda batch: StoreUnavailable("gone") if store.offered(settles) > 1 else None  # type: ignore[attr-defined]
         return store
 
-    box.outbox._make_store = dying  # type: ignore[assignment]
+    inside(box.outbox).lifetime.make_store = dying  # type: ignore[assignment]
     async with asyncio.timeout(SECONDS):
         with pytest.raises(StoreUnavailable):
             await box.outbox.start()
@@ -243,7 +244,7 @@ async def test_a_start_that_dies_in_the_middle_of_taking_back_leaves_the_rest_to
 async def test_one_message_that_cannot_be_taken_back_keeps_neither_the_others_nor_the_start(stand: Stand) -> None:
     bad, *good = await killed(stand, 5)
     box = stand.make(ScriptedChannel(policy=STEADY), drain_on_startup=True)
-    make = box.outbox._make_store
+    make = inside(box.outbox).lifetime.make_store
 
     def picky() -> object:
         store = make()
@@ -252,7 +253,7 @@ async def test_one_message_that_cannot_be_taken_back_keeps_neither_the_others_no
         )
         return store
 
-    box.outbox._make_store = picky  # type: ignore[assignment]
+    inside(box.outbox).lifetime.make_store = picky  # type: ignore[assignment]
     async with box.outbox:
         for message in good:
             assert (await box.settled(message)).state is State.DELIVERED
@@ -265,10 +266,10 @@ async def test_a_message_that_is_delivered_alone_does_not_wait_for_the_lease_of_
     message, other = await killed(stand, 2)
     channel = ScriptedChannel(policy=STEADY)
     box = stand.make(channel)
-    box.outbox._deliver = False
+    inside(box.outbox).routes.deliver = False
     async with box.outbox:
         waiting = await box.outbox.find(message.id or "")
-        async with asyncio.timeout(SECONDS), box.outbox.delivering(waiting):
+        async with asyncio.timeout(SECONDS), inside(box.outbox).lifetime.delivering(waiting):
             await waiting.wait()
         assert [attempt.id for attempt in channel.attempts] == [message.id]
         assert (await box.view(other)).state is State.SCHEDULED
@@ -324,14 +325,14 @@ async def test_a_suspect_is_sent_alone_by_the_worker_that_starts_after_the_crash
 async def test_a_start_is_given_up_where_the_store_cannot_take_back(stand: Stand) -> None:
     await killed(stand)
     box = stand.make(ScriptedChannel(policy=STEADY))
-    make = box.outbox._make_store
+    make = inside(box.outbox).lifetime.make_store
 
     def failing() -> object:
         store = make()
         store.refuse = lambda batch: StoreUnavailable("full") if batch.settle else None  # type: ignore[attr-defined]
         return store
 
-    box.outbox._make_store = failing  # type: ignore[assignment]
+    inside(box.outbox).lifetime.make_store = failing  # type: ignore[assignment]
     async with asyncio.timeout(SECONDS):
         with pytest.raises(StoreUnavailable, match="full"):
             await box.outbox.start()

@@ -16,6 +16,7 @@ from pillarbox.domain.retry import Policy
 from pillarbox.domain.transition import Reason
 from pillarbox.engine.presence import PresenceKeeper
 from pillarbox.events import Alarm, ChannelPaused, MessageDied, RetryScheduled
+from pillarbox.outbox.outbox import inside
 from pillarbox.store.base import Query
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, crash, until
@@ -108,7 +109,7 @@ def presence(box: Box) -> PresenceKeeper:
         cast("Store", box.store),
         box.runtime.committer,
         box.runtime.reporter,
-        box.outbox._clock,
+        inside(box.outbox).lifetime.clock,
         slot=box.worker._slot,
         channels=tuple(box.worker._channels),
     )
@@ -504,12 +505,12 @@ async def test_one_message_may_be_delivered_by_a_process_that_serves_nothing_els
     wanted, other = await acceptor.send("ann"), await acceptor.send("bob")
     channel = ScriptedChannel(policy=STEADY)
     box = stand.make(channel)
-    box.outbox._deliver = False
+    inside(box.outbox).routes.deliver = False
     await box.outbox.start()
     found = await box.outbox.find(wanted.id or "")
-    async with box.outbox.delivering(found):
+    async with inside(box.outbox).lifetime.delivering(found):
         assert (await box.settled(found)).state is State.DELIVERED
-        assert not await box.outbox.served("chat")
+        assert not await inside(box.outbox).reads.served("chat")
     assert [attempt.to for attempt in channel.attempts] == ["ann"]
     assert (await acceptor.view(other)).state is State.SCHEDULED
     await box.outbox.stop()

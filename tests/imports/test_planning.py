@@ -14,7 +14,7 @@ from pillarbox.domain.message import Admission, Content, Format, State, decode_c
 from pillarbox.domain.retry import ExpireAction, PartsMode, Policy
 from pillarbox.errors import InvalidMessage
 from pillarbox.imports.entry import FailedFiles, Outcome
-from pillarbox.outbox.runtime import Route
+from pillarbox.outbox.routes import Route
 from pillarbox.store.registry import open_store
 from tests.imports.cases import Importing
 from tests.imports.queues import MINUTE_MS, NOW_MS, ComisQueue, EntriesQueue, FileQueue, entry

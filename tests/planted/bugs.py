@@ -14,7 +14,7 @@ _WRITE: Final = "store/sql/sqlite/write.sql"
 _READ: Final = "store/sql/sqlite/read.sql"
 _OPENING: Final = "store/sqlite/opening.py"
 _STORE: Final = "store/sqlite/store.py"
-_RUNTIME: Final = "outbox/runtime.py"
+_DATABASE: Final = "outbox/database.py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +72,12 @@ BUGS: Final = (
     ),
     Bug(
         word="fallback-not-sticky",
-        edits=(Edit(file=_RUNTIME, old="fallen = _fallbacks.get(place)", new="fallen = None"),),
+        edits=(Edit(file=_DATABASE, old="fallen = _fallbacks.get(place)", new="fallen = None"),),
         test="acceptance/test_seeds.py::test_what_fell_back_to_memory_stays_there_until_the_process_ends",
     ),
     Bug(
         word="fallback-by-default",
-        edits=(Edit(file=_RUNTIME, old='if self._settings.fallback != "memory":', new="if False:"),),
+        edits=(Edit(file=_DATABASE, old='if settings.fallback != "memory":', new="if False:"),),
         test="acceptance/test_disk.py::test_a_directory_is_no_database",
     ),
     Bug(

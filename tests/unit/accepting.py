@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pillarbox.domain.ids import message_id
 from pillarbox.domain.outgoing import Outgoing
 from pillarbox.domain.retry import CHAT, Policy
-from pillarbox.outbox.checks import Acceptance
+from pillarbox.outbox.checks import checked
+from pillarbox.outbox.routes import Route
 
 if TYPE_CHECKING:
     from pillarbox.channels.base import Channel
@@ -23,6 +24,10 @@ def accept(
 ) -> Draft:
     """Accept "hi" to ann, or what is *said* instead; *by* is the channel at hand."""
     usual = {"channel": "chat", "to": "ann"} | ({} if "payload" in said else {"text": "hi"})
-    return Acceptance(content_bytes_max=size_max).draft(
-        Outgoing(**(usual | said)), message_id=ID, now_ms=NOW, policy=policy, channel=by, ordered=ordered
+    return checked(
+        Outgoing(**(usual | said)),
+        Route(channel=by, policy=policy, ordered=ordered),
+        message_id=ID,
+        now_ms=NOW,
+        content_bytes_max=size_max,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -11,8 +11,12 @@ from pillarbox.domain.arrival import Aggregate, aggregate, part_of
 from pillarbox.domain.message import MessageView, Part, State
 from pillarbox.domain.transition import Reason
 from pillarbox.outbox.message import Message
+from pillarbox.outbox.outbox import Outbox, inside
 from pillarbox.views import message_dict
 from tests.unit.leased_messages import NOW
+
+if TYPE_CHECKING:
+    from pillarbox.outbox.lifetime import Lifetime
 
 TERMINAL = [state for state in State if state.terminal]
 
@@ -61,8 +65,7 @@ def test_the_parts_taken_together(view: MessageView, expected: str | None) -> No
     found = aggregate(view)
     assert found == (None if expected is None else Aggregate(expected))
     assert message_dict(view)["aggregate"] == expected
-    message = Message(wait, id="i")
-    message.see(view)
+    message = Message(lifetime(), id="i", view=view)
     assert message.aggregate == expected
 
 
@@ -73,7 +76,7 @@ def test_whatever_has_ended_has_an_aggregate(state: State) -> None:
 
 
 def test_what_was_never_stored_or_read_has_none() -> None:
-    message = Message(wait, id=None, skipped="empty")
+    message = Message(lifetime(), id=None, skipped="empty")
     assert (message.aggregate, message.parts) == (None, ())
 
 
@@ -110,12 +113,12 @@ def test_a_part_that_an_attempt_ended_stays_as_it_ended(message: State, state: S
 
 
 def test_a_split_message_that_was_only_listed_shows_no_parts() -> None:
-    message = Message(wait, id="i")
-    message.see(seen(State.DEAD))
-    assert not message.parts
-    message.see(msgspec.structs.replace(seen(State.DEAD, terminal_reason="rejected"), part_count=1))
+    assert not Message(lifetime(), id="i", view=seen(State.DEAD)).parts
+    whole = msgspec.structs.replace(seen(State.DEAD, terminal_reason="rejected"), part_count=1)
+    message = Message(lifetime(), id="i", view=whole)
     assert message.parts == (Part(number=0, state=State.DEAD, reason="rejected"),)
 
 
-async def wait(*_: object) -> None:
-    raise AssertionError
+def lifetime() -> Lifetime:
+    """One of an outbox that is not open: nothing here asks a database."""
+    return inside(Outbox(":memory:")).lifetime

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from pillarbox.cli.call import Call
-    from pillarbox.outbox.bulk import Bulk, Done
+    from pillarbox.outbox.bulk import BulkItem, BulkReport
     from pillarbox.outbox.message import Message
     from pillarbox.outbox.outbox import Outbox
 
@@ -41,7 +41,7 @@ class Verb(NamedTuple):
     name: str
     done: str
     one: Callable[[Outbox, str], Awaitable[bool | Message]]
-    many: Callable[..., Awaitable[Bulk]]
+    many: Callable[..., Awaitable[BulkReport]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,16 +151,16 @@ def _unchanged(row: Row) -> str:
 def _to_many(call: Call, picked: Picked, verb: Verb, manner: Manner) -> int:
     asks = not (manner.dry_run or manner.yes) and _on_terminals()
 
-    async def ask(box: Outbox, *, dry_run: bool, each: Callable[[Done], object] | None) -> Bulk:
-        return await verb.many(box, picked.where, every=picked.every, dry_run=dry_run, each=each)
+    async def ask(box: Outbox, *, dry_run: bool, on_item: Callable[[BulkItem], object] | None) -> BulkReport:
+        return await verb.many(box, picked.where, every=picked.every, dry_run=dry_run, on_item=on_item)
 
-    async def act(box: Outbox) -> Bulk | None:
+    async def act(box: Outbox) -> BulkReport | None:
         if asks:
-            count = (await ask(box, dry_run=True, each=None)).matched
+            count = (await ask(box, dry_run=True, on_item=None)).matched
             if count > 1 and not _agreed(verb, count, manner):
                 return None
-        with _rows(as_json=call.json, verb=verb, manner=manner) as each:
-            return await ask(box, dry_run=manner.dry_run, each=each)
+        with _rows(as_json=call.json, verb=verb, manner=manner) as on_item:
+            return await ask(box, dry_run=manner.dry_run, on_item=on_item)
 
     bulk = call.operate(act)
     if bulk is None:
@@ -172,7 +172,7 @@ def _to_many(call: Call, picked: Picked, verb: Verb, manner: Manner) -> int:
 
 
 @contextlib.contextmanager
-def _rows(*, as_json: bool, verb: Verb, manner: Manner) -> Iterator[Callable[[Done], None]]:
+def _rows(*, as_json: bool, verb: Verb, manner: Manner) -> Iterator[Callable[[BulkItem], None]]:
     """Write a row for each message as it is done: a million of them are never held at once."""
     count = 0
     # An order is carried out whole, whatever becomes of its report.
@@ -187,7 +187,7 @@ def _rows(*, as_json: bool, verb: Verb, manner: Manner) -> Iterator[Callable[[Do
             click.echo(piece, nl=False)
             lost = False
 
-    def each(done: Done) -> None:
+    def on_item(done: BulkItem) -> None:
         nonlocal count
         row = _row(done)
         if as_json:
@@ -199,13 +199,13 @@ def _rows(*, as_json: bool, verb: Verb, manner: Manner) -> Iterator[Callable[[Do
         count += 1
 
     try:
-        yield each
+        yield on_item
     finally:
         if as_json:
             write(b"]\n" if count else b"[]\n")
 
 
-def _row(done: Done) -> Row:
+def _row(done: BulkItem) -> Row:
     return {
         "id": done.id,
         "applied": done.applied,
@@ -216,7 +216,7 @@ def _row(done: Done) -> Row:
     }
 
 
-def _summary(bulk: Bulk, verb: Verb) -> str:
+def _summary(bulk: BulkReport, verb: Verb) -> str:
     if not bulk.matched:
         return "no message fits"
     found = ", ".join(f"{count} {state}" for state, count in sorted(bulk.states.items(), key=lambda one: one[0].code))

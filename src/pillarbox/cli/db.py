@@ -35,9 +35,10 @@ def check(call: Call) -> int:
     that work on a database which was deleted, moved or replaced under them. Where the platform cannot lock the file
     against programs that open and close it, a line on stderr says so.
     """
+    from pillarbox.outbox.outbox import inside
 
     async def look(box: Outbox) -> tuple[list[str], list[str]]:
-        return await box.check(), await box.remarks()
+        return await box.check(), await inside(box).upkeep.remarks()
 
     problems, remarks = call.observe(look)
     for remark in remarks:

@@ -54,12 +54,15 @@ def run(call: Call, *, app: str | None, drain: bool, budget: timedelta) -> int:
     no new sends, and those under way may end. A second signal cuts them off. SIGHUP reads the configuration again.
     Where the queue is disabled (enabled = false) it says that there is nothing to run, and ends at once with 0.
     """
+    from pillarbox.outbox.outbox import inside
+
     box, db = _box(call, app)
 
     def fitted(settings: Settings) -> Settings:
         return dataclasses.replace(settings, drain_on_startup=False) if drain else settings
 
-    box.settings = fitted(box.settings)
+    routes = inside(box).routes
+    routes.settings = fitted(routes.settings)
     voice = Voice(box.settings, rows=call.json)
     if not box.settings.enabled:
         with voice.heard():
@@ -185,11 +188,13 @@ class _Runner:
                 loop.remove_signal_handler(number)
 
     def _asked_to_stop(self) -> None:
+        from pillarbox.outbox.outbox import inside
+
         if not self._stop.is_set():
             self._stop.set()
             self._voice.say("stopping: sends under way may end; a second signal cuts them off")
         else:
-            self._cut += self._box.stop_now()
+            self._cut += inside(self._box).lifetime.stop_now()
 
     def _asked_to_reload(self) -> None:
         if self._seen_on_terminal and not on_terminal(sys.stderr):

@@ -9,6 +9,7 @@ from pillarbox.cli.exits import Exit
 from pillarbox.cli.output import talk
 from pillarbox.domain.message import State
 from pillarbox.events.events import ChannelPaused, MessageEvent, RetryScheduled
+from pillarbox.outbox.outbox import inside
 from pillarbox.views import stamp
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ async def until_settled(sender: Sender, message: Message, timeout: float) -> Non
     try:
         while True:
             left = deadline - loop.time()
-            if sender.channel is None or await sender.box.served(sender.name):
+            if sender.channel is None or await inside(sender.box).reads.served(sender.name):
                 await message.wait(min(left, _LOOK_AGAIN_SECONDS))
             else:
-                async with sender.box.delivering(message):
+                async with inside(sender.box).lifetime.delivering(message):
                     await message.wait(left)
             if message.settled or deadline <= loop.time():
                 return

@@ -145,10 +145,11 @@ def _must_be_served(settings: Settings, sender: Sender) -> None:
     """A name that is configured nowhere is a mistake, unless a worker that runs has it (run --app module:box)."""
     from pillarbox import app
     from pillarbox.errors import StoreNotFound, UnknownChannel
+    from pillarbox.outbox.outbox import inside
 
     async def served() -> bool:
         async with app.observer(settings) as box:
-            return await box.served(sender.name)
+            return await inside(box).reads.served(sender.name)
 
     try:
         with naming(settings.db):
@@ -187,6 +188,7 @@ async def _pass_on(call: Call, sender: Sender, arguments: dict[str, Any], *, tim
 async def _send(call: Call, sender: Sender, arguments: dict[str, Any], *, timeout: float | None) -> int:
     """Accept it, and wait *timeout* seconds at most; ``None`` does not wait."""
     from pillarbox.cli.see_through import until_settled, verdict, who_sends
+    from pillarbox.outbox.outbox import inside
     from pillarbox.store.registry import file_of
 
     box = sender.box
@@ -216,7 +218,7 @@ async def _send(call: Call, sender: Sender, arguments: dict[str, Any], *, timeou
             talk(f"the key was used before: this is message {message.id}, {seen.state}")
         if timeout is not None:
             return verdict(sender, seen, timeout)
-        if not seen.settled and not await box.served(sender.name):
+        if not seen.settled and not await inside(box).reads.served(sender.name):
             talk(f"queued; {who_sends(sender)}")
     return Exit.OK
 

@@ -205,7 +205,9 @@ def resume(call: Call, channel: str, *, reason: str | None, tenant: str | None) 
 
 
 async def _used(box: Outbox, channel: str) -> bool:
-    return any(queue.channel == channel for queue in await box.queues()) or await box.served(channel)
+    from pillarbox.outbox.outbox import inside
+
+    return any(queue.channel == channel for queue in await box.queues()) or await inside(box).reads.served(channel)
 
 
 async def _paused(box: Outbox, channel: str, tenant: str | None) -> list[QueueInfo]:

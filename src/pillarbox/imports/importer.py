@@ -33,7 +33,7 @@ from pillarbox.imports.entry import (
 )
 from pillarbox.imports.plan import Planned, Setting, already, plan, refused
 from pillarbox.imports.retire import retire
-from pillarbox.outbox.runtime import Route
+from pillarbox.outbox.routes import Route
 from pillarbox.queue_clock import QueueClock
 from pillarbox.store import lost_answers
 from pillarbox.store.base import Batch, Durability, Enqueued

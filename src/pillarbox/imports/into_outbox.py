@@ -16,6 +16,7 @@ from pillarbox.entropy import SystemEntropy
 from pillarbox.errors import InvalidMessage, NotFound, StoreNotFound
 from pillarbox.imports.entry import MAX_AGE_MS, FailedFiles, OnUncertain, SourceReport, System
 from pillarbox.imports.importer import ImportOptions, run_import
+from pillarbox.outbox.outbox import inside
 from pillarbox.store.registry import file_of, open_store
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ async def import_queue(
         failed=_one_of("failed", FailedFiles, failed),
         channel_map=dict(channels or {}),
         dry_run=dry_run,
-        route=box.route,
+        route=inside(box).routes.of,
         content_bytes_max=box.settings.content_bytes_max,
         own_database=file_of(box.settings.db),
     )
@@ -92,7 +93,7 @@ async def import_queue(
 async def _store(box: Outbox, stack: contextlib.AsyncExitStack, *, dry_run: bool) -> Store | None:
     """Open what is imported into; on a dry run a database that is not there is not made."""
     if not dry_run or box.started:
-        return await stack.enter_async_context(box.opened_store())
+        return await stack.enter_async_context(inside(box).lifetime.opened_store())
     if file_of(box.settings.db) is None or not box.settings.enabled:
         return None
     store = open_store(box.settings.db, create=False)

@@ -20,8 +20,8 @@ from pillarbox.domain.retry import ExpireAction, PartsMode, Policy
 from pillarbox.domain.transition import ErrorClass, Reason
 from pillarbox.errors import InvalidMessage
 from pillarbox.imports.entry import Line, Outcome, SourceEntry, System
-from pillarbox.outbox.checks import Acceptance
-from pillarbox.outbox.runtime import Route
+from pillarbox.outbox.checks import checked
+from pillarbox.outbox.routes import Route
 from pillarbox.store.base import Import
 
 SPLITTER: Final = "import"
@@ -70,7 +70,6 @@ def plan(entries: Sequence[SourceEntry], setting: Setting, *, known: Collection[
     Args:
         known: Source ids and aliases that the ledger has: nothing is asked for these, however old they are by now.
     """
-    acceptance = Acceptance(content_bytes_max=setting.content_bytes_max)
     seen: set[str] = set()
     planned: list[Planned] = []
     for entry in entries:
@@ -84,7 +83,7 @@ def plan(entries: Sequence[SourceEntry], setting: Setting, *, known: Collection[
         elif copied:
             planned.append(Planned(line=_line(entry, Outcome.QUARANTINED, "duplicate_id")))
         elif entry.outcome.stored:
-            planned.append(_planned(entry, setting, acceptance))
+            planned.append(_planned(entry, setting))
         else:
             planned.append(Planned(line=_line(entry, entry.outcome, entry.reason)))
     return planned
@@ -111,9 +110,9 @@ def _line(entry: SourceEntry, outcome: Outcome, reason: str) -> Line:
     )
 
 
-def _planned(entry: SourceEntry, setting: Setting, acceptance: Acceptance) -> Planned:
+def _planned(entry: SourceEntry, setting: Setting) -> Planned:
     try:
-        draft = _draft(entry, setting, acceptance)
+        draft = _draft(entry, setting)
     except InvalidMessage as exc:
         # What no message of ours may be stays where it is; the operator can mend it, or map its channel elsewhere.
         return Planned(line=refused(entry.source_id, f"invalid_field:{exc.field}"))
@@ -154,7 +153,7 @@ def _end(entry: SourceEntry, state: State) -> tuple[Reason | None, ErrorClass | 
             return None, ErrorClass.TRANSIENT if entry.attempts else None
 
 
-def _draft(entry: SourceEntry, setting: Setting, acceptance: Acceptance) -> Draft:
+def _draft(entry: SourceEntry, setting: Setting) -> Draft:
     channel = _channel(entry, setting.channel_map)
     route = setting.route(channel)
     content = entry.content or Content(text="")
@@ -178,13 +177,12 @@ def _draft(entry: SourceEntry, setting: Setting, acceptance: Acceptance) -> Draf
         tenant=entry.tenant,
         account=entry.account,
     )
-    draft = acceptance.draft(
+    draft = checked(
         outgoing,
+        Route(channel=None, policy=_policy(entry, route.policy), ordered=route.ordered),
         message_id=setting.new_id(),
         now_ms=setting.now_ms,
-        policy=_policy(entry, route.policy),
-        channel=None,
-        ordered=route.ordered,
+        content_bytes_max=setting.content_bytes_max,
     )
     return msgspec.structs.replace(
         draft,

@@ -1,5 +1,5 @@
 """
-Which stored messages an `AbortSignal` would withdraw.
+`AbortWatch`: which stored messages an `AbortSignal` would withdraw.
 
 A signal may be given to any number of messages, and live as long as its program. It is followed by one listener for
 each outbox, which knows the messages that may still be withdrawn, and lets go of those that have ended: by being told,
@@ -9,14 +9,21 @@ the listener along.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import weakref
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from pillarbox.errors import NotFound, PillarboxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Coroutine
 
     from pillarbox.abort import AbortSignal
     from pillarbox.domain.ids import MessageId
+    from pillarbox.outbox.lifetime import Lifetime
+    from pillarbox.outbox.orders import Orders
+    from pillarbox.outbox.runtime import Runtime
 
 ASKED_FROM: Final = 64
 """So many messages of one signal are kept without asking whether they have ended."""
@@ -27,19 +34,19 @@ class Followed:
 
     __slots__ = ("_asking", "_forget", "_limit", "_messages")
 
-    def __init__(self, signal: AbortSignal, aborted: Callable[[Collection[MessageId], str], None]) -> None:
+    def __init__(self, signal: AbortSignal, on_aborted: Callable[[Collection[MessageId], str], None]) -> None:
         self._messages: dict[MessageId, None] = {}
         self._limit = ASKED_FROM
         self._asking = False
         messages = self._messages
-        self._forget = signal.listen(lambda reason: aborted(tuple(messages), reason))
+        self._forget = signal.listen(lambda reason: on_aborted(tuple(messages), reason))
 
     def __len__(self) -> int:
         """How many messages it would withdraw."""
         return len(self._messages)
 
     def add(self, message: MessageId) -> bool:
-        """Follow one more; says whether they have become many, so that somebody should ask which have ended."""
+        """Follow one more; return whether they have become many, so that somebody should ask which have ended."""
         self._messages[message] = None
         if self._asking or len(self._messages) < self._limit:
             return False
@@ -47,7 +54,7 @@ class Followed:
         return True
 
     def to_ask(self) -> tuple[MessageId, ...]:
-        """Give those to ask about; none where they are few enough again."""
+        """Return those to ask about; none where they are few enough again."""
         if len(self._messages) >= self._limit:
             return tuple(self._messages)
         self._asking = False
@@ -67,33 +74,93 @@ class Followed:
         self._forget()
 
 
-class Following:
-    """What one outbox follows. Signals that nobody else knows any more are not kept."""
+class AbortWatch:
+    """Cancels the stored messages of one outbox when their signals say so (contract PA5)."""
 
-    def __init__(self) -> None:
+    def __init__(self, lifetime: Lifetime, orders: Orders) -> None:
+        self._lifetime = lifetime
+        self._orders = orders
+        # Signals that nobody else knows any more are not kept.
         self._signals: weakref.WeakKeyDictionary[AbortSignal, Followed] = weakref.WeakKeyDictionary()
+        self._runtime: weakref.ref[Runtime] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         """How many messages would be withdrawn by one signal or another."""
         return sum(len(followed) for followed in self._signals.values())
 
-    def of(self, signal: AbortSignal, aborted: Callable[[Collection[MessageId], str], None]) -> Followed:
-        """Give what is followed of *signal*; *aborted* is called with all of it and the reason when it is aborted."""
-        followed = self._signals.get(signal)
-        if followed is None:
-            followed = self._signals[signal] = Followed(signal, aborted)
-        return followed
+    def follow(self, runtime: Runtime, abort: AbortSignal, identity: MessageId) -> None:
+        """Cancel a message of *runtime* when *abort* says so."""
+        loop = asyncio.get_running_loop()
+        if self._runtime is None or self._runtime() is not runtime:
+            self._runtime = weakref.ref(runtime)
+            runtime.on_closed.append(self.clear)
 
-    def ended(self, signal: AbortSignal, message: MessageId) -> None:
-        """Let go of a message, and of its signal with the last one."""
-        followed = self._signals.get(signal)
-        if followed is not None:
-            followed.ended(message)
-            if not followed:
-                self._signals.pop(signal).stop()
+        def on_aborted(messages: Collection[MessageId], reason: str) -> None:
+            # A signal may be given on any thread, and after the loop of its message has ended.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(begin, messages, reason)
+
+        def begin(messages: Collection[MessageId], reason: str) -> None:
+            for message in messages:
+                self._in_background(self._cancel(message, reason))
+
+        followed = self._signals.get(abort)
+        if followed is None:
+            followed = self._signals[abort] = Followed(abort, on_aborted)
+        many = followed.add(identity)
+        if abort.aborted:
+            # Just now, on another thread: its listeners may have been called before this message was one of theirs.
+            begin((identity,), abort.reason)
+            return
+        known = weakref.ref(abort)
+        if runtime.worker is not None:
+            runtime.reporter.wait_for(identity).add_done_callback(lambda _: self._ended(known, identity))
+        if many:
+            self._in_background(self._let_go_of(runtime, known, followed))
 
     def clear(self) -> None:
         """Let go of everything: the outbox is closed."""
         for followed in self._signals.values():
             followed.stop()
         self._signals.clear()
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _ended(self, known: weakref.ref[AbortSignal], identity: MessageId) -> None:
+        """Let go of a message, and of its signal with the last one."""
+        abort = known()
+        followed = None if abort is None else self._signals.get(abort)
+        if abort is not None and followed is not None:
+            followed.ended(identity)
+            if not followed:
+                self._signals.pop(abort).stop()
+
+    async def _let_go_of(self, runtime: Runtime, known: weakref.ref[AbortSignal], followed: Followed) -> None:
+        """Forget those that have ended: where another process delivers, nobody tells."""
+        try:
+            while messages := followed.to_ask():
+                active = 0
+                for message in messages:
+                    view = await runtime.store.get(message)
+                    if view is None or view.state.terminal:
+                        self._ended(known, message)
+                    else:
+                        active += 1
+                followed.asked(active=active)
+        except PillarboxError:
+            # Closed, or not to be read now: asked again when they are twice as many.
+            followed.asked(active=len(followed))
+            followed.to_ask()
+
+    async def _cancel(self, identity: MessageId, reason: str) -> None:
+        try:
+            await self._orders.cancel(identity, reason=reason, actor="abort signal")
+        except NotFound:
+            # It ended so long ago that it was deleted.
+            return
+        except PillarboxError as exc:
+            self._lifetime.alarm("abort_failed", f"message {identity} could not be cancelled: {exc}")

@@ -13,7 +13,7 @@ import msgspec
 from pillarbox.domain.message import State
 from pillarbox.domain.orders import ORDERS, Order
 from pillarbox.errors import InvalidMessage, QueueFull
-from pillarbox.outbox.filters import parse, with_states
+from pillarbox.outbox.filters import Where, parse, with_states
 from pillarbox.store.base import Query, Replay
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ IDS_MAX: Final = 1000
 REFUSALS_MAX: Final = 100
 
 MakeAct = Callable[["MessageId"], "ActOnMessage"]
-Told = Callable[["Runtime", Mapping["MessageId", "MessageView"], Sequence[tuple["ActOnMessage", "Acted"]]], object]
+OnPage = Callable[["Runtime", Mapping["MessageId", "MessageView"], Sequence[tuple["ActOnMessage", "Acted"]]], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class BulkItem:
     """
     What became of one message.
 
@@ -53,7 +53,7 @@ class Done:
 
 
 @dataclass(slots=True, kw_only=True)
-class Bulk:
+class BulkReport:
     """
     What a bulk verb did, or with ``dry_run`` would be asked to do.
 
@@ -74,7 +74,7 @@ class Bulk:
     refusals: dict[str, str] = field(default_factory=dict)
     full: QueueFull | None = None
 
-    def add(self, done: Done) -> None:
+    def add(self, done: BulkItem) -> None:
         """Count one message."""
         self.matched += 1
         self.applied += done.applied
@@ -85,7 +85,7 @@ class Bulk:
             self.refusals[done.id] = done.refused
 
 
-def picked(where: str | Sequence[str] | None, *, every: bool, order: Order, now_ms: int) -> Query:
+def picked(where: Where | None, *, every: bool, order: Order, now_ms: int) -> Query:
     """
     Make the query of a bulk verb.
 
@@ -107,51 +107,51 @@ def picked(where: str | Sequence[str] | None, *, every: bool, order: Order, now_
 async def carry_out(
     runtime: Runtime,
     query: Query,
-    order: MakeAct,
+    make: MakeAct,
     *,
     dry_run: bool,
-    each: Callable[[Done], object] | None,
-    told: Told,
-) -> Bulk:
+    on_item: Callable[[BulkItem], object] | None,
+    on_page: OnPage,
+) -> BulkReport:
     """
-    Give *order* for every message that *query* picks now; what comes later is not picked.
+    Give the order that *make* makes to every message that *query* picks now; what comes later is not picked.
 
     Each page of 500 is one transaction or a few. One that is refused stops nothing, but for a full queue.
 
     Args:
-        each: Called with each message's `Done`, in order.
-        told: Called after each page, to tell of what was done.
+        on_item: Called with each message's `BulkItem`, in order.
+        on_page: Called after each page, to tell of what was done.
 
     Raises:
         StoreError: Something could not be written; the pages before are done.
     """
-    bulk = Bulk(dry_run=dry_run)
+    bulk = BulkReport(dry_run=dry_run)
     newest = await runtime.store.list_messages(msgspec.structs.replace(query, limit=1))
     last = newest[0].seq if newest else 0
     query = msgspec.structs.replace(query, oldest_first=True, limit=PAGE, before_seq=last + 1)
     page: Sequence[MessageView] = newest
     while page and bulk.full is None:
         page = await runtime.store.list_messages(query)
-        acts = [] if dry_run else [order(view.id) for view in page]
+        acts = [] if dry_run else [make(view.id) for view in page]
         acted = await asyncio.gather(*(runtime.committer.act(act) for act in acts))
         results = (
-            [Done(id=view.id, applied=False, before=view.state, state=view.state) for view in page]
+            [BulkItem(id=view.id, applied=False, before=view.state, state=view.state) for view in page]
             if dry_run
             else [_done(*one) for one in zip(page, acts, acted, strict=True)]
         )
         for done in results:
             bulk.add(done)
-            if each is not None:
-                each(done)
-        told(runtime, {view.id: view for view in page}, list(zip(acts, acted, strict=True)))
+            if on_item is not None:
+                on_item(done)
+        on_page(runtime, {view.id: view for view in page}, list(zip(acts, acted, strict=True)))
         bulk.full = next((one.refused for one in acted if isinstance(one.refused, QueueFull)), None)
         if page:
             query = msgspec.structs.replace(query, after_seq=page[-1].seq)
     return bulk
 
 
-def _done(view: MessageView, act: ActOnMessage, acted: Acted) -> Done:
-    return Done(
+def _done(view: MessageView, act: ActOnMessage, acted: Acted) -> BulkItem:
+    return BulkItem(
         id=view.id,
         applied=acted.applied,
         before=view.state,

@@ -29,8 +29,8 @@ from pillarbox.domain.timeline import moved
 from pillarbox.errors import ConfigError, InvalidMessage
 
 if TYPE_CHECKING:
-    from pillarbox.channels.base import Channel
     from pillarbox.domain.ids import MessageId
+    from pillarbox.outbox.routes import Route
 
 _NAME_MAX: Final = 255
 _RECIPIENT_MAX: Final = 2048
@@ -42,6 +42,8 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f
 _DIGEST_ENCODER: Final = msgspec.msgpack.Encoder()
 _JSON: Final = msgspec.json.Encoder()
 E = TypeVar("E", bound=StrEnum)
+Skipped = Literal["empty", "hook", "aborted"]
+"""Why a message is not stored."""
 
 
 class Options(TypedDict, total=False):
@@ -107,101 +109,89 @@ class Options(TypedDict, total=False):
     abort: AbortSignal | None
 
 
-class Acceptance:
+def checked(
+    outgoing: Outgoing, route: Route, *, message_id: MessageId, now_ms: int, content_bytes_max: int, ahead_ms: int = 0
+) -> Draft:
     """
-    Checks messages for one outbox.
+    Check one message and make its draft.
 
     Args:
+        route: Where it goes. Its channel admits it right away; where that is ``None``, the first claim will.
         content_bytes_max: Of the stored content.
+        ahead_ms: How far the caller's clock is ahead of the queue's, which *now_ms* is from.
+
+    Raises:
+        InvalidMessage: Names the argument and what was expected.
     """
+    o = outgoing
+    to = _line("to", o.to, longest=_RECIPIENT_MAX)
+    thread = None if o.thread is None else _line("thread", o.thread, longest=_NAME_MAX)
+    tenant, account = _optional_line("tenant", o.tenant) or "", _optional_line("account", o.account) or ""
+    kind = _choice("kind", Kind, o.kind)
+    content = content_of(o)
+    stored = encode_content(content)
+    if len(stored) > content_bytes_max:
+        what = "payload" if content.payload is not None else "text"
+        raise InvalidMessage(what, f"expected at most {content_bytes_max} bytes of content, not {len(stored)}")
+    not_before_ms = None if o.at is None else _moment("at", o.at, now_ms, ahead_ms)
+    starts_ms = now_ms if not_before_ms is None else max(now_ms, not_before_ms)
+    policy = _policy(route.policy, o)
+    key = _optional_line("key", o.key)
+    if o.abort is not None and not isinstance(o.abort, AbortSignal):
+        raise InvalidMessage("abort", f"expected an AbortSignal, not {type(o.abort).__name__}")
+    admission = (
+        None if route.channel is None else checked_admission(route.channel.admit(to=to, content=content, thread=thread))
+    )
+    return Draft(
+        id=message_id,
+        tenant=tenant,
+        channel=plain_text(o.channel),
+        recipient=to,
+        content=stored,
+        policy=policy,
+        created_ms=now_ms,
+        account=account,
+        thread=thread,
+        kind=kind,
+        group_id=o.group_id,
+        priority=_priority(o.priority),
+        not_before_ms=not_before_ms,
+        due_ms=starts_ms,
+        expires_ms=_expiry(o, policy, starts_ms, ahead_ms),
+        lane=_lane(o, tenant, account, to, thread, ordered=route.ordered),
+        max_attempts=policy.max_attempts,
+        key=key,
+        digest=None if key is None else _digest(o.channel, to, thread, kind, stored),
+        collapse_key=_optional_line("collapse", o.collapse),
+        origin=_optional_line("origin", o.origin),
+        correlation_id=_optional_line("correlation_id", o.correlation_id),
+        traceparent=_traceparent(o.traceparent),
+        metadata=_metadata(o.metadata),
+        admission=admission,
+        mirror=None if content.mirror is None else mirror_of(content, message_id),
+    )
 
-    def __init__(self, *, content_bytes_max: int) -> None:
-        self._content_bytes_max = content_bytes_max
 
-    def draft(
-        self, outgoing: Outgoing, *, message_id: MessageId, now_ms: int, policy: Policy, channel: Channel | None,
-        ordered: bool, ahead_ms: int = 0,
-    ) -> Draft:  # fmt: skip
-        """
-        Check one message and make its draft.
-
-        Args:
-            policy: The channel's.
-            channel: Admits it right away; ``None`` leaves that to the first claim.
-            ordered: Whether the channel's messages get the default lane.
-            ahead_ms: How far the caller's clock is ahead of the queue's, which *now_ms* is from.
-
-        Raises:
-            InvalidMessage: Names the argument and what was expected.
-        """
-        o = outgoing
-        to = _line("to", o.to, longest=_RECIPIENT_MAX)
-        thread = None if o.thread is None else _line("thread", o.thread, longest=_NAME_MAX)
-        tenant, account = _optional_line("tenant", o.tenant) or "", _optional_line("account", o.account) or ""
-        kind = _choice("kind", Kind, o.kind)
-        content = self.content(o)
-        stored = encode_content(content)
-        if len(stored) > self._content_bytes_max:
-            what = "payload" if content.payload is not None else "text"
-            raise InvalidMessage(
-                what, f"expected at most {self._content_bytes_max} bytes of content, not {len(stored)}"
-            )
-        not_before_ms = None if o.at is None else _moment("at", o.at, now_ms, ahead_ms)
-        starts_ms = now_ms if not_before_ms is None else max(now_ms, not_before_ms)
-        policy = _policy(policy, o)
-        key = _optional_line("key", o.key)
-        if o.abort is not None and not isinstance(o.abort, AbortSignal):
-            raise InvalidMessage("abort", f"expected an AbortSignal, not {type(o.abort).__name__}")
-        admission = None if channel is None else checked_admission(channel.admit(to=to, content=content, thread=thread))
-        return Draft(
-            id=message_id,
-            tenant=tenant,
-            channel=plain_text(o.channel),
-            recipient=to,
-            content=stored,
-            policy=policy,
-            created_ms=now_ms,
-            account=account,
-            thread=thread,
-            kind=kind,
-            group_id=o.group_id,
-            priority=_priority(o.priority),
-            not_before_ms=not_before_ms,
-            due_ms=starts_ms,
-            expires_ms=_expiry(o, policy, starts_ms, ahead_ms),
-            lane=_lane(o, tenant, account, to, thread, ordered=ordered),
-            max_attempts=policy.max_attempts,
-            key=key,
-            digest=None if key is None else _digest(o.channel, to, thread, kind, stored),
-            collapse_key=_optional_line("collapse", o.collapse),
-            origin=_optional_line("origin", o.origin),
-            correlation_id=_optional_line("correlation_id", o.correlation_id),
-            traceparent=_traceparent(o.traceparent),
-            metadata=_metadata(o.metadata),
-            admission=admission,
-            mirror=None if content.mirror is None else mirror_of(content, message_id),
-        )
-
-    def content(self, o: Outgoing) -> Content:
-        """Check what is to be said. Raises InvalidMessage."""
-        if o.payload is not None:
-            return _raw_content(o)
-        if o.text is None and not o.files:
-            raise InvalidMessage("text", "expected text or a payload")
-        if o.content_type is not None:
-            raise InvalidMessage("content_type", "goes with payload; text has its format")
-        if o.text is not None and not isinstance(o.text, str):
-            raise InvalidMessage("text", f"expected text, not {type(o.text).__name__}")
-        return Content(
-            text=None if o.text is None else _encodable("text", o.text),
-            format=_choice("format", Format, o.format),
-            subject=_optional_line("subject", o.subject, longest=998),
-            reply_to=_optional_line("reply_to", o.reply_to, longest=998),
-            silent=_flag("silent", o.silent),
-            files=_files(o.files),
-            mirror=None if o.mirror is None else plain_object("mirror", o.mirror),
-            extra={} if o.extra is None else plain_object("extra", o.extra),
-        )
+def content_of(o: Outgoing) -> Content:
+    """Check what is to be said. Raises InvalidMessage."""
+    if o.payload is not None:
+        return _raw_content(o)
+    if o.text is None and not o.files:
+        raise InvalidMessage("text", "expected text or a payload")
+    if o.content_type is not None:
+        raise InvalidMessage("content_type", "goes with payload; text has its format")
+    if o.text is not None and not isinstance(o.text, str):
+        raise InvalidMessage("text", f"expected text, not {type(o.text).__name__}")
+    return Content(
+        text=None if o.text is None else _encodable("text", o.text),
+        format=_choice("format", Format, o.format),
+        subject=_optional_line("subject", o.subject, longest=998),
+        reply_to=_optional_line("reply_to", o.reply_to, longest=998),
+        silent=_flag("silent", o.silent),
+        files=_files(o.files),
+        mirror=None if o.mirror is None else plain_object("mirror", o.mirror),
+        extra={} if o.extra is None else plain_object("extra", o.extra),
+    )
 
 
 def _raw_content(o: Outgoing) -> Content:
@@ -391,6 +381,3 @@ def _url(text: object) -> str:
     if not isinstance(text, str) or not text.startswith(("https://", "http://")):
         raise InvalidMessage("files", "expected URLs that begin with https:// or http://")
     return _line("files", text, longest=_RECIPIENT_MAX)
-
-
-Skipped = Literal["empty", "hook", "aborted"]

@@ -84,7 +84,7 @@ class Direct:
             await close_channel(name, channel, self._clock)
 
     async def deliver(self, draft: Draft, abort: AbortSignal | None = None) -> MessageView:
-        """Send a message, part by part; gives it as a queue would show it afterwards."""
+        """Send a message, part by part; return it as a queue would show it afterwards."""
         channel = self._channels[draft.channel]
         contents = () if draft.admission is None else draft.admission.parts
         pieces = contents if len(contents) > 1 else (draft.content,)
@@ -97,7 +97,7 @@ class Direct:
     async def _send_all(
         self, message: Leased, pieces: Sequence[bytes], channel: Channel, abort: AbortSignal | None
     ) -> tuple[list[Part], Transition]:
-        """Send one part after the other until the message has ended; gives what became of those it came to."""
+        """Send one part after the other until the message has ended; return what became of those it came to."""
         parts: list[Part] = []
         while True:
             number = len(parts)

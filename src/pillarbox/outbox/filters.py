@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 E = TypeVar("E", bound=Enum)
+Where = str | Sequence[str]
+"""A filter, or several that must all hold."""
 
 _TERM: Final = re.compile(r"\s*(?P<field>[^\s=!~\"',]*)(?P<test>!=|!~|=|~)")
 _VALUE: Final = re.compile(r"""(?P<quoted>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<bare>[^\s,"'\\]+)""", re.DOTALL)
@@ -59,7 +61,7 @@ class Term(msgspec.Struct, frozen=True):
     values: tuple[str, ...]
 
 
-def parse(where: str | Sequence[str], *, now_ms: int) -> Query:
+def parse(where: Where, *, now_ms: int) -> Query:
     """
     Read a filter.
 
@@ -73,8 +75,8 @@ def parse(where: str | Sequence[str], *, now_ms: int) -> Query:
     return narrowed_by(Query(), where, now_ms=now_ms)
 
 
-def narrowed_by(query: Query, where: str | Sequence[str], *, now_ms: int) -> Query:
-    """Give *query* for what a filter picks of it. See `parse`."""
+def narrowed_by(query: Query, where: Where, *, now_ms: int) -> Query:
+    """Return *query* for what a filter picks of it. See `parse`."""
     texts: object = [where] if isinstance(where, str) else where
     if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
         raise InvalidMessage(_ARGUMENT, "expected text such as 'state=dead channel=ops', or a list of such texts")
@@ -98,7 +100,7 @@ def _with_term(query: Query, term: Term, now_ms: int) -> Query:
 
 
 def with_states(query: Query, states: Sequence[State]) -> Query:
-    """Give *query* for messages in one of *states* only, beside what it asks for already."""
+    """Return *query* for messages in one of *states* only, beside what it asks for already."""
     both = tuple(state for state in STATES if state in states and (not query.states or state in query.states))
     if both:
         return msgspec.structs.replace(query, states=both)

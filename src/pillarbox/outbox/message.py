@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from pillarbox.domain.arrival import Aggregate, aggregate
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import Content, MessageView, Part, State, decode_content
 from pillarbox.domain.moments import to_datetime
+from pillarbox.domain.timeline import shifted
+from pillarbox.errors import NotFound
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from pillarbox.outbox.checks import Skipped
+    from pillarbox.outbox.lifetime import Lifetime
     from pillarbox.store.base import Durability
-
-Waiter = Callable[["BaseMessage", float | None], Awaitable[None]]
 
 
 class BaseMessage:
@@ -26,14 +27,14 @@ class BaseMessage:
         id: 22 characters; ``None`` where nothing was stored (``skipped``).
         created: False where ``key`` found an earlier message, whose id this is.
         durability: What the commit survives; ``None`` for a message that was read.
-        skipped: Why nothing was stored: ``empty`` or ``hook``; else ``None``.
+        skipped: Why nothing was stored: ``empty``, ``hook`` or ``aborted``; else ``None``.
     """
 
-    __slots__ = ("_view", "_wait", "created", "durability", "id", "skipped")
+    __slots__ = ("_lifetime", "_view", "created", "durability", "id", "skipped")
 
     def __init__(
         self,
-        wait: Waiter,
+        lifetime: Lifetime,
         *,
         id: str | None,  # noqa: A002 — the field's name
         created: bool = True,
@@ -41,20 +42,11 @@ class BaseMessage:
         skipped: Skipped | None = None,
         view: MessageView | None = None,
     ) -> None:
-        self._wait = wait
+        self._lifetime = lifetime
         self.id = id
         self.created = created
         self.durability = durability
         self.skipped = skipped
-        self._view = view
-
-    @property
-    def waiter(self) -> Waiter:
-        """What waits for it, for a façade to use."""
-        return self._wait
-
-    def see(self, view: MessageView) -> None:
-        """Take over what was read of it."""
         self._view = view
 
     @property
@@ -133,8 +125,26 @@ class BaseMessage:
         """When it may next be tried."""
         return None if self._view is None else to_datetime(self._view.due_ms)
 
+    async def _until_settled(self, timeout: float | None) -> None:
+        if self.id is None or self.state.terminal:
+            return
+        runtime = await self._lifetime.opened()
+        clock, identity = runtime.clock, MessageId(self.id)
+        deadline = None if timeout is None else clock.mono() + timeout
+        with runtime.waits.waiting(identity) as wait:
+            while True:
+                wait.begin()
+                view = await runtime.store.get(identity)
+                if view is None:
+                    raise NotFound("message", identity)
+                self._view = shifted(view, clock.ahead_ms())
+                left = None if deadline is None else deadline - clock.mono()
+                if self.settled or (left is not None and left <= 0):
+                    return
+                await wait.changed(left)
+
     def to_dict(self) -> dict[str, Any]:
-        """Give what was last read as plain values: the JSON of the command line and the API."""
+        """Return what was last read as plain values: the JSON of the command line and the API."""
         if self._view is None:
             return {"id": self.id, "created": self.created, "state": str(self.state), "skipped": self.skipped}
         from pillarbox.views import message_dict
@@ -170,6 +180,5 @@ class Message(BaseMessage):
         Raises:
             NotFound: It was pruned meanwhile.
         """
-        if self.id is not None:
-            await self._wait(self, timeout)
+        await self._until_settled(timeout)
         return self

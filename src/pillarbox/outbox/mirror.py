@@ -12,10 +12,9 @@ from pillarbox.errors import InvalidMessage
 from pillarbox.store.base import Prune
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Iterable
 
-    from pillarbox.outbox.runtime import Runtime
-    from pillarbox.queue_clock import QueueClock
+    from pillarbox.outbox.lifetime import Lifetime
 
 _KEYS_MAX = 1000
 
@@ -29,9 +28,8 @@ class MirrorBook:
     (``retention.mirror``), counted from the acknowledgement or else from the delivery.
     """
 
-    def __init__(self, opened: Callable[[], Awaitable[Runtime]], clock: QueueClock) -> None:
-        self._opened = opened
-        self._clock = clock
+    def __init__(self, lifetime: Lifetime) -> None:
+        self._lifetime = lifetime
 
     async def pending(
         self, session_key: str, *, entries: int = ENTRIES_MAX, characters: int = TEXT_MAX
@@ -48,20 +46,20 @@ class MirrorBook:
         """
         _within("entries", entries, ENTRIES_MAX)
         _within("characters", characters, TEXT_MAX)
-        ahead_ms = self._clock.ahead_ms()
-        pending = await (await self._opened()).store.mirror_pending(session_key, limit=entries)
+        ahead_ms = self._lifetime.clock.ahead_ms()
+        pending = await (await self._lifetime.opened()).store.mirror_pending(session_key, limit=entries)
         found = [shifted(entry, ahead_ms) for entry in pending]
         return capped(found, entries_max=entries, text_max=characters)
 
     async def acknowledge(self, entries: Iterable[MirrorEntry | str]) -> int:
         """
-        Say that records were taken over; gives how many were still pending. Safe to repeat.
+        Say that records were taken over; return how many were still pending. Safe to repeat.
 
         Args:
             entries: Records, or their keys.
         """
         keys = [entry.key if isinstance(entry, MirrorEntry) else entry for entry in entries]
-        runtime = await self._opened()
+        runtime = await self._lifetime.opened()
         done = 0
         for start in range(0, len(keys), _KEYS_MAX):
             done += (await runtime.committer.acknowledge(keys[start : start + _KEYS_MAX])).acknowledged
@@ -78,8 +76,8 @@ class MirrorBook:
         if not isinstance(given, timedelta):
             raise InvalidMessage("age", f"expected a timedelta, not {type(given).__name__}")
         age_ms = span_ms("age", given)
-        runtime = await self._opened()
-        now_ms = self._clock.wall_ms()
+        runtime = await self._lifetime.opened()
+        now_ms = self._lifetime.clock.wall_ms()
         before_ms = now_ms - age_ms
         request = Prune(before_ms={}, keys_until_ms=now_ms, audit_before_ms=0, mirror_before_ms=before_ms)
         while (await runtime.committer.prune(request)).more:

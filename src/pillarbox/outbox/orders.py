@@ -1,19 +1,19 @@
-"""What people order of messages: cancel, retry, resolve, replay, purge; one, or all that a filter picks."""
+"""`Orders`: what people order of one message, of all that a filter picks, or of a channel."""
 
 from __future__ import annotations
 
 import functools
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pillarbox.domain.channel_names import check_name
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.message import State
-from pillarbox.domain.moments import span_ms
+from pillarbox.domain.moments import moment_ms, span_ms
 from pillarbox.domain.orders import Order
 from pillarbox.domain.timeline import shifted
 from pillarbox.domain.transition import Reason
@@ -21,46 +21,38 @@ from pillarbox.entropy import new_message_id
 from pillarbox.errors import InvalidMessage, NotFound, Refused
 from pillarbox.events.events import MessageEnqueued
 from pillarbox.outbox import bulk
-from pillarbox.outbox.bulk import Bulk, Done, MakeAct
-from pillarbox.outbox.message import BaseMessage, Message
-from pillarbox.store.base import Cancel, Purge, Replay, Resolve, Retry
+from pillarbox.outbox.bulk import BulkItem, BulkReport, MakeAct
+from pillarbox.outbox.message import Message
+from pillarbox.store.base import Cancel, Pause, Purge, Replay, Resolve, Resume, Retry
 
 if TYPE_CHECKING:
     from pillarbox.domain.message import MessageView
-    from pillarbox.entropy import Entropy
+    from pillarbox.outbox.filters import Where
+    from pillarbox.outbox.lifetime import Lifetime
+    from pillarbox.outbox.routes import Routes
     from pillarbox.outbox.runtime import Runtime
-    from pillarbox.queue_clock import QueueClock
-    from pillarbox.settings.load import Settings
     from pillarbox.store.base import Acted, ActOnMessage
 
 ACTOR: Final = "application"
-Where = str | Sequence[str]
-Each = Callable[[Done], object]
+OnItem = Callable[[BulkItem], object]
 
 _MS: Final = timedelta(milliseconds=1)
 _TEXT_MAX: Final = 1000
 
 
-class Interventions(ABC):
+class Orders:
     """
-    The orders that `Outbox` takes. All of them are kept in the message's history, with actor and reason.
+    The orders that an outbox takes. All of them are kept in the message's history, with actor and reason.
 
     Those that end in ``_many`` are for every message that a filter picks (`outbox.filters`), or with ``every=True``
-    for all of them, in the states that the verb is for. With ``dry_run=True`` nothing is changed; ``each`` is called
-    with the `Done` of every message, in order. They raise InvalidMessage for a filter that cannot be read.
+    for all of them, in the states that the verb is for. With ``dry_run=True`` nothing is changed; ``on_item`` is called
+    with the `BulkItem` of every message, in order. They raise InvalidMessage for a filter that cannot be read.
     """
 
-    settings: Settings
-    _clock: QueueClock
-    _entropy: Entropy
-
-    @abstractmethod
-    async def _opened(self) -> Runtime:
-        """Give what is open; a forked child opens its own at first use."""
-
-    @abstractmethod
-    async def _wait(self, message: BaseMessage, timeout: float | None) -> None:
-        """Wait for a message's end."""
+    def __init__(self, lifetime: Lifetime, routes: Routes) -> None:
+        self._lifetime = lifetime
+        self._routes = routes
+        self._clock = lifetime.clock
 
     # One message
 
@@ -144,7 +136,7 @@ class Interventions(ABC):
             Refused: It has not ended; it was replayed already; what it said was deleted.
             QueueFull: A limit is reached. Nothing was written.
         """
-        runtime = await self._opened()
+        runtime = await self._lifetime.opened()
         order = self._replaying(fresh=fresh, reason=reason, actor=actor)(MessageId(id))
         acted = await self._act(order)
         if not acted.applied:
@@ -152,7 +144,7 @@ class Interventions(ABC):
             raise Refused(msg)
         view = await runtime.store.get(order.new_id)
         view = None if view is None else shifted(view, self._clock.ahead_ms())
-        return Message(self._wait, id=order.new_id, durability=runtime.store.durability, view=view)
+        return Message(self._lifetime, id=order.new_id, durability=runtime.store.durability, view=view)
 
     async def purge(self, id: str, *, reason: str | None = None, actor: str = ACTOR) -> bool:  # noqa: A002
         """
@@ -170,7 +162,7 @@ class Interventions(ABC):
         return (await self._act(self._purging(reason, actor)(MessageId(id)))).applied
 
     async def _act(self, act: ActOnMessage) -> Acted:
-        runtime = await self._opened()
+        runtime = await self._lifetime.opened()
         acted = await runtime.committer.act(act)
         if acted.refused is not None:
             raise acted.refused
@@ -187,75 +179,107 @@ class Interventions(ABC):
     # All that a filter picks
 
     async def cancel_many(
-        self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, each: Each | None = None,
+        self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, on_item: OnItem | None = None,
         reason: str | None = None, actor: str = ACTOR,
-    ) -> Bulk:  # fmt: skip
+    ) -> BulkReport:  # fmt: skip
         """Withdraw all that *where* picks of what is not delivered yet. See `cancel`."""
-        return await self._many(
-            _cancelling(reason, actor), Order.CANCEL, where, every=every, dry_run=dry_run, each=each
-        )
+        make = _cancelling(reason, actor)
+        return await self._many(make, Order.CANCEL, where, every=every, dry_run=dry_run, on_item=on_item)
 
     async def retry_many(
-        self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, each: Each | None = None,
+        self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, on_item: OnItem | None = None,
         ttl: float | timedelta | None = None, reason: str | None = None, actor: str = ACTOR,
-    ) -> Bulk:  # fmt: skip
+    ) -> BulkReport:  # fmt: skip
         """Make all that *where* picks of what is scheduled or held due now. See `retry`."""
-        return await self._many(
-            _retrying(ttl, reason, actor), Order.RETRY, where, every=every, dry_run=dry_run, each=each
-        )
+        make = _retrying(ttl, reason, actor)
+        return await self._many(make, Order.RETRY, where, every=every, dry_run=dry_run, on_item=on_item)
 
     async def resolve_many(
         self, verdict: Verdict | str, where: Where | None = None, *, every: bool = False, dry_run: bool = False,
-        each: Each | None = None, force_copy: bool = False, ttl: float | timedelta | None = None,
+        on_item: OnItem | None = None, force_copy: bool = False, ttl: float | timedelta | None = None,
         reason: str | None = None, actor: str = ACTOR,
-    ) -> Bulk:  # fmt: skip
+    ) -> BulkReport:  # fmt: skip
         """Say the same of all that *where* picks of what is held. See `resolve`."""
-        order = _resolving(verdict, force_copy=force_copy, receipt=None, ttl=ttl, reason=reason, actor=actor)
-        return await self._many(order, Order.RESOLVE, where, every=every, dry_run=dry_run, each=each)
+        make = _resolving(verdict, force_copy=force_copy, receipt=None, ttl=ttl, reason=reason, actor=actor)
+        return await self._many(make, Order.RESOLVE, where, every=every, dry_run=dry_run, on_item=on_item)
 
     async def replay_many(
-        self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, each: Each | None = None,
+        self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, on_item: OnItem | None = None,
         fresh: bool = False, reason: str | None = None, actor: str = ACTOR,
-    ) -> Bulk:  # fmt: skip
+    ) -> BulkReport:  # fmt: skip
         """
         Replay all that *where* picks of what is dead, expired or cancelled, the oldest first. See `replay`.
 
-        What was delivered is meant only where the filter names that state. A full queue ends it: see `Bulk.full`.
+        What was delivered is meant only where the filter names that state. A full queue ends it: see `BulkReport.full`.
         """
-        order = self._replaying(fresh=fresh, reason=reason, actor=actor)
-        return await self._many(order, Order.REPLAY, where, every=every, dry_run=dry_run, each=each)
+        make = self._replaying(fresh=fresh, reason=reason, actor=actor)
+        return await self._many(make, Order.REPLAY, where, every=every, dry_run=dry_run, on_item=on_item)
 
     async def purge_many(
-        self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, each: Each | None = None,
+        self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, on_item: OnItem | None = None,
         reason: str | None = None, actor: str = ACTOR,
-    ) -> Bulk:  # fmt: skip
+    ) -> BulkReport:  # fmt: skip
         """Delete all that *where* picks of what has ended. See `purge`."""
-        return await self._many(
-            self._purging(reason, actor), Order.PURGE, where, every=every, dry_run=dry_run, each=each
-        )
+        make = self._purging(reason, actor)
+        return await self._many(make, Order.PURGE, where, every=every, dry_run=dry_run, on_item=on_item)
 
     async def _many(
-        self, order: MakeAct, verb: Order, where: Where | None, *, every: bool, dry_run: bool, each: Each | None
-    ) -> Bulk:
-        query = bulk.picked(where, every=every, order=verb, now_ms=self._clock.wall_ms())
-        runtime = await self._opened()
-        told = functools.partial(_tell_all, at_ms=self._clock.wall_ms())
-        return await bulk.carry_out(runtime, query, order, dry_run=dry_run, each=each, told=told)
+        self, make: MakeAct, order: Order, where: Where | None, *, every: bool, dry_run: bool, on_item: OnItem | None
+    ) -> BulkReport:
+        query = bulk.picked(where, every=every, order=order, now_ms=self._clock.wall_ms())
+        runtime = await self._lifetime.opened()
+        on_page = functools.partial(_tell_all, at_ms=self._clock.wall_ms())
+        return await bulk.carry_out(runtime, query, make, dry_run=dry_run, on_item=on_item, on_page=on_page)
 
-    # Orders
+    # A channel
+
+    async def pause(
+        self, channel: str, *, tenant: str | None = None, reason: str | None = None, span: timedelta | None = None,
+        actor: str = ACTOR,
+    ) -> None:  # fmt: skip
+        """
+        Send nothing more through *channel*, for *span* or until resumed. Messages wait, and expire as ever.
+
+        Args:
+            tenant: Only this tenant's messages; "" for those of none. ``None``: all, of tenants that come later too.
+
+        Raises:
+            Refused: The queue is disabled: nothing would wait.
+        """
+        check_name(channel)
+        if not self._routes.settings.enabled:
+            msg = "the queue is disabled (enabled = false): nothing waits that could be paused"
+            raise Refused(msg)
+        until_ms = None if span is None else moment_ms("span", span, self._clock.wall_ms())
+        act = Pause(tenant=tenant, channel=channel, actor=actor, reason=reason, until_ms=until_ms)
+        await (await self._lifetime.opened()).committer.act(act)
+
+    async def resume(
+        self, channel: str, *, tenant: str | None = None, reason: str | None = None, actor: str = ACTOR
+    ) -> bool:
+        """
+        Send through *channel* again, of one *tenant* or of all; false where nothing was ever sent through it.
+
+        A tenant that is resumed alone sends again although the channel is paused for the others.
+        """
+        check_name(channel)
+        act = Resume(tenant=tenant, channel=channel, actor=actor, reason=reason)
+        return (await (await self._lifetime.opened()).committer.act(act)).applied
+
+    # Orders with an id of their own
 
     def _replaying(self, *, fresh: bool, reason: str | None, actor: str) -> Callable[[MessageId], Replay]:
         why = _text("reason", reason)
 
         def order(message: MessageId) -> Replay:
-            new_id = new_message_id(self._clock, self._entropy)
+            new_id = new_message_id(self._clock, self._lifetime.entropy)
             return Replay(id=message, new_id=new_id, actor=actor, fresh=fresh, reason=why)
 
         return order
 
     def _purging(self, reason: str | None, actor: str) -> MakeAct:
         why = _text("reason", reason)
-        keys_until_ms = self._clock.wall_ms() + self.settings.key_retention // _MS
+        keys_until_ms = self._clock.wall_ms() + self._routes.settings.key_retention // _MS
         return lambda message: Purge(id=message, actor=actor, keys_until_ms=keys_until_ms, reason=why)
 
 

@@ -1,73 +1,92 @@
 """
 `Outbox`: what applications call. Accepts messages, and delivers them where it has channels and is asked to.
 
-Nothing is decided here: it checks, hands over, and translates between callers' values and the engine's.
+Nothing is done here: each method is one of an object that an outbox is composed of.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import os
-import warnings
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from pillarbox.clock import Clock, SystemClock
-from pillarbox.domain.envelope import Kind
-from pillarbox.domain.ids import MessageId
-from pillarbox.domain.outgoing import Outgoing, outgoing_of
-from pillarbox.domain.timeline import shifted
-from pillarbox.engine.hooks import Hooks
 from pillarbox.entropy import Entropy, SystemEntropy
-from pillarbox.errors import (
-    NotFound,
-    NotStarted,
-    Refused,
-    UnknownChannel,
-)
 from pillarbox.events.bus import Bus, Subscriber
-from pillarbox.outbox.checks import Acceptance, Options
+from pillarbox.outbox.abort_watch import AbortWatch
+from pillarbox.outbox.add_channel import AddChannel
+from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.mirror import MirrorBook
-from pillarbox.outbox.reads import Operations
-from pillarbox.outbox.reload import Reloading
-from pillarbox.outbox.routes import Target, make_route, unserved_route
-from pillarbox.outbox.runtime import Route, Runtime, limits_of
-from pillarbox.outbox.sending import Intake, positioned
+from pillarbox.outbox.orders import Orders
+from pillarbox.outbox.reads import Reads
+from pillarbox.outbox.reload import reload
+from pillarbox.outbox.routes import Routes, Target
+from pillarbox.outbox.sending import Sending
+from pillarbox.outbox.upkeep import Upkeep
 from pillarbox.queue_clock import QueueClock
-from pillarbox.settings.load import is_default_db, mask_dsn
-from pillarbox.settings.overrides import override, with_channel
-from pillarbox.store.base import (
-    Durability,
-    Store,
-)
-from pillarbox.store.registry import no_store, open_store
+from pillarbox.settings.load import mask_dsn
+from pillarbox.settings.overrides import override
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
 
-    from pillarbox.channels.base import Channel
+    from pillarbox.engine.hooks import Hooks
     from pillarbox.events.events import BusEvent
-    from pillarbox.outbox.message import BaseMessage, Message
-    from pillarbox.settings import load as config
+    from pillarbox.settings.load import Changes, Settings
+    from pillarbox.store.base import Durability, Store
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-_log = logging.getLogger("pillarbox")
-_ELSEWHERE: Final = (
-    "the outbox is open in another event loop, or another thread's: use it there, close() it there first, or let"
-    " threads share a pillarbox.sync.Outbox"
-)
+T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-class Outbox(Operations, Intake, Reloading):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inside:
+    """What an outbox is composed of."""
+
+    routes: Routes
+    lifetime: Lifetime
+    sending: Sending
+    reads: Reads
+    orders: Orders
+    upkeep: Upkeep
+
+
+def inside(box: Outbox) -> Inside:
+    """Return what *box* is composed of, for our own commands: they need more than a user does."""
+    return box._inside  # noqa: SLF001 — it is private to everybody else
+
+
+class _Of(Generic[T]):
+    """Makes methods of `Outbox` out of those of an object that it is composed of."""
+
+    def __init__(self, part: Callable[[Inside], T]) -> None:
+        self._part = part
+
+    def __call__(self, method: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[Outbox, P], R]:
+        part = self._part
+
+        def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            return method(part(inside(self)), *args, **kwargs)
+
+        functools.update_wrapper(call, method)
+        return call
+
+
+_sending = _Of(lambda inside: inside.sending)
+_reads = _Of(lambda inside: inside.reads)
+_orders = _Of(lambda inside: inside.orders)
+_upkeep = _Of(lambda inside: inside.upkeep)
+
+
+class Outbox:
     """
     A durable outbox on one database.
 
     Making one does no I/O, so it can be a module's global. `start` and `close` are safe to repeat; ``async with`` is
-    the two.
+    the two. docs/reference/outbox.md lists what it offers by what one wants to do.
 
     Args:
         db: ``outbox.db``, ``sqlite:///…`` or ``:memory:``; ``None`` takes the settings' own.
@@ -76,6 +95,10 @@ class Outbox(Operations, Intake, Reloading):
         settings: Read by `settings.load`; further keyword arguments win over it (`config.explain` lists them).
         clock: Where time comes from; tests and the simulator pass their own, as with *entropy* and *store*. Where it
             is set, the queue's own time goes on (`pillarbox.domain.timeline`).
+
+    Attributes:
+        events: Tells subscribers what was committed; see `pillarbox.events`.
+        mirror: What a host reads of the deliveries in a session.
 
     Raises:
         ConfigError: A setting or a channel that cannot be.
@@ -87,79 +110,35 @@ class Outbox(Operations, Intake, Reloading):
         channels: Mapping[str, Target] | None = None,
         *,
         deliver: bool = True,
-        settings: config.Settings | None = None,
+        settings: Settings | None = None,
         clock: Clock | None = None,
         entropy: Entropy | None = None,
         store: Callable[[], Store] | None = None,
         **overrides: Any,  # noqa: ANN401 — settings by name; config checks each
     ) -> None:
-        super().__init__()
-        self.settings = override(settings, overrides, db=None if db is None else str(db))
-        self._deliver = deliver
-        self._clock = QueueClock.of(clock or SystemClock())
-        self._entropy = entropy or SystemEntropy()
-        self._make_store = store or self._open_store
-        self._acceptance = Acceptance(content_bytes_max=self.settings.content_bytes_max)
-        self._routes: dict[str, Route] = {}
         self.events = Bus()
-        self.hooks = Hooks(self._alarm, self.events, clock=self._clock)
-        self.mirror = MirrorBook(self._opened, self._clock)
-        self._runtime: Runtime | None = None
-        self._stopping: Runtime | None = None
-        self._starting = asyncio.Lock()
-        self._turns_on: asyncio.AbstractEventLoop | None = None
-        self._pid = self._starting_pid = os.getpid()
-        for name, item in self.settings.channels.items():
-            if item.url is not None:
-                self.channel(name, item.url)
+        routes = Routes(override(settings, overrides, db=None if db is None else str(db)), deliver=deliver)
+        lifetime = Lifetime(
+            routes,
+            self.events,
+            clock=QueueClock.of(clock or SystemClock()),
+            entropy=entropy or SystemEntropy(),
+            store=store,
+        )
+        orders = Orders(lifetime, routes)
+        self._inside = Inside(
+            routes=routes,
+            lifetime=lifetime,
+            sending=Sending(lifetime, routes, AbortWatch(lifetime, orders)),
+            reads=Reads(lifetime, routes),
+            orders=orders,
+            upkeep=Upkeep(lifetime, routes),
+        )
+        self.mirror = MirrorBook(lifetime)
         for name, target in (channels or {}).items():
-            self.channel(name, target)
+            routes.add(name, target, {})
 
-    # Channels
-
-    def channel(self, name: str, target: Target | None = None, **policy: Any) -> Any:  # noqa: ANN401 — a decorator too
-        """
-        Add a way out. As a decorator, ``@box.channel("pager")``, it adds the function below.
-
-        Args:
-            target: A URL, a `Channel`, or a function of an `Attempt`: async, or plain, which then runs in a bounded
-                pool of threads. It returns a receipt, or raises an outcome.
-            policy: What `config` knows of a channel: ``max_attempts``, ``ttl``, ``schedule``, ``uncertain``,
-                ``concurrency``, ``timeout``, ``lane``, …; anything else is an option of the adapter.
-
-        Raises:
-            ConfigError: A malformed URL, an unknown scheme or option; names the field.
-            Refused: The outbox has started.
-        """
-        if target is None:
-
-            def decorate(function: F) -> F:
-                self.channel(name, function, **policy)
-                return function
-
-            return decorate
-        if self._runtime is not None:
-            msg = "channels are added before start()"
-            raise Refused(msg)
-        self.settings = with_channel(self.settings, name, policy)
-        self._routes[name] = make_route(self.settings, name, target)
-        return target
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        """The names of the channels this process has."""
-        return tuple(self._routes)
-
-    def way_out(self, name: str) -> Channel | None:
-        """Give the channel of that name; ``None`` where this process does not have it."""
-        route = self._routes.get(name)
-        return None if route is None else route.channel
-
-    def route(self, name: str) -> Route:
-        """Give what the messages of a channel get; any name may be asked for."""
-        return self._routes.get(name) or unserved_route(self.settings, name)
-
-    # Life
+    # Open and close
 
     async def start(self) -> None:
         """
@@ -170,65 +149,7 @@ class Outbox(Operations, Intake, Reloading):
             ConfigError: The settings contradict each other.
             Refused: It is open in another event loop. What a loop that has ended left open is let go first.
         """
-        async with self._turn():
-            await self._let_go()
-            if self._runtime is None:
-                self._runtime = await self._open(self._deliveries())
-
-    def _turn(self) -> asyncio.Lock:
-        """
-        Start and stop go one after the other.
-
-        Raises:
-            Refused: Another event loop is about to do either.
-        """
-        loop = asyncio.get_running_loop()
-        if not self._is_taken():
-            # A lock of the parent's, or of a loop that has ended, may be held by a task that does not exist here.
-            if self._turns_on is not loop:
-                self._starting = asyncio.Lock()
-            self._turns_on, self._starting_pid = loop, os.getpid()
-        elif self._turns_on is not loop:
-            raise Refused(_ELSEWHERE)
-        return self._starting
-
-    def _is_taken(self) -> bool:
-        """Whether somebody who still exists has the turn."""
-        gone = self._starting_pid != os.getpid() or self._turns_on is None or self._turns_on.is_closed()
-        return self._starting.locked() and not gone
-
-    async def _let_go(self) -> None:
-        """Let go of what cannot be used any more: what a forked child inherited, or what an ended loop left open."""
-        for runtime in filter(None, (self._runtime, self._stopping)):
-            if runtime.foreign():
-                runtime.leak()
-            elif runtime.here():
-                if runtime is self._stopping:
-                    await runtime.close(self.settings.stop_seconds)
-                continue
-            elif runtime.stranded():
-                _log.warning("the event loop of this outbox ended before close(): what it was sending is uncertain")
-                await runtime.salvage()
-            else:
-                raise Refused(_ELSEWHERE)
-            self._runtime = None if runtime is self._runtime else self._runtime
-            self._stopping = None if runtime is self._stopping else self._stopping
-
-    def _deliveries(self) -> dict[str, Channel]:
-        if not self._deliver:
-            return {}
-        if self._pid != os.getpid():
-            # LE9: a fork stands between the making of this outbox and now, and no worker starts there by itself.
-            _log.warning("this outbox was made before a fork: it accepts here, and another process has to deliver")
-            return {}
-        return {name: route.channel for name, route in self._routes.items() if route.channel is not None}
-
-    async def _open(self, deliveries: Mapping[str, Channel], *, only: MessageId | None = None) -> Runtime:
-        runtime = Runtime(
-            self._make_store(), self.events, self.settings, clock=self._clock, entropy=self._entropy, hooks=self.hooks
-        )
-        await runtime.open(deliveries, only=only)
-        return runtime
+        await self._inside.lifetime.start()
 
     async def close(self) -> None:
         """Stop delivering, write what is known, and let every handle go."""
@@ -241,94 +162,122 @@ class Outbox(Operations, Intake, Reloading):
         Returns:
             How many sends were cut off; what became of those messages is uncertain.
         """
-        async with self._turn():
-            if not all(runtime.here() for runtime in (self._runtime, self._stopping) if runtime is not None):
-                await self._let_go()
-            runtime, self._runtime = self._runtime or self._stopping, None
-            self._stopping = runtime
-        if runtime is None:
-            return 0
-        try:
-            return await runtime.close(self.settings.stop_seconds if deadline is None else deadline)
-        finally:
-            # A caller that stopped waiting leaves it to the next one, who waits for the same end.
-            if self._stopping is runtime and runtime.closed:
-                self._stopping = None
-                self._following.clear()
-
-    def stop_now(self) -> int:
-        """Cut off what a `stop` under way still waits for; gives how many sends that were. Each is uncertain then."""
-        worker = None if self._stopping is None else self._stopping.worker
-        return 0 if worker is None else worker.executor.cut_off()
+        return await self._inside.lifetime.stop(deadline)
 
     @property
     def started(self) -> bool:
         """Whether it is open: between `start` and `close`, while the event loop of the `start` lasts."""
-        return self._runtime is not None and not self._runtime.stranded()
+        return self._inside.lifetime.started
 
-    def deliver_here(self) -> None:
-        """Deliver in this process, whatever ``deliver=`` said. Raises Refused after `start`."""
-        if self._runtime is not None:
-            msg = "whether this process delivers is said before start()"
-            raise Refused(msg)
-        self._deliver = True
-
-    async def served(self, channel: str) -> bool:
-        """Whether a live worker has *channel*, in whatever process."""
-        return any(worker.alive is not False and channel in worker.channels for worker in await self.workers())
-
-    @contextlib.asynccontextmanager
-    async def delivering(self, message: Message) -> AsyncIterator[None]:
+    async def reload(self, settings: Settings) -> Changes:
         """
-        Deliver this one message here while the context lasts, and no other (contract CL7).
+        Work by *settings* from now on, as far as an open outbox can.
 
-        At its end a send under way is cut off: its message is uncertain then, and stays queued.
+        At once: the policies of messages that are accepted from now on, the largest content, the deadline of a stop,
+        how recipients are logged; and the URL, the options and the timeout of each channel that the settings have
+        configured before and still do. ``log_level`` and ``log_format`` are for whoever set the logging up. What the
+        program itself says of its own channels stays, unless *settings* name them.
+
+        Returns:
+            The keys that changed, by whether they took effect; ``settings`` says what holds now. What takes a restart
+            is named again each time.
 
         Raises:
-            UnknownChannel: This process does not have the message's channel.
+            ConfigError: A channel is wrong, or a timeout is not shorter than the worker's lease; nothing changed.
+            NotStarted: The outbox is not open.
+            Refused: The queue is disabled, and a channel would have to change; nothing changed.
         """
-        view = None if message.id is None else await (await self._opened()).store.get(MessageId(message.id))
-        if view is None or view.state.terminal:
-            yield
-            return
-        route = self._routes.get(view.channel)
-        if route is None or route.channel is None:
-            raise UnknownChannel(view.channel, self.channels)
-        runtime = await self._open({view.channel: route.channel}, only=view.id)
-        try:
-            yield
-        finally:
-            await runtime.close(0)
+        return await reload(self._inside.lifetime, self._inside.routes, settings)
 
-    @contextlib.asynccontextmanager
-    async def opened_store(self) -> AsyncIterator[Store]:
-        """Give the database itself, for what moves whole queues; before `start` it is open for the context alone."""
-        if self._runtime is not None:
-            runtime = await self._opened()
-            try:
-                yield runtime.store
-            finally:
-                if runtime.worker is not None:
-                    # What was written here is no foreign write, and no batch of the worker's either.
-                    runtime.worker.look()
-            return
-        store = self._make_store()
-        try:
-            await store.open()
-            yield store
-        finally:
-            await store.close()
+    @property
+    def settings(self) -> Settings:
+        """What it works by."""
+        return self._inside.routes.settings
+
+    # Channels
+
+    @property
+    def channel(self) -> AddChannel:
+        """Add a way out: ``box.channel(name, target)``, or ``@box.channel(name)``. See `AddChannel`."""
+        return AddChannel(self._inside.routes, self._inside.lifetime)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of the channels this process has."""
+        return self._inside.routes.names
+
+    # Send
+
+    send = _sending(Sending.send)
+    send_many = _sending(Sending.send_many)
+
+    # Look at messages
+
+    get = _reads(Reads.get)
+    find = _reads(Reads.find)
+    list = _reads(Reads.list)
+    history = _reads(Reads.history)
+    explain = _reads(Reads.explain)
+    summary = _reads(Reads.summary)
+
+    # Step in: one message, all that a filter picks, a channel
+
+    cancel = _orders(Orders.cancel)
+    retry = _orders(Orders.retry)
+    resolve = _orders(Orders.resolve)
+    replay = _orders(Orders.replay)
+    purge = _orders(Orders.purge)
+    cancel_many = _orders(Orders.cancel_many)
+    retry_many = _orders(Orders.retry_many)
+    resolve_many = _orders(Orders.resolve_many)
+    replay_many = _orders(Orders.replay_many)
+    purge_many = _orders(Orders.purge_many)
+    pause = _orders(Orders.pause)
+    resume = _orders(Orders.resume)
+
+    # Watch over it
+
+    stats = _reads(Reads.stats)
+    queues = _reads(Reads.queues)
+    workers = _reads(Reads.workers)
+    health = _reads(Reads.health)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What this process has done since it started, by `Reporter`'s words; of a disabled queue the alarms alone."""
+        return self._inside.reads.counts
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether nothing outlives the process."""
+        return self._inside.lifetime.live().store.in_memory
+
+    @property
+    def durability(self) -> Durability:
+        """What an accepted message survives."""
+        return self._inside.lifetime.live().store.durability
+
+    # Look after the database
+
+    drain = _upkeep(Upkeep.drain)
+    drained = _upkeep(Upkeep.drained)
+    prune = _upkeep(Upkeep.prune)
+    check = _upkeep(Upkeep.check)
+    backup = _upkeep(Upkeep.backup)
+
+    # Hear, and have a say
+
+    def subscribe(self, subscriber: Subscriber, *types: type[BusEvent]) -> Callable[[], None]:
+        """Call *subscriber* for events of *types*, or all; return a function that ends it. See `pillarbox.events`."""
+        return self.events.subscribe(subscriber, *types)
+
+    @property
+    def hooks(self) -> Hooks:
+        """What the program may say about a message on its way."""
+        return self._inside.lifetime.hooks
 
     def __repr__(self) -> str:
         return f"<Outbox {mask_dsn(self.settings.db)}>"
-
-    def __del__(self) -> None:
-        """Say so where it was never closed. What it had open goes with its store; a loop that runs keeps a worker."""
-        runtime = getattr(self, "_runtime", None)
-        if runtime is None or runtime.foreign() or runtime.closed:
-            return
-        said = f"{self!r} was never closed: await close(), or use it as a context manager"
-        warnings.warn(said, ResourceWarning, stacklevel=2)
 
     async def __aenter__(self) -> Self:
         """Start."""
@@ -340,105 +289,3 @@ class Outbox(Operations, Intake, Reloading):
     ) -> None:
         """Close."""
         await self.close()
-
-    def _live(self) -> Runtime:
-        runtime = self._runtime
-        if runtime is None or runtime.foreign():
-            msg = "the outbox is not open: await start(), or use it as a context manager"
-            raise NotStarted(msg)
-        if not runtime.here():
-            if runtime.stranded():
-                raise NotStarted("the event loop that this outbox was opened in has ended: await start() again")
-            raise Refused(_ELSEWHERE)
-        return runtime
-
-    async def _opened(self) -> Runtime:
-        """Give what is open; a forked child opens its own at first use, and delivers nothing (contract LE9)."""
-        if self._runtime is not None and self._runtime.foreign():
-            await self.start()
-        return self._live()
-
-    # Sending
-
-    async def send(self, channel: str, *, to: str, ephemeral: bool = False, **options: Unpack[Options]) -> Message:
-        """
-        Accept one message. When this returns, it is committed; nothing that happens later loses it.
-
-        Cancelling the call undoes nothing: the message may be stored all the same, and `get` tells.
-
-        Args:
-            to: The recipient, as the channel writes it; one line, at most 2048 characters.
-            ephemeral: Short for ``kind="block"``.
-            options: What to say, and how: see `Options`. Blank text without files stores nothing; ``skipped`` is
-                ``"empty"`` then, ``"hook"`` where a hook cancelled it, ``"aborted"`` where ``abort`` had been called.
-
-        Raises:
-            InvalidMessage: A value was refused; names the field. Nothing was written.
-            KeyConflict: The key stands for another message. Nothing was written.
-            UnknownChannel: This process delivers, and has no such channel.
-            QueueFull: A limit is reached. Nothing was written.
-            StoreError: It could not be committed; it is not stored.
-            NotStarted: The outbox is not open.
-            TypeError: An option that does not exist.
-        """
-        if ephemeral:
-            options["kind"] = Kind.BLOCK
-        return await self._accept(Outgoing(channel=channel, to=to, **options))
-
-    async def send_many(self, messages: Iterable[Outgoing | Mapping[str, Any]]) -> list[Message]:
-        """
-        Accept several messages in one transaction: all or none.
-
-        Args:
-            messages: What `send` takes, as mappings or `Outgoing`. A list in ``to`` makes a message for each recipient,
-                which share one stored content and one correlation id.
-
-        Returns:
-            One message for each, in order; several for one with several recipients.
-
-        Raises:
-            InvalidMessage: Names the position and the field; nothing was written. Otherwise as `send`.
-        """
-        expanded: list[Outgoing] = []
-        for position, item in enumerate(messages):
-            with positioned(position):
-                expanded += self.expanded(outgoing_of(item))
-        return await self._accept_all(expanded)
-
-    def _alarm(self, what: str, detail: str) -> None:
-        if self._runtime is not None:
-            self._runtime.reporter.alarm(what, detail)
-
-    async def _wait(self, message: BaseMessage, timeout: float | None) -> None:
-        if message.state.terminal:
-            return
-        runtime = await self._opened()
-        identity = MessageId(message.id or "")
-        deadline = None if timeout is None else self._clock.mono() + timeout
-        with runtime.waits.waiting(identity) as wait:
-            while True:
-                wait.begin()
-                view = await runtime.store.get(identity)
-                if view is None:
-                    raise NotFound("message", identity)
-                message.see(shifted(view, self._clock.ahead_ms()))
-                left = None if deadline is None else deadline - self._clock.mono()
-                if message.settled or (left is not None and left <= 0):
-                    return
-                await wait.changed(left)
-
-    def subscribe(self, subscriber: Subscriber, *types: type[BusEvent]) -> Callable[[], None]:
-        """Call *subscriber* for events of *types*, or all; gives a function that ends it. See `pillarbox.events`."""
-        return self.events.subscribe(subscriber, *types)
-
-    def _open_store(self) -> Store:
-        if not self.settings.enabled:
-            return no_store(self._entropy.token(16))
-        durability = Durability(self.settings.durability)
-        return open_store(
-            self.settings.db,
-            durability=durability,
-            limits=limits_of(self.settings),
-            make_parents=is_default_db(self.settings.db),
-            clock=self._clock.machine,
-        )

@@ -1,0 +1,70 @@
+"""Which database an outbox works on: its own, none where the queue is disabled, or memory where it cannot be opened."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pillarbox.errors import StoreError
+from pillarbox.outbox.engine_settings import limits_of
+from pillarbox.settings.load import is_default_db
+from pillarbox.store.base import Durability
+from pillarbox.store.registry import file_of, no_store, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pillarbox.clock import Clock
+    from pillarbox.entropy import Entropy
+    from pillarbox.settings.load import Settings
+    from pillarbox.store.base import Store
+
+# Databases that could not be opened, by process and place, and what stands in for them until the process ends.
+_fallbacks: dict[tuple[int, str], Store] = {}
+
+
+def make_store(settings: Settings, *, clock: Clock, entropy: Entropy) -> Store:
+    """Make the store that *settings* name; nothing is opened."""
+    if not settings.enabled:
+        return no_store(entropy.token(16))
+    return open_store(
+        settings.db,
+        durability=Durability(settings.durability),
+        limits=limits_of(settings),
+        make_parents=is_default_db(settings.db),
+        clock=clock,
+    )
+
+
+async def opened_or_memory(
+    store: Store, settings: Settings, alarm: Callable[[str, str], None], *, clock: Clock
+) -> Store:
+    """
+    Open *store*; where that fails and *settings* say so, work in memory from then on (contract SG1).
+
+    Returns:
+        What is open: *store*, or what stands in for it until the process ends.
+    """
+    if settings.fallback != "memory":
+        await store.open()
+        return store
+    # However the path is spelt; and a forked child has not got what its parent holds.
+    place = os.getpid(), _place(settings.db)
+    fallen = _fallbacks.get(place)
+    if fallen is not None:
+        return fallen
+    try:
+        await store.open()
+    except StoreError as exc:
+        # Sticky for the process: going back to the file later would strand what is in memory.
+        fallen = _fallbacks[place] = open_store(":memory:", clock=clock)
+        await fallen.open()
+        alarm("fallback_memory", f"{exc}; nothing survives this process now")
+        return fallen
+    return store
+
+
+def _place(db: str) -> str:
+    """Return one name for a database, however it is spelt."""
+    file = file_of(db)
+    return db if file is None else str(file.resolve())

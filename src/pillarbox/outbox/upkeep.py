@@ -1,0 +1,108 @@
+"""`Upkeep`: what keeps a database well, and empties its queue: check, backup, prune, drain."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pillarbox.domain.message import State
+from pillarbox.domain.moments import budget_ms, span_ms
+from pillarbox.engine.drain import DrainReport
+from pillarbox.errors import Refused
+from pillarbox.outbox.health import present
+
+if TYPE_CHECKING:
+    import os
+    from datetime import timedelta
+
+    from pillarbox.outbox.lifetime import Lifetime
+    from pillarbox.outbox.routes import Routes
+
+
+class Upkeep:
+    """Looks after the database of one outbox."""
+
+    def __init__(self, lifetime: Lifetime, routes: Routes) -> None:
+        self._lifetime = lifetime
+        self._routes = routes
+
+    async def check(self) -> list[str]:
+        """
+        Look for damage, and for what keeps messages from being stored or sent; empty when all is well.
+
+        What is wrong with this process, and with the other workers of its database, is told too.
+        """
+        runtime = await self._lifetime.opened()
+        found = await runtime.store.check()
+        return [*found, *(problem for problem in present(runtime) if problem not in found)]
+
+    async def remarks(self) -> list[str]:
+        """Tell what a person should know of how the database is kept, though nothing is wrong with it."""
+        return (await self._lifetime.opened()).store.remarks()
+
+    async def backup(self, path: str | os.PathLike[str]) -> int:
+        """
+        Write a checked copy of this moment's content to the new file *path*, durable when this returns (contract SG7).
+
+        Nothing waits for it: messages are accepted and sent meanwhile. The copy is one file, 0600, whole or not there;
+        its bytes are returned.
+
+        Raises:
+            InvalidMessage: Something has that name already, or its directory is missing; nothing was written.
+            StoreError: The database could not be read, the copy not written, or it is damaged; it was not kept.
+            Refused: The queue is disabled: there is nothing to copy.
+        """
+        return await (await self._lifetime.opened()).store.backup(Path(path))
+
+    async def drain(self, budget: float | None = None) -> DrainReport:
+        """
+        Wait until nothing is due or being sent, at most *budget* seconds (default: ``drain_budget_ms``).
+
+        A disabled queue (``enabled = false``) has nothing to drain: its report is empty.
+
+        Raises:
+            InvalidMessage: *budget* is below 0, NaN or beyond the calendar.
+            Refused: This outbox does not deliver.
+        """
+        most_ms = self._routes.settings.drain_budget_ms if budget is None else budget_ms("budget", budget)
+        worker = (await self._lifetime.opened()).worker
+        if not self._routes.settings.enabled:
+            return DrainReport()
+        if worker is None:
+            msg = "this outbox does not deliver"
+            raise Refused(msg)
+        return await self._lifetime.live().until_closed(asyncio.ensure_future(worker.drain(most_ms)))
+
+    async def drained(self) -> DrainReport:
+        """
+        Wait for the end of the drain that `start` began; of a disabled queue the report is empty.
+
+        Raises:
+            Refused: Nothing is drained at start.
+        """
+        runtime = await self._lifetime.opened()
+        drain = runtime.startup_drain
+        if not self._routes.settings.enabled:
+            return DrainReport()
+        if drain is None:
+            msg = "nothing is drained at start: this outbox does not deliver, or drain_on_startup is off"
+            raise Refused(msg)
+        return await runtime.until_closed(asyncio.shield(drain))
+
+    async def prune(self, age: float | timedelta) -> dict[State, int]:
+        """
+        Delete terminal messages that ended longer ago than *age* (seconds or a timedelta).
+
+        Raises:
+            InvalidMessage: *age* is below a millisecond, NaN or beyond the calendar; nothing was deleted.
+        """
+        age_ms = span_ms("age", age)
+        runtime = await self._lifetime.opened()
+        total: dict[State, int] = {}
+        more = True
+        while more:
+            gone, more = await runtime.pruner().once({state: age_ms for state in State if state.terminal})
+            for state, count in gone.items():
+                total[state] = total.get(state, 0) + count
+        return total
