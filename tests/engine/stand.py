@@ -155,7 +155,9 @@ class Box:
 
     @property
     def runtime(self) -> Runtime:
-        return inside(self.outbox).lifetime.live()
+        runtime = inside(self.outbox).lifetime._runtime
+        assert runtime is not None
+        return runtime
 
     @property
     def worker(self) -> Worker:
