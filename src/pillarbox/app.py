@@ -237,9 +237,7 @@ def imported(where: str, *, directory: Path) -> Outbox:
         raise ConfigError("app", f"expected an Outbox at {where}, not {type(found).__name__}")
     if not box.channels:
         raise ConfigError("app", f"the outbox at {where} has no channels")
-    if box.started:
-        raise ConfigError("app", f"the outbox at {where} is open already")
-    inside(box).routes.deliver = True
+    inside(box).lifetime.deliver_here()
     return box
 
 

@@ -28,7 +28,7 @@ _ROUNDS_MAX: Final = 3
 
 
 def not_open() -> NotStarted:
-    """Give the error of a call that comes too early, or too late."""
+    """Return the error of a call that comes too early, or too late."""
     return NotStarted("the outbox is not open, or was closed meanwhile: start() it, or use it as a context manager")
 
 

@@ -168,7 +168,7 @@ class Outbox:
             raise Refused(msg)
 
     def _running(self) -> LoopThread | None:
-        """Give the thread that runs; a forked child begins its own at first use (contract LE9)."""
+        """Return the thread that runs; a forked child begins its own at first use (contract LE9)."""
         thread = self._thread
         if thread is None or not thread.foreign:
             return thread

@@ -28,7 +28,7 @@ def _text(at: datetime) -> str:
 
 
 def message_dict(view: MessageView) -> dict[str, Any]:
-    """Give a message's row as plain values. Its content is there only where it was read."""
+    """Return a message's row as plain values. Its content is there only where it was read."""
     return {
         "id": view.id,
         "state": str(view.state),
@@ -85,7 +85,7 @@ def lane_text(lane: str | None) -> str | None:
 
 
 def event_dict(event: Event) -> dict[str, Any]:
-    """Give one line of a history as plain values."""
+    """Return one line of a history as plain values."""
     return {
         "at": stamp(event.at_ms),
         "act": event.act,
@@ -103,7 +103,7 @@ def event_dict(event: Event) -> dict[str, Any]:
 
 
 def explanation_dict(explanation: Explanation) -> dict[str, Any]:
-    """Give why a message is not delivered yet, or what became of it, as plain values."""
+    """Return why a message is not delivered yet, or what became of it, as plain values."""
     return {
         "id": explanation.message,
         "state": str(explanation.state),

@@ -101,7 +101,7 @@ async def test_a_success_keeps_its_answer_only_where_all_is_kept(
 
     box = stand.make()
     box.outbox.channel("chat", function, history=history, text_limit=10)
-    inside(box.outbox).routes.deliver = True
+    inside(box.outbox).lifetime.deliver_here()
     async with box.outbox:
         one = await last(box)
         several = await box.send(text="one two three four five")

@@ -202,7 +202,7 @@ async def test_a_full_queue_refuses_by_its_name_and_keeps_what_it_has(stand: Sta
 async def test_policy_is_looked_up_message_then_channel_then_adapter_then_store(stand: Stand) -> None:
     declared = Policy(max_attempts=3, ttl_seconds=30.0)
     box = stand.make(None, defaults={"max_attempts": 2, "ttl": "20s"})
-    inside(box.outbox).routes.deliver = True
+    inside(box.outbox).lifetime.deliver_here()
     box.outbox.channel("plain", ScriptedChannel())
     box.outbox.channel("adapter", ScriptedChannel(policy=declared))
     box.outbox.channel("configured", ScriptedChannel(policy=declared), max_attempts=4)
@@ -244,7 +244,7 @@ async def test_a_lease_shorter_than_a_send_is_refused_before_anything_is_opened(
 
 async def test_a_function_is_a_channel(stand: Stand) -> None:
     box = stand.make(None)
-    inside(box.outbox).routes.deliver = True
+    inside(box.outbox).lifetime.deliver_here()
 
     async def page(attempt: Attempt) -> str:
         return f"paged {attempt.to}"

@@ -42,7 +42,7 @@ class Followed:
         self._forget = signal.listen(lambda reason: on_aborted(tuple(messages), reason))
 
     def __len__(self) -> int:
-        """How many messages it would withdraw."""
+        """Return how many messages it would withdraw."""
         return len(self._messages)
 
     def add(self, message: MessageId) -> bool:
@@ -75,7 +75,7 @@ class Followed:
 
 
 class AbortWatch:
-    """Cancels the stored messages of one outbox when their signals say so (contract PA5)."""
+    """Cancels the stored messages of one outbox once their signals are given (contract PA5)."""
 
     def __init__(self, lifetime: Lifetime, orders: Orders) -> None:
         self._lifetime = lifetime
@@ -86,11 +86,11 @@ class AbortWatch:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
-        """How many messages would be withdrawn by one signal or another."""
+        """Return how many messages would be withdrawn by one signal or another."""
         return sum(len(followed) for followed in self._signals.values())
 
     def follow(self, runtime: Runtime, abort: AbortSignal, identity: MessageId) -> None:
-        """Cancel a message of *runtime* when *abort* says so."""
+        """Cancel a message of *runtime* once *abort* is called."""
         loop = asyncio.get_running_loop()
         if self._runtime is None or self._runtime() is not runtime:
             self._runtime = weakref.ref(runtime)

@@ -1,5 +1,5 @@
 """
-Turns what a caller says into a checked `Draft`, or refuses it with the field named (contract EN13, EN14, EN16).
+Turns what a caller asks for into a checked `Draft`, or refuses it with the field named (contract EN13, EN14, EN16).
 
 Nothing here does I/O. What needs the channel is asked of it where it is at hand; otherwise the first claim admits.
 """
@@ -75,7 +75,7 @@ class Options(TypedDict, total=False):
         metadata: A JSON object of the caller's own, at most 16 KiB.
         traceparent: W3C trace context, handed to the channel.
         mirror: What its session is to be told after the delivery: see `pillarbox.domain.mirror.mirror_of`.
-        abort: Withdraws the message when it says so, between parts too.
+        abort: Withdraws the message once it is called, between parts too.
     """
 
     text: str | None

@@ -68,7 +68,7 @@ class Direct:
         self.grace_seconds = GRACE_SECONDS
 
     def left(self) -> Counter[str]:
-        """Returns how many sends of each channel go on though they were cut off."""
+        """Return how many sends of each channel go on though they were cut off."""
         return self._calls.left()
 
     async def start(self) -> None:
@@ -176,7 +176,7 @@ class Direct:
 
 
 def _leased(draft: Draft, *, part_count: int) -> Leased:
-    """Say of a message that is stored nowhere what a claim would."""
+    """Return a message that is stored nowhere as a claim would."""
     travels = travelling(draft) | {"recipient": _recipient(draft), "lane": None, "max_attempts": 1}
     return Leased(
         **travels,

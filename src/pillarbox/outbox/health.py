@@ -79,7 +79,7 @@ def present(runtime: Runtime) -> list[str]:
 
 
 def _left(runtime: Runtime) -> list[str]:
-    """Tell of calls that go on though they were cut off, for as long as they do."""
+    """Return a sentence for the calls that go on though they were cut off, for as long as they do."""
     sender = runtime.worker.executor if runtime.worker is not None else runtime.direct
     sends = sender.left().items() if sender is not None else ()
     problems = [f"channel {name} does not end what was cut off: {count} of its slots are lost" for name, count in sends]

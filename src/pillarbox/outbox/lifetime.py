@@ -36,7 +36,7 @@ _ELSEWHERE: Final = (
 
 class Lifetime:
     """
-    Opens a `Runtime`, gives it to those who ask, and closes it.
+    Opens a `Runtime`, returns it to those who ask, and closes it.
 
     Attributes:
         hooks: Those of the outbox.
@@ -95,11 +95,18 @@ class Lifetime:
         return self._runtime is not None and not self._runtime.stranded()
 
     def alarm(self, what: str, detail: str) -> None:
-        """Say what a person should look at, where it is open."""
+        """Raise an alarm: something that a person should look at. Nothing happens where the outbox is not open."""
         if self._runtime is not None:
             self._runtime.reporter.alarm(what, detail)
 
     # Open
+
+    def deliver_here(self) -> None:
+        """Deliver in this process, whatever ``deliver=`` said. Raises Refused after `start`."""
+        if self._runtime is not None:
+            msg = "whether this process delivers is said before start()"
+            raise Refused(msg)
+        self._routes.deliver = True
 
     async def start(self) -> None:
         """Open the database, and begin to deliver. See `pillarbox.Outbox.start`."""
@@ -192,7 +199,7 @@ class Lifetime:
         return 0 if worker is None else worker.executor.cut_off()
 
     def __del__(self) -> None:
-        """Say so where it was never closed. What it had open goes with its store; a loop that runs keeps a worker."""
+        """Warn where it was never closed. What it had open goes with its store; a loop that runs keeps a worker."""
         runtime = getattr(self, "_runtime", None)
         if runtime is None or runtime.foreign() or runtime.closed:
             return

@@ -1,4 +1,4 @@
-"""`Message`: what `send` gives back and `get` reads; a handle on one message, not the message itself."""
+"""`Message`: what `send` and `get` return; a handle on one message, not the message itself."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ class BaseMessage:
         """
         Its pieces and what became of each: one for a message that goes out whole.
 
-        Empty before it was read, and for a split one that was only listed. ``reason`` says of a split message's part
-        what its attempt met, of one that goes out whole the same word as `reason`.
+        Empty before it was read, and for a split one that was only listed. ``reason`` is what the attempt of a split
+        message's part met; of a message that goes out whole, the same word as `reason`.
         """
         view = self._view
         if view is None or view.part_count > 1:

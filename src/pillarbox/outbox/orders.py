@@ -199,7 +199,7 @@ class Orders:
         on_item: OnItem | None = None, force_copy: bool = False, ttl: float | timedelta | None = None,
         reason: str | None = None, actor: str = ACTOR,
     ) -> BulkReport:  # fmt: skip
-        """Say the same of all that *where* picks of what is held. See `resolve`."""
+        """Resolve all that *where* picks of what is held, with the same verdict. See `resolve`."""
         make = _resolving(verdict, force_copy=force_copy, receipt=None, ttl=ttl, reason=reason, actor=actor)
         return await self._many(make, Order.RESOLVE, where, every=every, dry_run=dry_run, on_item=on_item)
 
@@ -318,7 +318,7 @@ def _resolving(
 
 
 def _text(field: str, value: object) -> str | None:
-    """Check what a person says before anything is written."""
+    """Check what a person wrote, before anything is stored."""
     if value is None:
         return None
     if not isinstance(value, str) or len(value) > _TEXT_MAX:

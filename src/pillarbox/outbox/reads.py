@@ -82,13 +82,13 @@ class Reads:
         return [self._message(view) for view in await (await self._store()).list_messages(query)]
 
     async def history(self, id: str) -> builtins.list[Event]:  # noqa: A002 — the field's name
-        """Tell a message's story, the acceptance first."""
+        """Return a message's story, the acceptance first."""
         events = await (await self._store()).history(MessageId(id))
         return [shifted(event, self._clock.ahead_ms()) for event in events]
 
     async def explain(self, id: str) -> Explanation:  # noqa: A002 — the field's name
         """
-        Say why a message is not delivered yet, each reason with since when, until when and what would unblock it.
+        Return why a message is not delivered yet, each reason with since when, until when and what would unblock it.
 
         What has ended is told with what became of it, and what can be done.
 
@@ -128,7 +128,7 @@ class Reads:
         return [shifted(queue.judged(now_ms), ahead_ms) for queue in await (await self._store()).queues()]
 
     async def health(self) -> Health:
-        """Tell whether it keeps what it promises: the database answers, nothing fell back to memory, channels work."""
+        """Return whether it keeps what it promises: the database answers, nothing fell back to memory, channels work."""
         return await examine(await self._lifetime.opened())
 
     @property

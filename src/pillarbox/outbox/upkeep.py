@@ -38,7 +38,7 @@ class Upkeep:
         return [*found, *(problem for problem in present(runtime) if problem not in found)]
 
     async def remarks(self) -> list[str]:
-        """Tell what a person should know of how the database is kept, though nothing is wrong with it."""
+        """Return what a person should know of how the database is kept, though nothing is wrong with it."""
         return (await self._lifetime.opened()).store.remarks()
 
     async def backup(self, path: str | os.PathLike[str]) -> int:
