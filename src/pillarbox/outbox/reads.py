@@ -128,7 +128,7 @@ class Reads:
         return [shifted(queue.judged(now_ms), ahead_ms) for queue in await (await self._store()).queues()]
 
     async def health(self) -> Health:
-        """Return whether it keeps what it promises: the database answers, nothing fell back to memory, channels work."""
+        """Return whether all is well: the database answers, nothing fell back to memory, channels work."""
         return await examine(await self._lifetime.opened())
 
     @property
