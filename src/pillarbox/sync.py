@@ -105,7 +105,7 @@ def _booked(
     method: Callable[Concatenate[_Book, P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[MirrorBook, P], R]:
     def call(self: MirrorBook, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self.box.run(method(self.box.core.mirror, *args, **kwargs))
+        return self._box.run(method(self._box.core.mirror, *args, **kwargs))
 
     return _documented(call, method)
 
@@ -114,7 +114,7 @@ class MirrorBook:
     """The records of one outbox, for programs that block. See `pillarbox.outbox.mirror.MirrorBook`."""
 
     def __init__(self, box: Outbox) -> None:
-        self.box = box
+        self._box = box
 
     pending = _booked(_Book.pending)
     acknowledge = _booked(_Book.acknowledge)

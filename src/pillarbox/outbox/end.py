@@ -40,16 +40,16 @@ class End:
 
     Args:
         steps: Takes all the steps; returns how many sends were cut off.
-        hurry: Called where a later caller waits less long than the first one.
+        on_hurry: Called where a later caller waits less long than the first one.
     """
 
     def __init__(
-        self, steps: Callable[[Patience], Coroutine[Any, Any, int]], hurry: Callable[[], object], clock: Clock
+        self, steps: Callable[[Patience], Coroutine[Any, Any, int]], on_hurry: Callable[[], object], clock: Clock
     ) -> None:
         self._events = asyncio.get_running_loop()
         self._clock = clock
         self._steps = steps
-        self._hurry = hurry
+        self._on_hurry = on_hurry
         self._end: asyncio.Future[int] | None = None
         self._ends_at = 0.0
 
@@ -78,7 +78,7 @@ class End:
             self._begin(deadline_seconds)
         elif ends_at < self._ends_at:
             self._ends_at = ends_at
-            self._clock.call_later(deadline_seconds, self._hurry)
+            self._clock.call_later(deadline_seconds, self._on_hurry)
         return await asyncio.shield(self._end)
 
     def _begin(self, deadline_seconds: float) -> None:
