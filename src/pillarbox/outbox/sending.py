@@ -68,7 +68,11 @@ class Sending:
         outgoing = Outgoing(channel=channel, to=to, **options)
         runtime = await self._accepting()
         draft = await self._checked(runtime, outgoing)
-        return (await self._accepted(runtime, [(outgoing, draft)]))[0]
+        if not isinstance(draft, Draft):
+            return self._skipped(draft)
+        if runtime.direct is not None:
+            return await self._passed_on(runtime, runtime.direct, outgoing, draft)
+        return (await self._stored(runtime, [(outgoing, draft)]))[0]
 
     async def send_many(self, messages: Iterable[Outgoing | Mapping[str, Any]]) -> list[Message]:
         """
@@ -93,7 +97,13 @@ class Sending:
         for position, outgoing in enumerate(items):
             with _positioned(position):
                 drafts.append((outgoing, await self._checked(runtime, outgoing)))
-        return await self._accepted(runtime, drafts)
+        wanted = [(outgoing, draft) for outgoing, draft in drafts if isinstance(draft, Draft)]
+        if runtime.direct is not None:
+            passing = (self._passed_on(runtime, runtime.direct, outgoing, draft) for outgoing, draft in wanted)
+            made = iter(await asyncio.gather(*passing))
+        else:
+            made = iter(await self._stored(runtime, wanted) if wanted else ())
+        return [next(made) if isinstance(draft, Draft) else self._skipped(draft) for _, draft in drafts]
 
     async def _accepting(self) -> Runtime:
         runtime = await self._lifetime.opened()
@@ -151,20 +161,6 @@ class Sending:
             draft = msgspec.structs.replace(draft, accepted_by=await runtime.presence())
         return draft
 
-    async def _accepted(self, runtime: Runtime, items: Sequence[tuple[Outgoing, Draft | Skipped]]) -> list[Message]:
-        """Store what is to be stored, all or none, or send it where there is no queue; return a message for each."""
-        wanted = [(outgoing, draft) for outgoing, draft in items if isinstance(draft, Draft)]
-        if runtime.direct is not None:
-            passing = [self._passed_on(runtime, runtime.direct, draft, outgoing) for outgoing, draft in wanted]
-            # One alone is awaited itself: a caller that is cancelled is not gone before its send is cut off.
-            made = iter([await passing[0]] if len(passing) == 1 else await asyncio.gather(*passing))
-        else:
-            made = iter(await self._stored(runtime, wanted) if wanted else ())
-        return [
-            next(made) if isinstance(draft, Draft) else Message(self._lifetime, id=None, created=False, skipped=draft)
-            for _, draft in items
-        ]
-
     async def _stored(self, runtime: Runtime, items: Sequence[tuple[Outgoing, Draft]]) -> list[Message]:
         for _, draft in items:
             runtime.expect(draft)
@@ -176,11 +172,14 @@ class Sending:
         durability = runtime.store.durability
         return [Message(self._lifetime, id=done.id, created=done.created, durability=durability) for done in accepted]
 
-    async def _passed_on(self, runtime: Runtime, direct: Direct, draft: Draft, outgoing: Outgoing) -> Message:
+    async def _passed_on(self, runtime: Runtime, direct: Direct, outgoing: Outgoing, draft: Draft) -> Message:
         """Send without a queue, and wait for it (contract EN12)."""
         runtime.reporter.accepted((draft,), (Enqueued(draft.id, created=True),))
         view = shifted(await direct.deliver(draft, outgoing.abort), self._clock.ahead_ms())
         return Message(self._lifetime, id=draft.id, created=True, durability=runtime.store.durability, view=view)
+
+    def _skipped(self, why: Skipped) -> Message:
+        return Message(self._lifetime, id=None, created=False, skipped=why)
 
 
 @contextlib.contextmanager
