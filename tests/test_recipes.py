@@ -202,6 +202,7 @@ def test_add_a_channel(copy: Copy, tmp_path: Path) -> None:
         '    "pigeon": "pillarbox.channels.pigeon:PigeonChannel",\n',
         before='    "smtp": "pillarbox.channels.mail.smtp:SmtpChannel",\n',
     )
+    copy.insert(f"{SOURCE}/outbox/add_channel.py", "    # Pigeons\n    rings: int | str\n", before="    # Files\n")
     assert copy.changed() == recipe("Add a channel", "pigeon")
     loft = tmp_path / "loft"
     loft.mkdir()
@@ -254,8 +255,10 @@ def test_add_an_order(copy: Copy, tmp_path: Path) -> None:
     copy.add_twin(box, "    async def cancel_many(", "    async def retry_many(", NEW_NAMES)
     copy.add_twin(box, "def _cancelling(", "def _retrying(", NEW_NAMES)
     copy.insert(box, "Postpone, ", before="Purge, Replay, Resolve")
-    copy.add_twin(f"{SOURCE}/sync.py", "    cancel = ", "    retry = ", NEW_NAMES)
-    copy.add_twin(f"{SOURCE}/sync.py", "    cancel_many = ", "    retry_many = ", NEW_NAMES)
+    for shown in (f"{SOURCE}/outbox/outbox.py", f"{SOURCE}/sync.py"):
+        copy.add_twin(shown, "    cancel = ", "    retry = ", NEW_NAMES)
+        copy.add_twin(shown, "    cancel_many = ", "    retry_many = ", NEW_NAMES)
+    copy.add_twin("docs/reference/outbox.md", "| `await box.cancel(", "| `await box.retry(", NEW_NAMES)
     command = "@click.command()\n@ordering\n"
     copy.add_twin(f"{SOURCE}/cli/step_in.py", f"{command}@shared\ndef cancel(", f"{command}@_ttl", NEW_NAMES)
     copy.add_twin(f"{SOURCE}/cli/program.py", '    "cancel": ', '    "retry": ', NEW_NAMES)
