@@ -240,7 +240,7 @@ class Stand:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "outbox.db"
-        self.clock = StandClock()
+        self.clock: FakeClock = StandClock()
         self._seed = 0
         self._stack = contextlib.AsyncExitStack()
 

@@ -23,7 +23,7 @@ from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.domain.retry import Policy, parse_schedule
 from pillarbox.entropy import SeededEntropy
-from pillarbox.errors import PillarboxError
+from pillarbox.errors import PillarboxError, StoreBusy, StoreError, StoreOutcomeUnknown
 from pillarbox.outbox.outbox import Outbox
 from pillarbox.store.base import Durability
 from pillarbox.store.sqlite.opening import connect
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import apsw
 
     from pillarbox.events import BusEvent
-    from pillarbox.store.base import Store
+    from pillarbox.store.base import Batch, BatchResult, Store
 
 HOUR: Final = 3600.0
 _POLICY: Final = Policy(schedule=parse_schedule("5s, 1m, 30m, 4h, 12h*8"), max_attempts=12, ttl_seconds=None)
@@ -102,6 +102,26 @@ class Receiver(Channel):
 
 _MOODS: Final = ("fine", "deferred", "limited", "uncertain", "rejected", "unavailable", "hangs")
 _MOOD_WEIGHTS: Final = (50, 20, 10, 8, 4, 2, 6)
+
+
+class FaultyStore:
+    """A real store on a bad disk: now and then a commit fails, or was made and its answer is lost."""
+
+    def __init__(self, world: World, store: SQLiteStore) -> None:
+        self._world = world
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def commit(self, batch: Batch) -> BatchResult:
+        luck = 1.0 if self._world.healed else self._world.disk.random()
+        if luck < 0.01:
+            raise StoreBusy("somebody else writes")
+        result = await self._store.commit(batch)
+        if luck < 0.03:
+            raise StoreOutcomeUnknown("the answer is lost")
+        return result
 
 
 @dataclass
@@ -171,6 +191,8 @@ class World:
             except Killed as killed:
                 self.kills += 1
                 self.note(f"{killed} is dead")
+            except StoreError as error:
+                self.note(f"a process gave up: {error}")
 
     def _process(self) -> Process:
         self._processes += 1
@@ -200,7 +222,7 @@ class World:
             caller=lambda _: Delayed(self.clock, lambda: self.disk.uniform(0.0001, 0.004)),
         )
         process.at_end(store.let_go)
-        return cast("Store", store)
+        return cast("Store", FaultyStore(self, store))
 
     def _heard(self, process: Process, event: BusEvent) -> None:
         identity = getattr(event, "id", None)
