@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from pillarbox.channels import registry
 from pillarbox.channels.base import Channel
+from pillarbox.domain.url_schemes import WITH_A_HOST
 from pillarbox.errors import ConfigError
 from pillarbox.outbox.engine_settings import limits_of
 from pillarbox.outbox.outbox import Outbox, inside
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from pillarbox.settings.load import Loaded, Settings
 
 _MEMORY: Final = ":memory:"
-# Elsewhere the host of a URL may be the secret itself: tgram://TOKEN.
-_SCHEMES_WITH_A_HOST: Final = frozenset({"http", "https", "smtp", "smtps"})
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9]+")
 _HOST_LENGTH_MAX: Final = 40
 _DIGEST_LENGTH: Final = 8
@@ -269,7 +268,7 @@ def adhoc_name(url: str) -> str:
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
     host = ""
-    if scheme in _SCHEMES_WITH_A_HOST:
+    if scheme in WITH_A_HOST:
         host = f"{parts.hostname or ''}_{parts.port}" if parts.port else parts.hostname or ""
     # A password may be guessed, and a digest would confirm the guess: so it is left out.
     digest = hashlib.sha256(_AUTHORITY.sub(_without_password, url).encode()).hexdigest()[:_DIGEST_LENGTH]

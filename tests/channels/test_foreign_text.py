@@ -13,7 +13,7 @@ from pillarbox.channels.exceptions.text_patterns import classify_text
 from pillarbox.channels.mail.compose import default_subject
 from pillarbox.channels.mail.replies import Reply, Stage, classify
 from pillarbox.channels.privacy.foreign_text import FOREIGN_LENGTH_MAX, masked, without
-from pillarbox.channels.privacy.masking import mask_url
+from pillarbox.channels.privacy.masking import place_of
 from pillarbox.channels.text.html import html_to_text
 from pillarbox.domain.casefold import replaced
 from pillarbox.domain.outcome import Rejected, Uncertain
@@ -47,7 +47,7 @@ LOOKS: dict[str, Callable[[str], Any]] = {
     "hidden": lambda text: masked("an answer about " + text[: len(text) // 2], text, text[1:]),
     "lines": lambda text: without(text, text.replace("a", "a\n"), "ann@example.org"),
     "reply": lambda text: classify(Stage.RCPT, Reply(code=550, text=text, hide=("ann@example.org",))),
-    "url": lambda text: mask_url("https:" + text),
+    "url": lambda text: place_of("https:" + text),
     "dsn": lambda text: mask_dsn("postgres://" + text),
     "html": html_to_text,
     "subject": default_subject,

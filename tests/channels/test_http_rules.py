@@ -9,7 +9,8 @@ import pytest
 
 from pillarbox.channels.exceptions import http_answers
 from pillarbox.channels.http.answers import Answer, judged, status_text
-from pillarbox.channels.http.rules import HTTP_RULES, UNKNOWN, Rule, Verdict, outcome_of, parse_overrides, rule_for
+from pillarbox.channels.http.rules import HTTP_RULES, UNKNOWN, Rule, parse_overrides, rule_for
+from pillarbox.channels.verdicts import Verdict, outcome_of
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.errors import ConfigError
 
@@ -37,7 +38,7 @@ def test_every_row_decides_about_some_status() -> None:
 
 @pytest.mark.parametrize("rule", [*http_answers.RULES, UNKNOWN], ids=lambda rule: rule.source[:30])
 def test_every_row_has_a_source_and_names_what_exists(rule: Rule) -> None:
-    assert re.search(r"RFC \d{4}|Standard Webhooks|Contract CL5|botocore", rule.source)
+    assert re.search(r"RFC \d{4} §|Standard Webhooks|Contract CL5|botocore", rule.source)
     assert all(re.fullmatch(r"[1-5](\d\d|xx)", status) for status in rule.statuses)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from pillarbox.channels.privacy.foreign_text import excerpt, masked, shown_id
 from pillarbox.channels.privacy.known_secrets import KnownSecrets, in_headers, in_signing_secret, in_url
-from pillarbox.channels.privacy.masking import hide_secrets, mask_url, place_of
+from pillarbox.channels.privacy.masking import hide_secrets, place_of
 from pillarbox.channels.privacy.outcomes import fit_to_show, values_of
 from pillarbox.channels.registry import build
 from pillarbox.domain.message import Content
@@ -307,4 +307,4 @@ def test_the_answer_keeps_its_lines_and_loses_what_gives_orders() -> None:
     assert excerpt(b"") is None
     assert excerpt("ż" * 5000) is not None
     assert len((excerpt("ż" * 5000) or "").encode()) <= 1024
-    assert mask_url("https://x/?t=abc&a=1") == "https://x/?t=***&a=1"
+    assert hide_secrets("https://x/?t=abc&a=1") == "https://x/?t=***&a=1"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pillarbox.domain.url_schemes import mask_url
 from pillarbox.errors import ConfigError
-from pillarbox.settings.load import TABLE, Loaded, Settings, check, from_mapping, load, mask_dsn, mask_url, show
+from pillarbox.settings.load import TABLE, Loaded, Settings, check, from_mapping, load, mask_dsn, show
 
 if TYPE_CHECKING:
     from pathlib import Path

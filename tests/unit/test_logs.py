@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pillarbox.events.log_format import LEVELS, JsonFormatter, TextFormatter, make_formatter, visible
+from pillarbox.domain.plain_characters import visible
+from pillarbox.events.log_format import LEVELS, JsonFormatter, TextFormatter, make_formatter
 from pillarbox.settings.model import Settings
 from pillarbox.settings.table import find
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import unicodedata
 from typing import Final, Literal
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel
 from pillarbox.channels.thread_pool import answer_of
 from pillarbox.channels.urls import Options, parse_url
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Unavailable, Uncertain
+from pillarbox.domain.plain_characters import visible
 from pillarbox.errors import ConfigError
 
 Stream = Literal["stdout", "stderr"]
@@ -72,11 +72,4 @@ def readable(attempt: Attempt) -> str:
     else:
         said = f"{len(content.payload)} bytes of {content.content_type or 'application/octet-stream'}"
     verb = "" if attempt.op == "send" else f" {attempt.op} {attempt.target}"
-    return _visible(f"{attempt.channel} → {attempt.to}{part}{verb}: {subject}{said}")
-
-
-def _visible(text: str) -> str:
-    return "".join(
-        repr(character)[1:-1] if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else character
-        for character in text
-    )
+    return visible(f"{attempt.channel} → {attempt.to}{part}{verb}: {subject}{said}")

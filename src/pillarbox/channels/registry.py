@@ -9,11 +9,10 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-import re
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from pillarbox.channels.privacy.masking import mask_url
 from pillarbox.channels.text import limits
+from pillarbox.domain.url_schemes import scheme_of
 from pillarbox.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from pillarbox.channels.base import Channel
 
-__all__ = ["SCHEMES", "build", "from_function", "mask_url", "schemes"]
+__all__ = ["SCHEMES", "build", "from_function", "schemes"]
 
 SCHEMES: Final[dict[str, str]] = {
     "console": "pillarbox.channels.console:ConsoleChannel",
@@ -39,9 +38,6 @@ _FUNCTION: Final = ("pillarbox.channels.function", "FunctionChannel")
 
 class _Adapter(Protocol):
     def from_url(self, url: str, **options: object) -> Channel: ...
-
-
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)
 
 
 def schemes() -> tuple[str, ...]:
@@ -103,9 +99,9 @@ def from_function(function: Callable[..., object], *, field: str, **options: obj
 
 
 def _scheme_of(url: object, field: str) -> str:
-    if not isinstance(url, str) or (match := _SCHEME.match(url)) is None:
+    scheme = scheme_of(url) if isinstance(url, str) and not url[:1].isspace() else None
+    if scheme is None:
         raise ConfigError(field, f"expected a URL that begins with one of {', '.join(schemes())}")
-    scheme = match[1].lower()
     if scheme not in SCHEMES:
         raise ConfigError(field, _unknown("scheme", scheme, schemes()))
     return scheme

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from pillarbox.domain.plain_characters import ASCII_CONTROLS
 from pillarbox.domain.retry import parse_span
 from pillarbox.errors import ConfigError
 
 T = TypeVar("T")
 
-_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+_CONTROL = re.compile(rf"[{ASCII_CONTROLS} ]")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _TRUE: Final = frozenset({"true", "yes", "on", "1"})

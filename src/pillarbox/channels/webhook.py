@@ -7,7 +7,6 @@ The URL is the operator's; the recipient only stands in the body, so data can ne
 from __future__ import annotations
 
 import asyncio
-import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,16 +16,18 @@ from pillarbox.channels.base import Attempt, Channel, Seams
 from pillarbox.channels.egress import Egress, networks
 from pillarbox.channels.http.answers import Answer, judged
 from pillarbox.channels.http.client import OURS, Client
-from pillarbox.channels.http.rules import HTTP_RULES, Verdict, parse_overrides, rule_for
+from pillarbox.channels.http.rules import HTTP_RULES, parse_overrides, rule_for
 from pillarbox.channels.http.signing import parse_secret, signature_headers
 from pillarbox.channels.options import HEADER_VALUE, basic_authorization, checked_headers, flag, listed, table
 from pillarbox.channels.privacy.known_secrets import KnownSecrets, in_headers, in_signing_secret, in_url
 from pillarbox.channels.privacy.masking import place_of
 from pillarbox.channels.privacy.outcomes import values_of
-from pillarbox.domain.envelope import Op
+from pillarbox.channels.verdicts import Verdict
+from pillarbox.domain.envelope import TRACEPARENT, Op
 from pillarbox.domain.ids import ID_LENGTH, dedupe_token
 from pillarbox.domain.message import Admission, Content, FileRef, Format
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
+from pillarbox.domain.plain_characters import CONTROL
 from pillarbox.domain.retry import WEBHOOK, parse_span
 from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage, NotStarted
 
@@ -39,8 +40,6 @@ RECEIPT_LENGTH_MAX: Final = 128
 _JSON = "application/json"
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _FIRST = dedupe_token("", 0, 0)  # how the token of a message's first part ends, until a person orders a copy
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")  # W3C Trace Context §3.2
 _OURS: Final = OURS | {
     "idempotency-key", "pillarbox-attempt", "traceparent", "webhook-id", "webhook-signature", "webhook-timestamp",
 }  # fmt: skip
@@ -197,7 +196,7 @@ class WebhookChannel(Channel):
 
     def admit(self, *, to: str, content: Content, thread: str | None = None) -> Admission:  # noqa: ARG002
         """See `Channel`. A thread is passed on as it is."""
-        if not to or _CONTROL.search(to):
+        if not to or CONTROL.search(to):
             raise InvalidMessage("to", "expected a recipient without control characters")
         if content.content_type is not None and not HEADER_VALUE.match(content.content_type):
             raise InvalidMessage("content_type", "expected a media type of printable ASCII, without control characters")
@@ -244,7 +243,7 @@ class WebhookChannel(Channel):
         headers["Idempotency-Key"] = attempt.token
         # The claim that allowed this copy: a receiver that gets two can look both up in the message's history.
         headers["Pillarbox-Attempt"] = str(attempt.number)
-        if attempt.traceparent is not None and _TRACEPARENT.match(attempt.traceparent):
+        if attempt.traceparent is not None and TRACEPARENT.match(attempt.traceparent):
             headers["traceparent"] = attempt.traceparent
         return headers
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
@@ -11,13 +11,11 @@ import click
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.output import emit, emit_json, pairs, table, talk
 from pillarbox.cli.shared_options import shared
+from pillarbox.domain.url_schemes import WITH_A_HOST, mask_url
 
 if TYPE_CHECKING:
     from pillarbox.cli.call import Call
     from pillarbox.settings.load import Explanation
-
-# Their host says where, and never who; of every other URL only the scheme is shown.
-_WITH_A_HOST: Final = frozenset({"http", "https", "smtp", "smtps"})
 
 
 @click.group()
@@ -158,14 +156,12 @@ def _yes(value: object) -> str:
 
 def _place(url: str) -> str:
     """Show where a channel leads, and nothing that may be a secret: no user, no path, no query."""
-    from pillarbox.settings.load import mask_url
-
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
         return mask_url(url)
-    if parts.scheme.lower() not in _WITH_A_HOST or not host:
+    if parts.scheme.lower() not in WITH_A_HOST or not host:
         return mask_url(url)
     named = f"[{host}]" if ":" in host else host
     rest = "/***" if parts.path.strip("/") or parts.query or parts.fragment or parts.username else ""

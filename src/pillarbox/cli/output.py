@@ -15,8 +15,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from pillarbox.domain.plain_characters import escaped
-from pillarbox.events.log_format import visible
+from pillarbox.domain.plain_characters import escaped, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

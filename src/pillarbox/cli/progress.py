@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from pillarbox.cli.output import console
-from pillarbox.events.log_format import visible
+from pillarbox.domain.plain_characters import visible
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from pillarbox.cli.line_writer import Scribe, descriptor_of
 from pillarbox.cli.output import encoded, on_terminal
-from pillarbox.events.log_format import LEVELS, make_formatter, visible
+from pillarbox.domain.plain_characters import visible
+from pillarbox.events.log_format import LEVELS, make_formatter
 from pillarbox.events.log_lines import ENQUEUED
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from pillarbox.domain.url_schemes import SCHEME
 from pillarbox.errors import InvalidMessage
 
-_URL: Final = re.compile(r"\s*[a-z][a-z0-9+.-]*+:(?:/|[^/@]*+@)", re.IGNORECASE)
+_URL: Final = re.compile(rf"\s*+{SCHEME}:(?:/|[^/@]*+@)", re.IGNORECASE)
 
 
 def is_url(name: str) -> bool:

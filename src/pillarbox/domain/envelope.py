@@ -7,6 +7,7 @@ comes from; the statements take their columns from here.
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum, StrEnum
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ import msgspec
 
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.retry import Policy
+
+TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
+"""W3C Trace Context §3.2."""
 
 
 class Kind(StrEnum):

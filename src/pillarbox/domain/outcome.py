@@ -18,6 +18,7 @@ from datetime import timedelta
 from numbers import Integral, Real
 from typing import Any, ClassVar, Final, Literal, get_args
 
+from pillarbox.domain.plain_characters import CONTROLS, CONTROLS_IN_LINES
 from pillarbox.errors import InvalidOutcome
 
 Scope = Literal["recipient", "channel"]
@@ -35,10 +36,8 @@ ANSWER_BYTES_MAX: Final = 1024
 RECIPIENT_LENGTH_MAX: Final = 2048
 """Characters, of the recipient of any message (contract EN13)."""
 
-# C0, DEL, C1, and the line breaks that only Unicode knows: what takes text apart by lines takes it apart there.
-_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]++")
-# The same without the line breaks and tabs that an answer of several lines has.
-_CONTROLS_IN_LINES: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]++")
+_CONTROLS: Final = re.compile(rf"[{CONTROLS}]++")
+_CONTROLS_IN_LINES: Final = re.compile(rf"[{CONTROLS_IN_LINES}]++")
 _SECONDS: Final = re.compile(r"[+-]?[0-9]{1,19}(?:\.[0-9]{0,19})?\Z")
 _SECONDS_LENGTH_MAX: Final = 64
 _INTEGER_BITS_MAX: Final = 1024  # no platform counts so far, and Python refuses to write what is far longer

@@ -10,19 +10,18 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-import unicodedata
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from pillarbox.domain.plain_characters import escaped
+from pillarbox.domain.plain_characters import escaped, visible
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["LEVELS", "JsonFormatter", "TextFormatter", "make_formatter", "visible"]
+__all__ = ["LEVELS", "JsonFormatter", "TextFormatter", "make_formatter"]
 
 LEVELS: Final[dict[str, int]] = {
     "debug": logging.DEBUG,
@@ -32,19 +31,11 @@ LEVELS: Final[dict[str, int]] = {
 }
 """The values of the setting ``log_level``, as logging knows them."""
 
-_GIVE_ORDERS: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # What every record has; whatever else it carries came with ``extra``. "message" and "asctime" are other formatters'.
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _OURS: Final = frozenset({"timestamp", "level", "logger", "message", "exception", "frames"})
 _PLAIN: Final = re.compile(r"[\w.:/@#+*,-]+")
 _FRAMES_MAX: Final = 50
-
-
-def visible(text: str) -> str:
-    """Spell out what a terminal would obey instead of showing it; line ends too, so that it stays one line."""
-    return "".join(
-        repr(character)[1:-1] if unicodedata.category(character) in _GIVE_ORDERS else character for character in text
-    )
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, Any]:

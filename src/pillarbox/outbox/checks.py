@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,11 +17,12 @@ import msgspec
 
 from pillarbox.abort import AbortSignal
 from pillarbox.channels.base import checked_admission
-from pillarbox.domain.envelope import Kind, Priority
+from pillarbox.domain.envelope import TRACEPARENT, Kind, Priority
 from pillarbox.domain.message import Content, Draft, FileRef, Format, encode_content
 from pillarbox.domain.mirror import mirror_of
 from pillarbox.domain.moments import MS_MAX, moment_ms, shown
 from pillarbox.domain.outgoing import DEFAULT, Default, Outgoing, Payload
+from pillarbox.domain.plain_characters import CONTROL
 from pillarbox.domain.plain_json import plain, plain_object, plain_text
 from pillarbox.domain.retry import ExpireAction, Policy, UncertainAction, parse_schedule
 from pillarbox.domain.timeline import moved
@@ -36,9 +36,6 @@ _NAME_MAX: Final = 255
 _RECIPIENT_MAX: Final = 2048
 _METADATA_BYTES_MAX: Final = 16 << 10
 _ATTEMPTS_MAX: Final = 10_000
-# C0, DEL, C1, and the line breaks that only Unicode knows: what takes text apart by lines takes it apart there.
-_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 _DIGEST_ENCODER: Final = msgspec.msgpack.Encoder()
 _JSON: Final = msgspec.json.Encoder()
 E = TypeVar("E", bound=StrEnum)
@@ -221,7 +218,7 @@ def _line(field: str, value: object, *, longest: int) -> str:
         raise InvalidMessage(field, "expected something, not an empty text")
     if len(text) > longest:
         raise InvalidMessage(field, f"expected at most {longest} characters, not {len(text)}")
-    if _CONTROLS.search(text):
+    if CONTROL.search(text):
         raise InvalidMessage(field, "expected one line without control characters (CR, LF, NUL, …)")
     return _encodable(field, text)
 
@@ -342,7 +339,7 @@ def _digest(channel: str, to: str, thread: str | None, kind: Kind, content: byte
 def _traceparent(value: object) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or _TRACEPARENT.match(value) is None:
+    if not isinstance(value, str) or TRACEPARENT.match(value) is None:
         raise InvalidMessage("traceparent", "expected a W3C traceparent: 00-<32 hex>-<16 hex>-<2 hex>")
     return value
 

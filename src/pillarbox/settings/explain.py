@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Final, cast
 
+from pillarbox.domain.url_schemes import MASK, mask_url
 from pillarbox.errors import ConfigError
 from pillarbox.settings.layers import Source, unknown
 from pillarbox.settings.model import EACH, SECTION, Settings
@@ -26,17 +27,9 @@ from pillarbox.settings.table import (
     names_inside,
 )
 
-MASK: Final = "***"
 Mask = Callable[[str], str]
 
-_SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)
 _QUERY: Final = re.compile(r"[?#].*+", re.DOTALL)
-
-
-def mask_url(url: str) -> str:
-    """Show a URL's scheme and nothing else. The command line has a finer mask to put in its place."""
-    scheme = _SCHEME.match(url)
-    return f"{scheme[1]}://{MASK}" if scheme else MASK
 
 
 def mask_dsn(dsn: str) -> str:

@@ -16,12 +16,15 @@ from enum import StrEnum
 from os import PathLike, fspath
 from typing import Final
 
+from pillarbox.domain.plain_characters import ASCII_CONTROLS
+from pillarbox.domain.url_schemes import SCHEME
+
 _SHOWN_MAX = 40
 _TOKEN_LENGTH_MIN = 8
 _DIGITS_MAX = 19
 _WHOLE = re.compile(r"[+-]?(?=[0-9_]{1,25}\Z)[0-9]+(?:_[0-9]+)*\Z")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,19}(?:\.[0-9]{0,19})?|\.[0-9]{1,19})(?:[eE][+-]?[0-9]{1,2})?\Z")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(rf"[{ASCII_CONTROLS}]")
 _TEXT_MAX = 8_192
 
 
@@ -302,7 +305,7 @@ class Dsn(Kind):
 class Url(Kind):
     """Where a channel leads. Only its form is looked at here; the adapter of its scheme judges the rest."""
 
-    _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,30}:\S+\Z", re.IGNORECASE)
+    _FORM = re.compile(rf"{SCHEME}:\S+\Z", re.IGNORECASE)
 
     @property
     def expected(self) -> str:
@@ -312,7 +315,7 @@ class Url(Kind):
     def read(self, raw: object) -> str:
         """See `Kind`."""
         text = _line(raw, self.expected)
-        if not self._SCHEME.match(text):
+        if not self._FORM.match(text):
             raise Unfit(self.expected)
         return text
 

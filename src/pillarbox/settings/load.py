@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pillarbox.domain.url_schemes import mask_url
 from pillarbox.settings import explain as explaining
 from pillarbox.settings import files, problems
 from pillarbox.settings.derived import lease_seconds, policy_for
@@ -25,7 +26,6 @@ from pillarbox.settings.explain import (
     explain,
     explanations,
     mask_dsn,
-    mask_url,
     reloadable_changes,
 )
 from pillarbox.settings.files import Candidate
@@ -70,7 +70,6 @@ __all__ = [
     "lease_seconds",
     "load",
     "mask_dsn",
-    "mask_url",
     "paths",
     "policy_for",
     "reloadable_changes",

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pillarbox.channels.exceptions.foreign_objects import attribute, text_of_value, whole
 from pillarbox.channels.http.answers import Answer, judged, status_text
-from pillarbox.channels.http.rules import HTTP_RULES, Rule, Verdict, rule_for
+from pillarbox.channels.http.rules import HTTP_RULES, Rule, rule_for
 from pillarbox.channels.privacy.foreign_text import FOREIGN_LENGTH_MAX
+from pillarbox.channels.verdicts import Verdict
 from pillarbox.user_code import pass_on
 
 if TYPE_CHECKING:

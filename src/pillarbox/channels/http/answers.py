@@ -12,11 +12,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from pillarbox.channels.http.hints import hint_seconds
-from pillarbox.channels.http.rules import Rule, outcome_of
 from pillarbox.channels.privacy.foreign_text import excerpt
 from pillarbox.channels.privacy.known_secrets import NOTHING_KNOWN, KnownSecrets
+from pillarbox.channels.verdicts import outcome_of
 
 if TYPE_CHECKING:
+    from pillarbox.channels.http.rules import Rule
     from pillarbox.domain.outcome import AnyOutcome
 
 

@@ -13,27 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final, assert_never
+from typing import Final
 
 from pillarbox.channels.privacy.foreign_text import FOREIGN_LENGTH_MAX
-from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
+from pillarbox.channels.verdicts import Verdict
 from pillarbox.errors import ConfigError
-
-
-class Verdict(StrEnum):
-    """What an answer means, in the words of a configuration: the outcomes of contract CL1, some with their detail."""
-
-    DELIVERED = "delivered"
-    REJECTED = "rejected"  # this message will never pass
-    REJECTED_RECIPIENT = "rejected_recipient"
-    CLOSED = "closed"  # the endpoint wants nothing more: its channel pauses
-    DEFERRED = "deferred"
-    UNCLASSIFIED = "unclassified"  # deferred, at most three attempts (contract CL5)
-    RATE_LIMITED = "rate_limited"
-    RATE_LIMITED_RECIPIENT = "rate_limited_recipient"
-    UNAVAILABLE = "unavailable"
-    UNCERTAIN = "uncertain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,43 +56,23 @@ def _fits(code: str, wanted: str) -> bool:
 
 
 HTTP_RULES: Final[tuple[Rule, ...]] = (
-    Rule(
-        verdict=Verdict.DELIVERED,
-        statuses=("2xx",),
-        source="Standard Webhooks 1.0, Delivery success and failure; RFC 9110 §15.3",
-    ),
-    Rule(
-        verdict=Verdict.REJECTED,
-        statuses=("400", "413", "415", "422"),
-        source="RFC 9110 §15.5.1, §15.5.14, §15.5.16, §15.5.21: the request itself is at fault, and stays so",
-    ),
-    Rule(
-        verdict=Verdict.DEFERRED,
-        statuses=("408", "409", "425"),
-        source="RFC 9110 §15.5.9, §15.5.10 and RFC 8470 §5.2: not processed, try again",
-    ),
-    Rule(
-        verdict=Verdict.CLOSED,
-        statuses=("410",),
-        source="Standard Webhooks 1.0: no longer interested, the sender should disable the endpoint",
-    ),
+    # Standard Webhooks 1.0, "Delivery success and failure", says the same.
+    Rule(verdict=Verdict.DELIVERED, statuses=("2xx",), source="RFC 9110 §15.3"),
+    # The request itself is at fault, and will be the same next time.
+    Rule(verdict=Verdict.REJECTED, statuses=("400", "413", "415", "422"), source="RFC 9110 §15.5.1, .14, .16, .21"),
+    # Not processed: try again.
+    Rule(verdict=Verdict.DEFERRED, statuses=("408", "409", "425"), source="RFC 9110 §15.5.9, .10; RFC 8470 §5.2"),
+    # No longer interested: the sender should disable the endpoint.
+    Rule(verdict=Verdict.CLOSED, statuses=("410",), source="Standard Webhooks 1.0, Delivery success and failure"),
     Rule(verdict=Verdict.RATE_LIMITED, statuses=("429",), source="RFC 6585 §4"),
-    Rule(verdict=Verdict.DEFERRED, statuses=("503",), source="RFC 9110 §15.6.4: not ready, so it did nothing"),
-    Rule(
-        verdict=Verdict.UNCERTAIN,
-        statuses=("5xx",),
-        source="RFC 9110 §15.6: 500 may follow half the work; 502 and 504 speak for another, who may have acted",
-    ),
-    Rule(
-        verdict=Verdict.DEFERRED,
-        statuses=("3xx",),
-        source="Standard Webhooks 1.0: a failure, not followed. Tried on the whole schedule: the URL can be changed",
-    ),
-    Rule(
-        verdict=Verdict.UNCLASSIFIED,
-        statuses=("4xx",),
-        source="Contract CL5: unknown, so neither dead at once nor tried for days; 401, 403 and 404 are among them",
-    ),
+    # The server is not ready, so it did nothing.
+    Rule(verdict=Verdict.DEFERRED, statuses=("503",), source="RFC 9110 §15.6.4"),
+    # Something behind the answer may have acted: 500 after half the work, 502 and 504 for somebody further on.
+    Rule(verdict=Verdict.UNCERTAIN, statuses=("5xx",), source="RFC 9110 §15.6"),
+    # A failure, not followed. Kept on the whole schedule: the operator needs time to change the URL.
+    Rule(verdict=Verdict.DEFERRED, statuses=("3xx",), source="Standard Webhooks 1.0, Delivery success and failure"),
+    # Neither dead at once nor tried for days: 401, 403 and 404 are among them.
+    Rule(verdict=Verdict.UNCLASSIFIED, statuses=("4xx",), source="Contract CL5"),
 )
 """What a status means where no platform's own table says more (contract CL5): to webhooks, and to functions."""
 
@@ -154,39 +118,3 @@ def parse_overrides(given: object, *, field: str, coded: bool = False) -> tuple[
         codes = (code,) if code else ()
         rules.append(Rule(verdict=Verdict(word), statuses=(status,), codes=codes, source="configuration"))
     return tuple(sorted(rules, key=lambda rule: (not rule.codes, rule.statuses[0].endswith("xx"))))
-
-
-def outcome_of(
-    verdict: Verdict, reason: str, *, after: float | None = None, covered: bool = False, answer: str | None = None
-) -> AnyOutcome:
-    """
-    Return the outcome that a verdict stands for.
-
-    Args:
-        after: The least wait the server asked for, in seconds.
-        covered: The receiver drops a second copy.
-        answer: What of the answer's body may be shown.
-    """
-    match verdict:
-        case Verdict.DELIVERED:
-            return Delivered(answer=answer)
-        case Verdict.REJECTED:
-            return Rejected(reason, answer=answer)
-        case Verdict.REJECTED_RECIPIENT:
-            return Rejected(reason, about="recipient", answer=answer)
-        case Verdict.CLOSED:
-            return Rejected(reason, about="endpoint", answer=answer)
-        case Verdict.DEFERRED:
-            return Deferred(reason, after=after, answer=answer)
-        case Verdict.UNCLASSIFIED:
-            return Deferred(reason, after=after, unclassified=True, answer=answer)
-        case Verdict.RATE_LIMITED:
-            return RateLimited(reason, scope="channel", after=after, answer=answer)
-        case Verdict.RATE_LIMITED_RECIPIENT:
-            return RateLimited(reason, scope="recipient", after=after, answer=answer)
-        case Verdict.UNAVAILABLE:
-            return Unavailable(reason, after=after, answer=answer)
-        case Verdict.UNCERTAIN:
-            return Uncertain(reason, after=after, covered=covered, answer=answer)
-        case _:
-            assert_never(verdict)

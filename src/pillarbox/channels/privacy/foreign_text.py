@@ -15,9 +15,11 @@ from typing import Final
 
 from pillarbox.channels.privacy.escapes import levels
 from pillarbox.channels.privacy.known_secrets import NOTHING_KNOWN, KnownSecrets
-from pillarbox.channels.privacy.masking import MASK, Kind, hide_secrets
+from pillarbox.channels.privacy.masking import Kind, hide_secrets
 from pillarbox.domain.casefold import folded, found, put
 from pillarbox.domain.outcome import ANSWER_BYTES_MAX
+from pillarbox.domain.plain_characters import CONTROLS, CONTROLS_IN_LINES, SURROGATES
+from pillarbox.domain.url_schemes import MASK, SCHEME
 
 LINE_LENGTH_MAX: Final = 200
 FOREIGN_LENGTH_MAX: Final = 4096
@@ -30,11 +32,10 @@ _VALUE_LENGTH_MAX: Final = 1 << 16
 # Where a text was cut, so much of a value's beginning stands for all of it; what is shorter is cut off with the end.
 _BEGINNING: Final = 16
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]++")
-# The same without the line ends and tabs that an answer of several lines has.
-_CONTROL_IN_LINES = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]++")
+_CONTROL = re.compile(rf"[{CONTROLS}{SURROGATES}]++")
+_CONTROL_IN_LINES = re.compile(rf"[{CONTROLS_IN_LINES}{SURROGATES}]++")
 # What may be the beginning of a secret whose end was cut off: the last word, and what stands before an "@" to come.
-_UNFINISHED_URL = re.compile(r"\b([a-z][a-z0-9+.-]{0,30}+://)[^/\s@]++\Z", re.IGNORECASE)
+_UNFINISHED_URL = re.compile(rf"\b({SCHEME}://)[^/\s@]++\Z", re.IGNORECASE)
 _WORD_ENDS: Final = " \t\r\n<>\"'(),;:="
 
 

@@ -1,5 +1,5 @@
 """
-What is hidden as a secret, for every module: in a URL, and in any text that others wrote (contract EV3, CH8).
+What is hidden as a secret, for every module, in any text that others wrote (contract EV3, CH8).
 
 The only table of that kind. It knows how secrets look; the very values that a channel holds are in `known_secrets`.
 
@@ -20,37 +20,15 @@ from urllib.parse import urlsplit
 
 from pillarbox.channels.privacy.escapes import levels
 from pillarbox.domain.casefold import put
+from pillarbox.domain.url_schemes import MASK, SCHEME, WITH_A_HOST, mask_url, scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pillarbox.domain.casefold import Span
 
-MASK: Final = "***"
-
 # The schemes whose host and path say where, not who: everything else (tgram://TOKEN, discord://ID/TOKEN) is hidden.
-_OPEN_SCHEMES = frozenset({"http", "https", "smtp", "smtps", "file", "console"})
-_SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)
-# All up to the last "@", on purpose: a password may itself hold "@" and, written carelessly, "/".
-_AUTHORITY = re.compile(r"(?P<slashes>//)(?P<rest>(?:[^/?#@:]*+:)?[^?#\s]*+)")
-_USER = re.compile(r"([^/?#@:]++):")
-_TELLING = (  # how the name of a parameter ends
-    r"(?:[^=&;#?]*[-_.])?(?:sig|sign|signature|token|key|secret|pass|password|passwd|pwd|auth|authorization"
-    r"|code|credential|hmac|apikey|accesstoken|authtoken|jwt|t)"
-)
-_QUERY = re.compile(rf"(?P<name>[?&;#]{_TELLING})=[^&;#\s]*", re.IGNORECASE)
-
-# Where platforms put a secret into the path. Each group "keep" stays.
-_PATHS: tuple[re.Pattern[str], ...] = (
-    # https://core.telegram.org/bots/api#making-requests: /bot<token>/METHOD and /file/bot<token>/PATH
-    re.compile(r"(?P<keep>/bot)\d+(?::|%3A)[^/?#\s]*", re.IGNORECASE),
-    # https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks: /services/T/B/SECRET, also /workflows
-    re.compile(r"(?P<keep>//hooks\.slack(?:-gov)?\.com(?::\d+)?/[^/?#\s]+/)[^?#\s]*", re.IGNORECASE),
-    # https://docs.discord.com/developers/resources/webhook#execute-webhook: /api/webhooks/ID/TOKEN
-    re.compile(r"(?P<keep>/webhooks/\d+/)[^/?#\s]+", re.IGNORECASE),
-    # Anything long that mixes letters and digits, wherever it stands: Mattermost's /hooks/<26 characters> and the like.
-    re.compile(r"(?P<keep>(?<![/:])/)(?=[^/?#\s]*\d)(?=[^/?#\s]*[A-Za-z])[A-Za-z0-9_~.:%+-]{20,}(?=[/?#\s]|\Z)"),
-)
+_OPEN_SCHEMES: Final = WITH_A_HOST | {"file", "console"}
 
 
 class Kind(IntEnum):
@@ -89,11 +67,12 @@ _SURE_NAMES: Final = (
 _SHORT_NAMES: Final = r"sig|sign|key|auth|code|sid|otp|t"
 
 _ROWS: Final[tuple[_Row, ...]] = (
-    # RFC 3986 §3.2.1: user information in a URL. Up to the last "@": see `_AUTHORITY`.
+    # RFC 3986 §3.2.1: user information in a URL. All up to the last "@", on purpose: a password may itself hold "@"
+    # and, written carelessly, "/".
     _row(
         ("@",),
         re.compile(
-            rf"(\b[a-z][a-z0-9+.-]{{0,30}}+:{_SLASH}{{2}})[^@{_END}]{{1,256}}+@(?:[^@{_END}]{{0,256}}+@)*+",
+            rf"(\b{SCHEME}:{_SLASH}{{2}})[^@{_END}]{{1,256}}+@(?:[^@{_END}]{{0,256}}+@)*+",
             re.IGNORECASE,
         ),
         rf"\1{MASK}@",
@@ -174,7 +153,7 @@ _ROWS: Final[tuple[_Row, ...]] = (
     # SendGrid; a Discord bot's token.
     _row(("sg.",), re.compile(r"(?<![\w.-])SG\.[\w-]{16,}+\.[\w-]{16,}+")),
     _row((".",), re.compile(r"(?<![\w.-])[\w-]{23,28}+\.[\w-]{6,7}+\.[\w-]{27,}+")),
-    # As the last of `_PATHS`.
+    # Anything long that mixes letters and digits, wherever it stands: Mattermost's /hooks/<26 characters> and the like.
     _row(
         ("/",),
         re.compile(r"(?P<keep>(?<![/:])/)(?=[^/?#\s\d]*+\d)(?=[^/?#\sA-Za-z]*+[A-Za-z])[A-Za-z0-9_~.:%+=-]{20,}+"),
@@ -196,7 +175,7 @@ _ALNUM_BEGINNINGS: Final = ("AKIA", "ASIA", "AIza", "SK")
 
 
 def hide_secrets(text: str, *, up_to: Kind = Kind.RECIPIENT) -> str:
-    """Give *text* without what looks like a secret, beneath escapes too, *up_to* which kind. Safe to repeat."""
+    """Return *text* without what looks like a secret, beneath escapes too, *up_to* which kind. Safe to repeat."""
     if text.isalnum() and not text.startswith(_ALNUM_BEGINNINGS):
         return text  # most ids of platforms
     low = text.lower()
@@ -223,46 +202,16 @@ def _beneath(text: str, starts: list[int], *, up_to: Kind) -> Iterator[Span]:
 
 def place_of(url: str) -> str:
     """
-    Say where a channel's URL leads: scheme, host and port, and nothing else (contract CH8). Never raises.
+    Return where a channel's URL leads: scheme, host and port, and nothing else (contract CH8). Never raises.
 
     Of a scheme whose host may be a secret only the scheme is left, of a text without one nothing.
     """
-    scheme = _SCHEME.match(url)
-    if scheme is None:
-        return MASK
-    name = scheme[1].lower()
+    scheme = scheme_of(url)
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname, parts.port
     except ValueError:
-        return f"{name}://{MASK}"
-    if name not in _OPEN_SCHEMES or not host:
-        return f"{name}://{MASK}"
-    return f"{name}://{f'[{host}]' if ':' in host else host}{f':{port}' if port is not None else ''}"
-
-
-def mask_url(url: str) -> str:
-    """
-    Give *url* without its secrets. Never raises; safe to repeat.
-
-    Hidden: the password of ``user:password@`` (all of a lone ``token@``), query values whose name says secret, path
-    secrets of Telegram, Slack and Discord, and long path segments that look random. Of an unknown scheme only the
-    scheme is left, of a text without one nothing.
-    """
-    scheme = _SCHEME.match(url)
-    if scheme is None:
-        return MASK
-    if scheme[1].lower() not in _OPEN_SCHEMES:
-        return f"{scheme[1].lower()}://{MASK}"
-    masked = _AUTHORITY.sub(_without_password, url)
-    for path in _PATHS:
-        masked = path.sub(lambda found: f"{found['keep']}{MASK}", masked)
-    return _QUERY.sub(lambda found: f"{found['name']}={MASK}", masked)
-
-
-def _without_password(found: re.Match[str]) -> str:
-    userinfo, at, host = found["rest"].rpartition("@")
-    if not at:
-        return found[0]
-    user = _USER.match(userinfo)
-    return f"{found['slashes']}{user[1]}:{MASK}@{host}" if user else f"{found['slashes']}{MASK}@{host}"
+        return mask_url(url).lower()
+    if scheme not in _OPEN_SCHEMES or not host:
+        return mask_url(url).lower()
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}{f':{port}' if port is not None else ''}"
