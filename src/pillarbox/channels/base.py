@@ -221,7 +221,7 @@ class Channel(ABC):
         return msgspec.structs.replace(content, text=texts[0] if texts else None)
 
     def _cut(self, content: Content) -> tuple[str | None, ...]:
-        """Give the texts that *content* goes out in: its own where it fits; none where a too long one is blank."""
+        """Return the texts that *content* goes out in: its own where it fits; none where a too long one is blank."""
         limit, unit, text = self.capabilities.text_limit, self.capabilities.unit, content.text
         # No unit is finer than a byte of UTF-8, of which a code point has four at most.
         if limit is None or text is None or 4 * len(text) <= limit:
@@ -255,5 +255,5 @@ class Channel(ABC):
         return fit_to_show(outcome, attempt, self.known_secrets, keep_answer=keep_answer)
 
     def describe(self) -> str:
-        """Say where messages go: of a URL its scheme and host, and nothing else (contract CH8)."""
+        """Return where messages go: of a URL its scheme and host, and nothing else (contract CH8)."""
         return self.kind

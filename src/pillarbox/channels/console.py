@@ -63,7 +63,7 @@ class ConsoleChannel(Channel):
 
 
 def readable(attempt: Attempt) -> str:
-    """Give the part as one line; control characters are spelt out, as some of them give orders to a terminal."""
+    """Return the part as one line; control characters are spelt out, as some of them give orders to a terminal."""
     content = attempt.content
     part = f" ({attempt.part + 1}/{attempt.part_count})" if attempt.part_count > 1 else ""
     subject = f"{content.subject}: " if content.subject else ""

@@ -174,7 +174,7 @@ def _is_isatap(number: IPv6Address) -> bool:
 
 
 def _carried(number: Address) -> tuple[IPv4Address, ...]:
-    """Give the IPv4 addresses that *number* would be turned into."""
+    """Return the IPv4 addresses that *number* would be turned into."""
     if isinstance(number, IPv4Address):
         return ()
     bits = int(number)

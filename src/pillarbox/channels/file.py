@@ -18,8 +18,9 @@ from typing import Final
 import msgspec
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Seams
+from pillarbox.channels.options import flag
 from pillarbox.channels.thread_pool import answer_of
-from pillarbox.channels.urls import Options, flag, parse_url
+from pillarbox.channels.urls import Options, parse_url
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.moments import to_datetime
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Unavailable, Uncertain
@@ -86,7 +87,7 @@ class FileChannel(Channel):
 
 
 def encode_line(attempt: Attempt, *, now_ms: int) -> bytes:
-    """Give the part as one line of JSON, its end included: the route, every field of the content, and the time."""
+    """Return the part as one line of JSON, its end included: the route, every field of the content, and the time."""
     fields: dict[str, object] = {
         "id": attempt.id,
         "time": to_datetime(now_ms).isoformat(),

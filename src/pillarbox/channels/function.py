@@ -138,7 +138,7 @@ class FunctionChannel(Channel):
         return await ended.value if isinstance(ended.value, Awaitable) else ended.value
 
     def _late(self, ended: Ended, attempt: Attempt) -> AnyOutcome:
-        """Say what a call came to that went on in its thread after its send was cancelled."""
+        """Return what a call came to that went on in its thread after its send was cancelled."""
         if isinstance(ended.error, Exception):
             return self._failed(ended.error, attempt)
         if ended.error is not None:

@@ -26,7 +26,7 @@ HEADER_VALUE: Final = re.compile(r"[\x21-\x7e]+(?:[ \t]+[\x21-\x7e]+)*\Z")
 
 
 def checked_headers(headers: object, *, ours: Collection[str]) -> dict[str, str]:
-    """Give a copy of *headers*. *ours* are names, in lower case, that the adapter sets itself."""
+    """Return a copy of *headers*. *ours* are names, in lower case, that the adapter sets itself."""
     if not isinstance(headers, Mapping):
         raise ConfigError("headers", "expected a table from names to values")
     checked: dict[str, str] = {}
@@ -43,7 +43,7 @@ def checked_headers(headers: object, *, ours: Collection[str]) -> dict[str, str]
 
 
 def basic_authorization(user: str | None, password: str | None) -> str:
-    """Give the value of an Authorization header, in UTF-8 as servers understand it today (RFC 7617 §2.1)."""
+    """Return the value of an Authorization header, in UTF-8 as servers understand it today (RFC 7617 §2.1)."""
     pair = f"{user or ''}:{password or ''}".encode()
     return "Basic " + base64.b64encode(pair).decode("ascii")
 

@@ -41,7 +41,7 @@ class _Adapter(Protocol):
 
 
 def schemes() -> tuple[str, ...]:
-    """Name every scheme that `build` knows, sorted."""
+    """Return the name of every scheme that `build` knows, sorted."""
     return tuple(sorted(SCHEMES))
 
 

@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pillarbox.domain.plain_characters import ASCII_CONTROLS
@@ -22,8 +22,6 @@ T = TypeVar("T")
 _CONTROL = re.compile(rf"[{ASCII_CONTROLS} ]")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
-_TRUE: Final = frozenset({"true", "yes", "on", "1"})
-_FALSE: Final = frozenset({"false", "no", "off", "0"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,20 +106,20 @@ class Options:
                 hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are: {', '.join(known)}"
                 raise ConfigError(key, f"no such option of a {url.scheme} channel; {hint}")
 
-    def take(self, key: str, read: Callable[[object, str], T], default: T) -> T:
-        """Read option *key* with *read*, which gets its value and name; *default* where it is not given."""
+    def take(self, key: str, read: Callable[[str, object], T], default: T) -> T:
+        """Read option *key* with *read*, which gets its name and value; *default* where it is not given."""
         value = self._values.get(key)
-        return default if value is None else read(value, key)
+        return default if value is None else read(key, value)
 
 
-def text(value: object, field: str) -> str:
+def text(field: str, value: object) -> str:
     """Read a text without control characters."""
     if not isinstance(value, str) or any(ord(character) < 0x20 for character in value):
         raise ConfigError(field, "expected a text of one line")
     return value
 
 
-def seconds(value: object, field: str) -> float:
+def seconds(field: str, value: object) -> float:
     """Read a span above 0, in seconds, or written as ``5s``, ``2m``, ``1h``."""
     number = value
     if isinstance(value, str):
@@ -131,7 +129,7 @@ def seconds(value: object, field: str) -> float:
     return float(number)
 
 
-def count(value: object, field: str) -> int:
+def count(field: str, value: object) -> int:
     """Read a whole number of 1 or more."""
     number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
@@ -139,15 +137,7 @@ def count(value: object, field: str) -> int:
     return number
 
 
-def flag(value: object, field: str) -> bool:
-    """Read ``true`` or ``false``."""
-    word = str(value).lower() if isinstance(value, str | bool) else ""
-    if word not in _TRUE | _FALSE:
-        raise ConfigError(field, "expected true or false")
-    return word in _TRUE
-
-
-def table(value: object, field: str) -> dict[str, str]:
+def table(field: str, value: object) -> dict[str, str]:
     """Read a table of texts."""
     if not isinstance(value, Mapping) or not all(
         isinstance(key, str) and isinstance(entry, str) for key, entry in value.items()

@@ -213,7 +213,7 @@ class WebhookChannel(Channel):
             raise InvalidMessage("files", str(refused)) from None
 
     async def _vetted(self, file: FileRef) -> _File:
-        """Give a file with its URL as it was read, so that nobody reads another one out of the same text."""
+        """Return a file with its URL as it was read, so that nobody reads another one out of the same text."""
         url = None if file.url is None else str(await self._media.vet_url(file.url))
         return _File(url, file.name, file.media_type)
 
@@ -267,7 +267,7 @@ class WebhookChannel(Channel):
 
 
 def _rendered(attempt: Attempt, files: list[_File]) -> tuple[bytes, str]:
-    """Give body and content type: a raw payload as it is, else JSON of the fields that are present."""
+    """Return body and content type: a raw payload as it is, else JSON of the fields that are present."""
     content = attempt.content
     if content.payload is not None:
         return content.payload, content.content_type or "application/octet-stream"
@@ -294,7 +294,7 @@ def _rendered(attempt: Attempt, files: list[_File]) -> tuple[bytes, str]:
 
 def _webhook_id(token: str) -> str:
     """
-    Give the id by which a receiver recognises a second copy: the message's, or the whole token where that says more.
+    Return the id by which a receiver recognises a second copy: the message's, or the whole token where that says more.
 
     The token is id, part and resend epoch. A later part, and a copy that a person ordered, are not second copies; a
     replay that inherits the token is one.

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from pillarbox.engine.committer import Committer
 
 LIMIT: Final = 500
-MIRROR_RETENTION_MS: Final = 24 * 3_600_000
 
 
 class Pruner:
@@ -40,7 +39,7 @@ class Pruner:
         key_retention_ms: int,
         audit_retention_ms: int,
         content_retention_ms: int | None,
-        mirror_retention_ms: int = MIRROR_RETENTION_MS,
+        mirror_retention_ms: int,
         interval_ms: int,
     ) -> None:
         self._committer = committer

@@ -92,7 +92,7 @@ class Answer:
         return cls(headers={"Content-Encoding": "gzip"}, body=gzip.compress(bytes(size)))
 
     def head(self, *, close: bool) -> bytes:
-        """Give the status line and the headers."""
+        """Return the status line and the headers."""
         try:
             phrase = HTTPStatus(self.status).phrase
         except ValueError:

@@ -25,7 +25,7 @@ NoAnswer = Deferred | Unavailable | Uncertain
 
 def failure(exc: BaseException, *, written: bool, covered: bool = False) -> Deferred | Unavailable | Uncertain:
     """
-    Say what it means that no answer came (contract CL6).
+    Return what it means that no answer came (contract CL6).
 
     Args:
         exc: What aiohttp raised, or the TimeoutError of the attempt's own deadline.
@@ -46,7 +46,7 @@ def failure(exc: BaseException, *, written: bool, covered: bool = False) -> Defe
 
 
 def describe(exc: BaseException) -> str:
-    """Say what happened in words that hold neither URL nor data: aiohttp's own texts quote the URL, and its token."""
+    """Return what happened, in words without URL and data: aiohttp's own texts quote the URL, and its token."""
     import aiohttp
 
     match exc:
@@ -80,7 +80,7 @@ def _why_refused(error: BaseException) -> str:
 
 def _strerror(error: OSError) -> str:
     """
-    Say what the system says, and never what a library wrote in its place.
+    Return what the system says, and never what a library wrote in its place.
 
     aiohttp's text has the whole URL ("Can not write request body for …"), asyncio's the address, and either may stand
     beside a number or without one.

@@ -39,7 +39,7 @@ _HINT_BODY = msgspec.json.Decoder(_HintBody)
 
 def hint_seconds(headers: Mapping[str, str], *, now_ms: int, body: bytes = b"") -> float | None:
     """
-    Say how long the server asks us to wait, in seconds; ``None`` if it does not say, or nothing intelligible.
+    Return how long the server asks us to wait, in seconds; ``None`` if it does not say, or nothing intelligible.
 
     Looked at in this order: ``Retry-After``, ``RateLimit-Reset``, ``X-RateLimit-Reset``, ``retry_after`` in a JSON
     *body*. Never raises. The value is as it was sent: negative or absurd ones are for ``Policy.bounded_hint``.

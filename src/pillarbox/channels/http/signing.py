@@ -43,7 +43,7 @@ class Secret:
         return "Secret(***)"
 
     def digest(self, signed: bytes) -> bytes:
-        """Give the 32 bytes of HMAC-SHA256."""
+        """Return the 32 bytes of HMAC-SHA256."""
         # A copy skips the set-up of the key, which costs as much as a short message.
         code = self._start.copy()
         code.update(signed)
@@ -75,7 +75,7 @@ def signature_headers(
     message: str, body: bytes, secrets: Iterable[Secret], *, timestamp_seconds: int
 ) -> dict[str, str]:
     """
-    Give the headers that let a receiver recognise *body* as ours.
+    Return the headers that let a receiver recognise *body* as ours.
 
     Args:
         message: The id; the same for every attempt. Must not hold a full stop, which separates what is signed.

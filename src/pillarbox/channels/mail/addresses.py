@@ -66,7 +66,7 @@ def parse_address(text: str, *, field: str) -> Address:
 
 
 def parse_domain(text: str) -> str | None:
-    """Give a domain's A-labels in lower case, or ``None`` if it is not one."""
+    """Return a domain's A-labels in lower case, or ``None`` if it is not one."""
     return _domain(text)
 
 

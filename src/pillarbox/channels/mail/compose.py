@@ -165,7 +165,7 @@ def _subject(content: Content) -> list[tuple[str, str]]:
 
 
 def default_subject(text: str) -> str:
-    """Give the first line that has one visible character, its control characters as blanks, cut at 78."""
+    """Return the first line that has one visible character, its control characters as blanks, cut at 78."""
     for line in text.splitlines():
         seen = "".join(" " if has_control(character) else character for character in line).split()
         if seen:

@@ -74,7 +74,7 @@ def check_content(content: Content, *, thread: str | None) -> None:
 
 def extra_headers(content: Content) -> dict[str, str]:
     """
-    Give the headers a message brings along, in its order.
+    Return the headers a message brings along, in its order.
 
     Raises:
         InvalidMessage: Names ``extra.headers``, and the header unless its name is what is wrong.
@@ -97,7 +97,7 @@ def extra_headers(content: Content) -> dict[str, str]:
 
 
 def as_message_id(text: str | None) -> str | None:
-    """Give *text* if it is a Message-ID in angle brackets, as our receipts are; other ids mean nothing in a mail."""
+    """Return *text* if it is a Message-ID in angle brackets, as our receipts are; other ids mean nothing in a mail."""
     return text if text is not None and _MESSAGE_ID.fullmatch(text) else None
 
 

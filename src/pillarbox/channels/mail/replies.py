@@ -88,12 +88,12 @@ class Reply:
         return 200 <= self.code < 300
 
     def shown(self) -> str:
-        """Give code and text as operators may see them."""
+        """Return code and text as operators may see them."""
         said = f"{self.code} {self.text}" if self.code > 0 else "no SMTP reply"
         return masked(said, *self.hide, known=self.known)
 
     def excerpt(self) -> str | None:
-        """Give as much of both as is kept for people, line by line."""
+        """Return as much of both as is kept for people, line by line."""
         return excerpt(f"{self.code} {self.text}", *self.hide, known=self.known) if self.code > 0 else None
 
 
@@ -377,7 +377,7 @@ def parse_overrides(table: Mapping[str, str], *, field: str) -> tuple[Rule, ...]
 
 
 def rule_for(stage: Stage, reply: Reply, overrides: tuple[Rule, ...] = ()) -> Rule:
-    """Give the first rule that matches, *overrides* first; `UNKNOWN` for a reply no rule is about."""
+    """Return the first rule that matches, *overrides* first; `UNKNOWN` for a reply no rule is about."""
     return next((rule for rule in (*overrides, *RULES) if rule.matches(stage, reply)), UNKNOWN)
 
 

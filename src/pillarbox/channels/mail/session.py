@@ -143,7 +143,7 @@ class SmtpSession:
 
     @property
     def phase(self) -> str:
-        """Say for people how far it has come: a server that was never reached has said no banner."""
+        """Return how far it has come, for people: a server that was never reached has said no banner."""
         return str(self.stage) if self._connected else "connect"
 
     @property

@@ -322,7 +322,7 @@ def _sender(chosen: str, server: Server) -> Address:
         raise ConfigError("sender", refused.expected) from None
 
 
-def _starttls(value: object, field: str) -> StartTls:
+def _starttls(field: str, value: object) -> StartTls:
     if value not in tuple(StartTls):
         raise ConfigError(field, f"expected one of {', '.join(StartTls)}")
     return StartTls(str(value))

@@ -29,7 +29,7 @@ Read = tuple[str, list[int]]
 
 
 def levels(text: str) -> Iterator[Read]:
-    """Give a text as it is, and without the escapes of one level after the other, as long as there are any."""
+    """Yield a text as it is, and without the escapes of one level after the other, as long as there are any."""
     starts = list(range(len(text) + 1))
     yield text, starts
     for _ in range(_LEVELS_MAX):

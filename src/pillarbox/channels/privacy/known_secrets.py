@@ -89,7 +89,7 @@ def _forms(value: str) -> Iterator[str]:
 
 
 def _in_base64(value: str) -> Iterator[str]:
-    """Give what of *value* is the same in base64 wherever it begins in what was encoded (RFC 4648 §4, §5)."""
+    """Yield what of *value* is the same in base64 wherever it begins in what was encoded (RFC 4648 §4, §5)."""
     yield from _encoded(value.encode("utf-8", "replace"))
     if not value.isascii():
         # RFC 7617 §2.1: many clients still write it so.

@@ -29,7 +29,7 @@ _CUT_FROM_BYTES: Final = ANSWER_BYTES_MAX - 3
 
 
 def values_of(attempt: Attempt) -> tuple[str, ...]:
-    """Give what must not be repeated of a message: recipient, text, subject, and the texts beside them."""
+    """Return what must not be repeated of a message: recipient, text, subject, and the texts beside them."""
     content = attempt.content
     values = [attempt.to, attempt.text, content.subject, attempt.thread, content.reply_to, attempt.target]
     values += [file.url for file in content.files]

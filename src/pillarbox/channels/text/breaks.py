@@ -78,7 +78,7 @@ def find_breaks(text: str, inside: bytearray, *, fences: bool = True) -> list[Br
 
 
 def _level(text: str, kind: str, stop: int, resume: int, *, fences: bool) -> Level | None:
-    """Say what ends; ``None`` for nothing."""
+    """Return what ends; ``None`` for nothing."""
     match kind:
         case "white":
             return _level_in_line(text, stop, resume, fences=fences)

@@ -125,6 +125,6 @@ def _enter(line: str, items: list[int]) -> tuple[int, str]:
 
 
 def _indent(line: str) -> tuple[int, str]:
-    """Give the width of the indentation in columns, tab stops being four apart (§2.2), and what follows it."""
+    """Return the width of the indentation in columns, tab stops being four apart (§2.2), and what follows it."""
     rest = line.lstrip(" \t")
     return len(line[: len(line) - len(rest)].expandtabs(4)), rest

@@ -176,7 +176,7 @@ class _Cutter:
         return self._limit - (length(fence.opening, self._unit) if fence else 0)
 
     def _reach(self, start: int, room: int) -> int:
-        """Give the last position that *room* units from *start* on reach."""
+        """Return the last position that *room* units from *start* on reach."""
         piece = self._text[start : start + room]
         if self._unit == "bytes":
             piece = piece.encode()[:room].decode("utf-8", "ignore")
@@ -215,12 +215,12 @@ class _Cutter:
         return self._fits(fence.start, fence.body, room) and length(fence.opening, self._unit) <= room
 
     def _fence_before(self, position: int) -> Fence | None:
-        """Give the last block that starts before *position*."""
+        """Return the last block that starts before *position*."""
         index = bisect_left(self._fences, position, key=_start)
         return self._fences[index - 1] if index else None
 
     def _reopened(self, position: int) -> Fence | None:
-        """Give the block that a cut at *position* closes and reopens."""
+        """Return the block that a cut at *position* closes and reopens."""
         fence = self._fence_before(position)
         return fence if fence is not None and fence.body <= position < fence.end else None
 

@@ -149,7 +149,7 @@ class StoreDriver:
         self.worker = 0
 
     async def queue(self, channel: str = CHANNEL, tenant: str = "") -> int:
-        """Give a queue's number."""
+        """Return a queue's number."""
         return next(q.id for q in await self.store.queues() if (q.tenant, q.channel) == (tenant, channel))
 
     async def request(self, capacity: int = 10, *, channels: Sequence[str] = (CHANNEL,), **fields: Any) -> Claim:
@@ -246,7 +246,7 @@ class StoreDriver:
         return found
 
     async def counters(self) -> Counts:
-        """Give the same from the store's counters."""
+        """Return the same from the store's counters."""
         return {(t.tenant, t.channel, t.state): (t.messages, t.bytes) for t in await self.store.stats() if t.messages}
 
     async def everything(self) -> list[MessageView]:
@@ -260,12 +260,12 @@ class StoreDriver:
 
 
 def raised(group: list[Enqueued] | PillarboxError) -> list[Enqueued]:
-    """Give what a group came to, or raise what refused it."""
+    """Return what a group came to, or raise what refused it."""
     if isinstance(group, PillarboxError):
         raise group
     return group
 
 
 def fields_of(view: MessageView) -> dict[str, object]:
-    """Give a message's fields by name, to be compared."""
+    """Return a message's fields by name, to be compared."""
     return msgspec.structs.asdict(view)

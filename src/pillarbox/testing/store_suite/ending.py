@@ -265,7 +265,7 @@ class EndingSuite(StoreFixtures):
         assert await driver.store.history(old.id) == before
 
     async def _ended(self, driver: StoreDriver, outcome: Delivered | Rejected, **fields: object) -> MessageId:
-        """Give a message that this outcome ended."""
+        """Return a message that this outcome ended."""
         accepted = await driver.send(**fields)
         (message,) = await driver.claim(only=accepted)
         await driver.settle(message, outcome)

@@ -39,12 +39,12 @@ class StoreFixtures:
 
     @pytest.fixture
     def clock(self) -> FakeClock:
-        """Give time, which every handle of a test shares."""
+        """Return the clock that every handle of a test shares."""
         return FakeClock()
 
     @pytest.fixture
     def entropy(self) -> SeededEntropy:
-        """Give randomness, which every handle of a test shares: no id comes twice."""
+        """Return the randomness that every handle of a test shares: no id comes twice."""
         return SeededEntropy(1)
 
     @pytest.fixture

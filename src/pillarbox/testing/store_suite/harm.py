@@ -205,7 +205,7 @@ class HarmSuite(StoreFixtures):
         assert await rebooted.store.workers() == []
 
     async def _suspect(self, driver: StoreDriver) -> MessageId:
-        """Give a message during which two workers were lost."""
+        """Return a message during which two workers were lost."""
         accepted = await driver.send()
         for _ in range(2):
             await driver.claim(only=accepted)

@@ -399,7 +399,7 @@ class LeasingSuite(StoreFixtures):
         await other.healthy()
 
     async def _lost(self, driver: StoreDriver) -> Leased:
-        """Give a claim whose lease was lost; its message is due again."""
+        """Return a claim whose lease was lost; its message is due again."""
         await driver.send()
         old = await driver.claim_one()
         driver.clock.advance(LEASE_SECONDS)
@@ -409,7 +409,7 @@ class LeasingSuite(StoreFixtures):
 
 
 async def everything(driver: StoreDriver, message: Leased) -> tuple[object, ...]:
-    """Give all that is stored about a message, its queue and the counters."""
+    """Return all that is stored about a message, its queue and the counters."""
     return (
         fields_of(await driver.view(message.id)),
         await driver.store.history(message.id),

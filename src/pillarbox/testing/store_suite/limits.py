@@ -55,7 +55,7 @@ SIZE: Final = 1000
 
 
 def named(error: object) -> tuple[str, str, int]:
-    """Say which limit refused."""
+    """Return which limit refused."""
     assert isinstance(error, QueueFull), error
     return error.scope, error.unit, error.limit
 

@@ -362,5 +362,5 @@ async def _split(driver: StoreDriver, *, policy: Policy = POLICY, **fields: obje
 
 
 def _told(view: MessageView) -> list[tuple[State, str | None]]:
-    """Give each part's state, and its receipt or what was wrong with it."""
+    """Return each part's state, and its receipt or what was wrong with it."""
     return [(part.state, part.receipt or part.reason) for part in view.parts]

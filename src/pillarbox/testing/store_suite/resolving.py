@@ -351,5 +351,5 @@ async def held_at_second_part(driver: StoreDriver, **fields: Any) -> Leased:
 
 
 async def resolve(driver: StoreDriver, message: Leased, verdict: Verdict, **fields: Any) -> Acted:
-    """Give ann's verdict."""
+    """Resolve with ann's verdict."""
     return await driver.act(Resolve(id=message.id, actor="ann", verdict=verdict, **fields))

@@ -242,7 +242,7 @@ async def apply(driver: StoreDriver, verb: str, state: State, old: Leased, last:
 
 
 async def deliver(driver: StoreDriver, state: State, lease: Leased, last: Leased) -> None:
-    """Say that an attempt did deliver; where another one is under way, let that end too."""
+    """Resolve an attempt as delivered; where another one is under way, let that end too."""
     told = await driver.settle(lease, Delivered("late"))
     if lease is last and state is State.LEASED:
         assert told is Settled.APPLIED
