@@ -322,7 +322,6 @@ async def test_a_message_whose_lease_is_over_before_its_send_is_not_sent_and_not
         {"content": b'{"version": 1, "text": 5}'},
         {"content": b"\xff"},
         {"metadata": b"{"},
-        {"op": 99},
         {"part_next": 10_000},
     ],
     ids=str,

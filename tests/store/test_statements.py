@@ -15,7 +15,7 @@ from pillarbox.store.sqlite import opening
 from pillarbox.store.sqlite.statements import STATEMENTS
 from pillarbox.store.steps import claim, collapse, endings, late_answer, prune, subject
 from pillarbox.store.steps.columns import LEASED, VIEW, column
-from tests.store.opened import driver_on
+from tests.store.opened import driver_on, raw
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -69,3 +69,19 @@ def test_the_legend_of_the_states_is_true() -> None:
     text = (Path(opening.__file__).parent.parent / "sql" / "sqlite" / "write.sql").read_text("utf-8")
     legend = dict(re.findall(r"\b(\d) ([a-z]+)\b", text.partition("Below")[0]))
     assert legend == {str(state.code): str(state) for state in STATES}
+
+
+@pytest.mark.contract("ST9", "LE7")
+@pytest.mark.parametrize(
+    "harm", ["UPDATE message SET kind = 99 WHERE id = ?", "UPDATE message SET op = 99 WHERE id = ?"], ids=["kind", "op"]
+)
+async def test_a_message_with_a_number_that_means_nothing_is_dead_and_the_others_go_on(
+    tmp_path: Path, harm: str
+) -> None:
+    async with driver_on(tmp_path / "outbox.db") as driver:
+        spoilt, whole = await driver.send(), await driver.send()
+        with raw(tmp_path / "outbox.db") as opened:
+            opened.pragma("ignore_check_constraints", 1)
+            opened.execute(harm, (spoilt,))
+        assert await driver.claimed_ids() == [whole]
+        assert [(ended.id, ended.reason) for ended in driver.last.unreadable] == [(spoilt, "unreadable")]

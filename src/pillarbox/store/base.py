@@ -113,7 +113,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Bury(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Give up a held message. ``reason`` becomes its terminal reason."""
+    """Return up a held message. ``reason`` becomes its terminal reason."""
 
     id: MessageId
     actor: str
@@ -665,7 +665,7 @@ class Store(Protocol):
 
     async def backup(self, path: Path) -> int:
         """
-        Write a checked copy of one moment's content to a new file, durable when this returns; gives its bytes.
+        Write a checked copy of one moment's content to a new file, durable when this returns; returns its bytes.
 
         Delays no commit.
 

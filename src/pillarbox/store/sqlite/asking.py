@@ -71,7 +71,7 @@ async def ask(workers: Sequence[tuple[int, str]], *, clock: Clock) -> list[str]:
 
 
 async def _heard(asker: socket.socket, problems: list[str]) -> set[int]:
-    """Take one answer; gives who it was that answered."""
+    """Take one answer; returns who it was that answered."""
     said = await asyncio.get_running_loop().sock_recv(asker, _ANSWER_BYTES)
     with contextlib.suppress(msgspec.MsgspecError):
         answered = _ANSWERS.decode(said)

@@ -22,7 +22,7 @@ _PAUSE_SECONDS: Final = 0.05
 
 
 def problems(database: str) -> list[str]:
-    """Give a sentence for each process that has the workers' lock file open, and another database or log."""
+    """Return a sentence for each process that has the workers' lock file open, and another database or log."""
     suspects: Iterable[Path] = [place for place in _PROCESSES.glob("[0-9]*") if place.name.isdigit()]
     # More than one look: who opens or closes this instant has only some of the files.
     for tries_left in reversed(range(_LOOKS)):

@@ -119,7 +119,7 @@ class Copying:
             copy.close()
 
     def _publish(self, name: str) -> None:
-        """Give it its name, which nobody may have taken meanwhile."""
+        """Return it its name, which nobody may have taken meanwhile."""
         try:
             os.link(name, self._target)
         except FileExistsError:

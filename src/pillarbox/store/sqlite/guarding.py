@@ -165,7 +165,7 @@ class Guard:
 
     def await_write_lock(self) -> bytes:
         """
-        Wait until nobody else writes; gives what every commit changes, for `hold_write_lock`. Raises StoreBusy.
+        Wait until nobody else writes; returns what every commit changes, for `hold_write_lock`. Raises StoreBusy.
 
         Another SQLite in this very process is not kept out by SQLite's lock, nor does it keep us out: so this asks.
         """

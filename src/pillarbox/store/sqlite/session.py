@@ -40,7 +40,7 @@ class Keeper(Protocol):
     """Keeps SQLite's write lock from being dropped by others, and looks after the files; see `guarding`."""
 
     def await_write_lock(self) -> bytes:
-        """Called before a transaction; gives what is passed on to `hold_write_lock`."""
+        """Called before a transaction; returns what is passed on to `hold_write_lock`."""
 
     def look(self) -> None:
         """Called at both ends of a transaction, while it is held."""

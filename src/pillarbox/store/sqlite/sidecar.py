@@ -241,7 +241,7 @@ class Sidecar:
                 self._sender.sendto(b"w", address)
 
     def others(self) -> list[tuple[int, str]]:
-        """Give number and socket address of every worker beside the file that is not this handle's own."""
+        """Return number and socket address of every worker beside the file that is not this handle's own."""
         name = f"{self._database.name}-wake"
         found = [path.name.removeprefix(name) for path in self._database.parent.glob(f"{glob.escape(name)}*")]
         slots = sorted(int(slot) for slot in found if slot.isascii() and slot.isdigit())
@@ -249,7 +249,7 @@ class Sidecar:
         return [(slot, address) for slot, address in addresses if address is not None]
 
     def _address(self, slot: int) -> str | None:
-        """Give a path short enough for a socket address, by way of an open directory where it must be."""
+        """Return a path short enough for a socket address, by way of an open directory where it must be."""
         path = self._socket_path(slot)
         if len(os.fsencode(path)) <= _SOCKET_PATH_MAX:
             return os.fspath(path)

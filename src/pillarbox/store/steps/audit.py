@@ -36,6 +36,11 @@ def line(one: Given[Any], said: str, after: State, *, detail: str | None = None)
 def record(tx: Writing, lines: Sequence[Line]) -> None:
     """Write lines into history and audit."""
     tell(tx, lines)
+    note(tx, lines)
+
+
+def note(tx: Writing, lines: Sequence[Line]) -> None:
+    """Write lines into the audit alone."""
     tx.each("audit_add", [(tx.now, one.actor, one.said, one.id, one.reason, one.detail) for one in lines])
 
 

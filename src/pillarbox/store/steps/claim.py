@@ -63,7 +63,7 @@ def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> N
 
 
 def _taken_before(tx: Writing, request: Claim, result: BatchResult) -> dict[int, int]:
-    """Give what the lost commit leased, and how many slots of each queue that takes."""
+    """Return what the lost commit leased, and how many slots of each queue that takes."""
     taken: dict[int, int] = {}
     for row in tx.many("claim_again", (request.lease, request.worker)):
         message = leased.leased(tx, tx.numbers, row)
@@ -115,7 +115,7 @@ def _by_age(tx: Writing, queue: int) -> list[int]:
 def _claim_rows(
     tx: Writing, request: Claim, result: BatchResult, *, name: str, where: tuple[object, ...], room: int
 ) -> int:
-    """Run one of the claims until *room* is used up or nothing more can start; gives how many were leased."""
+    """Run one of the claims until *room* is used up or nothing more can start; returns how many were leased."""
     taken = 0
     until = tx.lease_now + request.lease_ms
     judged_by = tx.now if request.judge_expiry else None
@@ -136,7 +136,7 @@ def _claim_rows(
 
 def _take(tx: Writing, request: Claim, result: BatchResult, rows: list[Row]) -> tuple[int, int]:
     """
-    Decode what was leased, in the order of due times; gives how many were, and how many ended instead.
+    Decode what was leased, in the order of due times; returns how many were, and how many ended instead.
 
     What is past its time has expired; an unreadable row is buried here and now, and the others go on (ST9, LE7).
     """

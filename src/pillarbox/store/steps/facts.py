@@ -120,7 +120,7 @@ def _standing(tx: Reader, message: str, under_way: _UnderWay) -> Standing | None
 
 
 def _below(subject: Standing) -> int:
-    """Give the position below which others go first: its own, or none where it has not taken one yet."""
+    """Return the position below which others go first: its own, or none where it has not taken one yet."""
     return _END if subject.position is None else subject.position
 
 

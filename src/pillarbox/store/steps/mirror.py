@@ -48,7 +48,7 @@ def pending(tx: Reader, session_key: str, limit: int) -> list[MirrorEntry]:
 
 
 def acknowledge(tx: Writing, keys: Sequence[str]) -> int:
-    """Mark records as taken over; gives how many were still pending."""
+    """Mark records as taken over; returns how many were still pending."""
     return len(tx.many("mirror_acknowledge", (json.dumps(list(keys)), tx.now)))
 
 

@@ -145,7 +145,7 @@ def _copy(tx: Writing, one: Given[Replay], *, earlier: Sequence[str], done: int,
 
 def _record(tx: Writing, stored: Sequence[tuple[Given[Replay], int]]) -> None:
     """Tell it in the history of both; neither line is a move."""
-    lines = []
+    lines, notes = [], []
     for one, new_seq in stored:
         item, subject = one.item, one.subject
         why = "" if item.reason is None else f": {item.reason}"
@@ -156,8 +156,9 @@ def _record(tx: Writing, stored: Sequence[tuple[Given[Replay], int]]) -> None:
             audit.Line(new_seq, item.new_id, said, actor, after, after, f"of {item.id}{why}"),
         ]
         detail = msgspec.json.encode({"as": item.new_id, "fresh": item.fresh}).decode()
-        audit.audit(tx, item, said, item.id, detail=detail)
+        notes.append(audit.line(one, said, before, detail=detail))
     audit.tell(tx, lines)
+    audit.note(tx, notes)
 
 
 def purge(tx: Writing, given: Sequence[Given[Purge]]) -> list[Acted]:
