@@ -155,6 +155,55 @@ def test_add_a_setting(copy: Copy) -> None:
     assert "quiet" in refused.stdout + refused.stderr
 
 
+CAMPAIGN = """
+import asyncio, sys, pillarbox
+
+async def main(db):
+    async with pillarbox.Outbox(db, deliver=False) as box:
+        message = await box.send("ops", to="ann", text="Deploy done", campaign="spring")
+        read = await box.get(message.id)
+        print(read.view.campaign, *[message.view.campaign for message in await box.list()])
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+SEND_BEFORE = """
+import asyncio, sys, pillarbox
+
+async def main(db):
+    async with pillarbox.Outbox(db, deliver=False) as box:
+        await box.send("ops", to="ann", text="Before")
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_add_a_field_that_travels(copy: Copy, tmp_path: Path) -> None:
+    db = str(tmp_path / "outbox.db")
+    copy.said("-c", SEND_BEFORE, db)
+    checks, schema = f"{SOURCE}/outbox/checks.py", f"{SOURCE}/store/sql/sqlite/schema.sql"
+    migrations = f"{SOURCE}/store/sqlite/migrations.py"
+    copy.insert(f"{SOURCE}/domain/outgoing.py", "    campaign: Any = None\n", before="    traceparent: Any = None\n")
+    copy.insert(checks, "    campaign: str | None\n", before="    traceparent: str | None\n")
+    copy.insert(
+        checks,
+        '            campaign=_optional_line("campaign", o.campaign),\n',
+        before="            traceparent=_traceparent(o.traceparent),\n",
+    )
+    last = "    traceparent: str | None = None\n"
+    copy.replace(f"{SOURCE}/domain/envelope.py", last, f"{last}    campaign: str | None = None\n")
+    copy.insert(schema, "    campaign TEXT,\n", before="    traceparent TEXT,\n")
+    added = "-- version_3 --\nALTER TABLE message ADD COLUMN campaign TEXT;\n\n"
+    copy.insert(schema, added, before="-- recipient_counting --\n")
+    copy.replace(migrations, "VERSION: Final = 2\n", "VERSION: Final = 3\n")
+    copy.add_twin(migrations, "def _to_version_2(", "# Step n", {"version_2": "version_3"})
+    copy.replace(migrations, "{1: _to_version_2}", "{1: _to_version_2, 2: _to_version_3}")
+    listed = recipe("Add a field that travels", "campaign")
+    assert copy.changed() == listed
+    assert len(listed) <= 5
+    assert copy.said("-c", CAMPAIGN, db).split() == ["spring", "spring", "None"]
+    assert copy.said("-c", CAMPAIGN, str(tmp_path / "new.db")).split() == ["spring", "spring"]
+
+
 PIGEON = '''
 """The pigeon channel: a file in the loft for each part, named for its token."""
 
