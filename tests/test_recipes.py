@@ -263,6 +263,54 @@ def test_add_a_channel(copy: Copy, tmp_path: Path) -> None:
     assert "ring" in checked.stdout + checked.stderr
 
 
+SEND_CAMPAIGN = """
+import asyncio, sys, pillarbox
+from pillarbox.views import message_dict
+
+async def main(db):
+    async with pillarbox.Outbox(db, channels={"ops": lambda attempt: pillarbox.Rejected("no")}) as box:
+        sent = [await box.send("ops", to="ann", text="Hello", campaign="may")]
+        sent.append(await box.send("ops", to="bob", text="Hello"))
+        for message in sent:
+            await message.wait()
+        sent.append(await box.replay(sent[0].id))
+        print([message_dict((await box.get(message.id)).view)["campaign"] for message in sent])
+        try:
+            await box.send("ops", to="ann", text="Hello", campaign="two\\nlines")
+        except pillarbox.InvalidMessage as refused:
+            print(refused.field)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_add_a_pass_through_column(copy: Copy, tmp_path: Path) -> None:
+    checks = f"{SOURCE}/outbox/checks.py"
+    copy.insert(f"{SOURCE}/domain/outgoing.py", "    campaign: Any = None\n", before="    abort: Any = None\n")
+    copy.insert(checks, "    campaign: str | None\n", before="    abort: AbortSignal | None\n")
+    copy.insert(
+        checks,
+        '            campaign=_optional_line("campaign", o.campaign),\n',
+        before="            metadata=_metadata(o.metadata),\n",
+    )
+    envelope = f"{SOURCE}/domain/envelope.py"
+    copy.replace(
+        envelope,
+        "    traceparent: str | None = None\n",
+        "    traceparent: str | None = None\n    campaign: str | None = None\n",
+    )
+    copy.insert(f"{SOURCE}/store/sql/sqlite/schema.sql", "    campaign TEXT,\n", before="    traceparent TEXT,\n")
+    copy.insert(
+        f"{SOURCE}/views.py",
+        '        "campaign": view.campaign,\n',
+        before='        "traceparent": view.traceparent,\n',
+    )
+    assert copy.changed() == recipe("Add a pass-through column", "campaign")
+    assert len(copy.changed()) <= 5
+    said = copy.said("-c", SEND_CAMPAIGN, str(tmp_path / "outbox.db")).splitlines()
+    assert said == ["['may', None, 'may']", "campaign"]
+
+
 POSTPONE_STEP = """
 def _postpone(tx: Writing, given: Sequence[Given[Postpone]]) -> list[Acted]:
     tx.each("postpone", [(one.subject.seq, tx.now + 86_400_000) for one in given])
