@@ -18,6 +18,7 @@ import pytest
 from tests.test_tidy import PACKAGE, Rule, Tree, this_repository
 
 MAP: Final = "ARCHITECTURE.md"
+ABSENT: Final = "| room | absent |\n|---|---|\n"
 SENTENCE_LINES_MAX: Final = 3
 
 # Names that stand in neighbouring rooms all the same, and why nobody looks into the wrong one.
@@ -96,10 +97,13 @@ def rooms_without_a_word(tree: Tree) -> list[str]:
 
 def rooms_not_on_the_map(tree: Tree) -> list[str]:
     """The map says of each room what is absent from it."""
-    told = {row["room"] for row in _ABSENT.finditer(tree.get(MAP, ""))}
+    _, _, below = tree.get(MAP, "").partition(ABSENT)
+    told = [row["room"] for row in _ABSENT.finditer(below.partition("\n\n")[0])]
     there = set(rooms(tree))
-    return [f"{MAP}: say what is absent from {room}/" for room in sorted(there - told)] + [
-        f"{MAP}: there is no room {room}/" for room in sorted(told - there)
+    return [
+        *(f"{MAP}: say what is absent from {room}/" for room in sorted(there - set(told))),
+        *(f"{MAP}: there is no room {room}/" for room in sorted(set(told) - there)),
+        *(f"{MAP}: {room}/ stands there twice" for room in sorted(there) if told.count(room) > 1),
     ]
 
 
@@ -143,15 +147,24 @@ RULES: list[tuple[Rule, Tree, str, Tree]] = [
     ),
     (
         rooms_not_on_the_map,
-        {f"{PACKAGE}/engine/__init__.py": ROOM, MAP: "| `engine/` | |\n"},
+        {f"{PACKAGE}/engine/__init__.py": ROOM, MAP: f"| `engine/` | loops |\n\n{ABSENT}| `engine/` | |\n"},
         f"{MAP}: say what is absent from engine/",
-        {f"{PACKAGE}/engine/__init__.py": ROOM, MAP: "| `engine/` | SQL |\n| `engine/loop`, `a` | the only loop |\n"},
+        {
+            f"{PACKAGE}/engine/__init__.py": ROOM,
+            MAP: f"| `engine/` | loops |\n\n{ABSENT}| `engine/` | SQL |\n\n| `attic/` | light |\n",
+        },
     ),
     (
         rooms_not_on_the_map,
-        {MAP: "| `attic/` | light |\n"},
+        {MAP: f"{ABSENT}| `attic/` | light |\n"},
         f"{MAP}: there is no room attic/",
-        {MAP: "| `attic/` | what is in it | light |\n"},
+        {MAP: "| `attic/` | light |\n"},
+    ),
+    (
+        rooms_not_on_the_map,
+        {f"{PACKAGE}/engine/__init__.py": ROOM, MAP: f"{ABSENT}| `engine/` | SQL |\n| `engine/` | clocks |\n"},
+        f"{MAP}: engine/ stands there twice",
+        {f"{PACKAGE}/engine/__init__.py": ROOM, MAP: f"{ABSENT}| `engine/` | SQL, clocks |\n"},
     ),
 ]
 rules = pytest.mark.parametrize(
