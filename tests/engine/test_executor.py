@@ -225,8 +225,17 @@ class Alone:
             clock=clock,
             entropy=inside(box.outbox).lifetime.entropy,
             guard=self.guard,
-            ended=self.freed.append,
+            crew=self,
         )
+
+    def on_slot_freed(self, message: Leased) -> None:
+        self.freed.append(message)
+
+    def on_occupied(self, channel: str, change: int) -> None:
+        raise AssertionError("nothing is written off here")
+
+    async def is_gone(self, acceptor: bytes) -> bool:
+        return False
 
     async def lease(self) -> Leased:
         """Claim the one message there is."""

@@ -373,24 +373,23 @@ def test_what_a_handler_of_the_log_raises_to_end_the_program_ends_it_too(
 
 @pytest.mark.contract("EN8")
 @each_kind
-@pytest.mark.parametrize("where", ["granted", "rested", "claimer", "accepted"])
+@pytest.mark.parametrize("where", ["on_batch", "on_idle", "plan_claim", "accepted"])
 async def test_a_bug_in_the_worker_does_not_lose_the_answers_of_a_batch(
     stand: Stand, where: str, error: BaseException
 ) -> None:
     box = await stand.open(ScriptedChannel(policy=STEADY))
     await all_arrive(box)
-    committer = box.runtime.committer
-    name = "_accepted" if where == "accepted" else where
-    sound = getattr(committer, name)
+    owner: Any = box.runtime.reporter if where == "accepted" else box.worker
+    sound = getattr(owner, where)
     raised: list[bool] = []
 
-    def fails_twice(*values: Any) -> Any:
+    def fails_twice(*values: Any, **named: Any) -> Any:
         if len(raised) < 2:
             raised.append(True)
             raise error
-        return sound(*values)
+        return sound(*values, **named)
 
-    setattr(committer, name, fails_twice)
+    setattr(owner, where, fails_twice)
     async with asyncio.timeout(SECONDS):
         assert len(await asyncio.gather(*(box.send(f"r{n}") for n in range(3)))) == 3
         while len(raised) < 2:
@@ -399,7 +398,7 @@ async def test_a_bug_in_the_worker_does_not_lose_the_answers_of_a_batch(
     box.look()
     await box.send("later")
     assert len(raised) == 2
-    if where != "claimer":
+    if where != "plan_claim":
         assert box.counts["alarm:engine_failed"] == 2
 
 
@@ -480,14 +479,14 @@ async def test_a_caller_whose_loop_is_closed_keeps_no_other_from_its_answer(stan
     gone = other.create_future()
     gone.add_done_callback(lambda _: None)
     other.close()
-    committer = box.runtime.committer
-    granted: Callable[[BatchResult, Claim | None], None] = committer.granted
+    worker: Any = box.worker
+    on_batch: Callable[[BatchResult, Claim | None], None] = worker.on_batch
 
     def with_one_gone(result: BatchResult, claim: Claim | None) -> None:
         box.runtime.reporter._waiting.setdefault("x", []).append(gone)
         box.runtime.reporter.wake("x")
-        granted(result, claim)
+        on_batch(result, claim)
 
-    committer.granted = with_one_gone
+    worker.on_batch = with_one_gone
     await all_arrive(box)
     assert box.counts.get("alarm:engine_failed", 0) == 0

@@ -11,9 +11,9 @@ anything told of it. Whoever raises meanwhile, whatever it is, keeps nobody else
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 from collections import deque
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -28,7 +28,6 @@ from pillarbox.errors import (
     StoreReplaced,
     StoreUnavailable,
 )
-from pillarbox.events.troubles import Troubles
 from pillarbox.queue_clock import QueueClock
 from pillarbox.store import lost_answers
 from pillarbox.user_code import Log, pass_on
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from pillarbox.clock import Clock
     from pillarbox.domain.message import Draft, Leased
+    from pillarbox.events.reporter import Reporter
     from pillarbox.store.base import (
         Act,
         Acted,
@@ -63,42 +63,59 @@ FAILING: Final = "store_failed"
 BEHIND_SECONDS: Final = 5.0
 
 
+class Claims(Protocol):
+    """What a batch may lease, and what becomes of that. The worker that owns a committer is this to it."""
+
+    def plan_claim(self, settlements: Sequence[Settlement]) -> Claim | None:
+        """Return what the batch that is being built, with these ends of attempts, may lease."""
+
+    def on_batch(self, result: BatchResult, claim: Claim | None) -> None:
+        """Called for every batch before anybody else is told of it, so that leased messages start first."""
+
+    def on_claim_failed(self, claim: Claim) -> None:
+        """Called for a claim whose batch could not be committed, as far as anybody knows."""
+
+    def on_idle(self, *, more: bool) -> None:
+        """Called when everybody was told of a batch. *more*: the store left work for another one."""
+
+
+class NoClaims:
+    """For a process that only accepts: it leases nothing."""
+
+    def plan_claim(self, settlements: Sequence[Settlement]) -> Claim | None:  # noqa: ARG002 — see `Claims`
+        """See `Claims`."""
+        return None
+
+    def on_batch(self, result: BatchResult, claim: Claim | None) -> None:
+        """See `Claims`."""
+
+    def on_claim_failed(self, claim: Claim) -> None:
+        """See `Claims`."""
+
+    def on_idle(self, *, more: bool) -> None:
+        """See `Claims`."""
+
+
 class Committer:
     """
     The one road to the store.
 
+    What a batch did is told in this order: to *claims*, so that leased messages start first; to those who wait for it;
+    to *claims* again, that everybody was told.
+
     Args:
-        claimer: Asked while a batch is built, with how many settlements it has, for what may be leased.
-        granted: Told of every batch's result before anybody else is, so that leased messages start first.
-        claim_failed: Told of a claim whose batch could not be committed, as far as anybody knows.
-        rested: Told when everybody is, and whether the store left work for another batch.
-        accepted: Told of every group that was stored, also where its caller stopped waiting.
-        troubles: Told while the store fails.
-        alarm: Told of what could not be recorded: a stable word, and what happened.
-        quiet: A context in which whoever is told of a batch tells nobody else yet.
+        reporter: Hears of every group that was stored, also where its caller stopped waiting, and of what could not be
+            recorded; knows what is wrong while the store fails.
+        claims: Decides what each batch may lease.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        clock: Clock,
-        *,
-        alarm: Callable[[str, str], None],
-        accepted: Callable[[Sequence[Draft], Sequence[Enqueued]], None],
-        quiet: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
-        troubles: Troubles | None = None,
-    ) -> None:
-        self._troubles = troubles or Troubles()
+    def __init__(self, store: Store, clock: Clock, reporter: Reporter, *, claims: Claims | None = None) -> None:
         self.behind_seconds = BEHIND_SECONDS
         self._store = store
-        self._quiet = quiet
         self._clock = clock
-        self._alarm = alarm
-        self._accepted = accepted
-        self.claimer: Callable[[Sequence[Settlement]], Claim | None] = _no_claim
-        self.granted: Callable[[BatchResult, Claim | None], None] = _ignore
-        self.claim_failed: Callable[[Claim], None] = _drop
-        self.rested: Callable[[bool], None] = _rest
+        self._reporter = reporter
+        self._troubles = reporter.troubles
+        self._claims: Claims = claims or NoClaims()
         self._time = QueueClock.of(clock)
         self._enqueue: deque[Wish[Sequence[Draft], list[Enqueued]]] = deque()
         self._settle: deque[Ending] = deque()
@@ -111,10 +128,6 @@ class Committer:
         self._loop = Loop("committer", self.tick, clock=clock)
         self._open = False
         self._closed = False
-
-    def use(self, store: Store) -> None:
-        """Write to another store. Only before `start`."""
-        self._store = store
 
     def start(self) -> None:
         """Begin to write."""
@@ -143,7 +156,7 @@ class Committer:
         self._open = False
         for wishes in (self._enqueue, self._admit, self._acts, self._extra):
             wishes.clear()
-        self.claimer, self.granted, self.claim_failed, self.rested = _no_claim, _ignore, _drop, _rest
+        self._claims = NoClaims()
         while self._settle:
             await self.tick()
         self._closed = True
@@ -240,7 +253,7 @@ class Committer:
         claim: Claim | None = None
         failure: BaseException | None = None
         try:
-            claim = self.claimer([settlement for settlement, _ in work.settle])
+            claim = self._claims.plan_claim([settlement for settlement, _ in work.settle])
         except BaseException as exc:  # noqa: BLE001 — those who want something written are not to blame
             failure = exc
         try:
@@ -251,7 +264,7 @@ class Committer:
         except BaseException:
             self._claim_wanted = True
             if claim is not None:
-                self.claim_failed(claim)
+                self._claims.on_claim_failed(claim)
             raise
         if failure is not None:
             self._claim_wanted = True
@@ -274,15 +287,15 @@ class Committer:
             raise
         if batch.mark is not None:
             self._time.saved(batch.mark)
-        with self._quiet():
-            self._fenced(self.granted, result, claim)
+        with self._reporter.quiet():
+            self._fenced(self._claims.on_batch, result, claim)
             if work.fits(result):
-                work.grant(result, self._accepted, self._fenced)
+                work.grant(result, self._reporter.accepted, self._fenced)
             else:
                 error = StoreUnavailable("the store's answer does not fit what was to be written")
-                self._alarm("engine_failed", str(error))
+                self._reporter.alarm("engine_failed", str(error))
                 work.refuse(error, self._fenced)
-            self._fenced(self.rested, result.more)
+            self._fenced(functools.partial(self._claims.on_idle, more=result.more))
 
     def _fenced(self, told: Callable[..., object], *values: object) -> None:
         """Tell somebody; their failure is reported, and keeps nobody from hearing theirs."""
@@ -292,7 +305,7 @@ class Committer:
             _log.error("telling of a commit failed", exc_info=exc)
             pass_on(exc)
             # Behind its own fence: see `Reporter`.
-            self._alarm("engine_failed", f"{type(exc).__name__} after a commit")
+            self._reporter.alarm("engine_failed", f"{type(exc).__name__} after a commit")
 
     async def _commit(self, batch: Batch) -> BatchResult:
         if self._troubles.has(FAILING):
@@ -328,8 +341,8 @@ class Committer:
             return
         halves = work.halves()
         if halves is None:
-            self._alarm("recording_failed", f"{type(error).__name__} while writing to the store")
-            with self._quiet():
+            self._reporter.alarm("recording_failed", f"{type(error).__name__} while writing to the store")
+            with self._reporter.quiet():
                 work.refuse(error, self._fenced)
             return
         first, second = halves
@@ -350,8 +363,8 @@ class Committer:
         # Refused, these would have their leases run out, as if somebody had begun to send them.
         self._admit.extendleft(reversed(work.admit))
         work.admit = []
-        with self._quiet():
-            self._alarm("store_failed", str(error))
+        with self._reporter.quiet():
+            self._reporter.alarm("store_failed", str(error))
             work.refuse(error, self._fenced)
 
     def _give_up(self, error: Exception) -> None:
@@ -378,19 +391,3 @@ def _take(wishes: deque[T]) -> list[T]:
         wishes.clear()
         return taken
     return [wishes.popleft() for _ in range(BATCH_MAX)]
-
-
-def _no_claim(settlements: Sequence[Settlement]) -> Claim | None:  # noqa: ARG001 — a claimer's signature
-    return None
-
-
-def _ignore(result: BatchResult, claim: Claim | None) -> None:
-    """Nobody is told."""
-
-
-def _drop(claim: Claim) -> None:
-    """Nobody is told."""
-
-
-def _rest(more: bool) -> None:  # noqa: FBT001 — of `Committer.rested`
-    """Nobody is told."""

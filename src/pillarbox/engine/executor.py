@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pillarbox.channels.base import Attempt, Channel
 from pillarbox.deadline import Deadline
@@ -37,7 +37,7 @@ from pillarbox.user_code import FATAL, Log, is_from_outside, pass_on
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from pillarbox.clock import Clock
     from pillarbox.domain.message import Leased
@@ -51,17 +51,27 @@ _log = Log("pillarbox.engine")
 _FATAL_SECONDS: Final = 5.0
 
 
+class Crew(Protocol):
+    """Whom an executor sends for: the worker, which counts the slots and knows who is alive."""
+
+    def on_slot_freed(self, message: Leased) -> None:
+        """Called for each message whose slot is free again."""
+
+    def on_occupied(self, channel: str, change: int) -> None:
+        """Called when the calls of a channel that were written off and go on are one more (1) or one less (-1)."""
+
+    async def is_gone(self, acceptor: bytes) -> bool:
+        """Whether a process that accepted a message surely runs no more."""
+
+
 class Executor:
     """
     Sends what is leased.
 
     Args:
         guard: While the wall clock is not to be trusted, no message is taken for expired.
-        ended: Told of each message whose slot is free again.
         hooks: Asked just before each send.
         full_history: Channels whose every attempt leaves a row, the plain successes too.
-        gone: Asked whether a process that accepted a message surely runs no more.
-        occupied: Told by how many the calls of a channel grow (1, -1) that were written off and go on.
     """
 
     def __init__(
@@ -73,21 +83,17 @@ class Executor:
         clock: Clock,
         entropy: Entropy,
         guard: ClockGuard,
-        ended: Callable[[Leased], None],
+        crew: Crew,
         hooks: Hooks | None = None,
         full_history: Collection[str] = (),
-        gone: Callable[[bytes], Awaitable[bool]] | None = None,
-        occupied: Callable[[str, int], None] = lambda channel, change: None,  # noqa: ARG005 — nobody is told
     ) -> None:
-        self._gone = gone
-        self._occupied = occupied
+        self._crew = crew
         self._channels = channels
         self._committer = committer
         self._reporter = reporter
         self._clock = QueueClock.of(clock)
         self._entropy = entropy
         self._guard = guard
-        self._ended = ended
         self._hooks = hooks or Hooks(reporter.alarm, clock=clock)
         self.full_history = frozenset(full_history)
         self.flights: dict[int, Flight] = {}
@@ -101,7 +107,7 @@ class Executor:
         self.lull = Lull(committer.want_claim, clock=self._clock)
 
     def start(self, message: Leased, *, until_ms: int) -> None:
-        """Begin to send. The message's slot is taken until *ended* is told."""
+        """Begin to send. The message's slot is taken until `Crew.on_slot_freed`."""
         flight = Flight(message=message, until_ms=until_ms)
         flight.task = asyncio.get_running_loop().create_task(self._run(flight))
         flight.task.add_done_callback(functools.partial(self._landed, flight))
@@ -223,9 +229,9 @@ class Executor:
 
     async def _is_abandoned(self, message: Leased) -> bool:
         """Whether nobody may begin it any more. The reaper ends what waits; this came due before it looked (DK1)."""
-        if message.accepted_by is None or message.part_next or self._gone is None:
+        if message.accepted_by is None or message.part_next:
             return False
-        return await self._gone(message.accepted_by)
+        return await self._crew.is_gone(message.accepted_by)
 
     def _too_late(self, flight: Flight) -> Transition | None:
         """Whether the message must not be sent any more; the last thing asked before it is."""
@@ -353,7 +359,7 @@ class Executor:
         """A send that was written off has ended after all."""
         self._left.remove(flight)
         if flight.freed:
-            self._occupied(flight.message.channel, -1)
+            self._crew.on_occupied(flight.message.channel, -1)
             self._committer.want_claim()
         if transition is not None:
             self._left.record(flight, transition)
@@ -417,8 +423,8 @@ class Executor:
             self._empty.set()
         flight.freed = True
         if flight.written_off and not flight.ended:
-            self._occupied(flight.message.channel, 1)
-        self._ended(flight.message)
+            self._crew.on_occupied(flight.message.channel, 1)
+        self._crew.on_slot_freed(flight.message)
         self._pay(flight)
 
     def _time_out(self, flight: Flight) -> None:

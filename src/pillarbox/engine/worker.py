@@ -22,6 +22,7 @@ from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.message import Leased, State
 from pillarbox.engine.capacity import Feed
 from pillarbox.engine.clock_guard import ClockGuard
+from pillarbox.engine.committer import Committer
 from pillarbox.engine.drain import DrainReport, report_of
 from pillarbox.engine.executor import Executor
 from pillarbox.engine.loop import Loop
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pillarbox.clock import Clock, Timer
-    from pillarbox.engine.committer import Committer
     from pillarbox.engine.hooks import Hooks
     from pillarbox.engine.worker_settings import WorkerSettings
     from pillarbox.entropy import Entropy
@@ -68,12 +68,15 @@ class _Term:
 
 
 class Worker:
-    """One worker of one process: registered in the store, with a lease on everything it sends."""
+    """
+    One worker of one process: registered in the store, with a lease on everything it sends.
+
+    It owns the committer of its process, for which it is the `Claims`, and the executor, for which it is the `Crew`.
+    """
 
     def __init__(
         self,
         store: Store,
-        committer: Committer,
         reporter: Reporter,
         channels: Mapping[str, Channel],
         settings: WorkerSettings,
@@ -84,7 +87,6 @@ class Worker:
         hooks: Hooks | None = None,
     ) -> None:
         self._store = store
-        self._committer = committer
         self._reporter = reporter
         self._channels = channels
         self._settings = settings
@@ -103,6 +105,7 @@ class Worker:
         self._asked: _Term | None = None
         self._doubtful: _Term | None = None
         self._answered = asyncio.Event()
+        committer = self.committer = Committer(store, clock, reporter, claims=self)
         self.feed = Feed(settings.concurrency, {name: c.concurrency for name, c in channels.items()})
         guard = self._guard = ClockGuard(self._clock, reporter.alarm)
         self.executor = Executor(
@@ -112,11 +115,9 @@ class Worker:
             clock=clock,
             entropy=entropy,
             guard=guard,
-            ended=self._slot_freed,
+            crew=self,
             hooks=hooks,
             full_history=settings.full_history,
-            gone=self._gone,
-            occupied=self.feed.occupied,
         )
         self._renewer = Renewer(self.executor, committer, clock, lease_ms=settings.lease_ms)
         self._reaper = Reaper(
@@ -138,7 +139,7 @@ class Worker:
     def _make_pruner(self) -> Pruner:
         settings = self._settings
         return Pruner(
-            self._committer,
+            self.committer,
             self._guard,
             self._clock,
             retention_ms=settings.retention_ms,
@@ -158,9 +159,10 @@ class Worker:
         self.pruner = self._make_pruner()
         for loop in self._loops:
             loop.poke()
-        self._committer.want_claim()
+        self.committer.want_claim()
 
-    async def _gone(self, acceptor: bytes) -> bool:
+    async def is_gone(self, acceptor: bytes) -> bool:
+        """See `Crew`."""
         return acceptor != self._identity.id and await self._store.gone(acceptor)
 
     async def _prune(self) -> float | None:
@@ -192,12 +194,8 @@ class Worker:
         self._at_start = self._reporter.counts - before
         sighted = self.feed.sighted
         self.feed.learn(await self._store.queues(), sighted)
-        self._committer.claimer = self._claim
-        self._committer.granted = self._granted
-        self._committer.claim_failed = self._claim_failed
-        self._committer.rested = self._next
         presence = PresenceKeeper(
-            self._store, self._committer, self._reporter, self._clock, slot=self._slot, channels=self._identity.channels
+            self._store, self.committer, self._reporter, self._clock, slot=self._slot, channels=self._identity.channels
         )
         self._watch = Loop("watcher", self._watcher.tick, clock=self._clock)
         self._end_notices = self._store.on_change(self._on_change, seconds=NOTICE_SECONDS)
@@ -212,7 +210,7 @@ class Worker:
         self._accepting = True
         for loop in self._loops:
             loop.start()
-        self._committer.want_claim()
+        self.committer.want_claim()
 
     async def stop(self, deadline_seconds: float) -> int:
         """
@@ -265,7 +263,7 @@ class Worker:
         with contextlib.suppress(StoreError):
             result = await self._store.commit(Batch(now_ms=self._clock.wall_ms(), claim=asked, again=True))
             self._asked = term
-            self._granted(result, asked)
+            self.on_batch(result, asked)
         self._doubtful = None
         await self._at_rest()
 
@@ -327,14 +325,14 @@ class Worker:
     def look(self) -> None:
         """Something may be due anywhere."""
         self.feed.probe_all()
-        self._committer.want_claim()
+        self.committer.want_claim()
 
     def expect(self, tenant: str, channel: str) -> None:
         """A message is being stored there by this process: claim it with the same commit."""
         self.feed.expect(tenant, channel)
 
-    def _claim(self, settlements: Sequence[Settlement]) -> Claim | None:
-        """Say what the batch that is being built may lease."""
+    def plan_claim(self, settlements: Sequence[Settlement]) -> Claim | None:
+        """See `Claims`."""
         if not self._accepting or self.executor.lull.is_on:
             return None
         ending: dict[int, int] = {}
@@ -381,13 +379,13 @@ class Worker:
         self._asked = _Term(claim=claim, until_ms=until_ms)
         return claim
 
-    def _claim_failed(self, claim: Claim) -> None:  # noqa: ARG002 — the one that was asked for last
-        """Its commit failed: it may have taken all the same, where the answer was lost."""
+    def on_claim_failed(self, claim: Claim) -> None:  # noqa: ARG002 — the one that was asked for last
+        """See `Claims`. Its commit failed: it may have taken all the same, where the answer was lost."""
         self._asked, self._doubtful = None, self._asked
         self._answered.set()
 
-    def _granted(self, result: BatchResult, claim: Claim | None) -> None:
-        """Start what was leased, or give it back where a stop came first, and find out when to claim next."""
+    def on_batch(self, result: BatchResult, claim: Claim | None) -> None:
+        """See `Claims`. Start what was leased, or give it back where a stop came first; find out when to claim next."""
         term, self._asked = self._asked, None
         self._answered.set()
         if claim is not None and term is not None:
@@ -413,37 +411,42 @@ class Worker:
             # A bug of ours must not keep the others of the batch from starting; its own lease runs out.
             _log.error("message %s could not be started", message.id, exc_info=exc)
             self._reporter.alarm("engine_failed", f"message {message.id}: {type(exc).__name__}")
-            self._slot_freed(message)
+            self.on_slot_freed(message)
 
-    def _slot_freed(self, message: Leased) -> None:
+    def on_slot_freed(self, message: Leased) -> None:
+        """See `Crew`."""
         self.feed.ended(message.channel)
         if self._suspects.landed(message.seq):
             self.feed.probe_all()
 
-    def _next(self, more: bool) -> None:  # noqa: FBT001 — of `Committer.rested`
-        """Claim again at once, when the next message is due, or when something is written."""
+    def on_occupied(self, channel: str, change: int) -> None:
+        """See `Crew`."""
+        self.feed.occupied(channel, change)
+
+    def on_idle(self, *, more: bool) -> None:
+        """See `Claims`. Claim again at once, when the next message is due, or when something is written."""
         if self._is_quiet():
             self._quiet.set()
         if not self._accepting or self.executor.lull.is_on:
             return
         if self._suspects.hold_back():
             if self._suspects.may_start(self.executor.flights):
-                self._committer.want_claim()
+                self.committer.want_claim()
             else:
                 self._arm(self._suspects.wait_seconds(), self._look_again)
             return
         next_due_ms = self._next_start_ms()
         if self._settings.only is not None:
             # When its queue has something due says nothing about this one message: look now and then.
-            self._arm(_ALONE_SECONDS, self._committer.want_claim)
+            self._arm(_ALONE_SECONDS, self.committer.want_claim)
         elif more:
-            self._committer.want_claim()
+            self.committer.want_claim()
         elif next_due_ms is not None:
             wait_ms = next_due_ms - self._clock.wall_ms()
             if wait_ms > 0:
                 self._arm(wait_ms / 1000, self._look_again)
             elif self.feed.has_room() or self.feed.suspected(now_ms=self._clock.wall_ms(), ending={}):
-                self._committer.want_claim()
+                self.committer.want_claim()
 
     def _next_start_ms(self) -> int | None:
         """When something may be started by itself: what is due, or a suspect, once the others had their time."""
@@ -457,7 +460,7 @@ class Worker:
         return suspect_ms if next_due_ms is None else min(next_due_ms, suspect_ms)
 
     def _look_again(self) -> None:
-        self._next(more=False)
+        self.on_idle(more=False)
 
     def _arm(self, seconds: float, then: Callable[[], None]) -> None:
         if self._timer is not None:

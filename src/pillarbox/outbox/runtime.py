@@ -58,14 +58,8 @@ class Runtime:
         self.store = store
         self.clock = clock
         self.reporter = Reporter(bus, clock)
-        self.committer = Committer(
-            store,
-            clock,
-            alarm=self.reporter.alarm,
-            accepted=self.reporter.accepted,
-            quiet=self.reporter.quiet,
-            troubles=self.reporter.troubles,
-        )
+        # The worker's own, where this process delivers.
+        self.committer = Committer(store, clock, self.reporter)
         self.waits = Waits(store, self.reporter, clock)
         self.worker: Worker | None = None
         self.direct: Direct | None = None
@@ -128,7 +122,8 @@ class Runtime:
         self.clock.learn(await self.store.clock_news())
         self.reporter.lines.recipients = await self._recipients(self._settings)
         self.store.on_question(functools.partial(present, self))
-        self.committer.start()
+        if not channels or not self._settings.enabled:
+            self.committer.start()
         if not channels:
             return
         if not self._settings.enabled:
@@ -140,6 +135,8 @@ class Runtime:
         seams = Seams(clock=self.clock.machine, entropy=self._entropy)
         self._channels = LiveChannels(channels, lease_ms=lease_ms, seams=seams, clock=self.clock)
         self.worker = self._worker(self._channels.by_name, only)
+        self.committer = self.worker.committer
+        self.committer.start()
         await self.worker.start()
         if self._settings.drain_on_startup and only is None:
             self.startup_drain = asyncio.get_running_loop().create_task(
@@ -151,7 +148,7 @@ class Runtime:
         if store is not self.store:
             self.fell_back = True
             self.store = store
-            self.committer.use(store)
+            self.committer = Committer(store, self.clock, self.reporter)
             self.waits.use(store)
 
     def _worker(self, channels: Mapping[str, Channel], only: MessageId | None) -> Worker:
@@ -159,7 +156,6 @@ class Runtime:
         identity = self._identity(tuple(sorted(channels)) if only is None else ())
         return Worker(
             self.store,
-            self.committer,
             self.reporter,
             channels,
             worker_settings(self._settings, lease_ms=self._lease_ms, only=only),
