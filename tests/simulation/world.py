@@ -169,7 +169,7 @@ class World:
     async def _live(self, seconds: float) -> None:
         while self.loop.time() < seconds:
             await self._shift()
-            await self.clock.sleep(self.plan.expovariate(1 / (18 * HOUR)))
+            await self.clock.sleep(self.plan.expovariate(1 / (24 * HOUR)))
         self.healed = True
         await self._process().spawn(self._last(self._box(self._last_process)))
 
@@ -178,9 +178,9 @@ class World:
         ends = []
         for _ in range(self.plan.choice((1, 1, 2))):
             process = self._process()
-            if self.plan.random() < 0.5:
+            if self.plan.random() < 0.6:
                 process.kill_after(self.plan.randrange(5, 600))
-            ends.append(process.spawn(self._work(process, self._box(process), self.plan.uniform(2, 12))))
+            ends.append(process.spawn(self._work(process, self._box(process), self.plan.uniform(2, 8))))
         if self.plan.random() < 0.2:
             await self.clock.sleep(self.plan.uniform(0, 5))
             self.note("the machine sleeps")
