@@ -100,6 +100,7 @@ class MailServer(Rude):
             await super()._say(key, writer)
 
     async def _talk_on(self, writer: asyncio.StreamWriter, *, slowly: bool) -> None:
+        self.silent.set()
         tick = asyncio.Event()
         while True:
             await self._write(b"250-and" if slowly else b"\r\n".join([b"250-" + b"x" * 500] * 50), writer)

@@ -61,7 +61,7 @@ def _unescaped(text: str, starts: list[int]) -> Read:
 
 
 def _meant(escape: re.Match[str]) -> Iterator[tuple[str, int]]:
-    """Give each character that an escape stands for, and how long it is there."""
+    """Yield each character that an escape stands for, and how long it is there."""
     whole, kind = escape[0], escape.lastgroup
     match kind:
         case "percent" | "bytes":

@@ -82,7 +82,7 @@ def _note(pieces: dict[str, bool], value: str) -> None:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """Give the forms that are no escapes, which whoever looks for them sees through (`escapes`)."""
+    """Yield the forms that are no escapes, which whoever looks for them sees through (`escapes`)."""
     yield value
     yield value.replace(" ", "+")  # as forms write it
     yield value.encode("utf-8", "replace").hex()

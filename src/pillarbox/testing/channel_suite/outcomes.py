@@ -118,8 +118,14 @@ class OutcomeSuite(ChannelFixtures):
     async def test_an_answer_without_an_end_is_left_at_the_deadline(self, platform: Platform, channel: Channel) -> None:
         self.needs(Point.ENDLESS_ANSWER)
         platform.answer_endlessly()
+        attempt = an_attempt(platform, deadline_seconds=_SHORT_SECONDS)
+        sending = asyncio.create_task(channel.send(attempt))
         async with asyncio.timeout(PATIENCE_SECONDS):
-            outcome = await channel.send(an_attempt(platform, deadline_seconds=_SHORT_SECONDS))
+            await platform.reached()
+            while not sending.done():
+                platform.clock.advance(_SHORT_SECONDS)
+                await platform.clock.sleep(0)
+        outcome = sending.result()
         assert isinstance(outcome, Delivered | Uncertain), outcome
         await _still_works(platform, channel)
 

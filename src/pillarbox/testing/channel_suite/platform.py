@@ -107,7 +107,7 @@ class Platform(ABC):
         raise _unsaid("hang")
 
     async def reached(self) -> None:
-        """Wait until a send hangs here."""
+        """Wait until a send hangs here, or is being answered without an end."""
         raise _unsaid("reached")
 
     def repeat(self) -> None:
