@@ -35,26 +35,19 @@ class Pattern:
 _NOBODY: Final = Verdict.REJECTED_RECIPIENT
 _OPENCLAW = "OpenClaw, PERMANENT_ERROR_PATTERNS of its delivery queue"
 _COMIS = "Comis, error classification of its delivery queue"
+_SEEDS: Final = f"{_OPENCLAW}; {_COMIS}"
 _BOTH = "OpenClaw's and Comis's tests: tried again"
 
 PATTERNS: Final[tuple[Pattern, ...]] = (
     # --- a local condition: OpenClaw took it off its permanent list again ------------------------------------------
     Pattern(r"outbound not configured for channel", Verdict.UNAVAILABLE, _OPENCLAW),
     # --- permanent (contract CL3) ----------------------------------------------------------------------------------
-    Pattern(r"chat not found", _NOBODY, f"{_OPENCLAW}; {_COMIS}; Telegram"),
-    Pattern(r"user not found", _NOBODY, f"{_OPENCLAW}; {_COMIS}"),
-    Pattern(
-        r"bot was blocked by the user",
-        _NOBODY,
-        f"{_OPENCLAW}; {_COMIS}; Telegram",
-    ),
-    Pattern(r"forbidden: bot was kicked", _NOBODY, f"{_OPENCLAW}; {_COMIS}; Telegram"),
+    Pattern(r"chat not found", _NOBODY, f"{_SEEDS}; Telegram"),
+    Pattern(r"user not found", _NOBODY, _SEEDS),
+    Pattern(r"bot was blocked by the user", _NOBODY, f"{_SEEDS}; Telegram"),
+    Pattern(r"forbidden: bot was kicked", _NOBODY, f"{_SEEDS}; Telegram"),
     Pattern(r"chat_id is empty", _NOBODY, f"{_OPENCLAW}; Telegram"),
-    Pattern(
-        r"no conversation reference found",
-        _NOBODY,
-        f"{_OPENCLAW}; Microsoft Teams",
-    ),
+    Pattern(r"no conversation reference found", _NOBODY, f"{_OPENCLAW}; Microsoft Teams"),
     Pattern(r"recipient is not a valid", _NOBODY, _OPENCLAW),
     Pattern(r"ambiguous … recipient", _NOBODY, f"{_OPENCLAW}; Discord"),
     Pattern(r"bot … not … member", _NOBODY, f"{_OPENCLAW}; Telegram"),

@@ -13,7 +13,7 @@ import pytest
 
 from pillarbox.channels.base import Seams
 from pillarbox.domain.outcome import Delivered
-from pillarbox.testing.channel_suite.fixtures import PATIENCE_SECONDS, ChannelFixtures, Point, an_attempt
+from pillarbox.testing.channel_suite.fixtures import PATIENCE_SECONDS, ChannelFixtures, Point, an_attempt, sent
 
 if TYPE_CHECKING:
     from pillarbox.channels.base import Channel
@@ -41,8 +41,7 @@ class ConductSuite(ChannelFixtures):
         assert sending.cancelled(), "it goes on, or took the cancellation for something else"
         assert attempt.progress.written is not False, "the platform has it"
         platform.accept()
-        outcome = await channel.send(an_attempt(platform, "And the next one."))
-        assert isinstance(outcome, Delivered), outcome
+        await sent(Delivered, platform, channel, "And the next one.")
         if attempt.progress.rest is not None:
             await asyncio.wait([attempt.progress.rest], timeout=PATIENCE_SECONDS)
             assert attempt.progress.rest.done()
@@ -59,8 +58,7 @@ class ConductSuite(ChannelFixtures):
         platform.accept()
         channel = platform.make_channel()
         await channel.start(Seams(clock=platform.clock))
-        outcome = await channel.send(an_attempt(platform))
-        assert isinstance(outcome, Delivered), outcome
+        await sent(Delivered, platform, channel)
         await channel.close()
         await channel.close()
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -9,7 +9,7 @@ import pytest
 from pillarbox.channels.text.split import length
 from pillarbox.domain.message import Content, decode_content
 from pillarbox.domain.outcome import Delivered
-from pillarbox.testing.channel_suite.fixtures import ChannelFixtures, Point, an_attempt
+from pillarbox.testing.channel_suite.fixtures import ChannelFixtures, Point, sent
 
 if TYPE_CHECKING:
     from pillarbox.channels.base import Channel
@@ -34,8 +34,7 @@ class ContentSuite(ChannelFixtures):
         self.needs(Point.TEXT_AS_IT_IS)
         platform.accept()
         for text in (_NASTY_ASCII, _NASTY):
-            outcome = await channel.send(an_attempt(platform, text))
-            assert isinstance(outcome, Delivered), outcome
+            await sent(Delivered, platform, channel, text)
         assert platform.received() == [_NASTY_ASCII, _NASTY]
 
     @pytest.mark.contract("PA1", "CO1")
@@ -61,7 +60,5 @@ async def _arrived(platform: Platform, channel: Channel, text: str) -> list[str]
     admission = channel.admit(to=platform.recipient, content=Content(text=text))
     contents = [decode_content(part) for part in admission.parts] or [Content(text=text)]
     for place, content in enumerate(contents):
-        attempt = an_attempt(platform, content=content, part=place, part_count=len(contents))
-        outcome = await channel.send(attempt)
-        assert isinstance(outcome, Delivered), outcome
+        await sent(Delivered, platform, channel, content=content, part=place, part_count=len(contents))
     return platform.received()[before:]

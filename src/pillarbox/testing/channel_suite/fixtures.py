@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import pytest
 
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from pillarbox.channels.base import Channel
     from pillarbox.testing.channel_suite.platform import Platform
 
+T = TypeVar("T")
+
 TEXT: Final = "Zażółć gęślą jaźń"
 PATIENCE_SECONDS: Final = 10.0
 """Only a failing test waits for so long."""
 _ID: Final = "AZq0fV9xcRKaW3bQ0pYl2A"
+TOKEN: Final = dedupe_token(_ID, 0, 0)
 
 
 class Point(StrEnum):
@@ -84,8 +87,15 @@ def an_attempt(platform: Platform, text: str = TEXT, **fields: Any) -> Attempt:
         "to": platform.recipient,
         "content": Content(text=text),
         "number": 1,
-        "token": dedupe_token(_ID, 0, 0),
+        "token": TOKEN,
         "created_ms": platform.clock.wall_ms(),
         "deadline_seconds": PATIENCE_SECONDS,
     }
     return Attempt(**(usual | fields))
+
+
+async def sent(kind: type[T], platform: Platform, channel: Channel, text: str = TEXT, **fields: Any) -> T:
+    """Send once, see that the outcome is a *kind*, and return it."""
+    outcome = await channel.send(an_attempt(platform, text, **fields))
+    assert isinstance(outcome, kind), outcome
+    return outcome

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
-from pillarbox.testing.channel_suite.fixtures import PATIENCE_SECONDS, TEXT, ChannelFixtures, Point, an_attempt
+from pillarbox.testing.channel_suite.fixtures import (
+    PATIENCE_SECONDS,
+    TEXT,
+    TOKEN,
+    ChannelFixtures,
+    Point,
+    an_attempt,
+    sent,
+)
 
 if TYPE_CHECKING:
     from pillarbox.channels.base import Channel
@@ -28,10 +36,8 @@ class OutcomeSuite(ChannelFixtures):
         self.needs(Point.ACCEPTED)
         platform.accept()
         for text in (TEXT, "And another one."):
-            attempt = an_attempt(platform, text)
-            outcome = await channel.send(attempt)
-            assert isinstance(outcome, Delivered), outcome
-            assert outcome.receipt == platform.receipt(attempt.token)
+            outcome = await sent(Delivered, platform, channel, text)
+            assert outcome.receipt == platform.receipt(TOKEN)
         assert platform.received() == [TEXT, "And another one."]
 
     @pytest.mark.contract("CL1", "CL2")
@@ -40,8 +46,7 @@ class OutcomeSuite(ChannelFixtures):
     ) -> None:
         self.needs(Point.REJECTED_MESSAGE)
         platform.reject_message()
-        outcome = await channel.send(an_attempt(platform))
-        assert isinstance(outcome, Rejected), outcome
+        outcome = await sent(Rejected, platform, channel)
         assert outcome.about == "message"
         await _still_works(platform, channel)
 
@@ -51,8 +56,7 @@ class OutcomeSuite(ChannelFixtures):
     ) -> None:
         self.needs(Point.REJECTED_RECIPIENT)
         platform.reject_recipient()
-        outcome = await channel.send(an_attempt(platform))
-        assert isinstance(outcome, Rejected), outcome
+        outcome = await sent(Rejected, platform, channel)
         assert outcome.about == "recipient"
         await _still_works(platform, channel)
 
@@ -64,8 +68,7 @@ class OutcomeSuite(ChannelFixtures):
         assert platform.limits(), "name the platform's ways to limit, or say in `absent` that it never does"
         for limit in platform.limits():
             platform.limit(limit)
-            outcome = await channel.send(an_attempt(platform))
-            assert isinstance(outcome, RateLimited), (limit, outcome)
+            outcome = await sent(RateLimited, platform, channel)
             assert (limit.name, outcome.after, outcome.scope) == (limit.name, limit.after, limit.scope)
         await _still_works(platform, channel)
 
@@ -75,8 +78,7 @@ class OutcomeSuite(ChannelFixtures):
     ) -> None:
         self.needs(Point.AUTH_REFUSED)
         platform.refuse_credentials()
-        outcome = await channel.send(an_attempt(platform))
-        assert isinstance(outcome, Unavailable), outcome
+        await sent(Unavailable, platform, channel)
         assert platform.received() == []
 
     @pytest.mark.contract("CL6")
@@ -133,6 +135,5 @@ class OutcomeSuite(ChannelFixtures):
 async def _still_works(platform: Platform, channel: Channel) -> None:
     """See that the next message goes through, on the same channel."""
     platform.accept()
-    outcome = await channel.send(an_attempt(platform, "And the next one."))
-    assert isinstance(outcome, Delivered), outcome
+    await sent(Delivered, platform, channel, "And the next one.")
     assert platform.received()[-1] == "And the next one."

@@ -438,7 +438,7 @@ def _whose(task: asyncio.Task[Any], context: contextvars.Context) -> str:
 
 
 def _place(coroutine: Any) -> str:  # noqa: ANN401 — a coroutine, or what awaits as one
-    """Say where it waits: the innermost function of ours that awaits."""
+    """Return where it waits: the innermost function of ours that awaits."""
     place = "nowhere"
     while coroutine is not None:
         frames = (getattr(coroutine, name, None) for name in ("cr_frame", "gi_frame", "ag_frame"))
