@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from pillarbox.domain.ids import MessageId, message_id
@@ -12,7 +13,8 @@ from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Delivered, Rejected, Uncertain
-from pillarbox.errors import StoreUnavailable
+from pillarbox.errors import StoreOutcomeUnknown, StoreUnavailable
+from pillarbox.store import lost_answers
 from pillarbox.store.base import Batch, Cancel, Purge, Replay, Resolve, Retry, Settled
 from pillarbox.testing.fakes import FakeClock
 from pillarbox.testing.store_suite.resolving import MANUAL
@@ -190,10 +192,11 @@ async def test_an_order_is_carried_out_once(
             disk.fail(once(1))
         else:
             disk.fail(synced() if committed else since(1))
-            with pytest.raises(StoreUnavailable):
-                await driver.store.commit(batch)
+            with pytest.raises(StoreUnavailable) as failed:
+                await lost_answers.commit(driver.store, batch)
+            batch = msgspec.structs.replace(batch, again=isinstance(failed.value, StoreOutcomeUnknown))
             disk.heal()
-        (acted,) = (await driver.store.commit(batch)).acted
+        (acted,) = (await lost_answers.commit(driver.store, batch)).acted
         assert (acted.applied, acted.refused) == (True, None)
     async with driver_on(path, clock=clock) as later:
         expected = {"replay": 2, "purge": 0}.get(word, 1)
