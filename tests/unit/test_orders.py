@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pillarbox.domain.collapse import Place, reason, taken_over
 from pillarbox.domain.explain import texts
 from pillarbox.domain.late import Late, ends_part, late, late_part, speaks_first
 from pillarbox.domain.lifecycle import MOVES
 from pillarbox.domain.limits import Active, Limits, full
 from pillarbox.domain.message import State
 from pillarbox.domain.orders import ORDERS, Answer, Order, allowed, answer, shown
+from pillarbox.domain.replay import Copy, copied
+from pillarbox.domain.transition import Reason
+from pillarbox.errors import Refused
 from pillarbox.store.steps.batch import ORDER
 
 ENDS = {
@@ -103,6 +108,53 @@ def test_an_attempt_that_is_known_to_have_delivered_tells_nothing_new() -> None:
     assert not speaks_first(State.DELIVERED, "delivered")
     assert not speaks_first(State.SCHEDULED, "delivered")
     assert speaks_first(State.SCHEDULED, "worker_lost")
+
+
+REPLAYED: dict[str, Any] = {
+    "fresh": False, "has_content": True, "earlier": [], "part_count": 3, "parts_done": 1, "behind": 1,
+}  # fmt: skip
+
+
+@pytest.mark.contract("ST2")
+@pytest.mark.parametrize(
+    ("state", "said", "copy"),
+    [
+        (State.DEAD, {}, Copy(own_token=False, anew=False, done=1)),
+        # Its second part was delivered, so that the first gets another number.
+        (State.DEAD, {"behind": 2}, Copy(own_token=True, anew=False, done=1)),
+        (State.DEAD, {"fresh": True, "earlier": ["x"]}, Copy(own_token=True, anew=True)),
+        (State.DELIVERED, {"parts_done": 3, "behind": 3}, Copy(own_token=True, anew=True)),
+        (State.EXPIRED, {"part_count": 1, "parts_done": 0, "behind": 0}, Copy(own_token=False, anew=False)),
+    ],
+)
+def test_a_replay_sends_what_the_original_did_not(state: State, said: dict[str, Any], copy: Copy) -> None:
+    assert copied(state, **REPLAYED | said) == copy
+
+
+@pytest.mark.contract("ST2")
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"has_content": False, "fresh": True}, "nothing left to send"),
+        ({"earlier": ["x"]}, "replayed already, as x"),
+        ({"parts_done": 3, "behind": 3}, "every part of it was delivered"),
+    ],
+)
+def test_a_replay_that_would_send_nothing_or_one_more_copy_is_refused(said: dict[str, Any], why: str) -> None:
+    with pytest.raises(Refused, match=why):
+        copied(State.DEAD, **REPLAYED | said)
+
+
+@pytest.mark.contract("FL4", "RE4")
+def test_a_newer_message_takes_the_earliest_place_and_waits_as_long_as_a_platform_asked() -> None:
+    place = taken_over(Place(due_ms=50), due_ms=40, limited=False, position=7)
+    assert place == Place(due_ms=40, position=7)
+    place = taken_over(place, due_ms=90, limited=True, position=3)
+    assert place == Place(due_ms=90, position=3)
+    assert taken_over(place, due_ms=95, limited=False, position=None) == place
+    assert reason(State.LEASED, maybe_arrived=True) is None
+    assert reason(State.SCHEDULED, maybe_arrived=True) is Reason.SUPERSEDED_MAYBE_SENT
+    assert reason(State.HELD, maybe_arrived=False) is Reason.SUPERSEDED
 
 
 def test_the_order_of_a_batch_is_told_as_it_is() -> None:

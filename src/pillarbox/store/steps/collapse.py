@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pillarbox.domain.collapse import Place, reason, taken_over
 from pillarbox.domain.message import STATES, State
 from pillarbox.domain.transition import Reason
 from pillarbox.store.steps.endings import Ending, ended
@@ -33,53 +34,38 @@ class _Older(NamedTuple):
     maybe_arrived: int
 
 
-class Place:
+def make_way(tx: Writing, draft: Draft, queue: int, recipient: str) -> tuple[Place, list[Ended]]:
     """
-    What a newer message takes over.
+    End the unsent messages that *draft* supersedes. What is being sent is asked to end if it is not taken.
 
-    Attributes:
-        superseded: The messages that ended for it.
-        position: The lowest position that one of them had in the newer message's lane.
-        due_ms: When the newer message may go.
+    Returns:
+        The place that the draft takes, and those that ended for it.
     """
-
-    __slots__ = ("due_ms", "position", "superseded")
-
-    def __init__(self, due_ms: int) -> None:
-        self.superseded: list[Ended] = []
-        self.position: int | None = None
-        self.due_ms = due_ms
-
-
-def make_way(tx: Writing, draft: Draft, queue: int, recipient: str) -> Place:
-    """End the unsent messages that *draft* supersedes. What is being sent is asked to end if it is not taken."""
-    place = Place(draft.due_ms)
+    place, superseded = Place(due_ms=draft.due_ms), []
     width = len(Ending._fields)
     rows = tx.many("collapsible", (queue, draft.collapse_key, recipient, draft.account, draft.thread))
     for about, older in ((Ending(*row[:width]), _Older(*row[width:])) for row in rows):
-        _supersede(tx, draft, about, older, place)
-    return place
+        ends = _supersede(tx, draft, about, older)
+        superseded += ends
+        # One that is for later enters its lane when it is due, as every such message does.
+        if ends and draft.not_before_ms is None:
+            position = older.position if about.lane == draft.lane else None
+            place = taken_over(place, due_ms=older.due_ms, limited=bool(older.limited), position=position)
+    return place, superseded
 
 
-def _supersede(tx: Writing, draft: Draft, about: Ending, older: _Older, place: Place) -> None:
+def _supersede(tx: Writing, draft: Draft, about: Ending, older: _Older) -> list[Ended]:
     before = STATES[older.state]
     told = (about.seq, about.id, tx.now)
-    if before is State.LEASED:
+    why = reason(before, maybe_arrived=bool(older.maybe_arrived))
+    if why is None:
         if not older.arrived and older.asked_ms is None:
             tx.many("cancel_request", (about.seq, tx.now))
             tx.many("history_add", (*told, _ASKED, _actor(draft), before.code, before.code, None))
-        return
-    reason = Reason.SUPERSEDED_MAYBE_SENT if older.maybe_arrived else Reason.SUPERSEDED
-    tx.many("supersede", (about.seq, reason, tx.now))
+        return []
+    tx.many("supersede", (about.seq, why, tx.now))
     tx.many("history_add", (*told, _DONE, _actor(draft), before.code, State.CANCELLED.code, None))
-    place.superseded += ended(tx, [about], State.CANCELLED, reason, before=before)
-    if draft.not_before_ms is not None:
-        # It is for later: it enters its lane when it is due, as every such message does.
-        return
-    # The time that a platform asked to wait is not cut short by saying something newer (contract RE4).
-    place.due_ms = (max if older.limited else min)(place.due_ms, older.due_ms)
-    if older.position is not None and about.lane == draft.lane:
-        place.position = older.position if place.position is None else min(place.position, older.position)
+    return ended(tx, [about], State.CANCELLED, why, before=before)
 
 
 def superseded_before(tx: Writing, draft: Draft) -> list[Ended]:
@@ -88,9 +74,7 @@ def superseded_before(tx: Writing, draft: Draft) -> list[Ended]:
         return []
     rows = tx.many("superseded_by", (tx.now, _actor(draft)))
     return [
-        one
-        for *about, reason in rows
-        for one in ended(tx, [Ending(*about)], State.CANCELLED, Reason(reason), before=None)
+        one for *about, why in rows for one in ended(tx, [Ending(*about)], State.CANCELLED, Reason(why), before=None)
     ]
 
 

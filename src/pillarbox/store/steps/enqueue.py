@@ -22,7 +22,9 @@ from pillarbox.store.steps.columns import carried
 from pillarbox.store.steps.room import Room
 
 if TYPE_CHECKING:
+    from pillarbox.domain.collapse import Place
     from pillarbox.domain.ids import MessageId
+    from pillarbox.store.base import Ended
     from pillarbox.store.steps.tx import Row
     from pillarbox.store.steps.writing import Writing
 
@@ -114,17 +116,17 @@ def _in_its_place(tx: Writing, draft: Draft, known: set[MessageId], uncounted: C
     found = intake.first(draft)
     if found is not None:
         return Enqueued(found, created=False)
-    # First, because what it takes the place of makes room for it.
-    place = None
+    place: Place | None = None
+    superseded: list[Ended] = []
     if draft.collapse_key is not None:
-        place = collapse.make_way(tx, draft, tx.queue(draft.tenant, draft.channel), _recipient(draft))
+        # First, because what it takes the place of makes room for it.
+        queue = tx.queue(draft.tenant, draft.channel)
+        place, superseded = collapse.make_way(tx, draft, queue, _recipient(draft))
     intake.take(draft)
     intake.write()
-    if place is None:
-        return Enqueued(draft.id, created=True)
-    if place.superseded:
-        tx.each("take_place", [(draft.id, place.position, place.due_ms)])
-    return Enqueued(draft.id, created=True, superseded=tuple(place.superseded))
+    if place is not None and superseded:
+        tx.many("take_place", (draft.id, place.position, place.due_ms))
+    return Enqueued(draft.id, created=True, superseded=tuple(superseded))
 
 
 class _Intake:

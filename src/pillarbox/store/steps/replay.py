@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from pillarbox.domain.lifecycle import new_expiry_ms
 from pillarbox.domain.message import State
+from pillarbox.domain.replay import Copy, copied
 from pillarbox.errors import QueueFull, Refused
 from pillarbox.store.base import Acted
 from pillarbox.store.steps import audit
@@ -18,30 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pillarbox.store.base import Purge, Replay
-    from pillarbox.store.steps.subject import Given
+    from pillarbox.store.steps.subject import Given, Subject
     from pillarbox.store.steps.writing import Writing
 
-_NO_CONTENT = "what it says was deleted: there is nothing left to send"
 _UNREADABLE = "its retry policy cannot be read"
-_ALL_PARTS = "every part of it was delivered: only a fresh replay, which sends all of them again, has something to send"
 
 
-class _Copy(NamedTuple):
-    """
-    A replay that is allowed.
-
-    Attributes:
-        expires_ms: When the new message expires.
-        anew: Under a dedupe token of its own, with every part anew.
-        done: Parts that need not go again.
-        moved: Others get new numbers by that. A dedupe token names its part by number: the old tokens would name the
-            wrong ones.
-    """
-
-    expires_ms: int | None
-    anew: bool
-    done: int = 0
-    moved: bool = False
+_Judged = tuple[Copy, int | None]
+"""What is to be stored, and when it expires."""
 
 
 def replay(tx: Writing, given: Sequence[Given[Replay]]) -> list[Acted]:
@@ -67,12 +52,12 @@ def _runs(given: Sequence[Given[Replay]]) -> Iterator[list[Given[Replay]]]:
 
 def _replay(tx: Writing, given: Sequence[Given[Replay]], room: Room) -> list[Acted]:
     judged = _judged(tx, given, room)
-    allowed = [(one, copy) for one, copy in zip(given, judged, strict=True) if isinstance(copy, _Copy)]
+    allowed = [(one, *what) for one, what in zip(given, judged, strict=True) if isinstance(what, tuple)]
     rows = [
-        (one.item.id, one.item.new_id, tx.now, copy.anew or copy.moved, copy.expires_ms, copy.done)
-        for one, copy in allowed
+        (one.item.id, one.item.new_id, tx.now, copy.own_token, expires_ms, copy.done)
+        for one, copy, expires_ms in allowed
     ]
-    stored = [(one, copy, seq) for (one, copy), ((_, seq),) in zip(allowed, tx.each("replay", rows), strict=True)]
+    stored = [(one, copy, seq) for (one, copy, _), ((_, seq),) in zip(allowed, tx.each("replay", rows), strict=True)]
     room.stored()
     split = [(one.subject.seq, seq, copy.anew) for one, copy, seq in stored if one.subject.part_count > 1]
     tx.each("replay_parts", split)
@@ -84,21 +69,30 @@ def _replay(tx: Writing, given: Sequence[Given[Replay]], room: Room) -> list[Act
     _record(tx, [(one, seq) for one, _, seq in stored])
     return [
         Acted(applied=True, state=one.subject.shown)
-        if isinstance(copy, _Copy)
-        else Acted(applied=False, state=one.subject.shown, refused=copy)
-        for one, copy in zip(given, judged, strict=True)
+        if isinstance(what, tuple)
+        else Acted(applied=False, state=one.subject.shown, refused=what)
+        for one, what in zip(given, judged, strict=True)
     ]
 
 
-def _judged(tx: Writing, given: Sequence[Given[Replay]], room: Room) -> list[_Copy | Refused | QueueFull]:
+def _judged(tx: Writing, given: Sequence[Given[Replay]], room: Room) -> list[_Judged | Refused | QueueFull]:
     """Say of each what is to be stored, or why there must be none. What is allowed has taken its room."""
     heirs = tx.each("replays", [(one.item.id,) for one in given])
     progress = tx.each("part_progress", [(one.subject.seq,) for one in given])
-    judged: list[_Copy | Refused | QueueFull] = []
+    judged: list[_Judged | Refused | QueueFull] = []
     for one, earlier, ((_, done, behind),) in zip(given, heirs, progress, strict=True):
         try:
-            copy = _copy(tx, one, earlier=[heir for _, heir in earlier], done=done, behind=behind)
             subject = one.subject
+            copy = copied(
+                subject.state,
+                fresh=one.item.fresh,
+                has_content=subject.has_content,
+                earlier=[heir for _, heir in earlier],
+                part_count=subject.part_count,
+                parts_done=done,
+                behind=behind,
+            )
+            expires_ms = _expiry_ms(tx, subject)
             room.take(
                 queue=subject.queue,
                 tenant=subject.tenant,
@@ -109,38 +103,15 @@ def _judged(tx: Writing, given: Sequence[Given[Replay]], room: Room) -> list[_Co
         except (Refused, QueueFull) as exc:
             judged.append(exc)
         else:
-            judged.append(copy)
+            judged.append((copy, expires_ms))
     return judged
 
 
-def _copy(tx: Writing, one: Given[Replay], *, earlier: Sequence[str], done: int, behind: int) -> _Copy:
-    """
-    Judge one replay.
-
-    Args:
-        earlier: What an earlier one has made of it, on its way or delivered.
-        done: Parts of it that are delivered.
-        behind: The number behind the last of them.
-
-    Raises:
-        Refused: There must be none.
-    """
-    item, subject = one.item, one.subject
-    if not subject.has_content:
-        raise Refused(_NO_CONTENT)
-    if earlier and not item.fresh:
-        msg = f"it was replayed already, as {earlier[0]}; a fresh replay is a copy on purpose"
-        raise Refused(msg)
+def _expiry_ms(tx: Writing, subject: Subject) -> int | None:
     try:
-        expires_ms = new_expiry_ms(tx.numbers.policy_by_id(subject.policy), tx.now)
+        return new_expiry_ms(tx.numbers.policy_by_id(subject.policy), tx.now)
     except (ValueError, msgspec.MsgspecError):
         raise Refused(_UNREADABLE) from None
-    anew = item.fresh or subject.state is State.DELIVERED
-    if anew or subject.part_count == 1:
-        return _Copy(expires_ms, anew)
-    if done >= subject.part_count:
-        raise Refused(_ALL_PARTS)
-    return _Copy(expires_ms, anew, done, behind != done)
 
 
 def _record(tx: Writing, stored: Sequence[tuple[Given[Replay], int]]) -> None:
