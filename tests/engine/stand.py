@@ -9,8 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+
+import msgspec
 
 from pillarbox.entropy import SeededEntropy
 from pillarbox.errors import StoreUnavailable
@@ -20,8 +24,7 @@ from pillarbox.store.sqlite.store import SQLiteStore
 from pillarbox.testing.fakes import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
+    from collections.abc import Awaitable
     from types import TracebackType
 
     from pillarbox.channels.base import Channel
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 SECONDS: Final = 10.0
 LEASE_MS: Final = 60_000
 E = TypeVar("E", bound=BusEvent)
+MakeStore = Callable[[Path, FakeClock], SQLiteStore]
 
 
 class StandClock(FakeClock):
@@ -60,7 +64,7 @@ class WatchedStore:
     A real store, between which and the engine a test may stand.
 
     Attributes:
-        batches: What was to be committed, in order, whether it was or not.
+        batches: What was to be committed, in order, whether it was or not; what is given again counts once.
         refuse: Asked about each batch before it is committed; the error it gives is raised instead.
         broken: The same, after the commit: the caller is not told that it was done.
         gate: Commits wait for it; after `stall`, only those of a kind.
@@ -80,7 +84,8 @@ class WatchedStore:
         return getattr(self.real, name)
 
     async def commit(self, batch: Batch) -> BatchResult:
-        self.batches.append(batch)
+        if not batch.again or self.batches[-1:] != [msgspec.structs.replace(batch, again=False)]:
+            self.batches.append(batch)
         self._changed.set()
         self._changed = asyncio.Event()
         if self._stalled(batch):
@@ -230,15 +235,22 @@ class Box:
         self.worker._settings = replace(self.worker._settings, record_ms=milliseconds)
 
 
+def make_sqlite(path: Path, clock: FakeClock) -> SQLiteStore:
+    """Make a handle on a file, as an outbox does."""
+    return SQLiteStore(path, clock=clock)
+
+
 class Stand:
     """
     Opens outboxes on one file.
 
     Args:
         folder: Where the file is made.
+        make_store: Makes a handle on a file: another database's driver, where it is not SQLite's.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, make_store: MakeStore = make_sqlite) -> None:
+        self._make_store = make_store
         self.path = folder / "outbox.db"
         self.clock: FakeClock = StandClock()
         self._seed = 0
@@ -270,7 +282,7 @@ class Stand:
         return Box(outbox)
 
     def _watched_store(self) -> Store:
-        return cast("Store", WatchedStore(SQLiteStore(self.path, clock=self.clock)))
+        return cast("Store", WatchedStore(self._make_store(self.path, self.clock)))
 
     async def open(self, channels: dict[str, Channel] | Channel | None = None, **settings: Any) -> Box:
         """Open an outbox; it is closed at the end of the test, without waiting for sends."""

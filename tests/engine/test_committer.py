@@ -151,6 +151,7 @@ async def test_an_enqueue_that_cannot_be_committed_raises_a_typed_error_to_each_
     assert channel.attempts == []
 
 
+@pytest.mark.only_sqlite("loses answers itself")
 @pytest.mark.contract("EN4")
 async def test_whoever_cannot_be_told_whether_it_was_stored_is_told_its_id(stand: Stand) -> None:
     box = await stand.open()
@@ -165,6 +166,7 @@ async def test_whoever_cannot_be_told_whether_it_was_stored_is_told_its_id(stand
     assert (await box.send("next")).created
 
 
+@pytest.mark.only_sqlite("loses answers itself")
 @pytest.mark.contract("EN4")
 async def test_an_answer_that_was_lost_is_found_out(stand: Stand) -> None:
     box = await stand.open(ScriptedChannel())
@@ -176,6 +178,7 @@ async def test_an_answer_that_was_lost_is_found_out(stand: Stand) -> None:
     assert len(await box.outbox.list()) == 20
 
 
+@pytest.mark.only_sqlite("loses answers itself")
 @pytest.mark.contract("EN4", "UN4")
 async def test_what_nobody_knows_to_be_written_is_recognised_in_a_later_batch(stand: Stand) -> None:
     channel = ScriptedChannel(Uncertain("no answer"), policy=HOLD)

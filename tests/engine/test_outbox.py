@@ -394,6 +394,7 @@ async def test_what_has_not_begun_can_be_withdrawn_and_frees_its_lane(stand: Sta
     channel.release()
     await box.settled(last)
     assert [attempt.text for attempt in channel.attempts] == ["head", "last"]
+    stand.advance(1)
     assert not await box.outbox.cancel(unwanted.id or "")
     with pytest.raises(NotFound):
         await box.outbox.cancel("A" * 22)

@@ -96,6 +96,7 @@ async def test_a_start_claims_nothing_before_every_lost_lease_is_taken_back(stan
     assert box.counts["reaped"] == 1200
 
 
+@pytest.mark.only_sqlite("a boot of the machine of the database")
 @pytest.mark.contract("LE4")
 async def test_the_leases_of_several_dead_workers_and_of_another_boot_are_taken_back_together(stand: Stand) -> None:
     names = ("a", "b", "c")

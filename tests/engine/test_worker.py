@@ -217,6 +217,7 @@ async def test_a_channel_that_answers_nobody_delays_no_other(stand: Stand) -> No
     assert len(dead.attempts) == 8
 
 
+@pytest.mark.only_sqlite("writes rows by hand")
 @pytest.mark.contract("LA2")
 async def test_a_paused_channel_with_a_hundred_thousand_waiting_costs_another_nothing(stand: Stand) -> None:
     healthy, dead = ScriptedChannel(policy=STEADY), ScriptedChannel(policy=STEADY)

@@ -22,7 +22,6 @@ from pillarbox.engine.batches import Ending, Extra, Told, Wish, Work
 from pillarbox.engine.loop import Loop
 from pillarbox.errors import (
     NotStarted,
-    PillarboxError,
     StoreError,
     StoreOutcomeUnknown,
     StoreReplaced,
@@ -318,7 +317,7 @@ class Committer:
         try:
             result = await lost_answers.commit(self._store, batch)
         except BaseException as exc:
-            self._unsure |= isinstance(exc, StoreOutcomeUnknown | StoreReplaced) or not isinstance(exc, PillarboxError)
+            self._unsure |= isinstance(exc, StoreOutcomeUnknown | StoreReplaced) or not isinstance(exc, Exception)
             raise
         finally:
             slow.cancel()

@@ -565,7 +565,9 @@ class Store(Protocol):
 
         A batch whose answer was lost may be given again, with ``again``, whole or in pieces. Its ids and leases were
         made before the first try: by them the store recognises what that try has written, tells it as it would have
-        been told then, and writes it no second time. `lost_answers.commit` does so.
+        been told then, and writes it no second time. What time has ended is told by its time; how much was pruned is
+        not known any more, and orders that one person gave for one message in one millisecond are taken for one.
+        `lost_answers.commit` gives it again.
 
         Raises:
             StoreOutcomeUnknown: The answer was lost: the batch was written, or it was not.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from pillarbox.domain.message import State
+from pillarbox.domain.transition import Reason
 from pillarbox.store.base import ABANDON_MAX, Batch, BatchResult
 from pillarbox.store.steps import admit, claim, enqueue, imports, mirror, orders, prune, settle, sweep
 from pillarbox.store.steps.writing import Writing
@@ -31,6 +33,8 @@ def apply(tx: Tx, numbers: Numbers, batch: Batch, *, limits: Limits, lease_now: 
     """
     writing = Writing(tx, numbers, now_ms=batch.now_ms, lease_now=lease_now, limits=limits)
     result = BatchResult(touched=writing.touched, later_ms=writing.later)
+    if batch.again:
+        _tell_again(writing, batch, result)
     for step in ORDER.values():
         step(writing, batch, result)
     writing.counters.write()
@@ -44,6 +48,21 @@ def _settle(tx: Writing, batch: Batch, result: BatchResult) -> None:
 def _admit(tx: Writing, batch: Batch, result: BatchResult) -> None:
     if batch.admit:
         result.admitted = admit.admit(tx, batch.admit)
+
+
+def _tell_again(tx: Writing, batch: Batch, result: BatchResult) -> None:
+    """Tell of what an earlier try ended, and where it may have made something claimable: its answer was lost."""
+    if batch.expire:
+        result.expired = sweep.ended_before(tx, batch, State.EXPIRED, Reason.EXPIRED)
+    elif batch.claim is not None:
+        result.overdue = sweep.ended_before(tx, batch, State.EXPIRED, Reason.EXPIRED)
+    if batch.abandon:
+        result.abandoned = sweep.ended_before(tx, batch, State.DEAD, Reason.NON_FINAL)
+    if batch.acts:
+        tx.touched.update(row[0] for row in tx.many("queues"))
+    tx.touched.update(item.message.queue for item in batch.settle)
+    tx.touched.update(tx.queue(draft.tenant, draft.channel) for group in batch.enqueue for draft in group)
+    tx.touched.update(tx.queue(item.draft.tenant, item.draft.channel) for item in batch.imports)
 
 
 def _renew(tx: Writing, batch: Batch, result: BatchResult) -> None:
@@ -62,10 +81,10 @@ def _act(tx: Writing, batch: Batch, result: BatchResult) -> None:
 
 def _expire(tx: Writing, batch: Batch, result: BatchResult) -> None:
     if batch.expire:
-        result.expired = sweep.expire(tx, batch.expire)
+        result.expired += sweep.expire(tx, batch.expire - len(result.expired))
         result.more |= len(result.expired) >= batch.expire
     if batch.abandon:
-        result.abandoned = sweep.abandon(tx, batch.abandon)
+        result.abandoned += sweep.abandon(tx, batch.abandon)
         result.more |= len(result.abandoned) >= ABANDON_MAX
 
 

@@ -74,7 +74,10 @@ def _done_before(tx: Writing, run: Sequence[ActOnMessage]) -> list[Acted | None]
     copies = tx.each("seq_of", [(item.new_id if isinstance(item, Replay) else item.id,) for item in run])
     told: list[Acted | None] = []
     for item, said, copy, subject in zip(run, words, copies, _subjects(tx, run), strict=True):
-        if not {act for _, act in said} & _words(item) or (isinstance(item, Replay) and not copy):
+        if isinstance(item, Replay):
+            # Its new message is proof enough, whatever has become of the original since.
+            told.append(Acted(applied=True, state=None if subject is None else subject.shown) if copy else None)
+        elif not {act for _, act in said} & _words(item):
             told.append(None)
         elif subject is None:
             told.append(Acted(applied=True) if isinstance(item, Purge) else None)

@@ -12,13 +12,13 @@ from pillarbox.store.steps.endings import Ending, ended
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pillarbox.store.base import Ended
+    from pillarbox.store.base import Batch, Ended
     from pillarbox.store.steps.writing import Writing
 
 
 def expire(tx: Writing, limit: int) -> list[Ended]:
     """End scheduled messages whose time is over, waiting ones too; never one under a live lease (EX3)."""
-    rows = [Ending(*row) for row in tx.many("expire", (tx.now, limit))]
+    rows = [Ending(*row) for row in tx.many("expire", (tx.now, max(0, limit)))]
     return ended(tx, rows, State.EXPIRED, Reason.EXPIRED)
 
 
@@ -26,3 +26,14 @@ def abandon(tx: Writing, acceptors: Sequence[bytes]) -> list[Ended]:
     """End what was accepted by processes that are gone, and must not be sent by anybody else (DK1)."""
     rows = [Ending(*row) for one in acceptors for row in tx.many("abandon", (one, ABANDON_MAX, tx.now))]
     return ended(tx, rows, State.DEAD, Reason.NON_FINAL)
+
+
+def ended_before(tx: Writing, batch: Batch, state: State, reason: Reason) -> list[Ended]:
+    """
+    Tell of what an earlier try of *batch* ended so, of which nobody was told.
+
+    What another process ended in the same millisecond is told of too: better twice than never.
+    """
+    attempted = {item.message.id for item in batch.settle}
+    rows = [Ending(*row) for row in tx.many("ended_before", (state.code, tx.now, reason))]
+    return ended(tx, [row for row in rows if row.id not in attempted], state, reason, before=None)

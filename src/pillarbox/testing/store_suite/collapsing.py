@@ -280,8 +280,8 @@ class CollapsingSuite(StoreFixtures):
         await driver.healthy()
 
     @pytest.mark.contract("FL4", "EN5")
-    async def test_what_is_superseded_makes_room(self, open_driver: OpenDriver) -> None:
-        driver = await open_driver(limits=Limits(messages=1, recipient_messages=1))
+    async def test_what_is_superseded_makes_room(self, open_limited: OpenDriver) -> None:
+        driver = await open_limited(limits=Limits(messages=1, recipient_messages=1))
         first = await update(driver)
         second = await update(driver)
         assert await ended(driver, first) == SUPERSEDED

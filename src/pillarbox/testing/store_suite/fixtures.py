@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import pytest
 
@@ -25,7 +25,18 @@ class OpenDriver(Protocol):
 
 
 class StoreFixtures:
-    """What a part of the suite asks for by name."""
+    """
+    What a part of the suite asks for by name, and in what databases may differ.
+
+    Attributes:
+        exact_limits: Whether limits are judged by what is stored now, and not by counters that are up to a second old.
+        owner_liveness: How many seconds after its end a worker is known to be gone: 0 where its process is asked.
+        lease_clock: Whose clock judges leases: that of each handle's ``machine``, or the database's ``own``.
+    """
+
+    exact_limits: bool = True
+    owner_liveness: float = 0
+    lease_clock: Literal["machine", "own"] = "machine"
 
     @pytest.fixture
     def make_store(self) -> MakeStore:
@@ -62,6 +73,19 @@ class StoreFixtures:
                 return StoreDriver(store, used, entropy)
 
             yield opened
+
+    @pytest.fixture
+    async def open_limited(self, open_driver: OpenDriver) -> OpenDriver:
+        """Open handles for tests of limits: time enough passes before each commit for its counters to be right."""
+
+        async def opened(*, limits: Limits | None = None, clock: FakeClock | None = None) -> StoreDriver:
+            driver = (
+                await open_driver(limits=limits) if clock is None else await open_driver(limits=limits, clock=clock)
+            )
+            driver.before_commit_seconds = 0.0 if self.exact_limits else 1.0
+            return driver
+
+        return opened
 
     @pytest.fixture
     async def driver(self, open_driver: OpenDriver) -> StoreDriver:

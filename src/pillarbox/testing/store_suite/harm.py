@@ -10,7 +10,6 @@ from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered
 from pillarbox.domain.transition import Reason
 from pillarbox.store.base import Lapsed, Presence, Settled
-from pillarbox.testing.fakes import FakeClock
 from pillarbox.testing.store_suite.driver import LEASE_MS
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 
@@ -197,12 +196,14 @@ class HarmSuite(StoreFixtures):
     ) -> None:
         await driver.send()
         await driver.claim()
-        rebooted = await open_driver(clock=FakeClock(boot_id="boot-2"))
-        assert len(await rebooted.lapsed()) == 1
-        assert len(await rebooted.store.workers()) == 1
-        await rebooted.reap()
-        await rebooted.lapsed()
-        assert await rebooted.store.workers() == []
+        await driver.store.close()
+        driver.clock.advance(self.owner_liveness)
+        after = await open_driver()
+        assert len(await after.lapsed()) == 1
+        assert len(await after.store.workers()) == 1
+        await after.reap()
+        await after.lapsed()
+        assert await after.store.workers() == []
 
     async def _suspect(self, driver: StoreDriver) -> MessageId:
         """Return a message during which two workers were lost."""

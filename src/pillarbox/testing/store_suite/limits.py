@@ -70,8 +70,8 @@ class LimitSuite(StoreFixtures):
 
     @pytest.mark.contract("EN5")
     @each_limit
-    async def test_a_limit_is_exact_and_names_what_is_full(self, open_driver: OpenDriver, case: Case) -> None:
-        driver = await open_driver(limits=case.limits)
+    async def test_a_limit_is_exact_and_names_what_is_full(self, open_limited: OpenDriver, case: Case) -> None:
+        driver = await open_limited(limits=case.limits)
         await driver.enqueue(driver.draft(), driver.draft())
         assert named(await driver.refusal(driver.draft())) == case.full
         assert len(await driver.everything()) == 2
@@ -81,8 +81,8 @@ class LimitSuite(StoreFixtures):
 
     @pytest.mark.contract("EN5")
     @each_limit
-    async def test_what_leaves_makes_room(self, open_driver: OpenDriver, case: Case) -> None:
-        driver = await open_driver(limits=case.limits)
+    async def test_what_leaves_makes_room(self, open_limited: OpenDriver, case: Case) -> None:
+        driver = await open_limited(limits=case.limits)
         await driver.enqueue(driver.draft(), driver.draft())
         for message in await driver.claim(2):
             assert named(await driver.refusal(driver.draft())) == case.full
@@ -92,8 +92,8 @@ class LimitSuite(StoreFixtures):
 
     @pytest.mark.contract("EN5")
     @each_limit
-    async def test_a_limit_counts_what_other_handles_wrote(self, open_driver: OpenDriver, case: Case) -> None:
-        driver, unlimited = await open_driver(limits=case.limits), await open_driver(limits=NO_LIMITS)
+    async def test_a_limit_counts_what_other_handles_wrote(self, open_limited: OpenDriver, case: Case) -> None:
+        driver, unlimited = await open_limited(limits=case.limits), await open_limited(limits=NO_LIMITS)
         await unlimited.enqueue(driver.draft(), driver.draft())
         assert named(await driver.refusal(driver.draft())) == case.full
         await unlimited.deliver_next()
@@ -102,8 +102,8 @@ class LimitSuite(StoreFixtures):
 
     @pytest.mark.contract("EN5", "EN8")
     @each_limit
-    async def test_a_group_that_does_not_fit_leaves_nothing(self, open_driver: OpenDriver, case: Case) -> None:
-        driver = await open_driver(limits=case.limits)
+    async def test_a_group_that_does_not_fit_leaves_nothing(self, open_limited: OpenDriver, case: Case) -> None:
+        driver = await open_limited(limits=case.limits)
         assert named(await driver.refusal(*[driver.draft() for _ in range(3)])) == case.full
         assert await driver.everything() == []
         await driver.enqueue_group(driver.draft(), driver.draft())
@@ -112,9 +112,9 @@ class LimitSuite(StoreFixtures):
     @pytest.mark.contract("EN5", "EN8")
     @each_limit
     async def test_of_messages_committed_together_those_that_fit_are_stored(
-        self, open_driver: OpenDriver, case: Case
+        self, open_limited: OpenDriver, case: Case
     ) -> None:
-        driver = await open_driver(limits=case.limits)
+        driver = await open_limited(limits=case.limits)
         drafts = [driver.draft() for _ in range(4)]
         if case.elsewhere is not None:
             drafts.append(driver.draft(**case.elsewhere))
@@ -125,8 +125,8 @@ class LimitSuite(StoreFixtures):
         await driver.healthy()
 
     @pytest.mark.contract("EN5")
-    async def test_bytes_are_counted_exactly(self, open_driver: OpenDriver) -> None:
-        driver = await open_driver(limits=Limits(bytes=10 * SIZE))
+    async def test_bytes_are_counted_exactly(self, open_limited: OpenDriver) -> None:
+        driver = await open_limited(limits=Limits(bytes=10 * SIZE))
         await driver.enqueue(sized(driver, 3 * SIZE), sized(driver, 6 * SIZE))
         assert named(await driver.refusal(sized(driver, SIZE + 1))) == ("store", "bytes", 10 * SIZE)
         await driver.enqueue(sized(driver, SIZE))
@@ -136,8 +136,8 @@ class LimitSuite(StoreFixtures):
         await driver.healthy()
 
     @pytest.mark.contract("EN5")
-    async def test_bytes_of_messages_committed_together_are_added_up(self, open_driver: OpenDriver) -> None:
-        driver = await open_driver(limits=Limits(bytes=2 * SIZE))
+    async def test_bytes_of_messages_committed_together_are_added_up(self, open_limited: OpenDriver) -> None:
+        driver = await open_limited(limits=Limits(bytes=2 * SIZE))
         result = await driver.commit(enqueue=[[sized(driver, SIZE)] for _ in range(3)])
         assert [isinstance(accepted, QueueFull) for accepted in result.enqueued] == [False, False, True]
 
@@ -153,42 +153,42 @@ class LimitSuite(StoreFixtures):
             Limits(channels={"chat": 0}),
         ],
     )
-    async def test_a_limit_of_zero_lets_nothing_in(self, open_driver: OpenDriver, limits: Limits) -> None:
-        driver = await open_driver(limits=limits)
+    async def test_a_limit_of_zero_lets_nothing_in(self, open_limited: OpenDriver, limits: Limits) -> None:
+        driver = await open_limited(limits=limits)
         assert isinstance(await driver.refusal(driver.draft()), QueueFull)
         assert await driver.everything() == []
 
     @pytest.mark.contract("EN5")
     async def test_a_limit_counts_the_spelling_that_the_channel_gave_the_recipient(
-        self, open_driver: OpenDriver
+        self, open_limited: OpenDriver
     ) -> None:
-        driver = await open_driver(limits=Limits(recipient_messages=2))
+        driver = await open_limited(limits=Limits(recipient_messages=2))
         admission = Admission(recipient="ann")
         await driver.enqueue(*[driver.draft(recipient=name, admission=admission) for name in ("Ann", "ANN")])
         refused = await driver.refusal(driver.draft(recipient="aNN", admission=admission))
         assert named(refused) == ("recipient", "messages", 2)
 
     @pytest.mark.contract("EN5", "EN7")
-    async def test_a_known_key_is_answered_even_when_full(self, open_driver: OpenDriver) -> None:
-        driver = await open_driver(limits=Limits(messages=1, channel_messages=1, recipient_messages=1))
+    async def test_a_known_key_is_answered_even_when_full(self, open_limited: OpenDriver) -> None:
+        driver = await open_limited(limits=Limits(messages=1, channel_messages=1, recipient_messages=1))
         first = await driver.send(key="k", digest=b"1")
         (again,) = await driver.enqueue(driver.draft(key="k", digest=b"1"))
         assert (again.id, again.created) == (first, False)
         assert isinstance(await driver.refusal(driver.draft(key="k", digest=b"2")), KeyConflict)
 
     @pytest.mark.contract("EN5")
-    async def test_a_limit_for_recipients_counts_what_was_there_before_it(self, open_driver: OpenDriver) -> None:
-        early = await open_driver()
+    async def test_a_limit_for_recipients_counts_what_was_there_before_it(self, open_limited: OpenDriver) -> None:
+        early = await open_limited()
         await early.enqueue(early.draft(), early.draft(), early.draft(recipient="bob"))
         await early.deliver_next()
-        driver = await open_driver(limits=Limits(recipient_messages=1))
+        driver = await open_limited(limits=Limits(recipient_messages=1))
         assert named(await driver.refusal(driver.draft())) == ("recipient", "messages", 1)
         assert named(await driver.refusal(driver.draft(recipient="bob"))) == ("recipient", "messages", 1)
         await driver.send(recipient="cy")
 
     @pytest.mark.contract("EN5", "ST3")
-    async def test_counters_are_right_after_every_kind_of_transition(self, open_driver: OpenDriver) -> None:
-        driver = await open_driver(limits=Limits(recipient_messages=1000))
+    async def test_counters_are_right_after_every_kind_of_transition(self, open_limited: OpenDriver) -> None:
+        driver = await open_limited(limits=Limits(recipient_messages=1000))
         outcomes: Sequence[AnyOutcome | Transition] = (
             *STAYING,
             *ENDING,
@@ -222,8 +222,8 @@ class LimitSuite(StoreFixtures):
             await driver.healthy()
 
     @pytest.mark.contract("EN5")
-    async def test_a_recipient_that_changes_is_counted_where_it_is_now(self, open_driver: OpenDriver) -> None:
-        driver = await open_driver(limits=Limits(recipient_messages=1))
+    async def test_a_recipient_that_changes_is_counted_where_it_is_now(self, open_limited: OpenDriver) -> None:
+        driver = await open_limited(limits=Limits(recipient_messages=1))
         await driver.send(recipient="ann")
         leased = await driver.claim_one()
         await driver.commit(admit=[AdmissionWrite(message=leased, admission=Admission(recipient="anna"))])

@@ -153,6 +153,18 @@ class RepeatingSuite(StoreFixtures):
             orders = [event for event in await driver.store.history(accepted) if event.actor == "ann"]
             assert len(orders) == 1
 
+    @pytest.mark.contract("EN4", "ST2")
+    async def test_a_replay_is_known_by_its_new_message_also_when_the_original_is_gone(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        accepted = await driver.send()
+        await driver.deliver_next()
+        order = _order(driver, "replay", accepted)
+        assert (await driver.act(order)).applied
+        assert (await other.act(_order(other, "purge", accepted))).applied
+        again = (await driver.commit(acts=[order], again=True)).acted[0]
+        assert (again.applied, again.state) == (True, None)
+
     @pytest.mark.contract("EN4", "EN16")
     async def test_an_admission_is_written_once(self, driver: StoreDriver) -> None:
         accepted = await driver.send(admission=None)
@@ -166,6 +178,29 @@ class RepeatingSuite(StoreFixtures):
         foreign = Import(system="comis", source_id="1", outcome="scheduled", draft=driver.draft())
         result = await twice(driver, imports=[foreign])
         assert result.imported == [Enqueued(foreign.draft.id, created=True)]
+
+    @pytest.mark.contract("EN4", "EX1")
+    @pytest.mark.parametrize("by", ["reaper", "claim"])
+    async def test_what_time_has_ended_is_told_again(self, driver: StoreDriver, by: str) -> None:
+        over = await driver.send(expires_ms=driver.clock.wall_ms() + 1000)
+        driver.clock.advance(2)
+        work: dict[str, Any] = {"expire": 10} if by == "reaper" else {"claim": await driver.request()}
+        result = await twice(driver, **work)
+        assert [ended.id for ended in (*result.expired, *result.overdue)] == [over]
+
+    @pytest.mark.contract("EN4", "DK1")
+    async def test_what_nobody_else_may_send_is_told_again(self, driver: StoreDriver) -> None:
+        accepted = await driver.send(accepted_by=b"gone")
+        result = await twice(driver, abandon=[b"gone"])
+        assert [ended.id for ended in result.abandoned] == [accepted]
+
+    @pytest.mark.contract("EN4", "DR2")
+    async def test_where_something_became_claimable_is_told_again(self, driver: StoreDriver) -> None:
+        assert (await twice(driver, enqueue=[[driver.draft()]])).touched == {await driver.queue()}
+        message = await driver.claim_one()
+        settle = [driver.settlement(message, Deferred("busy"))]
+        assert (await twice(driver, settle=settle)).touched == {await driver.queue()}
+        assert (await twice(driver, acts=[Retry(id=message.id, actor="ann")])).touched == {await driver.queue()}
 
     @pytest.mark.contract("EN4", "LA1")
     async def test_a_whole_batch_is_written_once_also_when_it_comes_again_in_pieces(self, driver: StoreDriver) -> None:
@@ -207,6 +242,9 @@ def _told(result: BatchResult) -> tuple[object, ...]:
         result.enqueued,
         result.imported,
         result.claimed,
+        result.expired,
+        result.overdue,
+        result.abandoned,
     )
 
 

@@ -175,8 +175,8 @@ class ReplayingSuite(StoreFixtures):
         await driver.healthy()
 
     @pytest.mark.contract("ST2", "EN5")
-    async def test_a_replay_of_what_does_not_fit_writes_nothing(self, open_driver: OpenDriver) -> None:
-        driver = await open_driver(limits=Limits(messages=1))
+    async def test_a_replay_of_what_does_not_fit_writes_nothing(self, open_limited: OpenDriver) -> None:
+        driver = await open_limited(limits=Limits(messages=1))
         old, _ = await in_state(driver, State.DEAD)
         waiting = await driver.send()
         acted, new = await replay(driver, old.id)
@@ -200,8 +200,8 @@ class ReplayingSuite(StoreFixtures):
         ],
         ids=["channel", "named channel", "recipient", "tenant", "bytes"],
     )
-    async def test_every_limit_holds_for_replays(self, open_driver: OpenDriver, limits: Limits) -> None:
-        driver = await open_driver(limits=limits)
+    async def test_every_limit_holds_for_replays(self, open_limited: OpenDriver, limits: Limits) -> None:
+        driver = await open_limited(limits=limits)
         old = await driver.send(content=b'"' + b"x" * 58 + b'"')
         await driver.settle(await driver.claim_one(), Rejected("no"))
         assert (await replay(driver, old, fresh=True))[0].applied

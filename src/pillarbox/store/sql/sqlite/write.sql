@@ -359,6 +359,10 @@ WHERE seq IN (SELECT seq FROM message WHERE state = 0 AND expires_at IS NOT NULL
     ORDER BY expires_at LIMIT ?2)
 RETURNING {ended_returned}
 
+-- ended_before --
+-- After a commit whose answer was lost: what that commit ended, because its time was over or nobody else may send it.
+SELECT {ended} FROM message WHERE state = ?1 AND state > 2 AND completed_at = ?2 AND terminal_reason = ?3
+
 -- abandon --
 -- Not final, not started, and the process that accepted them is gone: nobody else sends them (DK1).
 UPDATE message SET state = 4, terminal_reason = 'non_final', completed_at = ?3, waiting = 0,
