@@ -118,7 +118,7 @@ BUGS: Final = (
         edits=(
             Edit(
                 file="domain/moments.py",
-                old="if not _SECONDS_MIN <= seconds <= MS_MAX / 1000:",
+                old="if not least <= seconds <= MS_MAX / 1000:",
                 new="if seconds > MS_MAX / 1000:",
             ),
         ),

@@ -57,4 +57,5 @@ _FRAGMENTS: Final = {
 WRITE: Final = queries.load("sqlite", "write.sql", {**_FRAGMENTS, "leased": _LEASED.replace("message.", "")})
 READ: Final = queries.load("sqlite", "read.sql", {**_FRAGMENTS, "leased": _LEASED})
 SCHEMA: Final = queries.load("sqlite", "schema.sql")
-STATEMENTS: Final = WRITE | READ
+DAMAGE: Final = queries.load("sqlite", "damage.sql")
+STATEMENTS: Final = WRITE | READ | DAMAGE

@@ -44,7 +44,7 @@ from pillarbox.store.base import (
     WorkerInfo,
     WorkerStart,
 )
-from pillarbox.store.sqlite import asking, backup, forking, integrity, opening, room
+from pillarbox.store.sqlite import asking, backup, damage, forking, integrity, opening, room
 from pillarbox.store.sqlite.handles import Connector, Handles
 from pillarbox.store.sqlite.notices import Notices
 from pillarbox.store.sqlite.session import Session, Statements
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from pillarbox.domain.message import MessageView
     from pillarbox.domain.mirror import MirrorEntry
     from pillarbox.domain.timeline import ClockNews
+    from pillarbox.store.base import Ended
     from pillarbox.store.steps.tx import Reader
 
 T = TypeVar("T")
@@ -103,6 +104,7 @@ class SQLiteStore:
         self._create = create
         self._make_parents = make_parents
         self._clock = clock or SystemClock()
+        self._buried: list[Ended] = []
         self._boot_id = self._clock.boot_id()
         self._lease_clock = self._clock.boot_ms
         self._handles = Handles(self._path, self.durability, connect, locks=descriptor_locks)
@@ -243,16 +245,22 @@ class SQLiteStore:
         result = None
         while result is None:
             result = self._try_commit(batch)
+        result.unreadable = [*result.unreadable, *self._buried]
+        self._buried = []
         if result.touched or batch.acts:
             self._wake_others()
         return result
 
     def _try_commit(self, batch: Batch) -> BatchResult | None:
-        """Commit; ``None`` where nothing was written because of an I/O error, and a new handle may do better."""
+        """Commit; ``None`` where nothing was written, and another try may do better: a new handle, or a mended file."""
         fresh, session = self._session is None, self._live_session()
         try:
             with self._translated("writing"), session.transaction():
                 return steps.apply(session, session.numbers, batch, limits=self._limits, lease_now=session.lease_now)
+        except UnicodeDecodeError as exc:
+            if not self._mend():
+                raise ValueRefused(f"writing: a value cannot be stored ({exc})") from exc
+            return None
         except (TypeError, ValueError, OverflowError) as exc:
             # What SQLite has no type for, a number beyond 64 bits, half a surrogate pair.
             raise ValueRefused(f"writing: a value cannot be stored ({type(exc).__name__}: {exc})") from exc
@@ -267,6 +275,13 @@ class SQLiteStore:
             if fresh:
                 raise
             return None
+
+    def _mend(self) -> bool:
+        """Bury what nobody can read, and return whether there was any. Who takes part in the next batch hears of it."""
+        with self._translated("setting aside what cannot be read"):
+            buried = damage.mend(self._live_session(), now_ms=self._clock.wall_ms(), limits=self._limits)
+        self._buried += buried or ()
+        return buried is not None
 
     def _session_on(self, connection: apsw.Connection) -> Session:
         return Session(connection, self._handles, self._lease_clock)
@@ -557,7 +572,12 @@ class SQLiteStore:
 
     def _write_safely(self, function: Callable[[], T]) -> T:
         with self._versions.writing(self._writing_connection), self._handles.unchanged():
-            return function()
+            try:
+                return function()
+            except UnicodeDecodeError:
+                if not self._mend():
+                    raise
+                return function()
 
     async def _write_through(self, function: Callable[[], T]) -> T:
         """As `_write`, for what must be known to whoever asked, cancelled or not: else leases would be nobody's."""
@@ -570,9 +590,17 @@ class SQLiteStore:
         if self._writer is None:
             msg = "the store is not open"
             raise NotStarted(msg)
+        try:
+            return await self._read_once(self._writer, function)
+        except UnicodeDecodeError:
+            if not await self._write(self._mend):
+                raise
+            return await self._read_once(self._writer, function)
+
+    async def _read_once(self, writer: Caller, function: Callable[[Statements], T]) -> T:
         if self.in_memory:
             # A database in memory is one connection's own.
-            return await self._writer.run(lambda: self._read_with(self._live_session(), function))
+            return await writer.run(lambda: self._read_with(self._live_session(), function))
         if self._reader is None:
             self._reader = self._caller("pillarbox-reader")
         return await self._reader.run(lambda: self._read_with(Statements(self._reading_connection()), function))

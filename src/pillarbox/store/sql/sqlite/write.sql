@@ -353,6 +353,12 @@ UPDATE message SET state = 4, terminal_reason = 'unreadable', error_class = 'per
     completed_at = ?4, charged = charged + 1, lease = NULL, lease_until = NULL
 WHERE seq = ?1 AND state = 1 AND lease = ?2
 
+-- bury_damaged --
+UPDATE message SET state = 4, terminal_reason = 'unreadable', error_class = 'permanent', last_error = ?3,
+    completed_at = ?4, charged = charged + 1, waiting = 0
+WHERE seq = ?1 AND state = ?2
+RETURNING {ended_returned}
+
 -- expire --
 UPDATE message SET state = 5, terminal_reason = 'expired', completed_at = ?1, waiting = 0
 WHERE seq IN (SELECT seq FROM message WHERE state = 0 AND expires_at IS NOT NULL AND expires_at < ?1

@@ -1,0 +1,121 @@
+"""Text that is not UTF-8, written into the file from outside: one message's harm, and nobody else's (ST9, LE7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import apsw
+import pytest
+
+from pillarbox import Outbox, Rejected
+from pillarbox.store.sqlite.statements import SCHEMA
+from pillarbox.store.steps.columns import LEASED
+from pillarbox.testing.scripted import ScriptedChannel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pillarbox import Message
+
+SECONDS = 10
+
+
+def texts_of(table: str) -> list[str]:
+    """The columns of a table that can hold text."""
+    connection = apsw.Connection(":memory:")
+    connection.execute(SCHEMA["tables"])
+    rows = connection.execute("SELECT name FROM pragma_table_info(?) WHERE type IN ('TEXT', 'ANY')", (table,))
+    return [name for (name,) in rows]
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    return tmp_path / "outbox.db"
+
+
+async def found(box: Outbox, identity: str) -> Message:
+    message = await box.get(identity)
+    assert message is not None
+    return message
+
+
+async def accept(db: Path, *recipients: str) -> list[str]:
+    async with Outbox(db, deliver=False) as box:
+        return [(await box.send("desk", to=to, text="hi")).id or "" for to in recipients]
+
+
+def damage(db: Path, table: str, column: str, where: str) -> None:
+    connection = apsw.Connection(str(db))
+    connection.execute(f"UPDATE {table} SET {column} = CAST(x'ff41' AS TEXT) WHERE {where}")  # noqa: S608 — names of ours
+    assert connection.changes() == 1
+    connection.close()
+
+
+@pytest.mark.contract("ST9", "LE7")
+@pytest.mark.parametrize("column", texts_of("message"))
+async def test_a_message_with_such_text_keeps_no_other_back(db: Path, column: str) -> None:
+    """It is dead, unless a claim has no use for that column; then it goes out as it should."""
+    await accept(db, "ann", "ben", "cid")
+    damage(db, "message", column, "recipient = 'ben'")
+    channel = ScriptedChannel()
+    async with Outbox(db, channels={"desk": channel}) as box:
+        await box.drain(SECONDS)
+        last, damaged, first = await box.list()
+    assert (last.state, first.state) == ("delivered", "delivered")
+    sent = [attempt.to for attempt in channel.attempts]
+    if column in LEASED or column in ("id", "content", "lane"):
+        assert (damaged.state, damaged.reason) == ("dead", "unreadable")
+        assert sorted(sent) == ["ann", "cid"]
+    else:
+        assert damaged.state == "delivered"
+        assert sent == ["ann", "ben", "cid"]
+
+
+@pytest.mark.contract("ST9")
+async def test_who_only_looks_sees_it_too_and_is_told_why(db: Path) -> None:
+    ids = await accept(db, "ann", "ben")
+    damage(db, "message", "origin", "recipient = 'ben'")
+    async with Outbox(db, deliver=False) as box:
+        message = await found(box, ids[1])
+        assert (message.state, message.reason) == ("dead", "unreadable")
+        assert "cannot be read: its text is not UTF-8" in str(await box.explain(ids[1]))
+        assert (await found(box, ids[0])).state == "scheduled"
+        assert await box.check() == []
+
+
+@pytest.mark.contract("ST9", "LA1")
+async def test_its_lane_goes_on(db: Path) -> None:
+    async with Outbox(db, deliver=False) as box:
+        for to in ("first", "second"):
+            await box.send("desk", to=to, text="hi", lane="a lane")
+    damage(db, "message", "origin", "recipient = 'first'")
+    channel = ScriptedChannel()
+    async with Outbox(db, channels={"desk": channel}) as box:
+        await box.drain(SECONDS)
+        assert await box.check() == []
+    assert [attempt.to for attempt in channel.attempts] == ["second"]
+
+
+@pytest.mark.contract("ST9")
+@pytest.mark.parametrize("state", ["delivered", "cancelled"])
+async def test_what_has_ended_stays_as_it_ended(db: Path, state: str) -> None:
+    (identity,) = await accept(db, "ann")
+    async with Outbox(db, channels={"desk": ScriptedChannel()}, drain_on_startup=False) as box:
+        if state == "cancelled":
+            await box.cancel(identity)
+        await (await found(box, identity)).wait()
+        ended = (await found(box, identity)).state
+    damage(db, "message", "metadata", "recipient = 'ann'")
+    async with Outbox(db, deliver=False) as box:
+        assert (await found(box, identity)).state == ended
+
+
+@pytest.mark.contract("ST9")
+@pytest.mark.parametrize("column", ["reason", "answer", "receipt"])
+async def test_a_history_with_such_text_can_be_read(db: Path, column: str) -> None:
+    (identity,) = await accept(db, "ann")
+    async with Outbox(db, channels={"desk": ScriptedChannel(Rejected("no such desk"))}) as box:
+        await box.drain(SECONDS)
+    damage(db, "attempt", column, "number = 1")
+    async with Outbox(db, deliver=False) as box:
+        assert "\ufffdA" in str(await box.history(identity))
