@@ -54,7 +54,7 @@ def part_of(
     view: MessageView, number: int, state: State, *, receipt: str | None, reason: str | None, content: bytes | None
 ) -> Part:
     """
-    Give a part as people see it: *state*, *receipt* and *reason* are those of its own row.
+    Return a part as people see it: *state*, *receipt* and *reason* are those of its own row.
 
     The part that the message stands at is leased or held with it, and dead with it where no attempt ended it.
     """

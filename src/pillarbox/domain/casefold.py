@@ -12,7 +12,7 @@ Span = tuple[int, int]
 
 
 def folded(text: str) -> str:
-    """Give *text* without regard to case, each character where it was; what would become two of them stays as it is."""
+    """Return *text* without regard to case, each character at its place; one that would become two stays as it is."""
     flat = text.casefold()
     if len(flat) == len(text):
         return flat

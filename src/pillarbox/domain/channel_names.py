@@ -1,4 +1,4 @@
-"""Tells a channel's name from a URL, which may hold a token and would be stored and shown as a name. Pure."""
+"""Checks that a channel's name is no URL, which may hold a token and would be stored and shown as a name. Pure."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def id_time_ms(message: MessageId) -> int:
 
 def dedupe_token(message: str, part: int, epoch: int) -> str:
     """
-    Give the token every attempt of a part carries: 22 characters of id, 2 of part, 1 of resend epoch.
+    Return the token that every attempt of a part carries: 22 characters of id, 2 of part, 1 of resend epoch.
 
     Args:
         part: 0–4095.

@@ -35,7 +35,7 @@ def speaks_first(to_state: State, outcome: str) -> bool:
 
 def late(state: State, *, arrived: bool) -> Late:
     """
-    Say what a late answer does to a message that goes out whole.
+    Return what a late answer does to a message that goes out whole.
 
     Args:
         state: That it is in now.
@@ -48,7 +48,7 @@ def late(state: State, *, arrived: bool) -> Late:
 
 def late_part(state: State, *, part_next: int, part: int) -> Late:
     """
-    Say what a late answer about one part does to its message.
+    Return what a late answer about one part does to its message.
 
     Args:
         part_next: The part at which the message stands now.

@@ -83,7 +83,7 @@ UNAVAILABLE_PAUSE_MS_MAX = 3_600_000
 
 def decide(message: Leased, outcome: AnyOutcome, *, now_ms: int, fraction: float, strikes: int = 0) -> Transition:
     """
-    Say what an attempt's outcome makes of its message.
+    Return the transition that an attempt's outcome means for its message.
 
     Args:
         message: As it was claimed; its counters do not include this attempt's charge.
@@ -214,35 +214,35 @@ def _flew_beside(message: Leased, suspect_ms: int, *, now_ms: int, fraction: flo
 
 
 def release_unsent(message: Leased, reason: str, *, now_ms: int) -> Transition:
-    """Give back a message whose request was surely not written: a stop, or a channel that is not ready."""
+    """Return the release of a message whose request was surely not written: a stop, or a channel that is not ready."""
     due_ms = now_ms + FREE_RETURN_MS_MIN
     # The lost count is kept: a send that never began clears nobody of suspicion.
     return Transition.release(due_ms=due_ms, error_class=ErrorClass.RELEASED, error=reason, lost=message.lost)
 
 
 def unreadable(message: Leased, error: str) -> Transition:
-    """Give up a message whose stored content cannot be read (contract ST9)."""
+    """Return the end of a message whose stored content cannot be read (contract ST9)."""
     return _laid_to_rest(message, Reason.UNREADABLE, ErrorClass.PERMANENT, error)
 
 
 def unrecorded(message: Leased, error: str, *, now_ms: int, fraction: float) -> Transition:
     """
-    Settle an attempt whose own outcome the store refuses to hold; *error* says what was wrong with it.
+    Return the move after an attempt whose outcome the store refuses to hold; *error* says what was wrong with it.
 
-    The platform may have the message, and nobody can say more. Without an end it would stay leased.
+    The platform may have the message; more is not known. Without an end it would stay leased.
     """
     outcome = Uncertain(f"the outcome cannot be recorded: {error}")
     return _uncertain(message, outcome, outcome.reason, now_ms=now_ms, fraction=fraction)
 
 
 def refused(message: Leased, error: str) -> Transition:
-    """Give up a message that its channel did not admit; *error* names the field (contract EN16)."""
+    """Return the end of a message that its channel did not admit; *error* names the field (contract EN16)."""
     return _laid_to_rest(message, Reason.INVALID, ErrorClass.PERMANENT, error)
 
 
 def cancelled(instead_of: Transition, reason: Reason = Reason.REQUESTED) -> Transition:
     """
-    End a message that was to be cancelled while it was sent, instead of sending it again.
+    Return the end of a message that was to be cancelled while it was sent, instead of sending it again.
 
     *reason*: ``requested`` by a person, or ``superseded`` by a newer message (contract FL4).
 
@@ -261,17 +261,17 @@ def cancelled(instead_of: Transition, reason: Reason = Reason.REQUESTED) -> Tran
 
 
 def abandoned() -> Transition:
-    """Give up a message that is not final, and whose process was gone before it was begun (contract DK1)."""
+    """Return the end of a message that is not final, and whose process was gone before it was begun (contract DK1)."""
     return Transition.abandon("the process that accepted it was gone before it was sent")
 
 
 def withdrawn(reason: str) -> Transition:
-    """End a message that its application does not want any more, asked just before the send. Costs no attempt."""
+    """Return the end of a message that its application, asked just before the send, does not want. Costs no attempt."""
     return Transition.cancel(Reason.WITHDRAWN, error=reason or None)
 
 
 def postponed(message: Leased, reason: str, *, seconds: float, now_ms: int) -> Transition:
-    """Give back a message that its application wants sent later. Costs no attempt; a second later at the soonest."""
+    """Return the release of a message that its application wants sent later, by a second at least. Costs no attempt."""
     due_ms = now_ms + max(FREE_RETURN_MS_MIN, _whole_ms(message.policy.bounded_hint(seconds)))
     release = Transition.release(
         due_ms=due_ms, error_class=ErrorClass.RELEASED, error=reason or "postponed", lost=message.lost
@@ -296,7 +296,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
 
 def resolved(verdict: Verdict, *, part_next: int, part_count: int, parts_dead: int) -> Resolved:
     """
-    Say what follows from a person's verdict.
+    Return what follows from a person's verdict.
 
     Args:
         part_next: The part that the verdict is about, of *part_count*.
@@ -314,7 +314,7 @@ def resolved(verdict: Verdict, *, part_next: int, part_count: int, parts_dead: i
 
 def new_expiry_ms(policy: Policy, now_ms: int, *, ttl_ms: int | None = None) -> int | None:
     """
-    Say when a message that begins anew expires; ``None`` for never.
+    Return when a message that begins anew expires; ``None`` for never.
 
     Args:
         ttl_ms: Its time to live; ``None`` for its policy's.
@@ -460,7 +460,7 @@ def _free_wait_ms(message: Leased, after: float | None, fraction: float) -> int:
 
 
 def _whole_ms(seconds: float) -> int:
-    """Give milliseconds, rounded up: no hint is undercut by a fraction (contract RE4)."""
+    """Return milliseconds, rounded up: never less than a platform asked for (contract RE4)."""
     return math.ceil(seconds * 1000)
 
 

@@ -53,7 +53,7 @@ class Active(msgspec.Struct, frozen=True, kw_only=True):
 
 def full(limits: Limits, active: Active, *, channel: str, size: int, count: int = 1) -> QueueFull | None:
     """
-    Say what has no room for *count* more messages of a channel, of *size* bytes together.
+    Check whether there is room for *count* more messages of a channel, of *size* bytes together.
 
     Returns:
         The error that names the first limit that is reached; ``None`` where there is room.

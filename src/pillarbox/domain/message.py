@@ -93,7 +93,7 @@ _CONTENT_DECODER = msgspec.json.Decoder(Content)
 
 
 def encode_content(content: Content) -> bytes:
-    """Give the stored form: JSON."""
+    """Return the stored form: JSON."""
     return _CONTENT_ENCODER.encode(content)
 
 

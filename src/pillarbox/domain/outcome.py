@@ -242,7 +242,7 @@ _SEVEN: Final[tuple[type[AnyOutcome], ...]] = get_args(AnyOutcome)
 
 def plain(answer: object) -> AnyOutcome:
     """
-    Give one of the seven itself, its fields checked again, for whatever stands for an outcome.
+    Return one of the seven outcomes, its fields checked again, for an answer that stands for one.
 
     Returns:
         A copy, so that nothing which its maker still holds can change it. A `Misreported` that names the field, for
@@ -269,7 +269,7 @@ def plain(answer: object) -> AnyOutcome:
 
 
 def name_of(cls: type) -> str:
-    """Give a type's name, bounded and printable, whatever its metaclass makes of ``__name__``."""
+    """Return a type's name, bounded and printable, whatever its metaclass makes of ``__name__``."""
     try:
         return _line(str.__str__(cls.__name__), _NAME_LENGTH_MAX)
     except Exception:  # noqa: BLE001 — it is only a name
@@ -308,7 +308,7 @@ def _answer(outcome: str, value: Any) -> str | None:  # noqa: ANN401 — whateve
 
 
 def checked_recipient(outcome: str, value: object) -> str:
-    """Give an address as `send` would take it (contract EN13). Raises InvalidOutcome in the name of *outcome*."""
+    """Return an address as `send` would take it (contract EN13). Raises InvalidOutcome in the name of *outcome*."""
     text = _text_or_digits(outcome, "recipient", value, "expected text or a whole number")
     if not text.strip():
         expected = "expected something, not an empty text"
@@ -358,7 +358,7 @@ def _one_of(outcome: str, field: str, value: Any, words: tuple[str, ...]) -> str
 
 
 def _text_or_digits(outcome: str, field: str, value: Any, expected: str) -> str:  # noqa: ANN401 — the same
-    """Give exact text, whatever a subclass of ``str`` or ``int`` would say of itself. Raises InvalidOutcome."""
+    """Return exact text, also for a subclass of ``str`` or ``int`` that prints otherwise. Raises InvalidOutcome."""
     cls = type(value)
     if issubclass(cls, str):
         return str.__str__(value)

@@ -81,7 +81,7 @@ class ClockNews(msgspec.Struct, frozen=True, kw_only=True):
 
 def followed(mark: ClockMark, *, wall_ms: int, boot_ms: int) -> ClockMark:
     """
-    Give the mark of a later instant of the same boot.
+    Return the mark of a later instant of the same boot.
 
     A difference of at most half a second at once, and of a tenth of the time that passed, is drift (NTP slews by less),
     and the line follows it. Over a long gap it is a hundredth of the gap, and 5 s at most: a step that is taken for
@@ -134,14 +134,14 @@ def settled(mark: ClockMark, *, boot_ms: int) -> ClockMark:
 
 
 def parted_ms(mark: ClockMark, *, boot_ms: int) -> int:
-    """Say by how much the wall clock was set, where that makes it one not to be trusted; else 0."""
+    """Return by how many ms the wall clock was set, if it is not to be trusted because of that; else 0."""
     parted_ms = settled(mark, boot_ms=boot_ms).parted_ms
     return parted_ms if abs(parted_ms) > STEP_MS_MAX else 0
 
 
 def begun(known: ClockMark | None, here: ClockMark, *, seen_ms: int = 0, active: bool = False) -> ClockMark:
     """
-    Give the mark that a process begins with, which has seen nothing of the clocks yet.
+    Return the mark of a process that begins, and has seen nothing of the clocks yet.
 
     Args:
         known: What the queue's processes knew last.
@@ -180,7 +180,7 @@ def is_same_boot(known: ClockMark, here: ClockMark) -> bool:
 
 
 def shifted(value: T, by_ms: int) -> T:
-    """Give *value* with every time in it moved, and in what it holds: from the line to the wall clock, or back."""
+    """Return *value* with every time in it moved, also in what it holds: from the line to the wall clock, or back."""
     if not by_ms:
         return value
     changes: dict[str, Any] = {}
@@ -196,5 +196,5 @@ def shifted(value: T, by_ms: int) -> T:
 
 
 def moved(at_ms: int, by_ms: int) -> int:
-    """Give a time moved, as far as a calendar goes."""
+    """Return a time moved by *by_ms*, kept within the years of the calendar."""
     return min(max(at_ms + by_ms, 0), MS_MAX)

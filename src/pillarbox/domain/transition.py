@@ -1,4 +1,4 @@
-"""What a move out of ``leased`` says: where to, why, and what it costs. Which one is made, `lifecycle` decides."""
+"""A move out of ``leased``: where to, why, and what it costs. `lifecycle` decides which one is made."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     def release(
         cls, *, due_ms: int, error_class: ErrorClass, error: str, pause_ms: int | None = None, lost: int = 0
     ) -> Transition:
-        """Give the message back at no cost."""
+        """Schedule it again at *due_ms*; costs no attempt."""
         return cls(
             to=State.SCHEDULED,
             due_ms=due_ms,
@@ -171,7 +171,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
         lost: int = 0,
         pause_ms: int | None = None,
     ) -> Transition:
-        """Give up; terminal. Counts the attempt (contract ST8)."""
+        """End it as dead; terminal. Counts the attempt (contract ST8)."""
         return cls(
             to=State.DEAD,
             charged=1,
@@ -184,7 +184,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def abandon(cls, error: str) -> Transition:
-        """Give up what nobody but its own process may send, before it was begun; terminal. Costs no attempt."""
+        """End what only its own process may send, before it was begun; terminal. Costs no attempt."""
         return cls(to=State.DEAD, reason=Reason.NON_FINAL, error=error)
 
     @classmethod

@@ -19,7 +19,7 @@ __all__ = ["explain"]
 
 def explain(facts: Facts, *, held_retention_ms: int | None = None) -> Explanation:
     """
-    Say why a message is not delivered yet, or what became of it.
+    Return why a message is not delivered yet, or what became of it.
 
     What blocks it stands in the order in which it goes away by itself; then what has no known end, in the order in
     which a claim asks: a worker, the channel, the lane, a slot. What is only worth knowing stands last.

@@ -1,4 +1,4 @@
-"""Why a message under a lease is not delivered yet: it is being sent, or whoever did is gone."""
+"""Why a message under a lease is not delivered yet: it is being sent, or the worker that sent it is gone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def of_leased(facts: Facts) -> list[Cause]:
 
 
 def under_way(facts: Facts, standing: Standing) -> Cause:
-    """Say how the send stands that a message's lease is for."""
+    """Return how far the send has come that a message's lease is for."""
     view = standing.view
     who = next((worker for worker in facts.workers if worker.slot == standing.worker), None)
     left_ms = standing.lease_left_ms or 0

@@ -48,7 +48,7 @@ def _order(cause: Cause) -> tuple[int, int]:
 
 
 def _outside(facts: Facts, standing: Standing) -> list[Cause]:
-    """Give what keeps any message from going, whatever is before it in its lane."""
+    """Return what keeps any message from going, whatever is before it in its lane."""
     causes = [*_own_time(facts, standing), *_workers(facts, standing), *_channel(facts, standing)]
     if not standing.has_content:
         causes.append(_unreadable())
@@ -93,12 +93,12 @@ def _own_time(facts: Facts, standing: Standing) -> list[Cause]:
 
 
 def _serving(facts: Facts, channel: str) -> list[WorkerStanding]:
-    """Give the workers that have a channel and may well live."""
+    """Return the workers that have a channel and probably live."""
     return [worker for worker in facts.workers if worker.alive is not False and channel in worker.channels]
 
 
 def _awake(facts: Facts, channel: str) -> list[WorkerStanding]:
-    """Give those of them that gave a sign of life lately."""
+    """Return the workers of `_serving` that gave a sign of life lately."""
     return [worker for worker in _serving(facts, channel) if facts.now_ms - worker.seen_ms <= SILENT_MS]
 
 
@@ -181,7 +181,7 @@ def _unreadable() -> Cause:
 
 
 def _lane(facts: Facts) -> list[Cause]:
-    """Give what stands before it in its lane. What is for later is in no lane before it is due."""
+    """Return what stands before it in its lane. What is for later is in no lane before it is due."""
     subject = facts.subject
     view = subject.view
     if view.lane is None or (subject.position is None and view.due_ms > facts.now_ms):
@@ -247,7 +247,7 @@ def _lowered(text: str) -> str:
 
 
 def _slot(facts: Facts) -> list[Cause]:
-    """Say what a message waits for that may go: nothing, or that its workers have room."""
+    """Return what a message waits for that may go: nothing, or that its workers have room."""
     view = facts.subject.view
     serving = _awake(facts, view.channel)
     least = min(serving, key=lambda worker: worker.sending)
@@ -291,7 +291,7 @@ def _suspect(facts: Facts, sending: int) -> Cause:
 
 
 def _suspect_first(facts: Facts, serving: list[WorkerStanding]) -> Cause | None:
-    """Say so where every worker that could send it sends a suspect alone, or is about to."""
+    """Return a cause where every worker that could send it sends a suspect alone, or is about to; else ``None``."""
     for worker in serving:
         if not worker.suspects and not any(one.channel in worker.channels for one in facts.suspects):
             return None

@@ -81,18 +81,18 @@ def at(ms: int) -> str:
 
 
 def said(text: str | None, otherwise: str = "no reason given") -> str:
-    """Give what a platform or a person said, in one line of at most 300 characters."""
+    """Return what a platform or a person said, in one line of at most 300 characters."""
     line = " ".join((text or "").split())
     return (line if len(line) <= _SAID_MAX else f"{line[:_SAID_MAX]}…") or otherwise
 
 
 def first_line(answer: str | None) -> str:
-    """Give the first line of what a platform answered that says something, of at most 300 characters."""
+    """Return the first line of what a platform answered that says something, of at most 300 characters."""
     return next((said(line) for line in (answer or "").splitlines() if line.strip()), "")
 
 
 def with_answer(reason: str | None, answer: str | None) -> str:
-    """Give what an attempt came to, and behind it what was answered, where that is not the same words."""
+    """Return the result of an attempt, followed by the platform's answer where that has other words."""
     line = first_line(answer)
     if not line or line in (reason or ""):
         return reason or ""
@@ -100,7 +100,7 @@ def with_answer(reason: str | None, answer: str | None) -> str:
 
 
 def error(standing: Standing, otherwise: str = "no reason given") -> str:
-    """Give what was wrong last with a message, in one line, with what the platform answered then (contract ST10)."""
+    """Return what was wrong last with a message, in one line, with what the platform answered then (contract ST10)."""
     return with_answer(said(standing.view.last_error, otherwise), standing.answer)
 
 
