@@ -37,7 +37,7 @@ class Preparing:
         self, flight: Flight, channel: Channel, *, fatal: Callable[[BaseException], None]
     ) -> Attempt | Transition | None:
         """
-        Say what is to be sent; what becomes of the message where nothing is; ``None`` where the lease is gone.
+        Return what is to be sent, or the message's move where nothing is; ``None`` where the lease is gone.
 
         Args:
             fatal: Told of what the channel raised to end the program.
@@ -64,7 +64,7 @@ class Preparing:
     def _admission(
         self, message: Leased, channel: Channel, content: Content, fatal: Callable[[BaseException], None]
     ) -> Admission | Transition:
-        """Let the channel look at a message that nobody has admitted yet."""
+        """Return the channel's admission of a message that has none yet, or the message's move."""
         try:
             return checked_admission(channel.admit(to=message.recipient, content=content, thread=message.thread))
         except InvalidMessage as exc:
@@ -79,6 +79,6 @@ class Preparing:
 
 
 def _admitted(message: Leased, admission: Admission) -> Leased:
-    """Give the message as the next claim would find it."""
+    """Return the message as the next claim would find it."""
     first = {"content": admission.parts[0], "part_count": len(admission.parts)} if len(admission.parts) > 1 else {}
     return msgspec.structs.replace(message, recipient=admission.recipient, prepared=True, **first)

@@ -23,7 +23,7 @@ _METADATA: Final = msgspec.json.Decoder(dict[str, object])
 
 def attempt_of(message: Leased, channel: Channel) -> Attempt:
     """
-    Say what is to be sent.
+    Return what is to be sent.
 
     Raises:
         msgspec.MsgspecError, ValueError, IndexError: The stored message cannot be read.
@@ -101,7 +101,7 @@ def raised(attempt: Attempt, error: BaseException) -> AnyOutcome:
 
 def interrupted(attempt: Attempt) -> AnyOutcome:
     """
-    Say what it means that a send was cancelled which nobody here cut off.
+    Return the outcome of a send that was cancelled, but not by us.
 
     Something in the channel was cancelled, or all tasks of the program were. Whether the platform has the message is
     known only to an adapter that notes when it writes.

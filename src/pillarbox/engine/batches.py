@@ -44,12 +44,12 @@ class Wish(Generic[T, R]):
         self.future = future
 
     def grant(self, result: R) -> None:
-        """Tell the result. The one who asked may have stopped waiting, or be gone with their event loop."""
+        """Set the result. The caller may have stopped waiting, or be gone with its event loop."""
         if not self.future.done() and not self.future.get_loop().is_closed():
             self.future.set_result(result)
 
     def refuse(self, error: Exception) -> None:
-        """Tell the error."""
+        """Set the error, under the same conditions."""
         if not self.future.done() and not self.future.get_loop().is_closed():
             # Python takes no StopIteration there.
             self.future.set_exception(RuntimeError("StopIteration") if isinstance(error, StopIteration) else error)
@@ -110,7 +110,7 @@ class Work:
         return not (self.settle or self.admit or self.acts or self.extra or self.enqueue)
 
     def batch(self, clock: QueueClock, claim: Claim | None) -> Batch:
-        """Say what the store is to write."""
+        """Return the batch that the store is to write."""
         extra = self.extra.item if self.extra is not None else _NO_EXTRA
         return Batch(
             now_ms=clock.wall_ms(),
@@ -145,7 +145,7 @@ class Work:
         stored: Callable[[Sequence[Draft], Sequence[Enqueued]], None],
         fenced: Callable[..., None],
     ) -> None:
-        """Give everybody their answer, then tell of what was stored; each one through *fenced*."""
+        """Pass each answer to its caller, then report what was stored; each call goes through *fenced*."""
         for (_, told), settled in zip(self.settle, result.settled, strict=True):
             fenced(told, settled)
         for admit, admitted in zip(self.admit, result.admitted, strict=True):
@@ -165,7 +165,7 @@ class Work:
                 fenced(stored, group.item, accepted)
 
     def refuse(self, error: Exception, fenced: Callable[..., None]) -> None:
-        """Give everybody the error, each one through *fenced*."""
+        """Pass the error to every caller; each call goes through *fenced*."""
         for _, told in self.settle:
             fenced(told, error)
         for wish in (*self.admit, *self.acts):

@@ -67,7 +67,7 @@ class Feed:
 
     @property
     def unknown(self) -> bool:
-        """Whether there may be queues that nobody told us of yet."""
+        """Whether there may be queues that we do not know yet."""
         return self.sighted != self._learned
 
     def resize(self, concurrency: int, channels: Mapping[str, int]) -> None:
@@ -95,7 +95,7 @@ class Feed:
         self._learned = sighted
 
     def expect(self, tenant: str, channel: str) -> None:
-        """Say that a message is being stored there: the commit that stores it may claim it."""
+        """Note that a message is being stored there: the commit that stores it may claim it."""
         queue = self._by_name.get((tenant, channel))
         if queue is not None:
             queue.due_ms = 0
@@ -103,7 +103,7 @@ class Feed:
 
     def capacity(self, *, now_ms: int, ending: Mapping[int, int], freeing: Collection[int] = ()) -> dict[int, int]:
         """
-        Give each queue worth a look its share of the free slots.
+        Return for each queue worth a look its share of the free slots.
 
         Args:
             ending: Messages per queue whose attempts end in the same batch: their slots are free to what it claims.
@@ -128,7 +128,7 @@ class Feed:
         return shares
 
     def _room(self, ending: Mapping[int, int]) -> dict[str, int]:
-        """Say how many more each channel could send."""
+        """Return how many more messages each channel could send."""
         ended: dict[str, int] = {}
         for number, count in ending.items():
             queue = self._by_number.get(number)
@@ -166,7 +166,7 @@ class Feed:
         return shares
 
     def note(self, result: BatchResult, claim: Claim | None) -> None:
-        """Learn from what a batch did. ``unknown`` is set where it wrote to a queue that nobody told us of yet."""
+        """Learn from what a batch did. ``unknown`` is set where it wrote to a queue that we do not know yet."""
         for number in result.touched:
             queue = self._by_number.get(number)
             if queue is not None:
@@ -216,7 +216,7 @@ class Feed:
             queue.due_ms = 0
 
     def suspected(self, *, now_ms: int, ending: Mapping[int, int]) -> dict[int, int]:
-        """Give one slot to every queue with room in which a suspect is due: the first that is found gets it."""
+        """Return one slot for every queue with room in which a suspect is due: the first that is found gets it."""
         if self.total_in_flight - sum(ending.values()) >= self._concurrency:
             return {}
         waiting = [q for q in self._by_number.values() if q.suspect_ms is not None and q.suspect_ms <= now_ms]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class ClockGuard:
     """
-    Says whether time may end or delete messages.
+    Decides whether time may end or delete messages.
 
     Args:
         alarm: Told once when the wall clock was set by more than 60 s; it must agree again, or run steadily for ten
@@ -44,7 +44,7 @@ class ClockGuard:
 
 
 def untrusted(parted_ms: int) -> str:
-    """Say in a sentence what a wall clock that was set does to the queue."""
+    """Return a sentence on what a wall clock that was set does to the queue."""
     return (
         f"the wall clock was set by {parted_ms / 1000:+.0f} s; expiry and pruning pause. Messages go out when they"
         " would have: due times, retries and channel pauses are judged by boot time. That ends when the clock agrees"

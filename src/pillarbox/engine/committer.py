@@ -194,7 +194,7 @@ class Committer:
         return self._wish(self._acts, act)
 
     def renew(self, messages: Sequence[Leased], lease_ms: int) -> asyncio.Future[BatchResult]:
-        """Let leases last so long from the commit on; the result's ``lost`` and ``cancelling`` tell what is to know."""
+        """Extend leases to *lease_ms* from the commit on; read ``lost`` and ``cancelling`` of the result."""
         return self._wish(self._extra, Extra(renew=messages, renew_ms=lease_ms))
 
     def expire(self, limit: int) -> asyncio.Future[BatchResult]:
@@ -214,7 +214,7 @@ class Committer:
         return self._wish(self._extra, Extra(prune=request))
 
     def presence(self, presence: Presence) -> asyncio.Future[BatchResult]:
-        """Give a worker's sign of life."""
+        """Write a worker's sign of life."""
         return self._wish(self._extra, Extra(presence=presence))
 
     def want_claim(self) -> None:
@@ -297,7 +297,7 @@ class Committer:
             self._fenced(functools.partial(self._claims.on_idle, more=result.more))
 
     def _fenced(self, told: Callable[..., object], *values: object) -> None:
-        """Tell somebody; their failure is reported, and keeps nobody from hearing theirs."""
+        """Call one callback; its failure is reported, and the others are called all the same."""
         try:
             told(*values)
         except BaseException as exc:  # noqa: BLE001 — whatever it is, the others of the batch wait for their answers
@@ -353,7 +353,7 @@ class Committer:
         await self._write(second, None)
 
     def _failed(self, work: Work, error: StoreError) -> None:
-        """Tell those who wait; keep what must not be forgotten for the next batch."""
+        """Pass the error to those who wait; keep what must not be lost for the next batch."""
         if not isinstance(error, StoreReplaced):  # of which the store tells for as long as it lasts
             self._troubles.begin(FAILING, f"messages and outcomes cannot be stored: {error}")
         # The provider has it or it has not: that is known, and must be written sooner or later.

@@ -175,7 +175,7 @@ class Executor:
             self._settle(flight, self._broken_off(flight))
 
     def _broken_off(self, flight: Flight) -> Transition:
-        """Say what becomes of a message whose task was ended by somebody else."""
+        """Return what becomes of a message whose task was ended by other code."""
         unwritten = flight.attempt is None or flight.attempt.progress.written is False
         if flight.began_ms is None or unwritten:
             return self._unsent(flight.message, "cancelled before it was sent")
@@ -202,7 +202,7 @@ class Executor:
         self._committer.want_claim()
 
     async def _deliver(self, flight: Flight) -> Transition | None:
-        """Send one message; gives what became of it, or ``None`` where the lease was gone before anything was done."""
+        """Send one message; return what became of it, or ``None`` where the lease was gone before anything was done."""
         channel = self._channels[flight.message.channel]
         if flight.message.accepted_by is not None and await self._is_abandoned(flight.message):
             return lifecycle.abandoned()
@@ -290,7 +290,7 @@ class Executor:
 
     async def _cancelled(self, flight: Flight, attempt: Attempt) -> AnyOutcome:
         """
-        Say what it means that a send was cancelled: by itself, by us, or with all the tasks of the program.
+        Return the outcome of a send that was cancelled: by itself, by us, or with all the tasks of the program.
 
         Raises:
             asyncio.CancelledError: The last of the three.
@@ -311,7 +311,7 @@ class Executor:
 
     async def _heard_out(self, flight: Flight, attempt: Attempt) -> AnyOutcome | None:
         """
-        Give the answer of a thread, which nobody can stop: without it, its message would be sent again.
+        Return the answer of a thread, which cannot be stopped: without it, its message would be sent again.
 
         ``None`` where we cut it off in the end.
         """
@@ -474,7 +474,7 @@ class Executor:
 
     def cut_off(self) -> int:
         """
-        Stop every send that has not ended; gives how many, those among them that were written off before.
+        Stop every send that has not ended; return how many, with those that were written off before.
 
         What is not begun is given back.
         """

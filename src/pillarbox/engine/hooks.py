@@ -36,19 +36,19 @@ Report = Callable[[str, str], None]
 
 
 class Cancelled(msgspec.Struct, frozen=True):
-    """Given back by a ``before_delivery`` hook: do not send this. ``reason`` is cut at 500 characters."""
+    """Returned by a ``before_delivery`` hook: do not send this. ``reason`` is cut at 500 characters."""
 
     reason: str = ""
 
 
 class Withdraw(msgspec.Struct, frozen=True):
-    """Given back by a ``revalidate`` hook: the message is not wanted any more."""
+    """Returned by a ``revalidate`` hook: the message is not wanted any more."""
 
     reason: str = ""
 
 
 class Defer(msgspec.Struct, frozen=True):
-    """Given back by a ``revalidate`` hook: not now. Costs no attempt. ``seconds``: at least 1."""
+    """Returned by a ``revalidate`` hook: not now. Costs no attempt. ``seconds``: at least 1."""
 
     seconds: float = 1.0
     reason: str = ""
@@ -197,7 +197,7 @@ def _shape(answer: object) -> str:
 
 
 def cancelled_event(outgoing: Outgoing, reason: str, *, at_ms: int) -> HookCancelled:
-    """Tell that a hook stopped a message that was never stored."""
+    """Return the event of a message that a hook stopped, and that was never stored."""
     return HookCancelled(
         at_ms=at_ms,
         channel=str(outgoing.channel),

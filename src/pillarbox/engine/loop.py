@@ -66,7 +66,7 @@ class Loop:
             self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
-        """Let the current tick end, and run no more. Safe to repeat, also where a first call was cancelled."""
+        """Wait for the end of the current tick; run no more. Safe to repeat, also where a first call was cancelled."""
         self._stopping = True
         if self._timer is not None:
             self._timer.cancel()

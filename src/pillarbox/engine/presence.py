@@ -1,4 +1,4 @@
-"""Gives a worker's sign of life, and notices channels that have messages but no worker."""
+"""Writes a worker's sign of life, and notices channels that have messages but no worker."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PresenceKeeper:
         self._told: set[str] = set()
 
     async def tick(self) -> float | None:
-        """Say that this worker lives. Wanted again in 15 s."""
+        """Write this worker's sign of life. Wanted again in 15 s."""
         self._look_after_files()
         await self._committer.presence(self._presence)
         await self._look_for_orphans()

@@ -60,7 +60,7 @@ class Pruner:
         return 0 if more else self._interval_ms / 1000
 
     async def once(self, retention_ms: Mapping[State, int]) -> tuple[dict[State, int], bool]:
-        """Delete up to 500 terminal messages older than *retention_ms* per state; says whether more are left."""
+        """Delete up to 500 terminal messages older than *retention_ms* per state; return whether more are left."""
         now_ms = self._clock.wall_ms()
         request = Prune(
             before_ms={state: now_ms - age for state, age in retention_ms.items()},

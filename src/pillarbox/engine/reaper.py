@@ -1,5 +1,5 @@
 """
-Ends what time has ended: messages past their TTL, leases whose worker is gone, holds that nobody resolved.
+Ends what time has ended: messages past their TTL, leases whose worker is gone, holds without a verdict.
 
 A lost lease is an outcome too: it goes through `lifecycle.lost_worker`, so limits and policies hold for crashes.
 """
@@ -83,7 +83,7 @@ class Reaper:
         return 0 if more else INTERVAL_SECONDS
 
     async def abandon(self) -> bool:
-        """End the messages of processes that are gone, where nobody else may send them; says whether more are left."""
+        """End the messages of processes that are gone, where no other may send them; return whether more are left."""
         gone = await self._store.gone_acceptors()
         if not gone:
             return False
@@ -93,7 +93,7 @@ class Reaper:
 
     async def take_back(self) -> None:
         """
-        Take back every lease that nobody holds any more: before the first claim of a start, when nothing else is sent.
+        Take back every lease that has lost its holder: before the first claim of a start, when nothing else is sent.
 
         In batches, each of them a commit: what dies in between has taken back what it has. Not through the committer,
         which would try for as long as the store fails: a start that cannot do it fails.
@@ -111,7 +111,7 @@ class Reaper:
             await self._write(await self._write([self._settlement(item) for item in new]))
 
     async def _write(self, settlements: Sequence[Settlement]) -> list[Settlement]:
-        """Write them in one batch; gives what ends those that are not to be sent again, to be written then."""
+        """Write them in one batch; return what ends those that are not to be sent again, to be written next."""
         if not settlements:
             return []
         batch = Batch(now_ms=self._clock.wall_ms(), settle=settlements)
@@ -132,7 +132,7 @@ class Reaper:
         return [_cancelled(settlement, settled) for settlement, settled in told if settled in CANCELLED_FOR]
 
     async def reap(self) -> int:
-        """Take back once, at most `LIMIT` leases that nobody holds any more; gives how many it found."""
+        """Take back, once, at most `LIMIT` leases that have lost their holder; return how many it found."""
         lapsed = await self._find()
         ends = (self._settle(self._settlement(item)) for item in lapsed)
         for end in await asyncio.gather(*ends, return_exceptions=True):
@@ -184,6 +184,6 @@ class Reaper:
 
 
 def _cancelled(settlement: Settlement, settled: Settled) -> Settlement:
-    """Give what ends the message instead of sending it again."""
+    """Return the settlement that ends the message instead of sending it again."""
     cancel = lifecycle.cancelled(settlement.transition, CANCELLED_FOR[settled])
     return msgspec.structs.replace(settlement, transition=cancel)

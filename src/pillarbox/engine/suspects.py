@@ -67,7 +67,7 @@ class Suspects:
         self._alone = seq
 
     def landed(self, seq: int) -> bool:
-        """A message is not being sent any more; says whether the others waited for it."""
+        """Note that a message is not being sent any more; return whether the others waited for it."""
         self._flying.discard(seq)
         if seq != self._alone:
             return False
@@ -75,7 +75,7 @@ class Suspects:
         return True
 
     def end(self) -> None:
-        """Nobody is held back any more."""
+        """Hold no message back any more."""
         if self._since is not None:
             alone = self._mono() - self._since
             self._rest_until = self._mono() + OTHERS_SHARE * alone

@@ -121,7 +121,7 @@ class Waits:
         self._loop.poke()
 
     async def stop(self) -> None:
-        """Tell everybody to look for themselves, and tell nothing more."""
+        """Wake every waiter, who then looks in the store; wake none afterwards."""
         self._closed = True
         for message in tuple(self._waiting):
             self._reporter.wake(message)

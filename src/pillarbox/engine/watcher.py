@@ -39,7 +39,7 @@ class Watcher:
         self._looked = clock.mono()
 
     def on_change(self) -> None:
-        """Somebody else wrote."""
+        """Called when another process wrote."""
         self._changed = True
 
     async def tick(self) -> float | None:

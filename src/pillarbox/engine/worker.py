@@ -380,7 +380,7 @@ class Worker:
         return claim
 
     def on_claim_failed(self, claim: Claim) -> None:  # noqa: ARG002 — the one that was asked for last
-        """See `Claims`. Its commit failed: it may have taken all the same, where the answer was lost."""
+        """Called when the claim's commit failed. The claim may hold all the same, where the answer was lost."""
         self._asked, self._doubtful = None, self._asked
         self._answered.set()
 
@@ -469,7 +469,7 @@ class Worker:
 
 
 def _freeing(settlements: Sequence[Settlement], now_ms: int) -> set[int]:
-    """Say in which queues these may make something claimable: the next one of a lane, or the same one's next part."""
+    """Return the queues in which these may free something to claim: a lane's next message, or a message's next part."""
     queues = set()
     for settlement in settlements:
         message, transition = settlement.message, settlement.transition

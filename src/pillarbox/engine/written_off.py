@@ -40,7 +40,7 @@ class Leftovers:
         return Counter(flight.message.channel for flight in self._left.values())
 
     def add(self, flight: Flight) -> None:
-        """Remember a send, and tell of it: a channel is never without its slots and nobody knows."""
+        """Remember a send, and report it: people must know why a channel is without its slots."""
         self._left[id(flight)] = flight
         self._reporter.alarm(
             "slot_written_off",
@@ -53,7 +53,7 @@ class Leftovers:
         self._left.pop(id(flight), None)
 
     def cut_off(self) -> int:
-        """Ask each one once more to stop; gives how many were not counted before."""
+        """Ask each one once more to stop; return how many were not counted before."""
         count = 0
         for flight in self._left.values():
             if flight.task is not None and not flight.stopped and not flight.counted:
@@ -63,7 +63,7 @@ class Leftovers:
         return count
 
     def judge(self, flight: Flight, outcome: AnyOutcome) -> Transition | None:
-        """Say what the late end of a send makes of its message: only a delivery changes anything."""
+        """Return what the late end of a send makes of its message: only a delivery changes anything."""
         if not isinstance(outcome, Delivered):
             return None
         now_ms = self._clock.wall_ms()
