@@ -122,7 +122,7 @@ class Bury(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 class Resolve(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
-    Give a held message what a person knows of it (contract UN3).
+    Decide a held message by what a person knows of it (contract UN3).
 
     What is to be sent takes a new place at the tail of its lane; a message whose first unsent part was delivered goes
     on with the next one where it stands.
@@ -554,7 +554,7 @@ class Store(Protocol):
         """Connect, check the library and the file, migrate where the database allows it. Safe to repeat."""
 
     async def close(self) -> None:
-        """Let every handle go. Safe to repeat."""
+        """Close every handle. Safe to repeat."""
 
     async def limit(self, limits: Limits) -> None:
         """Judge by other limits from now on; what is stored already stays."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 async def commit(store: Store, batch: Batch) -> BatchResult:
     """
-    Commit *batch*; where nobody knows whether that was done, give it once more (contract EN4).
+    Commit *batch*; where it is unknown whether that was done, commit it once more (contract EN4).
 
     Raises:
         StoreOutcomeUnknown: That failed too. Whatever of the batch is given again, in whatever batch, is given so with

@@ -1,4 +1,4 @@
-"""The store of a disabled outbox (contract EN12): it holds nothing, makes no file, and says so."""
+"""The store of a disabled outbox (contract EN12): it holds nothing and makes no file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class NullStore:
         """Nothing is stored that could be limited."""
 
     async def commit(self, batch: Batch) -> BatchResult:
-        """Say of every message that there is none. Raises Refused for what would have to be kept."""
+        """Apply no act: there are no messages. Raises Refused for what would have to be kept."""
         if batch.enqueue or batch.imports or batch.settle or batch.admit:
             raise Refused(_DISABLED)
         return BatchResult(acted=[Acted(applied=False) for _ in batch.acts])
@@ -63,7 +63,7 @@ class NullStore:
         return []
 
     async def gone_acceptors(self) -> list[bytes]:
-        """Nobody accepted anything."""
+        """Return none: nothing is ever accepted here."""
         return []
 
     async def gone(self, worker: bytes) -> bool:  # noqa: ARG002 — of `Store`
@@ -151,10 +151,10 @@ class NullStore:
         raise Refused(_DISABLED)
 
     def on_question(self, problems: Callable[[], Sequence[str]]) -> None:
-        """Nobody asks."""
+        """Do nothing: no other process can ask."""
 
     def on_change(self, listener: Callable[[], None], *, seconds: float) -> Callable[[], None]:  # noqa: ARG002
-        """Nobody writes."""
+        """Never call *listener*: nothing is ever written here."""
         return _nothing
 
 

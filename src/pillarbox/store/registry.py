@@ -1,4 +1,4 @@
-"""Which store a DSN means. Concrete stores are loaded when they are asked for, and by nobody else."""
+"""Which store a DSN means. Concrete stores are loaded here alone, when they are asked for."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def no_store(key: bytes) -> Store:
 
 def file_of(dsn: str | Path) -> Path | None:
     """
-    Give the file that *dsn* names; ``None`` where it is a server's database, or one in memory.
+    Return the file that *dsn* names; ``None`` where it is a server's database, or one in memory.
 
     Raises:
         ConfigError: As `open_store`.

@@ -38,7 +38,7 @@ _ANSWERS: Final = msgspec.json.Decoder(Answer)
 
 
 def answer(receiver: socket.socket, asker: str | bytes | None, slot: int, problems: Sequence[str]) -> None:
-    """Tell *asker*, the address that a question came from, what is wrong here. One that is gone needs no telling."""
+    """Send *asker*, the address that a question came from, what is wrong here. One that is gone is skipped."""
     said = [text[:_SENTENCE_LENGTH_MAX] for text in problems[:_SENTENCES_MAX]]
     if asker:
         with contextlib.suppress(OSError):

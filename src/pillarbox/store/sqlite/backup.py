@@ -119,7 +119,7 @@ class Copying:
             copy.close()
 
     def _publish(self, name: str) -> None:
-        """Return it its name, which nobody may have taken meanwhile."""
+        """Name the copy as its target. Raises InvalidMessage where another file has taken that name meanwhile."""
         try:
             os.link(name, self._target)
         except FileExistsError:

@@ -38,13 +38,13 @@ _paused: list[Busy] = []
 
 
 def pauses(busy: Busy) -> None:
-    """Let forks wait for *busy*."""
+    """Make forks wait for *busy*."""
     with _forking:
         _busy.add(busy)
 
 
 def drops(owner: Inherited) -> None:
-    """Tell *owner* in forked children."""
+    """Call *owner* in forked children."""
     with _forking:
         _owners.add(owner)
 

@@ -57,7 +57,7 @@ _guards: dict[Identity, Guard] = {}
 
 
 def identity(path: str) -> Identity | None:
-    """Tell files apart, whatever their names; ``None`` where there is none that can be seen."""
+    """Return what identifies a file, whatever its name; ``None`` where no file can be seen."""
     try:
         info = os.stat(path)  # noqa: PTH116 — at every commit, and twice as quick
     except OSError:
@@ -206,13 +206,13 @@ class Guard:
         return True
 
     def drop_write_lock(self) -> None:
-        """Let others write. Safe to repeat."""
+        """Release the write lock. Safe to repeat."""
         if self.gap is None and self._index is not None:
             ofd.release(self._index, _WRITE)
 
     @contextlib.contextmanager
     def unchanged(self) -> Iterator[None]:
-        """See that the files are the same before and after. Raises StoreReplaced, also in the place of any error."""
+        """Check that the files are the same before and after. Raises StoreReplaced, also in the place of any error."""
         self.check()
         try:
             yield
@@ -230,7 +230,7 @@ class Guard:
             raise StoreReplaced(problem)
 
     def problem(self) -> str | None:
-        """Say what happened to the files; ``None`` while they are those that were opened, and once they are closed."""
+        """Return what happened to the files; ``None`` while they are those that were opened, or are closed."""
         if self.closed:
             return None
         for ending in (DATABASE, LOG, INDEX):
@@ -267,7 +267,7 @@ def _opened(path: str) -> int | None:
 
 def enter(path: str, *, locks: bool, expected: Identity | None) -> Guard:
     """
-    Give the guard of a file, before a connection to it is opened. `leave` it afterwards, whatever happens.
+    Return the guard of a file, before a connection to it is opened. Call `leave` afterwards in every case.
 
     Args:
         expected: The file that it must still be.

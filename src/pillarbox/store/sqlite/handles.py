@@ -78,7 +78,7 @@ class Handles:
             guarding.leave(guard, connection)
 
     def forget(self) -> None:
-        """Let the next connection be to whatever file has the name by then. Only when none is open."""
+        """Forget the file: the next connection opens the file that has the name by then. Only when none is open."""
         self._place = self._identity = None
 
     def drop_inherited(self) -> None:
@@ -117,7 +117,7 @@ class Handles:
             yield
 
     def problem(self) -> str | None:
-        """Say what happened to the files; ``None`` while they are those that were opened."""
+        """Return what happened to the files; ``None`` while they are those that were opened."""
         guard = self._guard
         if guard is None:
             return None
@@ -126,7 +126,7 @@ class Handles:
         return guard.problem()
 
     def astray(self) -> list[str]:
-        """Tell of processes that work on other files than these. May take a while."""
+        """Return a sentence for each process that works on other files than these. May take a while."""
         return [] if self._guard is None else astray.problems(self._guard.path)
 
     @property

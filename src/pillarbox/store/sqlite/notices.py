@@ -1,5 +1,5 @@
 """
-Tells whoever listens that somebody else wrote: at once where a datagram says so, else when the file was looked at.
+Calls listeners when another handle wrote: at once where a datagram says so, else when the file was looked at.
 
 Everything happens on the event loop of those who listen.
 """
@@ -30,7 +30,7 @@ class Notices:
         self._timer: Timer | None = None
 
     def add(self, listener: Callable[[], None], *, seconds: float) -> Callable[[], None]:
-        """Tell *listener* from now on, at most *seconds* late; returns what ends that, safe to repeat."""
+        """Call *listener* from now on, at most *seconds* late; return a function that ends that, safe to repeat."""
         if not self._listeners:
             # What was written before is no news to anybody.
             self._news()
@@ -46,7 +46,7 @@ class Notices:
         return end
 
     def tell(self) -> None:
-        """Tell everybody."""
+        """Call every listener."""
         for listener, _ in tuple(self._listeners.values()):
             listener()
 
@@ -58,7 +58,7 @@ class Notices:
                 self.tell()
 
     def end(self) -> None:
-        """Tell nobody any more."""
+        """Call no listener any more."""
         self._listeners.clear()
         if self._timer is not None:
             self._timer.cancel()

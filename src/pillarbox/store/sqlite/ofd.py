@@ -1,7 +1,7 @@
 """
 Locks that belong to one open descriptor (Linux: ``F_OFD_SETLK``), not to the whole process.
 
-A POSIX lock falls when *any* descriptor of the process for the file is closed, whoever opened it. One of these falls
+A POSIX lock falls when *any* descriptor of the process for the file is closed, by any code. One of these falls
 when its own descriptor is closed or unlocked, or the last process that has it ends. The two kinds conflict with each
 other, also within one process.
 """
@@ -23,7 +23,7 @@ EXCLUSIVE: Final = fcntl.F_WRLCK
 
 
 def obstacle(descriptor: int) -> str | None:
-    """Say why such locks cannot be used on an open file; ``None`` where they can."""
+    """Return why such locks cannot be used on an open file; ``None`` where they can."""
     if _SET is None or _ASK is None:
         return "this platform has no locks of open file descriptions (OFD)"
     try:

@@ -83,7 +83,7 @@ def _translation(what: str, error: apsw.Error | OSError) -> PillarboxError:
 
 @contextlib.contextmanager
 def snapshot(connection: apsw.Connection) -> Iterator[None]:
-    """Let all reads inside see one state of the database."""
+    """Show all reads inside one state of the database."""
     connection.execute(READ["snapshot"])
     try:
         yield

@@ -110,7 +110,7 @@ class Sidecar:
                 self._file.users += 1
 
     def close(self) -> None:
-        """Let everything go. Safe to repeat."""
+        """Release everything. Safe to repeat."""
         for slot in list(self._sockets):
             self.stop_listening(slot)
         if self._sender is not None:
@@ -142,7 +142,7 @@ class Sidecar:
                 os.close(file.descriptor)
 
     def problem(self) -> str | None:
-        """Say what happened to the lock file; ``None`` while it is the one that was opened."""
+        """Return what happened to the lock file; ``None`` while it is the one that was opened."""
         file = self._file
         if file is None:
             return None
@@ -228,7 +228,7 @@ class Sidecar:
             self._socket_path(slot).unlink()
 
     def wake(self, slot: int) -> None:
-        """Tell another process's worker that something was written. One that is gone or busy needs no telling."""
+        """Notify another process's worker that something was written. One that is gone or busy is skipped."""
         if slot in self._sockets:
             return
         if self._sender is None:

@@ -176,7 +176,7 @@ class SQLiteStore:
 
     def __del__(self) -> None:
         """
-        Let everything go where nobody closed it. Its threads do that: this may run on any, in the midst of anything.
+        Release everything where it was not closed. Its threads do that: this may run on any thread, at any moment.
 
         A forked child has nothing left by now (`drop_inherited`), and at the end of the process nothing is to be done.
         """
@@ -184,7 +184,7 @@ class SQLiteStore:
             self.let_go()
 
     def let_go(self) -> None:
-        """Let every handle go without waiting, as the end of the process does: what is not committed is not."""
+        """Drop every handle without waiting, as the end of the process does: what is not committed is not."""
         reader, writer = getattr(self, "_reader", None), getattr(self, "_writer", None)
         self._reader = self._writer = None
         if reader is not None:

@@ -33,7 +33,7 @@ class Caller(Protocol):
         """As `run`, but a caller that is cancelled meanwhile gets the result, and the cancellation at its next wait."""
 
     def stop(self) -> None:
-        """Let the place go. Nothing may be run afterwards."""
+        """Release the place. Nothing may be run afterwards."""
 
     def leave(self, function: Callable[[], object]) -> None:
         """Run one last thing and let the place go, without waiting for either. Raises nothing."""

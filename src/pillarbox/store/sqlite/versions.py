@@ -1,5 +1,5 @@
 """
-Tells whether anybody *else* wrote to the file, so that a worker's own commits wake nobody.
+Finds whether anybody *else* wrote to the file, so that a worker's own commits wake nobody.
 
 SQLite's ``data_version`` of a connection changes when another one commits. A watching connection, which the event
 loop may ask at any time, sees our own commits too. The writing one does not, but it is the writing thread's: so each

@@ -1,4 +1,4 @@
-"""Tells of messages that ended without an attempt, and counts them into their end."""
+"""Records messages that ended without an attempt, and counts them into their end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ended(
     tx: Writing, rows: Sequence[Ending], state: State, reason: Reason, *, before: State | None = State.SCHEDULED
 ) -> list[Ended]:
     """
-    Tell of messages that ended, in their order.
+    Record messages that ended, and return them in their order.
 
     Args:
         before: The state that they were in; ``None`` where they are counted already.

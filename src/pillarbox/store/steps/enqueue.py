@@ -181,7 +181,7 @@ class _Intake:
         return None if found is None else first_message(draft, digest=found[0], first=found[1])
 
     def take(self, draft: Draft) -> None:
-        """Let a draft be stored. Raises QueueFull."""
+        """Take the room for a draft. Raises QueueFull."""
         queue, recipient, size = self._tx.queue(draft.tenant, draft.channel), _recipient(draft), len(draft.content)
         if draft.id in self._uncounted:
             pass

@@ -116,9 +116,9 @@ def _attempts(tx: Reader, identity: MessageId, seq: int) -> list[Event]:
 
 def _parts(tx: Reader, message: MessageView, acts: Sequence[Event]) -> list[Event]:
     """
-    Tell of the parts that got through at once, and so left no attempt.
+    Return the events of the parts that got through at once, and so left no attempt.
 
-    When each was claimed nobody noted, so that each is one line, from scheduled to scheduled. With the one whose
+    It was not recorded when each was claimed, so each is one line, from scheduled to scheduled. With the one whose
     attempt ended the message, its claim and its end are told; where that end is the delivery, it says all.
     """
     if message.part_count == 1:

@@ -58,7 +58,7 @@ class _Attempt(NamedTuple):
 
 def explained(tx: Writing, missed: Sequence[Settlement], plain: Sequence[bool], *, again: bool) -> list[Settled]:
     """
-    Say what became of each settlement whose guard refused; no message is among them twice.
+    Return what became of each settlement whose guard refused; no message is among them twice.
 
     Args:
         plain: Of each, whether it would have left no attempt row.
@@ -78,7 +78,7 @@ def explained(tx: Writing, missed: Sequence[Settlement], plain: Sequence[bool], 
 def _recognised(
     tx: Writing, item: Settlement, now: _Now | None, attempt: _Attempt | None, *, plain: bool
 ) -> Settled | None:
-    """Say what an earlier try of this very settlement did, or ``None`` if it was not committed."""
+    """Return what an earlier try of this very settlement did, or ``None`` if it was not committed."""
     message = item.message
     if attempt is not None:
         if attempt.arrived_ms == item.ended_ms:

@@ -69,7 +69,7 @@ def _runs(acts: Sequence[Act]) -> Iterator[list[Any]]:
 
 
 def _done_before(tx: Writing, run: Sequence[ActOnMessage]) -> list[Acted | None]:
-    """Say of each what an earlier try of this very act did; ``None`` where it was not committed."""
+    """Return for each what an earlier try of this very act did; ``None`` where it was not committed."""
     words = tx.each("act_of", [(item.id, tx.now, item.actor) for item in run])
     copies = tx.each("seq_of", [(item.new_id if isinstance(item, Replay) else item.id,) for item in run])
     told: list[Acted | None] = []
@@ -144,7 +144,7 @@ def _bury(tx: Writing, given: Sequence[Given[Bury]]) -> list[Acted]:
 
 
 def _leave(tx: Writing, given: Sequence[Given[Any]], after: State, said: str) -> None:
-    """Count what has ended, and tell of it."""
+    """Count what has ended, and report it."""
     for one in given:
         subject = one.subject
         tx.move(subject.queue, subject.state.code, after.code, subject.content_size)

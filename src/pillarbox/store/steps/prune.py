@@ -55,7 +55,7 @@ class _Said(NamedTuple):
 
 
 def prune(tx: Writing, request: Prune) -> tuple[dict[State, int], bool]:
-    """Delete a bounded number of old terminal messages with all that hangs on them; says whether more are left."""
+    """Delete a bounded number of old terminal messages with all that hangs on them; return whether more are left."""
     counts: dict[State, int] = {}
     left = request.limit
     for state, before in request.before_ms.items():

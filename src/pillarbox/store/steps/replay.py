@@ -76,7 +76,7 @@ def _replay(tx: Writing, given: Sequence[Given[Replay]], room: Room) -> list[Act
 
 
 def _judged(tx: Writing, given: Sequence[Given[Replay]], room: Room) -> list[_Judged | Refused | QueueFull]:
-    """Say of each what is to be stored, or why there must be none. What is allowed has taken its room."""
+    """Return for each what is to be stored, or why nothing is. What is allowed has taken its room."""
     heirs = tx.each("replays", [(one.item.id,) for one in given])
     progress = tx.each("part_progress", [(one.subject.seq,) for one in given])
     judged: list[_Judged | Refused | QueueFull] = []
@@ -115,7 +115,7 @@ def _expiry_ms(tx: Writing, subject: Subject) -> int | None:
 
 
 def _record(tx: Writing, stored: Sequence[tuple[Given[Replay], int]]) -> None:
-    """Tell it in the history of both; neither line is a move."""
+    """Write it into the history of both; neither line is a move."""
     lines, notes = [], []
     for one, new_seq in stored:
         item, subject = one.item, one.subject

@@ -118,7 +118,7 @@ def _refusal(tx: Writing, item: Resolve, subject: Subject) -> Refused | None:
 
 
 def _expiry_ms(tx: Writing, subject: Subject, ttl_ms: int | None) -> int | None:
-    """Say until when a new time to live lasts; a policy that cannot be read says nothing against it."""
+    """Return until when a new time to live lasts; where the policy cannot be read, the default one limits it."""
     if ttl_ms is None:
         return None
     try:
