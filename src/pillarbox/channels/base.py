@@ -51,7 +51,7 @@ class Capabilities:
 
 class Progress:
     """
-    How far a send has come, for whoever has to cut it off.
+    How far a send has come, for the code that may have to cut it off.
 
     ``written`` false: nothing of the request has left, so it was surely not sent. ``None`` means that the adapter does
     not say, and reads as true.
@@ -126,7 +126,7 @@ class Seams:
 
 def checked_admission(admission: object) -> Admission:
     """
-    See that an adapter's `Channel.admit` gave something that can be stored.
+    Return *admission* if it can be stored; an adapter's `Channel.admit` returned it.
 
     Raises:
         InvalidOutcome: Names the field; it is the adapter's bug.

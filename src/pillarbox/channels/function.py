@@ -95,7 +95,7 @@ class FunctionChannel(Channel):
         self._bugs = Bugs(seams.clock)
 
     def __del__(self) -> None:
-        """Let idle threads end where nobody closed it."""
+        """End idle threads where the channel was not closed."""
         threads = getattr(self, "_threads", None)
         if threads is not None and not sys.is_finalizing():
             threads.close()

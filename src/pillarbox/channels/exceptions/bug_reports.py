@@ -1,5 +1,5 @@
 """
-Tells whoever wrote a channel's function where it has a bug: file, line and function of each frame, in the log at ERROR.
+Shows the author of a channel's function where it has a bug: file, line and function of each frame, logged at ERROR.
 
 Never a value of a variable, a source line, or more of the exception's text than may be shown (contract EV3).
 """

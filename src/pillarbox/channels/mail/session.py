@@ -216,7 +216,7 @@ class SmtpSession:
         self._smtp.close()
 
     async def quit(self) -> None:
-        """Say goodbye, for a second at most, and hang up."""
+        """Send QUIT, wait a second at most for the answer, and close the connection."""
         with contextlib.suppress(aiosmtplib.SMTPException, OSError):
             if self.usable:
                 async with Within(_QUIT_SECONDS, clock=self._clock):
@@ -348,7 +348,7 @@ class SmtpSession:
         return options
 
     async def _content(self, wire: bytes, route: Route) -> aiosmtplib.SMTPResponse:
-        """Write *wire*, then the dot, and give the server's last word."""
+        """Write *wire*, then the dot; return the server's last answer."""
         protocol = self._smtp.protocol
         if protocol is None:
             raise Stopped(Deferred("data: the connection was lost before the mail was sent"))

@@ -109,7 +109,7 @@ def _blocks(text: str) -> Iterator[Fence]:
 
 
 def _enter(line: str, items: list[int]) -> tuple[int, str]:
-    """Leave the list items that *line* is not in, enter those that it begins; give the column and text after them."""
+    """Leave the list items that *line* is not in, enter those that it begins; return the column and text after them."""
     column, rest = _indent(line)
     if not rest:
         return column, rest

@@ -55,7 +55,7 @@ class _Reader:
             at = self._markup(opening) if opening < len(self._html) else opening
 
     def _markup(self, at: int) -> int:
-        """Read what begins with the ``<`` at *at*; gives where it ends."""
+        """Read what begins with the ``<`` at *at*; return where it ends."""
         if self._html.startswith("<!--", at):
             # Nothing is shown behind a comment that does not end, as in every browser.
             return self._behind("-->", at + 4) or len(self._html)

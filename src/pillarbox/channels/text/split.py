@@ -137,7 +137,7 @@ class _Cutter:
         return self._cut_inside(start, reach, self._breaks[last] if first <= last else None)
 
     def _moves_whole(self, start: int, following: int, level: Level) -> bool:
-        """Tell whether what begins at *start*, and does not end before break *following*, fits into a part."""
+        """Return whether what begins at *start*, and does not end before break *following*, fits into a part."""
         if level <= Level.WORD:
             start = self._after_white(start)  # indentation gives way to a word
         room = self._room(start)
@@ -207,7 +207,7 @@ class _Cutter:
         return self._fits(fence.start, fence.end, self._limit)
 
     def _kept(self, fence: Fence) -> bool:
-        """Tell whether the block is more than text: it is never cut, or it can be closed and reopened."""
+        """Return whether the block is more than text: it is never cut, or it can be closed and reopened."""
         if self._is_whole(fence):
             return True
         code = max(self._limit // 4, _CODE_POINT_MAX)
