@@ -17,7 +17,7 @@ _log = Log("pillarbox.engine")
 
 class AbortSignal:
     """
-    Given to `send`, it withdraws the messages it was given to, once `abort` is called (contract PA5).
+    Passed to `send`, it withdraws the messages that it was passed with, once `abort` is called (contract PA5).
 
     What the platform has stays delivered: of a long message the parts before the abort. Nothing of what was not begun
     is sent. Safe to use from any thread; once aborted, it stays so, and further messages are not accepted.
@@ -57,7 +57,7 @@ class AbortSignal:
             raise fatal[0]
 
     def listen(self, listener: Callable[[str], None]) -> Callable[[], None]:
-        """Call *listener* with the reason, at once where it is aborted already; gives a function that ends it."""
+        """Call *listener* with the reason, at once where it is aborted already; return a function that ends it."""
         with self._guard:
             if self._reason is None:
                 self._listeners.append(listener)
@@ -83,7 +83,7 @@ def _forget(known: weakref.ref[AbortSignal], listener: Callable[[str], None]) ->
 
 
 def _told(listener: Callable[[str], None], reason: str) -> BaseException | None:
-    """Call a listener; gives what it raised where that is to end the program."""
+    """Call a listener; return what it raised where that is to end the program."""
     try:
         listener(reason)
     except BaseException as exc:  # noqa: BLE001 — an application's own code, which must not keep others from stopping

@@ -45,7 +45,7 @@ class _Call:
             self.future.set_exception(error)
 
     def give_up(self) -> None:
-        """Let it end: nobody waits for it any more. On its loop."""
+        """Cancel it: nobody waits for it any more. Called on its loop."""
         if self.task is not None:
             self.task.cancel()
 

@@ -297,7 +297,7 @@ class Outbox:
         return f"<sync {repr(self.core)[1:]}"
 
     def __del__(self) -> None:
-        """Close it behind the back of everybody where nobody did, and say so."""
+        """Close it where its owner did not, and warn."""
         thread = getattr(self, "_thread", None)
         if thread is None or thread.foreign:
             return

@@ -48,7 +48,7 @@ class Bus:
 
     def subscribe(self, subscriber: Subscriber, *types: type[BusEvent]) -> Callable[[], None]:
         """
-        Call *subscriber* for events of *types*, or for all; gives a function that ends it.
+        Call *subscriber* for events of *types*, or for all; return a function that ends it.
 
         A plain function is called on the loop and must not block; a coroutine function runs as a task.
 
@@ -78,7 +78,7 @@ class Bus:
         return unsubscribe
 
     def wants(self, kind: type[BusEvent]) -> bool:
-        """Whether anybody listens, so that nobody builds an event for nobody."""
+        """Whether a subscriber wants *kind*: no event needs to be made that no subscriber wants."""
         wanted = self._wanted.get(kind)
         if wanted is None:
             wanted = any(issubclass(kind, each.types) for each in self._subscribers)
@@ -87,7 +87,7 @@ class Bus:
 
     def publish(self, event: BusEvent) -> None:
         """
-        Tell everybody. Raises nothing of theirs: what ends a program is passed on when the step of now is over.
+        Call every subscriber. Raises nothing of theirs: what ends a program is passed on after the current step.
 
         Who unsubscribes while an event is told is not told any more.
         """

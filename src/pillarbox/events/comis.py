@@ -51,7 +51,7 @@ _DONE: Final = ("attempted", "delivered", "failed", "expired", "exhausted", "unc
 
 
 def listen(bus: Bus, listener: Listener) -> Callable[[], None]:
-    """Call *listener* with Comis's name and fields of every event that has one; gives a function that ends it."""
+    """Call *listener* with Comis's name and fields of every event that has one; return a function that ends it."""
 
     def translate(event: BusEvent) -> None:
         failed: list[BaseException] = []
@@ -67,7 +67,7 @@ def listen(bus: Bus, listener: Listener) -> Callable[[], None]:
 
 
 def translated(event: BusEvent) -> list[Named]:
-    """Give what Comis would have told of *event*, in its order; empty where it has no word for it."""
+    """Return Comis's events for *event*, in its order; empty where it has none."""
     match event:
         case MessageEvent():
             return _of_message(event)
@@ -125,7 +125,7 @@ def _of_message(event: MessageEvent) -> list[Named]:
 
 
 def _chunk(event: PartDelivered | MessageDelivered, index: int) -> dict[str, Any]:
-    """Give what Comis tells of one chunk that the platform took."""
+    """Return Comis's fields of one chunk that the platform took."""
     return {
         "messageId": event.receipt,
         "durationMs": event.send_ms,
@@ -137,7 +137,7 @@ def _chunk(event: PartDelivered | MessageDelivered, index: int) -> dict[str, Any
 
 
 def _end(event: MessageEvent, *, chars: int | None = None) -> dict[str, Any]:
-    """Give the counts of a message that has ended; *chars* of its whole text, where they are known."""
+    """Return the counts of a message that has ended; *chars* of its whole text, where they are known."""
     return {
         "ok": isinstance(event, MessageDelivered),
         "deliveredChunks": event.parts_delivered,

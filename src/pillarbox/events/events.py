@@ -89,7 +89,7 @@ class MessageHeld(MessageEvent, frozen=True, kw_only=True):
 
 
 class MessageDied(MessageEvent, frozen=True, kw_only=True):
-    """Given up. ``duration_ms``: from acceptance, as for the two below."""
+    """A message is dead. ``duration_ms``: from acceptance, as for the two below."""
 
     reason: str
     error: str | None

@@ -39,7 +39,7 @@ _FRAMES_MAX: Final = 50
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """Give what a record was given by ``extra``, in that order."""
+    """Return what a record has from ``extra``, in that order."""
     return {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
 
 
@@ -51,7 +51,7 @@ def _exception_type(record: logging.LogRecord) -> str | None:
 
 def _frames_of(record: logging.LogRecord) -> list[str]:
     """
-    Say where a record's exception was raised: ``engine/executor.py:132 in _run``, the outermost first, at most 50.
+    Return where a record's exception was raised: ``engine/executor.py:132 in _run``, the outermost first, at most 50.
 
     Neither source lines nor values are shown.
     """
@@ -65,7 +65,7 @@ def _frames_of(record: logging.LogRecord) -> list[str]:
 
 
 def make_formatter(style: Literal["text", "json"]) -> logging.Formatter:
-    """Give the formatter that the setting ``log_format`` means."""
+    """Return the formatter that the setting ``log_format`` means."""
     return JsonFormatter() if style == "json" else TextFormatter()
 
 

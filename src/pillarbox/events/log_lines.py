@@ -71,7 +71,7 @@ class Recipients:
         self._key = key
 
     def shown(self, to: str) -> str:
-        """Give the name by which a recipient can be told from the others: ``#`` and 12 hexadecimal digits."""
+        """Return the name by which the log tells recipients apart: ``#`` and 12 hexadecimal digits."""
         if self._key is None:
             return to
         digest = hashlib.blake2b(to.encode("utf-8", "replace"), key=self._key, digest_size=_HASH_BYTES)
@@ -81,7 +81,7 @@ class Recipients:
         """
         Take a recipient out of what a platform or a channel said, where it stands there as a word of its own.
 
-        One of three characters or fewer stays: it tells nobody who is meant, and it is part of too many words. Of a
+        One of three characters or fewer stays: it identifies no person, and it is part of too many words. Of a
         telephone number the digits are looked for too, as many platforms write it without its plus sign.
         """
         if text is None or self._key is None or len(to) < _MASKED_LENGTH_MIN:
@@ -173,7 +173,7 @@ class Lines:
 
 def error_kind(error_class: str | None, *, final: bool = False) -> str:
     """
-    Say what kind of failure it was, in Comis's words and one of ours: ``transient``, ``permanent`` or ``uncertain``.
+    Return the kind of failure, in Comis's words and one of ours: ``transient``, ``permanent`` or ``uncertain``.
 
     Args:
         final: The message will not be tried again by itself.
@@ -184,7 +184,7 @@ def error_kind(error_class: str | None, *, final: bool = False) -> str:
 
 
 def drain_fields(event: Drained) -> dict[str, Any]:
-    """Give what a drain did, by Comis's names and, for what it does not count, in their style."""
+    """Return what a drain did, by Comis's names and, for what it does not count, in their style."""
     failed = event.failed + event.exhausted
     return {
         "entriesAttempted": event.attempted,

@@ -54,7 +54,7 @@ _ASKED_MAX: Final = 10_000
 
 class Reporter:
     """
-    Tells subscribers, the log and those who wait.
+    Reports to subscribers, the log and those who wait.
 
     Whatever subscribers, handlers and filters of the log raise stops here (contract EN8).
 
@@ -79,7 +79,7 @@ class Reporter:
         self._alarming = False
 
     def wait_for(self, message_id: str) -> asyncio.Future[None]:
-        """Give a future that ends when this process sees the message settle for good, or be held."""
+        """Return a future that ends when this process sees the message settle for good, or be held."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(message_id, []).append(future)
         future.add_done_callback(lambda done: self._forget(message_id, done))
@@ -113,7 +113,7 @@ class Reporter:
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:
-        """Tell nobody anything before the end of this context: what was committed comes first, with all its answers."""
+        """Report nothing before the end of this context: what was committed comes first, with all its answers."""
         self._quiet += 1
         try:
             yield
@@ -123,7 +123,7 @@ class Reporter:
 
     def publish(self, event: BusEvent) -> None:
         """
-        Tell the log and every subscriber, now or when it is no longer `quiet`. Raises nothing of theirs.
+        Report to the log and every subscriber, now or when it is no longer `quiet`. Raises nothing of theirs.
 
         They go by the wall clock, not by the queue's time.
         """
@@ -134,7 +134,7 @@ class Reporter:
         self._tell_all()
 
     def _tell_all(self) -> None:
-        """Tell what is to be told, in its order. What a listener's own doing gives to tell comes behind it."""
+        """Report what is waiting, in its order. Events that a listener itself causes come after it."""
         if self._quiet or self._telling:
             return
         self._telling = True
@@ -157,7 +157,7 @@ class Reporter:
             self._bus.publish(event)
 
     def _log_failed(self) -> None:
-        """Say once that the log fails: each line anew would be as many alarms as messages."""
+        """Report once that the log fails: once for each line would be as many alarms as messages."""
         self.counts["log_failed"] += 1
         if self.counts["log_failed"] == 1:
             self.alarm("log_failed", "a handler or filter of the log raised: lines are missing")
@@ -261,7 +261,7 @@ class Reporter:
             self.publish(kind(**_of_settlement(settlement, self._clock.wall_ms()), **fields))
 
     def _paused(self, message: Leased, transition: Transition) -> None:
-        """Tell of a pause once: sends that were under way when the channel went away all say the same."""
+        """Report a pause once: sends that were under way when the channel went away all say the same."""
         until_ms = transition.pause_ms or None
         now_ms = self._clock.wall_ms()
         queue = (message.tenant, message.channel)
@@ -325,7 +325,7 @@ class Reporter:
 
     def alarm(self, what: str, detail: str) -> None:
         """
-        Something a person should look at: counted, logged, told.
+        Report something that a person should look at: it is counted, logged and published.
 
         One that comes of the telling of another is only counted, so that it cannot go on for ever.
         """
@@ -345,7 +345,7 @@ class Reporter:
 
 
 def of_draft(draft: Draft, at_ms: int) -> dict[str, Any]:
-    """Give what every event says of a message that is being accepted."""
+    """Return what every event says of a message that is being accepted."""
     admission = draft.admission
     return {
         "at_ms": at_ms,

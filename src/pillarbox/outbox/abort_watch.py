@@ -65,7 +65,7 @@ class Followed:
         self._limit = max(ASKED_FROM, 2 * active)
 
     def ended(self, message: MessageId) -> None:
-        """Let go of a message."""
+        """Forget a message."""
         self._messages.pop(message, None)
 
     def stop(self) -> None:
@@ -120,7 +120,7 @@ class AbortWatch:
             self._in_background(self._let_go_of(runtime, known, followed))
 
     def clear(self) -> None:
-        """Let go of everything: the outbox is closed."""
+        """Forget everything: the outbox is closed."""
         for followed in self._signals.values():
             followed.stop()
         self._signals.clear()
@@ -131,7 +131,7 @@ class AbortWatch:
         task.add_done_callback(self._tasks.discard)
 
     def _ended(self, known: weakref.ref[AbortSignal], identity: MessageId) -> None:
-        """Let go of a message, and of its signal with the last one."""
+        """Forget a message, and its signal with the last one."""
         abort = known()
         followed = None if abort is None else self._signals.get(abort)
         if abort is not None and followed is not None:

@@ -114,7 +114,7 @@ async def carry_out(
     on_page: OnPage,
 ) -> BulkReport:
     """
-    Give the order that *make* makes to every message that *query* picks now; what comes later is not picked.
+    Apply the order that *make* makes to every message that *query* picks now; later messages are not picked.
 
     Each page of 500 is one transaction or a few. One that is refused stops nothing, but for a full queue.
 

@@ -117,7 +117,7 @@ class Lifetime:
 
     def turn(self) -> asyncio.Lock:
         """
-        Let start, stop and reload go one after the other.
+        Return the lock by which start, stop and reload run one after the other.
 
         Raises:
             Refused: Another event loop is about to do one of them.
@@ -138,7 +138,7 @@ class Lifetime:
         return self._starting.locked() and not gone
 
     async def _let_go(self) -> None:
-        """Let go of what cannot be used any more: what a forked child inherited, or what an ended loop left open."""
+        """Drop what cannot be used any more: what a forked child inherited, or what an ended loop left open."""
         for runtime in filter(None, (self._runtime, self._stopping)):
             if runtime.foreign():
                 runtime.leak()

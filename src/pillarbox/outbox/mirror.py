@@ -53,7 +53,7 @@ class MirrorBook:
 
     async def acknowledge(self, entries: Iterable[MirrorEntry | str]) -> int:
         """
-        Say that records were taken over; return how many were still pending. Safe to repeat.
+        Mark records as taken over; return how many were still pending. Safe to repeat.
 
         Args:
             entries: Records, or their keys.

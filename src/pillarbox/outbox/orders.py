@@ -96,7 +96,7 @@ class Orders:
         actor: str = ACTOR,
     ) -> bool:
         """
-        Say what is known of a held message; of its first unsent part, where it was split.
+        Record what is known of a held message; of its first unsent part, where it was split.
 
         Args:
             verdict: ``delivered`` ends it, or goes on with the next part. ``not_delivered`` and ``resend`` send it, at
@@ -365,7 +365,7 @@ def _tell_all(
     *,
     at_ms: int,
 ) -> None:
-    """Tell of a page; its messages are not read again, for what changed is known."""
+    """Report a page; its messages are not read again, for what changed is known."""
     for act, acted in done:
         if acted.pending:
             runtime.reporter.asked(act.id, act.reason)

@@ -88,7 +88,7 @@ class Runtime:
         return self._events is asyncio.get_running_loop()
 
     def stranded(self) -> bool:
-        """Whether its event loop has ended without a `close`: nobody will go on there."""
+        """Whether its event loop has ended without a `close`: nothing can run there any more."""
         return self._events.is_closed()
 
     @property
@@ -196,7 +196,7 @@ class Runtime:
     # At work
 
     def expect(self, draft: Draft) -> None:
-        """Let the worker claim a message with the commit that stores it, if it may go now."""
+        """Allow the worker to claim a message with the commit that stores it, if it may go now."""
         if self.worker is not None and draft.not_before_ms is None:
             self.worker.expect(draft.tenant, draft.channel)
 
@@ -289,7 +289,7 @@ class Runtime:
 
     async def salvage(self) -> None:
         """
-        Let go of what the event loop that has ended left open, and write what is known, on the loop that runs now.
+        Drop what the event loop that has ended left open, and write what is known, on the loop that runs now.
 
         What was answered is recorded as answered; what was cut off by the end of the loop is uncertain. Raises nothing.
         """
