@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and give its exit code (docs/reference/cli.md)."""
+    """Run the command; return its exit code (docs/reference/cli.md)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if "--version" in given and {"--version", "--json"}.issuperset(given):
         return _say(f'{{"version":"{__version__}"}}\n' if "--json" in given else f"pillarbox {__version__}\n")

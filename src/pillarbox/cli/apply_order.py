@@ -1,4 +1,4 @@
-"""Gives one order to one message or to many, asks before many, and tells what became of each."""
+"""Applies one order to one message or to many, asks before many, and prints what became of each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Verb(NamedTuple):
     Attributes:
         name: As it is asked for: "cancel".
         done: What is said of a message to which it was given.
-        one: Gives it to one message; says whether that changed anything, or gives the new message of a replay.
+        one: Applies it to one message; returns whether that changed anything, or the new message of a replay.
         many: Gives it to all that a filter picks, as `Outbox.cancel_many` does.
     """
 
@@ -72,7 +72,7 @@ def ordering(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def give(call: Call, picked: Picked, verb: Verb, manner: Manner) -> int:
-    """Give an order to the picked messages, and say how that ended."""
+    """Apply an order to the picked messages, print what became of each, and return the exit code."""
     if picked.ids:
         return _to_each(call, picked.ids, verb, manner)
     return _to_many(call, picked, verb, manner)

@@ -64,7 +64,7 @@ async def _with(box: Outbox, use: Callable[[Outbox], Awaitable[T]]) -> T:
 
 @contextlib.contextmanager
 def naming(db: str, *, create: bool = True) -> Iterator[None]:
-    """Name the database in errors about it; where it would not be made, say who would."""
+    """Name the database in errors about it; where this command would not make it, name the commands that would."""
     try:
         yield
     except StoreError as exc:

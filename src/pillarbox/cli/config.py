@@ -74,7 +74,7 @@ def show(call: Call, *, origin: bool) -> int:
 @config.command()
 @shared
 def path(call: Call) -> int:
-    """Say where the configuration file is looked for, in order, and which one is used."""
+    """Show where the configuration file is looked for, in order, and which one is used."""
     from pillarbox.settings import load as configuration
 
     places = configuration.paths(path=call.config)

@@ -45,7 +45,7 @@ _MESSAGES_MAX: Final = 20_000
 @click.pass_context
 def demo(ctx: click.Context, *, messages: int, lanes: int, kills: int, keep: str | None, as_json: bool) -> int:
     """
-    See it deliver, be killed midway, and lose nothing. Needs no network and no configuration.
+    Watch pillarbox deliver, be killed midway, and lose nothing. Needs no network and no configuration.
 
     A receiver and a worker run as processes of their own. The worker is killed with SIGKILL while the receiver holds
     its answers, and started again. Then the receiver's ledger is compared with the database: the exit code is 0 only
@@ -74,7 +74,7 @@ def demo(ctx: click.Context, *, messages: int, lanes: int, kills: int, keep: str
 
 
 async def _held(play: Play, show: Show) -> tuple[Verdict, int, float]:
-    """Hold the demonstration, and say how many seconds it took. Asked to end, it takes its processes along."""
+    """Run the demonstration; return how many seconds it took. Asked to end, it ends its processes too."""
     from pillarbox.demo.director import Director
 
     loop = asyncio.get_running_loop()

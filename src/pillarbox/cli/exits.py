@@ -55,7 +55,7 @@ class Stop(Exception):
 
 
 def code_of(error: PillarboxError) -> Exit:
-    """Say how a command ends that met *error*."""
+    """Return the exit code of a command that met *error*."""
     match error:
         case InvalidMessage():
             return Exit.USAGE

@@ -133,7 +133,7 @@ def _stays(line: Line) -> bool:
 
 
 def _warn(report: SourceReport, settings: Settings, channels: dict[str, str]) -> None:
-    """Say what the table does not."""
+    """Print the warnings that the table does not show."""
     if report.dry_run:
         talk("a dry run: nothing was written")
     if report.retired:

@@ -53,7 +53,7 @@ def remember(db: str, message_id: str) -> None:
 
 
 def recall(db: str) -> str | None:
-    """Give the id noted last for *db*."""
+    """Return the id noted last for *db*; ``None`` where there is none."""
     try:
         noted = _place(db).read_text("ascii").strip()
     except (OSError, ValueError):

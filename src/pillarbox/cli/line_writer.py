@@ -24,7 +24,7 @@ _POLL_MS: Final = 1000
 
 
 def descriptor_of(stream: IO[str] | None) -> int | None:
-    """Give the descriptor behind a standard stream; ``None`` where it was closed before we began: never its number."""
+    """Return the descriptor behind a standard stream; ``None``, never its number, where it was closed before."""
     if stream is None:
         return None
     with contextlib.suppress(OSError, ValueError):
@@ -108,7 +108,7 @@ class Scribe:
                 return
 
     def _next(self) -> list[tuple[bytes, int]]:
-        """Give what is to be written in one piece; nothing where all is said."""
+        """Return what is to be written in one piece; empty where everything is written."""
         with self._changed:
             while not self._lines and not self._ending:
                 self._changed.wait()

@@ -89,7 +89,7 @@ def show(call: Call, message: str) -> int:
 @click.argument("message", metavar="ID|LAST")
 @shared
 def history(call: Call, message: str) -> int:
-    """Tell what happened to a message: who, when, from which state to which, and why."""
+    """Show what happened to a message: who, when, from which state to which, and why."""
 
     async def look(box: Outbox) -> list[Event]:
         from pillarbox.cli.last_sent import find

@@ -36,7 +36,7 @@ NAMES: Final[dict[type[BusEvent], str]] = {
 
 
 def row_of(event: BusEvent) -> dict[str, Any] | None:
-    """Give an event as plain values with its name first; ``None`` for what is not told."""
+    """Return an event as plain values with its name first; ``None`` for an event that is not shown."""
     name = NAMES.get(type(event))
     if name is None:
         return None
@@ -50,7 +50,7 @@ def row_of(event: BusEvent) -> dict[str, Any] | None:
 
 
 def line_of(event: BusEvent) -> str:
-    """Say in one line what happened."""
+    """Return one line that says what happened."""
     match event:
         case MessageDelivered():
             took = "" if event.send_ms is None else f" in {event.send_ms} ms"

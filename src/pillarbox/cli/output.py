@@ -36,19 +36,19 @@ def emit_json(value: object) -> None:
 
 
 def encoded(value: object) -> bytes:
-    """Give a value as one line of JSON, in UTF-8."""
+    """Return a value as one line of JSON, in UTF-8."""
     return json_of(value) + b"\n"
 
 
 def json_of(value: object) -> bytes:
-    """Give one value as JSON in which nothing gives orders to a terminal."""
+    """Return one value as JSON in which nothing controls a terminal."""
     import msgspec
 
     return escaped(msgspec.json.encode(value))
 
 
 def talk(line: str) -> None:
-    """Say something that is not data. Where that cannot be written, nothing more is said: it decides nothing."""
+    """Write a line that is not data, to stderr. Where that cannot be written, nothing is raised: it decides nothing."""
     try:
         click.echo(visible(line), err=True)
     except (OSError, ValueError):
@@ -80,7 +80,7 @@ def on_terminal(stream: IO[str] | None = None) -> bool:
 
 
 def hush(*streams: IO[str] | None) -> None:
-    """Let all that is written there from now on, and what could not be written, go nowhere; by default to both."""
+    """Discard what is written there from now on, and what could not be written; by default on both."""
     for stream in streams or (sys.stdout, sys.stderr):
         if stream is None:
             continue
@@ -91,7 +91,7 @@ def hush(*streams: IO[str] | None) -> None:
 
 
 def console(*, stderr: bool = False, stream: IO[str] | None = None) -> Console:
-    """Give rich's console for a terminal; on *stream*, which stands for stdout or stderr, if it is given."""
+    """Return rich's console for a terminal; on *stream*, which stands for stdout or stderr, if it is given."""
     from rich.console import Console
 
     return Console(file=stream, stderr=stderr, highlight=False, markup=False, emoji=False)

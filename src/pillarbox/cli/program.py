@@ -74,7 +74,7 @@ class Program(click.Group):
             raise click.exceptions.Exit(Exit.PIPE_CLOSED) from None
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 — the same
-        """Run the command. Where nobody reads on, it ends as programs in a pipe do; click would call it a failure."""
+        """Run the command. Where its reader is gone, it ends as programs in a pipe do; to click that is a failure."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -124,7 +124,7 @@ def _variables(command: click.Command, ctx: click.Context, prefix: str) -> list[
 
 
 def execute(arguments: Sequence[str]) -> int:
-    """Run one command line, and give its exit code. Raises nothing."""
+    """Run one command line; return its exit code. Raises nothing."""
     # What the engine logs is for those who run a worker; a command says what went wrong itself.
     logging.getLogger("pillarbox").addHandler(logging.NullHandler())
     state: dict[str, bool] = {"debug": False}
@@ -149,7 +149,7 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def unwritten(error: OSError) -> int:
-    """Say, where somebody may hear it, that stdout cannot be written to, and give the exit code."""
+    """Report that stdout cannot be written to, unless its reader is gone; return the exit code."""
     hush(sys.stdout)
     if isinstance(error, BrokenPipeError):
         return Exit.PIPE_CLOSED
@@ -158,7 +158,7 @@ def unwritten(error: OSError) -> int:
 
 
 def _told(error: Exception) -> int:
-    """Say what went wrong in one line, and give the exit code."""
+    """Print what went wrong in one line; return the exit code."""
     match error:
         case click.exceptions.NoArgsIsHelpError():
             click.echo(error.format_message(), err=True)

@@ -73,7 +73,7 @@ def run(call: Call, *, app: str | None, drain: bool, budget: timedelta) -> int:
 
 
 def _nothing_to_run(voice: Voice, *, drain: bool) -> int:
-    """Say so of a disabled queue, and end well: there is nothing that a restart would mend (contract EN12)."""
+    """Report that the queue is disabled, and return success: a restart would change nothing (contract EN12)."""
     from pillarbox.engine.drain import DrainReport
 
     why = "the queue is disabled (enabled = false): every send goes straight to its channel, and nothing waits"
@@ -288,7 +288,7 @@ def _unsent(report: DrainReport) -> str:
 
 
 def _unjudged(report: DrainReport) -> Iterator[str]:
-    """Say what the drain left although nothing kept it from its end: another worker's, and what lost its workers."""
+    """Yield what the drain left although nothing stopped it: messages of other workers, and those that lost workers."""
     if report.deferred_leased:
         yield (
             f"{_messages(report.deferred_leased)} left alone, under the lease of another worker, which lives or cannot"

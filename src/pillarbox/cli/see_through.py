@@ -52,7 +52,7 @@ def _tell(event: MessageEvent | ChannelPaused) -> None:
 
 
 def verdict(sender: Sender, message: Message, timeout: float) -> Exit:
-    """Say how it stands with a message that was waited for, and give the exit code."""
+    """Print the state of a message that was waited for; return the exit code."""
     error = f": {message.error}" if message.error else ""
     if message.state is State.DELIVERED:
         place = sender.name if sender.channel is None else sender.channel.describe()
@@ -68,7 +68,7 @@ def verdict(sender: Sender, message: Message, timeout: float) -> Exit:
 
 
 def who_sends(sender: Sender) -> str:
-    """Say who will send what stays queued, where no worker serves its channel."""
+    """Return a sentence that says what will send a queued message whose channel has no worker."""
     if not sender.adhoc:
         return f"`pillarbox run` sends it, once a worker has channel {sender.name}"
     variable = f"PILLARBOX_CHANNELS__{sender.name.upper()}__URL"

@@ -232,5 +232,5 @@ def _nothing_to_send(call: Call, message: Message) -> int:
 
 
 def _row(seen: Message, accepted: Message) -> dict[str, Any]:
-    """Give how it stands, and how it was accepted."""
+    """Return the state of the message now, and how it was accepted."""
     return {**seen.to_dict(), "created": accepted.created, "durability": accepted.durability, "skipped": None}

@@ -79,7 +79,7 @@ def moment(text: str) -> datetime | timedelta:
 
 
 def json_text(text: str) -> bytes:
-    """Check that *text* is JSON, and give it as it is."""
+    """Check that *text* is JSON; return it as it is."""
     _decoded(text)
     return text.encode()
 

@@ -110,7 +110,7 @@ def resolve(
     reason: str | None,
 ) -> int:
     """
-    Say what became of held messages.
+    Record what became of held messages.
 
     Of one that was split, what became of the part at which it stands.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("message", metavar="ID|LAST")
 @shared
 def explain(call: Call, message: str) -> int:
-    """Say why a message is not delivered yet, since when, until when, and what would unblock it."""
+    """Explain why a message is not delivered yet, since when, until when, and what would unblock it."""
 
     async def look(box: Outbox) -> Explanation:
         from pillarbox.cli.last_sent import find

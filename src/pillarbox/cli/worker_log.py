@@ -108,7 +108,7 @@ class Voice:
         return f"{said}\n".encode("utf-8", "backslashreplace")
 
     def talk(self, line: str) -> None:
-        """Say something that is not data, whoever reads it."""
+        """Write a line that is not data."""
         self._scribe.write(f"{visible(line)}\n".encode("utf-8", "backslashreplace"))
 
     def emit(self, line: str) -> None:
@@ -120,7 +120,7 @@ class Voice:
         self._data.write(encoded(value))
 
     def terminal(self) -> IO[str]:
-        """Give stderr as a stream that is never waited for, to draw on."""
+        """Return stderr as a stream that is never waited for, to draw on."""
         return cast("IO[str]", _Drawn(self._scribe))
 
     def close(self) -> None:
@@ -155,7 +155,7 @@ class Voice:
         return self.rows or self._json_log or not self._people or not of_an_outcome
 
     def tell(self, event: str, row: Mapping[str, Any], sentence: str) -> None:
-        """Tell of an event: as a row, as a line for people, or as a record of the log where it has none yet."""
+        """Write an event: as a row, as a line for people, or as a record of the log where it has none yet."""
         level = logging.WARNING if event in _WARNINGS else logging.INFO
         if self.rows:
             self.emit_json({"event": event, **row})
@@ -172,7 +172,7 @@ class Voice:
         return event not in _LOGGED | _RECORDS
 
     def say(self, sentence: str) -> None:
-        """Say what is no event: always, because it answers what somebody just did."""
+        """Write a sentence that is no event: always, because it answers what somebody just did."""
         if self._json_log:
             log.info(sentence)
         else:
