@@ -148,7 +148,7 @@ class Director:
         self._tell("everything was answered; the last worker has stopped")
 
     async def _order(self, orders: asyncio.StreamWriter, **order: int) -> None:
-        """Tell the receiver what to do next, and wait until it does."""
+        """Send the receiver its next order, and wait until it obeys."""
         self._ready = self._holding = False
         orders.write(msgspec.json.encode(order) + b"\n")
         await self._until(lambda: self._ready)

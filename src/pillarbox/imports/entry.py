@@ -136,12 +136,12 @@ class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def left(source_id: str, reason: str) -> SourceEntry:
-    """Say that an entry stays where it is, not understood."""
+    """Return an entry that stays where it is, because it was not understood."""
     return SourceEntry(source_id=source_id, outcome=Outcome.LEFT, reason=reason)
 
 
 def skipped(source_id: str, reason: str) -> SourceEntry:
-    """Say that an entry is no message to send."""
+    """Return an entry that is no message to send."""
     return SourceEntry(source_id=source_id, outcome=Outcome.SKIPPED, reason=reason)
 
 

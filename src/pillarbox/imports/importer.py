@@ -53,7 +53,7 @@ def _pass(step: str) -> None:
 
 
 def _no_channel(_name: str) -> Route:
-    """Give what a channel that nobody configured gets."""
+    """Return the route of a channel that is not configured."""
     return Route(channel=None, policy=Policy(), ordered=True)
 
 
@@ -198,7 +198,7 @@ async def _known(store: Store | None, system: System, entries: Sequence[SourceEn
 async def _commit(
     store: Store, planned: Sequence[Planned], now_ms: int, time: QueueClock, checkpoint: Checkpoint
 ) -> list[Line]:
-    """Store what is to be stored, in one transaction; gives what became of each entry, in order."""
+    """Store what is to be stored, in one transaction; return what became of each entry, in order."""
     behind_ms = -time.ahead_ms()
     items = [shifted(item.item, behind_ms) for item in planned if item.item is not None]
     # Those that an earlier run stored may not be synced yet, and their sources are put away next.
@@ -230,7 +230,7 @@ def _outcome(line: Line, result: Enqueued | PillarboxError) -> Line:
 
 
 def _files(planned: Sequence[Planned], lines: Sequence[Line], failed: FailedFiles) -> list[str]:
-    """Give the files whose messages are committed, now or by an earlier run that did not get to put them away."""
+    """Return the files whose messages are committed, now or by an earlier run that ended before it put them away."""
     done = [
         line.source_id
         for item, line in zip(planned, lines, strict=True)

@@ -68,7 +68,7 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def required_text(entry: Entry, field: str) -> str:
-    """Give a text that must be there. Raises Unreadable: ``missing_field:<field>``."""
+    """Return a text that must be there. Raises Unreadable: ``missing_field:<field>``."""
     value = entry.get(field)
     if not isinstance(value, str) or not value.strip():
         raise Unreadable(f"missing_field:{field}")
@@ -164,7 +164,7 @@ def judged(
 
 
 def _payloads(entry: Entry) -> list[Entry] | None:
-    """Give the payloads in order; ``None`` where the source keeps none any more. What it suppressed is not sent."""
+    """Return the payloads in order; ``None`` where the source keeps none any more. What it suppressed is not sent."""
     batch = entry.get("preparedBatch")
     if batch is None:
         found = entry.get("payloads")
@@ -202,7 +202,7 @@ def _content(entry: Entry, payload: Entry, options: Entry, *, first: bool) -> Co
 
 
 def _whole(entry: Entry, contents: list[Content], options: Entry) -> Content:
-    """Say all payloads in one value: what is shown and looked for; the platform gets them one by one."""
+    """Return all payloads in one value: this is shown and searched; the platform gets them one by one."""
     if len(contents) == 1:
         return contents[0]
     return Content(

@@ -93,12 +93,12 @@ def _names(directory: int) -> list[str]:
 
 
 def shown(name: str) -> str:
-    """Give a file's name as text: a name that is no UTF-8 must not break the report."""
+    """Return a file's name as text: a name that is no UTF-8 must not break the report."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _not_a_message(directory: int, name: str, source_id: str, delivered: set[str]) -> SourceEntry | None:
-    """Say what a file is that no message is read from; ``None`` for one to read, and for directories of ours."""
+    """Return the entry of a file that holds no message; ``None`` for one to read, and for directories of ours."""
     info = os.stat(name, dir_fd=directory, follow_symlinks=False)
     if stat.S_ISLNK(info.st_mode):
         return skipped(source_id, "symlink")

@@ -56,7 +56,7 @@ def _entry(row: Row, terms: Terms, lacking: frozenset[str]) -> SourceEntry:
 
 
 def _source_id(row: Row) -> str:
-    """Give the row's id; of a row whose id cannot be read, its number."""
+    """Return the row's id; of a row whose id cannot be read, its number."""
     try:
         return text(row[1]) or f"row {row[0]}"
     except Unreadable:

@@ -62,7 +62,7 @@ def _entry(row: Row, terms: Terms, lacking: frozenset[str], *, done: bool) -> So
 
 
 def _source_id(row: Row) -> str:
-    """Give the primary key; of a row whose key cannot be read, its number."""
+    """Return the primary key; of a row whose key cannot be read, its number."""
     try:
         return f"{text(row[1]) or ''}/{text(row[2]) or ''}"
     except Unreadable:

@@ -137,7 +137,7 @@ def _planned(entry: SourceEntry, setting: Setting) -> Planned:
 
 
 def _end(entry: SourceEntry, state: State) -> tuple[Reason | None, ErrorClass | None]:
-    """Say in our words why a message is held or ended, and what its last attempt met."""
+    """Return in our words why a message is held or ended, and what its last attempt met."""
     match state:
         case State.HELD:
             return Reason.UNCERTAIN, ErrorClass.UNCERTAIN
@@ -213,7 +213,7 @@ def _policy(entry: SourceEntry, policy: Policy) -> Policy:
 
 
 def _due_ms(entry: SourceEntry, now_ms: int) -> int:
-    """Give when it may go: a time that is past keeps its place in the order, the older the sooner."""
+    """Return when it may go: a past time keeps its place in the order, the older the sooner."""
     at = entry.next_attempt_ms or min(entry.enqueued_ms or now_ms, now_ms)
     return max(at, entry.not_before_ms or 0)
 
@@ -251,7 +251,7 @@ def _admission(entry: SourceEntry, draft: Draft, route: Route, bytes_max: int) -
 
 
 def _tag(value: str | None) -> str | None:
-    """Give a label that may stand beside a message; one that may not is kept in the metadata alone."""
+    """Return a label that may stand beside a message; ``None`` for one that may not, which the metadata alone keep."""
     if not value or len(value) > _TAG_LENGTH_MAX or not value.isprintable():
         return None
     return value

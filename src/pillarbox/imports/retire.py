@@ -98,7 +98,7 @@ def _move(source: int, target: int, name: str) -> int:
 
 
 def _free_name(target: int, name: str) -> str:
-    """Give *name*, or one with a number where its place is taken: what lies there may be the only copy of it."""
+    """Return *name*, or one with a number where that file exists: what lies there may be the only copy of it."""
     for number in range(_NAMES_MAX):
         free = f"{name}.{number}" if number else name
         try:

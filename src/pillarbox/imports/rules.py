@@ -101,7 +101,7 @@ def _doubt_about_age(enqueued: object, terms: Terms) -> str | None:
 
 def next_attempt_ms(attempts: int, *, last_ms: int | None, enqueued_ms: int | None, now_ms: int) -> int | None:
     """
-    Give the earliest time of the next attempt: the last one, and the pause after so many failures.
+    Return the earliest time of the next attempt: the last one, and the pause after so many failures.
 
     ``None`` without a failure. A last attempt in the future is a clock's mistake; the pause counts from now then.
     """
@@ -112,7 +112,7 @@ def next_attempt_ms(attempts: int, *, last_ms: int | None, enqueued_ms: int | No
 
 
 def whole(value: object) -> int | None:
-    """Give a number without its fraction; ``None`` for anything else, NaN and infinity among it."""
+    """Return a number without its fraction; ``None`` for anything else, also for NaN and infinity."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return max(-_EXACT_MAX, min(int(value), _EXACT_MAX))
@@ -130,7 +130,7 @@ def moment(value: object) -> int | None:
 
 
 def beyond_the_calendar(value: object) -> bool:
-    """Whether a number is later than the year 9999, infinity included: whoever wrote it meant no time."""
+    """Whether a number is later than the year 9999, infinity included: it was not meant as a time."""
     return isinstance(value, int | float) and not isinstance(value, bool) and not value <= MS_MAX
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def adopt(running: Settings, wanted: Settings) -> tuple[Settings, Changes]:
     """
-    Give the settings to work by from now on, and what changed.
+    Return the settings to work by from now on, and what changed.
 
     What needs a restart keeps the value that it runs with, so that asking again names it again.
     """

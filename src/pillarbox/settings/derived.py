@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 
 def policy_for(settings: Settings, channel: str, adapter: Policy = CHAT) -> Policy:
     """
-    Give the policy of a channel's messages: what the channel says, else its adapter, else the defaults (contract RE7).
+    Return the policy of a channel's messages: the channel's own, else its adapter's, else the defaults (contract RE7).
 
     Args:
         channel: Its name; it need not be configured.
@@ -70,7 +70,7 @@ def _first(own: _T | None, base: _T) -> _T:
 
 def lease_seconds(settings: Settings, send_timeouts: Iterable[float]) -> float:
     """
-    Give the length of a lease: as configured, else twice the longest of *send_timeouts* (seconds), at least 60.
+    Return the length of a lease: as configured, else twice the longest of *send_timeouts* (seconds), at least 60.
 
     Raises:
         ConfigError: A configured lease would end before a send does (contract LE3).

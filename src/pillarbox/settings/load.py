@@ -163,7 +163,7 @@ def paths(
 
 
 def environ_of_others() -> dict[str, str]:
-    """Give the process's environment without our variables: for a child that is configured by a file alone."""
+    """Return the process's environment without our variables: for a child that is configured by a file alone."""
     return {name: value for name, value in os.environ.items() if not name.upper().startswith(ENV_PREFIX)}
 
 

@@ -74,7 +74,7 @@ def _section(values: type) -> dict[str, object]:
 
 
 def _each(placeholder: str, metadata: Mapping[str, object]) -> dict[str, object]:
-    """Say that users name the entries; *placeholder* stands for such a name where settings are listed."""
+    """Return the metadata of a table whose entries users name; *placeholder* stands for a name in lists."""
     return {EACH: placeholder, **metadata}
 
 

@@ -12,7 +12,7 @@ _APP: Final = "pillarbox"
 
 
 def config_dir(environ: Mapping[str, str]) -> Path:
-    """Give the user's directory for our configuration. It need not exist."""
+    """Return the user's directory for our configuration. It need not exist."""
     if home := _base(environ, "XDG_CONFIG_HOME"):
         return home / _APP
     from platformdirs import user_config_path
@@ -21,7 +21,7 @@ def config_dir(environ: Mapping[str, str]) -> Path:
 
 
 def default_db(environ: Mapping[str, str] | None = None) -> str:
-    """Give the path of the database that is used when none is named: ``outbox.db`` in the user's state directory."""
+    """Return the path of the database that is used when none is named: ``outbox.db`` in the user's state directory."""
     if home := _base(environ or {}, "XDG_STATE_HOME"):
         return str(home / _APP / "outbox.db")
     from platformdirs import user_state_path

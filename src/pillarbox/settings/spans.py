@@ -64,7 +64,7 @@ class Span(Kind):
         return f"a span such as 250ms, 5s, 2m, 1h or 3d, {bounds}{number[self.numbers]}{word}"
 
     def counted(self, numbers: Unit) -> Span:
-        """Give the same kind for a key that carries a unit, so that plain numbers have a meaning."""
+        """Return the same kind for a key that carries a unit, so that plain numbers have a meaning."""
         return replace(self, numbers=numbers)
 
     def read(self, raw: object) -> object:

@@ -87,7 +87,7 @@ def flag_name(path: KeyPath) -> str:
 
 
 def _spelt(name: str, kind: Kind) -> dict[str, Kind]:
-    """Give every spelling of a key, its own first, and what reads a value under it."""
+    """Return every spelling of a key, its own first, and what reads a value under it."""
     if not isinstance(kind, Span):
         return {name: kind}
     base = name.removesuffix("_ms").removesuffix("_seconds")
@@ -177,7 +177,7 @@ def nearest(path: KeyPath) -> KeyPath | None:
 
 
 def did_you_mean(meant: str | None, known: Sequence[str]) -> str:
-    """Say what would have been known: the nearest name, or else all of them."""
+    """Return a hint at what is known: the nearest name, or else all of them."""
     if meant is not None:
         return f"no such setting; did you mean {meant!r}?"
     return f"no such setting; known here: {', '.join(known)}" if known else "no such setting"
