@@ -65,7 +65,7 @@ class Claimer:
         await self._store.close()
 
     async def claim(self, count: int = _TEN) -> tuple[float, list[Leased]]:
-        """Claim; gives the seconds that took and what was leased."""
+        """Claim; return the seconds that this took and what was leased."""
         claim = Claim(
             worker=self._worker,
             lease=LeaseId(self._entropy.token(16)),
@@ -93,7 +93,7 @@ class Claimer:
         )
 
     async def median(self, turns: int) -> float:
-        """Claim ten *turns* times; gives the median in seconds."""
+        """Claim ten *turns* times; return the median in seconds."""
         times = []
         for _ in range(turns):
             seconds, claimed = await self.claim()

@@ -66,7 +66,7 @@ def measure(plan: Plan) -> list[Figure]:
 
 
 async def _round(folder: Path, number: int, count: int) -> tuple[list[float], list[float]]:
-    """Give *count* latencies and as many raw commits, in ms."""
+    """Return *count* latencies and as many raw commits, in ms."""
     commits = RawCommits(folder / f"raw-{number}.db")
     ours, raw = [], []
     async with Timed(folder / f"ours-{number}.db") as timed:

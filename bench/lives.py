@@ -131,7 +131,7 @@ async def _accept(_: Attempt) -> None:
 
 
 def huey_lives(path: Path, count: int) -> float:
-    """Give huey's lives a second."""
+    """Return huey's lives a second."""
     huey = SqliteHuey(filename=str(path), fsync=True, immediate=False)
     enqueue_one = huey.task()(_huey_task)
     began = time.perf_counter()

@@ -39,7 +39,7 @@ def measure(plan: Plan) -> list[Figure]:
 
 
 def _rate(db: Path, processes: int, count: int) -> float:
-    """Give lives a second of all together."""
+    """Return the lives a second of all processes together."""
     each = count // processes
     with programs(*(Program("liver", db, each, f"process-{number}") for number in range(processes))) as all_of_them:
         for program in all_of_them:

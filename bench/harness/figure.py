@@ -49,7 +49,7 @@ class Goal:
         return (self.least is None or number >= self.least) and (self.most is None or number <= self.most)
 
     def text(self, unit: str, peer: str) -> str:
-        """Say it in a few characters."""
+        """Return the bound in a few characters."""
         sign, bound = ("≥", self.least) if self.least is not None else ("≤", self.most)
         match self.of:
             case Of.VALUE:
@@ -127,7 +127,7 @@ class Figure:
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
-    """Give the smallest sample that *percent* of them do not exceed."""
+    """Return the smallest sample that *percent* of them do not exceed."""
     ordered = sorted(samples)
     return ordered[min(len(ordered) - 1, max(0, -int(-len(ordered) * percent // 100) - 1))]
 

@@ -57,7 +57,7 @@ class Program:
         self._process.wait()
 
     def stop(self) -> dict[str, Any] | None:
-        """End its input and wait; gives its last line, if it says one more."""
+        """End its input and wait; return its last line, ``None`` where it writes no more."""
         try:
             said, _ = self._process.communicate(timeout=_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -79,7 +79,7 @@ class Program:
 
 @contextmanager
 def programs(*started: Program) -> Iterator[tuple[Program, ...]]:
-    """Have several, and leave none behind."""
+    """Start several programs; end them all when the context ends."""
     try:
         yield started
     finally:
@@ -88,5 +88,5 @@ def programs(*started: Program) -> Iterator[tuple[Program, ...]]:
 
 
 def environment() -> dict[str, str]:
-    """Give our own, without what would configure the pillarbox that is measured."""
+    """Return our own environment, without what would configure the pillarbox that is measured."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PILLARBOX_")}

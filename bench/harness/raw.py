@@ -25,14 +25,14 @@ class RawCommits:
         self._number = 0
 
     def commit(self) -> float:
-        """Write one row; gives the seconds that took."""
+        """Write one row; return the seconds that this took."""
         self._number += 1
         began = time.perf_counter()
         self._connection.execute("INSERT INTO t (at, content) VALUES (?, ?)", (self._number, _CONTENT))
         return time.perf_counter() - began
 
     def rate(self, count: int) -> float:
-        """Write *count* rows one after the other; gives commits a second."""
+        """Write *count* rows one after the other; return commits a second."""
         began = time.perf_counter()
         for _ in range(count):
             self.commit()

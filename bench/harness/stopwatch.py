@@ -43,7 +43,7 @@ class Timed:
         self._settled.set()
 
     async def seconds(self, number: int) -> float:
-        """Send one message; gives the time from the call of `send` to that of the channel. Ends when it is settled."""
+        """Send one message; return the time from the call of `send` to that of the channel. Ends when it is settled."""
         self._settled.clear()
         began = time.perf_counter()
         await self.box.send(CHANNEL, to=f"recipient-{number}", text="Deploy done, all checks are green")

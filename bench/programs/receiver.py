@@ -37,7 +37,7 @@ class Answering(asyncio.Protocol):
 
 
 async def serve() -> None:
-    """Listen, say where, and go on until told to stop."""
+    """Listen, report where, and go on until the input ends."""
     server = await asyncio.get_running_loop().create_server(Answering, "127.0.0.1", 0)
     say(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
     await heard()

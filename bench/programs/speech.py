@@ -8,7 +8,7 @@ import sys
 
 
 def say(**values: float | str | bool) -> None:
-    """Say one line."""
+    """Write *values* as one line of JSON."""
     sys.stdout.write(f"{json.dumps(values)}\n")
     sys.stdout.flush()
 

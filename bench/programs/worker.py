@@ -32,7 +32,7 @@ class CountingSelector(selectors.DefaultSelector):
 
 
 async def work(db: Path, concurrency: int | None, stopped: asyncio.Event) -> None:
-    """Start, say how that went, and wait for the end."""
+    """Start, report how that went, and wait for the end."""
     sent = 0
     never = asyncio.Event()
 

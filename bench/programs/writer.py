@@ -1,5 +1,5 @@
 """
-Writes to one SQLite file as fast as it may, beside others, and says how long it waited for the write lock.
+Writes to one SQLite file as fast as it may, beside others, and reports how long it waited for the write lock.
 
 How it waits is the question: SQLite's own busy timeout, the same with locks that block (``setlk_timeout``), a handler
 that looks every half millisecond, or a lock on a file beside the database, which the kernel hands on when it is free.
@@ -38,7 +38,7 @@ class Sidecar:
         fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
 
     def give(self) -> None:
-        """Let the next one have it."""
+        """Release the lock for the next one."""
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
 
 
@@ -65,7 +65,7 @@ def _look_again(_: int) -> bool:
 def write(
     connection: apsw.Connection, seconds: float, pause: float, take: Callable[[], None], give: Callable[[], None]
 ) -> list[float]:
-    """Commit batches for *seconds*, *pause* apart; gives how long each waited for its turn."""
+    """Commit batches for *seconds*, *pause* apart; return how long each waited for its turn."""
     waits = []
     until = time.monotonic() + seconds
     while (began := time.monotonic()) < until:
@@ -82,7 +82,7 @@ def write(
 
 
 async def main() -> None:
-    """Say ready, wait for the word, write, and say how it went."""
+    """Report that it is ready, wait for the word, write, and report how it went."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("db", type=Path)
     parser.add_argument("wait", choices=("timeout", "polling", "blocking", "sidecar"))
@@ -99,7 +99,7 @@ async def main() -> None:
 
 
 def _nothing() -> None:
-    """Nobody to ask."""
+    """Do nothing: this way of waiting has no lock of its own."""
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class QueueClock:
 
     @staticmethod
     def of(clock: Clock) -> QueueClock:
-        """Give *clock* itself where it is one."""
+        """Return *clock* itself where it is one."""
         return clock if isinstance(clock, QueueClock) else QueueClock(clock)
 
     @property
@@ -112,7 +112,7 @@ class QueueClock:
 
     def unsaved(self, *, refresh: bool) -> ClockMark | None:
         """
-        Give what the store does not know yet; ``None`` where that is nothing.
+        Return what the store does not know yet; ``None`` where that is nothing.
 
         Args:
             refresh: Tell it also how time goes on, once a minute: so is a clock noticed that a boot set back.
@@ -158,7 +158,7 @@ class QueueClock:
 
 
 def _reading(clock: Clock) -> tuple[int, int, int]:
-    """Give boot time and the wall clock's, and before them how long it took to read both."""
+    """Return how long it took to read both clocks, then boot time, then the wall clock's."""
     before_ms = clock.boot_ms()
     wall_ms = clock.wall_ms()
     boot_ms = clock.boot_ms()

@@ -13,7 +13,7 @@ _DEPTH_MAX: Final = 10_000
 
 def frames_of(error: BaseException) -> list[str]:
     """
-    Give file, line and function of each frame, the outermost first; at most the last 30.
+    Return file, line and function of each frame, the outermost first; at most the last 30.
 
     Source lines are left out: a token may be written into one.
     """
@@ -28,7 +28,7 @@ def frames_of(error: BaseException) -> list[str]:
 
 
 def place_of_error(error: BaseException) -> tuple[object, ...]:
-    """Give what tells one place of an error from another: its type, and the file and line where it was raised."""
+    """Return what tells one place of an error from another: its type, and the file and line where it was raised."""
     last = error.__traceback__
     for _ in range(_DEPTH_MAX):
         if last is None or last.tb_next is None:

@@ -21,7 +21,7 @@ FATAL: Final = (KeyboardInterrupt, SystemExit)
 
 def pass_on(error: BaseException) -> None:
     """
-    Let the running event loop end with *error* where it is a `FATAL` one, as soon as the step of now is over.
+    End the running event loop with *error* where it is a `FATAL` one, as soon as the current step is over.
 
     That is how asyncio itself ends, with one difference: no task of ours dies of it, so that a loop that is run once
     more, to close what is open, finds everything at work. Any other error is dropped.

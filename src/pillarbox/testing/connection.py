@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
         self.number = self._hooks.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """Tell the server."""
+        """Report the loss to the server."""
         self._transport = None
         self._hooks.closed(self)
 

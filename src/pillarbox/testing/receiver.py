@@ -222,7 +222,7 @@ class Receiver:
         self._open.set()
 
     async def wait_for(self, count: int, *, timeout: float = 10.0) -> list[Received]:
-        """Wait until *count* requests were read, and give the ledger. Raises TimeoutError."""
+        """Wait until *count* requests were read; return the ledger. Raises TimeoutError."""
         async with asyncio.timeout(timeout):
             while self.count < count:
                 await self._changed.wait()

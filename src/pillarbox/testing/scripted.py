@@ -78,20 +78,20 @@ class ScriptedChannel(Channel):
         (self._script if to is None else self._by_recipient.setdefault(to, deque())).extend(steps)
 
     def hold(self) -> None:
-        """Let sends begin, but none go on until `release`."""
+        """Stop each send after it began, until `release`."""
         self._gate.clear()
 
     def release(self) -> None:
-        """Let what is held go on, and everything after it."""
+        """Continue the stopped sends, and stop none after them."""
         self._gate.set()
 
     async def begun(self, count: int, *, timeout: float = WAIT_SECONDS) -> list[Attempt]:
-        """Wait until *count* sends have begun in all, and give them. Raises TimeoutError."""
+        """Wait until *count* sends have begun in all; return them. Raises TimeoutError."""
         await self._until(lambda: len(self.attempts) >= count, timeout)
         return self.attempts
 
     async def answered(self, count: int, *, timeout: float = WAIT_SECONDS) -> list[Attempt]:
-        """Wait until *count* sends were answered in all, and give them. Raises TimeoutError."""
+        """Wait until *count* sends were answered in all; return them. Raises TimeoutError."""
         await self._until(lambda: len(self.ended) >= count, timeout)
         return self.ended
 

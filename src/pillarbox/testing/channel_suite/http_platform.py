@@ -113,7 +113,7 @@ class HttpPlatform(Platform):
         self._will(replace(self.accepts, body=body, drip_seconds=_DRIP_SECONDS), take=True)
 
     def hang(self) -> None:
-        """Read the request, and say nothing."""
+        """Read the request, and do not answer."""
         self._will(Answer.hang())
 
     async def reached(self) -> None:

@@ -133,7 +133,7 @@ class OutcomeSuite(ChannelFixtures):
 
 
 async def _still_works(platform: Platform, channel: Channel) -> None:
-    """See that the next message goes through, on the same channel."""
+    """Check that the next message goes through, on the same channel."""
     platform.accept()
     await sent(Delivered, platform, channel, "And the next one.")
     assert platform.received()[-1] == "And the next one."

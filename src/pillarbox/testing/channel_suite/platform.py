@@ -79,7 +79,7 @@ class Platform(ABC):
         return ()
 
     def limit(self, limit: Limit) -> None:  # noqa: ARG002 — for those that have one
-        """Refuse because too much was sent, and say so like *limit*."""
+        """Refuse because too much was sent, and answer like *limit*."""
         raise _unsaid("limit")
 
     def refuse_credentials(self) -> None:
@@ -103,7 +103,7 @@ class Platform(ABC):
         raise _unsaid("answer_endlessly")
 
     def hang(self) -> None:
-        """Take what comes, and say nothing until `accept` is called."""
+        """Take what comes, and do not answer until `accept` is called."""
         raise _unsaid("hang")
 
     async def reached(self) -> None:

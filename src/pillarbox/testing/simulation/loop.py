@@ -351,7 +351,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def set_exception_handler(
         self, handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None
     ) -> None:
-        """Tell *handler* of what nobody caught; without one, `run` raises the first exception of a callback."""
+        """Call *handler* for an exception that was not caught; without one, `run` raises the first of a callback."""
         self._handler = handler
 
     def get_exception_handler(self) -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None:

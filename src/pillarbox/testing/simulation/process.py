@@ -38,7 +38,7 @@ class Process:
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         """
-        Run *work* in the process; whoever is outside may wait for its end, or cancel the wait.
+        Run *work* in the process; a caller outside may wait for its end, or cancel the wait.
 
         The future raises `Killed` where the process is killed first.
         """

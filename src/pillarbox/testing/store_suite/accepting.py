@@ -287,7 +287,7 @@ class AcceptingSuite(StoreFixtures):
 
 
 async def prune(driver: StoreDriver) -> int:
-    """Delete every terminal message; gives how many."""
+    """Delete every terminal message; return how many."""
     now_ms = driver.clock.wall_ms()
     request = Prune(
         before_ms={state: now_ms + 1 for state in State if state.terminal},

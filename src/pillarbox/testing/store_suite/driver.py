@@ -119,7 +119,7 @@ class StoreDriver:
         return raised(result.enqueued[0])
 
     async def refusal(self, *drafts: Draft) -> PillarboxError:
-        """Enqueue a group that is to be refused, and give the error."""
+        """Enqueue a group that is to be refused; return the error."""
         result = await self.commit(enqueue=[drafts])
         (refused,) = result.enqueued
         assert isinstance(refused, PillarboxError), refused
@@ -258,7 +258,7 @@ class StoreDriver:
         return (await self.store.list_messages(Query(limit=100_000)))[::-1]
 
     async def healthy(self) -> None:
-        """See that counters and the store's own check find nothing wrong."""
+        """Check that counters and the store's own check find nothing wrong."""
         assert await self.counters() == await self.counted()
         assert await self.store.check() == []
 

@@ -274,7 +274,7 @@ class EndingSuite(StoreFixtures):
         return accepted
 
     async def _scrub(self, driver: StoreDriver, *, limit: int = 500) -> bool:
-        """Delete what messages said that ended before now; says whether more is left."""
+        """Delete the content of messages that ended before now; return whether more is left."""
         now_ms = driver.clock.wall_ms()
         request = Prune(before_ms={}, keys_until_ms=0, audit_before_ms=0, scrub_before_ms=now_ms, limit=limit)
         return (await driver.commit(prune=request)).more

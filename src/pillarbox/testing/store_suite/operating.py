@@ -472,7 +472,7 @@ class OperatingSuite(StoreFixtures):
 
 
 def chained(events: Sequence[Event]) -> None:
-    """See that each event begins in the state in which the one before it ended, by a move of the table."""
+    """Check that each event begins in the state in which the one before it ended, by a move of the table."""
     assert (events[0].act, events[0].from_state, events[0].to_state) == ("enqueue", None, State.SCHEDULED)
     for before, event in itertools.pairwise(events):
         assert event.from_state is before.to_state, (before, event)

@@ -1,4 +1,4 @@
-"""A batch whose answer was lost is given again: it is written once, and tells what it told then (contract EN4)."""
+"""A batch whose answer was lost is committed again: it is written once, and returns the same answer (contract EN4)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ENDS: Final[dict[str, AnyOutcome | Transition]] = {
 
 
 class RepeatingSuite(StoreFixtures):
-    """Given again."""
+    """Batches that are committed a second time."""
 
     @pytest.mark.contract("EN4")
     @pytest.mark.parametrize("kind", ENQUEUED)

@@ -429,12 +429,12 @@ def fresh_id(driver: StoreDriver) -> MessageId:
 
 
 async def replay(driver: StoreDriver, old: MessageId, **fields: Any) -> tuple[Acted, MessageId]:
-    """Let ann replay a message; gives the new one's id too."""
+    """Replay a message in ann's name; return the new one's id too."""
     new = fresh_id(driver)
     return await driver.act(Replay(id=old, new_id=new, actor="ann", **fields)), new
 
 
 async def purge(driver: StoreDriver, old: MessageId, **fields: Any) -> Acted:
-    """Let ann delete a message."""
+    """Delete a message in ann's name."""
     values: dict[str, Any] = {"keys_until_ms": driver.clock.wall_ms()} | fields
     return await driver.act(Purge(id=old, actor="ann", **values))
