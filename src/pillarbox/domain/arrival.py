@@ -1,5 +1,5 @@
 """
-How much of a message has arrived, and what is told of a part that was not sent (contract PA4, PA5). Pure.
+How much of a message has arrived, and what is shown of a part that was not sent (contract PA4, PA5). Pure.
 
 A part's row is written when its attempt ends it. Parts behind it have none to write: they share their message's end.
 """
@@ -20,9 +20,9 @@ class Aggregate(StrEnum):
     """
     How much of a message the recipient has, all parts taken together.
 
-    ``uncertain``: more may have arrived than is known, and nobody can tell without asking there. It goes before
+    ``uncertain``: more may have arrived than is known; only the platform knows. It goes before
     ``partial``, which says that some parts arrived and the others surely did not; ``rejected`` says so of all of them,
-    whoever refused: the platform, its time to live, or a person who cancelled it.
+    whether the platform refused it, its time was over, or a person cancelled it.
     """
 
     DELIVERED = "delivered"
@@ -44,7 +44,7 @@ def aggregate(view: MessageView) -> Aggregate | None:
 
 
 def _arrived_after_all(view: MessageView) -> bool:
-    """Whether a late answer told of what was missing when the message had ended already."""
+    """Whether a late answer brought what was missing when the message had ended already."""
     if view.part_count > 1:
         return view.parts_delivered == view.part_count
     return view.also_arrived_ms is not None

@@ -24,7 +24,7 @@ class Late(StrEnum):
 
 def speaks_first(to_state: State, outcome: str) -> bool:
     """
-    Whether a late answer tells anything new of its attempt: not where that is known to have delivered already.
+    Whether a late answer brings anything new about its attempt: not where that is known to have delivered already.
 
     Args:
         to_state: To which the attempt brought its message when its lease was lost, or ended.
@@ -39,7 +39,7 @@ def late(state: State, *, arrived: bool) -> Late:
 
     Args:
         state: That it is in now.
-        arrived: An earlier late answer has told already that it is delivered.
+        arrived: An earlier late answer has already shown that it is delivered.
     """
     if state in _WAITS:
         return Late.DELIVERS

@@ -199,7 +199,7 @@ def lost_worker(message: Leased, *, now_ms: int, fraction: float, suspect_ms: in
 
 def _flew_beside(message: Leased, suspect_ms: int, *, now_ms: int, fraction: float) -> Transition:
     """
-    Settle what was lost with a suspect that it was sent beside. Its own part in it is told by when it began.
+    Settle what was lost with a suspect that it was sent beside. Its own part in it follows from when it began.
 
     Begun before, it had done no harm until the suspect came. Begun after, it may still be a second one that kills: it
     becomes a suspect too if that happens again, and is never buried for it.

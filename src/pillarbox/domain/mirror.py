@@ -1,5 +1,5 @@
 """
-What is written beside a message so that its host can tell, after the delivery, what was said in a session.
+What is written beside a message so that its host can show, after the delivery, what was said in a session.
 
 OpenClaw's messages carry such a block (``mirror``); Comis keeps the records and reads them into the next turn.
 """

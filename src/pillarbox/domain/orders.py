@@ -1,5 +1,5 @@
 """
-Who may order what: for each order, the states that a message may be in. One table.
+What may be ordered when: for each order, the states that a message may be in. One table.
 
 The stores' guards (`store.steps`), the bulk verbs, the advice of `explain` and what a refusal says are made of it.
 """
@@ -77,7 +77,7 @@ class Answer(StrEnum):
 
 
 def shown(state: State, *, arrived: bool) -> State:
-    """Return a state as everybody who looks sees it: what arrived while it was leased is delivered (contract ST6)."""
+    """Return a state as every reader sees it: what arrived while it was leased is delivered (contract ST6)."""
     return State.DELIVERED if arrived and state is State.LEASED else state
 
 

@@ -228,7 +228,7 @@ class Uncertain(Outcome):
 
 class Misreported(Uncertain):
     """
-    Stands for what an adapter gave instead of an outcome, or for one with a field that is no such thing.
+    Stands for what an adapter returned instead of an outcome, or for an outcome with an invalid field.
 
     The platform may have the message, so it reads as `Uncertain`; the engine logs it as the adapter's bug.
     """

@@ -1,4 +1,4 @@
-"""From a leased message to the attempt that its channel is given: its admission, where nobody has admitted it yet."""
+"""From a leased message to the attempt that its channel is given: its admission, where it has none yet."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Preparing:
         Return what is to be sent, or the message's move where nothing is; ``None`` where the lease is gone.
 
         Args:
-            fatal: Told of what the channel raised to end the program.
+            fatal: Called with what the channel raised to end the program.
         """
         message = flight.message
         try:

@@ -64,13 +64,13 @@ def _fitted(message: Leased, channel: Channel, content: Content) -> Content:
 
 def outcome_of(answer: object, attempt: Attempt, channel: Channel, *, keep_answer: bool = False) -> AnyOutcome:
     """
-    Take what an adapter gave for an outcome; anything else is a bug, and the platform may have the message.
+    Return what an adapter returned, if it is an outcome; anything else is a bug, and the platform may have the message.
 
     Args:
         keep_answer: What was said to a success is kept too (history ``full``).
 
     Returns:
-        An outcome in which nothing stands that nobody may read.
+        An outcome without what nobody may read.
     """
     outcome = channel.fit_to_show(plain(answer), attempt, keep_answer=keep_answer)
     if not isinstance(outcome, Misreported):
@@ -92,7 +92,7 @@ def _log_once(channel: Channel, fault: str, attempt: Attempt) -> None:
 
 
 def raised(attempt: Attempt, error: BaseException) -> AnyOutcome:
-    """The same for what an adapter raised beside outcomes, of whatever kind."""
+    """Return the outcome of a send whose adapter raised, whatever it raised."""
     log_failure(error, "channel %s failed on message %s", attempt.channel, attempt.id)
     if isinstance(error, InvalidOutcome):
         return Uncertain(str(error))

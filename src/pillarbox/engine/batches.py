@@ -1,4 +1,4 @@
-"""What one batch of the committer holds, and who waits for it."""
+"""What one batch of the committer holds, and which callers wait for it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Ending = tuple[Settlement, Told]
 
 
 class Wish(Generic[T, R]):
-    """One thing somebody wants written, and the future that tells them what became of it."""
+    """One thing that a caller wants written, and the future for its result."""
 
     __slots__ = ("future", "item")
 
@@ -130,7 +130,7 @@ class Work:
         )
 
     def fits(self, result: BatchResult) -> bool:
-        """Whether there is an answer for everybody."""
+        """Whether there is an answer for every caller."""
         pairs = (
             (self.settle, result.settled),
             (self.admit, result.admitted),

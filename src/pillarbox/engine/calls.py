@@ -2,7 +2,7 @@
 Calls of an application's coroutines, for a bounded time, and what they end in, whatever that is.
 
 A coroutine can be asked to stop, not made to. One that goes on all the same is left behind and remembered until it
-ends: nobody waits for it, and `health` can tell of it.
+ends: nobody waits for it, and `health` can report it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Calls:
         self, name: str, function: Callable[..., Any], *values: object, seconds: float, grace_seconds: float = 0.0
     ) -> Ended:
         """
-        Call *function*, and wait for what it gives where that can be awaited. Raises nothing of the function's.
+        Call *function*, and await what it returns if that can be awaited. Raises nothing of the function's.
 
         Args:
             seconds: When it is cut off.

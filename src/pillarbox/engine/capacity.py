@@ -44,7 +44,7 @@ class Feed:
     """
     Shares slots fairly (contract LA4): tenants with something due take turns, and so do the channels of a tenant.
 
-    Whoever was served longest ago comes first, and each gets the same share.
+    The one that was served longest ago comes first, and each gets the same share.
 
     Args:
         concurrency: Slots of the worker, all channels together.
@@ -211,7 +211,7 @@ class Feed:
         self._in_flight[channel] += change
 
     def probe_all(self) -> None:
-        """Look everywhere again: somebody unseen may have written."""
+        """Look everywhere again: another process may have written."""
         for queue in self._by_number.values():
             queue.due_ms = 0
 

@@ -19,7 +19,7 @@ class ClockGuard:
     Decides whether time may end or delete messages.
 
     Args:
-        alarm: Told once when the wall clock was set by more than 60 s; it must agree again, or run steadily for ten
+        alarm: Called once when the wall clock was set by more than 60 s; it must agree again, or run steadily for ten
             minutes, before the next time counts.
     """
 

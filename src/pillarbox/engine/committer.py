@@ -1,11 +1,11 @@
 """
-Group commit: gathers what everybody wants to write while the last transaction is made durable, and writes it as one.
+Group commit: gathers what all callers want to write while the last transaction is made durable, and writes it as one.
 
 One fsync pays for a whole batch. A batch is applied settle, renew, act, enqueue, claim, so what was enqueued just now
 can be claimed by the same commit, and a settled head's successor starts with it (design.md, decision 1).
 
 Once a batch is committed, its answers come first: what was leased starts, slots are freed, callers return. Only then is
-anything told of it. Whoever raises meanwhile, whatever it is, keeps nobody else from their answer (contract EN8).
+anything reported. If one of them raises, all others still get their answer (contract EN8).
 """
 
 from __future__ import annotations
@@ -63,19 +63,19 @@ BEHIND_SECONDS: Final = 5.0
 
 
 class Claims(Protocol):
-    """What a batch may lease, and what becomes of that. The worker that owns a committer is this to it."""
+    """What a batch may lease, and what becomes of that. The worker that owns a committer implements it."""
 
     def plan_claim(self, settlements: Sequence[Settlement]) -> Claim | None:
         """Return what the batch that is being built, with these ends of attempts, may lease."""
 
     def on_batch(self, result: BatchResult, claim: Claim | None) -> None:
-        """Called for every batch before anybody else is told of it, so that leased messages start first."""
+        """Called for every batch before any caller has its answer, so that leased messages start first."""
 
     def on_claim_failed(self, claim: Claim) -> None:
-        """Called for a claim whose batch could not be committed, as far as anybody knows."""
+        """Called for a claim whose batch could not be committed, as far as is known."""
 
     def on_idle(self, *, more: bool) -> None:
-        """Called when everybody was told of a batch. *more*: the store left work for another one."""
+        """Called when every caller of a batch has its answer. *more*: the store left work for another one."""
 
 
 class NoClaims:
@@ -99,12 +99,12 @@ class Committer:
     """
     The one road to the store.
 
-    What a batch did is told in this order: to *claims*, so that leased messages start first; to those who wait for it;
-    to *claims* again, that everybody was told.
+    What a batch did is passed on in this order: to *claims*, so that leased messages start first; to those who wait;
+    to *claims* again, when everybody has an answer.
 
     Args:
-        reporter: Hears of every group that was stored, also where its caller stopped waiting, and of what could not be
-            recorded; knows what is wrong while the store fails.
+        reporter: Called for every group that was stored, also where its caller stopped waiting, and for what was not
+            recorded; it knows what is wrong while the store fails.
         claims: Decides what each batch may lease.
     """
 
@@ -150,7 +150,7 @@ class Committer:
         """
         Write the ends of attempts that are still to be recorded, on another event loop than the one that has ended.
 
-        Nobody waits for anything else any more: what was accepted nowhere is dropped, and its caller was told nothing.
+        All other waits have ended with that loop: what was not accepted is dropped, and its caller got no answer.
         """
         self._open = False
         for wishes in (self._enqueue, self._admit, self._acts, self._extra):
@@ -235,7 +235,7 @@ class Committer:
         return bool(self._enqueue or self._settle or self._admit or self._acts or self._extra)
 
     async def tick(self) -> float | None:
-        """Write one batch, if anybody wants anything."""
+        """Write one batch, if there is anything to write."""
         # Those whose last wish was just granted get to say what they want next, so that it joins this batch. One large
         # batch beats two overlapping ones: the database's thread needs the interpreter's lock at every row, and shares
         # it badly with a busy loop (measured: 11 500 against 8 500 lives a second).
@@ -376,7 +376,7 @@ class Committer:
 
 
 def _untried(error: E) -> E | StoreUnavailable:
-    """The same for work that was not even begun."""
+    """Return the error for work that was not even begun."""
     return StoreUnavailable(error.reason) if isinstance(error, StoreOutcomeUnknown) else error
 
 

@@ -27,8 +27,8 @@ class Deadlines(Generic[T]):
     Watches over items from `add` to `remove`; holds none that was removed.
 
     Args:
-        over: Told of each item whose time is over; it is not watched any more.
-        clock: By which time passes; where it says so, a timer came late.
+        over: Called with each item whose time is over; it is not watched any more.
+        clock: Sets the timers; a timer that is late by it gets the grace.
     """
 
     def __init__(self, over: Callable[[T], None], *, clock: Clock, grace: Grace = SEND_GRACE) -> None:

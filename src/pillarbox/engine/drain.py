@@ -1,4 +1,4 @@
-"""What a drain tells at its end: what was done meanwhile, and what is left."""
+"""What a drain reports at its end: what was done meanwhile, and what is left."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DrainReport:
         held: Held for a person to decide.
         deferred_backoff: Not due yet when it ended, retries among them.
         deferred_budget: Due or being sent, but the budget was over.
-        deferred_leased: Leased by another worker when it ended: alive, or nobody can tell yet.
+        deferred_leased: Leased by another worker when it ended: alive, or not known to be gone yet.
         deferred_lost: Not due yet when it ended, because the worker that sent it last was lost.
         uncertain: Attempts whose end is not known.
         reaped: Attempts that were taken back because their worker was lost: those that a start finds are counted by the

@@ -52,7 +52,7 @@ _FATAL_SECONDS: Final = 5.0
 
 
 class Crew(Protocol):
-    """Whom an executor sends for: the worker, which counts the slots and knows who is alive."""
+    """The worker that an executor sends for; it counts the slots and knows which processes are alive."""
 
     def on_slot_freed(self, message: Leased) -> None:
         """Called for each message whose slot is free again."""
@@ -70,7 +70,7 @@ class Executor:
 
     Args:
         guard: While the wall clock is not to be trusted, no message is taken for expired.
-        hooks: Asked just before each send.
+        hooks: Called just before each send.
         full_history: Channels whose every attempt leaves a row, the plain successes too.
     """
 
@@ -168,7 +168,7 @@ class Executor:
             await self._until_recorded(flight)
 
     def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
-        """Nothing may end a task and leave its message leased: not a cancellation before its first step either."""
+        """Called when a task ends: no message may stay leased, even if its task was cancelled before its first step."""
         if not flight.over:
             if task.cancelled():
                 self.lull.begin()
@@ -228,7 +228,7 @@ class Executor:
         return self._decide(flight, outcome)
 
     async def _is_abandoned(self, message: Leased) -> bool:
-        """Whether nobody may begin it any more. The reaper ends what waits; this came due before it looked (DK1)."""
+        """Whether it must not be begun any more. The reaper ends what waits; this came due before it looked (DK1)."""
         if message.accepted_by is None or message.part_next:
             return False
         return await self._crew.is_gone(message.accepted_by)
@@ -346,7 +346,7 @@ class Executor:
             self._settle(flight, transition)
 
     def _follow(self, flight: Flight, attempt: Attempt, channel: Channel, rest: asyncio.Future[AnyOutcome]) -> None:
-        """Look out for the end of what goes on in a thread after it was cut off."""
+        """Follow what goes on in a thread after it was cut off, up to its end."""
         flight.rest = rest
         self._graces.add(flight, self.grace_seconds)
         rest.add_done_callback(lambda done: self._rest_came(flight, attempt, channel, done))
@@ -356,7 +356,7 @@ class Executor:
         self._left.ended(flight, rest, lambda outcome: outcome_of(outcome, attempt, channel))
 
     def _came_back(self, flight: Flight, transition: Transition | None) -> None:
-        """A send that was written off has ended after all."""
+        """Called when a send that was written off has ended after all."""
         self._left.remove(flight)
         if flight.freed:
             self._crew.on_occupied(flight.message.channel, -1)

@@ -17,7 +17,7 @@ class Flight:
     A message being sent.
 
     Attributes:
-        until_ms: Boot time from which its lease may be somebody else's: the store's lasts at least as long.
+        until_ms: Boot time from which another worker may have its lease: the store's lasts at least as long.
         progress: How far its channel says that it has come.
         grace: Cuts it off once its answer had time to be read: its lease was lost.
         task: Ends when what came of the send is handed over to be recorded.

@@ -1,7 +1,7 @@
 """
 What an application may say about a message on its way: before it is stored, just before it is sent, and after.
 
-A hook that raises, is too slow or gives nonsense is skipped and reported; it never stops a message (contract HO1). What
+A hook that raises, is too slow or returns nonsense is skipped and reported; it stops no message (contract HO1). What
 is no `Exception`, a cancellation among it, defers the message where it was asked whether it may still go. A plain
 function runs on the loop: it cannot be cut off, so it must not block. A coroutine function can; one that goes on all
 the same is left behind.
@@ -64,8 +64,8 @@ class Hooks:
     The hooks of one outbox.
 
     Args:
-        report: Told of every hook that was skipped: a stable word, and which hook did what.
-        bus: Where the hooks after delivery hear of a message's end.
+        report: Called for every hook that was skipped: with a stable word, and with which hook did what.
+        bus: It calls the hooks after delivery at a message's end.
         clock: By which their time passes.
     """
 
@@ -80,7 +80,7 @@ class Hooks:
         """
         Run *hook* on every message before it is stored; higher priorities first, then in the order of registration.
 
-        It is given the message as it was said so far, and gives ``None`` (unchanged), text of at most 50 000 characters
+        It gets the message as it is so far, and returns ``None`` (unchanged), text of at most 50 000 characters
         (in its place), or `Cancelled`. Plain or async. It is not run again when the message is sent later.
         """
         self._before.append((-priority, len(self._before), hook, timeout_seconds))
@@ -90,7 +90,7 @@ class Hooks:
         """
         Run *hook* when a message was delivered, is dead or expired: by this process, live or recovered (contract HO2).
 
-        It is given the event, is not run for a message that was cancelled, and nobody waits for it. Plain or async.
+        It gets the event, is not run for a message that was cancelled, and nobody waits for it. Plain or async.
         """
 
         async def after(event: MessageDelivered | MessageDied | MessageExpired) -> None:
@@ -141,7 +141,7 @@ class Hooks:
         Ask whether a message may still go; the first that objects decides.
 
         Args:
-            fatal: Given what a hook raised to end the program; the default ends it at once.
+            fatal: Called with what a hook raised to end the program; the default ends it at once.
         """
         for hook, seconds in self._revalidate:
             ended = await self._ask(hook, attempt, seconds)

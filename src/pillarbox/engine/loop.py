@@ -33,7 +33,7 @@ class Loop:
 
     Args:
         clock: By which a tick's pause passes.
-        failed: Told of every tick that raised; the loop goes on after a pause that grows to 5 s.
+        failed: Called for every tick that raised; the loop goes on after a pause that grows to 5 s.
     """
 
     def __init__(

@@ -1,5 +1,5 @@
 """
-A lull: for a moment nothing begins, because somebody cancels the tasks of the program, ours among them.
+A lull: for a moment nothing begins, because the tasks of the program are being cancelled, ours among them.
 
 That is how programs end (``for task in asyncio.all_tasks(): task.cancel()``, the end of `asyncio.run`), and what began
 now would be cut off by the end of the event loop. Where the program goes on, so do we.
@@ -28,7 +28,7 @@ class Lull:
     Whether there is one.
 
     Args:
-        over: Told when it is over.
+        over: Called when it is over.
     """
 
     def __init__(self, over: Callable[[], None], *, clock: Clock) -> None:

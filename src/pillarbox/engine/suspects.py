@@ -2,7 +2,7 @@
 When a worker sends suspects, messages whose workers keep dying, and for how long the others wait for that.
 
 A suspect flies alone for a few seconds at most; then the others start again beside it. Whatever it takes, the others
-have nine times as long before the next one flies alone, so that suspects together hold nobody back for more than a
+have nine times as long before the next one flies alone, so that suspects together hold no message back for more than a
 tenth of the time (contract LA2, lanes.md "Poison").
 """
 

@@ -1,8 +1,8 @@
 """
-Ends the waits for messages: this process tells of what it settles itself, and of the rest one look tells all who wait.
+Ends the waits for messages: at once for what this process settles; for the rest, one look serves all who wait.
 
 A look is one statement for every message that is waited for, made only where another process may have settled one of
-them: the store says that somebody else wrote, or has said nothing for a while.
+them: the store reports that another process wrote, or has reported nothing for a while.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Waits:
                 self._end_notices = None
 
     def check_open(self) -> None:
-        """Raise NotStarted where the outbox was closed: nobody would be told of anything."""
+        """Raise NotStarted where the outbox was closed: no wait would ever end."""
         if self._closed:
             raise NotStarted("the outbox was closed while a message was waited for")
 

@@ -1,7 +1,7 @@
 """
 Notices what other processes wrote, and learns of queues it has never seen.
 
-The store says when somebody else wrote. It may say so late, or not at all: so one looks now and then in any case.
+The store reports when another process wrote, perhaps late or not at all: so we look now and then in any case.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Watcher:
     One `tick` looks for new queues where there is a reason to.
 
     Args:
-        wake: Told when something may be due that nobody here wrote.
+        wake: Called when something may be due that another process wrote.
     """
 
     def __init__(self, store: Store, feed: Feed, wake: Callable[[], None], clock: Clock) -> None:

@@ -60,7 +60,7 @@ class _Term:
 
     Attributes:
         until_ms: Boot time, reckoned from before its commit began: so we give up before the store can give what it
-            leased to somebody else, however long the commit took, and whatever clock the store judges leases by.
+            leased to another worker, however long the commit took, and whatever clock the store judges leases by.
     """
 
     claim: Claim

@@ -101,8 +101,8 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     One reason, or one thing worth knowing.
 
     Attributes:
-        since_ms: Since when it has been so; ``None`` where nobody recorded that.
-        until_ms: When it ends by itself; ``None`` where it does not, or nobody knows.
+        since_ms: Since when it has been so; ``None`` where that was not recorded.
+        until_ms: When it ends by itself; ``None`` where it does not, or that is not known.
         text: One sentence for people.
         unblock: What a person can do about it: one sentence, with commands ready to be run in backquotes.
         blocking: While it lasts, the message is not delivered. False: only worth knowing.

@@ -82,7 +82,7 @@ class WorkerStanding(msgspec.Struct, frozen=True, kw_only=True):
     One registered worker.
 
     Attributes:
-        alive: Whether its process runs; ``None`` where that cannot be told.
+        alive: Whether its process runs; ``None`` where that is not known.
         sending: Messages under its leases.
         suspects: Those of them whose workers keep dying.
     """

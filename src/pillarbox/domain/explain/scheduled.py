@@ -29,7 +29,7 @@ _NEVER: Final = 1 << 62
 
 
 def of_scheduled(facts: Facts) -> list[Cause]:
-    """Explain a message that nobody has a lease on."""
+    """Explain a message without a lease."""
     subject = facts.subject
     if expired(subject.view.expires_ms, facts.now_ms):
         return [_overdue(facts), *_clock_set(facts)]

@@ -36,13 +36,13 @@ def command(verb: str, *names: str, options: Iterable[Option] = ()) -> str:
 
 def order(what: Order, message: str, state: State, *, options: Iterable[Option] = ()) -> str:
     """
-    Write the command that gives an order.
+    Return the command that gives an order.
 
     Args:
-        state: That its message will be in when somebody takes the advice.
+        state: The state of the message when a person takes the advice.
 
     Raises:
-        ValueError: The order is not for that state: nobody could take the advice.
+        ValueError: The order is not for that state: the advice would be of no use.
     """
     if not allowed(what, state):
         msg = f"{what} is not for what is {state}"
@@ -105,7 +105,7 @@ def error(standing: Standing, otherwise: str = "no reason given") -> str:
 
 
 def many(count: int, one: str, several: str) -> str:
-    """Write a count with its noun; one that was not counted to its end says so."""
+    """Return a count with its noun; one that was not counted to its end is marked as such."""
     return f"{count} {one if count == 1 else several}" if count < MANY else f"{MANY} {several} or more"
 
 
