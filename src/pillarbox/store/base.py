@@ -50,7 +50,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     The end of one attempt.
 
     Attributes:
-        lapsed: For the reaper: how it knows that nobody holds the lease any more. By ``time``, it is applied only if
+        lapsed: For the reaper: how it knows that the lease has lost its holder. By ``time``, it is applied only if
             the lease was not renewed meanwhile. ``None`` from the lease's holder.
         began_ms: When the channel was called; ``None`` if it was not.
         keep_attempt: Leave an attempt row even for a plain success (history ``full``).
@@ -89,7 +89,7 @@ CANCELLED_FOR: Final[Mapping[Settled, Reason]] = {
 
 
 class AdmissionWrite(msgspec.Struct, frozen=True, kw_only=True):
-    """What the channel made of a claimed message that nobody had admitted yet."""
+    """The channel's admission of a claimed message that had none yet."""
 
     message: Leased
     admission: Admission
@@ -190,7 +190,7 @@ class Pause(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Resume(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Claim from a channel again. ``tenant`` ``None``: every tenant's messages, whoever was paused alone too."""
+    """Claim from a channel again. ``tenant`` ``None``: every tenant's messages, also of one that was paused alone."""
 
     tenant: str | None
     channel: str
@@ -277,7 +277,7 @@ class Import(msgspec.Struct, frozen=True, kw_only=True):
     The ledger knows it by ``system`` and ``source_id`` for ever; what it knows is never stored again.
 
     Attributes:
-        alias: Another name that the ledger is to know it by, for whoever asks `Store.known_imports`.
+        alias: Another name that the ledger is to know it by, for `Store.known_imports`.
         outcome: The ledger's word for what became of it.
         state: Scheduled, held, dead or expired.
         attempts: What it was charged before.
@@ -511,7 +511,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 class Lapsed(msgspec.Struct, frozen=True, kw_only=True):
     """
-    A leased message whose lease nobody holds any more, and how that is known.
+    A leased message whose lease has lost its holder, and how that is known.
 
     ``suspect_ms``: when the same worker began the last suspect among all that it has leased; ``None``: it has none.
     """
@@ -530,7 +530,7 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
         later: Scheduled for later.
         lost: As ``later``, because the worker that sent it last was lost.
         ours: Leased by the worker that asks.
-        others: Leased by another one: alive, gone, or nobody can tell.
+        others: Leased by another one: alive, gone, or not known.
     """
 
     due: int = 0
@@ -564,10 +564,10 @@ class Store(Protocol):
         Write *batch* in one transaction.
 
         A batch whose answer was lost may be given again, with ``again``, whole or in pieces. Its ids and leases were
-        made before the first try: by them the store recognises what that try has written, tells it as it would have
-        been told then, and writes it no second time. What time has ended is told by its time; how much was pruned is
+        made before the first try: by them the store recognises what that try has written, answers as it would have
+        answered then, and writes it no second time. What ended by time is found by the time of its end; how much was pruned is
         not known any more, and orders that one person gave for one message in one millisecond are taken for one.
-        `lost_answers.commit` gives it again.
+        `lost_answers.commit` commits it again.
 
         Raises:
             StoreOutcomeUnknown: The answer was lost: the batch was written, or it was not.
@@ -653,7 +653,7 @@ class Store(Protocol):
         """
         What is wrong with the database: integrity, counters, lanes. Empty when nothing is.
 
-        Told too: that nothing more can be written, and what its workers in other processes say is wrong with them.
+        Also: that nothing more can be written, and what its workers in other processes say is wrong with them.
         """
 
     def on_question(self, problems: Callable[[], Sequence[str]]) -> None:
@@ -679,9 +679,9 @@ class Store(Protocol):
 
     def on_change(self, listener: Callable[[], None], *, seconds: float) -> Callable[[], None]:
         """
-        Call *listener* on the event loop that runs now, whenever somebody else wrote; returns what ends that.
+        Call *listener* on the event loop that runs now, whenever another handle wrote; return what ends that.
 
-        A call may come late, more than once, or not at all, and says nothing of what was written: whoever must not miss
+        A call may come late, more than once, or not at all, and does not say what was written: who must not miss
         anything looks now and then. What this handle wrote itself is no reason to call, as far as it can tell. A close
         ends all calls.
 

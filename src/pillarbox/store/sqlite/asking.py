@@ -1,7 +1,7 @@
 """
 Asks the workers of a database what is wrong with them, through the sockets that wake them.
 
-Nothing is written to the database for it: what is wrong may be that nobody can.
+Nothing is written to the database for it: what is wrong may be that nothing can be written.
 """
 
 from __future__ import annotations

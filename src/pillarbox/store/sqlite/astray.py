@@ -1,7 +1,7 @@
 """
 Finds processes that work on files which this database is not any more: deleted, moved or replaced under them.
 
-They notice it themselves and stop; whoever looks from outside, with files that are sound, would see nothing of them.
+They notice it themselves and stop; a process with sound files would see nothing of them.
 Only where the kernel tells which files a process has open (Linux), and of processes that may be looked at.
 """
 

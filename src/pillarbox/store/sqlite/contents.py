@@ -3,7 +3,7 @@ Notices that something other than SQLite wrote into the database file or its log
 
 A copy over the open file (``cp backup outbox.db``) keeps its inode. With a write-ahead log, SQLite itself writes to the
 database file in a checkpoint alone, and says in ``-shm`` how far it got before and after. So a file that changed
-without one was changed by somebody else; and a log can never be shorter than what it is known to hold.
+without one was changed by another program; and a log can never be shorter than what it is known to hold.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Contents:
     The last look at a database's content.
 
     Attributes:
-        problem: What was found, for good: nobody knows what the file holds then.
+        problem: What was found, for good: it is not known what the file holds then.
     """
 
     def __init__(self, path: str, database: int, index: int) -> None:

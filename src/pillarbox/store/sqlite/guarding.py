@@ -3,12 +3,12 @@ Keeps what was committed when others open, copy, delete or replace the database'
 
 SQLite's own locks are POSIX locks: they belong to the process, and *all* of them on a file fall when anything in the
 process closes that file: a `sqlite3` connection, a backup, a plain `open` (https://sqlite.org/howtocorrupt.html#_posix_
-advisory_locks_canceled_by_a_separate_thread_doing_close_). Whoever closes next elsewhere then believes that it is the
+advisory_locks_canceled_by_a_separate_thread_doing_close_). The next one that closes it then believes that it is the
 last, and deletes the log that this process goes on writing to. Two defences:
 
 * A `Guard` holds locks that foreign closes cannot drop (`ofd`), for as long as any connection of this process is open:
-  on the database, SQLite's shared lock, so that nobody takes himself for the last; on ``-shm``, the lock that says that
-  it is in use, so that nobody empties it; during a transaction that writes, SQLite's write lock, which a foreign close
+  on the database, SQLite's shared lock, so that no process believes to be the last; on ``-shm``, the lock that marks
+  it as in use, so that no process empties it; during a transaction that writes, the write lock, which a foreign close
   would let a second writer have (each then overwrites what the other committed).
 * It compares which files the path names (device and inode) with those that were opened, before and after whatever is
   written or read.
@@ -165,7 +165,7 @@ class Guard:
 
     def await_write_lock(self) -> bytes:
         """
-        Wait until nobody else writes; returns what every commit changes, for `hold_write_lock`. Raises StoreBusy.
+        Wait until no other process writes; return what every commit changes, for `hold_write_lock`. Raises StoreBusy.
 
         Another SQLite in this very process is not kept out by SQLite's lock, nor does it keep us out: so this asks.
         """
@@ -189,11 +189,11 @@ class Guard:
         SQLite goes on as if it had its own, and lets no other connection of this process write.
 
         Args:
-            before: Given by `await_write_lock`, before the transaction began: its lock may have fallen as soon as it
-                had it, and somebody else may have written since on what it has read.
+            before: Returned by `await_write_lock`, before the transaction began: its lock may have fallen as soon as it
+                had it, and another process may have written since on what it has read.
 
         Returns:
-            False where somebody has: then the transaction must begin anew.
+            False where one has: then the transaction must begin anew.
         """
         if self.gap is not None or self._index is None:
             return True
@@ -243,7 +243,7 @@ class Guard:
         return None if self._contents is None else self._contents.problem
 
     def look(self) -> None:
-        """Raise StoreReplaced where somebody wrote over the files."""
+        """Raise StoreReplaced where the files were written over."""
         if self._contents is not None and not self.closed:
             self._contents.look()
             if self._contents.problem is not None:
@@ -274,7 +274,7 @@ def enter(path: str, *, locks: bool, expected: Identity | None) -> Guard:
 
     Raises:
         StoreReplaced: It is another one, or none.
-        StoreUnsafe: Its log is in use by somebody who works on another file.
+        StoreUnsafe: Its log is in use by a process that works on another file.
     """
     with _registry:
         found = identity(path)

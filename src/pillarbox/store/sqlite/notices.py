@@ -19,7 +19,7 @@ class Notices:
     Those who listen, and the timer by which the file is looked at for them.
 
     Args:
-        news: Whether anybody else wrote since it was asked last. Takes microseconds.
+        news: Whether another handle wrote since it was called last. Takes microseconds.
         clock: Sets the timer.
     """
 

@@ -34,7 +34,7 @@ def obstacle(descriptor: int) -> str | None:
 
 
 def take(descriptor: int, kind: int, start: int, length: int = 1) -> bool:
-    """Lock now, or say that somebody else's lock is in the way. Raises OSError where such locks cannot be used."""
+    """Lock now; return false where another lock is in the way. Raises OSError where such locks cannot be used."""
     try:
         _call(_SET, descriptor, kind, start, length)
     except OSError as exc:

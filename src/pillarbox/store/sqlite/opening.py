@@ -115,13 +115,13 @@ def prepare_file(path: Path, *, create: bool, make_parents: bool = False) -> Non
 
     Args:
         create: Whether a missing file is made.
-        make_parents: Whether its directory is made too: only for the place where nobody said where (contract SG10). A
+        make_parents: Whether its directory is made too: only for the default place (contract SG10). A
             path that was mistyped must not become a second queue.
 
     Raises:
         StoreNotFound: It is a directory; it is missing or empty and *create* is false; or its directory is missing.
         StoreCorrupt: Too short for a database.
-        StoreUnsafe: A symlink, not a regular file, or somebody else's; or a file beside it is.
+        StoreUnsafe: A symlink, not a regular file, or another user's; or a file beside it is.
         StoreReadOnly: It cannot be made or written.
     """
     info = _look(path)

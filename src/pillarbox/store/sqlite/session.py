@@ -112,10 +112,10 @@ class Session(Statements):
 
     Args:
         lease_clock: Milliseconds by which leases are judged; read once the transaction holds the write lock, so that a
-            lease never begins before whoever asked for it began to wait.
+            lease never begins before its caller began to wait.
 
     Attributes:
-        committing: From then on nobody but the file can say whether the transaction was written.
+        committing: From then on only the file shows whether the transaction was written.
         lease_now: What the lease clock showed when the transaction began.
     """
 

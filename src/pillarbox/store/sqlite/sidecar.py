@@ -64,7 +64,7 @@ class _LockFile:
             fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, slot)
 
     def is_held(self, slot: int) -> bool:
-        """Whether another has the byte. Raises OSError where that cannot be told."""
+        """Whether another has the byte. Raises OSError where that is not known."""
         if self.own:
             return ofd.is_held(self.descriptor, slot)
         try:

@@ -388,7 +388,7 @@ class SQLiteStore:
                 self._sidecar.forget(slot)
 
     def _alive(self, slot: int, boot: str, lock_file: int) -> bool | None:
-        """Whether a worker's process runs; ``None`` where nobody can tell: then its leases last as long as they say."""
+        """Whether a worker's process runs; ``None`` where that is not known: then its leases run their full time."""
         if boot and self._boot_id and boot != self._boot_id:
             return False
         if self._sidecar is None:
@@ -580,7 +580,7 @@ class SQLiteStore:
                 return function()
 
     async def _write_through(self, function: Callable[[], T]) -> T:
-        """As `_write`, for what must be known to whoever asked, cancelled or not: else leases would be nobody's."""
+        """As `_write`, for what the caller must know, cancelled or not: else leases would have no holder."""
         if self._writer is None:
             msg = "the store is not open"
             raise NotStarted(msg)

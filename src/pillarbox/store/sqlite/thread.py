@@ -27,7 +27,7 @@ class Caller(Protocol):
     """Runs functions where the connection may be used."""
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Run and give the result, or raise what it raised."""
+        """Run and return the result, or raise what it raised."""
 
     async def run_through(self, function: Callable[[], T]) -> T:
         """As `run`, but a caller that is cancelled meanwhile gets the result, and the cancellation at its next wait."""
@@ -44,7 +44,7 @@ class DatabaseThread:
     Runs one function after another on a thread of its own.
 
     A caller that is cancelled while it waits changes nothing: what was handed over runs to its end. The thread is a
-    daemon because an outbox that nobody closed must not keep the process alive; dying between two commits is safe.
+    daemon because an outbox that was not closed must not keep the process alive; dying between two commits is safe.
     ``idle`` is held while a function runs, so that no fork falls into one (`forking`).
     """
 
@@ -105,7 +105,7 @@ class Delayed:
 
     Args:
         clock: By which the time passes.
-        seconds: Asked how long it takes until a function runs, and then until its caller hears of it.
+        seconds: Returns how long it takes until a function runs, and then until its caller has the result.
     """
 
     def __init__(self, clock: Clock, seconds: Callable[[], float]) -> None:
@@ -170,7 +170,7 @@ class Inline:
 
 
 async def heard_through(future: asyncio.Future[T]) -> T:
-    """Wait for *future* to its end; who is cancelled meanwhile hears of that at the next wait."""
+    """Wait for *future* to its end; a caller that is cancelled meanwhile is cancelled at its next wait."""
     cancelled = False
     while not future.done():
         try:

@@ -37,7 +37,7 @@ class Versions:
         self._writing = False
 
     def count(self) -> int:
-        """Returns a number that changes when somebody else was seen to have written."""
+        """Return a number that changes when another handle was seen to have written."""
         watching = self._watching()
         # While we write, a change may be ours; what others wrote meanwhile is told at the end of that.
         if watching is not None and not self._writing:

@@ -38,7 +38,7 @@ def writable(text: object) -> str | None:
 
 
 def attempt_row(item: Settlement, *, to: State, arrived_ms: int | None = None) -> Row:
-    """Return what an attempt leaves. *arrived_ms*: when a late answer told that the platform has what it sent."""
+    """Return what an attempt leaves. *arrived_ms*: when a late answer showed that the platform has what it sent."""
     m, t = item.message, item.transition
     return (
         m.seq,

@@ -25,7 +25,7 @@ Step = Callable[[Writing, Batch, BatchResult], None]
 
 def apply(tx: Tx, numbers: Numbers, batch: Batch, *, limits: Limits, lease_now: int) -> BatchResult:
     """
-    Write everything *batch* asks for. Who calls it opened the transaction, and ends it.
+    Write everything that *batch* asks for. The caller opened the transaction, and ends it.
 
     Args:
         numbers: Those known on the connection of *tx*.
@@ -51,7 +51,7 @@ def _admit(tx: Writing, batch: Batch, result: BatchResult) -> None:
 
 
 def _tell_again(tx: Writing, batch: Batch, result: BatchResult) -> None:
-    """Tell of what an earlier try ended, and where it may have made something claimable: its answer was lost."""
+    """Repeat the lost answer of an earlier try: what it ended, and where it may have made something claimable."""
     if batch.expire:
         result.expired = sweep.ended_before(tx, batch, State.EXPIRED, Reason.EXPIRED)
     elif batch.claim is not None:

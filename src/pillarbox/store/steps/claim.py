@@ -41,7 +41,7 @@ def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> N
     A queue is not looked at while it is paused. One that was unavailable is probed with one message at a time.
 
     Args:
-        again: First give what a commit whose answer was lost has leased under the same lease id.
+        again: First return what a commit whose answer was lost has leased under the same lease id.
     """
     taken = _taken_before(tx, request, result) if again else {}
     gates = {gate.queue: gate for gate in (_Gate(*row) for row in tx.many("gates"))}

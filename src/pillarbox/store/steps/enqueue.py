@@ -85,7 +85,7 @@ def store(
     Store groups, or find the messages that their keys stand for; inside a savepoint.
 
     Args:
-        uncounted: Those that take no room, because they come in as ended; whoever stores them counts them.
+        uncounted: Those that take no room, because they come in as ended; the step that stores them counts them.
 
     Returns:
         What became of each group; where it was refused, nothing of it was written.

@@ -20,7 +20,7 @@ def history(tx: Reader, identity: MessageId) -> list[Event]:
     """
     Put a message's story together.
 
-    A first-time success left nothing but its row, so its claim and its end are told from there; every other attempt
+    A first-time success left nothing but its row, so its claim and its end are read from there; every other attempt
     left a row of its own, and so did every act of a person.
     """
     message = get(tx, identity)
@@ -119,7 +119,7 @@ def _parts(tx: Reader, message: MessageView, acts: Sequence[Event]) -> list[Even
     Return the events of the parts that got through at once, and so left no attempt.
 
     It was not recorded when each was claimed, so each is one line, from scheduled to scheduled. With the one whose
-    attempt ended the message, its claim and its end are told; where that end is the delivery, it says all.
+    attempt ended the message, its claim and its end are listed; where that end is the delivery, it alone is.
     """
     if message.part_count == 1:
         return []

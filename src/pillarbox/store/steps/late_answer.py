@@ -1,5 +1,5 @@
 """
-Explains why a settlement's guard refused it, and keeps what it tells all the same; `domain.late` says what it does.
+Explains why a settlement's guard refused it, and keeps what it reports all the same; `domain.late` says what it does.
 
 A delivery is never thrown away, whatever happened meanwhile (contract ST6).
 """

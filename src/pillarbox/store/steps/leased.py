@@ -65,7 +65,7 @@ def leased(tx: Reader, numbers: Numbers, row: Row, *, as_is: bool = False) -> Le
 
 
 def ending(row: Row, *, charged: int) -> Ending:
-    """Take from a row of the ``LEASED`` columns what is told of a message that ended, *charged* more than it was."""
+    """Return what is reported of a message that ended, from a row of the ``LEASED`` columns; *charged* is added."""
     values = dict(zip(LEASED, row, strict=True))
     told = {name: values[name] for name in Ending._fields}
     return Ending(**told | {"charged": values["charged"] + charged})
@@ -73,10 +73,10 @@ def ending(row: Row, *, charged: int) -> Ending:
 
 def lapsed(tx: Reader, numbers: Numbers, *, gone: Callable[[int], bool], lease_now: int, limit: int) -> list[Lapsed]:
     """
-    Read leases that nobody holds any more, in one snapshot.
+    Read leases that have lost their holder, in one snapshot.
 
     Args:
-        gone: Whether a worker surely runs no more; then whatever it holds is nobody's.
+        gone: Whether a worker surely runs no more; then its leases have lost their holder.
         lease_now: The time of the clock by which leases are judged.
     """
     found: list[Lapsed] = []
@@ -96,7 +96,7 @@ def lapsed(tx: Reader, numbers: Numbers, *, gone: Callable[[int], bool], lease_n
 
 
 def _as_far_as_it_goes(tx: Reader, numbers: Numbers, row: Row) -> Leased:
-    """Decode a row: whose lease was lost must be settled even if nobody can send it."""
+    """Decode a row: a message whose lease was lost must be settled even if it cannot be sent."""
     try:
         return leased(tx, numbers, row)
     except (ValueError, TypeError, IndexError, msgspec.MsgspecError):

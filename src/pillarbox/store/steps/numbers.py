@@ -1,7 +1,7 @@
 """
 The numbers that stand for queues and policies in the rows, and what is remembered of them.
 
-They outlive a transaction; whoever undoes one lets them be forgotten, because rows that they name were undone with it.
+They outlive a transaction; a caller that undoes one must forget them, because rows that they name were undone with it.
 """
 
 from __future__ import annotations

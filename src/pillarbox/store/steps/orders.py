@@ -30,7 +30,7 @@ def act(tx: Writing, acts: Sequence[Act], *, again: bool) -> list[Acted]:
     Carry out each act whose message is in a state that allows it.
 
     Args:
-        again: An earlier try may have been committed: what it did is told, not done twice.
+        again: An earlier try may have been committed: what it did is returned, not done twice.
     """
     acted: list[Acted] = []
     purged: Counter[tuple[str, str | None]] = Counter()

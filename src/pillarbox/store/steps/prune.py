@@ -129,7 +129,7 @@ def _scrub(tx: Writing, before: int, limit: int) -> bool:
 
 def delete_belongings(tx: Writing, gone: Sequence[Gone]) -> None:
     """
-    Delete what hung on messages that are gone: parts, files, and content that nobody else of a fan-out has.
+    Delete what hung on messages that are gone: parts, files, and content that no other message of a fan-out has.
 
     Their keys stay taken for a while. A mirror entry outlives its message, or goes with one that was not delivered.
     """

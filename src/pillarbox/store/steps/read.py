@@ -168,7 +168,7 @@ def queues(tx: Reader) -> list[QueueInfo]:
 
 
 def workers(tx: Reader, alive: Callable[..., bool | None]) -> list[WorkerInfo]:
-    """Read every worker. *alive* is asked with its number, and with what its database tells who lives by."""
+    """Read every worker. *alive* is called with its number, and with the data of its row that show whether it lives."""
     return [
         WorkerInfo(
             slot=slot,

@@ -19,7 +19,7 @@ class Room:
     """
     Takes room for the messages that one statement is to store.
 
-    They are counted as scheduled from then on, so whoever takes room stores them, or undoes all of it.
+    They are counted as scheduled from then on, so a caller that takes room stores them, or undoes all of it.
     """
 
     def __init__(self, tx: Writing) -> None:

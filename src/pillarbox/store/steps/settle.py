@@ -26,7 +26,7 @@ def settle(tx: Writing, settlements: Sequence[Settlement], *, again: bool) -> li
     Apply each settlement whose lease still holds; explain the others.
 
     Args:
-        again: An earlier try may have been committed: what it wrote is recognised, not taken for somebody else's.
+        again: An earlier try may have been committed: what it wrote is recognised, not taken for another's.
     """
     if not settlements:
         return []

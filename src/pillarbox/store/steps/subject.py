@@ -47,7 +47,7 @@ class Subject(NamedTuple):
 
     @property
     def shown(self) -> State:
-        """The state as everybody who looks sees it."""
+        """The state as every reader sees it."""
         return shown(self.state, arrived=self.arrived)
 
 

@@ -23,16 +23,16 @@ def expire(tx: Writing, limit: int) -> list[Ended]:
 
 
 def abandon(tx: Writing, acceptors: Sequence[bytes]) -> list[Ended]:
-    """End what was accepted by processes that are gone, and must not be sent by anybody else (DK1)."""
+    """End what was accepted by processes that are gone, and must not be sent by another process (DK1)."""
     rows = [Ending(*row) for one in acceptors for row in tx.many("abandon", (one, ABANDON_MAX, tx.now))]
     return ended(tx, rows, State.DEAD, Reason.NON_FINAL)
 
 
 def ended_before(tx: Writing, batch: Batch, state: State, reason: Reason) -> list[Ended]:
     """
-    Tell of what an earlier try of *batch* ended so, of which nobody was told.
+    Return what an earlier try of *batch* ended so; its answer was lost.
 
-    What another process ended in the same millisecond is told of too: better twice than never.
+    What another process ended in the same millisecond is returned too: reported twice is better than never.
     """
     attempted = {item.message.id for item in batch.settle}
     rows = [Ending(*row) for row in tx.many("ended_before", (state.code, tx.now, reason))]

@@ -23,7 +23,7 @@ class Reader(Protocol):
 
 class Tx(Reader, Protocol):
     """
-    A transaction that writes. Who applies a batch opened it, and ends it.
+    A transaction that writes. The code that applies a batch opened it, and ends it.
 
     Errors of the database pass through it as they are; a driver turns them into ours where it ends the transaction.
     """

@@ -1,4 +1,4 @@
-"""One transaction as its steps see it: the database, the time, and what they tell each other."""
+"""One transaction as its steps see it: the database, the time, and what they share."""
 
 from __future__ import annotations
 
