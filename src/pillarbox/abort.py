@@ -35,7 +35,7 @@ class AbortSignal:
 
     @property
     def reason(self) -> str:
-        """Why, as `abort` was told; empty before."""
+        """The reason that `abort` was called with; empty before."""
         return self._reason or ""
 
     def abort(self, reason: str = "aborted") -> None:

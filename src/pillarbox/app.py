@@ -1,7 +1,7 @@
 """
 Composition root of the command line: from settings, a URL or a user's own module to an `Outbox`.
 
-Nothing here opens a database or connects anywhere; what is made is opened by whoever asked for it.
+Nothing here opens a database or connects anywhere; the caller opens what is made.
 """
 
 from __future__ import annotations

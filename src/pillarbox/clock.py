@@ -44,7 +44,7 @@ class Clock(Protocol):
         """
         Changes with every boot; boot times of different ids cannot be compared.
 
-        Empty where the system does not name its boots: nobody is taken for dead then because of it.
+        Empty where the system does not name its boots: then no process is taken for dead because of it.
         """
 
     def mono(self) -> float:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grace:
     """
-    What a deadline gives before it cuts off.
+    How long a deadline still waits before it cuts off.
 
     Attributes:
         late_seconds: A timer that comes later than this was kept from coming.
@@ -86,7 +86,7 @@ class Deadline:
             self._turn(self._grace.turns)
 
     def come_late(self) -> None:
-        """The time had come before anybody could see it."""
+        """The time had come before any code could see it."""
         self._handle = self._clock.call_later(self._grace.seconds, self._turn, self._grace.turns)
 
     def _turn(self, left: int) -> None:

@@ -155,7 +155,7 @@ class StoreOutcomeUnknown(StoreUnavailable):
     The answer to a commit was lost, and nothing could be read back: what was asked for was written, or was not.
 
     ``message_ids`` names the messages that were to be stored, in order; empty where it was about something else. Once
-    the store answers, ``get(id)`` tells of each; whoever sends again without looking may make a second one, unless a
+    the store answers, ``get(id)`` finds each; a caller that sends again without looking may make a second one, unless a
     ``key`` was given.
     """
 

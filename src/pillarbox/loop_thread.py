@@ -81,7 +81,7 @@ class _Shared:
             call.future.set_result(task.result())
 
     def serve(self) -> None:
-        """Run the loop until `end`, whatever somebody's code on it raises."""
+        """Run the loop until `end`, whatever a user's code on it raises."""
         asyncio.set_event_loop(self.loop)
         try:
             while not self.ending:
@@ -167,7 +167,7 @@ class LoopThread:
         self._thread.join()
 
     def join(self) -> None:
-        """Wait until somebody's `end` is over."""
+        """Wait until an `end` that another thread called is over."""
         self._thread.join()
 
     def leave(self, last: Callable[[], Awaitable[object]]) -> None:

@@ -2,7 +2,7 @@
 Fences: what an application passes in is called from behind one, so that whatever it raises stops there (contract EN8).
 
 ``KeyboardInterrupt`` and ``SystemExit`` are orders to the whole program. They do not get lost, but they wait until
-everybody was told what they were waiting for: see `pass_on`.
+every waiting caller has its answer: see `pass_on`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def is_from_outside(error: BaseException) -> bool:
 
 
 def name_of(call: object) -> str:
-    """Returns what to call somebody's function in a log line, whatever it is."""
+    """Return the name of a user's function for a log line, whatever it is."""
     try:
         return str(getattr(call, "__qualname__", None) or type(call).__name__)
     except BaseException as exc:  # noqa: BLE001 — an object's attributes may be code, too

@@ -89,7 +89,7 @@ class Bus:
         """
         Call every subscriber. Raises nothing of theirs: what ends a program is passed on after the current step.
 
-        Who unsubscribes while an event is told is not told any more.
+        A subscriber that unsubscribes while an event is published is not called any more.
         """
         for each in self._subscribers:
             if each.ended or not isinstance(event, each.types):
@@ -107,7 +107,7 @@ class Bus:
         """
         Wait until the subscribers that are coroutines are done with what was published, at most *seconds* by *clock*.
 
-        Who is not is cancelled, and counted as an error.
+        One that does not end in time is cancelled, and counted as an error.
         """
         loop = asyncio.get_running_loop()
         ends = clock.mono() + seconds

@@ -1,7 +1,7 @@
 """
 Typed events: what happened to a message, a channel or the outbox.
 
-An event tells of something that is already committed (contract EN11). It holds no message text and no secret; the
+An event reports something that is already committed (contract EN11). It holds no message text and no secret; the
 recipient is in it, so that a program can tell who is meant: log lines show a keyed hash instead (contract EV3).
 """
 
@@ -59,7 +59,7 @@ class MessageDelivered(MessageEvent, frozen=True, kw_only=True):
 
 class PartDelivered(MessageEvent, frozen=True, kw_only=True):
     """
-    The platform has one part of a split message; ``part`` counts from 0. The last one's is told before its end.
+    The platform has one part of a split message; ``part`` counts from 0. That of the last part comes before the end.
 
     ``chars``: of the part's text.
     """
@@ -89,7 +89,7 @@ class MessageHeld(MessageEvent, frozen=True, kw_only=True):
 
 
 class MessageDied(MessageEvent, frozen=True, kw_only=True):
-    """A message is dead. ``duration_ms``: from acceptance, as for the two below."""
+    """Dead: it will not be tried again. ``duration_ms``: from acceptance, as for the two below."""
 
     reason: str
     error: str | None

@@ -1,7 +1,7 @@
 """
-Turns what was committed into events, log lines, counts, and the end of somebody's wait.
+Turns what was committed into events, log lines, counts, and the end of a caller's wait.
 
-Everything here happens after the commit it tells of, and after everybody who waits for it got an answer. What a
+Everything here happens after the commit that it reports, and after every caller that waits for it got an answer. What a
 message says never gets here.
 """
 
@@ -100,7 +100,7 @@ class Reporter:
                 future.set_result(None)
 
     def asked(self, message_id: str, reason: str | None) -> None:
-        """Remember why a message is to be cancelled that is being sent, for when its end is told."""
+        """Remember why a message is to be cancelled that is being sent; its end is reported with that reason."""
         if reason:
             self._asked[message_id] = reason
         # Some end in other processes, and are never told of here.
@@ -108,7 +108,7 @@ class Reporter:
             del self._asked[next(iter(self._asked))]
 
     def _wants(self, kind: type[BusEvent]) -> bool:
-        """Whether anybody listens, or the log does, so that nothing is built for nobody."""
+        """Whether a subscriber or the log wants *kind*: no event needs to be made otherwise."""
         return self._bus.wants(kind) or self.lines.wants(kind)
 
     @contextlib.contextmanager

@@ -37,7 +37,7 @@ class Troubles:
         return (word, about) in self._lasting
 
     def watch(self, question: Callable[[], str | None]) -> None:
-        """Ask *question* whenever somebody looks: it returns a sentence while something is wrong, else ``None``."""
+        """Call *question* whenever troubles are read: it returns a sentence while something is wrong, else ``None``."""
         self._questions.append(question)
 
     def sentences(self) -> tuple[str, ...]:

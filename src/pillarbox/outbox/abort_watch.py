@@ -46,7 +46,7 @@ class Followed:
         return len(self._messages)
 
     def add(self, message: MessageId) -> bool:
-        """Follow one more; return whether they have become many, so that somebody should ask which have ended."""
+        """Follow one more; return whether they have become many, so that the store should be asked which have ended."""
         self._messages[message] = None
         if self._asking or len(self._messages) < self._limit:
             return False
@@ -140,7 +140,7 @@ class AbortWatch:
                 self._signals.pop(abort).stop()
 
     async def _let_go_of(self, runtime: Runtime, known: weakref.ref[AbortSignal], followed: Followed) -> None:
-        """Forget those that have ended: where another process delivers, nobody tells."""
+        """Forget those that have ended: where another process delivers, only the store knows."""
         try:
             while messages := followed.to_ask():
                 active = 0

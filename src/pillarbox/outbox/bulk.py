@@ -120,7 +120,7 @@ async def carry_out(
 
     Args:
         on_item: Called with each message's `BulkItem`, in order.
-        on_page: Called after each page, to tell of what was done.
+        on_page: Called after each page, to report what was done.
 
     Raises:
         StoreError: Something could not be written; the pages before are done.

@@ -71,7 +71,7 @@ class Options(TypedDict, total=False):
         origin: Who asked for it.
         metadata: A JSON object of the caller's own, at most 16 KiB.
         traceparent: W3C trace context, handed to the channel.
-        mirror: What its session is to be told after the delivery: see `pillarbox.domain.mirror.mirror_of`.
+        mirror: What its session is to record after the delivery: see `pillarbox.domain.mirror.mirror_of`.
         abort: Withdraws the message once it is called, between parts too.
     """
 

@@ -20,7 +20,7 @@ class Patience:
         self._seconds = seconds
 
     async def through(self, step: Callable[[float], Awaitable[T]]) -> T | None:
-        """Take *step*, which is told how long it may wait, and is safe to repeat; again where it is cancelled."""
+        """Call *step* with the seconds that it may wait; once it is cancelled, again with 0. It is safe to repeat."""
         while True:
             try:
                 return await step(self._seconds)
@@ -55,7 +55,7 @@ class End:
 
     @property
     def begun(self) -> bool:
-        """Whether somebody called `reach`."""
+        """Whether `reach` was called."""
         return self._end is not None
 
     @property

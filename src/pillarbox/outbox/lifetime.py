@@ -133,7 +133,7 @@ class Lifetime:
         return self._starting
 
     def _is_taken(self) -> bool:
-        """Whether somebody who still exists has the turn."""
+        """Whether a task that still exists has the turn."""
         gone = self._starting_pid != os.getpid() or self._turns_on is None or self._turns_on.is_closed()
         return self._starting.locked() and not gone
 

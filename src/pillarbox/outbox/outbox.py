@@ -175,7 +175,7 @@ class Outbox:
 
         At once: the policies of messages that are accepted from now on, the largest content, the deadline of a stop,
         how recipients are logged; and the URL, the options and the timeout of each channel that the settings have
-        configured before and still do. ``log_level`` and ``log_format`` are for whoever set the logging up. What the
+        configured before and still do. ``log_level`` and ``log_format`` are the program's own affair. What the
         program itself says of its own channels stays, unless *settings* name them.
 
         Returns:

@@ -90,7 +90,7 @@ class Reads:
         """
         Return why a message is not delivered yet, each reason with since when, until when and what would unblock it.
 
-        What has ended is told with what became of it, and what can be done.
+        Of what has ended, it returns what became of it, and what can be done.
 
         Raises:
             NotFound: There is no such message (any more).

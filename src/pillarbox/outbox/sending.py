@@ -46,7 +46,7 @@ class Sending:
         """
         Accept one message. When this returns, it is committed; nothing that happens later loses it.
 
-        Cancelling the call undoes nothing: the message may be stored all the same, and `get` tells.
+        Cancelling the call undoes nothing: the message may be stored all the same; `get` shows whether it is.
 
         Args:
             to: The recipient, as the channel writes it; one line, at most 2048 characters.

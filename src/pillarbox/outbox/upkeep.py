@@ -31,7 +31,7 @@ class Upkeep:
         """
         Look for damage, and for what keeps messages from being stored or sent; empty when all is well.
 
-        What is wrong with this process, and with the other workers of its database, is told too.
+        The result also names what is wrong with this process, and with the other workers of its database.
         """
         runtime = await self._lifetime.opened()
         found = await runtime.store.check()
