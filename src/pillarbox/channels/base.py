@@ -56,7 +56,7 @@ class Progress:
     ``written`` false: nothing of the request has left, so it was surely not sent. ``None`` means that the adapter does
     not say, and reads as true.
 
-    ``rest`` is set by an adapter whose send was cut off while what it began goes on where nobody can stop it, as in a
+    ``rest`` is set by an adapter whose send was cut off while what it began goes on where it cannot be stopped, as in a
     thread: it ends with what came of it after all. A delivery is recorded then, however late.
     """
 
@@ -247,7 +247,7 @@ class Channel(ABC):
     @final
     def fit_to_show(self, outcome: AnyOutcome, attempt: Attempt, *, keep_answer: bool) -> AnyOutcome:
         """
-        Take out of *outcome* what nobody may read, and give it back (contract EV3, CH8).
+        Return *outcome* without what nobody may read (contract EV3, CH8).
 
         Args:
             keep_answer: Keep what was said to a success too (history ``full``).

@@ -7,7 +7,7 @@ to dial is judged by its name too, and passed on as it was read.
 
 Two levels of trust. A URL that the operator wrote may lead to private and loopback addresses. An address that comes
 from data (recipients, media, the API) may only be public, or in a network that ``egress.allow`` names. Link-local and
-metadata addresses are dialled for nobody: no setting allows them.
+metadata addresses are never dialled: no setting allows them.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ class Egress:
     Attributes:
         operator: The operator wrote the URLs; else they come from data.
         allowed_networks: What data may reach beyond public addresses.
-        resolve: From a host name to numeric addresses. Tests pass one that asks nobody.
+        resolve: From a host name to numeric addresses. Tests pass one that asks no server.
         dial: From a judged address to a socket. Tests pass one that cannot dial.
     """
 
@@ -271,7 +271,7 @@ class Egress:
         """
         Judge *url* by its text and, where its host has addresses, by those: for a URL that others are to dial.
 
-        A name that has no address here, or none in two seconds, passes: what it is elsewhere nobody here can say.
+        A name that has no address here, or none in two seconds, passes: what it is elsewhere is not known here.
 
         Returns:
             The parsed URL, as `check_url`.

@@ -35,7 +35,7 @@ class FunctionChannel(Channel):
     stopped: past its deadline it goes on, and counts against *threads* until it returns; while all of them are so
     engaged, messages are given back at no cost. If it delivers after all, that is recorded late.
 
-    What the function gives back:
+    What the function returns:
 
     * ``None``, a receipt (``str``), or an ``int``, which becomes one: delivered.
     * An outcome, returned or raised: ``RateLimited(after=30)``, ``Rejected("no such pager")`` and so on.

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 async def answer_of(answer: asyncio.Future[T], progress: Progress, outcome: Callable[[T], AnyOutcome]) -> T:
     """
-    Wait for a call on a thread, which nobody can stop. Where this is cancelled, what the call comes to goes on.
+    Wait for a call on a thread, which cannot be stopped. Where this is cancelled, what the call comes to goes on.
 
     Args:
         outcome: Says what an answer is that comes after the send was cut off.

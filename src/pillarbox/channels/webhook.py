@@ -213,7 +213,7 @@ class WebhookChannel(Channel):
             raise InvalidMessage("files", str(refused)) from None
 
     async def _vetted(self, file: FileRef) -> _File:
-        """Return a file with its URL as it was read, so that nobody reads another one out of the same text."""
+        """Return a file with its URL as it was read, so that no other URL is read out of the same text."""
         url = None if file.url is None else str(await self._media.vet_url(file.url))
         return _File(url, file.name, file.media_type)
 

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What every command is told. ``db`` and ``config`` are ``None`` where the command line says nothing."""
+    """What every command knows. ``db`` and ``config`` are ``None`` where the command line says nothing."""
 
     ctx: click.Context
     db: str | None

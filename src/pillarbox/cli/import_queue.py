@@ -128,7 +128,7 @@ def _show(report: SourceReport, *, json: bool) -> None:
 
 
 def _stays(line: Line) -> bool:
-    """Whether somebody should know of it: it waits where it was, or there was nothing in it to be sent."""
+    """Whether people should know of it: it waits where it was, or there was nothing in it to be sent."""
     return line.outcome in _STAYS or line.reason == "empty"
 
 

@@ -42,7 +42,7 @@ class Scribe:
     Args:
         descriptor: ``None``: everything is dropped.
         missing: Gives the line that says how many could not be written.
-        unread: Told once, on the scribe's own thread, when nobody can read any more what is written.
+        unread: Called once, on the scribe's own thread, when the reader is gone.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Scribe:
         return taken
 
     def _put(self, taken: list[tuple[bytes, int]]) -> bool:
-        """Write lines; false where nobody can ever read them."""
+        """Write lines; return false where their reader is gone."""
         piece = (b"\n" if self._torn else b"") + b"".join(line for line, _ in taken)
         done = 0
         try:

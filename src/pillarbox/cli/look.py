@@ -228,7 +228,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _seconds(stamp: object) -> str | None:
-    """Leave out the milliseconds: in a table of people nobody reads them."""
+    """Leave out the milliseconds: in a table for people they only disturb."""
     return None if stamp is None else f"{str(stamp)[:19]}Z"
 
 

@@ -66,7 +66,7 @@ class Program(click.Group):
         return command
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:  # noqa: ANN401 — click's own arguments
-        """See `click.Group`. Shows ``--help``, which ends as `invoke` does where nobody reads on."""
+        """See `click.Group`. Shows ``--help``, which ends as `invoke` does where its reader is gone."""
         try:
             return super().make_context(*args, **kwargs)
         except BrokenPipeError:

@@ -103,7 +103,7 @@ class _Runner:
     """
     One run of a worker: its signals and its lines.
 
-    *read* gives the configuration as it is now; without it nothing is reloaded.
+    *read* returns the configuration as it is now; without it nothing is reloaded.
     """
 
     def __init__(self, box: Outbox, voice: Voice, *, read: Callable[[], Settings] | None) -> None:

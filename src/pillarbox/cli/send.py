@@ -69,7 +69,7 @@ def send(
     wait until a channel of that name is configured.
 
     Where the queue is disabled (enabled = false), it is sent at once, whether --wait is given or not, and nothing is
-    stored. The exit code tells what became of it.
+    stored. The exit code shows what became of it.
     """
     from pillarbox import app
 

@@ -1,7 +1,7 @@
 """
 What a worker says: its log on stderr, in the format and from the level of the settings, and its outcomes.
 
-An outcome is told once on each stream. With ``--json`` it is a row on stdout. Otherwise it is a line on stderr: on a
+An outcome is written once on each stream. With ``--json`` it is a row on stdout. Otherwise it is a line on stderr: on a
 terminal the short line that people read, and the log's own line about the same is left out; elsewhere, and where the
 log is JSON, the log's line alone.
 """

@@ -89,7 +89,7 @@ class Director:
         Send, kill, restart, and judge. Gives the verdict and the number of kills.
 
         Raises:
-            DemoFailed: A process ended that nobody had killed.
+            DemoFailed: A process ended that was not killed.
         """
         async with self._receiver() as (url, orders):
             self._config.write_text(f'[channels.{CHANNEL}]\nurl = "{url}"\n', "utf-8")

@@ -1,7 +1,7 @@
 """
 The demonstration's receiver: a real HTTP server in a process of its own, with a ledger, which can hold its answers.
 
-It is told what to do on stdin and tells what happens on stdout, one JSON object a line; it ends when stdin does. The
+It reads its orders from stdin and writes what happens to stdout, one JSON object a line; it ends when stdin does. The
 ledger gets a line for each request that was read, before anything else happens, and one for each answer, before its
 first byte leaves: so it knows more than the worker, never less.
 """

@@ -1,5 +1,5 @@
 """
-Reads JSON that somebody else wrote, strictly and within bounds, out of files that may be traps.
+Reads foreign JSON, strictly and within bounds, out of files that may be traps.
 
 Nothing is opened through a symbolic link, outside of the directory that was named, or before it is known to be a
 regular file of this user's; nothing is parsed before its size and its depth are known.

@@ -48,7 +48,7 @@ class Outcome(StrEnum):
 
 
 class OnUncertain(StrEnum):
-    """What to do with a send that was started and whose end nobody knows."""
+    """What to do with a send that was started and whose end is not known."""
 
     HOLD = "hold"
     RESEND = "resend"
@@ -175,7 +175,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
-        """Whether nothing was left behind that somebody should look at."""
+        """Whether nothing was left behind that a person should look at."""
         waits = any(line.outcome in (Outcome.LEFT, Outcome.QUARANTINED) for line in self.entries)
         return not waits and self.kept is None
 

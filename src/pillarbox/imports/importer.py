@@ -101,7 +101,7 @@ async def run_import(
     Args:
         store: Open. ``None`` only on a dry run: then nothing is known of earlier imports.
         path: The directory, or the database file.
-        checkpoint: Told before and after each step that a crash can fall between; what it raises ends the import.
+        checkpoint: Called before and after each step that a crash can fall between; what it raises ends the import.
 
     Raises:
         NotFound: There is nothing at *path*.

@@ -112,7 +112,7 @@ def kind_of(word: Json) -> Kind:
 
 
 def uncertain(recovery_state: Json) -> bool:
-    """Whether the platform may have it. A state that nobody here knows is none to send on."""
+    """Whether the platform may have it. A message in an unknown state is not sent on."""
     return recovery_state not in _NOT_SENT_STATES
 
 

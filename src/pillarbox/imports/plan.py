@@ -233,7 +233,7 @@ def _admission(entry: SourceEntry, draft: Draft, route: Route, bytes_max: int) -
     Make parts out of several payloads: they were one delivery, and go one by one, in order, each sent once.
 
     A single payload is left to the first claim, like any message. So a channel that is not at hand gets several
-    payloads as they are: nobody cuts them any further.
+    payloads as they are: they are not cut any further.
     """
     if len(entry.contents) <= 1:
         return None

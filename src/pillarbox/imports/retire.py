@@ -31,7 +31,7 @@ def retire(path: Path, source_ids: Sequence[str], checkpoint: Callable[[str], No
     moves may be undone by a power cut: calling it again does what is left.
 
     Args:
-        checkpoint: Told before and after every step that a crash can fall between.
+        checkpoint: Called before and after every step that a crash can fall between.
 
     Returns:
         How many were moved by this call.

@@ -1,5 +1,5 @@
 """
-The kinds of value that a setting can have: each reads what somebody wrote, or says what it expected.
+The kinds of value that a setting can have: each reads what a user wrote, or says what it expected.
 
 A kind never guesses: ``"5"`` is no number in a file, ``True`` no 1, and 5.0 no whole number. Text from the
 environment or a flag is first turned into what a file would hold (`Kind.of_text`), then read by the same rules.
@@ -58,7 +58,7 @@ class Kind(ABC):
         return text.strip()
 
     def show(self, value: object) -> str:
-        """Write a value down, so that ``read(of_text(shown))`` gives it back."""
+        """Return a value as text, so that ``read(of_text(shown))`` returns it again."""
         return str(value)
 
 
@@ -272,7 +272,7 @@ class Choice(Kind):
 
 
 def _line(raw: object, expected: str) -> str:
-    """Check what has to be one line of text; its content is never told."""
+    """Check what has to be one line of text; its content is never shown."""
     if not isinstance(raw, str) or not raw.strip():
         raise Unfit(expected)
     if len(raw) > _TEXT_MAX or _CONTROL.search(raw) or raw != raw.strip():

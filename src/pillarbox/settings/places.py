@@ -1,4 +1,4 @@
-"""Where files of ours stand when nobody says so: the user's directories for configuration and for state."""
+"""Where files of ours stand by default: the user's directories for configuration and for state."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-The table of settings: from a key, as somebody spelt it, to its definition, or to the nearest one there is.
+The table of settings: from a key, as a user spelt it, to its definition, or to the nearest one there is.
 
 Derived from `pillarbox.settings.model`; nothing is defined here.
 """

@@ -26,7 +26,7 @@ class RequestHead(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
     """
-    What a connection tells its server.
+    What a connection reports to its server.
 
     Attributes:
         opened: Gives the connection its number.

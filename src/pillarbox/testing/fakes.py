@@ -1,4 +1,4 @@
-"""`FakeClock`: time that passes only when a test says so."""
+"""`FakeClock`: time that passes only when a test moves it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Timer:
 
 class FakeClock:
     """
-    A `Clock` that stands still until it is told to go on, and its timers with it.
+    A `Clock` that stands still until a test moves it, and its timers with it.
 
     Args:
         wall_ms: Where the wall clock begins, in milliseconds since 1970.

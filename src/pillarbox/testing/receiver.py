@@ -83,7 +83,7 @@ class Answer:
 
     @classmethod
     def pour(cls, *, status: int = 200, body: bytes = b"") -> Answer:
-        """Answer with *body*, and blanks behind it for as long as anybody reads."""
+        """Answer with *body*, and blanks behind it for as long as the client reads."""
         return cls(status=status, body=body, fault=Fault.POUR)
 
     @classmethod

@@ -29,7 +29,7 @@ class ScriptedChannel(Channel):
     Takes its outcomes from a script, in the order of its sends; when that is used up, every send is delivered.
 
     A step is an outcome to return, an exception to raise, a value to return as it is, or a function of the `Attempt`
-    (async or not) that gives one of these.
+    (async or not) that returns one of these.
 
     Args:
         refuses: Recipients that `admit` refuses.

@@ -1,1 +1,1 @@
-"""What an exception out of somebody else's code says about a send."""
+"""What an exception of foreign code says about a send."""

@@ -36,7 +36,7 @@ _PERHAPS: Final = (ValueError, RuntimeError)
 
 
 class Bugs:
-    """The bugs of one channel's function; each place is told of once a minute."""
+    """The bugs of one channel's function; each place is logged once a minute."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -1,5 +1,5 @@
 """
-How an object of somebody else's code is looked at: whatever an attribute does then, it does not get out of here.
+How an object of foreign code is looked at: whatever an attribute raises then, it does not leave this module.
 
 An exception may wrap another, which wraps a third: they are looked through from the outside, so many at most.
 """

@@ -1,5 +1,5 @@
 """
-What an exception out of somebody's sending function means: what it carries first, its text last (contract CL2–CL6).
+What an exception of a user's sending function means: what it carries first, its text last (contract CL2–CL6).
 
 It may carry an HTTP answer (`http_answers`), a mail server's reply (`smtp_replies`), or a type that says whether the
 request was written (`request_sent`); of whatever library.
@@ -28,7 +28,7 @@ from pillarbox.user_code import pass_on
 
 def classify_exception(exc: BaseException, *, hide: tuple[str, ...] = (), now_ms: int = 0) -> AnyOutcome:
     """
-    Return what an exception out of somebody's sending function means. What is not known is uncertain: it may be sent.
+    Return what an exception of a user's sending function means. What is not known is uncertain: it may be sent.
 
     What it carries goes first (`carried`). Then what it says. The reason is the exception's type and what may be shown
     of its text; of a text only the beginning is looked at.

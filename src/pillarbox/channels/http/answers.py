@@ -28,7 +28,7 @@ class Answer:
 
     Attributes:
         headers: Found by their names in any case.
-        body: Its beginning; empty where it came packed, because nobody asked for that.
+        body: Its beginning; empty where it came packed, which was not asked for.
     """
 
     status: int

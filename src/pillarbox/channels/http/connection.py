@@ -98,7 +98,7 @@ class KeptConnection(ResponseHandler):
             self._look_for_end()
 
     def feed_data(self, data: Any, size: int = 0) -> None:  # noqa: ANN401 — of aiohttp's own types
-        """See aiohttp's queue: told of each head, with the body that will follow it."""
+        """See aiohttp's queue: called with each head, and with the body that will follow it."""
         message, body = data
         if self._stage is not _Stage.HEAD:
             self._spoil()  # a second answer

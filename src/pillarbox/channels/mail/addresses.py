@@ -2,7 +2,7 @@
 Mail addresses: which ones are well-formed, and how they are spelt on the wire. Pure.
 
 One address and nothing else (RFC 5321 §4.1.2 ``Mailbox``, RFC 6531 §3.3 for what is not ASCII): no display name, no
-list, no comment. Domains become A-labels, so that a server without SMTPUTF8 can still be told about them.
+list, no comment. Domains become A-labels, so that they can still be sent to a server without SMTPUTF8.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Address:
 
     @property
     def needs_smtputf8(self) -> bool:
-        """Whether only a server with SMTPUTF8 (RFC 6531) can be told about it."""
+        """Whether it can only be sent to a server with SMTPUTF8 (RFC 6531)."""
         return not self.local.isascii()
 
 

@@ -7,7 +7,7 @@ A message's content as a mail: bytes that are the same for every attempt (contra
 * Markdown goes as plain text: mail knows no markdown. HTML goes with a plain copy of itself (multipart/alternative).
 * Bodies are encoded so that no line is longer than 78 characters; RFC 5321 §4.5.3.1.6 allows 998.
 * A mail that is already composed (``message/rfc822``) goes out as it was given, but for its line ends and without
-  ``Bcc`` and ``Resent-Bcc``: whoever stands there must not be named to the others (RFC 5322 §3.6.3). They get no copy
+  ``Bcc`` and ``Resent-Bcc``: those recipients must not be shown to the others (RFC 5322 §3.6.3). They get no copy
   either: a message has one recipient.
 * ``silent`` means nothing in a mail. ``reply_to`` and ``thread`` count where they are Message-IDs in angle brackets,
   as receipts of this channel are; elsewhere the mail goes without.

@@ -68,7 +68,7 @@ class Reply:
         code: Three digits; below 0 for what is no reply at all.
         text: Every line, without the codes in front.
         hide: What must not be shown of it: the recipient, the message's text.
-        known: The channel's own secrets; a server may say what it was told.
+        known: The channel's own secrets; a server may repeat what it was sent.
     """
 
     code: int

@@ -90,7 +90,7 @@ class Route:
     Attributes:
         until_dot: Bounds everything before the final dot; lifted once it is written.
         final_seconds: How long to wait for the answer to it.
-        progress: Told when the dot is written.
+        progress: Noted there when the dot is written.
         hide: What an answer must not repeat of the message.
     """
 
@@ -230,7 +230,7 @@ class SmtpSession:
         Look the server up once, and connect to the first of its judged addresses that answers.
 
         Raises:
-            EgressRefused: It leads where nobody may go: to a metadata service or a link-local address.
+            EgressRefused: It leads where no channel may connect: to a metadata service or a link-local address.
             OSError: It has no address, or none that answers; TimeoutError is one.
         """
         server = self._server

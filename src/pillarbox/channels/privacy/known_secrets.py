@@ -1,5 +1,5 @@
 """
-The very values that a channel must keep to itself, in every form in which somebody else may say them (contract CH8).
+The very values that a channel must keep to itself, in every form in which others may repeat them (contract CH8).
 
 A table of how secrets look (`masking`) cannot know that "opensesame" is one. The channel does: it stands in its URL, in
 its headers, or is its password. What comes back from the platform is looked through for these values as they are, with
@@ -82,7 +82,7 @@ def _note(pieces: dict[str, bool], value: str) -> None:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """Yield the forms that are no escapes, which whoever looks for them sees through (`escapes`)."""
+    """Yield the forms that are no escapes; a search sees through those itself (`escapes`)."""
     yield value
     yield value.replace(" ", "+")  # as forms write it
     yield value.encode("utf-8", "replace").hex()
@@ -108,7 +108,7 @@ def _encoded(raw: bytes) -> Iterator[str]:
 
 
 def in_url(url: str) -> list[str]:
-    """List what of a URL is nobody's business: user information, path, query and fragment. Never raises."""
+    """List the secret parts of a URL: user information, path, query and fragment. Never raises."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -70,7 +70,7 @@ def fit_to_show(
     outcome: AnyOutcome, attempt: Attempt, known: object = NOTHING_KNOWN, *, keep_answer: bool
 ) -> AnyOutcome:
     """
-    Take out of *outcome* what nobody may read, and give it back.
+    Return *outcome* without what nobody may read.
 
     Args:
         known: The channel's own secrets.

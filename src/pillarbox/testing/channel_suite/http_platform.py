@@ -23,7 +23,7 @@ class HttpPlatform(Platform):
 
     Attributes:
         accepts: Its answer to what it takes.
-        rejects_message: Its answer to what nobody may say; the others likewise. What stays ``None`` is not there.
+        rejects_message: Its answer to a message that it forbids; the others likewise. What stays ``None`` is not there.
         rates: Its answer for each way in which it limits.
     """
 
@@ -104,7 +104,7 @@ class HttpPlatform(Platform):
         self._will(Answer.reset())
 
     def answer_at_length(self) -> None:
-        """Accept, with blanks behind the answer for as long as anybody reads."""
+        """Accept, with blanks behind the answer for as long as the client reads."""
         self._will(replace(self.accepts, fault=Fault.POUR), take=True)
 
     def answer_endlessly(self) -> None:

@@ -44,7 +44,7 @@ class SecretSuite(ChannelFixtures):
             assert not [text for text in seen if secret in text], secret
 
     async def _shown(self, platform: Platform, channel: Channel) -> list[str]:
-        """Send, and return all that anybody gets to see of the outcome."""
+        """Send; return all that anybody can see of the outcome."""
         attempt = an_attempt(platform, _TEXT)
         outcome = channel.fit_to_show(await channel.send(attempt), attempt, keep_answer=True)
         return [repr(outcome), str(outcome), *_fields(outcome)]

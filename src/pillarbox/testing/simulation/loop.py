@@ -2,7 +2,7 @@
 `SimulatedLoop`: an event loop on virtual time, which calls in an order that a seed draws.
 
 When nothing is ready, time jumps to the next timer. When there is none either, and what was to be done is not done,
-nobody will ever go on: that is a `Deadlock`, which names who waits, and where.
+nothing can ever go on: that is a `Deadlock`, which names the tasks that wait, and where.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def call_soon_threadsafe(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        """Call in the next turn. Raises RuntimeError in another thread, whose time nobody simulates."""
+        """Call in the next turn. Raises RuntimeError in another thread, whose time is not simulated."""
         if threading.get_ident() != self._thread:
             self._strangers.add(threading.current_thread().name)
             raise RuntimeError("a simulation has one thread")
