@@ -84,6 +84,11 @@ PATTERN_MAKERS: dict[str, set[str]] = {
     f"{PACKAGE}/settings/yaml_text.py": {"_whole"},
 }
 
+# First words of a docstring that leave open whether the function returns, prints, stores or calls something: who
+# reads "Give the id" or "Tell the error" must look into the code. "Return", "Print", "Record", "Call" say it.
+UNCLEAR_FIRST_WORDS = {"Give", "Gives", "Say", "Says", "Tell", "Tells", "Told"}
+PLAIN_DOCSTRINGS = (f"{PACKAGE}/", "bench/", "tools/")
+
 # The domain computes. It may not reach for anything that has a state outside of it.
 IMPURE = {
     "asyncio", "ftplib", "http", "io", "logging", "multiprocessing", "os", "pathlib", "queue", "random",
@@ -343,6 +348,18 @@ def patterns_out_of_sight(tree: Tree) -> list[str]:
     return found
 
 
+def unclear_docstrings(tree: Tree) -> list[str]:
+    """The first word of a docstring says what is done: what is returned, printed, stored or called."""
+    return [
+        f"{path}:{node.body[0].lineno}: '{first}' leaves open what is done: begin with Return, Print, Record or Call"
+        for folder in PLAIN_DOCSTRINGS
+        for path, module in code(tree, folder)
+        for node in ast.walk(module)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and (first := ((ast.get_docstring(node) or "").split() or [""])[0].rstrip(".,:;")) in UNCLEAR_FIRST_WORDS
+    ]
+
+
 def waiting_tests(tree: Tree) -> list[str]:
     """A test ticks, advances a clock or waits for a signal; `sleep(0)` only lets others run."""
     found = []
@@ -479,6 +496,16 @@ RULES: list[tuple[Rule, Tree, str, Tree]] = [
             f"{PACKAGE}/a.py": "import re\n\nA = re.compile('a')\n\ndef f(text):\n    return A.sub('', text)",
             f"{PACKAGE}/channels/mail/replies.py": "import re\n\n\ndef _words(text):\n    return re.compile(text)\n",
             "tests/a.py": "import re\n\nre.search('a', 'a')\n",
+        },
+    ),
+    (
+        unclear_docstrings,
+        {f"{PACKAGE}/a.py": 'def f() -> int:\n    """\n    Give the number.\n    """\n    return 1\n'},
+        f"{PACKAGE}/a.py:2: 'Give' leaves open what is done: begin with Return, Print, Record or Call",
+        {
+            f"{PACKAGE}/a.py": 'def f() -> int:\n    """Return what was given; they tell."""\n    return 1\n',
+            f"{PACKAGE}/b.py": 'def f() -> str:\n    return "Give it."\n',
+            "tests/a.py": 'def f() -> None:\n    """Tell nobody."""\n',
         },
     ),
     (
