@@ -28,17 +28,17 @@ class Timer(Protocol):
     """A call that is to come."""
 
     def cancel(self) -> None:
-        """Never call. Safe to repeat, also after the call."""
+        """Make sure that the callback is not called. Safe to repeat, also after the call."""
 
 
 class Clock(Protocol):
     """What the engine may know about time."""
 
     def wall_ms(self) -> int:
-        """Milliseconds since 1970 UTC. May jump."""
+        """Return milliseconds since 1970 UTC. May jump."""
 
     def boot_ms(self) -> int:
-        """Milliseconds since some fixed instant of this boot. Never jumps, counts suspended time."""
+        """Return milliseconds since some fixed instant of this boot. Never jumps, counts suspended time."""
 
     def boot_id(self) -> str:
         """
@@ -48,7 +48,7 @@ class Clock(Protocol):
         """
 
     def mono(self) -> float:
-        """Seconds, for durations inside this process."""
+        """Return seconds, for durations inside this process."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait without blocking the loop."""

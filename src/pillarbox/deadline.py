@@ -68,7 +68,7 @@ class Deadline:
             self._handle = self._clock.call_later(seconds, self.come, self._when)
 
     def cancel(self) -> None:
-        """Never call. Safe to repeat."""
+        """Make sure that it cuts nothing off. Safe to repeat."""
         self._when = None
         if self._handle is not None:
             self._handle.cancel()
@@ -79,14 +79,14 @@ class Deadline:
         return self._when is not None and self._clock.mono() >= self._when
 
     def come(self, when: float) -> None:
-        """The time has come, which was to be *when* by `Clock.mono`; whose timer it was does not matter."""
+        """Called when the time has come, which was to be *when* by `Clock.mono`; any timer may call it."""
         if self._clock.mono() - when > self._grace.late_seconds:
             self.come_late()
         else:
             self._turn(self._grace.turns)
 
     def come_late(self) -> None:
-        """The time had come before any code could see it."""
+        """Called when the time had come before any code could see it."""
         self._handle = self._clock.call_later(self._grace.seconds, self._turn, self._grace.turns)
 
     def _turn(self, left: int) -> None:
@@ -138,7 +138,7 @@ class Within:
                 raise TimeoutError from error
 
     def lift(self) -> None:
-        """Let it take as long as it takes from now on."""
+        """Remove the limit: it may take any time from now on."""
         self._deadline.cancel()
 
     def overdue(self) -> bool:

@@ -51,7 +51,7 @@ class QueueClock:
         return self._clock
 
     def wall_ms(self) -> int:
-        """Milliseconds since 1970 on the queue's line; the same as the wall clock's until somebody sets that."""
+        """Return milliseconds since 1970 on the queue's line; the same as the wall clock's until that is set."""
         clock = self._clock
         offset_ms, ahead_ms = self._state
         wall_ms = clock.wall_ms()
@@ -123,7 +123,7 @@ class QueueClock:
         return self._mark
 
     def saved(self, mark: ClockMark) -> None:
-        """The store knows *mark* now."""
+        """Called when the store knows *mark*."""
         self._saved_ms = mark.boot_ms
         self._unsaved = self._mark.ahead_ms != mark.ahead_ms
 

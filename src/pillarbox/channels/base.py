@@ -175,7 +175,7 @@ class Channel(ABC):
         """Open what sending needs. Called once, on the loop that sends, before the first send."""
 
     async def close(self) -> None:  # noqa: B027 — optional on purpose
-        """Let it go again. No send is under way."""
+        """Close what `start` opened. Called when no send is under way."""
 
     def admit(self, *, to: str, content: Content, thread: str | None = None) -> Admission:  # noqa: ARG002
         """

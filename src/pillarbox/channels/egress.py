@@ -372,7 +372,7 @@ class _JudgingResolver:
         ]
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 def _parsed(url: object) -> URL | None:

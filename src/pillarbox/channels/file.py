@@ -153,7 +153,7 @@ def _append(handle: int, directory: str, line: bytes, *, fsync: bool) -> AnyOutc
 
 
 def _sync_directory(directory: str) -> None:
-    """A new file's name is in its directory, which is on the disk only after a sync of its own (fsync(2))."""
+    """Sync a directory: a new file's name is on the disk only after that (fsync(2))."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

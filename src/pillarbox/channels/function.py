@@ -176,7 +176,7 @@ def _outcome(result: object) -> AnyOutcome:
 
 
 def _freed(outcome: Outcome) -> AnyOutcome:
-    """Without where it was raised: a traceback would keep the message's text in memory, and a thread keeps its last."""
+    """Drop the traceback of an answer: it would keep the message's text in memory, and a thread keeps its last."""
     with contextlib.suppress(Exception):
         outcome.__traceback__ = outcome.__cause__ = outcome.__context__ = None
     return plain(outcome)

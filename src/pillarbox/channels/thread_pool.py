@@ -127,7 +127,7 @@ class Threads:
         return answer
 
     def close(self) -> None:
-        """Let idle threads end now, the others when their call returns. Safe to repeat, and to start again after."""
+        """End idle threads now, the others when their call returns. Safe to repeat, and to start again after."""
         with self._lock:
             ending, self._threads = self._threads, 0
             # A queue of their own for the threads that come after: nobody else's last word is in it.

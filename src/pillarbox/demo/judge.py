@@ -99,7 +99,7 @@ def _delivered(told: Told | None) -> bool:
 
 
 def _unexplained(sent: Sequence[Sent], reads: Sequence[Entry], told: Mapping[str, Told]) -> list[Entry]:
-    """Each copy needs a claim of its own, committed before it arrived; a message that was never sent has none."""
+    """List unexplained copies: each needs a claim of its own, committed before it arrived; unknown ones have none."""
     accepted = {item.id for item in sent}
     used: set[tuple[str, int]] = set()
     found = []

@@ -43,7 +43,7 @@ def is_message_id(text: str) -> bool:
 
 
 def id_time_ms(message: MessageId) -> int:
-    """When the id was made, in milliseconds since 1970."""
+    """Return when the id was made, in milliseconds since 1970."""
     return int.from_bytes(base64.urlsafe_b64decode(message + "==")[:6], "big")
 
 

@@ -157,7 +157,7 @@ def _goes_on_without(message: Leased) -> bool:
 
 
 def _part_rejected(message: Leased, error: str, now_ms: int) -> Transition:
-    """Under best effort the parts behind a rejected one go out all the same (contract PA4)."""
+    """Return the move after a rejected part; under best effort the later parts go out all the same (contract PA4)."""
     if message.part_next + 1 < message.part_count:
         permanent = ErrorClass.PERMANENT
         return Transition.next_part(State.DEAD, due_ms=now_ms, error_class=permanent, error=error)
@@ -389,7 +389,7 @@ def _charged(
 
 def _bounded_limit(message: Leased, outcome: RateLimited, *, now_ms: int, fraction: float) -> Transition:
     """
-    Believe the words of an answer whose code says "never", three times.
+    Return the move after an answer whose words say "wait" and whose code says "never": believed three times.
 
     The channel rests as after any rate limit. The message waits longer, by later steps of its schedule, so that the
     three answers are not all given in one and the same bad hour.
@@ -419,7 +419,7 @@ def _laid_to_rest(
     lost: int = 0,
     pause_ms: int | None = None,
 ) -> Transition:
-    """Dead, unless its lane must wait for a person: no terminal row ever blocks, so then it is held."""
+    """Return a burial, or a hold where its lane must wait for a person: no terminal row ever blocks."""
     if message.policy.on_dead is OnDead.BLOCK and message.lane is not None:
         return Transition.hold(
             reason,
@@ -440,7 +440,7 @@ def _freed(
 
 
 def _capped(message: Leased, transition: Transition) -> Transition:
-    """Without a TTL nothing else would ever end a message that is only ever given back."""
+    """Return *transition*, or a hold after many free ones: without a TTL nothing else would ever end the message."""
     if message.expires_ms is not None or message.free_returns + 1 < FREE_RETURNS_MAX:
         return transition
     return Transition.hold(
@@ -453,7 +453,7 @@ def _capped(message: Leased, transition: Transition) -> Transition:
 
 
 def _free_wait_ms(message: Leased, after: float | None, fraction: float) -> int:
-    """A hint is kept; without one, the schedule's first delay."""
+    """Return the wait that a hint asks for; without one, the schedule's first delay."""
     hint = message.policy.bounded_hint(after)
     wait = hint if after is not None else message.policy.delay_seconds(1, fraction)
     return max(FREE_RETURN_MS_MIN, _whole_ms(wait))

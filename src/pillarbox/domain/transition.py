@@ -113,7 +113,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
         error_class: ErrorClass | None = None,
         error: str | None = None,
     ) -> Transition:
-        """Done with this part; the next one goes out at once, with its counters at 0 (lanes.md, "Parts")."""
+        """Go on to the next part, which goes out at once, with its counters at 0 (lanes.md, "Parts")."""
         return cls(
             to=State.SCHEDULED,
             due_ms=due_ms,
@@ -126,12 +126,12 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def deliver(cls, receipt: str | None, *, answer: str | None = None) -> Transition:
-        """Accepted by the platform; terminal."""
+        """The platform has accepted it; terminal."""
         return cls(to=State.DELIVERED, receipt=receipt, answer=answer)
 
     @classmethod
     def retry(cls, *, due_ms: int, error_class: ErrorClass, error: str, lost: int = 0) -> Transition:
-        """Try again later, at the cost of one attempt."""
+        """Schedule it again; costs one attempt."""
         return cls(to=State.SCHEDULED, due_ms=due_ms, charged=1, error_class=error_class, error=error, lost=lost)
 
     @classmethod
@@ -199,7 +199,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
         lost: int = 0,
         pause_ms: int | None = None,
     ) -> Transition:
-        """A person must decide."""
+        """Hold it: a person must decide."""
         return cls(
             to=State.HELD,
             charged=charged,
@@ -213,10 +213,10 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def expire(cls, *, error: str | None = None, error_class: ErrorClass | None = None, charged: int = 0) -> Transition:
-        """Its time is over; terminal."""
+        """End it because its time is over; terminal."""
         return cls(to=State.EXPIRED, reason=Reason.EXPIRED, error=error, error_class=error_class, charged=charged)
 
     @classmethod
     def cancel(cls, reason: Reason, *, charged: int = 0, error: str | None = None) -> Transition:
-        """Withdrawn before it was delivered; terminal."""
+        """End it as withdrawn before it was delivered; terminal."""
         return cls(to=State.CANCELLED, reason=reason, charged=charged, error=error)

@@ -57,7 +57,7 @@ class Calls:
         self._left: dict[asyncio.Task[Ended], tuple[str, object]] = {}
 
     def left(self) -> Counter[str]:
-        """Returns how many calls of each name go on though they were cut off."""
+        """Return how many calls of each name go on though they were cut off."""
         return Counter(name for name, _ in self._left.values())
 
     def is_stuck(self, function: object) -> bool:

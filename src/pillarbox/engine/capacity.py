@@ -228,7 +228,7 @@ class Feed:
         return {queue.number: 1 for queue in waiting if room[queue.channel] > 0}
 
     def next_suspect_ms(self) -> int | None:
-        """When the next suspect is due, as far as is known."""
+        """Return when the next suspect is due, as far as is known."""
         return min((q.suspect_ms for q in self._by_number.values() if q.suspect_ms is not None), default=None)
 
     def has_room(self) -> bool:
@@ -239,6 +239,6 @@ class Feed:
         return not full or any(q.due_ms is not None and q.channel not in full for q in self._by_number.values())
 
     def next_due_ms(self) -> int | None:
-        """When the next queue is worth a look."""
+        """Return when the next queue is worth a look."""
         times = [queue.due_ms for queue in self._by_number.values() if queue.due_ms is not None]
         return min(times, default=None)

@@ -187,7 +187,7 @@ class Executor:
             await self.lull.hold(flight.recorded)
 
     def break_off(self) -> None:
-        """Hand over what became of everything that is under way, where the loop it flew on has ended."""
+        """Settle everything that is under way, where the event loop that it ran on has ended."""
         for flight in list(self.flights.values()):
             if not flight.over:
                 self._settle(flight, self._broken_off(flight))
@@ -366,7 +366,7 @@ class Executor:
         self._pay(flight)
 
     def left(self) -> Counter[str]:
-        """Returns how many sends of each channel were written off and go on."""
+        """Return how many sends of each channel were written off and go on."""
         return self._left.count()
 
     def _owe(self, flight: Flight, error: BaseException) -> None:
@@ -443,7 +443,7 @@ class Executor:
         return True
 
     def wanting_renewal(self, boot_ms: int, *, before_ms: int) -> list[Leased]:
-        """Messages whose lease runs out before *before_ms* from now."""
+        """Return the messages whose lease runs out before *before_ms* from now."""
         limit = boot_ms + before_ms
         return [
             flight.message

@@ -66,7 +66,7 @@ class Flight:
         return self.stopped and self.unwritten
 
     def cut_why(self) -> str:
-        """Returns why it was cut off."""
+        """Return why it was cut off."""
         if self.timed_out:
             return "no answer in time"
         if self.lease_lost:

@@ -115,7 +115,7 @@ class Hooks:
         return bool(self._revalidate)
 
     def left(self) -> Counter[str]:
-        """Returns how many calls of each hook go on though they were cut off."""
+        """Return how many calls of each hook go on though they were cut off."""
         return self._calls.left()
 
     async def before(self, outgoing: Outgoing) -> Outgoing | Cancelled:
@@ -186,7 +186,7 @@ def _checked(answer: Withdraw | Defer) -> Withdraw | Defer:
 
 
 def _writable(reason: str) -> str:
-    """Returns a reason that can be stored: not too long, and no half of a surrogate pair in it."""
+    """Return a reason that can be stored: not too long, and no half of a surrogate pair in it."""
     return reason[:REASON_MAX].encode("utf-8", "replace").decode()
 
 

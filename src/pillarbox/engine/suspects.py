@@ -35,12 +35,12 @@ class Suspects:
         self._flying: set[int] = set()
 
     def begin(self) -> None:
-        """A suspect waits: nothing else is started from now on, unless the others' time is not over yet."""
+        """Called when a suspect waits: nothing else is started from now on, unless the others' time is not over yet."""
         if self._since is None and self._mono() >= self._rest_until:
             self._since = self._mono()
 
     def withdraw(self) -> None:
-        """No suspect waits any more: it was cancelled, or its channel paused."""
+        """Called when no suspect waits any more: it was cancelled, or its channel paused."""
         if self._alone is None:
             self.end()
 
@@ -62,7 +62,7 @@ class Suspects:
         return self._flying.issuperset(under_way) or self._mono() - self._since >= QUIET_SECONDS
 
     def started(self, seq: int) -> None:
-        """A suspect is being sent."""
+        """Called when a suspect is being sent."""
         self._flying.add(seq)
         self._alone = seq
 
@@ -82,7 +82,7 @@ class Suspects:
         self._since = self._alone = None
 
     def wait_seconds(self) -> float:
-        """How long until something changes by itself: until more may start, or the next suspect."""
+        """Return how long it is until something changes by itself: until more may start, or the next suspect."""
         now = self._mono()
         if self._since is None:
             return max(0.0, self._rest_until - now)

@@ -323,12 +323,12 @@ class Worker:
             self._watch.poke()
 
     def look(self) -> None:
-        """Something may be due anywhere."""
+        """Look everywhere: something may be due in any queue."""
         self.feed.probe_all()
         self.committer.want_claim()
 
     def expect(self, tenant: str, channel: str) -> None:
-        """A message is being stored there by this process: claim it with the same commit."""
+        """Called when this process is storing a message there: claim it with the same commit."""
         self.feed.expect(tenant, channel)
 
     def plan_claim(self, settlements: Sequence[Settlement]) -> Claim | None:
@@ -449,7 +449,7 @@ class Worker:
                 self.committer.want_claim()
 
     def _next_start_ms(self) -> int | None:
-        """When something may be started by itself: what is due, or a suspect, once the others had their time."""
+        """Return when something may be started by itself: what is due, or a suspect, once the others had their time."""
         next_due_ms, suspect_ms = self.feed.next_due_ms(), self.feed.next_suspect_ms()
         if suspect_ms is None:
             return next_due_ms
@@ -480,4 +480,4 @@ def _freeing(settlements: Sequence[Settlement], now_ms: int) -> set[int]:
 
 
 def _nothing() -> None:
-    """Nothing was begun that could be ended."""
+    """Do nothing: nothing was begun that could be ended."""

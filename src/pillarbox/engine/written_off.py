@@ -36,7 +36,7 @@ class Leftovers:
         self._left: dict[int, Flight] = {}
 
     def count(self) -> Counter[str]:
-        """Returns how many there are of each channel."""
+        """Return how many there are of each channel."""
         return Counter(flight.message.channel for flight in self._left.values())
 
     def add(self, flight: Flight) -> None:
@@ -49,7 +49,7 @@ class Leftovers:
         )
 
     def remove(self, flight: Flight) -> None:
-        """It has ended."""
+        """Forget a send that has ended."""
         self._left.pop(id(flight), None)
 
     def cut_off(self) -> int:
@@ -72,7 +72,7 @@ class Leftovers:
     def ended(
         self, flight: Flight, rest: asyncio.Future[AnyOutcome], checked: Callable[[AnyOutcome], AnyOutcome]
     ) -> None:
-        """What went on in a thread has ended; *checked* looks at what it says as at any outcome."""
+        """Called when what went on in a thread has ended; *checked* makes an outcome of its answer, as of any."""
         self.remove(flight)
         outcome = None if rest.cancelled() or rest.exception() is not None else checked(rest.result())
         transition = None if outcome is None else self.judge(flight, outcome)

@@ -163,7 +163,7 @@ class Reporter:
             self.alarm("log_failed", "a handler or filter of the log raised: lines are missing")
 
     def accepted(self, drafts: Sequence[Draft], enqueued: Sequence[Enqueued]) -> None:
-        """A group of messages was committed; those that a key found had been before."""
+        """Called when a group of messages was committed; those that a key found were stored before."""
         wanted = self._wants(MessageEnqueued)
         for draft, done in zip(drafts, enqueued, strict=True):
             if done.created and wanted:
@@ -172,7 +172,7 @@ class Reporter:
                 self.ended(done.superseded)
 
     def settled(self, settlement: Settlement, settled: Settled) -> None:
-        """An attempt's end was recorded, or found stale."""
+        """Called when an attempt's end was recorded, or found stale."""
         message, transition = settlement.message, settlement.transition
         if settlement.began_ms is not None:
             self.counts["sent"] += 1
@@ -281,7 +281,7 @@ class Reporter:
         )
 
     def ended(self, ended: Iterable[Ended]) -> None:
-        """Messages that ended without an attempt: expired, superseded, unreadable, left behind by their process."""
+        """Report messages that ended without an attempt: expired, superseded, unreadable, left by their process."""
         for item in ended:
             self.counts[str(item.state)] += 1
             self.wake(item.id)
@@ -298,7 +298,7 @@ class Reporter:
 
     def acted(self, view: MessageView, *, said: str | None = None) -> None:
         """
-        A person or the reaper ended a message, or decided what becomes of it; *view* is how it stands now.
+        Called when a person or the reaper ended a message, or decided it; *view* is its state now.
 
         *said*: the reason that was given.
         """

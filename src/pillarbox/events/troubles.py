@@ -25,11 +25,11 @@ class Troubles:
         self._questions: list[Callable[[], str | None]] = []
 
     def begin(self, word: str, sentence: str, *, about: str = "") -> None:
-        """Something is wrong from now on. Said again, the newer *sentence* stands."""
+        """Note that something is wrong from now on. When repeated, the newer *sentence* stands."""
         self._lasting[word, about] = sentence
 
     def end(self, word: str, *, about: str = "") -> None:
-        """It is not wrong any more. Safe to repeat, and to call for what never began."""
+        """Note that it is not wrong any more. Safe to repeat, and to call for what never began."""
         self._lasting.pop((word, about), None)
 
     def has(self, word: str, *, about: str = "") -> bool:
@@ -41,6 +41,6 @@ class Troubles:
         self._questions.append(question)
 
     def sentences(self) -> tuple[str, ...]:
-        """Returns one sentence for each thing that is wrong now, in the order in which they began."""
+        """Return one sentence for each thing that is wrong now, in the order in which they began."""
         answers = (question() for question in self._questions)
         return (*self._lasting.values(), *(answer for answer in answers if answer))

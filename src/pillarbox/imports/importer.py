@@ -49,7 +49,7 @@ Checkpoint = Callable[[str], None]
 
 
 def _pass(step: str) -> None:
-    """Go on."""
+    """Do nothing, so that the import goes on."""
 
 
 def _no_channel(_name: str) -> Route:
@@ -156,7 +156,7 @@ def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def _refuse_own(path: Path, own: Path | None) -> None:
-    """Never open the file that this process has open as its store: closing it would drop the store's locks."""
+    """Refuse the file that this process has open as its store: closing it would drop the store's locks."""
     try:
         if own is not None and path.samefile(own):
             raise InvalidMessage("path", "expected another system's database, not this outbox's own")

@@ -122,7 +122,7 @@ def _why(standing: Standing, state: Json) -> str:
 
 
 def _claimed_until(entry: dict[str, Json], state: Json, terms: Terms) -> int | None:
-    """A producer that may still be at work has until then: no attempt before."""
+    """Return until when a producer may still be at work: no attempt is made before."""
     until = moment(entry.get("availableAt")) if state == "producer_claimed" else None
     return until if until is not None and until > terms.now_ms else None
 

@@ -205,7 +205,7 @@ def _channel(entry: SourceEntry, channel_map: Mapping[str, str]) -> str:
 
 
 def _policy(entry: SourceEntry, policy: Policy) -> Policy:
-    """What the source said of its payloads holds for our parts."""
+    """Return the policy: what the source said of its payloads holds for our parts."""
     if entry.best_effort is None:
         return policy
     parts = PartsMode.BEST_EFFORT if entry.best_effort else PartsMode.ALL_OR_ABORT

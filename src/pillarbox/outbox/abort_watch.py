@@ -61,7 +61,7 @@ class Followed:
         return ()
 
     def asked(self, *, active: int) -> None:
-        """*active* of those that were asked about have not ended: ask again when there are twice as many."""
+        """Note that *active* of them have not ended: the store is asked again when there are twice as many."""
         self._limit = max(ASKED_FROM, 2 * active)
 
     def ended(self, message: MessageId) -> None:

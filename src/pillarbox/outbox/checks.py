@@ -267,7 +267,7 @@ def _moment(field: str, value: object, now_ms: int, ahead_ms: int) -> int:
 
 
 def _expiry(o: Outgoing, policy: Policy, starts_ms: int, ahead_ms: int) -> int | None:
-    """The TTL counts from ``not_before``, so that a message for later does not expire before it may go (EN13)."""
+    """Return the expiry: a TTL counts from ``not_before``, so that a message never expires before it may go (EN13)."""
     if o.expires_at is not None:
         expires_ms = _moment("expires_at", o.expires_at, starts_ms, ahead_ms)
         if expires_ms <= starts_ms:
@@ -279,7 +279,7 @@ def _expiry(o: Outgoing, policy: Policy, starts_ms: int, ahead_ms: int) -> int |
 
 
 def _policy(policy: Policy, o: Outgoing) -> Policy:
-    """Explicit values win over the channel's (contract EN6)."""
+    """Return the policy; explicit values win over the channel's (contract EN6)."""
     changes: dict[str, Any] = {}
     if o.max_attempts is not None:
         if (
@@ -332,7 +332,7 @@ def _lane(o: Outgoing, tenant: str, account: str, to: str, thread: str | None, *
 
 
 def _digest(channel: str, to: str, thread: str | None, kind: Kind, content: bytes) -> bytes:
-    """What an idempotency key stands for; not times, priority or metadata (contract EN7)."""
+    """Return the digest of what an idempotency key stands for; not times, priority or metadata (contract EN7)."""
     return hashlib.sha256(_DIGEST_ENCODER.encode([channel, to, thread, str(kind), content])).digest()
 
 

@@ -113,7 +113,7 @@ class Sending:
         return runtime
 
     def _one_a_recipient(self, outgoing: Outgoing) -> list[Outgoing]:
-        """Several recipients are several messages that share content and correlation id (contract EN15)."""
+        """Return one message for each recipient; they share content and correlation id (contract EN15)."""
         if isinstance(outgoing.to, str):
             return [outgoing]
         if not isinstance(outgoing.to, list | tuple) or not outgoing.to:

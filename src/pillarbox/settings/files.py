@@ -139,7 +139,7 @@ _READERS: Final[Mapping[str, Callable[[str, str], object]]] = {
 
 
 def _check_shape(tree: object, where: str) -> None:
-    """Bound what comes after: aliases let a small document stand for a huge or an endless one."""
+    """Limit the size of the document: aliases let a small one stand for a huge or an endless one."""
     level: list[object] = [tree]
     count = 0
     for _ in range(DEPTH_MAX):

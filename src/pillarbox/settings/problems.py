@@ -69,7 +69,7 @@ def _limits_that_never_count(settings: Settings, _file: Path | None) -> Iterator
 
 
 def _attempts_after_the_end(settings: Settings, _file: Path | None) -> Iterator[Problem]:
-    """Only what was written down is judged: adapters know what they do."""
+    """Judge only what was written down: adapters know what they do."""
     written = [("defaults", None)] + [
         (f"channels.{name}", name)
         for name, channel in settings.channels.items()

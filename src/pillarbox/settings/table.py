@@ -139,7 +139,7 @@ def find(path: KeyPath) -> Found | None:
 
 
 def is_section(path: KeyPath) -> bool:
-    """True where a table stands: limits, channels, channels.ops and the like."""
+    """Whether *path* is a table: limits, channels, channels.ops and the like."""
     return _pattern(path) in _SECTIONS
 
 

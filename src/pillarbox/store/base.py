@@ -589,11 +589,11 @@ class Store(Protocol):
         """Remove the row and the lock. Leases it still has lapse at once."""
 
     async def lapsed(self, *, limit: int) -> list[Lapsed]:
-        """Leased messages whose lease ran out, or whose worker is surely gone."""
+        """Return leased messages whose lease ran out, or whose worker is surely gone."""
 
     async def gone_acceptors(self) -> list[bytes]:
         """
-        Worker ids that scheduled messages were accepted by which must not outlive them, and that surely run no more.
+        Return the ids of workers that are surely gone and had accepted scheduled messages which must end with them.
 
         In doubt they run (contract DK1: another live process's messages are left alone).
         """
@@ -605,49 +605,49 @@ class Store(Protocol):
         """Count the messages of one turn by state, all kinds or the final ones alone."""
 
     async def mirror_pending(self, session_key: str, *, limit: int) -> list[MirrorEntry]:
-        """Records of what was delivered in a session and not acknowledged, the oldest first."""
+        """Return records of what was delivered in a session and not acknowledged, the oldest first."""
 
     async def log_key(self) -> bytes:
-        """What the hashes of recipients in log lines are made with: the same for every process of a database."""
+        """Return the key for the hashes of recipients in log lines: the same for every process of a database."""
 
     async def clock_news(self) -> ClockNews:
-        """What is known of the clocks, for a process that has just opened the database."""
+        """Return what is known of the clocks, for a process that has just opened the database."""
 
     async def overdue_holds(self, *, before_ms: int, limit: int) -> list[MessageId]:
-        """Held messages that were held before a time."""
+        """Return messages that have been held since before *before_ms*."""
 
     async def get(self, message: MessageId) -> MessageView | None:
         """Read one message whole."""
 
     async def ended(self, messages: Sequence[MessageId]) -> set[MessageId]:
-        """Which of *messages* do not go on by themselves: they are terminal, held, or not there any more."""
+        """Return which of *messages* do not go on by themselves: they are terminal, held, or not there any more."""
 
     async def resolve_id(self, text: str) -> list[MessageId]:
-        """Ids that begin or end with *text*, at most 10."""
+        """Return ids that begin or end with *text*, at most 10."""
 
     async def list_messages(self, query: Query) -> list[MessageView]:
-        """Messages that match, without their content."""
+        """Return messages that match, without their content."""
 
     async def history(self, message: MessageId) -> list[Event]:
-        """Every transition in order, the first one the acceptance."""
+        """Return every transition in order; the first one is the acceptance."""
 
     async def facts(self, message: MessageId, *, now_ms: int) -> Facts | None:
-        """What an explanation of *message* is made from, in one snapshot; ``None`` if there is no such message."""
+        """Return what explains *message*, read in one snapshot; ``None`` if there is no such message."""
 
     async def known_imports(self, system: str, source_ids: Sequence[str]) -> set[str]:
-        """Which of *source_ids*, or aliases, the ledger of imports has."""
+        """Return which of *source_ids*, or aliases, the ledger of imports has."""
 
     async def stats(self) -> list[Tally]:
-        """Counts by queue and state."""
+        """Return counts by queue and state."""
 
     async def backlog(self, *, now_ms: int, channels: Sequence[str], worker: int) -> Backlog:
-        """What is not settled of *channels*, in one snapshot. Counts the messages, so it is slow."""
+        """Return what is not settled of *channels*, in one snapshot. Counts the messages, so it is slow."""
 
     async def queues(self) -> list[QueueInfo]:
-        """Every queue there is."""
+        """Return every queue."""
 
     async def workers(self) -> list[WorkerInfo]:
-        """Every registered worker."""
+        """Return every registered worker."""
 
     async def check(self) -> list[str]:
         """
@@ -660,10 +660,10 @@ class Store(Protocol):
         """Answer with *problems* when another process asks this one's workers what is wrong (`check`)."""
 
     def problems(self) -> list[str]:
-        """What is wrong with the files it has open: deleted, moved, replaced. Cheap; raises nothing."""
+        """Return what is wrong with the files it has open: deleted, moved, replaced. Cheap; raises nothing."""
 
     def remarks(self) -> list[str]:
-        """What a person should know of how the database is kept, though nothing is wrong with it. Raises nothing."""
+        """Return what a person should know of how the database is kept, though nothing is wrong. Raises nothing."""
 
     async def backup(self, path: Path) -> int:
         """

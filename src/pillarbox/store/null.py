@@ -37,13 +37,13 @@ class NullStore:
         self._key = key
 
     async def open(self) -> None:
-        """There is nothing to open."""
+        """Do nothing: there is nothing to open."""
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is nothing to close."""
 
     async def limit(self, limits: Limits) -> None:
-        """Nothing is stored that could be limited."""
+        """Do nothing: nothing is stored that could be limited."""
 
     async def commit(self, batch: Batch) -> BatchResult:
         """Apply no act: there are no messages. Raises Refused for what would have to be kept."""
@@ -56,10 +56,10 @@ class NullStore:
         raise Refused(_DISABLED)
 
     async def deregister(self, worker: int) -> None:
-        """There is no worker."""
+        """Do nothing: there is no worker."""
 
     async def lapsed(self, *, limit: int) -> list[Lapsed]:  # noqa: ARG002 — of `Store`
-        """Nothing is leased."""
+        """Return none: nothing is leased."""
         return []
 
     async def gone_acceptors(self) -> list[bytes]:
@@ -67,83 +67,83 @@ class NullStore:
         return []
 
     async def gone(self, worker: bytes) -> bool:  # noqa: ARG002 — of `Store`
-        """There was none."""
+        """Return true: there never was such a worker."""
         return True
 
     async def turn(self, correlation_id: str, *, final_only: bool) -> dict[State, int]:  # noqa: ARG002 — of `Store`
-        """All counts are 0."""
+        """Return counts of 0."""
         return {}
 
     async def mirror_pending(self, session_key: str, *, limit: int) -> list[MirrorEntry]:  # noqa: ARG002 — of `Store`
-        """There is no record."""
+        """Return none: there is no record."""
         return []
 
     async def log_key(self) -> bytes:
-        """One for this process."""
+        """Return a key of this process alone."""
         return self._key
 
     async def clock_news(self) -> ClockNews:
-        """Nothing is judged by its time."""
+        """Return no news: nothing here is judged by time."""
         return ClockNews()
 
     async def overdue_holds(self, *, before_ms: int, limit: int) -> list[MessageId]:  # noqa: ARG002 — of `Store`
-        """Nothing is held."""
+        """Return none: nothing is held."""
         return []
 
     async def get(self, message: MessageId) -> MessageView | None:  # noqa: ARG002 — of `Store`
-        """There is no message."""
+        """Return none: there is no message."""
         return None
 
     async def ended(self, messages: Sequence[MessageId]) -> set[MessageId]:
-        """There is no message."""
+        """Return none: there is no message."""
         return set(messages)
 
     async def resolve_id(self, text: str) -> list[MessageId]:  # noqa: ARG002 — of `Store`
-        """There is no message."""
+        """Return none: there is no message."""
         return []
 
     async def list_messages(self, query: Query) -> list[MessageView]:  # noqa: ARG002 — of `Store`
-        """There is no message."""
+        """Return none: there is no message."""
         return []
 
     async def facts(self, message: MessageId, *, now_ms: int) -> Facts | None:  # noqa: ARG002 — of `Store`
-        """There is no message."""
+        """Return none: there is no message."""
         return None
 
     async def history(self, message: MessageId) -> list[Event]:  # noqa: ARG002 — of `Store`
-        """There is no message."""
+        """Return none: there is no message."""
         return []
 
     async def known_imports(self, system: str, source_ids: Sequence[str]) -> set[str]:  # noqa: ARG002 — of `Store`
-        """Nothing was ever imported."""
+        """Return none: nothing was ever imported."""
         return set()
 
     async def stats(self) -> list[Tally]:
-        """All counts are 0."""
+        """Return counts of 0."""
         return []
 
     async def backlog(self, *, now_ms: int, channels: Sequence[str], worker: int) -> Backlog:  # noqa: ARG002 — of `Store`
-        """Nothing waits."""
+        """Return an empty backlog: nothing waits."""
         return Backlog()
 
     async def queues(self) -> list[QueueInfo]:
-        """There is no queue."""
+        """Return none: there is no queue."""
         return []
 
     async def workers(self) -> list[WorkerInfo]:
-        """There is no worker."""
+        """Return none: there is no worker."""
         return []
 
     async def check(self) -> list[str]:
-        """Nothing is wrong with nothing."""
+        """Return none: there is nothing that could be wrong."""
         return []
 
     def problems(self) -> list[str]:
-        """There is no file."""
+        """Return none: there is no file."""
         return []
 
     def remarks(self) -> list[str]:
-        """There is no file."""
+        """Return none: there is no file."""
         return []
 
     async def backup(self, path: Path) -> int:  # noqa: ARG002 — of `Store`
@@ -159,4 +159,4 @@ class NullStore:
 
 
 def _nothing() -> None:
-    """Nothing was begun that could be ended."""
+    """Do nothing: nothing was begun that could be ended."""

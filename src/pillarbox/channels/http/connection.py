@@ -165,5 +165,5 @@ def _is_readable(transport: asyncio.Transport) -> bool:
 
 
 def keep_apart(connector: BaseConnector, loop: asyncio.AbstractEventLoop) -> None:
-    """Have *connector* make its connections here. Each request has to `begin`, or its answer is dropped."""
+    """Make *connector* create its connections here. Each request has to `begin`, or its answer is dropped."""
     connector._factory = functools.partial(KeptConnection, loop=loop)  # type: ignore[assignment]  # noqa: SLF001 — no public way

@@ -106,5 +106,5 @@ def body_hint_seconds(body: bytes) -> float | None:
 
 
 def _number(value: str | None) -> float | None:
-    """Only plain digits: what ``float()`` takes beyond them ("nan", "1e99", other scripts) is no hint."""
+    """Read plain digits only: what ``float()`` takes beyond them ("nan", "1e99", other scripts) is no hint."""
     return float(value.strip()) if value is not None and _NUMBER.match(value.strip()) else None

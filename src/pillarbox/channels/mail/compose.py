@@ -123,7 +123,7 @@ def _kind(content: Content) -> str:
 
 def _as_it_is(payload: bytes) -> Mail:
     """
-    A composed mail, byte for byte but for its line ends and its blind copies.
+    Return a composed mail, byte for byte but for its line ends and its blind copies.
 
     RFC 5321 §2.3.8: a lone CR or LF must not be sent. Its header ends at the first empty line *as it is sent*; what is
     no field in front of that line ends nothing, because not every reader takes it for the end.
@@ -182,13 +182,13 @@ def _value(name: str, value: str) -> str:
 
 
 def _encoded(name: str, value: str) -> str:
-    """RFC 2047: words of at most 75 characters, each whole characters only; blanks between them are not shown."""
+    """Encode by RFC 2047: words of at most 75 characters, each character whole; blanks between them are not shown."""
     header = Header(value, charset="utf-8", header_name=name, maxlinelen=_ENCODED_LENGTH_MAX)
     return header.encode(linesep="\r\n")
 
 
 def _references(content: Content, thread: str | None) -> list[tuple[str, str]]:
-    """RFC 5322 §3.6.4; a thread is the Message-ID of its first mail."""
+    """Return the headers of RFC 5322 §3.6.4; a thread is the Message-ID of its first mail."""
     parent = as_message_id(content.reply_to)
     known = [root for root in dict.fromkeys((as_message_id(thread), parent)) if root is not None]
     headers = [("In-Reply-To", parent)] if parent else []
@@ -214,7 +214,7 @@ def _body(content: Content, *, boundary: str) -> _Part:
 
 
 def _text(subtype: str, text: str, *, encode: bool = False) -> _Part:
-    """Text as it is where that is safe, else in the shorter of the two encodings."""
+    """Return text as it is where that is safe, else in the shorter of the two encodings."""
     raw = _LINE_END.sub(b"\r\n", text.encode())
     encoding, body = "7bit", raw
     if encode or not _is_safe(raw):

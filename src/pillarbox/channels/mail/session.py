@@ -190,7 +190,7 @@ class SmtpSession:
 
     async def transact(self, mail: Mail, route: Route) -> Delivered:
         """
-        Hand over one mail to one recipient.
+        Transfer one mail to one recipient.
 
         Raises:
             Stopped: With what became of the mail, where it is not Delivered.
@@ -211,7 +211,7 @@ class SmtpSession:
         return Delivered(mail.message_id, answer=reply.excerpt())
 
     def close(self) -> None:
-        """Hang up. Safe to repeat."""
+        """Close the connection. Safe to repeat."""
         self.in_sync = False
         self._smtp.close()
 

@@ -312,7 +312,7 @@ def _server(url: ChannelUrl, options: Options) -> Server:
 
 
 def _sender(chosen: str, server: Server) -> Address:
-    """The sender as chosen, else the user as an address."""
+    """Return the sender as chosen, else the user as an address."""
     user = server.user if "@" in server.user else f"{server.user}@{server.host}"
     if not chosen and (not server.user or _is_local(server.host)) and "@" not in server.user:
         raise ConfigError("sender", "expected the address that mails come from, such as ?sender=me@example.org")

@@ -19,7 +19,7 @@ TEXT_LIMIT_MAX: Final = 1 << 30
 
 def limit(channel: Channel, options: Mapping[str, object]) -> None:
     """
-    Let *channel* take its text in parts (contract PA1).
+    Make *channel* take its text in parts (contract PA1).
 
     Args:
         options: ``text_limit``, a whole number of at least 1, or text that says one; ``unit``: ``utf16``, ``bytes`` (of

@@ -82,7 +82,7 @@ class Handles:
         self._place = self._identity = None
 
     def drop_inherited(self) -> None:
-        """In a forked child: the guards are the parent's (`guarding`)."""
+        """In a forked child: forget the guards, which are the parent's (`guarding`)."""
         self._lock = threading.Lock()
         self._guards = {}
         self.forget()

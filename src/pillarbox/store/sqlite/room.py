@@ -16,7 +16,7 @@ _REFUSALS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EAC
 
 
 def refusal(folder: Path) -> str | None:
-    """Returns why nothing more can be written beneath *folder*; ``None`` where it can, or that is not known."""
+    """Return why nothing more can be written beneath *folder*; ``None`` where it can, or that is not known."""
     if _UNNAMED is None:
         return _counted(folder)
     try:

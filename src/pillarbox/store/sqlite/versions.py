@@ -55,7 +55,7 @@ class Versions:
 
     @contextlib.contextmanager
     def writing(self, writer: Callable[[], apsw.Connection | None]) -> Iterator[None]:
-        """We write while the context lasts. On the writing thread."""
+        """Take all writes inside the context for our own. On the writing thread."""
         with self._guard:
             self._writing = True
         try:

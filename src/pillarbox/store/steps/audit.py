@@ -28,7 +28,7 @@ class Line(NamedTuple):
 
 
 def line(one: Given[Any], said: str, after: State, *, detail: str | None = None) -> Line:
-    """Word an order that was carried out."""
+    """Return the line of the history for an order that was carried out."""
     item, subject = one.item, one.subject
     return Line(subject.seq, item.id, said, item.actor, subject.state, after, item.reason, detail)
 

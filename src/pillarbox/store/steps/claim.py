@@ -176,7 +176,7 @@ def _bury(tx: Writing, request: Claim, row: Row, why: str) -> list[Ended]:
 
 
 def _give_positions(tx: Writing, result: BatchResult, queue: int) -> None:
-    """Messages for later enter their lanes at the tail, in the order in which they became due (lanes.md)."""
+    """Append messages for later to the tail of their lanes, in the order in which they became due (lanes.md)."""
     rows = tx.many("later", (queue, tx.now, _LATER_MAX))
     if not rows:
         return

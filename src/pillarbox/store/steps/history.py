@@ -46,7 +46,7 @@ def history(tx: Reader, identity: MessageId) -> list[Event]:
 
 
 def _when(event: Event) -> tuple[int, int]:
-    """First its acceptance; what was done to it after its end, after it."""
+    """Return the key to sort by: its acceptance first; what was done to it after its end comes after that."""
     after_its_end = event.from_state is not None and event.from_state.terminal
     return event.at_ms, 0 if event.act == "enqueue" else 1 + after_its_end
 

@@ -87,7 +87,7 @@ def _done_before(tx: Writing, run: Sequence[ActOnMessage]) -> list[Acted | None]
 
 
 def _words(item: ActOnMessage) -> set[str]:
-    """What an act is called in the history."""
+    """Return the names of an act in the history."""
     match item:
         case Cancel():
             return {"cancel", "cancel requested"}

@@ -65,7 +65,7 @@ def _settle(tx: Writing, run: Sequence[Settlement], *, again: bool) -> list[Sett
 
 
 def _reopen(tx: Writing, settlements: Sequence[Settlement]) -> None:
-    """A channel that took a message is not unavailable any more, unless it was again since."""
+    """Reopen a channel that took a message: it is not unavailable any more, unless it was again since."""
     answered: set[int] = set()
     for item in settlements:
         if item.transition.to is State.DELIVERED:
