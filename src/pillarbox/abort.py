@@ -52,7 +52,7 @@ class AbortSignal:
                 return
             self._reason = reason[:REASON_MAX] or "aborted"
             listeners, self._listeners = self._listeners, []
-        fatal = [error for listener in listeners if (error := _told(listener, self._reason)) is not None]
+        fatal = [error for listener in listeners if (error := _call(listener, self._reason)) is not None]
         if fatal:
             raise fatal[0]
 
@@ -64,7 +64,7 @@ class AbortSignal:
                 # Who can stop listening keeps the signal from nothing: it goes with the program's last use of it.
                 known = weakref.ref(self)
                 return lambda: _forget(known, listener)
-        error = _told(listener, self._reason)
+        error = _call(listener, self._reason)
         if error is not None:
             raise error
         return lambda: None
@@ -82,7 +82,7 @@ def _forget(known: weakref.ref[AbortSignal], listener: Callable[[str], None]) ->
         signal.forget(listener)
 
 
-def _told(listener: Callable[[str], None], reason: str) -> BaseException | None:
+def _call(listener: Callable[[str], None], reason: str) -> BaseException | None:
     """Call a listener; return what it raised where that is to end the program."""
     try:
         listener(reason)

@@ -234,7 +234,7 @@ BUGS: Final = (
     ),
     Bug(
         word="expiry-without-event",
-        edits=(Edit(file="engine/reaper.py", old="            self._reporter.ended(result.expired)\n", new=""),),
+        edits=(Edit(file="engine/reaper.py", old="            self._reporter.on_ended(result.expired)\n", new=""),),
         test="engine/test_reaper.py::test_a_message_expires_within_one_tick_of_its_end",
     ),
     Bug(

@@ -144,7 +144,7 @@ def execute(arguments: Sequence[str]) -> int:
     except Exception as exc:  # noqa: BLE001 — the last place before a traceback
         if state["debug"]:
             traceback.print_exc()
-        return _told(exc)
+        return _report(exc)
     return result if isinstance(result, int) else Exit.OK
 
 
@@ -157,7 +157,7 @@ def unwritten(error: OSError) -> int:
     return Exit.FAILURE
 
 
-def _told(error: Exception) -> int:
+def _report(error: Exception) -> int:
     """Print what went wrong in one line; return the exit code."""
     match error:
         case click.exceptions.NoArgsIsHelpError():

@@ -185,7 +185,7 @@ def pause(call: Call, channel: str, *, reason: str | None, span: timedelta | Non
         await box.pause(channel, tenant=tenant, reason=reason, span=span, actor=actor())
         return await _paused(box, channel, tenant)
 
-    return _told(call, channel, tenant, call.operate(act))
+    return _report_paused(call, channel, tenant, call.operate(act))
 
 
 @click.command()
@@ -201,7 +201,7 @@ def resume(call: Call, channel: str, *, reason: str | None, tenant: str | None) 
             raise Stop(Exit.NOT_FOUND, f"nothing was ever sent through channel {channel!r}")
         return await _paused(box, channel, tenant)
 
-    return _told(call, channel, tenant, call.operate(act))
+    return _report_paused(call, channel, tenant, call.operate(act))
 
 
 async def _used(box: Outbox, channel: str) -> bool:
@@ -215,7 +215,7 @@ async def _paused(box: Outbox, channel: str, tenant: str | None) -> list[QueueIn
     return [queue for queue in queues if queue.paused]
 
 
-def _told(call: Call, channel: str, tenant: str | None, paused_queues: list[QueueInfo]) -> int:
+def _report_paused(call: Call, channel: str, tenant: str | None, paused_queues: list[QueueInfo]) -> int:
     from pillarbox.views import stamp
 
     paused = bool(paused_queues)

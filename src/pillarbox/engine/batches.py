@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Told what became of a settlement, or why it could not be recorded.
-Told = Callable[[Settled | Exception], None]
-Ending = tuple[Settlement, Told]
+# Called with what became of a settlement, or with why it could not be recorded.
+OnSettled = Callable[[Settled | Exception], None]
+Ending = tuple[Settlement, OnSettled]
 
 
 class Wish(Generic[T, R]):
@@ -146,8 +146,8 @@ class Work:
         fenced: Callable[..., None],
     ) -> None:
         """Pass each answer to its caller, then report what was stored; each call goes through *fenced*."""
-        for (_, told), settled in zip(self.settle, result.settled, strict=True):
-            fenced(told, settled)
+        for (_, on_settled), settled in zip(self.settle, result.settled, strict=True):
+            fenced(on_settled, settled)
         for admit, admitted in zip(self.admit, result.admitted, strict=True):
             fenced(admit.grant, admitted)
         for act, acted in zip(self.acts, result.acted, strict=True):
@@ -166,8 +166,8 @@ class Work:
 
     def refuse(self, error: Exception, fenced: Callable[..., None]) -> None:
         """Pass the error to every caller; each call goes through *fenced*."""
-        for _, told in self.settle:
-            fenced(told, error)
+        for _, on_settled in self.settle:
+            fenced(on_settled, error)
         for wish in (*self.admit, *self.acts):
             fenced(wish.refuse, error)  # type: ignore[attr-defined]
         for group in self.enqueue:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import msgspec
 
 from pillarbox.deadline import Deadline
-from pillarbox.engine.batches import Ending, Extra, Told, Wish, Work
+from pillarbox.engine.batches import Ending, Extra, OnSettled, Wish, Work
 from pillarbox.engine.loop import Loop
 from pillarbox.errors import (
     NotStarted,
@@ -164,18 +164,18 @@ class Committer:
         """Store a group of messages, all or none."""
         return self._wish(self._enqueue, group)
 
-    def settle(self, settlement: Settlement, told: Told) -> None:
+    def settle(self, settlement: Settlement, on_settled: OnSettled) -> None:
         """
         Record the end of an attempt; tried again for as long as the store fails (contract UN4).
 
         Args:
-            told: Called once with what became of it, or with the error that makes it impossible to record.
+            on_settled: Called once with what became of it, or with the error that makes it impossible to record.
         """
         if self._closed:
             # Nobody writes any more: a send that was left behind has ended after all.
-            told(NotStarted("the outbox is closed"))
+            on_settled(NotStarted("the outbox is closed"))
             return
-        self._settle.append((settlement, told))
+        self._settle.append((settlement, on_settled))
         self._loop.poke()
 
     def settled(self, settlement: Settlement) -> asyncio.Future[Settled]:
@@ -289,17 +289,17 @@ class Committer:
         with self._reporter.quiet():
             self._fenced(self._claims.on_batch, result, claim)
             if work.fits(result):
-                work.grant(result, self._reporter.accepted, self._fenced)
+                work.grant(result, self._reporter.on_accepted, self._fenced)
             else:
                 error = StoreUnavailable("the store's answer does not fit what was to be written")
                 self._reporter.alarm("engine_failed", str(error))
                 work.refuse(error, self._fenced)
             self._fenced(functools.partial(self._claims.on_idle, more=result.more))
 
-    def _fenced(self, told: Callable[..., object], *values: object) -> None:
+    def _fenced(self, callback: Callable[..., object], *values: object) -> None:
         """Call one callback; its failure is reported, and the others are called all the same."""
         try:
-            told(*values)
+            callback(*values)
         except BaseException as exc:  # noqa: BLE001 — whatever it is, the others of the batch wait for their answers
             _log.error("telling of a commit failed", exc_info=exc)
             pass_on(exc)

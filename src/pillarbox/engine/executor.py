@@ -110,7 +110,7 @@ class Executor:
         """Begin to send. The message's slot is taken until `Crew.on_slot_freed`."""
         flight = Flight(message=message, until_ms=until_ms)
         flight.task = asyncio.get_running_loop().create_task(self._run(flight))
-        flight.task.add_done_callback(functools.partial(self._landed, flight))
+        flight.task.add_done_callback(functools.partial(self._on_task_end, flight))
         self._take(flight)
 
     def give_back(self, message: Leased, *, until_ms: int) -> None:
@@ -158,7 +158,7 @@ class Executor:
                 _log.error("sending message %s failed inside the engine", message.id, exc_info=exc)
                 self._reporter.alarm("engine_failed", f"message {message.id}: {type(exc).__name__}")
         if flight.written_off:
-            self._came_back(flight, transition)
+            self._on_late_end(flight, transition)
         elif transition is None:
             self._give_up(flight)
         elif not flight.given_back:
@@ -167,7 +167,7 @@ class Executor:
             # Also where the channel did not mind being cancelled, and answered.
             await self._until_recorded(flight)
 
-    def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
+    def _on_task_end(self, flight: Flight, task: asyncio.Task[None]) -> None:
         """Called when a task ends: no message may stay leased, even if its task was cancelled before its first step."""
         if not flight.over:
             if task.cancelled():
@@ -349,13 +349,15 @@ class Executor:
         """Follow what goes on in a thread after it was cut off, up to its end."""
         flight.rest = rest
         self._graces.add(flight, self.grace_seconds)
-        rest.add_done_callback(lambda done: self._rest_came(flight, attempt, channel, done))
+        rest.add_done_callback(lambda done: self._on_rest_end(flight, attempt, channel, done))
 
-    def _rest_came(self, flight: Flight, attempt: Attempt, channel: Channel, rest: asyncio.Future[AnyOutcome]) -> None:
+    def _on_rest_end(
+        self, flight: Flight, attempt: Attempt, channel: Channel, rest: asyncio.Future[AnyOutcome]
+    ) -> None:
         self._graces.remove(flight, self.grace_seconds)
-        self._left.ended(flight, rest, lambda outcome: outcome_of(outcome, attempt, channel))
+        self._left.on_rest_end(flight, rest, lambda outcome: outcome_of(outcome, attempt, channel))
 
-    def _came_back(self, flight: Flight, transition: Transition | None) -> None:
+    def _on_late_end(self, flight: Flight, transition: Transition | None) -> None:
         """Called when a send that was written off has ended after all."""
         self._left.remove(flight)
         if flight.freed:
@@ -407,7 +409,7 @@ class Executor:
         if isinstance(end, Exception):
             self._reporter.alarm("recording_failed", f"message {flight.message.id}: {end}")
         else:
-            self._reporter.settled(settlement, end)
+            self._reporter.on_settled(settlement, end)
 
     def _unrecorded(self, message: Leased, error: Exception) -> Transition:
         fraction = self._entropy.fraction()

@@ -63,7 +63,7 @@ class Loop:
         self._poked = True
         if self._task is None and self._events is not None and not self._stopping and not self._events.is_closed():
             self._task = self._events.create_task(self._run(), name=f"pillarbox-{self._name}")
-            self._task.add_done_callback(self._ended)
+            self._task.add_done_callback(self._on_task_end)
 
     async def stop(self) -> None:
         """Wait for the end of the current tick; run no more. Safe to repeat, also where a first call was cancelled."""
@@ -92,7 +92,7 @@ class Loop:
             if wait is not None:
                 self._schedule(wait)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_task_end(self, task: asyncio.Task[None]) -> None:
         self._task = None
         if self._poked:
             self.poke()

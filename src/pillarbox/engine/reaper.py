@@ -72,7 +72,7 @@ class Reaper:
             more = await self.abandon() or more
         if self._guard.trusted():
             result = await self._committer.expire(LIMIT)
-            self._reporter.ended(result.expired)
+            self._reporter.on_ended(result.expired)
             more = more or len(result.expired) >= LIMIT
             if self._clock.mono() >= self._holds_from:
                 # Its retention is counted in days: no need to look every second.
@@ -88,7 +88,7 @@ class Reaper:
         if not gone:
             return False
         result = await self._committer.abandon(gone)
-        self._reporter.ended(result.abandoned)
+        self._reporter.on_ended(result.abandoned)
         return bool(result.abandoned)
 
     async def take_back(self) -> None:
@@ -156,7 +156,7 @@ class Reaper:
     def _tell(self, settlement: Settlement, settled: Settled) -> None:
         # Stale means that its holder or another reaper was quicker: nothing happened, nothing to tell.
         if settled in {Settled.APPLIED, Settled.LATE}:
-            self._reporter.settled(settlement, settled)
+            self._reporter.on_settled(settlement, settled)
 
     def _settlement(self, lapsed: Lapsed) -> Settlement:
         now_ms = self._clock.wall_ms()
@@ -179,7 +179,7 @@ class Reaper:
         for message, acted in zip(overdue, await asyncio.gather(*acts), strict=True):
             view = await self._store.get(message) if acted.applied else None
             if view is not None:
-                self._reporter.acted(view)
+                self._reporter.on_acted(view)
         return len(overdue) >= LIMIT
 
 

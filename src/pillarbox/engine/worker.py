@@ -398,7 +398,7 @@ class Worker:
         self.feed.note(result, claim)
         if self.feed.unknown and self._watch is not None:
             self._watch.poke()
-        self._reporter.ended((*result.unreadable, *result.overdue))
+        self._reporter.on_ended((*result.unreadable, *result.overdue))
 
     def _start(self, message: Leased, *, until_ms: int) -> None:
         self.feed.started(message.channel)

@@ -69,7 +69,7 @@ class Leftovers:
         now_ms = self._clock.wall_ms()
         return lifecycle.decide(flight.message, outcome, now_ms=now_ms, fraction=self._entropy.fraction())
 
-    def ended(
+    def on_rest_end(
         self, flight: Flight, rest: asyncio.Future[AnyOutcome], checked: Callable[[AnyOutcome], AnyOutcome]
     ) -> None:
         """Called when what went on in a thread has ended; *checked* makes an outcome of its answer, as of any."""
@@ -89,4 +89,4 @@ class Leftovers:
         if isinstance(end, Exception):
             self._reporter.alarm("recording_failed", f"message {settlement.message.id}: delivered late, and {end}")
         elif end is Settled.LATE or end is Settled.APPLIED:
-            self._reporter.settled(settlement, end)
+            self._reporter.on_settled(settlement, end)

@@ -99,7 +99,7 @@ class Reporter:
             if not future.done() and not future.get_loop().is_closed():
                 future.set_result(None)
 
-    def asked(self, message_id: str, reason: str | None) -> None:
+    def on_asked(self, message_id: str, reason: str | None) -> None:
         """Remember why a message is to be cancelled that is being sent; its end is reported with that reason."""
         if reason:
             self._asked[message_id] = reason
@@ -162,16 +162,16 @@ class Reporter:
         if self.counts["log_failed"] == 1:
             self.alarm("log_failed", "a handler or filter of the log raised: lines are missing")
 
-    def accepted(self, drafts: Sequence[Draft], enqueued: Sequence[Enqueued]) -> None:
+    def on_accepted(self, drafts: Sequence[Draft], enqueued: Sequence[Enqueued]) -> None:
         """Called when a group of messages was committed; those that a key found were stored before."""
         wanted = self._wants(MessageEnqueued)
         for draft, done in zip(drafts, enqueued, strict=True):
             if done.created and wanted:
                 self.publish(MessageEnqueued(**of_draft(draft, draft.created_ms)))
             if done.superseded:
-                self.ended(done.superseded)
+                self.on_ended(done.superseded)
 
-    def settled(self, settlement: Settlement, settled: Settled) -> None:
+    def on_settled(self, settlement: Settlement, settled: Settled) -> None:
         """Called when an attempt's end was recorded, or found stale."""
         message, transition = settlement.message, settlement.transition
         if settlement.began_ms is not None:
@@ -280,7 +280,7 @@ class Reporter:
             )
         )
 
-    def ended(self, ended: Iterable[Ended]) -> None:
+    def on_ended(self, ended: Iterable[Ended]) -> None:
         """Report messages that ended without an attempt: expired, superseded, unreadable, left by their process."""
         for item in ended:
             self.counts[str(item.state)] += 1
@@ -296,7 +296,7 @@ class Reporter:
                 self.publish(MessageDied(**about, reason=str(item.reason), error=None, error_class=None))
             self.changed.set()
 
-    def acted(self, view: MessageView, *, said: str | None = None) -> None:
+    def on_acted(self, view: MessageView, *, said: str | None = None) -> None:
         """
         Called when a person or the reaper ended a message, or decided it; *view* is its state now.
 

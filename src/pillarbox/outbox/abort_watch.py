@@ -60,11 +60,11 @@ class Followed:
         self._asking = False
         return ()
 
-    def asked(self, *, active: int) -> None:
+    def note_active(self, active: int) -> None:
         """Note that *active* of them have not ended: the store is asked again when there are twice as many."""
         self._limit = max(ASKED_FROM, 2 * active)
 
-    def ended(self, message: MessageId) -> None:
+    def remove(self, message: MessageId) -> None:
         """Forget a message."""
         self._messages.pop(message, None)
 
@@ -115,7 +115,7 @@ class AbortWatch:
             return
         known = weakref.ref(abort)
         if runtime.worker is not None:
-            runtime.reporter.wait_for(identity).add_done_callback(lambda _: self._ended(known, identity))
+            runtime.reporter.wait_for(identity).add_done_callback(lambda _: self._forget(known, identity))
         if many:
             self._in_background(self._let_go_of(runtime, known, followed))
 
@@ -130,12 +130,12 @@ class AbortWatch:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _ended(self, known: weakref.ref[AbortSignal], identity: MessageId) -> None:
+    def _forget(self, known: weakref.ref[AbortSignal], identity: MessageId) -> None:
         """Forget a message, and its signal with the last one."""
         abort = known()
         followed = None if abort is None else self._signals.get(abort)
         if abort is not None and followed is not None:
-            followed.ended(identity)
+            followed.remove(identity)
             if not followed:
                 self._signals.pop(abort).stop()
 
@@ -147,13 +147,13 @@ class AbortWatch:
                 for message in messages:
                     view = await runtime.store.get(message)
                     if view is None or view.state.terminal:
-                        self._ended(known, message)
+                        self._forget(known, message)
                     else:
                         active += 1
-                followed.asked(active=active)
+                followed.note_active(active)
         except PillarboxError:
             # Closed, or not to be read now: asked again when they are twice as many.
-            followed.asked(active=len(followed))
+            followed.note_active(len(followed))
             followed.to_ask()
 
     async def _cancel(self, identity: MessageId, reason: str) -> None:

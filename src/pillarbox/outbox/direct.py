@@ -110,7 +110,7 @@ class Direct:
             )
             if abort is not None and abort.aborted:
                 end = Transition.cancel(Reason.REQUESTED, error=abort.reason)
-                self._reporter.asked(message.id, abort.reason)
+                self._reporter.on_asked(message.id, abort.reason)
                 self._tell(message, end, None)
                 return parts, end
             end = await self._send(message, channel)
@@ -162,7 +162,7 @@ class Direct:
 
     def _tell(self, message: Leased, transition: Transition, began_ms: int | None) -> None:
         ended = Settlement(message=message, transition=transition, began_ms=began_ms, ended_ms=self._clock.wall_ms())
-        self._reporter.settled(ended, Settled.APPLIED)
+        self._reporter.on_settled(ended, Settled.APPLIED)
 
     def _ended(self, message: Leased, outcome: AnyOutcome) -> Transition:
         transition = decide(message, outcome, now_ms=self._clock.wall_ms(), fraction=0.0)

@@ -83,9 +83,9 @@ class End:
 
     def _begin(self, deadline_seconds: float) -> None:
         steps = self._steps(Patience(deadline_seconds))
-        self._events.create_task(steps).add_done_callback(self._ended)
+        self._events.create_task(steps).add_done_callback(self._on_steps_end)
 
-    def _ended(self, task: asyncio.Task[int]) -> None:
+    def _on_steps_end(self, task: asyncio.Task[int]) -> None:
         if self._end is None or self._end.done():
             return
         if task.cancelled():

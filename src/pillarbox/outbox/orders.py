@@ -169,7 +169,7 @@ class Orders:
         if not acted.applied and acted.state is None:
             raise NotFound("message", act.id)
         if acted.pending:
-            runtime.reporter.asked(act.id, act.reason)
+            runtime.reporter.on_asked(act.id, act.reason)
         if acted.applied:
             view = await runtime.store.get(act.new_id if isinstance(act, Replay) else act.id)
             if view is not None:
@@ -355,7 +355,7 @@ def _tell(runtime: Runtime, act: ActOnMessage, acted: Acted, view: MessageView) 
             )
         )
     elif acted.state is not None and acted.state.terminal:
-        runtime.reporter.acted(view, said=act.reason)
+        runtime.reporter.on_acted(view, said=act.reason)
 
 
 def _tell_all(
@@ -368,7 +368,7 @@ def _tell_all(
     """Report a page; its messages are not read again, for what changed is known."""
     for act, acted in done:
         if acted.pending:
-            runtime.reporter.asked(act.id, act.reason)
+            runtime.reporter.on_asked(act.id, act.reason)
         if not acted.applied or isinstance(act, Purge):
             continue
         view = before[act.id]

@@ -174,7 +174,7 @@ class Sending:
 
     async def _passed_on(self, runtime: Runtime, direct: Direct, outgoing: Outgoing, draft: Draft) -> Message:
         """Send without a queue, and wait for it (contract EN12)."""
-        runtime.reporter.accepted((draft,), (Enqueued(draft.id, created=True),))
+        runtime.reporter.on_accepted((draft,), (Enqueued(draft.id, created=True),))
         view = shifted(await direct.deliver(draft, outgoing.abort), self._clock.ahead_ms())
         return Message(self._lifetime, id=draft.id, created=True, durability=runtime.store.durability, view=view)
 
