@@ -32,6 +32,8 @@ _SMALL_CONTENT_BYTES = 2048
 
 Group = Sequence[Draft]
 Accepted = list[Enqueued] | PillarboxError
+Shared = dict[tuple[str, bytes], int]
+"""The payload of each content of a fan-out, by group id and content."""
 
 
 class _New(NamedTuple):
@@ -96,10 +98,11 @@ def store(
     """
     known = _stored_before(tx, groups) if again else set()
     if any(draft.collapse_key is not None for group in groups for draft in group):
-        return [[_in_its_place(tx, draft, known, uncounted) for draft in group] for group in groups]
+        shared: Shared = {}
+        return [[_in_its_place(tx, draft, known, uncounted, shared) for draft in group] for group in groups]
     intake = _Intake(tx, groups, known, uncounted)
     accepted = [intake.judged(group) for group in groups]
-    intake.write()
+    intake.write({})
     return accepted
 
 
@@ -108,7 +111,9 @@ def _stored_before(tx: Writing, groups: Sequence[Group]) -> set[MessageId]:
     return {identity for found in rows for identity, _ in found}
 
 
-def _in_its_place(tx: Writing, draft: Draft, known: set[MessageId], uncounted: Collection[MessageId]) -> Enqueued:
+def _in_its_place(
+    tx: Writing, draft: Draft, known: set[MessageId], uncounted: Collection[MessageId], shared: Shared
+) -> Enqueued:
     """Store one message in the place of older ones. Raises KeyConflict or QueueFull."""
     if draft.id in known:
         return Enqueued(draft.id, created=True, superseded=tuple(collapse.superseded_before(tx, draft)))
@@ -123,7 +128,7 @@ def _in_its_place(tx: Writing, draft: Draft, known: set[MessageId], uncounted: C
         queue = tx.queue(draft.tenant, draft.channel)
         place, superseded = collapse.make_way(tx, draft, queue, _recipient(draft))
     intake.take(draft)
-    intake.write()
+    intake.write(shared)
     if place is not None and superseded:
         tx.many("take_place", (draft.id, place.position, place.due_ms))
     return Enqueued(draft.id, created=True, superseded=tuple(superseded))
@@ -193,12 +198,12 @@ class _Intake:
             self._keys[draft.tenant, draft.key] = draft.digest, draft.id
         self.new.append(_New(draft, queue, recipient))
 
-    def write(self) -> None:
-        """Write what was taken."""
+    def write(self, shared: Shared) -> None:
+        """Write what was taken; *shared* says which contents of its fan-outs are stored already."""
         for queue, sizes in self._sizes.items():
             self._tx.count(queue, State.SCHEDULED.code, len(sizes), sum(sizes))
         self._tx.touched.update(new.queue for new in self.new)
-        _write(self._tx, self.new)
+        _write(self._tx, self.new, shared)
 
     def _give_back(self, before: int) -> None:
         for new in self.new[before:]:
@@ -229,9 +234,8 @@ def _recipient(draft: Draft) -> str:
     return draft.recipient if draft.admission is None else draft.admission.recipient
 
 
-def _write(tx: Writing, new: Sequence[_New]) -> None:
+def _write(tx: Writing, new: Sequence[_New], shared: Shared) -> None:
     """Write the rows of messages that have room, and what belongs to them."""
-    shared: dict[tuple[str, bytes], int] = {}
     tx.each("enqueue", [_row(tx, one, _payload(tx, one.draft, shared)) for one in new])
     drafts = [one.draft for one in new]
     keys = [(draft.tenant, draft.key, draft.digest, draft.id) for draft in drafts if draft.key is not None]
@@ -248,13 +252,8 @@ def _write(tx: Writing, new: Sequence[_New]) -> None:
     mirror.store(tx, [(draft.mirror, draft.id) for draft in drafts if draft.mirror is not None])
 
 
-def _payload(tx: Writing, draft: Draft, shared: dict[tuple[str, bytes], int]) -> int | None:
-    """
-    Store what does not belong into the row: large content, and a fan-out's, once for all of its messages (CO2).
-
-    Args:
-        shared: The payload of each content of a fan-out, by group id and content.
-    """
+def _payload(tx: Writing, draft: Draft, shared: Shared) -> int | None:
+    """Store what does not belong into the row: large content, and a fan-out's, once for all of its messages (CO2)."""
     if draft.group_id is None and len(draft.content) <= _SMALL_CONTENT_BYTES:
         return None
     known = shared.get((draft.group_id, draft.content)) if draft.group_id is not None else None

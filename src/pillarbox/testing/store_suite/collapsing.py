@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pillarbox.domain.ids import MessageId
     from pillarbox.domain.message import Leased
     from pillarbox.domain.outcome import AnyOutcome
-    from pillarbox.testing.store_suite.driver import StoreDriver
+    from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
     from pillarbox.testing.store_suite.fixtures import OpenDriver
 
 LANE: Final = "lane"
@@ -352,6 +352,15 @@ class CollapsingSuite(StoreFixtures):
         accepted = await driver.enqueue_group(*(driver.draft(lane=LANE, collapse_key=KEY) for _ in range(3)))
         assert [await ended(driver, done.id) for done in accepted] == [SUPERSEDED, SUPERSEDED, SCHEDULED]
         await driver.healthy()
+
+    @pytest.mark.contract("FL4", "CO2")
+    async def test_a_fan_out_that_takes_the_place_of_others_stores_its_content_once(
+        self, driver: StoreDriver, backstage: Backstage
+    ) -> None:
+        people = ("ann", "bob", "cy")
+        await driver.enqueue_group(*(driver.draft(group_id="g", collapse_key=KEY, recipient=name) for name in people))
+        assert await backstage.stored_contents() == 1
+        assert len(await driver.claim()) == len(people)
 
     @pytest.mark.contract("FL4")
     async def test_what_is_enqueued_with_the_end_of_the_one_in_flight_follows_it(self, driver: StoreDriver) -> None:
