@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import msgspec
+
+from pillarbox.domain.message import Draft, Leased
 from pillarbox.errors import PillarboxError, StoreOutcomeUnknown
 from pillarbox.store.base import (
     Act,
@@ -23,7 +26,6 @@ from pillarbox.store.base import (
 if TYPE_CHECKING:
     import asyncio
 
-    from pillarbox.domain.message import Draft, Leased
     from pillarbox.queue_clock import QueueClock
 
 T = TypeVar("T")
@@ -57,53 +59,29 @@ class Wish(Generic[T, R]):
             self.future.exception()
 
 
-class Extra:
+class Extra(msgspec.Struct, frozen=True, kw_only=True):
     """The rarer wishes, one a batch."""
 
-    __slots__ = ("abandon", "acknowledge", "expire", "presence", "prune", "renew", "renew_ms")
-
-    def __init__(
-        self,
-        *,
-        renew: Sequence[Leased] = (),
-        renew_ms: int = 0,
-        expire: int = 0,
-        abandon: Sequence[bytes] = (),
-        acknowledge: Sequence[str] = (),
-        prune: Prune | None = None,
-        presence: Presence | None = None,
-    ) -> None:
-        self.renew = renew
-        self.renew_ms = renew_ms
-        self.expire = expire
-        self.abandon = abandon
-        self.acknowledge = acknowledge
-        self.prune = prune
-        self.presence = presence
+    renew: Sequence[Leased] = ()
+    renew_ms: int = 0
+    expire: int = 0
+    abandon: Sequence[bytes] = ()
+    acknowledge: Sequence[str] = ()
+    prune: Prune | None = None
+    presence: Presence | None = None
 
 
 _NO_EXTRA = Extra()
 
 
-class Work:
+class Work(msgspec.Struct, kw_only=True, eq=False):
     """What one batch holds, and who waits for it."""
 
-    __slots__ = ("acts", "admit", "enqueue", "extra", "settle")
-
-    def __init__(
-        self,
-        *,
-        settle: list[Ending],
-        admit: list[Wish[AdmissionWrite, bool]],
-        acts: list[Wish[Act, Acted]],
-        extra: Wish[Extra, BatchResult] | None,
-        enqueue: list[Wish[Sequence[Draft], list[Enqueued]]],
-    ) -> None:
-        self.settle = settle
-        self.admit = admit
-        self.acts = acts
-        self.extra = extra
-        self.enqueue = enqueue
+    settle: list[Ending]
+    admit: list[Wish[AdmissionWrite, bool]]
+    acts: list[Wish[Act, Acted]]
+    extra: Wish[Extra, BatchResult] | None
+    enqueue: list[Wish[Sequence[Draft], list[Enqueued]]]
 
     def empty(self) -> bool:
         """Whether there is nothing to write."""
