@@ -130,25 +130,11 @@ class Worker:
             ours=self.executor.holds,
             held_retention_ms=settings.held_retention_ms,
         )
-        self.pruner = self._make_pruner()
+        self.pruner = Pruner(committer, guard, self._clock, settings.retention)
         self._watcher = Watcher(store, self.feed, self.look, clock)
         self._end_notices: Callable[[], None] = _nothing
         self._loops: list[Loop] = []
         self._watch: Loop | None = None
-
-    def _make_pruner(self) -> Pruner:
-        settings = self._settings
-        return Pruner(
-            self.committer,
-            self._guard,
-            self._clock,
-            retention_ms=settings.retention_ms,
-            key_retention_ms=settings.key_retention_ms,
-            audit_retention_ms=settings.audit_retention_ms,
-            content_retention_ms=settings.content_retention_ms,
-            mirror_retention_ms=settings.mirror_retention_ms,
-            interval_ms=settings.prune_interval_ms,
-        )
 
     def take_over(self, settings: WorkerSettings) -> None:
         """Work by other settings from now on; leases, and what is under way, stay as they are."""
@@ -156,7 +142,7 @@ class Worker:
         self.feed.resize(settings.concurrency, {name: c.concurrency for name, c in self._channels.items()})
         self.executor.full_history = settings.full_history
         self._reaper.held_retention_ms = settings.held_retention_ms
-        self.pruner = self._make_pruner()
+        self.pruner.retention = settings.retention
         for loop in self._loops:
             loop.poke()
         self.committer.want_claim()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pillarbox.domain.ids import MessageId
-from pillarbox.domain.message import State
+from pillarbox.engine.pruner import Retention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +19,7 @@ class WorkerSettings:
         only: Deliver this message and no other.
         full_history: Channels whose every attempt leaves a row.
         record_ms: At a stop: how long to try to write down what was cut off, where the store fails.
-        retention_ms: How long each terminal state is kept.
+        held_retention_ms: How long a held message waits for a person.
     """
 
     lease_ms: int
@@ -28,10 +27,5 @@ class WorkerSettings:
     only: MessageId | None = None
     full_history: frozenset[str] = frozenset()
     record_ms: int = 5_000
-    prune_interval_ms: int
-    retention_ms: Mapping[State, int]
-    key_retention_ms: int
-    audit_retention_ms: int
-    content_retention_ms: int | None
-    mirror_retention_ms: int
     held_retention_ms: int
+    retention: Retention

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
-from pillarbox.engine.pruner import Pruner
+from pillarbox.engine.pruner import Retention
 from pillarbox.engine.worker_settings import WorkerSettings
 from pillarbox.settings.load import NO_LIMIT, Settings
 
 if TYPE_CHECKING:
     from pillarbox.domain.ids import MessageId
-    from pillarbox.engine.clock_guard import ClockGuard
-    from pillarbox.engine.committer import Committer
-    from pillarbox.queue_clock import QueueClock
 
 _MS = timedelta(milliseconds=1)
 
@@ -41,41 +38,24 @@ def worker_settings(settings: Settings, *, lease_ms: int, only: MessageId | None
         concurrency=settings.concurrency,
         only=only,
         full_history=frozenset(name for name, channel in settings.channels.items() if channel.history == "full"),
-        prune_interval_ms=settings.prune_interval_ms,
-        retention_ms=_retention_ms(settings),
-        key_retention_ms=settings.key_retention // _MS,
-        audit_retention_ms=settings.audit_retention // _MS,
         held_retention_ms=settings.held_retention // _MS,
-        content_retention_ms=_content_retention_ms(settings),
-        mirror_retention_ms=settings.retention.mirror // _MS,
+        retention=retention_of(settings),
     )
 
 
-def pruner_of(settings: Settings, committer: Committer, guard: ClockGuard, clock: QueueClock) -> Pruner:
-    """Return what prunes on demand where there is no worker."""
-    return Pruner(
-        committer,
-        guard,
-        clock,
-        retention_ms=_retention_ms(settings),
-        key_retention_ms=settings.key_retention // _MS,
-        audit_retention_ms=settings.audit_retention // _MS,
-        content_retention_ms=_content_retention_ms(settings),
-        mirror_retention_ms=settings.retention.mirror // _MS,
+def retention_of(settings: Settings) -> Retention:
+    """Return how long things are kept."""
+    retention = settings.retention
+    return Retention(
+        ended_ms={
+            State.DELIVERED: retention.delivered // _MS,
+            State.CANCELLED: retention.cancelled // _MS,
+            State.EXPIRED: retention.expired // _MS,
+            State.DEAD: retention.dead // _MS,
+        },
+        keys_ms=settings.key_retention // _MS,
+        audit_ms=settings.audit_retention // _MS,
+        content_ms=None if retention.content == NO_LIMIT else retention.content // _MS,
+        mirror_ms=retention.mirror // _MS,
         interval_ms=settings.prune_interval_ms,
     )
-
-
-def _retention_ms(settings: Settings) -> dict[State, int]:
-    retention = settings.retention
-    return {
-        State.DELIVERED: retention.delivered // _MS,
-        State.CANCELLED: retention.cancelled // _MS,
-        State.EXPIRED: retention.expired // _MS,
-        State.DEAD: retention.dead // _MS,
-    }
-
-
-def _content_retention_ms(settings: Settings) -> int | None:
-    content = settings.retention.content
-    return None if content == NO_LIMIT else content // _MS

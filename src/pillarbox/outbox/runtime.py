@@ -14,6 +14,7 @@ from pillarbox.__about__ import __version__
 from pillarbox.channels.base import Channel, Seams
 from pillarbox.engine.clock_guard import ClockGuard
 from pillarbox.engine.committer import Committer
+from pillarbox.engine.pruner import Pruner
 from pillarbox.engine.resources import deregister
 from pillarbox.engine.waits import Waits
 from pillarbox.engine.worker import Worker
@@ -23,7 +24,7 @@ from pillarbox.events.reporter import Reporter
 from pillarbox.outbox.database import opened_or_memory
 from pillarbox.outbox.direct import Direct
 from pillarbox.outbox.end import End, Patience
-from pillarbox.outbox.engine_settings import limits_of, pruner_of, worker_settings
+from pillarbox.outbox.engine_settings import limits_of, retention_of, worker_settings
 from pillarbox.outbox.health import present
 from pillarbox.outbox.live_channels import LiveChannels
 from pillarbox.settings.load import Settings, lease_seconds
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from pillarbox.domain.message import Draft
     from pillarbox.engine.drain import DrainReport
     from pillarbox.engine.hooks import Hooks
-    from pillarbox.engine.pruner import Pruner
     from pillarbox.entropy import Entropy
     from pillarbox.events.bus import Bus
     from pillarbox.queue_clock import QueueClock
@@ -205,7 +205,7 @@ class Runtime:
         if self.worker is not None:
             return self.worker.pruner
         guard = ClockGuard(self.clock, self.reporter.alarm)
-        return pruner_of(self._settings, self.committer, guard, self.clock)
+        return Pruner(self.committer, guard, self.clock, retention_of(self._settings))
 
     async def reload(self, settings: Settings, channels: Mapping[str, Channel]) -> None:
         """
