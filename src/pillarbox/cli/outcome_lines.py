@@ -6,36 +6,24 @@ from typing import Any, Final
 
 import msgspec
 
-from pillarbox.events.events import (
-    Alarm,
-    BusEvent,
-    ChannelPaused,
-    LeaseLost,
-    MessageCancelled,
-    MessageDelivered,
-    MessageDied,
-    MessageEvent,
-    MessageExpired,
-    MessageHeld,
-    RetryScheduled,
-)
+from pillarbox.events import events
 from pillarbox.views import stamp
 
-NAMES: Final[dict[type[BusEvent], str]] = {
-    MessageDelivered: "delivered",
-    RetryScheduled: "retry",
-    MessageHeld: "held",
-    MessageDied: "dead",
-    MessageExpired: "expired",
-    MessageCancelled: "cancelled",
-    LeaseLost: "lease_lost",
-    ChannelPaused: "channel_paused",
-    Alarm: "alarm",
+NAMES: Final[dict[type[events.BusEvent], str]] = {
+    events.MessageDelivered: "delivered",
+    events.RetryScheduled: "retry",
+    events.MessageHeld: "held",
+    events.MessageDied: "dead",
+    events.MessageExpired: "expired",
+    events.MessageCancelled: "cancelled",
+    events.LeaseLost: "lease_lost",
+    events.ChannelPaused: "channel_paused",
+    events.Alarm: "alarm",
 }
 """The events that are told, by their stable names in JSON."""
 
 
-def row_of(event: BusEvent) -> dict[str, Any] | None:
+def row_of(event: events.BusEvent) -> dict[str, Any] | None:
     """Return an event as plain values with its name first; ``None`` for an event that is not shown."""
     name = NAMES.get(type(event))
     if name is None:
@@ -49,31 +37,31 @@ def row_of(event: BusEvent) -> dict[str, Any] | None:
     return row
 
 
-def line_of(event: BusEvent) -> str:
+def line_of(event: events.BusEvent) -> str:
     """Return one line that says what happened."""
     match event:
-        case MessageDelivered():
+        case events.MessageDelivered():
             took = "" if event.send_ms is None else f" in {event.send_ms} ms"
             return f"{_head(event)} delivered{took}{', after its lease had ended' if event.late else ''}"
-        case RetryScheduled():
+        case events.RetryScheduled():
             return f"{_head(event)} again at {stamp(event.due_ms)}: {event.error}"
-        case MessageHeld():
+        case events.MessageHeld():
             return f"{_head(event)} held, a person must decide: {event.reason}: {event.error}"
-        case MessageDied():
+        case events.MessageDied():
             return f"{_head(event)} dead: {event.reason}{f': {event.error}' if event.error else ''}"
-        case MessageExpired():
+        case events.MessageExpired():
             return f"{_head(event)} expired"
-        case MessageCancelled():
+        case events.MessageCancelled():
             return f"{_head(event)} cancelled"
-        case LeaseLost():
+        case events.LeaseLost():
             return f"{_head(event)} its lease was lost; what it came to ({event.outcome}) was not recorded"
-        case ChannelPaused():
+        case events.ChannelPaused():
             return f"channel {event.channel} pauses until {stamp(event.until_ms) or 'resumed'}: {event.reason}"
-        case Alarm():
+        case events.Alarm():
             return f"alarm: {event.what}: {event.detail}"
         case _:
             return type(event).__name__
 
 
-def _head(event: MessageEvent) -> str:
+def _head(event: events.MessageEvent) -> str:
     return f"{stamp(event.at_ms)} {event.id} {event.channel} #{event.attempt}"

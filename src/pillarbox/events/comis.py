@@ -12,20 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from pillarbox.domain.transition import Reason
-from pillarbox.events.events import (
-    BusEvent,
-    Drained,
-    HookCancelled,
-    MessageCancelled,
-    MessageDelivered,
-    MessageDied,
-    MessageEnqueued,
-    MessageEvent,
-    MessageExpired,
-    MessageHeld,
-    PartDelivered,
-    RetryScheduled,
-)
+from pillarbox.events import events
 from pillarbox.events.log_lines import drain_fields, error_kind
 
 if TYPE_CHECKING:
@@ -53,7 +40,7 @@ _DONE: Final = ("attempted", "delivered", "failed", "expired", "exhausted", "unc
 def listen(bus: Bus, listener: Listener) -> Callable[[], None]:
     """Call *listener* with Comis's name and fields of every event that has one; return a function that ends it."""
 
-    def translate(event: BusEvent) -> None:
+    def translate(event: events.BusEvent) -> None:
         failed: list[BaseException] = []
         for name, fields in translated(event):
             try:
@@ -66,15 +53,15 @@ def listen(bus: Bus, listener: Listener) -> Callable[[], None]:
     return bus.subscribe(translate)
 
 
-def translated(event: BusEvent) -> list[Named]:
+def translated(event: events.BusEvent) -> list[Named]:
     """Return Comis's events for *event*, in its order; empty where it has none."""
     match event:
-        case MessageEvent():
+        case events.MessageEvent():
             return _of_message(event)
-        case HookCancelled():
+        case events.HookCancelled():
             fields = {"channelId": event.to, "channelType": event.channel, "origin": event.origin}
             return [(HOOK_CANCELLED, fields | {"reason": event.reason, "timestamp": event.at_ms})]
-        case Drained():
+        case events.Drained():
             if not event.at_start and not _did_something(event):
                 return []
             return [(QUEUE_DRAINED, drain_fields(event) | {"timestamp": event.at_ms})]
@@ -82,49 +69,49 @@ def translated(event: BusEvent) -> list[Named]:
             return []
 
 
-def _did_something(drain: Drained) -> bool:
+def _did_something(drain: events.Drained) -> bool:
     return any(getattr(drain, name) for name in _DONE)
 
 
-def _of_message(event: MessageEvent) -> list[Named]:
+def _of_message(event: events.MessageEvent) -> list[Named]:
     about = _about(event)
     chunks = {"chunksDelivered": event.parts_delivered, "totalChunks": event.part_count}
     match event:
-        case MessageEnqueued():
+        case events.MessageEnqueued():
             return [(ENQUEUED, about)]
-        case PartDelivered():
+        case events.PartDelivered():
             return [(CHUNK_SENT, about | _chunk(event, event.part) | chunks)]
-        case MessageDelivered():
+        case events.MessageDelivered():
             acked = {"messageId": event.receipt, "durationMs": event.duration_ms, "sendMs": event.send_ms}
             chars = event.chars if event.part_count == 1 else None
             told = [(ACKED, about | acked), (COMPLETE, about | acked | chunks | _end(event, chars=chars))]
             if event.part_count == 1:
                 told.insert(0, (CHUNK_SENT, about | _chunk(event, 0) | chunks))
             return told
-        case RetryScheduled():
+        case events.RetryScheduled():
             error_class = event.error_class
             again = {"error": event.error, "nextRetryAt": event.due_ms, "errorKind": error_kind(error_class)}
             return [(NACKED, about | again)]
-        case MessageHeld():
+        case events.MessageHeld():
             held = {"error": event.error, "reason": event.reason, "nextRetryAt": None}
             return [(NACKED, about | held | {"errorKind": error_kind(event.error_class, final=True)})]
-        case MessageDied():
+        case events.MessageDied():
             kind = error_kind(event.error_class, final=True)
             fields = {"error": event.error, "reason": _REASONS.get(event.reason, event.reason), "errorKind": kind}
             took = {"durationMs": event.duration_ms}
             return [(FAILED, about | fields), (COMPLETE, about | fields | took | chunks | _end(event))]
-        case MessageExpired():
+        case events.MessageExpired():
             expired = {"error": "expired", "reason": str(Reason.EXPIRED), "errorKind": "permanent"}
             took = {"durationMs": event.duration_ms}
             return [(FAILED, about | expired), (COMPLETE, about | expired | took | chunks | _end(event))]
-        case MessageCancelled():
+        case events.MessageCancelled():
             why = {"reason": event.said or event.reason, "durationMs": event.duration_ms}
             return [(ABORTED, about | why | chunks)]
         case _:
             return []
 
 
-def _chunk(event: PartDelivered | MessageDelivered, index: int) -> dict[str, Any]:
+def _chunk(event: events.PartDelivered | events.MessageDelivered, index: int) -> dict[str, Any]:
     """Return Comis's fields of one chunk that the platform took."""
     return {
         "messageId": event.receipt,
@@ -136,17 +123,17 @@ def _chunk(event: PartDelivered | MessageDelivered, index: int) -> dict[str, Any
     }
 
 
-def _end(event: MessageEvent, *, chars: int | None = None) -> dict[str, Any]:
+def _end(event: events.MessageEvent, *, chars: int | None = None) -> dict[str, Any]:
     """Return the counts of a message that has ended; *chars* of its whole text, where they are known."""
     return {
-        "ok": isinstance(event, MessageDelivered),
+        "ok": isinstance(event, events.MessageDelivered),
         "deliveredChunks": event.parts_delivered,
         "failedChunks": event.part_count - event.parts_delivered,
         "totalChars": chars,
     }
 
 
-def _about(event: MessageEvent) -> dict[str, Any]:
+def _about(event: events.MessageEvent) -> dict[str, Any]:
     return {
         "entryId": event.id,
         "channelId": event.to,

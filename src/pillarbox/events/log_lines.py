@@ -13,19 +13,7 @@ from typing import Any, Final
 
 from pillarbox.domain.casefold import words_replaced
 from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass
-from pillarbox.events.events import (
-    BusEvent,
-    Drained,
-    HookCancelled,
-    MessageCancelled,
-    MessageDelivered,
-    MessageDied,
-    MessageEnqueued,
-    MessageEvent,
-    MessageExpired,
-    MessageHeld,
-    RetryScheduled,
-)
+from pillarbox.events import events
 from pillarbox.user_code import Log
 
 ENQUEUED: Final = "Message enqueued for delivery"
@@ -40,16 +28,16 @@ DRAINED: Final = "Delivery queue drain complete"
 HOOK_CANCELLED: Final = "Delivery cancelled by before_delivery hook"
 ABORTED: Final = "Delivery aborted"
 
-_LEVELS: Final[dict[type[BusEvent], int]] = {
-    MessageEnqueued: logging.INFO,
-    MessageDelivered: logging.INFO,
-    RetryScheduled: logging.WARNING,
-    MessageDied: logging.WARNING,
-    MessageHeld: logging.WARNING,
-    MessageExpired: logging.WARNING,
-    MessageCancelled: logging.INFO,
-    HookCancelled: logging.INFO,
-    Drained: logging.INFO,
+_LEVELS: Final[dict[type[events.BusEvent], int]] = {
+    events.MessageEnqueued: logging.INFO,
+    events.MessageDelivered: logging.INFO,
+    events.RetryScheduled: logging.WARNING,
+    events.MessageDied: logging.WARNING,
+    events.MessageHeld: logging.WARNING,
+    events.MessageExpired: logging.WARNING,
+    events.MessageCancelled: logging.INFO,
+    events.HookCancelled: logging.INFO,
+    events.Drained: logging.INFO,
 }
 _log = Log("pillarbox.delivery")
 # For programs that set up no logging at all: what becomes of a message is no reason to write to their stderr.
@@ -98,12 +86,12 @@ class Lines:
     def __init__(self, recipients: Recipients) -> None:
         self.recipients = recipients
 
-    def wants(self, kind: type[BusEvent]) -> bool:
+    def wants(self, kind: type[events.BusEvent]) -> bool:
         """Whether an event of that kind would be written."""
         level = _LEVELS.get(kind)
         return level is not None and _log.is_enabled(level)
 
-    def write(self, event: BusEvent) -> bool:
+    def write(self, event: events.BusEvent) -> bool:
         """Write the line of an event, if it has one; false where the log failed."""
         level = _LEVELS.get(type(event))
         if level is None or not _log.is_enabled(level):
@@ -114,12 +102,12 @@ class Lines:
         # A record's attribute cannot be removed, so what has no value is left out from the start.
         return _log.log(level, text, extra={name: value for name, value in fields.items() if value is not None})
 
-    def _line(self, event: BusEvent) -> tuple[str, dict[str, Any]]:
+    def _line(self, event: events.BusEvent) -> tuple[str, dict[str, Any]]:
         match event:
-            case MessageEvent():
+            case events.MessageEvent():
                 text, fields = self._of_message(event)
                 return text, self._about(event) | fields
-            case HookCancelled():
+            case events.HookCancelled():
                 about = {
                     "channelId": self.recipients.shown(event.to),
                     "channelType": event.channel,
@@ -127,36 +115,36 @@ class Lines:
                     "correlationId": event.correlation_id,
                 }
                 return HOOK_CANCELLED, about | {"reason": event.reason}
-            case Drained():
+            case events.Drained():
                 return (STARTUP_DRAINED if event.at_start else DRAINED), drain_fields(event)
             case _:
                 raise TypeError(type(event).__name__)
 
-    def _of_message(self, event: MessageEvent) -> tuple[str, dict[str, Any]]:
+    def _of_message(self, event: events.MessageEvent) -> tuple[str, dict[str, Any]]:
         chunks = {"chunksDelivered": event.parts_delivered, "totalChunks": event.part_count}
         match event:
-            case MessageEnqueued():
+            case events.MessageEnqueued():
                 return ENQUEUED, {}
-            case MessageDelivered():
+            case events.MessageDelivered():
                 fields = {"messageId": event.receipt, "durationMs": event.duration_ms, "sendMs": event.send_ms}
                 return DELIVERED, fields | {"late": event.late or None} | chunks
-            case RetryScheduled():
+            case events.RetryScheduled():
                 fields = {"error": self._error(event, event.error), "errorKind": error_kind(event.error_class)}
                 return (RETRYING if event.sent else UNSENT), fields | {"nextRetryAt": event.due_ms}
-            case MessageDied():
+            case events.MessageDied():
                 fields = {"error": self._error(event, event.error), "reason": event.reason}
                 return FAILED, fields | {"errorKind": error_kind(event.error_class, final=True)} | chunks
-            case MessageHeld():
+            case events.MessageHeld():
                 fields = {"error": self._error(event, event.error), "reason": event.reason}
                 return HELD, fields | {"errorKind": error_kind(event.error_class, final=True)}
-            case MessageExpired():
+            case events.MessageExpired():
                 return EXPIRED, {"reason": "expired", "errorKind": "permanent"} | chunks
-            case MessageCancelled():
+            case events.MessageCancelled():
                 return ABORTED, {"reason": event.reason, "durationMs": event.duration_ms} | chunks
             case _:
                 raise TypeError(type(event).__name__)
 
-    def _about(self, event: MessageEvent) -> dict[str, Any]:
+    def _about(self, event: events.MessageEvent) -> dict[str, Any]:
         return {
             "entryId": event.id,
             "channelId": self.recipients.shown(event.to),
@@ -167,7 +155,7 @@ class Lines:
             "attemptCount": event.attempt,
         }
 
-    def _error(self, event: MessageEvent, error: str | None) -> str | None:
+    def _error(self, event: events.MessageEvent, error: str | None) -> str | None:
         return self.recipients.masked(error, event.to)
 
 
@@ -183,7 +171,7 @@ def error_kind(error_class: str | None, *, final: bool = False) -> str:
     return "permanent" if final or error_class == ErrorClass.PERMANENT else "transient"
 
 
-def drain_fields(event: Drained) -> dict[str, Any]:
+def drain_fields(event: events.Drained) -> dict[str, Any]:
     """Return what a drain did, by Comis's names and, for what it does not count, in their style."""
     failed = event.failed + event.exhausted
     return {

@@ -19,21 +19,7 @@ import msgspec
 from pillarbox.domain.message import Draft, Leased, MessageView, State, decode_content
 from pillarbox.domain.timeline import shifted
 from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
-from pillarbox.events.events import (
-    Alarm,
-    BusEvent,
-    ChannelPaused,
-    LeaseLost,
-    MessageCancelled,
-    MessageDelivered,
-    MessageDied,
-    MessageEnqueued,
-    MessageEvent,
-    MessageExpired,
-    MessageHeld,
-    PartDelivered,
-    RetryScheduled,
-)
+from pillarbox.events import events
 from pillarbox.events.log_lines import Lines, Recipients
 from pillarbox.events.troubles import Troubles
 from pillarbox.queue_clock import QueueClock
@@ -107,7 +93,7 @@ class Reporter:
         while len(self._asked) > _ASKED_MAX:
             del self._asked[next(iter(self._asked))]
 
-    def _wants(self, kind: type[BusEvent]) -> bool:
+    def _wants(self, kind: type[events.BusEvent]) -> bool:
         """Whether a subscriber or the log wants *kind*: no event needs to be made otherwise."""
         return self._bus.wants(kind) or self.lines.wants(kind)
 
@@ -121,7 +107,7 @@ class Reporter:
             self._quiet -= 1
             self._tell_all()
 
-    def publish(self, event: BusEvent) -> None:
+    def publish(self, event: events.BusEvent) -> None:
         """
         Report to the log and every subscriber, now or when it is no longer `quiet`. Raises nothing of theirs.
 
@@ -150,7 +136,7 @@ class Reporter:
         finally:
             self._telling = False
 
-    def _tell_event(self, event: BusEvent) -> None:
+    def _tell_event(self, event: events.BusEvent) -> None:
         if not self.lines.write(event):
             self._log_failed()
         if self._bus.wants(type(event)):
@@ -162,12 +148,12 @@ class Reporter:
         if self.counts["log_failed"] == 1:
             self.alarm("log_failed", "a handler or filter of the log raised: lines are missing")
 
-    def on_accepted(self, drafts: Sequence[Draft], enqueued: Sequence[Enqueued]) -> None:
+    def accepted(self, drafts: Sequence[Draft], enqueued: Sequence[Enqueued]) -> None:
         """Called when a group of messages was committed; those that a key found were stored before."""
-        wanted = self._wants(MessageEnqueued)
+        wanted = self._wants(events.MessageEnqueued)
         for draft, done in zip(drafts, enqueued, strict=True):
             if done.created and wanted:
-                self.publish(MessageEnqueued(**of_draft(draft, draft.created_ms)))
+                self.publish(events.MessageEnqueued(**of_draft(draft, draft.created_ms)))
             if done.superseded:
                 self.on_ended(done.superseded)
 
@@ -178,7 +164,7 @@ class Reporter:
             self.counts["sent"] += 1
         if settled is Settled.STALE:
             self.counts["stale"] += 1
-            self._publish(LeaseLost, settlement, outcome=str(transition.to))
+            self._publish(events.LeaseLost, settlement, outcome=str(transition.to))
             return
         if settled is Settled.LATE:
             self.counts["late"] += 1
@@ -211,21 +197,21 @@ class Reporter:
         send_ms = None if began is None else settlement.ended_ms - began
         if transition.part is State.DELIVERED:
             part, receipt = message.part_next, transition.receipt
-            chars = self._chars(PartDelivered, message)
-            self._publish(PartDelivered, settlement, part=part, receipt=receipt, send_ms=send_ms, chars=chars)
+            chars = self._chars(events.PartDelivered, message)
+            self._publish(events.PartDelivered, settlement, part=part, receipt=receipt, send_ms=send_ms, chars=chars)
         duration_ms = settlement.ended_ms - message.created_ms
         said = self._asked.pop(message.id, None) if transition.to.terminal else None
         match transition.to:
             case State.DELIVERED:
                 fields: dict[str, object] = {"duration_ms": duration_ms, "send_ms": send_ms, "late": late}
-                fields["chars"] = self._chars(MessageDelivered, message)
-                self._publish(MessageDelivered, settlement, receipt=transition.receipt, **fields)
+                fields["chars"] = self._chars(events.MessageDelivered, message)
+                self._publish(events.MessageDelivered, settlement, receipt=transition.receipt, **fields)
             case State.SCHEDULED if transition.advance:
                 # The next part goes out at once. What a rejected one makes of the message is told at its end.
                 pass
             case State.SCHEDULED:
                 self._publish(
-                    RetryScheduled,
+                    events.RetryScheduled,
                     settlement,
                     due_ms=transition.due_ms or 0,
                     error=transition.error or "",
@@ -235,18 +221,18 @@ class Reporter:
                 )
             case State.HELD:
                 fields = {"reason": str(transition.reason), "error": transition.error}
-                self._publish(MessageHeld, settlement, error_class=transition.error_class, **fields)
+                self._publish(events.MessageHeld, settlement, error_class=transition.error_class, **fields)
             case State.DEAD:
                 fields = {"reason": str(transition.reason), "error": transition.error, "duration_ms": duration_ms}
-                self._publish(MessageDied, settlement, error_class=transition.error_class, **fields)
+                self._publish(events.MessageDied, settlement, error_class=transition.error_class, **fields)
             case State.EXPIRED:
-                self._publish(MessageExpired, settlement, duration_ms=duration_ms)
+                self._publish(events.MessageExpired, settlement, duration_ms=duration_ms)
             case State.CANCELLED:
                 said = transition.error if transition.reason is Reason.WITHDRAWN else said
                 fields = {"reason": transition.reason, "said": said, "duration_ms": duration_ms}
-                self._publish(MessageCancelled, settlement, **fields)
+                self._publish(events.MessageCancelled, settlement, **fields)
 
-    def _chars(self, kind: type[MessageEvent], message: Leased) -> int | None:
+    def _chars(self, kind: type[events.MessageEvent], message: Leased) -> int | None:
         """Count the characters that went out, where a subscriber may want to know."""
         if not self._bus.wants(kind):
             return None
@@ -256,7 +242,7 @@ class Reporter:
             return None
         return None if text is None else len(text)
 
-    def _publish(self, kind: type[MessageEvent], settlement: Settlement, **fields: Any) -> None:  # noqa: ANN401 — each kind's own
+    def _publish(self, kind: type[events.MessageEvent], settlement: Settlement, **fields: Any) -> None:  # noqa: ANN401 — each kind's own
         if self._wants(kind):
             self.publish(kind(**_of_settlement(settlement, self._clock.wall_ms()), **fields))
 
@@ -271,7 +257,7 @@ class Reporter:
         error = self.lines.recipients.masked(transition.error, message.recipient)
         self._later(functools.partial(_log.warning, "channel %s paused: %s", message.channel, error))
         self.publish(
-            ChannelPaused(
+            events.ChannelPaused(
                 at_ms=now_ms,
                 channel=message.channel,
                 tenant=message.tenant,
@@ -289,11 +275,11 @@ class Reporter:
             about = _of_ended(item, now_ms) | {"duration_ms": now_ms - item.created_ms}
             said = self._asked.pop(item.id, None)
             if item.state is State.EXPIRED:
-                self.publish(MessageExpired(**about))
+                self.publish(events.MessageExpired(**about))
             elif item.state is State.CANCELLED:
-                self.publish(MessageCancelled(**about, reason=item.reason, said=said))
+                self.publish(events.MessageCancelled(**about, reason=item.reason, said=said))
             else:
-                self.publish(MessageDied(**about, reason=str(item.reason), error=None, error_class=None))
+                self.publish(events.MessageDied(**about, reason=str(item.reason), error=None, error_class=None))
             self.changed.set()
 
     def on_acted(self, view: MessageView, *, said: str | None = None) -> None:
@@ -306,16 +292,16 @@ class Reporter:
         duration_ms = (view.completed_ms or view.created_ms) - view.created_ms
         match view.state:
             case State.DELIVERED:
-                event: MessageEvent = MessageDelivered(
+                event: events.MessageEvent = events.MessageDelivered(
                     **about, receipt=view.receipt, duration_ms=duration_ms, send_ms=None
                 )
             case State.DEAD:
                 error_class = view.error_class
                 about |= {"reason": str(view.terminal_reason), "error": view.last_error, "duration_ms": duration_ms}
-                event = MessageDied(**about, error_class=error_class)
+                event = events.MessageDied(**about, error_class=error_class)
             case State.CANCELLED:
                 about |= {"reason": view.terminal_reason, "said": said, "duration_ms": duration_ms}
-                event = MessageCancelled(**about)
+                event = events.MessageCancelled(**about)
             case _:
                 return
         self.counts[str(view.state)] += 1
@@ -331,10 +317,10 @@ class Reporter:
         """
         self.counts[f"alarm:{what}"] += 1
         if not self._alarming:
-            alarm = Alarm(at_ms=self._clock.machine.wall_ms(), what=what, detail=detail)
+            alarm = events.Alarm(at_ms=self._clock.machine.wall_ms(), what=what, detail=detail)
             self._later(functools.partial(self._tell_alarm, alarm))
 
-    def _tell_alarm(self, alarm: Alarm) -> None:
+    def _tell_alarm(self, alarm: events.Alarm) -> None:
         self._alarming = True
         try:
             if not _log.log(_ALARMS_LOGGED, "%s: %s", alarm.what, alarm.detail):
