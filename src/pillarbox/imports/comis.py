@@ -46,6 +46,7 @@ _STANDINGS: Final = {
 }
 _IN_FLIGHT: Final = "in_flight"
 _DELIVERED: Final = "delivered"
+_KNOWN: Final = frozenset({*_STANDINGS, _DELIVERED})
 _MAPPED: Final = frozenset({"replyTo", "threadId", "subject", "parseMode", "extra"})
 _FORMATS: Final = {"html": Format.HTML, "markdown": Format.MARKDOWN, "markdownv2": Format.MARKDOWN}
 _SILENT: Final = "silent"
@@ -60,29 +61,17 @@ def read(path: Path, terms: Terms, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> It
 
 
 def _entry(row: Row, terms: Terms) -> SourceEntry:
-    source_id = _source_id(row)
+    source_id = source_database.row_id(row)
     try:
         return _found(row, terms)
     except Unreadable as exc:
         return left(source_id, exc.reason)
 
 
-def _source_id(row: Row) -> str:
-    """Return the row's id; of a row whose id cannot be read, its number."""
-    try:
-        return text(row[1]) or f"row {row[0]}"
-    except Unreadable:
-        return f"row {row[0]}"
-
-
 def _found(row: Row, terms: Terms) -> SourceEntry:
-    identity, status = text(row[1]), text(row[2]) or ""
-    if not identity:
-        raise Unreadable("missing_field:id")
+    identity, status = source_database.row_key(row, _KNOWN)
     if status == _DELIVERED:
         return skipped(identity, "delivered_row")
-    if status not in _STANDINGS:
-        raise Unreadable("unknown_status")
     if _STANDINGS[status] is Standing.PENDING and row[20]:
         # Acknowledged, and put back by a late failure: the platform has it, and said under which id.
         return skipped(identity, "acknowledged_row")

@@ -163,18 +163,22 @@ def directory(path: Path) -> Iterator[int]:
 @contextmanager
 def subdirectory(parent: int, name: str) -> Iterator[int]:
     """Hold a directory inside another one open. Raises Unreadable, or FileNotFoundError where there is none."""
-    try:
-        descriptor = os.open(name, _OPEN_FLAGS | os.O_DIRECTORY, dir_fd=parent)
-    except FileNotFoundError:
-        raise
-    except OSError as exc:
-        raise Unreadable("not_a_directory") from exc
+    descriptor = _open(parent, name, os.O_DIRECTORY, "not_a_directory")
     try:
         if os.fstat(descriptor).st_uid != os.geteuid():
             raise Unreadable("another_users_file")
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _open(parent: int, name: str, flags: int, otherwise: str) -> int:
+    try:
+        return os.open(name, _OPEN_FLAGS | flags, dir_fd=parent)
+    except FileNotFoundError:
+        raise
+    except OSError as exc:
+        raise Unreadable(otherwise) from exc
 
 
 def read_document(parent: int, name: str, *, bytes_max: int) -> dict[str, Json]:
@@ -186,13 +190,8 @@ def read_document(parent: int, name: str, *, bytes_max: int) -> dict[str, Json]:
             what `parse_object` says of its text.
         FileNotFoundError: It is gone.
     """
-    try:
-        # Without O_NONBLOCK, opening a pipe waits for somebody to write into it.
-        descriptor = os.open(name, _OPEN_FLAGS | os.O_NONBLOCK, dir_fd=parent)
-    except FileNotFoundError:
-        raise
-    except OSError as exc:
-        raise Unreadable("may_not_be_read") from exc
+    # Without O_NONBLOCK, opening a pipe waits for somebody to write into it.
+    descriptor = _open(parent, name, os.O_NONBLOCK, "may_not_be_read")
     try:
         check_regular(os.fstat(descriptor), bytes_max=bytes_max)
         with os.fdopen(descriptor, "rb", closefd=False) as file:

@@ -22,7 +22,7 @@ from pillarbox.imports.documents import Unreadable
 from pillarbox.store import queries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 PACKAGE: Final = "pillarbox.imports"
 SOURCE_BYTES_MAX: Final = 8 << 30
@@ -197,3 +197,26 @@ def document(value: object) -> dict[str, documents.Json]:
     if not isinstance(value, bytes):
         raise Unreadable("too_large")
     return documents.parse_object(value)
+
+
+def row_id(row: Row) -> str:
+    """Return the id in a row's second column, by which the report names it; where it cannot be read, its number."""
+    try:
+        return text(row[1]) or f"row {row[0]}"
+    except Unreadable:
+        return f"row {row[0]}"
+
+
+def row_key(row: Row, known: Collection[str]) -> tuple[str, str]:
+    """
+    Return the id and the status of a row, from its second and third column.
+
+    Raises:
+        Unreadable: ``missing_field:id``; ``unknown_status``, where it is none of *known*; or ``not_utf8``.
+    """
+    identity, status = text(row[1]), text(row[2]) or ""
+    if not identity:
+        raise Unreadable("missing_field:id")
+    if status not in known:
+        raise Unreadable("unknown_status")
+    return identity, status
