@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -39,7 +40,28 @@ class Caller(Protocol):
         """Run one last thing and let the place go, without waiting for either. Raises nothing."""
 
 
-class DatabaseThread:
+class _Later(ABC):
+    """Runs functions elsewhere or at another time, and lets their callers wait for that."""
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """See `Caller`."""
+        return await self._hand_over(function)
+
+    async def run_through(self, function: Callable[[], T]) -> T:
+        """See `Caller`."""
+        return await heard_through(self._hand_over(function))
+
+    def _hand_over(self, function: Callable[[], T]) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._put(function, future)
+        return future
+
+    @abstractmethod
+    def _put(self, function: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        """Have *function* run, and *future* told of its end."""
+
+
+class DatabaseThread(_Later):
     """
     Runs one function after another on a thread of its own.
 
@@ -55,18 +77,8 @@ class DatabaseThread:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    async def run(self, function: Callable[[], T]) -> T:
-        """See `Caller`."""
-        return await self._hand_over(function)
-
-    async def run_through(self, function: Callable[[], T]) -> T:
-        """See `Caller`."""
-        return await heard_through(self._hand_over(function))
-
-    def _hand_over(self, function: Callable[[], T]) -> asyncio.Future[T]:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    def _put(self, function: Callable[[], Any], future: asyncio.Future[Any]) -> None:
         self._jobs.put((function, future))
-        return future
 
     def stop(self) -> None:
         """See `Caller`. Returns when the thread has ended."""
@@ -97,7 +109,7 @@ class DatabaseThread:
             del future, result, error
 
 
-class Delayed:
+class Delayed(_Later):
     """
     Runs functions on the event loop, one after the other, each some time after it was handed over: a simulated disk.
 
@@ -113,20 +125,10 @@ class Delayed:
         self._seconds = seconds
         self._jobs: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
 
-    async def run(self, function: Callable[[], T]) -> T:
-        """See `Caller`."""
-        return await self._hand_over(function)
-
-    async def run_through(self, function: Callable[[], T]) -> T:
-        """See `Caller`."""
-        return await heard_through(self._hand_over(function))
-
-    def _hand_over(self, function: Callable[[], T]) -> asyncio.Future[T]:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    def _put(self, function: Callable[[], Any], future: asyncio.Future[Any]) -> None:
         self._jobs.append((function, future))
         if len(self._jobs) == 1:
             self._clock.call_later(self._seconds(), self._work)
-        return future
 
     def _work(self) -> None:
         function, future = self._jobs[0]
