@@ -9,19 +9,7 @@ import msgspec
 
 from pillarbox.domain.message import Draft, Leased
 from pillarbox.errors import PillarboxError, StoreOutcomeUnknown
-from pillarbox.store.base import (
-    Act,
-    Acted,
-    AdmissionWrite,
-    Batch,
-    BatchResult,
-    Claim,
-    Enqueued,
-    Presence,
-    Prune,
-    Settled,
-    Settlement,
-)
+from pillarbox.store import base
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,9 +19,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Called with what became of a settlement, or with why it could not be recorded.
-OnSettled = Callable[[Settled | Exception], None]
-Ending = tuple[Settlement, OnSettled]
+# Told what became of a settlement, or why it could not be recorded.
+Told = Callable[[base.Settled | Exception], None]
+Ending = tuple[base.Settlement, Told]
 
 
 class Wish(Generic[T, R]):
@@ -67,8 +55,8 @@ class Extra(msgspec.Struct, frozen=True, kw_only=True):
     expire: int = 0
     abandon: Sequence[bytes] = ()
     acknowledge: Sequence[str] = ()
-    prune: Prune | None = None
-    presence: Presence | None = None
+    prune: base.Prune | None = None
+    presence: base.Presence | None = None
 
 
 _NO_EXTRA = Extra()
@@ -78,19 +66,19 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
     """What one batch holds, and who waits for it."""
 
     settle: list[Ending]
-    admit: list[Wish[AdmissionWrite, bool]]
-    acts: list[Wish[Act, Acted]]
-    extra: Wish[Extra, BatchResult] | None
-    enqueue: list[Wish[Sequence[Draft], list[Enqueued]]]
+    admit: list[Wish[base.AdmissionWrite, bool]]
+    acts: list[Wish[base.Act, base.Acted]]
+    extra: Wish[Extra, base.BatchResult] | None
+    enqueue: list[Wish[Sequence[Draft], list[base.Enqueued]]]
 
     def empty(self) -> bool:
         """Whether there is nothing to write."""
         return not (self.settle or self.admit or self.acts or self.extra or self.enqueue)
 
-    def batch(self, clock: QueueClock, claim: Claim | None) -> Batch:
+    def batch(self, clock: QueueClock, claim: base.Claim | None) -> base.Batch:
         """Return the batch that the store is to write."""
         extra = self.extra.item if self.extra is not None else _NO_EXTRA
-        return Batch(
+        return base.Batch(
             now_ms=clock.wall_ms(),
             settle=[settlement for settlement, _ in self.settle],
             admit=[wish.item for wish in self.admit],
@@ -107,7 +95,7 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
             mark=clock.unsaved(refresh=extra.presence is not None),
         )
 
-    def fits(self, result: BatchResult) -> bool:
+    def fits(self, result: base.BatchResult) -> bool:
         """Whether there is an answer for every caller."""
         pairs = (
             (self.settle, result.settled),
@@ -119,8 +107,8 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
 
     def grant(
         self,
-        result: BatchResult,
-        stored: Callable[[Sequence[Draft], Sequence[Enqueued]], None],
+        result: base.BatchResult,
+        stored: Callable[[Sequence[Draft], Sequence[base.Enqueued]], None],
         fenced: Callable[..., None],
     ) -> None:
         """Pass each answer to its caller, then report what was stored; each call goes through *fenced*."""
