@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from pillarbox.domain.ids import MessageId
     from pillarbox.store.base import Prune
+    from pillarbox.store.steps.subject import Subject
     from pillarbox.store.steps.writing import Writing
 
 
@@ -29,6 +30,12 @@ class Gone(NamedTuple):
     payload: int | None
     delivered_ms: int | None
     keys_until_ms: int
+
+    @classmethod
+    def of(cls, identity: MessageId, row: _Old | Subject, state: State, keys_until_ms: int) -> Gone:
+        """Return what hangs on the message of a row, which has ended in *state*."""
+        delivered_ms = row.completed_ms if state is State.DELIVERED else None
+        return cls(row.seq, identity, row.tenant, row.key, row.payload, delivered_ms, keys_until_ms)
 
 
 class _Old(NamedTuple):
@@ -86,22 +93,7 @@ def _delete(tx: Writing, state: State, before: int, limit: int, keys_until_ms: i
     done = tx.each("prune_message", [(old.seq, state.code, before) for old in picked])
     gone = [old for old, rows in zip(picked, done, strict=True) if rows]
     tx.each("prune_attempts", [(old.seq,) for old in gone])
-    delivered = state is State.DELIVERED
-    delete_belongings(
-        tx,
-        [
-            Gone(
-                seq=old.seq,
-                id=old.id,
-                tenant=old.tenant,
-                key=old.key,
-                payload=old.payload,
-                delivered_ms=old.completed_ms if delivered else None,
-                keys_until_ms=keys_until_ms,
-            )
-            for old in gone
-        ],
-    )
+    delete_belongings(tx, [Gone.of(old.id, old, state, keys_until_ms) for old in gone])
     for old in gone:
         tx.count(old.queue, state.code, -1, -old.content_size)
     return len(gone)

@@ -137,18 +137,7 @@ def purge(tx: Writing, given: Sequence[Given[Purge]]) -> list[Acted]:
     seqs = [(one.subject.seq,) for one in given]
     tx.each("purge", seqs)
     tx.each("purge_attempts", seqs)
-    gone = [
-        Gone(
-            seq=one.subject.seq,
-            id=one.item.id,
-            tenant=one.subject.tenant,
-            key=one.subject.key,
-            payload=one.subject.payload,
-            delivered_ms=one.subject.completed_ms if one.subject.state is State.DELIVERED else None,
-            keys_until_ms=one.item.keys_until_ms,
-        )
-        for one in given
-    ]
+    gone = [Gone.of(one.item.id, one.subject, one.subject.state, one.item.keys_until_ms) for one in given]
     delete_belongings(tx, gone)
     for one in given:
         tx.count(one.subject.queue, one.subject.state.code, -1, -one.subject.content_size)
