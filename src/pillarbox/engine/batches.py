@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Told what became of a settlement, or why it could not be recorded.
-Told = Callable[[base.Settled | Exception], None]
-Ending = tuple[base.Settlement, Told]
+# Called with what became of a settlement, or with why it could not be recorded.
+OnSettled = Callable[[base.Settled | Exception], None]
+Ending = tuple[base.Settlement, OnSettled]
 
 
 class Wish(Generic[T, R]):

@@ -148,7 +148,7 @@ class Reporter:
         if self.counts["log_failed"] == 1:
             self.alarm("log_failed", "a handler or filter of the log raised: lines are missing")
 
-    def accepted(self, drafts: Sequence[Draft], enqueued: Sequence[Enqueued]) -> None:
+    def on_accepted(self, drafts: Sequence[Draft], enqueued: Sequence[Enqueued]) -> None:
         """Called when a group of messages was committed; those that a key found were stored before."""
         wanted = self._wants(events.MessageEnqueued)
         for draft, done in zip(drafts, enqueued, strict=True):

@@ -565,9 +565,9 @@ class Store(Protocol):
 
         A batch whose answer was lost may be given again, with ``again``, whole or in pieces. Its ids and leases were
         made before the first try: by them the store recognises what that try has written, answers as it would have
-        answered then, and writes it no second time. What ended by time is found by the time of its end; how much was pruned is
-        not known any more, and orders that one person gave for one message in one millisecond are taken for one.
-        `lost_answers.commit` commits it again.
+        answered then, and writes it no second time. What ended by time is found by the time of its end; how much was
+        pruned is not known any more, and orders that one person gave for one message in one millisecond are taken for
+        one. `lost_answers.commit` commits it again.
 
         Raises:
             StoreOutcomeUnknown: The answer was lost: the batch was written, or it was not.

@@ -64,17 +64,20 @@ class HandleSuite(StoreFixtures):
         told, both = asyncio.Event(), asyncio.Event()
         other.store.on_change(told.set, seconds=NOTICE_SECONDS)
         other.store.on_change(both.set, seconds=3600)
-        await driver.send()
-        await _notice(driver, told, both)
+        await until_told(driver, told, driver.send)
+        await until_told(driver, both, driver.send)
 
     @pytest.mark.contract("DR2")
     async def test_a_write_of_its_own_hides_no_other_s(self, driver: StoreDriver, other: StoreDriver) -> None:
         await driver.send()
         told = asyncio.Event()
         driver.store.on_change(told.set, seconds=NOTICE_SECONDS)
-        await other.send()
-        await driver.send()
-        await _notice(driver, told)
+
+        async def both_write() -> None:
+            await other.send()
+            await driver.send()
+
+        await until_told(driver, told, both_write)
 
     @pytest.mark.contract("DR2")
     async def test_who_does_not_listen_any_more_is_told_nothing(self, driver: StoreDriver, other: StoreDriver) -> None:
@@ -84,8 +87,7 @@ class HandleSuite(StoreFixtures):
         end()
         told = asyncio.Event()
         other.store.on_change(told.set, seconds=NOTICE_SECONDS)
-        await driver.send()
-        await _notice(driver, told)
+        await until_told(driver, told, driver.send)
         assert gone == []
 
     async def test_what_has_ended_of_many_is_found_at_once(self, driver: StoreDriver) -> None:
@@ -110,8 +112,40 @@ class HandleSuite(StoreFixtures):
         await other.register()
         told = asyncio.Event()
         other.store.on_change(told.set, seconds=NOTICE_SECONDS)
-        await driver.send()
-        await _notice(driver, told)
+        await until_told(driver, told, driver.send)
+
+    @pytest.mark.contract("LA1", "LE1")
+    async def test_commits_that_overlap_go_in_either_order_but_never_both_at_once(
+        self, driver: StoreDriver, other: StoreDriver, open_driver: OpenDriver
+    ) -> None:
+        third = await open_driver()
+        await third.register()
+        sent: dict[StoreDriver, list[MessageId]] = {driver: [], other: []}
+        told: list[MessageId] = []
+        leased: list[Leased] = []
+        for step in range(40):
+            if leased and step % 2:
+                message = leased.pop()
+                told.append(message.id)
+                claim = await third.request()
+                settle = [third.settlement(message, Delivered("r"))]
+                ending = third.commit(settle=settle, claim=claim)
+            else:
+                ending = third.commit(claim=await third.request())
+            one, two, result = await asyncio.gather(driver.send(lane=LANE), other.send(lane=LANE), ending)
+            sent[driver].append(one)
+            sent[other].append(two)
+            leased += result.claimed
+            assert len(leased) <= 1
+        while leased or (leased := await third.claim()):
+            assert len(leased) == 1
+            told.append(leased[0].id)
+            await third.deliver(leased.pop())
+        assert len(told) == 80
+        for ids in sent.values():
+            # Those of one sender did not overlap.
+            assert [identity for identity in told if identity in ids] == ids
+        await third.healthy()
 
     @pytest.mark.contract("SG7")
     async def test_a_healthy_store_has_nothing_to_complain_of(self, driver: StoreDriver) -> None:
@@ -126,9 +160,11 @@ class HandleSuite(StoreFixtures):
         assert (result.settled, result.claimed, result.enqueued, result.more) == ([], [], [], False)
 
 
-async def _notice(driver: StoreDriver, *told: asyncio.Event) -> None:
+async def until_told(driver: StoreDriver, told: asyncio.Event, write: Callable[[], Awaitable[object]]) -> None:
     """Write until a notice of it came: one alone may be lost."""
-    driver.clock.advance(NOTICE_SECONDS)
     async with asyncio.timeout(PATIENCE_SECONDS):
-        for event in told:
-            await event.wait()
+        while not told.is_set():
+            await write()
+            driver.clock.advance(NOTICE_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(told.wait(), 50 * NOTICE_SECONDS)
