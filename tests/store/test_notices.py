@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from pillarbox.testing.fakes import FakeClock
 from tests.store.opened import driver_on
 
 if TYPE_CHECKING:
@@ -51,6 +52,18 @@ async def test_what_a_handle_does_itself_is_no_news_to_it(path: Path) -> None:
         told = heard.look()
         assert told > 0
         assert heard.look() == told
+
+
+@pytest.mark.contract("DR2")
+async def test_those_who_come_and_go_keep_nobody_from_hearing(path: Path) -> None:
+    clock, heard = FakeClock(), asyncio.Event()
+    async with driver_on(path, clock=clock) as one, driver_on(path) as two:
+        one.store.on_change(heard.set, seconds=0.25)
+        await two.send()
+        for _ in range(5):
+            one.store.on_change(lambda: None, seconds=0.25)()
+            clock.advance(0.1)
+        assert heard.is_set()
 
 
 @pytest.mark.contract("DR2")

@@ -28,6 +28,7 @@ class Notices:
         self._clock = clock
         self._listeners: dict[object, tuple[Callable[[], None], float]] = {}
         self._timer: Timer | None = None
+        self._looks_at = 0.0
 
     def add(self, listener: Callable[[], None], *, seconds: float) -> Callable[[], None]:
         """Call *listener* from now on, at most *seconds* late; return a function that ends that, safe to repeat."""
@@ -36,7 +37,9 @@ class Notices:
             self._news()
         key = object()
         self._listeners[key] = (listener, seconds)
-        self._arm()
+        # Those who came before are not kept waiting by this one: whoever comes again and again would do so for ever.
+        if self._timer is None or self._clock.mono() + seconds < self._looks_at:
+            self._arm()
 
         def end() -> None:
             self._listeners.pop(key, None)
@@ -68,4 +71,5 @@ class Notices:
         if self._timer is not None:
             self._timer.cancel()
         soonest = min(seconds for _, seconds in self._listeners.values())
+        self._looks_at = self._clock.mono() + soonest
         self._timer = self._clock.call_later(soonest, self.look)
