@@ -64,6 +64,9 @@ def _runs(acts: Sequence[Act]) -> Iterator[list[Any]]:
         run.append(item)
         if subject is not None:
             ids.add(subject)
+        if isinstance(item, Replay):
+            # A later order may be about the message that this one makes.
+            ids.add(item.new_id)
     if run:
         yield run
 

@@ -43,6 +43,22 @@ class ReplayingSuite(StoreFixtures):
     """Replays and deletions."""
 
     @pytest.mark.contract("ST2")
+    async def test_an_order_sees_what_a_replay_of_the_same_batch_has_made(self, driver: StoreDriver) -> None:
+        original = await driver.send()
+        await driver.deliver_next()
+        copy, another = driver.draft().id, driver.draft().id
+        result = await driver.commit(
+            acts=[
+                Replay(id=original, new_id=copy, actor="ops", fresh=True),
+                Replay(id=copy, new_id=another, actor="ops", fresh=True),
+            ]
+        )
+        assert [(acted.applied, acted.state) for acted in result.acted] == [
+            (True, State.DELIVERED),
+            (False, State.SCHEDULED),
+        ]
+
+    @pytest.mark.contract("ST2")
     @pytest.mark.parametrize("state", TERMINAL)
     async def test_what_has_ended_is_sent_once_more_as_a_new_message_and_stays_as_it_was(
         self, driver: StoreDriver, state: State
