@@ -42,7 +42,8 @@ def apply(tx: Tx, numbers: Numbers, batch: Batch, *, limits: Limits, lease_now: 
 
 
 def _settle(tx: Writing, batch: Batch, result: BatchResult) -> None:
-    result.settled = settle.settle(tx, batch.settle, again=batch.again)
+    if batch.settle:
+        result.settled = settle.settle(tx, batch.settle, again=batch.again)
 
 
 def _admit(tx: Writing, batch: Batch, result: BatchResult) -> None:
@@ -66,6 +67,8 @@ def _tell_again(tx: Writing, batch: Batch, result: BatchResult) -> None:
 
 
 def _renew(tx: Writing, batch: Batch, result: BatchResult) -> None:
+    if not batch.renew:
+        return
     rows = [(message.seq, message.lease, tx.lease_now + batch.renew_ms) for message in batch.renew]
     for message, renewed in zip(batch.renew, tx.each("renew", rows), strict=True):
         if not renewed:
@@ -95,13 +98,15 @@ def _acknowledge(tx: Writing, batch: Batch, result: BatchResult) -> None:
 
 def _enqueue(tx: Writing, batch: Batch, result: BatchResult) -> None:
     tx.free_lanes()
-    result.enqueued = enqueue.enqueue(tx, batch.enqueue, again=batch.again)
-    # What a newer message took the place of has left its lane.
-    tx.free_lanes()
+    if batch.enqueue:
+        result.enqueued = enqueue.enqueue(tx, batch.enqueue, again=batch.again)
+        # What a newer message took the place of has left its lane.
+        tx.free_lanes()
 
 
 def _import(tx: Writing, batch: Batch, result: BatchResult) -> None:
-    result.imported = imports.import_all(tx, batch.imports, again=batch.again)
+    if batch.imports:
+        result.imported = imports.import_all(tx, batch.imports, again=batch.again)
     if batch.sync:
         tx.many("sync")
 

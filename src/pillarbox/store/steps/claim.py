@@ -123,6 +123,8 @@ def _claim_rows(
         limit = room - taken
         bindings: tuple[object, ...] = (request.lease, until, request.worker, tx.now, judged_by, *where)
         rows = tx.many(name, (*bindings, limit) if name == "claim" else bindings)
+        if not rows:
+            return taken
         started, ended = _take(tx, request, result, rows)
         taken += started
         # Whatever ended made room, and may have freed its successor. Without that: all leased, or that was all.

@@ -32,8 +32,6 @@ def import_all(tx: Writing, items: Sequence[Import], *, again: bool) -> list[Imp
     Args:
         again: These may have been stored by a commit whose answer was lost; what is there is not stored twice.
     """
-    if not items:
-        return []
     try:
         with tx.savepoint():
             return _together(tx, items, again=again)

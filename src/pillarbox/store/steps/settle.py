@@ -28,8 +28,6 @@ def settle(tx: Writing, settlements: Sequence[Settlement], *, again: bool) -> li
     Args:
         again: An earlier try may have been committed: what it wrote is recognised, not taken for another's.
     """
-    if not settlements:
-        return []
     results = [settled for run in _runs(settlements) for settled in _settle(tx, run, again=again)]
     # One that was unavailable is probed with one message at a time: the next may go when that has ended.
     probed = {queue for queue, *_ in tx.many("gates")}
