@@ -13,9 +13,7 @@ from pillarbox.domain import timeline
 from pillarbox.domain.timeline import ClockMark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pillarbox.clock import Clock, Timer
+    from pillarbox.clock import Clock
     from pillarbox.domain.timeline import ClockNews
 
 _NOISE_MS: Final = 20
@@ -31,10 +29,16 @@ class QueueClock:
     Safe to use from several threads: what is computed twice at once is the same.
     """
 
-    __slots__ = ("_clock", "_known", "_mark", "_saved_ms", "_state", "_unsaved")
+    __slots__ = (
+        "_clock", "_known", "_mark", "_saved_ms", "_state", "_unsaved",
+        "boot_id", "boot_ms", "call_later", "mono", "sleep",
+    )  # fmt: skip
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        # The machine's own, as they are: every message asks for them several times.
+        self.boot_ms, self.boot_id, self.mono = clock.boot_ms, clock.boot_id, clock.mono
+        self.sleep, self.call_later = clock.sleep, clock.call_later
         self._known = False
         self._unsaved = False
         self._saved_ms = 0
@@ -58,26 +62,6 @@ class QueueClock:
         if -_NOISE_MS <= wall_ms - clock.boot_ms() - offset_ms <= _NOISE_MS:
             return wall_ms - ahead_ms
         return self._look().now_ms
-
-    def boot_ms(self) -> int:
-        """See `Clock`."""
-        return self._clock.boot_ms()
-
-    def boot_id(self) -> str:
-        """See `Clock`."""
-        return self._clock.boot_id()
-
-    def mono(self) -> float:
-        """See `Clock`."""
-        return self._clock.mono()
-
-    async def sleep(self, seconds: float) -> None:
-        """See `Clock`."""
-        await self._clock.sleep(seconds)
-
-    def call_later(self, seconds: float, callback: Callable[..., object], *values: object) -> Timer:
-        """See `Clock`."""
-        return self._clock.call_later(seconds, callback, *values)
 
     def ahead_ms(self) -> int:
         """How far the wall clock is ahead of the queue's line: 0, until somebody sets it."""
