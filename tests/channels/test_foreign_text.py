@@ -15,7 +15,7 @@ from pillarbox.channels.mail.replies import Reply, Stage, classify
 from pillarbox.channels.privacy.foreign_text import FOREIGN_LENGTH_MAX, masked, without
 from pillarbox.channels.privacy.masking import place_of
 from pillarbox.channels.text.html import html_to_text
-from pillarbox.domain.casefold import replaced
+from pillarbox.domain.casefold import folded, found, put
 from pillarbox.domain.outcome import Rejected, Uncertain
 from pillarbox.errors import PillarboxError
 from pillarbox.outbox.filters import parse
@@ -51,7 +51,7 @@ LOOKS: dict[str, Callable[[str], Any]] = {
     "dsn": lambda text: mask_dsn("postgres://" + text),
     "html": html_to_text,
     "subject": default_subject,
-    "folding": lambda text: replaced(text[:1000], "aab", "***"),
+    "folding": lambda text: put(text[:1000], found(folded(text[:1000]), "aab"), "***"),
     "filter": filtered,
 }
 

@@ -40,11 +40,6 @@ def put(text: str, spans: Sequence[Span], by: str) -> str:
     return "".join((*kept, text[end:]))
 
 
-def replaced(text: str, value: str, by: str) -> str:
-    """Put *by* in the place of *value* wherever it stands in *text*, inside of words too."""
-    return put(text, found(folded(text), folded(value)), by)
-
-
 def words_replaced(text: str, value: str, by: str) -> str:
     """
     Put *by* in the place of *value* where it stands in *text* as a word of its own.

@@ -6,7 +6,6 @@ A ULID's 26 characters would not fit Discord's nonce of 25; 22 leave room for a 
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from typing import NewType
@@ -40,11 +39,6 @@ _TO_URL = bytes.maketrans(b"+/", b"-_")
 def is_message_id(text: str) -> bool:
     """Whether *text* could be an id (16 bytes leave only four choices for the last character)."""
     return _ID.match(text) is not None
-
-
-def id_time_ms(message: MessageId) -> int:
-    """Return when the id was made, in milliseconds since 1970."""
-    return int.from_bytes(base64.urlsafe_b64decode(message + "==")[:6], "big")
 
 
 def dedupe_token(message: str, part: int, epoch: int) -> str:
