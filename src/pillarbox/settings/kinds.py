@@ -156,8 +156,11 @@ class Count(Kind):
     @property
     def expected(self) -> str:
         """See `Kind`."""
-        word = f", or {self.none!r}" if self.none else ""
-        return f"a whole number from {self.least} to {self.most}{word}"
+        return f"a whole number from {self.least} to {self.most}{self._or_none}"
+
+    @property
+    def _or_none(self) -> str:
+        return f", or {self.none!r}" if self.none else ""
 
     def read(self, raw: object) -> int | None:
         """See `Kind`."""
@@ -189,31 +192,20 @@ def size_text(size: int) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Size(Kind):
-    """A number of bytes, plain or such as ``64KiB``. ``none`` is the word for ``None``, if that is allowed."""
-
-    most: int
-    none: str | None = None
+class Size(Count):
+    """A number of bytes, plain or such as ``64KiB``."""
 
     @property
     def expected(self) -> str:
         """See `Kind`."""
-        word = f", or {self.none!r}" if self.none else ""
-        return f"a number of bytes from 1 to {self.most}, or a size such as {size_text(self.most)}{word}"
+        sizes = f"from {self.least} to {self.most}, or a size such as {size_text(self.most)}"
+        return f"a number of bytes {sizes}{self._or_none}"
 
     def read(self, raw: object) -> int | None:
         """See `Kind`."""
-        if self.none is not None and raw == self.none:
-            return None
         if isinstance(raw, str) and (match := _SIZE.match(raw)):
             raw = int(match[1]) * _SIZE_UNITS[match[2]]
-        if isinstance(raw, bool) or not isinstance(raw, int) or not 1 <= raw <= self.most:
-            raise Unfit(self.expected)
-        return raw
-
-    def of_text(self, text: str) -> object:
-        """See `Kind`."""
-        return whole_or_text(text)
+        return Count.read(self, raw)
 
     def show(self, value: object) -> str:
         """See `Kind`."""
