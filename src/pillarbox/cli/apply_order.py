@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from pillarbox.cli.call import actor
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.output import emit_json, json_of, on_terminal, reporting, talk
 from pillarbox.cli.selection import Picked, picking
@@ -40,20 +41,21 @@ class Verb(NamedTuple):
 
     name: str
     done: str
-    one: Callable[[Outbox, str], Awaitable[bool | Message]]
+    one: Callable[..., Awaitable[bool | Message]]
     many: Callable[..., Awaitable[BulkReport]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manner:
-    """How an order is given: ``dry_run`` only shows; ``yes`` does not ask."""
+    """How an order is given: ``dry_run`` only shows; ``yes`` does not ask; ``by`` says who gives it, and why."""
 
     dry_run: bool
     yes: bool
+    by: dict[str, str | None]
 
 
 def ordering(command: Callable[..., int]) -> Callable[..., int]:
-    """Add what every order takes; the command gets a `Picked`, a `Manner` and the reason."""
+    """Add what every order takes; the command gets a `Picked` and a `Manner`."""
 
     @picking
     @click.option("--dry-run", is_flag=True, help="Say how many and which, and change nothing.")
@@ -64,9 +66,11 @@ def ordering(command: Callable[..., int]) -> Callable[..., int]:
         *args: Any,  # noqa: ANN401 — the command's own
         dry_run: bool,
         yes: bool,
+        reason: str | None,
         **options: Any,  # noqa: ANN401 — the same
     ) -> int:
-        return command(*args, manner=Manner(dry_run=dry_run, yes=yes), **options)
+        by = {"reason": reason, "actor": actor()}
+        return command(*args, manner=Manner(dry_run=dry_run, yes=yes, by=by), **options)
 
     return wrapped
 
@@ -110,7 +114,7 @@ async def _one(box: Outbox, name: str, verb: Verb, manner: Manner) -> Row:
     try:
         identity = (await find(box, name)).id or name
         if not manner.dry_run:
-            row |= await _given(box, identity, verb)
+            row |= await _given(box, identity, verb, manner)
     except NotFound:
         return row
     row["id"] = identity
@@ -121,9 +125,9 @@ async def _one(box: Outbox, name: str, verb: Verb, manner: Manner) -> Row:
     return row
 
 
-async def _given(box: Outbox, identity: str, verb: Verb) -> Row:
+async def _given(box: Outbox, identity: str, verb: Verb, manner: Manner) -> Row:
     try:
-        done = await verb.one(box, identity)
+        done = await verb.one(box, identity, **manner.by)
     except (Refused, QueueFull) as exc:
         return {"refused": str(exc), "full": isinstance(exc, QueueFull)}
     return {"applied": bool(done), "replayed_as": None if isinstance(done, bool) else done.id}
@@ -152,7 +156,7 @@ def _to_many(call: Call, picked: Picked, verb: Verb, manner: Manner) -> int:
     asks = not (manner.dry_run or manner.yes) and _on_terminals()
 
     async def ask(box: Outbox, *, dry_run: bool, on_item: Callable[[BulkItem], object] | None) -> BulkReport:
-        return await verb.many(box, picked.where, every=picked.every, dry_run=dry_run, on_item=on_item)
+        return await verb.many(box, picked.where, every=picked.every, dry_run=dry_run, on_item=on_item, **manner.by)
 
     async def act(box: Outbox) -> BulkReport | None:
         if asks:

@@ -37,18 +37,17 @@ _ttl = click.option("--ttl", type=span_above_zero, metavar="SPAN", help="Their n
 @click.command()
 @ordering
 @shared
-def cancel(call: Call, picked: Picked, *, manner: Manner, reason: str | None) -> int:
+def cancel(call: Call, picked: Picked, *, manner: Manner) -> int:
     """
     Withdraw messages that are not delivered yet.
 
     One that is being sent at this moment is cancelled if its attempt fails; it may still be delivered.
     """
-    who = actor()
     verb = Verb(
         name="cancel",
         done="cancelled",
-        one=lambda box, identity: box.cancel(identity, reason=reason, actor=who),
-        many=lambda box, where, **how: box.cancel_many(where, reason=reason, actor=who, **how),
+        one=lambda box, identity, **by: box.cancel(identity, **by),
+        many=lambda box, where, **how: box.cancel_many(where, **how),
     )
     return give(call, picked, verb, manner)
 
@@ -57,14 +56,13 @@ def cancel(call: Call, picked: Picked, *, manner: Manner, reason: str | None) ->
 @ordering
 @_ttl
 @shared
-def retry(call: Call, picked: Picked, *, manner: Manner, reason: str | None, ttl: timedelta | None) -> int:
+def retry(call: Call, picked: Picked, *, manner: Manner, ttl: timedelta | None) -> int:
     """Make scheduled or held messages due now, whatever they wait for."""
-    who = actor()
     verb = Verb(
         name="retry",
         done="due now",
-        one=lambda box, identity: box.retry(identity, ttl=ttl, reason=reason, actor=who),
-        many=lambda box, where, **how: box.retry_many(where, ttl=ttl, reason=reason, actor=who, **how),
+        one=lambda box, identity, **by: box.retry(identity, ttl=ttl, **by),
+        many=lambda box, where, **how: box.retry_many(where, ttl=ttl, **how),
     )
     return give(call, picked, verb, manner)
 
@@ -107,7 +105,6 @@ def resolve(
     receipt: str | None,
     ttl: timedelta | None,
     manner: Manner,
-    reason: str | None,
 ) -> int:
     """
     Record what became of held messages.
@@ -116,16 +113,13 @@ def resolve(
     """
     if receipt is not None and len(picked.ids) != 1:
         raise click.UsageError("--receipt is one message's: give its id.")
-    who = actor()
     verb = Verb(
         name="resolve",
         done={"delivered": "taken as delivered"}.get(verdict, "due now, at the tail of its lane"),
-        one=lambda box, identity: box.resolve(
-            identity, verdict, force_copy=force_copy, receipt=receipt, ttl=ttl, reason=reason, actor=who
+        one=lambda box, identity, **by: box.resolve(
+            identity, verdict, force_copy=force_copy, receipt=receipt, ttl=ttl, **by
         ),
-        many=lambda box, where, **how: box.resolve_many(
-            verdict, where, force_copy=force_copy, ttl=ttl, reason=reason, actor=who, **how
-        ),
+        many=lambda box, where, **how: box.resolve_many(verdict, where, force_copy=force_copy, ttl=ttl, **how),
     )
     return give(call, picked, verb, manner)
 
@@ -134,18 +128,17 @@ def resolve(
 @ordering
 @click.option("--fresh", is_flag=True, help="A copy on purpose: every part anew, under a dedupe token of its own.")
 @shared
-def replay(call: Call, picked: Picked, *, fresh: bool, manner: Manner, reason: str | None) -> int:
+def replay(call: Call, picked: Picked, *, fresh: bool, manner: Manner) -> int:
     """
     Send messages that have ended once more, each as a new message.
 
     A filter picks what is dead, expired or cancelled, and what was delivered only if it says so.
     """
-    who = actor()
     verb = Verb(
         name="replay",
         done="replayed",
-        one=lambda box, identity: box.replay(identity, fresh=fresh, reason=reason, actor=who),
-        many=lambda box, where, **how: box.replay_many(where, fresh=fresh, reason=reason, actor=who, **how),
+        one=lambda box, identity, **by: box.replay(identity, fresh=fresh, **by),
+        many=lambda box, where, **how: box.replay_many(where, fresh=fresh, **how),
     )
     return give(call, picked, verb, manner)
 
@@ -153,18 +146,17 @@ def replay(call: Call, picked: Picked, *, fresh: bool, manner: Manner, reason: s
 @click.command()
 @ordering
 @shared
-def purge(call: Call, picked: Picked, *, manner: Manner, reason: str | None) -> int:
+def purge(call: Call, picked: Picked, *, manner: Manner) -> int:
     """
     Delete messages that have ended, whatever their retention: what they said, their parts and attempts.
 
     What people did to them stays in their history, and keys stay taken, for as long as the settings say.
     """
-    who = actor()
     verb = Verb(
         name="purge",
         done="deleted",
-        one=lambda box, identity: box.purge(identity, reason=reason, actor=who),
-        many=lambda box, where, **how: box.purge_many(where, reason=reason, actor=who, **how),
+        one=lambda box, identity, **by: box.purge(identity, **by),
+        many=lambda box, where, **how: box.purge_many(where, **how),
     )
     return give(call, picked, verb, manner)
 
