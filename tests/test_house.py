@@ -31,7 +31,6 @@ SAME_NAMES: Final = {
     "message": "the domain has the values, the outbox the handle that users hold",
     "mirror": "the domain has the values, the outbox what users call",
     "orders": "the domain decides who may order what, the outbox has the calls that order it",
-    "room": "of the queue in steps, of the disk in sqlite",
 }
 # A name that ends in -ing is one of an activity, where a room should hold things. These are no such names, or the best
 # there is.

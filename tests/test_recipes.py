@@ -217,7 +217,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel
-from pillarbox.channels.urls import Options, count, parse_url
+from pillarbox.channels.url_parts import Options, count, parse_url
 from pillarbox.domain.outcome import AnyOutcome, Delivered
 
 
@@ -314,7 +314,7 @@ def test_add_an_order(copy: Copy, tmp_path: Path) -> None:
         copy.add_twin(shown, "    cancel_many = ", "    retry_many = ", NEW_NAMES)
     copy.add_twin("docs/reference/outbox.md", "| `await box.cancel(", "| `await box.retry(", NEW_NAMES)
     command = "@click.command()\n@ordering\n"
-    copy.add_twin(f"{SOURCE}/cli/step_in.py", f"{command}@shared\ndef cancel(", f"{command}@_ttl", NEW_NAMES)
+    copy.add_twin(f"{SOURCE}/cli/order_commands.py", f"{command}@shared\ndef cancel(", f"{command}@_ttl", NEW_NAMES)
     copy.add_twin(f"{SOURCE}/cli/program.py", '    "cancel": ', '    "retry": ', NEW_NAMES)
     copy.insert("docs/reference/cli.md", SECTION, before="## pillarbox cancel\n")
     copy.said("-m", "tools.reference")

@@ -14,7 +14,7 @@ from pillarbox import errors
 from pillarbox.domain.lifecycle import MOVES
 from pillarbox.domain.message import State
 from pillarbox.domain.transition import ErrorClass, Reason
-from pillarbox.settings.table import TABLE
+from pillarbox.settings.lookup import TABLE
 from tools.reference import PAGES, page
 from tools.reference.errors import kinds
 from tools.reference.settings import type_name

@@ -112,7 +112,7 @@ async def test_a_worker_that_says_nothing_is_no_problem_and_keeps_nobody_waiting
 def test_a_file_system_that_takes_no_more_is_found_out_without_a_trace(tmp_path: Path) -> None:
     script = (
         "import pathlib, resource, sys\n"
-        "from pillarbox.store.sqlite.room import refusal\n"
+        "from pillarbox.store.sqlite.disk_space import refusal\n"
         "folder = pathlib.Path(sys.argv[1])\n"
         "print(refusal(folder))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"

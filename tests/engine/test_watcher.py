@@ -17,7 +17,7 @@ from pillarbox.engine.watcher import Watcher
 from pillarbox.errors import StoreUnavailable
 from pillarbox.events import RetryScheduled
 from pillarbox.store.base import BatchResult, QueueInfo
-from pillarbox.store.sqlite.versions import Versions
+from pillarbox.store.sqlite.foreign_commits import Versions
 from pillarbox.testing.fakes import FakeClock
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, until

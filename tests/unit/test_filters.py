@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillarbox.domain.condition import Condition, Field
+from pillarbox.domain.filter_fields import Condition, Field
 from pillarbox.domain.message import State
 from pillarbox.errors import InvalidMessage
 from pillarbox.outbox.filters import KNOWN, parse, terms, written

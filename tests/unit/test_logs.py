@@ -12,8 +12,8 @@ import pytest
 
 from pillarbox.domain.plain_characters import visible
 from pillarbox.events.log_format import LEVELS, JsonFormatter, TextFormatter, make_formatter
+from pillarbox.settings.lookup import find
 from pillarbox.settings.model import Settings
-from pillarbox.settings.table import find
 
 AT = datetime(2030, 1, 31, 9, 0, 0, 123_456, UTC)
 

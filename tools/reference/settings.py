@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pillarbox.settings.explain import explanation
-from pillarbox.settings.table import TABLE, Definition
+from pillarbox.settings.lookup import TABLE, Definition
 from tools.reference.page import code, table
 
 if TYPE_CHECKING:

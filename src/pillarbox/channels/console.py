@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel
 from pillarbox.channels.thread_pool import answer_of
-from pillarbox.channels.urls import Options, parse_url
+from pillarbox.channels.url_parts import Options, parse_url
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Unavailable, Uncertain
 from pillarbox.domain.plain_characters import visible
 from pillarbox.errors import ConfigError

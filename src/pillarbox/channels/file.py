@@ -20,7 +20,7 @@ import msgspec
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Seams
 from pillarbox.channels.options import flag
 from pillarbox.channels.thread_pool import answer_of
-from pillarbox.channels.urls import Options, parse_url
+from pillarbox.channels.url_parts import Options, parse_url
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.moments import to_datetime
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Unavailable, Uncertain

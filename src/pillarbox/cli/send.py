@@ -166,7 +166,7 @@ def _must_be_served(settings: Settings, sender: Sender) -> None:
 
 async def _pass_on(call: Call, sender: Sender, arguments: dict[str, Any], *, timeout: float | None) -> int:
     """Send it without a queue, within *timeout* seconds where there is one (contract EN12)."""
-    from pillarbox.cli.see_through import verdict
+    from pillarbox.cli.wait_command import verdict
 
     async with sender.box as box:
         try:
@@ -187,7 +187,7 @@ async def _pass_on(call: Call, sender: Sender, arguments: dict[str, Any], *, tim
 
 async def _send(call: Call, sender: Sender, arguments: dict[str, Any], *, timeout: float | None) -> int:
     """Accept it, and wait *timeout* seconds at most; ``None`` does not wait."""
-    from pillarbox.cli.see_through import until_settled, verdict, who_sends
+    from pillarbox.cli.wait_command import until_settled, verdict, who_sends
     from pillarbox.outbox.outbox import inside
     from pillarbox.store.registry import file_of
 

@@ -27,8 +27,8 @@ from pillarbox.engine.calls import GRACE_SECONDS
 from pillarbox.engine.deadlines import SEND_GRACE, Deadlines
 from pillarbox.engine.flight import Flight
 from pillarbox.engine.hooks import Defer, Hooks, Withdraw
-from pillarbox.engine.mass_cancel import SHORT_SECONDS, Lull
 from pillarbox.engine.outages import Outages
+from pillarbox.engine.task_cancellation import SHORT_SECONDS, Lull
 from pillarbox.engine.written_off import Leftovers
 from pillarbox.errors import NotStarted, PillarboxError, StoreError
 from pillarbox.queue_clock import QueueClock

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from pillarbox.domain.condition import Condition, Field, Replayed
 from pillarbox.domain.envelope import Kind, Priority
+from pillarbox.domain.filter_fields import Condition, Field, Replayed
 from pillarbox.domain.message import STATES, State
 from pillarbox.domain.moments import MS_MAX
 from pillarbox.domain.retry import parse_span

@@ -23,10 +23,10 @@ from pillarbox.events.log_lines import Recipients
 from pillarbox.events.reporter import Reporter
 from pillarbox.outbox.database import opened_or_memory
 from pillarbox.outbox.direct import Direct
-from pillarbox.outbox.end import End, Patience
 from pillarbox.outbox.engine_settings import limits_of, retention_of, worker_settings
 from pillarbox.outbox.health import present
 from pillarbox.outbox.live_channels import LiveChannels
+from pillarbox.outbox.shutdown import End, Patience
 from pillarbox.settings.load import Settings, lease_seconds
 from pillarbox.store.base import Store, WorkerStart
 

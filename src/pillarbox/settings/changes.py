@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pillarbox.settings.explain import Changes, come_and_gone, each_value, reloadable_changes
 from pillarbox.settings.layers import make_settings
-from pillarbox.settings.table import CHANNELS, KeyPath
+from pillarbox.settings.lookup import CHANNELS, KeyPath
 
 if TYPE_CHECKING:
     from pillarbox.settings.model import Settings

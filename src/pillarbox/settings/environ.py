@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pillarbox.errors import ConfigError
 from pillarbox.settings.files import CONFIG_VARIABLE, read_secret
 from pillarbox.settings.layers import Layer, Source, assign, check_channel_name
-from pillarbox.settings.table import (
+from pillarbox.settings.lookup import (
     CHANNELS,
     ENV_PREFIX,
     ENV_SEPARATOR,

@@ -14,8 +14,7 @@ from typing import Final, cast
 from pillarbox.domain.url_schemes import MASK, mask_url
 from pillarbox.errors import ConfigError
 from pillarbox.settings.layers import Source, unknown
-from pillarbox.settings.model import EACH, SECTION, Settings
-from pillarbox.settings.table import (
+from pillarbox.settings.lookup import (
     CHANNELS,
     TABLE,
     Definition,
@@ -26,6 +25,7 @@ from pillarbox.settings.table import (
     is_section,
     names_inside,
 )
+from pillarbox.settings.model import EACH, SECTION, Settings
 
 Mask = Callable[[str], str]
 

@@ -15,8 +15,8 @@ from typing import Final
 
 from pillarbox.errors import ConfigError
 from pillarbox.settings.kinds import described
+from pillarbox.settings.lookup import ENV_PREFIX
 from pillarbox.settings.places import config_dir
-from pillarbox.settings.table import ENV_PREFIX
 
 CONFIG_VARIABLE: Final = f"{ENV_PREFIX}CONFIG"
 CONFIG_BYTES_MAX: Final = 1 << 20

@@ -15,8 +15,7 @@ from typing import Final, TypeVar, cast
 from pillarbox.domain.channel_names import is_url
 from pillarbox.errors import ConfigError
 from pillarbox.settings.kinds import Unfit, described, shown
-from pillarbox.settings.model import EACH, SECTION, Settings
-from pillarbox.settings.table import (
+from pillarbox.settings.lookup import (
     CHANNELS,
     Found,
     KeyPath,
@@ -26,6 +25,7 @@ from pillarbox.settings.table import (
     names_inside,
     nearest,
 )
+from pillarbox.settings.model import EACH, SECTION, Settings
 
 _CHANNEL_NAME: Final = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9]+(?:(?:_|-+)[A-Za-z0-9]+)*\Z")
 _KEY_SHOWN_MAX: Final = 64

@@ -30,6 +30,7 @@ from pillarbox.settings.explain import (
 )
 from pillarbox.settings.files import Candidate
 from pillarbox.settings.layers import Layer, Source, assign, make_settings, read_tree, stacked, unknown
+from pillarbox.settings.lookup import ENV_PREFIX, TABLE, find, flag_name
 from pillarbox.settings.model import (
     ChannelSettings,
     DefaultSettings,
@@ -42,7 +43,6 @@ from pillarbox.settings.places import default_db
 from pillarbox.settings.problems import Problem
 from pillarbox.settings.seeds import FileLayers, read_file_tree
 from pillarbox.settings.spans import NO_LIMIT
-from pillarbox.settings.table import ENV_PREFIX, TABLE, find, flag_name
 
 if TYPE_CHECKING:
     from pillarbox.errors import ConfigError

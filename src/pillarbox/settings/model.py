@@ -2,7 +2,7 @@
 Every setting there is: its name, type, default, range and what it is for, each defined once, here.
 
 The dataclasses are what the rest of the program is given. A field's metadata holds a `Setting`, from which files and
-variables are read, errors named, help written and documentation generated (`pillarbox.settings.table`).
+variables are read, errors named, help written and documentation generated (`pillarbox.settings.lookup`).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pillarbox.settings.explain import each_value
 from pillarbox.settings.layers import Source, make_settings, read_tree
-from pillarbox.settings.table import find
+from pillarbox.settings.lookup import find
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,7 +17,7 @@ from pillarbox.domain.retry import ExpireAction
 from pillarbox.errors import ConfigError
 from pillarbox.settings.kinds import Choice, Count, Flag, Kind, Unfit, described, shown
 from pillarbox.settings.layers import Assignment, Layer, Source, read_tree
-from pillarbox.settings.table import CHANNELS, KeyPath, find, is_section
+from pillarbox.settings.lookup import CHANNELS, KeyPath, find, is_section
 
 OWN_SECTION: Final = "pillarbox"
 _COMIS: Final = "deliveryQueue"

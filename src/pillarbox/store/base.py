@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
 
-from pillarbox.domain.condition import Condition
+from pillarbox.domain.filter_fields import Condition
 from pillarbox.domain.ids import LeaseId, MessageId
 from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.message import Admission, Draft, Leased, MessageView, State

@@ -20,7 +20,7 @@ from pillarbox.channels.mail.replies import Stage, parse_overrides
 from pillarbox.channels.mail.session import Route, Server, SmtpSession, StartTls, Stopped, Timeouts
 from pillarbox.channels.privacy.known_secrets import KnownSecrets
 from pillarbox.channels.privacy.outcomes import values_of
-from pillarbox.channels.urls import ChannelUrl, Options, count, parse_url, seconds, table, text
+from pillarbox.channels.url_parts import ChannelUrl, Options, count, parse_url, seconds, table, text
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.deadline import Within
 from pillarbox.domain.envelope import Op

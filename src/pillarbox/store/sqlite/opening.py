@@ -25,7 +25,7 @@ from pillarbox.errors import (
     ValueRefused,
 )
 from pillarbox.store.base import Durability
-from pillarbox.store.sqlite import causes, migrations
+from pillarbox.store.sqlite import io_errors, migrations
 from pillarbox.store.sqlite.statements import READ, SCHEMA, WRITE
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def translated(what: str, connection: apsw.Connection | None = None, *, path: st
     try:
         yield
     except (apsw.Error, OSError) as exc:
-        raise causes.named(what, exc, connection, path) or _translation(what, exc) from exc
+        raise io_errors.named(what, exc, connection, path) or _translation(what, exc) from exc
 
 
 def _translation(what: str, error: apsw.Error | OSError) -> PillarboxError:

@@ -44,13 +44,13 @@ from pillarbox.store.base import (
     WorkerInfo,
     WorkerStart,
 )
-from pillarbox.store.sqlite import asking, backup, damage, forking, integrity, opening, room
+from pillarbox.store.sqlite import asking, backup, damage, disk_space, forking, integrity, opening
+from pillarbox.store.sqlite.foreign_commits import Versions
 from pillarbox.store.sqlite.handles import Connector, Handles
 from pillarbox.store.sqlite.notices import Notices
 from pillarbox.store.sqlite.session import Session, Statements
 from pillarbox.store.sqlite.sidecar import Sidecar
 from pillarbox.store.sqlite.thread import Caller, DatabaseThread
-from pillarbox.store.sqlite.versions import Versions
 from pillarbox.store.steps import batch as steps
 from pillarbox.store.steps import check, facts, history, mirror, read
 from pillarbox.store.steps.leased import lapsed
@@ -504,7 +504,7 @@ class SQLiteStore:
         return damage or check.check(tx)
 
     def _room(self) -> list[str]:
-        why = None if self.in_memory else room.refusal(self._path.parent)
+        why = None if self.in_memory else disk_space.refusal(self._path.parent)
         return [] if why is None else [f"nothing more can be written beside the database: {why}"]
 
     def on_question(self, problems: Callable[[], Sequence[str]]) -> None:

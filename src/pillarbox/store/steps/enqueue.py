@@ -19,7 +19,7 @@ from pillarbox.store.base import Enqueued
 from pillarbox.store.steps import collapse, mirror
 from pillarbox.store.steps.admit import store_parts
 from pillarbox.store.steps.columns import carried
-from pillarbox.store.steps.room import Room
+from pillarbox.store.steps.queue_limits import Room
 
 if TYPE_CHECKING:
     from pillarbox.domain.collapse import Place

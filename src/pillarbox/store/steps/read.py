@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pillarbox.domain.arrival import part_of
-from pillarbox.domain.condition import Field
 from pillarbox.domain.envelope import KINDS, OPS
+from pillarbox.domain.filter_fields import Field
 from pillarbox.domain.message import STATES, MessageView, Part, State
 from pillarbox.domain.timeline import ClockMark, ClockNews
 from pillarbox.store.base import Backlog, Query, QueueInfo, Tally, WorkerInfo
@@ -20,7 +20,7 @@ from pillarbox.store.steps.numbers import decode_policy
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pillarbox.domain.condition import Condition
+    from pillarbox.domain.filter_fields import Condition
     from pillarbox.domain.ids import MessageId
     from pillarbox.store.steps.tx import Reader, Row
 

@@ -13,7 +13,7 @@ from pillarbox.errors import QueueFull, Refused
 from pillarbox.store.base import Acted
 from pillarbox.store.steps import audit
 from pillarbox.store.steps.prune import Gone, delete_belongings
-from pillarbox.store.steps.room import Room
+from pillarbox.store.steps.queue_limits import Room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

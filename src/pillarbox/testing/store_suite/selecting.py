@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from pillarbox.domain.condition import Condition, Field
 from pillarbox.domain.envelope import Kind
+from pillarbox.domain.filter_fields import Condition, Field
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Rejected
 from pillarbox.store.base import Cancel, Query, Replay

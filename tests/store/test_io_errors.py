@@ -12,7 +12,7 @@ import apsw
 import pytest
 
 from pillarbox.errors import StoreDiskFull, StoreError, StoreReadOnly
-from pillarbox.store.sqlite import causes, opening
+from pillarbox.store.sqlite import io_errors, opening
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,21 +57,21 @@ def test_without_a_number_the_file_system_is_asked(tmp_path: Path, monkeypatch: 
     path = tmp_path / "outbox.db"
     path.touch()
     error = apsw.IOError("disk I/O error")
-    assert causes.named("reading", error, None, str(path)) is None
+    assert io_errors.named("reading", error, None, str(path)) is None
     monkeypatch.setattr(os, "statvfs", asked(free=10))
-    assert type(causes.named("reading", error, None, str(path))) is StoreDiskFull
-    assert type(causes.named("reading", error, met(0, path), None)) is StoreDiskFull
+    assert type(io_errors.named("reading", error, None, str(path))) is StoreDiskFull
+    assert type(io_errors.named("reading", error, met(0, path), None)) is StoreDiskFull
     monkeypatch.setattr(os, "statvfs", asked(free=1000, flags=os.ST_RDONLY))
-    assert type(causes.named("reading", error, None, str(path))) is StoreReadOnly
+    assert type(io_errors.named("reading", error, None, str(path))) is StoreReadOnly
 
 
 def test_a_limit_on_file_sizes_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "outbox.db"
     path.write_bytes(b"x" * 1000)
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (2000, 2000))
-    assert "limit on file sizes" in str(causes.named("writing", apsw.IOError(), None, str(path)))
+    assert "limit on file sizes" in str(io_errors.named("writing", apsw.IOError(), None, str(path)))
 
 
 @pytest.mark.parametrize("kind", [apsw.BusyError, apsw.ConstraintError, apsw.CorruptError, apsw.SQLError])
 def test_what_the_system_has_no_part_in_is_left_to_its_own_name(tmp_path: Path, kind: type[apsw.Error]) -> None:
-    assert causes.named("writing", kind(), met(errno.ENOSPC, tmp_path / "outbox.db"), None) is None
+    assert io_errors.named("writing", kind(), met(errno.ENOSPC, tmp_path / "outbox.db"), None) is None
