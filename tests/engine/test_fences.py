@@ -373,13 +373,13 @@ def test_what_a_handler_of_the_log_raises_to_end_the_program_ends_it_too(
 
 @pytest.mark.contract("EN8")
 @each_kind
-@pytest.mark.parametrize("where", ["on_batch", "on_idle", "plan_claim", "accepted"])
+@pytest.mark.parametrize("where", ["on_batch", "on_idle", "plan_claim", "on_accepted"])
 async def test_a_bug_in_the_worker_does_not_lose_the_answers_of_a_batch(
     stand: Stand, where: str, error: BaseException
 ) -> None:
     box = await stand.open(ScriptedChannel(policy=STEADY))
     await all_arrive(box)
-    owner: Any = box.runtime.reporter if where == "accepted" else box.worker
+    owner: Any = box.runtime.reporter if where == "on_accepted" else box.worker
     sound = getattr(owner, where)
     raised: list[bool] = []
 
