@@ -49,14 +49,19 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
-def is_from_outside(error: BaseException) -> bool:
-    """Whether *error* was thrown into the task that runs now, by who cancels or collects it, and not raised in it."""
+def is_from_outside(error: BaseException, own: asyncio.Task[Any] | None) -> bool:
+    """
+    Whether *error* was thrown into a coroutine by who cancels or collects it, and not raised in it.
+
+    Args:
+        own: The task that the coroutine runs in. What was left behind is collected while any other one runs.
+    """
     try:
         task = asyncio.current_task()
     except RuntimeError:
         task = None
     if isinstance(error, GeneratorExit):
-        return task is None
+        return task is None or task is not own
     return isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling() > 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from typing import TYPE_CHECKING
 
@@ -190,3 +191,23 @@ async def test_one_that_is_added_while_another_ends_has_its_own_time() -> None:
         clock.advance(10)
         await until(lambda: len(over) == ended)  # noqa: B023 — asked in this turn
     assert over == ["a", "after a", "after after a"]
+
+
+@pytest.mark.contract("DR3")
+def test_what_is_collected_while_another_task_runs_just_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """A program may drop its event loop with ours on it; whatever runs then is none of them."""
+
+    async def begin() -> None:
+        Loop("dropped", asyncio.Event().wait, clock=FakeClock()).start()
+        await settled()
+
+    async def collect() -> None:
+        gc.collect()
+
+    events = asyncio.new_event_loop()
+    events.run_until_complete(begin())
+    events.close()
+    del events
+    asyncio.run(collect())
+    assert "Task was destroyed" in caplog.text
+    assert "dropped failed" not in caplog.text

@@ -145,11 +145,11 @@ class Executor:
             self._reporter.alarm("recording_failed", f"message {message.id}: {exc}")
         except BaseException as exc:
             # A bug of ours, of which the slot must not be the victim.
-            if isinstance(exc, GeneratorExit) and is_from_outside(exc):
+            if isinstance(exc, GeneratorExit) and is_from_outside(exc, flight.task):
                 raise
             if flight.given_back:
                 pass
-            elif is_from_outside(exc):
+            elif is_from_outside(exc, flight.task):
                 # With all the tasks of the program.
                 self.lull.begin()
                 transition = self._broken_off(flight)
@@ -267,7 +267,7 @@ class Executor:
             outcome = said
         except BaseException as exc:
             # Whatever an adapter raises, the platform may have the message.
-            if isinstance(exc, GeneratorExit) and is_from_outside(exc):
+            if isinstance(exc, GeneratorExit) and is_from_outside(exc, flight.task):
                 # Nobody runs this task any more: its loop is closed.
                 raise
             if isinstance(exc, asyncio.CancelledError):

@@ -83,7 +83,7 @@ class Loop:
                 self._failures = 0
             except BaseException as exc:
                 # A loop outlives one failed tick (style.md).
-                if is_from_outside(exc):
+                if is_from_outside(exc, self._task):
                     raise
                 pass_on(exc)
                 wait = _FAILED_SECONDS[min(self._failures, len(_FAILED_SECONDS) - 1)]

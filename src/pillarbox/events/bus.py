@@ -124,10 +124,11 @@ class Bus:
             await ended_within(tasks, seconds, clock=clock)
 
     async def _await(self, waiting: Awaitable[None], subscriber: Subscriber, event: BusEvent) -> None:
+        own = asyncio.current_task()
         try:
             await waiting
         except BaseException as exc:
-            if is_from_outside(exc):
+            if is_from_outside(exc, own):
                 # By `settle`, which has counted it, or with all the other tasks of the program.
                 raise
             self._failed(subscriber, event, exc)
