@@ -154,6 +154,7 @@ async def test_a_stop_ends_where_the_commit_under_way_fails_and_nothing_was_leas
 
 
 @pytest.mark.contract("DR3", "EN4")
+@pytest.mark.only_sqlite("loses answers itself")
 async def test_what_a_commit_leased_whose_answer_was_lost_is_found_at_the_stop_and_given_back(stand: Stand) -> None:
     box, channel, sending = await claiming(stand)
     store = box.store
@@ -170,6 +171,7 @@ async def test_what_a_commit_leased_whose_answer_was_lost_is_found_at_the_stop_a
 
 
 @pytest.mark.contract("EN4", "LE5")
+@pytest.mark.only_sqlite("loses answers itself")
 async def test_what_a_commit_leased_whose_answer_was_lost_is_sent_by_the_next_claim(stand: Stand) -> None:
     box, channel, sending = await claiming(stand)
     store = box.store

@@ -36,6 +36,7 @@ from pillarbox.engine.watcher import NOTICE_SECONDS, Watcher
 from pillarbox.errors import StoreError
 from pillarbox.events.events import Drained
 from pillarbox.queue_clock import QueueClock
+from pillarbox.store import lost_answers
 from pillarbox.store.base import Batch, BatchResult, Claim, Settlement, Store, WorkerStart
 from pillarbox.user_code import Log
 
@@ -247,7 +248,8 @@ class Worker:
         # The store recognises the lease, if that was committed; it is asked for nothing more.
         asked = msgspec.structs.replace(term.claim, capacity={})
         with contextlib.suppress(StoreError):
-            result = await self._store.commit(Batch(now_ms=self._clock.wall_ms(), claim=asked, again=True))
+            batch = Batch(now_ms=self._clock.wall_ms(), claim=asked, again=True)
+            result = await lost_answers.commit(self._store, batch)
             self._asked = term
             self.on_batch(result, asked)
         self._doubtful = None
