@@ -6,6 +6,7 @@ A delivery is never thrown away, whatever happened meanwhile (contract ST6).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pillarbox.domain.late import Late, ends_part, late, late_part, speaks_first
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
     from pillarbox.domain.ids import LeaseId
     from pillarbox.store.base import Settlement
+    from pillarbox.store.steps.tx import Row
     from pillarbox.store.steps.writing import Writing
 
+_LEASED: Final = State.LEASED.code
 _DELIVERED: Final = State.DELIVERED.code
 _STATEMENTS: Final = {
     Late.DELIVERS: "arrive_late",
@@ -64,119 +67,142 @@ def explained(tx: Writing, missed: Sequence[Settlement], plain: Sequence[bool], 
         plain: Of each, whether it would have left no attempt row.
         again: An earlier try of these very settlements may have been committed.
     """
-    rows = tx.each("settle_row", [(item.message.seq,) for item in missed])
-    attempts = tx.each("attempt_by_lease", [(item.message.seq, item.message.lease) for item in missed])
-    results = []
-    for item, simple, found, left in zip(missed, plain, rows, attempts, strict=True):
-        now = _Now(*found[0]) if found else None
-        attempt = _Attempt(*left[0]) if left else None
-        known = _recognised(tx, item, now, attempt, plain=simple) if again else None
-        results.append(known or _refused(tx, item, now, attempt))
-    return results
+    seqs = [(item.message.seq,) for item in missed]
+    rows = [_Now(*found[0]) if found else None for found in tx.each("settle_row", seqs)]
+    left = tx.each("attempt_by_lease", [(item.message.seq, item.message.lease) for item in missed])
+    attempts = [_Attempt(*found[0]) if found else None for found in left]
+    results = _recognised(tx, missed, plain, rows, attempts) if again else {}
+    held: list[tuple[Settlement, _Now]] = []
+    gone: list[tuple[Settlement, _Now, _Attempt]] = []
+    for item, now, attempt in zip(missed, rows, attempts, strict=True):
+        if now is None or now.seq in results:
+            continue
+        if (now.state, now.lease) == (_LEASED, item.message.lease):
+            held.append((item, now))
+        elif attempt is not None and _tells(item, attempt):
+            gone.append((item, now, attempt))
+    results |= _under_their_leases(tx, held)
+    results |= _late(tx, gone)
+    return [results.get(seq, Settled.STALE) for (seq,) in seqs]
 
 
 def _recognised(
-    tx: Writing, item: Settlement, now: _Now | None, attempt: _Attempt | None, *, plain: bool
-) -> Settled | None:
-    """Return what an earlier try of this very settlement did, or ``None`` if it was not committed."""
-    message = item.message
-    if attempt is not None:
-        if attempt.arrived_ms == item.ended_ms:
-            return Settled.LATE
-        # The reaper may have ended the same attempt in the same millisecond, but it said something else of it.
-        said = (item.ended_ms, item.transition.to.code, outcome_word(item.transition))
-        return Settled.APPLIED if (attempt.ended_ms, attempt.to_state, attempt.outcome) == said else None
-    if message.part_count > 1:
-        ended_so = tx.many("part_ended", (message.seq, message.part_next, item.ended_ms))
-        return Settled.APPLIED if ended_so and arrives(item) else None
-    if now is None or not plain:
-        return None
-    mine = (now.state, now.claims, now.completed_ms) == (_DELIVERED, message.claims, item.ended_ms)
-    return Settled.APPLIED if mine else None
+    tx: Writing,
+    missed: Sequence[Settlement],
+    plain: Sequence[bool],
+    rows: Sequence[_Now | None],
+    attempts: Sequence[_Attempt | None],
+) -> dict[int, Settled]:
+    """Return what an earlier try of these very settlements did; without those that were not committed."""
+    asked = [
+        (item.message.seq, item.message.part_next, item.ended_ms)
+        for item, attempt in zip(missed, attempts, strict=True)
+        if attempt is None and item.message.part_count > 1 and arrives(item)
+    ]
+    results = {seq: Settled.APPLIED for found in tx.each("part_ended", asked) for (seq,) in found}
+    for item, simple, now, attempt in zip(missed, plain, rows, attempts, strict=True):
+        message = item.message
+        if attempt is not None:
+            # The reaper may have ended the same attempt in the same millisecond, but it said something else of it.
+            said = (item.ended_ms, item.transition.to.code, outcome_word(item.transition))
+            if attempt.arrived_ms == item.ended_ms:
+                results[message.seq] = Settled.LATE
+            elif (attempt.ended_ms, attempt.to_state, attempt.outcome) == said:
+                results[message.seq] = Settled.APPLIED
+        elif now is None or not simple:
+            continue
+        elif (now.state, now.claims, now.completed_ms) == (_DELIVERED, message.claims, item.ended_ms):
+            results[message.seq] = Settled.APPLIED
+    return results
 
 
-def _refused(tx: Writing, item: Settlement, now: _Now | None, attempt: _Attempt | None) -> Settled:
-    if now is None:
-        return Settled.STALE
-    if now.state == State.LEASED.code and now.lease == item.message.lease:
-        return _under_its_lease(tx, item, now)
-    if not arrives(item) or item.lapsed is not None:
-        return Settled.STALE
-    if attempt is None or not speaks_first(STATES[attempt.to_state], attempt.outcome):
-        return Settled.STALE
-    receipt = writable(item.transition.receipt)
-    if not tx.many("attempt_arrived", (item.message.seq, attempt.number, receipt, item.ended_ms)):
-        return Settled.STALE
-    after = _arrive_late(tx, item, now) if item.message.part_count == 1 else _part_arrives_late(tx, item, now)
-    actor, why = f"worker {attempt.worker}", f"attempt {attempt.number} was accepted after its lease was lost"
-    line = (item.message.seq, item.message.id, item.ended_ms, "late answer", actor, now.state, after.code, why)
-    tx.many("history_add", line)
-    return Settled.LATE
+def _under_their_leases(tx: Writing, held: Sequence[tuple[Settlement, _Now]]) -> dict[int, Settled]:
+    """The leases are their own, but have not lapsed, or the messages must end otherwise."""
+    over = [(item, now) for item, now in held if item.lapsed != "time" or (now.lease_until or 0) <= tx.lease_now]
+    results = _settle_arrived(tx, [item for item, now in over if now.arrived_ms is not None])
+    asked = [(now.seq,) for _, now in over if now.arrived_ms is None and now.cancel_requested_ms is not None]
+    for (seq,), found in zip(asked, tx.each("asked_to_supersede", asked), strict=True):
+        superseded = Settled.SUPERSEDE_IN_DOUBT if found and found[0][1] else Settled.SUPERSEDE
+        results[seq] = superseded if found else Settled.CANCEL
+    return results
 
 
-def _under_its_lease(tx: Writing, item: Settlement, now: _Now) -> Settled:
-    """The lease is its own, but it has not lapsed, or the message must end otherwise."""
-    if item.lapsed == "time" and now.lease_until is not None and now.lease_until > tx.lease_now:
-        return Settled.STALE
-    if now.arrived_ms is not None:
-        return _settle_arrived(tx, item)
-    if now.cancel_requested_ms is None:
-        return Settled.STALE
-    superseded = tx.one("asked_to_supersede", (item.message.seq,))
-    if superseded is None:
-        return Settled.CANCEL
-    return Settled.SUPERSEDE_IN_DOUBT if superseded[0] else Settled.SUPERSEDE
+def _settle_arrived(tx: Writing, items: Sequence[Settlement]) -> dict[int, Settled]:
+    """The attempts that ran while the platform's answer to earlier ones came are over; their lanes open now."""
+    rows = [
+        (
+            item.message.seq,
+            item.message.lease,
+            item.transition.to is State.DELIVERED,
+            writable(item.transition.receipt),
+            item.ended_ms,
+            over_by(tx, item),
+            item.transition.charged,
+        )
+        for item in items
+    ]
+    settled = [item for item, done in zip(items, tx.each("settle_arrived", rows), strict=True) if done]
+    for item in settled:
+        tx.move(item.message.queue, _LEASED, _DELIVERED, item.message.content_size)
+        tx.leave_lane(item.message.lane)
+        tx.touched.add(item.message.queue)
+    # A delivery by the attempt that ends now is one copy more.
+    attempts = [
+        attempt_row(item, to=State.DELIVERED, arrived_ms=item.ended_ms if arrives(item) else None) for item in settled
+    ]
+    tx.each("attempt", attempts)
+    return {item.message.seq: Settled.LATE for item in settled}
 
 
-def _settle_arrived(tx: Writing, item: Settlement) -> Settled:
-    """The attempt that ran while the platform's answer to an earlier one came is over; its lane opens now."""
-    message, transition = item.message, item.transition
-    twice = transition.to is State.DELIVERED
-    bindings = (
-        message.seq,
-        message.lease,
-        twice,
-        writable(transition.receipt),
-        item.ended_ms,
-        over_by(tx, item),
-        transition.charged,
-    )
-    if not tx.many("settle_arrived", bindings):
-        return Settled.STALE
-    tx.move(message.queue, State.LEASED.code, _DELIVERED, message.content_size)
-    tx.leave_lane(message.lane)
-    tx.touched.add(message.queue)
-    tx.many("attempt", attempt_row(item, to=State.DELIVERED, arrived_ms=item.ended_ms if twice else None))
-    return Settled.LATE
+def _tells(item: Settlement, attempt: _Attempt) -> bool:
+    """Whether a lease that is gone brings a delivery that nobody knew of."""
+    told_before = not speaks_first(STATES[attempt.to_state], attempt.outcome)
+    return arrives(item) and item.lapsed is None and not told_before
 
 
-def _arrive_late(tx: Writing, item: Settlement, now: _Now) -> State:
-    """Record a delivery by a lease that is gone; returns the state that the message is in then."""
-    message, state = item.message, STATES[now.state]
+def _late(tx: Writing, gone: Sequence[tuple[Settlement, _Now, _Attempt]]) -> dict[int, Settled]:
+    """Record deliveries by leases that are gone."""
+    rows = [(now.seq, attempt.number, writable(item.transition.receipt), item.ended_ms) for item, now, attempt in gone]
+    news = tx.each("attempt_arrived", rows)
+    results = {}
+    writes: defaultdict[str, list[Row]] = defaultdict(list)
+    for (item, now, attempt), new in zip(gone, news, strict=True):
+        if not new:
+            continue
+        results[now.seq] = Settled.LATE
+        state, whole = STATES[now.state], item.message.part_count == 1
+        after = (_message_arrives if whole else _part_arrives)(writes, item, now)
+        tx.touched.add(item.message.queue)
+        if after is not state:
+            tx.move(item.message.queue, state.code, after.code, now.content_size)
+            if after.terminal:
+                tx.leave_lane(now.lane)
+        actor, why = f"worker {attempt.worker}", f"attempt {attempt.number} was accepted after its lease was lost"
+        line = (now.seq, item.message.id, item.ended_ms, "late answer", actor, state.code, after.code, why)
+        writes["history_add"].append(line)
+    for name, bindings in writes.items():
+        tx.each(name, bindings)
+    return results
+
+
+def _message_arrives(writes: dict[str, list[Row]], item: Settlement, now: _Now) -> State:
+    """Write that a message was delivered; return the state that it is in then."""
+    state = STATES[now.state]
     what = late(state, arrived=now.arrived_ms is not None)
-    tx.many(_STATEMENTS[what], (message.seq, writable(item.transition.receipt), item.ended_ms))
-    tx.touched.add(message.queue)
-    if what is not Late.DELIVERS:
-        return state
-    tx.move(message.queue, now.state, _DELIVERED, now.content_size)
-    tx.leave_lane(now.lane)
-    return State.DELIVERED
+    writes[_STATEMENTS[what]].append((now.seq, writable(item.transition.receipt), item.ended_ms))
+    return State.DELIVERED if what is Late.DELIVERS else state
 
 
-def _part_arrives_late(tx: Writing, item: Settlement, now: _Now) -> State:
+def _part_arrives(writes: dict[str, list[Row]], item: Settlement, now: _Now) -> State:
     """The same for a part: what stands at it goes on behind it; to what has gone on, or is being sent, it is a copy."""
-    message, transition = item.message, item.transition
+    part, transition = item.message.part_next, item.transition
     state, receipt = STATES[now.state], writable(transition.receipt)
-    tx.touched.add(message.queue)
-    if ends_part(state, part_next=now.part_next, part=message.part_next):
-        tx.many("part_end", (message.seq, message.part_next, _DELIVERED, receipt, None, item.ended_ms))
-    if late_part(state, part_next=now.part_next, part=message.part_next) is Late.COPY:
-        tx.many("arrive_copy", (message.seq, item.ended_ms))
+    if ends_part(state, part_next=now.part_next, part=part):
+        writes["part_end"].append((now.seq, part, _DELIVERED, receipt, None, item.ended_ms))
+    if late_part(state, part_next=now.part_next, part=part) is Late.COPY:
+        writes["arrive_copy"].append((now.seq, item.ended_ms))
         return state
     after = transition.to
-    bindings = (message.seq, after.code, transition.advance, receipt, item.ended_ms, transition.reason)
-    tx.many("arrive_part", bindings)
-    tx.move(message.queue, now.state, after.code, now.content_size)
-    if after.terminal:
-        tx.leave_lane(now.lane)
+    bindings = (now.seq, after.code, transition.advance, receipt, item.ended_ms, transition.reason)
+    writes["arrive_part"].append(bindings)
     return after

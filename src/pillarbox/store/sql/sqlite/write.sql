@@ -87,7 +87,7 @@ RETURNING seq
 -- attempt_arrived --
 -- Once: the same late answer told twice is one copy.
 UPDATE attempt SET receipt = ?3, arrived_at = ?4 WHERE message = ?1 AND number = ?2 AND arrived_at IS NULL
-RETURNING number
+RETURNING message
 
 -- attempt --
 INSERT INTO attempt (message, number, message_id, part, lease, worker, outcome, error_class, reason, receipt, answer,
@@ -198,7 +198,7 @@ UPDATE part SET state = ?3, receipt = ?4, reason = ?5, delivered_at = iif(?3 = 3
 WHERE message = ?1 AND number = ?2 AND state <> 3
 
 -- part_ended --
-SELECT 1 FROM part WHERE message = ?1 AND number = ?2 AND state = 3 AND delivered_at = ?3
+SELECT message FROM part WHERE message = ?1 AND number = ?2 AND state = 3 AND delivered_at = ?3
 
 -- key --
 SELECT key, digest, message_id FROM message_key WHERE tenant = ?2 AND key = ?1
@@ -394,7 +394,7 @@ RETURNING seq
 
 -- asked_to_supersede --
 -- Found where a newer message, and no person, asked for the end of what is being sent.
-SELECT {maybe_arrived} FROM message WHERE seq = ?1
+SELECT seq, {maybe_arrived} FROM message WHERE seq = ?1
     AND EXISTS (SELECT 1 FROM history h WHERE h.message = ?1 AND h.act = 'supersede requested')
     AND NOT EXISTS (SELECT 1 FROM history h WHERE h.message = ?1 AND h.act = 'cancel requested')
 
