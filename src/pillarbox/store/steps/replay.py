@@ -32,22 +32,21 @@ _Judged = tuple[Copy, int | None]
 def replay(tx: Writing, given: Sequence[Given[Replay]]) -> list[Acted]:
     """Store new messages out of those that have ended (contract ST2)."""
     room = Room(tx)
-    return [acted for run in _runs(given) for acted in _replay(tx, run, room)]
+    return [acted for run in _runs(tx, given) for acted in _replay(tx, run, room)]
 
 
-def _runs(given: Sequence[Given[Replay]]) -> Iterator[list[Given[Replay]]]:
-    """Yield what is judged together. What is a replay itself is alone: its own replay is one of the first message's."""
-    run: list[Given[Replay]] = []
+def _runs(tx: Writing, given: Sequence[Given[Replay]]) -> Iterator[list[Given[Replay]]]:
+    """Yield what is judged together: of those that one message was the first of, each sees what the others made."""
+    replays = [(one.item.id,) for one in given if one.subject.replay_of is not None]
+    firsts = {replay: first for found in tx.each("replay_first", replays) for replay, first in found}
+    run: dict[str, Given[Replay]] = {}
     for one in given:
-        if one.subject.replay_of is not None:
-            if run:
-                yield run
-                run = []
-            yield [one]
-        else:
-            run.append(one)
-    if run:
-        yield run
+        first = firsts.get(one.item.id, one.item.id)
+        if first in run:
+            yield list(run.values())
+            run = {}
+        run[first] = one
+    yield list(run.values())
 
 
 def _replay(tx: Writing, given: Sequence[Given[Replay]], room: Room) -> list[Acted]:

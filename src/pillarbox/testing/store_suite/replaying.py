@@ -167,6 +167,25 @@ class ReplayingSuite(StoreFixtures):
         assert (await replay(driver, old.id))[0].applied
         await driver.healthy()
 
+    @pytest.mark.contract("ST2")
+    @pytest.mark.parametrize("order", [(0, 2), (2, 0), (1, 0, 2)])
+    async def test_of_a_message_and_its_replays_one_batch_replays_one(
+        self, driver: StoreDriver, order: tuple[int, ...]
+    ) -> None:
+        dead, _ = await in_state(driver, State.DEAD)
+        family = [dead.id]
+        for _ in range(2):
+            family.append((await replay(driver, family[-1]))[1])
+            await driver.settle(await driver.claim_one(), Rejected("no"))
+        others = [(await in_state(driver, State.DEAD))[0].id for _ in range(2)]
+        asked = [others[0], *(family[index] for index in order), others[1]]
+        result = await driver.commit(acts=[Replay(id=old, new_id=driver.draft().id, actor="ops") for old in asked])
+        # What an older one's replay is known of, its own replays are not asked about: only those that follow it.
+        follows = [index for place, index in enumerate(order) if any(index <= made for made in order[:place])]
+        expected = [True, *(index not in follows for index in order), True]
+        assert [acted.applied for acted in result.acted] == expected
+        await driver.healthy()
+
     @pytest.mark.contract("ST2", "ST7")
     async def test_of_two_operators_who_replay_at_the_same_time_one_does(
         self, driver: StoreDriver, other: StoreDriver

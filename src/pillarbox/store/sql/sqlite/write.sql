@@ -436,6 +436,13 @@ WITH RECURSIVE heir (id, state) AS (
     UNION SELECT m.id, m.state FROM heir CROSS JOIN message m ON m.replay_of = heir.id AND m.replay_of IS NOT NULL)
 SELECT ?1 AS original, id FROM heir WHERE state < 4 LIMIT 1
 
+-- replay_first --
+-- The message that a replay, or the replay of a replay, goes back to; the oldest that is still known of.
+WITH RECURSIVE origin (id, earlier, steps) AS (
+    SELECT id, replay_of, 0 FROM message WHERE id = ?1
+    UNION ALL SELECT m.id, m.replay_of, steps + 1 FROM origin CROSS JOIN message m ON m.id = origin.earlier)
+SELECT ?1 AS replay, coalesce(earlier, id) FROM origin ORDER BY steps DESC LIMIT 1
+
 -- part_progress --
 -- How many parts are delivered, and the number behind the last of them.
 SELECT ?1 AS message, count(*) AS done, coalesce(max(number) + 1, 0) AS behind FROM part WHERE message = ?1 AND state = 3
