@@ -50,12 +50,15 @@ class Priority(IntEnum):
     URGENT = 3
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """
     Where a message goes and what is to be known of it.
 
     Fields in the order in which they are stored; the stores write and read those behind ``metadata`` as they are, each
     in the column of its name (``store.steps.columns``). By position, because a store makes thousands a second of them.
+
+    Outside of the garbage collector (``gc=False``), as all that is made for each message and holds nothing but plain
+    values: no cycle can lead through it, and the collector would go through thousands of them again and again.
 
     Attributes:
         recipient: As its application gave it; in the channel's own spelling once it was admitted.

@@ -58,7 +58,7 @@ class Format(StrEnum):
     HTML = "html"
 
 
-class FileRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FileRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A file of a message: either ``digest`` of a stored blob, or a ``url`` that is passed on."""
 
     name: str = ""
@@ -68,7 +68,7 @@ class FileRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     url: str | None = None
 
 
-class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """
     What is to be said: one versioned value that never changes after acceptance (contract CO1).
 
@@ -102,7 +102,7 @@ def decode_content(stored: bytes) -> Content:
     return _CONTENT_DECODER.decode(stored)
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class Part(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One piece of a split message, and what became of it. ``content`` is ``None`` where the message has one part."""
 
     number: int
@@ -112,7 +112,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     content: bytes | None = None
 
 
-class Admission(msgspec.Struct, frozen=True, kw_only=True):
+class Admission(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     What a channel made of a message before its first send: contract EN16.
 

@@ -20,7 +20,7 @@ TEXT_MAX: Final = 4_000
 _NAME_MAX: Final = 255
 
 
-class Mirror(msgspec.Struct, frozen=True, kw_only=True):
+class Mirror(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     A record to be made when its message is delivered.
 

@@ -97,7 +97,7 @@ class PartsMode(StrEnum):
     BEST_EFFORT = "best_effort"
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
+class Policy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     How hard to try. Pinned to a message when it is accepted, so that a later change of configuration moves nothing.
 

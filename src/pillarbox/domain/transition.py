@@ -76,7 +76,7 @@ MAYBE_ARRIVED: Final = frozenset({ErrorClass.UNCERTAIN, ErrorClass.WORKER_LOST})
 """The platform may have what was sent."""
 
 
-class Transition(msgspec.Struct, frozen=True, kw_only=True):
+class Transition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     One move out of ``leased``. Built only by the named constructors below, so that half-valid ones cannot exist.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 
-class BusEvent(msgspec.Struct, frozen=True, kw_only=True):
+class BusEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Base of all. ``at_ms``: when, in milliseconds since 1970."""
 
     at_ms: int

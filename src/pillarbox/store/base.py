@@ -45,7 +45,7 @@ LapsedBy = Literal["time", "owner"]
 """How a lease is known to be nobody's: its time is over, or its worker is surely gone."""
 
 
-class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+class Settlement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     The end of one attempt.
 
@@ -88,7 +88,7 @@ CANCELLED_FOR: Final[Mapping[Settled, Reason]] = {
 """Settlements that a store refuses because the message must end: why it is cancelled, see `lifecycle.cancelled`."""
 
 
-class AdmissionWrite(msgspec.Struct, frozen=True, kw_only=True):
+class AdmissionWrite(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The channel's admission of a claimed message that had none yet."""
 
     message: Leased
@@ -339,7 +339,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     again: bool = False
 
 
-class Enqueued(msgspec.Struct, frozen=True):
+class Enqueued(msgspec.Struct, frozen=True, gc=False):
     """
     One accepted message.
 
@@ -352,7 +352,7 @@ class Enqueued(msgspec.Struct, frozen=True):
     superseded: Sequence[Ended] = ()
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
+class Ended(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A message that a batch ended without an attempt: enough for an event."""
 
     id: MessageId
