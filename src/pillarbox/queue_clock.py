@@ -30,7 +30,7 @@ class QueueClock:
     """
 
     __slots__ = (
-        "_clock", "_known", "_mark", "_saved_ms", "_state", "_unsaved",
+        "_clock", "_known", "_machine_ms", "_mark", "_saved_ms", "_state", "_unsaved",
         "boot_id", "boot_ms", "call_later", "mono", "sleep",
     )  # fmt: skip
 
@@ -38,6 +38,7 @@ class QueueClock:
         self._clock = clock
         # The machine's own, as they are: every message asks for them several times.
         self.boot_ms, self.boot_id, self.mono = clock.boot_ms, clock.boot_id, clock.mono
+        self._machine_ms = clock.wall_ms
         self.sleep, self.call_later = clock.sleep, clock.call_later
         self._known = False
         self._unsaved = False
@@ -56,10 +57,9 @@ class QueueClock:
 
     def wall_ms(self) -> int:
         """Return milliseconds since 1970 on the queue's line; the same as the wall clock's until that is set."""
-        clock = self._clock
         offset_ms, ahead_ms = self._state
-        wall_ms = clock.wall_ms()
-        if -_NOISE_MS <= wall_ms - clock.boot_ms() - offset_ms <= _NOISE_MS:
+        wall_ms = self._machine_ms()
+        if -_NOISE_MS <= wall_ms - self.boot_ms() - offset_ms <= _NOISE_MS:
             return wall_ms - ahead_ms
         return self._look().now_ms
 
@@ -72,10 +72,6 @@ class QueueClock:
     def known_ahead_ms(self) -> int:
         """The same as it was when the clock was last read: for those who have just read it."""
         return self._state[1]
-
-    def latest_ms(self) -> int:
-        """The time by the later of the two, the queue's line and the wall clock."""
-        return self.wall_ms() + max(0, self._state[1])
 
     def parted_ms(self) -> int:
         """By how much the wall clock was set, while it is not to be trusted for that; else 0."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pillarbox.queue_clock import QueueClock
 
 
+_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, IndexError)
+
+
 class Preparing:
     """Makes attempts of messages."""
 
@@ -33,33 +36,37 @@ class Preparing:
         self._clock = clock
         self._entropy = entropy
 
-    async def prepared(
+    def attempt(self, message: Leased, channel: Channel) -> Attempt | Transition:
+        """Return what is to be sent of an admitted message, or its move where that cannot be read."""
+        try:
+            return shifted(attempt_of(message, channel), self._clock.known_ahead_ms)
+        except _UNREADABLE as exc:
+            return _unreadable(message, exc)
+
+    async def admitted(
         self, flight: Flight, channel: Channel, *, fatal: Callable[[BaseException], None]
     ) -> Attempt | Transition | None:
         """
-        Return what is to be sent, or the message's move where nothing is; ``None`` where the lease is gone.
+        Admit a message; return what is to be sent, or its move where nothing is; ``None`` where the lease is gone.
 
         Args:
             fatal: Called with what the channel raised to end the program.
         """
         message = flight.message
         try:
-            attempt = attempt_of(message, channel)
-            if not message.prepared:
-                admission = self._admission(message, channel, attempt.content, fatal)
-                if not isinstance(admission, Admission):
-                    return admission
-                # Committed before the first send (EN16, PA2). What was split goes on as its first part.
-                if not await self._committer.admit(AdmissionWrite(message=message, admission=admission)):
-                    return None
-                flight.message = message = _admitted(message, admission)
-                attempt = attempt_of(message, channel)
+            admission = self._admission(message, channel, attempt_of(message, channel).content, fatal)
+            if not isinstance(admission, Admission):
+                return admission
+            # Committed before the first send (EN16, PA2). What was split goes on as its first part.
+            if not await self._committer.admit(AdmissionWrite(message=message, admission=admission)):
+                return None
         except InvalidMessage as exc:
             # The store cannot hold what the adapter made of it.
             return lifecycle.refused(message, str(exc))
-        except (msgspec.MsgspecError, ValueError, IndexError) as exc:
-            return lifecycle.unreadable(message, f"content cannot be read: {exc}")
-        return shifted(attempt, self._clock.known_ahead_ms)
+        except _UNREADABLE as exc:
+            return _unreadable(message, exc)
+        flight.message = _admitted(message, admission)
+        return self.attempt(flight.message, channel)
 
     def _admission(
         self, message: Leased, channel: Channel, content: Content, fatal: Callable[[BaseException], None]
@@ -76,6 +83,10 @@ class Preparing:
             outcome = Deferred(f"the adapter failed to admit it: {what}", unclassified=True)
             now_ms = self._clock.wall_ms()
             return lifecycle.decide(message, outcome, now_ms=now_ms, fraction=self._entropy.fraction())
+
+
+def _unreadable(message: Leased, error: Exception) -> Transition:
+    return lifecycle.unreadable(message, f"content cannot be read: {error}")
 
 
 def _admitted(message: Leased, admission: Admission) -> Leased:

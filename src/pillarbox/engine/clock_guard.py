@@ -36,9 +36,9 @@ class ClockGuard:
         self._told = bool(parted_ms)
         return not parted_ms
 
-    def over(self, expires_ms: int | None) -> bool:
-        """Whether a message's time is surely over; by a wall clock that was set it may seem so."""
-        if not expired(expires_ms, self._clock.latest_ms()):
+    def over(self, expires_ms: int | None, now_ms: int) -> bool:
+        """Whether a message's time is surely over at *now_ms*; by a wall clock that was set it may seem so."""
+        if expires_ms is None or not expired(expires_ms, now_ms + max(0, self._clock.known_ahead_ms)):
             return False
         return self.trusted() and expired(expires_ms, self._clock.wall_ms())
 

@@ -1,5 +1,5 @@
 """
-Runs sends: one task for each leased message, from the last checks to the settlement.
+Runs sends: of each leased message what happens from the last checks to the settlement.
 
 The slot is taken until the settlement is durable, so that what is sent but not recorded is bounded too. An exception
 that leaves an adapter, of whatever kind, is a bug and reads as ``Uncertain``: the platform may have the message.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from pillarbox.channels.base import Attempt, Channel
 from pillarbox.deadline import Deadline
@@ -28,6 +28,7 @@ from pillarbox.engine.deadlines import SEND_GRACE, Deadlines
 from pillarbox.engine.flight import Flight
 from pillarbox.engine.hooks import Defer, Hooks, Withdraw
 from pillarbox.engine.outages import Outages
+from pillarbox.engine.runners import Runners
 from pillarbox.engine.task_cancellation import SHORT_SECONDS, Lull
 from pillarbox.engine.written_off import Leftovers
 from pillarbox.errors import NotStarted, PillarboxError, StoreError
@@ -43,25 +44,13 @@ if TYPE_CHECKING:
     from pillarbox.domain.message import Leased
     from pillarbox.engine.clock_guard import ClockGuard
     from pillarbox.engine.committer import Committer
+    from pillarbox.engine.crew import Crew
     from pillarbox.entropy import Entropy
     from pillarbox.events.reporter import Reporter
 
 _log = Log("pillarbox.engine")
 # How long a program's end waits for the record of the send that asked for it, where the store does not answer.
 _FATAL_SECONDS: Final = 5.0
-
-
-class Crew(Protocol):
-    """The worker that an executor sends for; it counts the slots and knows which processes are alive."""
-
-    def on_slot_freed(self, message: Leased) -> None:
-        """Called for each message whose slot is free again."""
-
-    def on_occupied(self, channel: str, change: int) -> None:
-        """Called when the calls of a channel that were written off and go on are one more (1) or one less (-1)."""
-
-    async def is_gone(self, acceptor: bytes) -> bool:
-        """Whether a process that accepted a message surely runs no more."""
 
 
 class Executor:
@@ -100,6 +89,7 @@ class Executor:
         self._preparing = Preparing(committer, clock=self._clock, entropy=entropy)
         self._outages = Outages()
         self._empty = asyncio.Event()
+        self._runners = Runners(self._run, failed=self._on_failed, refused=self._on_refused)
         self._deadlines: Deadlines[Flight] = Deadlines(self._time_out, clock=self._clock)
         self.grace_seconds = GRACE_SECONDS
         self._graces: Deadlines[Flight] = Deadlines(self._write_off, clock=self._clock)
@@ -109,9 +99,8 @@ class Executor:
     def start(self, message: Leased, *, until_ms: int) -> None:
         """Begin to send. The message's slot is taken until `Crew.on_slot_freed`."""
         flight = Flight(message=message, until_ms=until_ms)
-        flight.task = asyncio.get_running_loop().create_task(self._run(flight))
-        flight.task.add_done_callback(functools.partial(self._on_task_end, flight))
         self._take(flight)
+        self._runners.start(flight)
 
     def give_back(self, message: Leased, *, until_ms: int) -> None:
         """Return a lease that came too late, without beginning. Its slot is taken until that is recorded."""
@@ -167,12 +156,15 @@ class Executor:
             # Also where the channel did not mind being cancelled, and answered.
             await self._until_recorded(flight)
 
-    def _on_task_end(self, flight: Flight, task: asyncio.Task[None]) -> None:
-        """Called when a task ends: no message may stay leased, even if its task was cancelled before its first step."""
+    def _on_failed(self, flight: Flight) -> None:
+        """Called when a bug of ours ended a task: no message may stay leased."""
         if not flight.over:
-            if task.cancelled():
-                self.lull.begin()
             self._settle(flight, self._broken_off(flight))
+
+    def _on_refused(self, flight: Flight) -> None:
+        """Called when the task was cancelled that would have begun a send, as all of a program are at its end."""
+        self.lull.begin()
+        self._on_failed(flight)
 
     def _broken_off(self, flight: Flight) -> Transition:
         """Return what becomes of a message whose task was ended by other code."""
@@ -203,21 +195,27 @@ class Executor:
 
     async def _deliver(self, flight: Flight) -> Transition | None:
         """Send one message; return what became of it, or ``None`` where the lease was gone before anything was done."""
-        channel = self._channels[flight.message.channel]
-        if flight.message.accepted_by is not None and await self._is_abandoned(flight.message):
+        message = flight.message
+        channel = self._channels[message.channel]
+        if message.accepted_by is not None and await self._is_abandoned(message):
             return lifecycle.abandoned()
-        attempt = await self._preparing.prepared(flight, channel, fatal=lambda error: self._owe(flight, error))
+        attempt: Attempt | Transition | None
+        if message.prepared:
+            attempt = self._preparing.attempt(message, channel)
+        else:
+            attempt = await self._preparing.admitted(flight, channel, fatal=functools.partial(self._owe, flight))
+            message = flight.message
         if not isinstance(attempt, Attempt):
             return attempt
-        message = flight.message
-        if self._hooks.any_revalidate and self._too_late(flight) is None:
-            objection = await self._hooks.still_wanted(attempt, fatal=lambda error: self._owe(flight, error))
+        if self._hooks.any_revalidate and self._too_late(flight, self._clock.wall_ms()) is None:
+            objection = await self._hooks.still_wanted(attempt, fatal=functools.partial(self._owe, flight))
             if objection is not None:
                 return self._objected(message, objection)
-        too_late = self._too_late(flight)
+        now_ms = self._clock.wall_ms()
+        too_late = self._too_late(flight, now_ms)
         if too_late is not None:
             return too_late
-        flight.attempt, flight.began_ms = attempt, self._clock.wall_ms()
+        flight.attempt, flight.began_ms = attempt, now_ms
         outcome = await self._send(flight, channel, attempt)
         if flight.written_off:
             return self._left.judge(flight, outcome)
@@ -233,10 +231,10 @@ class Executor:
             return False
         return await self._crew.is_gone(message.accepted_by)
 
-    def _too_late(self, flight: Flight) -> Transition | None:
+    def _too_late(self, flight: Flight, now_ms: int) -> Transition | None:
         """Whether the message must not be sent any more; the last thing asked before it is."""
         message = flight.message
-        if self._guard.over(message.expires_ms):
+        if self._guard.over(message.expires_ms, now_ms):
             return Transition.expire()
         if self._clock.boot_ms() >= flight.until_ms or flight.stopped:
             # Not begun, and not ours any more or not to begin: surely not sent.
@@ -253,8 +251,8 @@ class Executor:
         return lifecycle.postponed(message, objection.reason, seconds=objection.seconds, now_ms=now_ms)
 
     def _decide(self, flight: Flight, outcome: AnyOutcome) -> Transition:
-        now_ms, fraction = self._clock.wall_ms(), self._entropy.fraction()
-        return self._outages.decide(flight, outcome, now_ms=now_ms, fraction=fraction)
+        flight.ended_ms = now_ms = self._clock.wall_ms()
+        return self._outages.decide(flight, outcome, now_ms=now_ms, fraction=self._entropy.fraction())
 
     async def _send(self, flight: Flight, channel: Channel, attempt: Attempt) -> AnyOutcome:
         outcome: object
@@ -388,10 +386,10 @@ class Executor:
             message=flight.message,
             transition=transition,
             began_ms=flight.began_ms,
-            ended_ms=self._clock.wall_ms(),
+            ended_ms=self._clock.wall_ms() if flight.ended_ms is None else flight.ended_ms,
             keep_attempt=flight.message.channel in self.full_history,
         )
-        self._committer.settle(settlement, lambda end: self._recorded(flight, settlement, end))
+        self._committer.settle(settlement, functools.partial(self._recorded, flight, settlement))
 
     def _recorded(self, flight: Flight, settlement: Settlement, end: Settled | Exception) -> None:
         if isinstance(end, Exception) and not isinstance(end, StoreError | NotStarted) and not flight.restated:
@@ -484,7 +482,7 @@ class Executor:
         for flight in self.flights.values():
             flight.stopped = True
             count += self._cut(flight)
-            if flight.began_ms is None and flight.task is not None and not flight.task.done() and not flight.given_back:
+            if flight.began_ms is None and not flight.over:
                 self._give_back(flight)
         return count + self._left.cut_off()
 

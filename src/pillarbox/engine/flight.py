@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+
+import msgspec
 
 from pillarbox.channels.base import Attempt
 from pillarbox.deadline import Deadline
@@ -11,8 +12,7 @@ from pillarbox.domain.message import Leased
 from pillarbox.domain.outcome import AnyOutcome
 
 
-@dataclass(slots=True)
-class Flight:
+class Flight(msgspec.Struct, kw_only=True, eq=False):
     """
     A message being sent.
 
@@ -20,7 +20,8 @@ class Flight:
         until_ms: Boot time from which another worker may have its lease: the store's lasts at least as long.
         progress: How far its channel says that it has come.
         grace: Cuts it off once its answer had time to be read: its lease was lost.
-        task: Ends when what came of the send is handed over to be recorded.
+        ended_ms: Wall time at which its outcome was known.
+        task: The one that it runs on, until what came of it is handed over to be recorded; ``None`` before and after.
         cut: It was cut off, for one of the three reasons before.
         ended: The channel's call is over.
         written_off: It was not, some time after it was cut off.
@@ -29,6 +30,7 @@ class Flight:
         restated: What it came to could not be stored, and was said again in words that can.
         attempt: What its channel was given.
         over: What became of it was handed over to be recorded.
+        left: Ends when its task is done with it, for those who wait for that.
         recorded: Ends when that is durable, for a task that was cancelled with the program's and waits for it.
         fatal: What its channel or a hook raised to end the program, which waits until the send is recorded.
     """
@@ -36,6 +38,7 @@ class Flight:
     message: Leased
     until_ms: int
     began_ms: int | None = None
+    ended_ms: int | None = None
     task: asyncio.Task[None] | None = None
     sending: bool = False
     timed_out: bool = False
@@ -52,6 +55,7 @@ class Flight:
     over: bool = False
     attempt: Attempt | None = None
     rest: asyncio.Future[AnyOutcome] | None = None
+    left: asyncio.Future[None] | None = None
     recorded: asyncio.Future[None] | None = None
     fatal: BaseException | None = None
     grace: Deadline | None = None

@@ -56,9 +56,10 @@ class Leftovers:
         """Ask each one once more to stop; return how many were not counted before."""
         count = 0
         for flight in self._left.values():
-            if flight.task is not None and not flight.stopped and not flight.counted:
+            if not flight.stopped and not flight.counted:
                 flight.counted = True
-                flight.task.cancel()
+                if flight.task is not None:
+                    flight.task.cancel()
                 count += 1
         return count
 

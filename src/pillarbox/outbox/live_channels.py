@@ -79,7 +79,9 @@ class LiveChannels:
     async def _retire(self, name: str, channel: Channel, worker: Worker) -> None:
         """Close a channel after the last send that began in it."""
         flights = worker.executor.flights.values()
-        under_way = [flight.task for flight in flights if flight.message.channel == name and flight.task is not None]
+        under_way = [flight for flight in flights if flight.message.channel == name and flight.task is not None]
+        for flight in under_way:
+            flight.left = flight.left or asyncio.get_running_loop().create_future()
         if under_way:
-            await asyncio.wait(under_way)
+            await asyncio.wait([flight.left for flight in under_way if flight.left is not None])
         await close_channel(name, channel, self._clock)
