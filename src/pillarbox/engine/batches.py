@@ -109,37 +109,45 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
         self,
         result: base.BatchResult,
         stored: Callable[[Sequence[Draft], Sequence[base.Enqueued]], None],
-        fenced: Callable[..., None],
+        failed: Callable[[BaseException], None],
     ) -> None:
-        """Pass each answer to its caller, then report what was stored; each call goes through *fenced*."""
+        """Pass each answer to its caller, then report what was stored; *failed* is called with what that raises."""
         for (_, on_settled), settled in zip(self.settle, result.settled, strict=True):
-            fenced(on_settled, settled)
-        for admit, admitted in zip(self.admit, result.admitted, strict=True):
-            fenced(admit.grant, admitted)
-        for act, acted in zip(self.acts, result.acted, strict=True):
-            fenced(act.grant, acted)
+            try:
+                on_settled(settled)
+            except BaseException as exc:  # noqa: BLE001 — whatever it is, the others wait for their answers
+                failed(exc)
+        granted = zip((*self.admit, *self.acts), (*result.admitted, *result.acted), strict=True)
+        for wish, answer in granted:
+            wish.grant(answer)  # type: ignore[attr-defined]
         if self.extra is not None:
-            fenced(self.extra.grant, result)
+            self.extra.grant(result)
         groups = list(zip(self.enqueue, result.enqueued, strict=True))
         for group, accepted in groups:
             if isinstance(accepted, PillarboxError):
-                fenced(group.refuse, accepted)
+                group.refuse(accepted)
             else:
-                fenced(group.grant, accepted)
+                group.grant(accepted)
         for group, accepted in groups:
-            if not isinstance(accepted, PillarboxError):
-                fenced(stored, group.item, accepted)
+            try:
+                if not isinstance(accepted, PillarboxError):
+                    stored(group.item, accepted)
+            except BaseException as exc:  # noqa: BLE001 — the same
+                failed(exc)
 
-    def refuse(self, error: Exception, fenced: Callable[..., None]) -> None:
-        """Pass the error to every caller; each call goes through *fenced*."""
+    def refuse(self, error: Exception, failed: Callable[[BaseException], None]) -> None:
+        """Pass the error to every caller; *failed* is called with what that raises."""
         for _, on_settled in self.settle:
-            fenced(on_settled, error)
+            try:
+                on_settled(error)
+            except BaseException as exc:  # noqa: BLE001 — the others wait for it as well
+                failed(exc)
         for wish in (*self.admit, *self.acts):
-            fenced(wish.refuse, error)  # type: ignore[attr-defined]
+            wish.refuse(error)  # type: ignore[attr-defined]
         for group in self.enqueue:
-            fenced(group.refuse, _about(error, group.item))
+            group.refuse(_about(error, group.item))
         if self.extra is not None:
-            fenced(self.extra.refuse, error)
+            self.extra.refuse(error)
 
     def halves(self) -> tuple[Work, Work] | None:
         """Cut the work in two, or ``None`` where it is one item."""

@@ -289,11 +289,11 @@ class Committer:
         with self._reporter.quiet():
             self._fenced(self._claims.on_batch, result, claim)
             if work.fits(result):
-                work.grant(result, self._reporter.on_accepted, self._fenced)
+                work.grant(result, self._reporter.on_accepted, self._callback_failed)
             else:
                 error = StoreUnavailable("the store's answer does not fit what was to be written")
                 self._reporter.alarm("engine_failed", str(error))
-                work.refuse(error, self._fenced)
+                work.refuse(error, self._callback_failed)
             self._fenced(functools.partial(self._claims.on_idle, more=result.more))
 
     def _fenced(self, callback: Callable[..., object], *values: object) -> None:
@@ -301,10 +301,13 @@ class Committer:
         try:
             callback(*values)
         except BaseException as exc:  # noqa: BLE001 — whatever it is, the others of the batch wait for their answers
-            _log.error("telling of a commit failed", exc_info=exc)
-            pass_on(exc)
-            # Behind its own fence: see `Reporter`.
-            self._reporter.alarm("engine_failed", f"{type(exc).__name__} after a commit")
+            self._callback_failed(exc)
+
+    def _callback_failed(self, error: BaseException) -> None:
+        _log.error("telling of a commit failed", exc_info=error)
+        pass_on(error)
+        # Behind its own fence: see `Reporter`.
+        self._reporter.alarm("engine_failed", f"{type(error).__name__} after a commit")
 
     async def _commit(self, batch: Batch) -> BatchResult:
         if self._troubles.has(FAILING):
@@ -342,7 +345,7 @@ class Committer:
         if halves is None:
             self._reporter.alarm("recording_failed", f"{type(error).__name__} while writing to the store")
             with self._reporter.quiet():
-                work.refuse(error, self._fenced)
+                work.refuse(error, self._callback_failed)
             return
         first, second = halves
         try:
@@ -364,7 +367,7 @@ class Committer:
         work.admit = []
         with self._reporter.quiet():
             self._reporter.alarm("store_failed", str(error))
-            work.refuse(error, self._fenced)
+            work.refuse(error, self._callback_failed)
 
     def _give_up(self, error: Exception) -> None:
         error = _untried(error)

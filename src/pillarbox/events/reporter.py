@@ -57,7 +57,6 @@ class Reporter:
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._told_until: dict[tuple[str, str], int] = {}
         self.counts: Counter[str] = Counter()
-        self.changed = asyncio.Event()
         self._untold: deque[Callable[[], object]] = deque()
         self._asked: dict[str, str] = {}
         self._quiet = 0
@@ -162,6 +161,12 @@ class Reporter:
         message, transition = settlement.message, settlement.transition
         if settlement.began_ms is not None:
             self.counts["sent"] += 1
+        if settled is Settled.APPLIED and transition.to is State.DELIVERED and not self._hears_of_delivery():
+            # What nearly always comes, where nobody wants to know.
+            self.counts["delivered"] += 1
+            if self._waiting:
+                self.wake(message.id)
+            return
         if settled is Settled.STALE:
             self.counts["stale"] += 1
             self._publish(events.LeaseLost, settlement, outcome=str(transition.to))
@@ -174,7 +179,9 @@ class Reporter:
             self._paused(message, transition)
         if transition.to is not State.SCHEDULED or settled is Settled.LATE:
             self.wake(message.id)
-        self.changed.set()
+
+    def _hears_of_delivery(self) -> bool:
+        return bool(self._asked) or self._wants(events.MessageDelivered) or self._wants(events.PartDelivered)
 
     def _count(self, transition: Transition) -> None:
         match transition.to:
@@ -280,7 +287,6 @@ class Reporter:
                 self.publish(events.MessageCancelled(**about, reason=item.reason, said=said))
             else:
                 self.publish(events.MessageDied(**about, reason=str(item.reason), error=None, error_class=None))
-            self.changed.set()
 
     def on_acted(self, view: MessageView, *, said: str | None = None) -> None:
         """
@@ -307,7 +313,6 @@ class Reporter:
         self.counts[str(view.state)] += 1
         self.wake(view.id)
         self.publish(event)
-        self.changed.set()
 
     def alarm(self, what: str, detail: str) -> None:
         """
