@@ -36,6 +36,7 @@ _NAME_MAX: Final = 255
 _RECIPIENT_MAX: Final = 2048
 _METADATA_BYTES_MAX: Final = 16 << 10
 _ATTEMPTS_MAX: Final = 10_000
+_NORMAL: Final = int(Priority.NORMAL)
 _DIGEST_ENCODER: Final = msgspec.msgpack.Encoder()
 _JSON: Final = msgspec.json.Encoder()
 E = TypeVar("E", bound=StrEnum)
@@ -120,11 +121,13 @@ def checked(
     Raises:
         InvalidMessage: Names the argument and what was expected.
     """
+    # What was not said needs no check: most messages say little, and this runs for each of them.
     o = outgoing
     to = _line("to", o.to, longest=_RECIPIENT_MAX)
     thread = None if o.thread is None else _line("thread", o.thread, longest=_NAME_MAX)
-    tenant, account = _optional_line("tenant", o.tenant) or "", _optional_line("account", o.account) or ""
-    kind = _choice("kind", Kind, o.kind)
+    tenant = "" if o.tenant == "" else _optional_line("tenant", o.tenant) or ""
+    account = "" if o.account == "" else _optional_line("account", o.account) or ""
+    kind = o.kind if type(o.kind) is Kind else _choice("kind", Kind, o.kind)
     content = content_of(o)
     stored = encode_content(content)
     if len(stored) > content_bytes_max:
@@ -133,7 +136,7 @@ def checked(
     not_before_ms = None if o.at is None else _moment("at", o.at, now_ms, ahead_ms)
     starts_ms = now_ms if not_before_ms is None else max(now_ms, not_before_ms)
     policy = _policy(route.policy, o)
-    key = _optional_line("key", o.key)
+    key = None if o.key is None else _optional_line("key", o.key)
     if o.abort is not None and not isinstance(o.abort, AbortSignal):
         raise InvalidMessage("abort", f"expected an AbortSignal, not {type(o.abort).__name__}")
     admission = (
@@ -151,7 +154,7 @@ def checked(
         thread=thread,
         kind=kind,
         group_id=o.group_id,
-        priority=_priority(o.priority),
+        priority=_NORMAL if o.priority is Priority.NORMAL else _priority(o.priority),
         not_before_ms=not_before_ms,
         due_ms=starts_ms,
         expires_ms=_expiry(o, policy, starts_ms, ahead_ms),
@@ -159,11 +162,11 @@ def checked(
         max_attempts=policy.max_attempts,
         key=key,
         digest=None if key is None else _digest(o.channel, to, thread, kind, stored),
-        collapse_key=_optional_line("collapse", o.collapse),
-        origin=_optional_line("origin", o.origin),
-        correlation_id=_optional_line("correlation_id", o.correlation_id),
-        traceparent=_traceparent(o.traceparent),
-        metadata=_metadata(o.metadata),
+        collapse_key=None if o.collapse is None else _optional_line("collapse", o.collapse),
+        origin=None if o.origin is None else _optional_line("origin", o.origin),
+        correlation_id=None if o.correlation_id is None else _optional_line("correlation_id", o.correlation_id),
+        traceparent=None if o.traceparent is None else _traceparent(o.traceparent),
+        metadata=None if o.metadata is None else _metadata(o.metadata),
         admission=admission,
         mirror=None if content.mirror is None else mirror_of(content, message_id),
     )
@@ -181,11 +184,11 @@ def content_of(o: Outgoing) -> Content:
         raise InvalidMessage("text", f"expected text, not {type(o.text).__name__}")
     return Content(
         text=None if o.text is None else _encodable("text", o.text),
-        format=_choice("format", Format, o.format),
-        subject=_optional_line("subject", o.subject, longest=998),
-        reply_to=_optional_line("reply_to", o.reply_to, longest=998),
-        silent=_flag("silent", o.silent),
-        files=_files(o.files),
+        format=o.format if type(o.format) is Format else _choice("format", Format, o.format),
+        subject=None if o.subject is None else _optional_line("subject", o.subject, longest=998),
+        reply_to=None if o.reply_to is None else _optional_line("reply_to", o.reply_to, longest=998),
+        silent=o.silent is not False and _flag("silent", o.silent),
+        files=_files(o.files) if o.files else (),
         mirror=None if o.mirror is None else plain_object("mirror", o.mirror),
         extra={} if o.extra is None else plain_object("extra", o.extra),
     )
@@ -239,8 +242,6 @@ def _encodable(field: str, value: str) -> str:
 
 
 def _choice(field: str, options: type[E], value: object) -> E:
-    if type(value) is options:
-        return value
     try:
         return options(str(value))
     except ValueError:
@@ -336,17 +337,13 @@ def _digest(channel: str, to: str, thread: str | None, kind: Kind, content: byte
     return hashlib.sha256(_DIGEST_ENCODER.encode([channel, to, thread, str(kind), content])).digest()
 
 
-def _traceparent(value: object) -> str | None:
-    if value is None:
-        return None
+def _traceparent(value: object) -> str:
     if not isinstance(value, str) or TRACEPARENT.match(value) is None:
         raise InvalidMessage("traceparent", "expected a W3C traceparent: 00-<32 hex>-<16 hex>-<2 hex>")
     return value
 
 
-def _metadata(value: object) -> bytes | None:
-    if value is None:
-        return None
+def _metadata(value: object) -> bytes:
     encoded = _JSON.encode(plain_object("metadata", value))
     if len(encoded) > _METADATA_BYTES_MAX:
         raise InvalidMessage("metadata", f"expected at most {_METADATA_BYTES_MAX} bytes as JSON, not {len(encoded)}")
@@ -354,8 +351,6 @@ def _metadata(value: object) -> bytes | None:
 
 
 def _files(files: object) -> tuple[FileRef, ...]:
-    if not files:
-        return ()
     if not isinstance(files, list | tuple) or not all(isinstance(item, str | FileRef) for item in files):
         raise InvalidMessage("files", "expected a list of URLs")
     return tuple(_file(item) for item in files)

@@ -78,6 +78,11 @@ class Lifetime:
             raise Refused(_ELSEWHERE)
         return runtime
 
+    def at_hand(self) -> Runtime | None:
+        """Return what is open where it can be used at once; `opened` says why it cannot."""
+        runtime = self._runtime
+        return None if runtime is None or runtime.foreign() or not runtime.here() else runtime
+
     async def opened(self) -> Runtime:
         """Return what is open; a forked child opens its own at first use, and delivers nothing (contract LE9)."""
         if self._runtime is not None and self._runtime.foreign():

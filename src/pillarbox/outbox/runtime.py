@@ -42,6 +42,16 @@ if TYPE_CHECKING:
     from pillarbox.queue_clock import QueueClock
 
 _SUBSCRIBER_SECONDS_MAX: Final = 5.0
+# How many forks this process is away from the one that loaded this: every send asks whether there was one.
+_forks = 0
+
+
+def _count_fork() -> None:
+    global _forks  # noqa: PLW0603 — one number a process
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
 
 
 class Runtime:
@@ -77,11 +87,11 @@ class Runtime:
         self._awaited: set[asyncio.Future[DrainReport]] = set()
         self._end = End(self._close, self._hurry, clock)
         self._events = asyncio.get_running_loop()
-        self._pid = os.getpid()
+        self._forks = _forks
 
     def foreign(self) -> bool:
         """Whether this process is a fork of the one that opened it (contract LE9)."""
-        return self._pid != os.getpid()
+        return self._forks != _forks
 
     def here(self) -> bool:
         """Whether the event loop that runs is the one that opened it: with another, nothing of it can be used."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import msgspec
 
 from pillarbox.domain.envelope import Kind
+from pillarbox.domain.ids import ID_RANDOM_BYTES, message_id
 from pillarbox.domain.message import Draft
 from pillarbox.domain.outgoing import Outgoing, is_empty, outgoing_of
 from pillarbox.domain.timeline import shifted
@@ -25,6 +26,7 @@ from pillarbox.store.base import Enqueued
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from pillarbox.abort import AbortSignal
     from pillarbox.domain.ids import MessageId
     from pillarbox.outbox.abort_watch import AbortWatch
     from pillarbox.outbox.direct import Direct
@@ -66,13 +68,23 @@ class Sending:
         if ephemeral:
             options["kind"] = Kind.BLOCK
         outgoing = Outgoing(channel=channel, to=to, **options)
-        runtime = await self._accepting()
-        draft = await self._checked(runtime, outgoing)
+        runtime = self._lifetime.at_hand() or await self._lifetime.opened()
+        self._check_accepting(runtime)
+        if runtime.hooks.any_before or outgoing.kind is not Kind.FINAL:
+            draft = await self._asked(runtime, outgoing)
+        else:
+            draft = self._checked(runtime, outgoing, self._clock.wall_ms())
         if not isinstance(draft, Draft):
             return self._skipped(draft)
         if runtime.direct is not None:
             return await self._passed_on(runtime, runtime.direct, outgoing, draft)
-        return (await self._stored(runtime, [(outgoing, draft)]))[0]
+        abort = outgoing.abort
+        # Not kept while the commit is waited for: it is the caller's.
+        del outgoing
+        runtime.expect(draft)
+        # A caller that is cancelled here leaves the committer undisturbed: `get` tells what became of the message.
+        (done,) = await runtime.committer.enqueue((draft,))
+        return self._accepted(runtime, abort, done)
 
     async def send_many(self, messages: Iterable[Outgoing | Mapping[str, Any]]) -> list[Message]:
         """
@@ -92,11 +104,12 @@ class Sending:
         for position, item in enumerate(messages):
             with _positioned(position):
                 items += self._one_a_recipient(outgoing_of(item))
-        runtime = await self._accepting()
+        runtime = await self._lifetime.opened()
+        self._check_accepting(runtime)
         drafts: list[tuple[Outgoing, Draft | Skipped]] = []
         for position, outgoing in enumerate(items):
             with _positioned(position):
-                drafts.append((outgoing, await self._checked(runtime, outgoing)))
+                drafts.append((outgoing, await self._asked(runtime, outgoing)))
         wanted = [(outgoing, draft) for outgoing, draft in drafts if isinstance(draft, Draft)]
         if runtime.direct is not None:
             passing = (self._passed_on(runtime, runtime.direct, outgoing, draft) for outgoing, draft in wanted)
@@ -105,12 +118,10 @@ class Sending:
             made = iter(await self._stored(runtime, wanted) if wanted else ())
         return [next(made) if isinstance(draft, Draft) else self._skipped(draft) for _, draft in drafts]
 
-    async def _accepting(self) -> Runtime:
-        runtime = await self._lifetime.opened()
+    def _check_accepting(self, runtime: Runtime) -> None:
         if not self._routes.settings.enabled and runtime.direct is None:
             msg = "the queue is disabled (enabled = false), and this outbox does not deliver: nobody would send it"
             raise Refused(msg)
-        return runtime
 
     def _one_a_recipient(self, outgoing: Outgoing) -> list[Outgoing]:
         """Return one message for each recipient; they share content and correlation id (contract EN15)."""
@@ -130,8 +141,8 @@ class Sending:
     def _new_id(self) -> MessageId:
         return new_message_id(self._clock, self._lifetime.entropy)
 
-    async def _checked(self, runtime: Runtime, outgoing: Outgoing) -> Draft | Skipped:
-        """Return what is to be stored, or why nothing is."""
+    async def _asked(self, runtime: Runtime, outgoing: Outgoing) -> Draft | Skipped:
+        """Ask what has to be waited for: hooks, and by what others can tell that this process is gone."""
         now_ms = self._clock.wall_ms()
         if runtime.hooks.any_before:
             answer = await runtime.hooks.before(outgoing)
@@ -139,12 +150,19 @@ class Sending:
                 runtime.reporter.publish(cancelled_event(outgoing, answer.reason, at_ms=now_ms))
                 return "hook"
             outgoing = answer
+        draft = self._checked(runtime, outgoing, now_ms)
+        if runtime.direct is None and isinstance(draft, Draft) and draft.kind is not Kind.FINAL:
+            draft = msgspec.structs.replace(draft, accepted_by=await runtime.presence())
+        return draft
+
+    def _checked(self, runtime: Runtime, outgoing: Outgoing, now_ms: int) -> Draft | Skipped:
+        """Return what is to be stored, or why nothing is."""
         if is_empty(outgoing):
             return "empty"
         draft = checked(
             outgoing,
             self._routes.for_new(outgoing.channel),
-            message_id=self._new_id(),
+            message_id=message_id(now_ms, self._lifetime.entropy.token(ID_RANDOM_BYTES)),
             now_ms=now_ms,
             content_bytes_max=self._routes.settings.content_bytes_max,
             ahead_ms=self._clock.known_ahead_ms,
@@ -157,20 +175,19 @@ class Sending:
             refuse_what_needs_a_queue(
                 draft, lane_said=isinstance(outgoing.lane, str), uncertain_said=outgoing.uncertain is not None
             )
-        elif draft.kind is not Kind.FINAL:
-            draft = msgspec.structs.replace(draft, accepted_by=await runtime.presence())
         return draft
 
     async def _stored(self, runtime: Runtime, items: Sequence[tuple[Outgoing, Draft]]) -> list[Message]:
         for _, draft in items:
             runtime.expect(draft)
-        # A caller that is cancelled here leaves the committer undisturbed: `get` tells what became of the message.
         accepted = await runtime.committer.enqueue([draft for _, draft in items])
-        for (outgoing, _), done in zip(items, accepted, strict=True):
-            if outgoing.abort is not None:
-                self._aborts.follow(runtime, outgoing.abort, done.id)
-        durability = runtime.store.durability
-        return [Message(self._lifetime, id=done.id, created=done.created, durability=durability) for done in accepted]
+        told = zip(items, accepted, strict=True)
+        return [self._accepted(runtime, outgoing.abort, done) for (outgoing, _), done in told]
+
+    def _accepted(self, runtime: Runtime, abort: AbortSignal | None, done: Enqueued) -> Message:
+        if abort is not None:
+            self._aborts.follow(runtime, abort, done.id)
+        return Message(self._lifetime, id=done.id, created=done.created, durability=runtime.store.durability)
 
     async def _passed_on(self, runtime: Runtime, direct: Direct, outgoing: Outgoing, draft: Draft) -> Message:
         """Send without a queue, and wait for it (contract EN12)."""
