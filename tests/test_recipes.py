@@ -135,10 +135,10 @@ def test_the_copy_is_what_runs_and_it_is_unchanged_at_first(copy: Copy) -> None:
 def test_add_a_setting(copy: Copy) -> None:
     copy.insert(
         f"{SOURCE}/settings/model.py",
-        "    quiet_seconds: float = field(\n        default=5.0,\n        metadata=_setting(\n"
-        '            "Quiet", "How long it is quiet.", Span(unit="seconds", most_ms=_HOUR_MS), reload=False\n'
-        "        ),\n    )\n",
-        before="    prune_interval_ms: int = field(\n",
+        "    quiet_seconds: float = _setting(\n"
+        '        "Quiet", "How long it is quiet.", Span(unit="seconds", most_ms=_HOUR_MS), default=5.0, reload=False\n'
+        "    )\n",
+        before="    prune_interval_ms: int = _setting(\n",
     )
     copy.said("-m", "tools.reference")
     assert copy.changed() == recipe("Add a setting", "quiet_seconds")

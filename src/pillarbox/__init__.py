@@ -19,15 +19,7 @@ if TYPE_CHECKING:
     from pillarbox.channels.base import Attempt, Capabilities, Channel
     from pillarbox.domain.lifecycle import Verdict
     from pillarbox.domain.message import Content, State
-    from pillarbox.domain.outcome import (
-        Deferred,
-        Delivered,
-        RateLimited,
-        Redirected,
-        Rejected,
-        Unavailable,
-        Uncertain,
-    )
+    from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Redirected, Rejected, Unavailable, Uncertain
     from pillarbox.domain.outgoing import Outgoing
     from pillarbox.engine.hooks import Cancelled, Defer, Withdraw
     from pillarbox.errors import (

@@ -24,8 +24,9 @@ from pillarbox.outbox.engine_settings import limits_of
 from pillarbox.outbox.outbox import Outbox, inside
 from pillarbox.outbox.routes import make_route
 from pillarbox.settings import load as config
-from pillarbox.settings.load import Problem
+from pillarbox.settings.derived import lease_seconds
 from pillarbox.settings.places import default_db
+from pillarbox.settings.problems import Problem
 from pillarbox.store.base import Durability
 from pillarbox.store.registry import open_store
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from pillarbox.domain.limits import Limits
-    from pillarbox.settings.load import Loaded, Settings
+    from pillarbox.settings.load import Loaded
+    from pillarbox.settings.model import Settings
 
 _MEMORY: Final = ":memory:"
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9]+")
@@ -121,7 +123,7 @@ def _unusable(settings: Settings) -> Iterator[ConfigError]:
         else:
             timeouts += [] if channel is None else [channel.send_timeout_seconds]
     try:
-        config.lease_seconds(settings, timeouts)
+        lease_seconds(settings, timeouts)
     except ConfigError as exc:
         yield exc
 

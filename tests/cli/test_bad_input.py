@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pillarbox.settings.load import Settings
+from pillarbox.settings.model import Settings
 
 if TYPE_CHECKING:
     from pillarbox.testing.receiver import Receiver

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pillarbox.settings.load import explanations
+from pillarbox.settings.explain import explanations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ import pytest
 
 from pillarbox.clock import SystemClock
 from pillarbox.imports.entry import System
-from pillarbox.settings.load import TABLE
+from pillarbox.settings.lookup import TABLE
 from tests.imports.queues import FileQueue
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import pytest
 from pillarbox import Attempt, Outbox
 from pillarbox.domain.message import State
 from pillarbox.errors import ConfigError, InvalidMessage, NotStarted, Refused
-from pillarbox.settings.load import TABLE, Settings, from_mapping
+from pillarbox.settings.load import from_mapping
+from pillarbox.settings.lookup import TABLE
 from pillarbox.testing.receiver import Answer, Receiver
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pillarbox.domain.message import MessageView
+    from pillarbox.settings.model import Settings
 
 PATIENCE_SECONDS = 10.0
 LATER = timedelta(hours=1)

@@ -14,7 +14,7 @@ from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import LEASE_MS
 
 if TYPE_CHECKING:
-    from pillarbox.settings.load import Settings
+    from pillarbox.settings.model import Settings
     from tests.engine.stand import Box, Stand
 
 pytestmark = pytest.mark.contract("CF3")

@@ -8,7 +8,9 @@ import pytest
 
 from pillarbox.domain.retry import CHAT, SMTP, WEBHOOK, OnDead, Policy, UncertainAction
 from pillarbox.errors import ConfigError
-from pillarbox.settings.load import Settings, from_mapping, lease_seconds, policy_for
+from pillarbox.settings.derived import lease_seconds, policy_for
+from pillarbox.settings.load import from_mapping
+from pillarbox.settings.model import Settings
 
 
 @pytest.mark.contract("EN6")

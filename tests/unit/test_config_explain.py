@@ -11,20 +11,11 @@ import pytest
 
 import pillarbox.settings.load
 from pillarbox.errors import ConfigError
-from pillarbox.settings.load import (
-    TABLE,
-    ChannelSettings,
-    Loaded,
-    Problem,
-    Settings,
-    check,
-    explain,
-    explanations,
-    from_mapping,
-    load,
-    reloadable_changes,
-    show,
-)
+from pillarbox.settings.explain import explain, explanations, reloadable_changes
+from pillarbox.settings.load import Loaded, check, from_mapping, load, show
+from pillarbox.settings.lookup import TABLE
+from pillarbox.settings.model import ChannelSettings, Settings
+from pillarbox.settings.problems import Problem
 
 KEYS = [one.key for one in TABLE]
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillarbox.errors import ConfigError
-from pillarbox.settings.load import Settings, load, paths
+from pillarbox.settings.load import load, paths
+from pillarbox.settings.model import Settings
 
 TOML = "durability = 'process'\n"
 

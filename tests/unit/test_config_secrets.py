@@ -9,10 +9,14 @@ import pytest
 
 from pillarbox.domain.url_schemes import mask_url
 from pillarbox.errors import ConfigError
-from pillarbox.settings.load import TABLE, Loaded, Settings, check, from_mapping, load, mask_dsn, show
+from pillarbox.settings.explain import mask_dsn
+from pillarbox.settings.load import Loaded, check, from_mapping, load, show
+from pillarbox.settings.lookup import TABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pillarbox.settings.model import Settings
 
 CANARY = "c4n4ry"
 SECRETS = {

@@ -10,7 +10,8 @@ import pytest
 
 from pillarbox.domain.retry import ExpireAction
 from pillarbox.errors import ConfigError
-from pillarbox.settings.load import DefaultSettings, Loaded, Settings, load
+from pillarbox.settings.load import Loaded, load
+from pillarbox.settings.model import DefaultSettings, Settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,8 @@ import pytest
 
 from pillarbox.domain.retry import ExpireAction, OnDead, OnHeld, UncertainAction
 from pillarbox.errors import ConfigError
-from pillarbox.settings.load import NO_LIMIT, Loaded, from_mapping, load
+from pillarbox.settings.load import Loaded, from_mapping, load
+from pillarbox.settings.spans import NO_LIMIT
 
 
 @pytest.fixture

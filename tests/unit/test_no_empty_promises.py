@@ -13,7 +13,7 @@ from pillarbox.domain.outcome import Rejected
 from pillarbox.domain.retry import PartsMode, Policy
 from pillarbox.domain.transition import Reason
 from pillarbox.errors import ConfigError
-from pillarbox.settings import load as config
+from pillarbox.settings.explain import explain
 from pillarbox.store.registry import open_store
 from tests.unit.leased_messages import leased
 from tests.unit.test_lifecycle import decided
@@ -48,7 +48,7 @@ def test_each_thing_that_a_rejection_is_about_has_its_own_effect() -> None:
 
 @pytest.mark.contract("CF4")
 def test_no_database_is_offered_that_cannot_be_opened(tmp_path: Path) -> None:
-    one = config.explain("db")
+    one = explain("db")
     assert "postgres" not in repr(one)
     assert "sqlite:///" in repr(one)
     with pytest.raises(ConfigError, match="unknown database scheme"):

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from pillarbox.outbox.outbox import Outbox
-    from pillarbox.settings.load import Loaded, Settings
+    from pillarbox.settings.load import Loaded
+    from pillarbox.settings.model import Settings
 
 T = TypeVar("T")
 
@@ -68,7 +69,7 @@ def naming(db: str, *, create: bool = True) -> Iterator[None]:
     try:
         yield
     except StoreError as exc:
-        from pillarbox.settings.load import mask_dsn
+        from pillarbox.settings.explain import mask_dsn
 
         place = mask_dsn(db)
         where = "" if place in str(exc) else f" (database {place})"

@@ -15,7 +15,7 @@ from pillarbox.domain.url_schemes import WITH_A_HOST, mask_url
 
 if TYPE_CHECKING:
     from pillarbox.cli.call import Call
-    from pillarbox.settings.load import Explanation
+    from pillarbox.settings.explain import Explanation
 
 
 @click.group()
@@ -100,16 +100,16 @@ def path(call: Call) -> int:
 @shared
 def explain(call: Call, key: str | None) -> int:
     """Explain a setting: what it is for, what it accepts, its default, its variable. Without KEY, list them all."""
-    from pillarbox.settings import load as configuration
+    from pillarbox.settings import explain as explaining
 
     if key is None:
-        everything = configuration.explanations()
+        everything = explaining.explanations()
         if call.json:
             emit_json([_row(one) for one in everything])
         else:
             table(("KEY", "DEFAULT", "WHAT"), [(one.key, one.default, one.label) for one in everything])
         return Exit.OK
-    one = configuration.explain(key)
+    one = explaining.explain(key)
     row = _row(one)
     if call.json:
         emit_json(row)

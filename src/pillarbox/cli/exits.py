@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from pillarbox.errors import (
-    ConfigError,
-    InvalidMessage,
-    NotFound,
-    PillarboxError,
-    QueueFull,
-    StoreError,
-)
+from pillarbox.errors import ConfigError, InvalidMessage, NotFound, PillarboxError, QueueFull, StoreError
 
 
 class Exit(IntEnum):

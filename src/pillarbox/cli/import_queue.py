@@ -16,7 +16,7 @@ from pillarbox.cli.shared_options import shared, span_above_zero
 if TYPE_CHECKING:
     from pillarbox.cli.call import Call
     from pillarbox.imports.entry import Line, SourceReport
-    from pillarbox.settings.load import Settings
+    from pillarbox.settings.model import Settings
 
 _SYSTEMS: Final = ("openclaw-files", "openclaw-sqlite", "openclaw-outbox", "comis")
 _FILES: Final = "openclaw-files"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pillarbox.engine.drain import DrainReport
     from pillarbox.events.events import BusEvent
     from pillarbox.outbox.outbox import Outbox
-    from pillarbox.settings.load import Settings
+    from pillarbox.settings.model import Settings
 
 _ENDS: Final = frozenset({"delivered", "held", "dead", "expired", "cancelled"})
 _REPORTED: Final = ("delivered", "failed", "expired", "exhausted", "uncertain")

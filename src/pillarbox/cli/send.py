@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pillarbox.app import Sender
     from pillarbox.cli.call import Call
     from pillarbox.outbox.message import Message
-    from pillarbox.settings.load import Settings
+    from pillarbox.settings.model import Settings
 
 _PRIORITIES: Final = ("bulk", "normal", "high", "urgent")
 

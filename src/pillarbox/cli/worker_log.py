@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import IO
 
-    from pillarbox.settings.load import Settings
+    from pillarbox.settings.model import Settings
 
 log: Final = logging.getLogger("pillarbox.run")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pillarbox.clock import Clock
     from pillarbox.entropy import Entropy
-    from pillarbox.settings.load import Settings
+    from pillarbox.settings.model import Settings
     from pillarbox.store.base import Store
 
 # Databases that could not be opened, by process and place, and what stands in for them until the process ends.

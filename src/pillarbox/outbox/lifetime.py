@@ -14,7 +14,7 @@ from pillarbox.engine.hooks import Hooks
 from pillarbox.errors import NotStarted, Refused, UnknownChannel
 from pillarbox.outbox.database import make_store
 from pillarbox.outbox.runtime import Runtime
-from pillarbox.settings.load import mask_dsn
+from pillarbox.settings.explain import mask_dsn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

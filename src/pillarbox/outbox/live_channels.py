@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from pillarbox.deadline import ended_within
 from pillarbox.engine.resources import close_channel, start_channel
 from pillarbox.errors import ConfigError
-from pillarbox.settings.load import lease_seconds
+from pillarbox.settings.derived import lease_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pillarbox.channels.base import Channel, Seams
     from pillarbox.clock import Clock
     from pillarbox.engine.worker import Worker
-    from pillarbox.settings.load import Settings
+    from pillarbox.settings.model import Settings
 
 RETIRING_SECONDS_MAX: Final = 5.0
 

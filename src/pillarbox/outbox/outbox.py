@@ -24,7 +24,7 @@ from pillarbox.outbox.routes import Routes, Target
 from pillarbox.outbox.sending import Sending
 from pillarbox.outbox.upkeep import Upkeep
 from pillarbox.queue_clock import QueueClock
-from pillarbox.settings.load import mask_dsn
+from pillarbox.settings.explain import mask_dsn
 from pillarbox.settings.overrides import override
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
     from pillarbox.engine.hooks import Hooks
     from pillarbox.events.events import BusEvent
-    from pillarbox.settings.load import Changes, Settings
+    from pillarbox.settings.explain import Changes
+    from pillarbox.settings.model import Settings
     from pillarbox.store.base import Durability, Store
 
 T = TypeVar("T")

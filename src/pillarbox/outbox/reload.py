@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pillarbox.outbox.lifetime import Lifetime
     from pillarbox.outbox.routes import Routes
-    from pillarbox.settings.load import Changes, Settings
+    from pillarbox.settings.explain import Changes
+    from pillarbox.settings.model import Settings
 
 
 async def reload(lifetime: Lifetime, routes: Routes, settings: Settings) -> Changes:

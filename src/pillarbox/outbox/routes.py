@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pillarbox.channels import registry
 from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain.channel_names import check_name
 from pillarbox.domain.retry import Policy
 from pillarbox.errors import ConfigError, InvalidMessage, UnknownChannel
-from pillarbox.settings import load as config
 from pillarbox.settings.changes import adopt
+from pillarbox.settings.derived import policy_for
+from pillarbox.settings.model import ChannelSettings, Settings
 from pillarbox.settings.overrides import with_channel
+
+if TYPE_CHECKING:
+    from pillarbox.settings.explain import Changes
 
 Target = str | Channel | Callable[[Attempt], Any]
 
@@ -42,7 +46,7 @@ class Routes:
         deliver: Whether this process sends through them.
     """
 
-    def __init__(self, settings: config.Settings, *, deliver: bool) -> None:
+    def __init__(self, settings: Settings, *, deliver: bool) -> None:
         self.settings = settings
         self.deliver = deliver
         self._routes: dict[str, Route] = {}
@@ -89,7 +93,7 @@ class Routes:
 
     # New settings
 
-    def adopted(self, given: config.Settings) -> tuple[config.Settings, config.Changes]:
+    def adopted(self, given: Settings) -> tuple[Settings, Changes]:
         """
         Return the settings that hold once *given* are taken over, and what changes. Nothing changes here.
 
@@ -99,7 +103,7 @@ class Routes:
         own = {name: item for name, item in self.settings.channels.items() if name in self._routes and item.url is None}
         return adopt(self.settings, dataclasses.replace(given, channels={**own, **given.channels}))
 
-    def under(self, wanted: config.Settings) -> dict[str, Route]:
+    def under(self, wanted: Settings) -> dict[str, Route]:
         """Return the ways out as *wanted* settings make them. Raises ConfigError where a channel is wrong."""
         return {name: self._again(name, route, wanted) for name, route in self._routes.items()}
 
@@ -111,11 +115,11 @@ class Routes:
             if route.channel is not None and route.channel is not self._routes[name].channel
         }
 
-    def take_over(self, settings: config.Settings, made: dict[str, Route]) -> None:
+    def take_over(self, settings: Settings, made: dict[str, Route]) -> None:
         """Work by *settings*, with the ways out that were *made* of them."""
         self.settings, self._routes = settings, made
 
-    def _again(self, name: str, route: Route, wanted: config.Settings) -> Route:
+    def _again(self, name: str, route: Route, wanted: Settings) -> Route:
         """Make a route by new settings; its channel only where they made it, and something of it has changed."""
         before, after = self.settings.channels.get(name), wanted.channels.get(name)
         if route.channel is None:
@@ -131,7 +135,7 @@ class Routes:
         return dataclasses.replace(made, url=after.url)
 
 
-def make_route(settings: config.Settings, name: str, target: Target) -> Route:
+def make_route(settings: Settings, name: str, target: Target) -> Route:
     """
     Make the way out called *name*, with the policy of its messages. Connects nowhere.
 
@@ -141,7 +145,7 @@ def make_route(settings: config.Settings, name: str, target: Target) -> Route:
     Raises:
         ConfigError: A malformed URL, an unknown scheme or option; names the field, and never holds the URL.
     """
-    own = settings.channels.get(name, config.ChannelSettings())
+    own = settings.channels.get(name, ChannelSettings())
     options = dict(own.options)
     if own.timeout is not None:
         options["timeout"] = own.timeout.total_seconds()
@@ -159,12 +163,12 @@ def make_route(settings: config.Settings, name: str, target: Target) -> Route:
         channel.concurrency = own.concurrency
     return Route(
         channel=channel,
-        policy=config.policy_for(settings, name, channel.policy),
+        policy=policy_for(settings, name, channel.policy),
         ordered=channel.ordered if own.lane is None else own.lane == "ordered",
         url=target if isinstance(target, str) else None,
     )
 
 
-def _unserved_route(settings: config.Settings, name: str) -> Route:
+def _unserved_route(settings: Settings, name: str) -> Route:
     """Return what messages of a channel get that this process does not have: the first claim admits them (EN16)."""
-    return Route(channel=None, policy=config.policy_for(settings, name), ordered=True)
+    return Route(channel=None, policy=policy_for(settings, name), ordered=True)

@@ -27,7 +27,7 @@ from pillarbox.outbox.engine_settings import limits_of, retention_of, worker_set
 from pillarbox.outbox.health import present
 from pillarbox.outbox.live_channels import LiveChannels
 from pillarbox.outbox.shutdown import End, Patience
-from pillarbox.settings.load import Settings, lease_seconds
+from pillarbox.settings.derived import lease_seconds
 from pillarbox.store.base import Store, WorkerStart
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pillarbox.entropy import Entropy
     from pillarbox.events.bus import Bus
     from pillarbox.queue_clock import QueueClock
+    from pillarbox.settings.model import Settings
 
 _SUBSCRIBER_SECONDS_MAX: Final = 5.0
 # How many forks this process is away from the one that loaded this: every send asks whether there was one.

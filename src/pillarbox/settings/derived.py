@@ -29,8 +29,12 @@ def policy_for(settings: Settings, channel: str, adapter: Policy = CHAT) -> Poli
         channel: Its name; it need not be configured.
         adapter: What the adapter declares. `CHAT` itself, every adapter's inheritance, declares nothing.
     """
-    base = _of_defaults(settings.defaults) if adapter is CHAT else adapter
-    own = settings.channels.get(channel, ChannelSettings())
+    base = _over(CHAT, settings.defaults) if adapter is CHAT else adapter
+    return _over(base, settings.channels.get(channel, ChannelSettings()))
+
+
+def _over(base: Policy, own: ChannelSettings | DefaultSettings) -> Policy:
+    """Return *base*, with *own* in place of whatever it says something about."""
     return Policy(
         schedule=_first(own.schedule, base.schedule),
         max_attempts=_first(own.max_attempts, base.max_attempts),
@@ -42,21 +46,6 @@ def policy_for(settings: Settings, channel: str, adapter: Policy = CHAT) -> Poli
         parts=_first(own.parts, base.parts),
         jitter=_first(own.jitter, base.jitter),
         hint_seconds_max=base.hint_seconds_max if own.hint_max is None else own.hint_max.total_seconds(),
-    )
-
-
-def _of_defaults(defaults: DefaultSettings) -> Policy:
-    return Policy(
-        schedule=defaults.schedule,
-        max_attempts=defaults.max_attempts,
-        ttl_seconds=_ttl_seconds(defaults.ttl),
-        expire_action=defaults.expire_action,
-        uncertain=defaults.uncertain,
-        on_dead=defaults.on_dead,
-        on_held=defaults.on_held,
-        parts=defaults.parts,
-        jitter=defaults.jitter,
-        hint_seconds_max=defaults.hint_max.total_seconds(),
     )
 
 

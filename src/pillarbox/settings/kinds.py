@@ -125,10 +125,7 @@ class Flag(Kind):
 
     _WORDS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
-    @property
-    def expected(self) -> str:
-        """See `Kind`."""
-        return "true or false"
+    expected = "true or false"
 
     def read(self, raw: object) -> bool:
         """See `Kind`."""
@@ -215,10 +212,7 @@ class Size(Count):
 class Ratio(Kind):
     """A number from 0 to 1."""
 
-    @property
-    def expected(self) -> str:
-        """See `Kind`."""
-        return "a number from 0 to 1"
+    expected = "a number from 0 to 1"
 
     def read(self, raw: object) -> float:
         """See `Kind`."""
@@ -278,10 +272,7 @@ class Dsn(Kind):
     # PostgreSQL's are read, so that a password in one is never shown; who opens the database says that it cannot be.
     _SCHEMES: Final = frozenset({"sqlite", "postgresql", "postgres"})
 
-    @property
-    def expected(self) -> str:
-        """See `Kind`."""
-        return "the path of a file, or sqlite:///…"
+    expected = "the path of a file, or sqlite:///…"
 
     def read(self, raw: object) -> str:
         """See `Kind`."""
@@ -299,10 +290,7 @@ class Url(Kind):
 
     _FORM = re.compile(rf"{SCHEME}:\S+\Z", re.IGNORECASE)
 
-    @property
-    def expected(self) -> str:
-        """See `Kind`."""
-        return "a URL such as https://… or smtp://…"
+    expected = "a URL such as https://… or smtp://…"
 
     def read(self, raw: object) -> str:
         """See `Kind`."""
@@ -315,10 +303,7 @@ class Url(Kind):
 class Networks(Kind):
     """A list of IP networks."""
 
-    @property
-    def expected(self) -> str:
-        """See `Kind`."""
-        return "a list of networks such as 10.0.0.0/8 or fd00::/8"
+    expected = "a list of networks such as 10.0.0.0/8 or fd00::/8"
 
     def read(self, raw: object) -> tuple[str, ...]:
         """See `Kind`."""
@@ -349,10 +334,7 @@ class Networks(Kind):
 class Option(Kind):
     """What an adapter is given as it is: text, numbers, yes or no, and lists and tables of those."""
 
-    @property
-    def expected(self) -> str:
-        """See `Kind`."""
-        return "text, a number, true or false, or a list or table of those"
+    expected = "text, a number, true or false, or a list or table of those"
 
     def read(self, raw: object) -> object:
         """See `Kind`."""

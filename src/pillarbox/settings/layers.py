@@ -15,16 +15,7 @@ from typing import Final, TypeVar, cast
 from pillarbox.domain.channel_names import is_url
 from pillarbox.errors import ConfigError
 from pillarbox.settings.kinds import Unfit, described, shown
-from pillarbox.settings.lookup import (
-    CHANNELS,
-    Found,
-    KeyPath,
-    did_you_mean,
-    find,
-    is_section,
-    names_inside,
-    nearest,
-)
+from pillarbox.settings.lookup import CHANNELS, Found, KeyPath, did_you_mean, find, is_section, names_inside, nearest
 from pillarbox.settings.model import EACH, SECTION, Settings
 
 _CHANNEL_NAME: Final = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9]+(?:(?:_|-+)[A-Za-z0-9]+)*\Z")
@@ -137,12 +128,13 @@ def _read_entry(layer: Layer, name: object, raw: object, above: KeyPath, source:
         origin = f"{source.name}:{source.key(path)}"
         assign(layer, found, raw, source=source, written=path, origin=origin)
     elif is_section(path):
-        _read_section(layer, _table(path, raw, source), path, source)
+        _read_section(layer, table(path, raw, source), path, source)
     else:
         raise unknown(path, source)
 
 
-def _table(path: KeyPath, raw: object, source: Source) -> Mapping[object, object]:
+def table(path: KeyPath, raw: object, source: Source) -> Mapping[object, object]:
+    """Return a section's content; a channel that is a text is its URL."""
     if raw is None:
         return {}
     if isinstance(raw, str) and path[:-1] == (CHANNELS,):

@@ -16,65 +16,18 @@ from typing import TYPE_CHECKING
 from pillarbox.domain.url_schemes import mask_url
 from pillarbox.settings import explain as explaining
 from pillarbox.settings import files, problems
-from pillarbox.settings.derived import lease_seconds, policy_for
 from pillarbox.settings.environ import read_environ
-from pillarbox.settings.explain import (
-    Changes,
-    Explanation,
-    Mask,
-    Row,
-    explain,
-    explanations,
-    mask_dsn,
-    reloadable_changes,
-)
-from pillarbox.settings.files import Candidate
 from pillarbox.settings.layers import Layer, Source, assign, make_settings, read_tree, stacked, unknown
-from pillarbox.settings.lookup import ENV_PREFIX, TABLE, find, flag_name
-from pillarbox.settings.model import (
-    ChannelSettings,
-    DefaultSettings,
-    EgressSettings,
-    LimitSettings,
-    RetentionSettings,
-    Settings,
-)
+from pillarbox.settings.lookup import ENV_PREFIX, find, flag_name
+from pillarbox.settings.model import Settings
 from pillarbox.settings.places import default_db
-from pillarbox.settings.problems import Problem
 from pillarbox.settings.seeds import FileLayers, read_file_tree
-from pillarbox.settings.spans import NO_LIMIT
 
 if TYPE_CHECKING:
     from pillarbox.errors import ConfigError
-
-__all__ = [
-    "NO_LIMIT",
-    "TABLE",
-    "Candidate",
-    "Changes",
-    "ChannelSettings",
-    "DefaultSettings",
-    "EgressSettings",
-    "Explanation",
-    "LimitSettings",
-    "Loaded",
-    "Problem",
-    "RetentionSettings",
-    "Row",
-    "Settings",
-    "check",
-    "environ_of_others",
-    "explain",
-    "explanations",
-    "from_mapping",
-    "lease_seconds",
-    "load",
-    "mask_dsn",
-    "paths",
-    "policy_for",
-    "reloadable_changes",
-    "show",
-]
+    from pillarbox.settings.explain import Mask, Row
+    from pillarbox.settings.files import Candidate
+    from pillarbox.settings.problems import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,11 +55,6 @@ class Definition:
         return env_name(self.path)
 
     @property
-    def flag(self) -> str | None:
-        """The command line's option; ``None`` for what belongs to one channel."""
-        return None if self.path[0] == CHANNELS else flag_name(self.path)
-
-    @property
     def default(self) -> object:
         """The value without any source."""
         if self.path[-1] in PLACEHOLDERS:

@@ -15,8 +15,8 @@ from typing import Final
 
 from pillarbox.domain.retry import ExpireAction
 from pillarbox.errors import ConfigError
-from pillarbox.settings.kinds import Choice, Count, Flag, Kind, Unfit, described, shown
-from pillarbox.settings.layers import Assignment, Layer, Source, read_tree
+from pillarbox.settings.kinds import Choice, Count, Flag, Kind, Unfit, shown
+from pillarbox.settings.layers import Assignment, Layer, Source, read_tree, table
 from pillarbox.settings.lookup import CHANNELS, KeyPath, find, is_section
 
 OWN_SECTION: Final = "pillarbox"
@@ -75,7 +75,7 @@ def read_file_tree(tree: Mapping[object, object], *, source: Source) -> FileLaye
     layers = FileLayers()
     if _COMIS in tree:
         _read_seed(layers, tree[_COMIS], (_COMIS,), _COMIS_KEYS, source)
-    if _OPENCLAW in tree and _OPENCLAW_DELIVERY in (messages := _table((_OPENCLAW,), tree[_OPENCLAW], source)):
+    if _OPENCLAW in tree and _OPENCLAW_DELIVERY in (messages := table((_OPENCLAW,), tree[_OPENCLAW], source)):
         delivery = messages[_OPENCLAW_DELIVERY]
         _read_seed(layers, delivery, (_OPENCLAW, _OPENCLAW_DELIVERY), _OPENCLAW_KEYS, source)
     own, above = _own_part(tree, source)
@@ -105,7 +105,7 @@ def _own_part(tree: Mapping[object, object], source: Source) -> tuple[Mapping[ob
             f"expected beneath '{OWN_SECTION}:', because other keys of this file are not ours"
             f" ({_a_foreign_name(tree)})",
         )
-    return _table((OWN_SECTION,), tree.get(OWN_SECTION), source), (OWN_SECTION,)
+    return table((OWN_SECTION,), tree.get(OWN_SECTION), source), (OWN_SECTION,)
 
 
 def _a_foreign_name(tree: Mapping[object, object]) -> str:
@@ -123,16 +123,8 @@ def _leads_somewhere(channels: object) -> bool:
     return any(isinstance(one, str) or (isinstance(one, Mapping) and "url" in one) for one in channels.values())
 
 
-def _table(path: KeyPath, raw: object, source: Source) -> Mapping[object, object]:
-    if raw is None:
-        return {}
-    if not isinstance(raw, Mapping):
-        raise source.refuse(path, f"expected a table, not {described(raw)}")
-    return raw
-
-
 def _read_seed(layers: FileLayers, raw: object, above: KeyPath, keys: Mapping[str, _SeedKey], source: Source) -> None:
-    section = _table(above, raw, source)
+    section = table(above, raw, source)
     for name, value in section.items():
         with source.each():
             _read_key(layers, name, value, above=above, keys=keys, source=source)

@@ -135,10 +135,7 @@ def _seconds(text: str) -> float:
 class Schedule(Kind):
     """Delays between attempts: ``5s, 25s, 2m, 10m`` or ``1m, 5m*2, 1h*3``; read into seconds."""
 
-    @property
-    def expected(self) -> str:
-        """See `Kind`."""
-        return "delays such as '5s, 25s, 2m, 10m' or '1m, 5m*2, 1h*3'"
+    expected = "delays such as '5s, 25s, 2m, 10m' or '1m, 5m*2, 1h*3'"
 
     def read(self, raw: object) -> tuple[float, ...]:
         """See `Kind`."""
