@@ -173,9 +173,7 @@ def sender(settings: Settings, target: str) -> Sender:
         channel = registry.build(target, field="channel")
         name = adhoc_name(target)
     box = Outbox(
-        settings=_only(settings, name),
-        deliver=not settings.enabled,
-        channels={name: channel} if channel else {},
+        settings=_only(settings, name), deliver=not settings.enabled, channels={name: channel} if channel else {}
     )
     return Sender(box=box, name=name, channel=inside(box).routes.of(name).channel, adhoc=is_url(target))
 

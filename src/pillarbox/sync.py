@@ -55,9 +55,7 @@ class Message(BaseMessage):
         return self
 
 
-def _blocking(
-    method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[Outbox, P], R]:
+def _blocking(method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Outbox, P], R]:
     def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> R:
         self._must_be_open()
         return self.run(method(self.core, *args, **kwargs))
@@ -101,9 +99,7 @@ def _documented(call: F, method: Callable[..., Any]) -> F:
     return call
 
 
-def _booked(
-    method: Callable[Concatenate[_Book, P], Coroutine[Any, Any, R]],
-) -> Callable[Concatenate[MirrorBook, P], R]:
+def _booked(method: Callable[Concatenate[_Book, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[MirrorBook, P], R]:
     def call(self: MirrorBook, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self._box.run(method(self._box.core.mirror, *args, **kwargs))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pillarbox.cli.exits import ABOUT, Exit
+from pillarbox.cli.exits import Exit
 from pillarbox.cli.outcome_lines import NAMES
 from pillarbox.domain.message import State
 from pillarbox.engine.drain import DrainReport
@@ -35,7 +35,7 @@ def test_every_command_has_its_section_with_its_options(name: str) -> None:
 
 
 def test_every_exit_code_has_a_meaning() -> None:
-    assert list(ABOUT) == list(Exit)
+    assert all(code.about for code in Exit)
 
 
 def test_every_field_of_json_is_described() -> None:

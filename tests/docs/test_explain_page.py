@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pillarbox.domain.explain.causes import ABOUT, Cause, Explanation, Why
+from pillarbox.domain.explain.causes import Cause, Explanation, Why
 from pillarbox.domain.ids import message_id
 from pillarbox.domain.message import State
 from pillarbox.views import explanation_dict
@@ -22,7 +22,7 @@ VERB = re.compile(r"`([a-z]+)(?: (--[a-z]+|[a-z]+))?`")
 @pytest.mark.contract("OP2")
 def test_every_word_stands_in_the_table_with_its_meaning() -> None:
     page = (DOCS / "how-to/explain.md").read_text("utf-8")
-    assert [row[:2] for row in ROW.findall(page)] == [(str(word), about) for word, about in ABOUT.items()]
+    assert [row[:2] for row in ROW.findall(page)] == [(str(word), word.about) for word in Why]
 
 
 @pytest.mark.contract("OP2")

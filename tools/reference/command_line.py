@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pillarbox.cli.exits import ABOUT
+from pillarbox.cli.exits import Exit
 from pillarbox.cli.program import program
 from tools.reference.page import code, table
 
@@ -34,7 +34,7 @@ def _commands(command: click.Command, name: str, ctx: click.Context) -> Iterator
 def blocks() -> dict[str, str]:
     """Return the generated text by the name of its block."""
     found = {name: _command(name, command) for name, command in commands().items()}
-    codes = ((str(int(one)), code(one.name), said) for one, said in ABOUT.items())
+    codes = ((str(int(one)), code(one.name), one.about) for one in Exit)
     return {**found, "exit codes": table(("Code", "Name", "Meaning"), codes)}
 
 

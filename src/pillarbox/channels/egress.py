@@ -339,11 +339,7 @@ class Egress:
 
         resolver = cast("AbstractResolver", _JudgingResolver(self))  # its shape is all that aiohttp uses
         return aiohttp.TCPConnector(
-            resolver=resolver,
-            socket_factory=judged,
-            limit=limit,
-            ssl=tls or True,
-            keepalive_timeout=idle_seconds,
+            resolver=resolver, socket_factory=judged, limit=limit, ssl=tls or True, keepalive_timeout=idle_seconds
         )
 
 

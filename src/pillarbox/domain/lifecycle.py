@@ -352,12 +352,7 @@ def _uncertain(
         case UncertainAction.HOLD | UncertainAction.RECONCILE:
             keeps_turn = message.policy.on_held is OnHeld.BLOCK
             return Transition.hold(
-                Reason.UNCERTAIN,
-                error_class=error_class,
-                error=reason,
-                charged=1,
-                keeps_turn=keeps_turn,
-                lost=lost,
+                Reason.UNCERTAIN, error_class=error_class, error=reason, charged=1, keeps_turn=keeps_turn, lost=lost
             )
         case UncertainAction.DROP:
             return _laid_to_rest(message, Reason.UNCERTAIN, error_class, reason, lost=lost)
@@ -411,24 +406,12 @@ def _buried(message: Leased, about: str, error: str) -> Transition:
 
 
 def _laid_to_rest(
-    message: Leased,
-    reason: Reason,
-    error_class: ErrorClass,
-    error: str,
-    *,
-    lost: int = 0,
-    pause_ms: int | None = None,
+    message: Leased, reason: Reason, error_class: ErrorClass, error: str, *, lost: int = 0, pause_ms: int | None = None
 ) -> Transition:
     """Return a burial, or a hold where its lane must wait for a person: no terminal row ever blocks."""
     if message.policy.on_dead is OnDead.BLOCK and message.lane is not None:
         return Transition.hold(
-            reason,
-            error_class=error_class,
-            error=error,
-            charged=1,
-            keeps_turn=True,
-            lost=lost,
-            pause_ms=pause_ms,
+            reason, error_class=error_class, error=error, charged=1, keeps_turn=True, lost=lost, pause_ms=pause_ms
         )
     return Transition.bury(reason, error_class=error_class, error=error, lost=lost, pause_ms=pause_ms)
 

@@ -83,8 +83,7 @@ def parse_schedule(text: str, *, field: str = "schedule") -> tuple[float, ...]:
         repeat = int(match[2] or 1)
         if not 0 < delay <= _DELAY_SECONDS_MAX or not 1 <= repeat <= _REPEAT_MAX:
             raise ConfigError(
-                field,
-                f"expected delays above 0, at most 3650d, repeated 1–{_REPEAT_MAX} times, not {step.strip()!r}",
+                field, f"expected delays above 0, at most 3650d, repeated 1–{_REPEAT_MAX} times, not {step.strip()!r}"
             )
         delays.extend([delay] * repeat)
     return tuple(delays)

@@ -117,12 +117,7 @@ def _stepped(mark: ClockMark, step_ms: int) -> ClockMark:
 def _agreed(mark: ClockMark, *, ahead_ms: int, doubted_until_ms: int | None = None) -> ClockMark:
     doubted_until_ms = mark.doubted_until_ms if doubted_until_ms is None else doubted_until_ms
     return msgspec.structs.replace(
-        mark,
-        ahead_ms=ahead_ms,
-        base_ms=ahead_ms,
-        parted_ms=0,
-        doubted_until_ms=doubted_until_ms,
-        budget_ms=_BURST_MS,
+        mark, ahead_ms=ahead_ms, base_ms=ahead_ms, parted_ms=0, doubted_until_ms=doubted_until_ms, budget_ms=_BURST_MS
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, NotRequired, TypedDict, Unpack
 
 import msgspec
 
@@ -76,6 +76,15 @@ MAYBE_ARRIVED: Final = frozenset({ErrorClass.UNCERTAIN, ErrorClass.WORKER_LOST})
 """The platform may have what was sent."""
 
 
+class Failure(TypedDict):
+    """What was wrong, for a transition that says so. See `Transition` for what else goes with it."""
+
+    error_class: ErrorClass
+    error: str
+    lost: NotRequired[int]
+    pause_ms: NotRequired[int | None]
+
+
 class Transition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     One move out of ``leased``. Built only by the named constructors below, so that half-valid ones cannot exist.
@@ -130,57 +139,25 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return cls(to=State.DELIVERED, receipt=receipt, answer=answer)
 
     @classmethod
-    def retry(cls, *, due_ms: int, error_class: ErrorClass, error: str, lost: int = 0) -> Transition:
+    def retry(cls, *, due_ms: int, **failure: Unpack[Failure]) -> Transition:
         """Schedule it again; costs one attempt."""
-        return cls(to=State.SCHEDULED, due_ms=due_ms, charged=1, error_class=error_class, error=error, lost=lost)
+        return cls(to=State.SCHEDULED, due_ms=due_ms, charged=1, **failure)
 
     @classmethod
-    def release(
-        cls, *, due_ms: int, error_class: ErrorClass, error: str, pause_ms: int | None = None, lost: int = 0
-    ) -> Transition:
+    def release(cls, *, due_ms: int, **failure: Unpack[Failure]) -> Transition:
         """Schedule it again at *due_ms*; costs no attempt."""
-        return cls(
-            to=State.SCHEDULED,
-            due_ms=due_ms,
-            free=1,
-            error_class=error_class,
-            error=error,
-            pause_ms=pause_ms,
-            lost=lost,
-        )
+        return cls(to=State.SCHEDULED, due_ms=due_ms, free=1, **failure)
 
     @classmethod
     def redirect(cls, recipient: str, *, due_ms: int, error: str) -> Transition:
         """Send to the recipient's new address at once."""
-        return cls(
-            to=State.SCHEDULED,
-            due_ms=due_ms,
-            free=1,
-            recipient=recipient,
-            error_class=ErrorClass.REDIRECTED,
-            error=error,
-        )
+        moved = ErrorClass.REDIRECTED
+        return cls(to=State.SCHEDULED, due_ms=due_ms, free=1, recipient=recipient, error_class=moved, error=error)
 
     @classmethod
-    def bury(
-        cls,
-        reason: Reason,
-        *,
-        error_class: ErrorClass,
-        error: str,
-        lost: int = 0,
-        pause_ms: int | None = None,
-    ) -> Transition:
+    def bury(cls, reason: Reason, **failure: Unpack[Failure]) -> Transition:
         """End it as dead; terminal. Counts the attempt (contract ST8)."""
-        return cls(
-            to=State.DEAD,
-            charged=1,
-            reason=reason,
-            error_class=error_class,
-            error=error,
-            lost=lost,
-            pause_ms=pause_ms,
-        )
+        return cls(to=State.DEAD, charged=1, reason=reason, **failure)
 
     @classmethod
     def abandon(cls, error: str) -> Transition:
@@ -188,28 +165,9 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return cls(to=State.DEAD, reason=Reason.NON_FINAL, error=error)
 
     @classmethod
-    def hold(
-        cls,
-        reason: Reason,
-        *,
-        error_class: ErrorClass,
-        error: str,
-        charged: int,
-        keeps_turn: bool,
-        lost: int = 0,
-        pause_ms: int | None = None,
-    ) -> Transition:
+    def hold(cls, reason: Reason, *, charged: int, keeps_turn: bool, **failure: Unpack[Failure]) -> Transition:
         """Hold it: a person must decide."""
-        return cls(
-            to=State.HELD,
-            charged=charged,
-            reason=reason,
-            error_class=error_class,
-            error=error,
-            keeps_turn=keeps_turn,
-            lost=lost,
-            pause_ms=pause_ms,
-        )
+        return cls(to=State.HELD, charged=charged, reason=reason, keeps_turn=keeps_turn, **failure)
 
     @classmethod
     def expire(cls, *, error: str | None = None, error_class: ErrorClass | None = None, charged: int = 0) -> Transition:

@@ -55,12 +55,7 @@ def parse(raw: bytes) -> Json:
     try:
         text = raw.decode("utf-8")
         _check_depth(raw)
-        value: Json = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_constant=_constant,
-            parse_int=_integer,
-        )
+        value: Json = json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
         if _SURROGATE_ESCAPE.search(raw):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except Unreadable:

@@ -28,11 +28,7 @@ _UNFINISHED: Final = ".tmp"
 
 
 def read(
-    path: Path,
-    terms: Terms,
-    *,
-    failed: FailedFiles = FailedFiles.IMPORT,
-    bytes_max: int = DOCUMENT_BYTES_MAX,
+    path: Path, terms: Terms, *, failed: FailedFiles = FailedFiles.IMPORT, bytes_max: int = DOCUMENT_BYTES_MAX
 ) -> Iterator[SourceEntry]:
     """
     Read a ``delivery-queue`` directory, the oldest message first; what is no message comes after them.

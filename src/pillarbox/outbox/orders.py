@@ -359,11 +359,7 @@ def _tell(runtime: Runtime, act: ActOnMessage, acted: Acted, view: MessageView) 
 
 
 def _tell_all(
-    runtime: Runtime,
-    before: Mapping[MessageId, MessageView],
-    done: Sequence[tuple[ActOnMessage, Acted]],
-    *,
-    at_ms: int,
+    runtime: Runtime, before: Mapping[MessageId, MessageView], done: Sequence[tuple[ActOnMessage, Acted]], *, at_ms: int
 ) -> None:
     """Report a page; its messages are not read again, for what changed is known."""
     for act, acted in done:

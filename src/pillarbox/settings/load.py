@@ -105,10 +105,7 @@ def from_mapping(values: Mapping[str, object]) -> Settings:
 
 
 def paths(
-    *,
-    path: str | Path | None = None,
-    environ: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
+    *, path: str | Path | None = None, environ: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> list[Candidate]:
     """List where `load` looks for a configuration file, in order; at most one is used. Opens none of them."""
     environ = os.environ if environ is None else environ

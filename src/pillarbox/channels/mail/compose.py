@@ -225,11 +225,7 @@ def _text(subtype: str, text: str, *, encode: bool = False) -> _Part:
     if not body.endswith(b"\r\n"):
         body += b"\r\n"
     return _Part(
-        headers=[
-            ("Content-Type", f"text/{subtype}; charset=utf-8"),
-            ("Content-Transfer-Encoding", encoding),
-        ],
-        body=body,
+        headers=[("Content-Type", f"text/{subtype}; charset=utf-8"), ("Content-Transfer-Encoding", encoding)], body=body
     )
 
 

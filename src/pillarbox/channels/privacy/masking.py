@@ -71,10 +71,7 @@ _ROWS: Final[tuple[_Row, ...]] = (
     # and, written carelessly, "/".
     _row(
         ("@",),
-        re.compile(
-            rf"(\b{SCHEME}:{_SLASH}{{2}})[^@{_END}]{{1,256}}+@(?:[^@{_END}]{{0,256}}+@)*+",
-            re.IGNORECASE,
-        ),
+        re.compile(rf"(\b{SCHEME}:{_SLASH}{{2}})[^@{_END}]{{1,256}}+@(?:[^@{_END}]{{0,256}}+@)*+", re.IGNORECASE),
         rf"\1{MASK}@",
     ),
     # https://core.telegram.org/bots/api#authorizing-your-bot: the token stands in the path.

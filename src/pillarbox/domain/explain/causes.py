@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Self
 
 import msgspec
 
@@ -12,88 +12,54 @@ from pillarbox.domain.message import State
 
 
 class Why(StrEnum):
-    """Why a message stands where it stands. The words are stable; `ABOUT` says what each means."""
+    """Why a message stands where it stands. The words are stable; ``about`` says what each means."""
 
-    OVERDUE = "overdue"
-    UNREADABLE = "unreadable"
-    NO_WORKER = "no_worker"
-    WORKER_SILENT = "worker_silent"
-    PAUSED = "paused"
-    CHANNEL_RATE_LIMITED = "channel_rate_limited"
-    CHANNEL_UNAVAILABLE = "channel_unavailable"
-    CHANNEL_CLOSED = "channel_closed"
-    CHANNEL_PROBED = "channel_probed"
-    LATER = "later"
-    BACKOFF = "backoff"
-    RATE_LIMITED = "rate_limited"
-    GIVEN_BACK = "given_back"
-    LANE_HELD = "lane_held"
-    TURN = "turn"
-    STRANDED = "stranded"
-    SUSPECT = "suspect"
-    SUSPECT_FIRST = "suspect_first"
-    BUSY = "busy"
-    DUE = "due"
-    SENDING = "sending"
-    WORKER_LOST = "worker_lost"
-    LEASE_OVER = "lease_over"
-    CANCELLING = "cancelling"
-    HELD_UNCERTAIN = "held_uncertain"
-    HELD_STUCK = "held_stuck"
-    HELD_DEAD = "held_dead"
-    NOT_ADMITTED = "not_admitted"
-    EXPIRES_FIRST = "expires_first"
-    EXPIRES = "expires"
-    CLOCK_SET = "clock_set"
-    DELIVERED = "delivered"
-    ALSO_SENDING = "also_sending"
-    DEAD = "dead"
-    EXPIRED = "expired"
-    CANCELLED = "cancelled"
-    REPLAYED = "replayed"
-    CONTENT_GONE = "content_gone"
+    about: str
 
+    def __new__(cls, word: str, about: str) -> Self:
+        """Make a word of the two that stand beside its name."""
+        why = str.__new__(cls, word)
+        why._value_, why.about = word, about
+        return why
 
-ABOUT: Final[dict[Why, str]] = {
-    Why.OVERDUE: "its time is over; it is not sent any more, and a worker records that",
-    Why.UNREADABLE: "its content is missing from the database",
-    Why.NO_WORKER: "no live worker has its channel",
-    Why.WORKER_SILENT: "the only workers that have its channel give no sign of life",
-    Why.PAUSED: "a person paused its channel",
-    Why.CHANNEL_RATE_LIMITED: "the platform asked the whole channel to wait",
-    Why.CHANNEL_UNAVAILABLE: "the channel cannot send: credentials, configuration",
-    Why.CHANNEL_CLOSED: "the receiver wants no more from this channel",
-    Why.CHANNEL_PROBED: "the channel was unavailable and is tried with one message, which is under way",
-    Why.LATER: "it is not to go before a certain time",
-    Why.BACKOFF: "an attempt failed; it is tried again later",
-    Why.RATE_LIMITED: "the platform asked this message to wait",
-    Why.GIVEN_BACK: "it was given back without an attempt being charged, and is not due again yet",
-    Why.LANE_HELD: "a held message keeps its turn in the lane",
-    Why.TURN: "another message of its lane goes first",
-    Why.STRANDED: "it waits in its lane behind nothing: the database is damaged",
-    Why.SUSPECT: "its workers keep dying, so it is sent alone: nothing else is started for up to 5 s",
-    Why.SUSPECT_FIRST: "a message whose workers keep dying is sent alone first, for 5 s at most",
-    Why.BUSY: "it is due, and its workers are busy with others",
-    Why.DUE: "nothing stands against it: it goes next",
-    Why.SENDING: "it is being sent right now",
-    Why.WORKER_LOST: "the worker that was sending it is gone, and its lease not settled yet",
-    Why.LEASE_OVER: "its worker lives, but has not renewed the lease in time",
-    Why.CANCELLING: "somebody cancelled it while it was being sent",
-    Why.HELD_UNCERTAIN: "the platform may have it; a person must look",
-    Why.HELD_STUCK: "it was given back too often; a person must look",
-    Why.HELD_DEAD: "it would be dead, but its lane must wait for a person (`on_dead = block`)",
-    Why.NOT_ADMITTED: "its channel has not looked at it yet: a worker does, before the first send",
-    Why.EXPIRES_FIRST: "it expires before it can go",
-    Why.EXPIRES: "it expires at that time",
-    Why.CLOCK_SET: "the wall clock was set: times are judged by boot time, and nothing expires for now",
-    Why.DELIVERED: "the platform took it",
-    Why.ALSO_SENDING: "it is delivered, and another attempt is not over yet",
-    Why.DEAD: "it was given up",
-    Why.EXPIRED: "its time was over before it was delivered",
-    Why.CANCELLED: "it was withdrawn",
-    Why.REPLAYED: "it was sent again, as a new message that is on its way or delivered",
-    Why.CONTENT_GONE: "what it said was deleted, as the retention says",
-}
+    OVERDUE = "overdue", "its time is over; it is not sent any more, and a worker records that"
+    UNREADABLE = "unreadable", "its content is missing from the database"
+    NO_WORKER = "no_worker", "no live worker has its channel"
+    WORKER_SILENT = "worker_silent", "the only workers that have its channel give no sign of life"
+    PAUSED = "paused", "a person paused its channel"
+    CHANNEL_RATE_LIMITED = "channel_rate_limited", "the platform asked the whole channel to wait"
+    CHANNEL_UNAVAILABLE = "channel_unavailable", "the channel cannot send: credentials, configuration"
+    CHANNEL_CLOSED = "channel_closed", "the receiver wants no more from this channel"
+    CHANNEL_PROBED = "channel_probed", "the channel was unavailable and is tried with one message, which is under way"
+    LATER = "later", "it is not to go before a certain time"
+    BACKOFF = "backoff", "an attempt failed; it is tried again later"
+    RATE_LIMITED = "rate_limited", "the platform asked this message to wait"
+    GIVEN_BACK = "given_back", "it was given back without an attempt being charged, and is not due again yet"
+    LANE_HELD = "lane_held", "a held message keeps its turn in the lane"
+    TURN = "turn", "another message of its lane goes first"
+    STRANDED = "stranded", "it waits in its lane behind nothing: the database is damaged"
+    SUSPECT = "suspect", "its workers keep dying, so it is sent alone: nothing else is started for up to 5 s"
+    SUSPECT_FIRST = "suspect_first", "a message whose workers keep dying is sent alone first, for 5 s at most"
+    BUSY = "busy", "it is due, and its workers are busy with others"
+    DUE = "due", "nothing stands against it: it goes next"
+    SENDING = "sending", "it is being sent right now"
+    WORKER_LOST = "worker_lost", "the worker that was sending it is gone, and its lease not settled yet"
+    LEASE_OVER = "lease_over", "its worker lives, but has not renewed the lease in time"
+    CANCELLING = "cancelling", "somebody cancelled it while it was being sent"
+    HELD_UNCERTAIN = "held_uncertain", "the platform may have it; a person must look"
+    HELD_STUCK = "held_stuck", "it was given back too often; a person must look"
+    HELD_DEAD = "held_dead", "it would be dead, but its lane must wait for a person (`on_dead = block`)"
+    NOT_ADMITTED = "not_admitted", "its channel has not looked at it yet: a worker does, before the first send"
+    EXPIRES_FIRST = "expires_first", "it expires before it can go"
+    EXPIRES = "expires", "it expires at that time"
+    CLOCK_SET = "clock_set", "the wall clock was set: times are judged by boot time, and nothing expires for now"
+    DELIVERED = "delivered", "the platform took it"
+    ALSO_SENDING = "also_sending", "it is delivered, and another attempt is not over yet"
+    DEAD = "dead", "it was given up"
+    EXPIRED = "expired", "its time was over before it was delivered"
+    CANCELLED = "cancelled", "it was withdrawn"
+    REPLAYED = "replayed", "it was sent again, as a new message that is on its way or delivered"
+    CONTENT_GONE = "content_gone", "what it said was deleted, as the retention says"
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,10 +76,10 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     word: Why
-    since_ms: int | None
-    until_ms: int | None
     text: str
     unblock: str
+    since_ms: int | None = None
+    until_ms: int | None = None
     blocking: bool = True
     ahead: MessageId | None = None
 

@@ -22,10 +22,7 @@ _TTL: Final = (("--ttl", "1h"),)
 
 _DEAD: Final[dict[str, tuple[str, str]]] = {
     Reason.RETRIES_EXHAUSTED: ("It used up its attempts", "When the channel works again"),
-    Reason.KILLS_WORKERS: (
-        "Every worker that sent it was lost",
-        "Find out why the process dies with it; then",
-    ),
+    Reason.KILLS_WORKERS: ("Every worker that sent it was lost", "Find out why the process dies with it; then"),
     Reason.REJECTED: ("The platform refused it for good", "Put right what it complains of; then"),
     Reason.PARTIAL: ("Some of its parts were rejected, the others delivered", "Look at the parts; then"),
     Reason.INVALID: ("Its channel cannot carry it", "It says what is wrong: send it anew with that put right; or"),
@@ -108,7 +105,7 @@ def of_ended(facts: Facts) -> list[Cause]:
 
 
 def _ended(word: Why, view: MessageView, text: str, unblock: str, *, blocking: bool = True) -> Cause:
-    return Cause(word=word, since_ms=view.completed_ms, until_ms=None, text=text, unblock=unblock, blocking=blocking)
+    return Cause(word=word, since_ms=view.completed_ms, text=text, unblock=unblock, blocking=blocking)
 
 
 def _delivered(facts: Facts) -> list[Cause]:
@@ -187,7 +184,6 @@ def _replayed(heir: Heir) -> Cause:
     return Cause(
         word=Why.REPLAYED,
         since_ms=heir.created_ms,
-        until_ms=None,
         text=f"It was sent again as message {heir.id}, which is {heir.state}.",
         unblock=f"Nothing is left to do about this one; {texts.command('explain', heir.id)} says how that stands.",
         blocking=False,
@@ -197,8 +193,6 @@ def _replayed(heir: Heir) -> Cause:
 def _content_gone(view: MessageView) -> Cause:
     return Cause(
         word=Why.CONTENT_GONE,
-        since_ms=None,
-        until_ms=None,
         text="What it said was deleted before its row, as `retention.content` says, so it cannot be replayed.",
         unblock=f"Send it anew; {texts.command('history', view.id)} shows what happened to it.",
         blocking=False,

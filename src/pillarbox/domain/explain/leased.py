@@ -45,7 +45,6 @@ def under_way(facts: Facts, standing: Standing) -> Cause:
         return Cause(
             word=Why.LEASE_OVER,
             since_ms=ends_ms,
-            until_ms=None,
             text=f"Attempt {view.claims} is under a lease of {texts.worker(who)} that was not renewed in time: it"
             " hangs, was stopped, or cannot reach the database.",
             unblock="A worker that runs settles it within a second: start one with `pillarbox run` if none does, and "
@@ -72,7 +71,6 @@ def _lost(facts: Facts, standing: Standing, who: WorkerStanding | None) -> Cause
     return Cause(
         word=Why.WORKER_LOST,
         since_ms=view.claimed_ms if who is None else who.seen_ms,
-        until_ms=None,
         text=f"Attempt {view.claims} was under way when {name} was lost, so the platform may have it.",
         unblock=f"A worker that runs settles it within a second, and {after}."
         if runs
@@ -84,7 +82,6 @@ def _cancelling(facts: Facts, asked_ms: int) -> Cause:
     return Cause(
         word=Why.CANCELLING,
         since_ms=asked_ms,
-        until_ms=None,
         text=_cancelled_by(facts),
         unblock="Nothing can be done until the attempt is over; it may still be delivered.",
     )

@@ -114,7 +114,7 @@ def _workers(facts: Facts, standing: Standing) -> list[Cause]:
         )
         text = f"No live worker has channel {channel}; {last}."
         start = f"Start a worker that has channel {channel}: `pillarbox run`, or the application whose outbox has it."
-        return [Cause(word=Why.NO_WORKER, since_ms=seen, until_ms=None, text=text, unblock=start)]
+        return [Cause(word=Why.NO_WORKER, since_ms=seen, text=text, unblock=start)]
     if not _awake(facts, channel):
         latest = max(serving, key=lambda worker: worker.seen_ms)
         text = f"Only {texts.worker(latest)} could send it, and gives no sign of life."
@@ -122,7 +122,7 @@ def _workers(facts: Facts, standing: Standing) -> list[Cause]:
             f"Look at process {latest.pid} on {latest.host}: it was stopped, hangs, or cannot reach the database; end"
             " it, and start another with `pillarbox run`."
         )
-        return [Cause(word=Why.WORKER_SILENT, since_ms=latest.seen_ms, until_ms=None, text=text, unblock=look)]
+        return [Cause(word=Why.WORKER_SILENT, since_ms=latest.seen_ms, text=text, unblock=look)]
     return []
 
 
@@ -136,7 +136,7 @@ def _channel(facts: Facts, standing: Standing) -> list[Cause]:
             " tried with one message, which is under way."
         )
         wait = f"If that one is delivered, the others follow; {texts.resume(gate)} does not wait for it."
-        return [Cause(word=Why.CHANNEL_PROBED, since_ms=gate.paused_until_ms, until_ms=None, text=text, unblock=wait)]
+        return [Cause(word=Why.CHANNEL_PROBED, since_ms=gate.paused_until_ms, text=text, unblock=wait)]
     return []
 
 
@@ -173,8 +173,6 @@ def _was_rate_limited(gate: Gate, standing: Standing) -> bool:
 def _unreadable() -> Cause:
     return Cause(
         word=Why.UNREADABLE,
-        since_ms=None,
-        until_ms=None,
         text="Its content is missing from the database, so whoever claims it gives it up.",
         unblock="`pillarbox db check` tells what else is damaged; send the message anew, or restore a backup.",
     )
@@ -195,8 +193,6 @@ def _lane(facts: Facts) -> list[Cause]:
         causes.append(
             Cause(
                 word=Why.STRANDED,
-                since_ms=None,
-                until_ms=None,
                 text="It waits for its turn in its lane, but nothing stands before it.",
                 unblock="That must not happen: `pillarbox db check` tells what else is damaged.",
             )
@@ -214,7 +210,6 @@ def _held_ahead(facts: Facts, one: Standing) -> Cause:
     return Cause(
         word=Why.LANE_HELD,
         since_ms=max(view.completed_ms or 0, _waits_since_ms(facts)),
-        until_ms=None,
         text=f"Message {view.id} of its lane is held ({view.terminal_reason}) and keeps its turn: {texts.error(one)}.",
         unblock=f"{texts.command('explain', view.id)} says how to decide about that one; "
         f"{texts.order(Order.CANCEL, view.id, view.state)} gives it up and opens the lane.",
@@ -235,7 +230,6 @@ def _turn(facts: Facts, one: Standing) -> Cause:
     return Cause(
         word=Why.TURN,
         since_ms=_waits_since_ms(facts),
-        until_ms=None,
         text=f"{texts.many(before, 'message', 'messages')} of its lane must go first. {count} is {view.id}, {why}",
         unblock=f"What lets {view.id} go or end opens the lane: {texts.command('explain', view.id)} says what{cancel}.",
         ahead=view.id,
@@ -267,12 +261,12 @@ def _slot(facts: Facts) -> list[Cause]:
         more = (
             f"It goes when a slot is free; `channels.{view.channel}.concurrency` and `concurrency` allow more at once."
         )
-        return [Cause(word=Why.BUSY, since_ms=view.due_ms, until_ms=None, text=text, unblock=more)]
+        return [Cause(word=Why.BUSY, since_ms=view.due_ms, text=text, unblock=more)]
     late = facts.now_ms - view.due_ms > _SLOW_MS
     look = f"Look at what {texts.worker(least)} logs: it should have been claimed long ago."
     text = f"Nothing stands against it: it is due, and {texts.worker(least)} claims it next{queue}."
     unblock = look if late else "Nothing has to be done."
-    return [Cause(word=Why.DUE, since_ms=view.due_ms, until_ms=None, text=text, unblock=unblock, blocking=False)]
+    return [Cause(word=Why.DUE, since_ms=view.due_ms, text=text, unblock=unblock, blocking=False)]
 
 
 def _suspect(facts: Facts, sending: int) -> Cause:
@@ -281,7 +275,6 @@ def _suspect(facts: Facts, sending: int) -> Cause:
     return Cause(
         word=Why.SUSPECT,
         since_ms=facts.subject.attempt_ended_ms or view.due_ms,
-        until_ms=None,
         text=f"{view.lost} workers in a row were lost while sending it, so it is sent alone, when its worker has time"
         f" for that{wait}.",
         unblock="Find out whether it is what kills them; "
@@ -303,7 +296,6 @@ def _suspect_first(facts: Facts, serving: list[WorkerStanding]) -> Cause | None:
     return Cause(
         word=Why.SUSPECT_FIRST,
         since_ms=facts.subject.view.due_ms,
-        until_ms=None,
         text=f"{name}, whose workers keep dying, is sent alone first, and nothing else is claimed meanwhile,"
         " for five seconds at most.",
         unblock=unblock,
@@ -316,7 +308,6 @@ def _not_admitted(facts: Facts) -> Cause:
     return Cause(
         word=Why.NOT_ADMITTED,
         since_ms=view.created_ms,
-        until_ms=None,
         text=f"Channel {view.channel} has not looked at it yet: the worker that claims it first checks it, and gives it"
         " up (`invalid`) if the channel cannot carry it.",
         unblock="Nothing has to be done.",
@@ -331,7 +322,6 @@ def _overdue(facts: Facts) -> Cause:
     return Cause(
         word=Why.OVERDUE,
         since_ms=view.expires_ms,
-        until_ms=None,
         text="Its time is over, so it is not sent any more.",
         unblock=f"{record}; then {_replay(view.id)} sends it again, as a new message.",
     )
@@ -367,7 +357,7 @@ def _clock_set(facts: Facts) -> list[Cause]:
         " by boot time. Nothing expires or is pruned meanwhile."
     )
     unblock = "Nothing has to be done: that ends when the clock agrees again, or has run steadily for a while."
-    return [Cause(word=Why.CLOCK_SET, since_ms=None, until_ms=None, text=text, unblock=unblock, blocking=False)]
+    return [Cause(word=Why.CLOCK_SET, text=text, unblock=unblock, blocking=False)]
 
 
 def _own_end_ms(facts: Facts, one: Standing) -> int:
