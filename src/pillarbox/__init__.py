@@ -12,73 +12,44 @@ Names are loaded when they are used, so that ``pillarbox --version`` does not wa
 
 from typing import TYPE_CHECKING
 
-from pillarbox.__about__ import __version__
+from pillarbox.__about__ import __version__ as __version__
 
 if TYPE_CHECKING:
-    from pillarbox.abort import AbortSignal
-    from pillarbox.channels.base import Attempt, Capabilities, Channel
-    from pillarbox.domain.lifecycle import Verdict
-    from pillarbox.domain.message import Content, State
-    from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Redirected, Rejected, Unavailable, Uncertain
-    from pillarbox.domain.outgoing import Outgoing
-    from pillarbox.engine.hooks import Cancelled, Defer, Withdraw
-    from pillarbox.errors import (
-        ConfigError,
-        InvalidMessage,
-        InvalidOutcome,
-        KeyConflict,
-        NotFound,
-        NotStarted,
-        PillarboxError,
-        QueueFull,
-        Refused,
-        StoreError,
-        UnknownChannel,
-        ValueRefused,
-    )
-    from pillarbox.outbox.bulk import BulkItem, BulkReport
-    from pillarbox.outbox.message import Message
-    from pillarbox.outbox.outbox import Outbox
-
-__all__ = [
-    "AbortSignal",
-    "Attempt",
-    "BulkItem",
-    "BulkReport",
-    "Cancelled",
-    "Capabilities",
-    "Channel",
-    "ConfigError",
-    "Content",
-    "Defer",
-    "Deferred",
-    "Delivered",
-    "InvalidMessage",
-    "InvalidOutcome",
-    "KeyConflict",
-    "Message",
-    "NotFound",
-    "NotStarted",
-    "Outbox",
-    "Outgoing",
-    "PillarboxError",
-    "QueueFull",
-    "RateLimited",
-    "Redirected",
-    "Refused",
-    "Rejected",
-    "State",
-    "StoreError",
-    "Unavailable",
-    "Uncertain",
-    "UnknownChannel",
-    "ValueRefused",
-    "Verdict",
-    "Withdraw",
-    "__version__",
-]
-
-if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+    from pillarbox.abort import AbortSignal as AbortSignal
+    from pillarbox.channels.base import Attempt as Attempt
+    from pillarbox.channels.base import Capabilities as Capabilities
+    from pillarbox.channels.base import Channel as Channel
+    from pillarbox.domain.lifecycle import Verdict as Verdict
+    from pillarbox.domain.message import Content as Content
+    from pillarbox.domain.message import State as State
+    from pillarbox.domain.outcome import Deferred as Deferred
+    from pillarbox.domain.outcome import Delivered as Delivered
+    from pillarbox.domain.outcome import RateLimited as RateLimited
+    from pillarbox.domain.outcome import Redirected as Redirected
+    from pillarbox.domain.outcome import Rejected as Rejected
+    from pillarbox.domain.outcome import Unavailable as Unavailable
+    from pillarbox.domain.outcome import Uncertain as Uncertain
+    from pillarbox.domain.outgoing import Outgoing as Outgoing
+    from pillarbox.engine.hooks import Cancelled as Cancelled
+    from pillarbox.engine.hooks import Defer as Defer
+    from pillarbox.engine.hooks import Withdraw as Withdraw
+    from pillarbox.errors import ConfigError as ConfigError
+    from pillarbox.errors import InvalidMessage as InvalidMessage
+    from pillarbox.errors import InvalidOutcome as InvalidOutcome
+    from pillarbox.errors import KeyConflict as KeyConflict
+    from pillarbox.errors import NotFound as NotFound
+    from pillarbox.errors import NotStarted as NotStarted
+    from pillarbox.errors import PillarboxError as PillarboxError
+    from pillarbox.errors import QueueFull as QueueFull
+    from pillarbox.errors import Refused as Refused
+    from pillarbox.errors import StoreError as StoreError
+    from pillarbox.errors import UnknownChannel as UnknownChannel
+    from pillarbox.errors import ValueRefused as ValueRefused
+    from pillarbox.outbox.bulk import BulkItem as BulkItem
+    from pillarbox.outbox.bulk import BulkReport as BulkReport
+    from pillarbox.outbox.message import Message as Message
+    from pillarbox.outbox.outbox import Outbox as Outbox
+else:  # a type checker would take any name for one of ours
     _HOMES = {
         "outbox.bulk": ("BulkItem", "BulkReport"),
         "channels.base": ("Attempt", "Capabilities", "Channel"),
@@ -98,6 +69,8 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of ours
         "outbox.outbox": ("Outbox",),
     }  # fmt: skip
     _HOME_OF = {name: f"pillarbox.{home}" for home, names in _HOMES.items() for name in names}
+    __all__ = ["__version__"]
+    __all__ += list(_HOME_OF)
 
     def __getattr__(name: str) -> object:
         """Load a public name at its first use."""

@@ -120,8 +120,7 @@ class Within:
         """Begin to count."""
         task = self._task = asyncio.current_task()
         if task is None:
-            msg = "a deadline is for what runs in a task"
-            raise RuntimeError(msg)
+            raise RuntimeError("a deadline is for what runs in a task")
         self._cancelling = task.cancelling()
         self._deadline.set(self._seconds)
         return self

@@ -12,7 +12,6 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from pillarbox.errors import NotStarted, Refused
@@ -22,6 +21,7 @@ from pillarbox.outbox.message import BaseMessage
 from pillarbox.outbox.message import Message as AsyncMessage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from types import TracebackType
 
     from pillarbox.engine.hooks import Hooks
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-F = TypeVar("F", bound=Callable[..., Any])
+S = TypeVar("S")
 _Core = outbox.Outbox
 _Book = mirror.MirrorBook
 # In a forked child: the parent's threads, which are not there. Collected, they would close what the two share.
@@ -56,54 +56,34 @@ class Message(BaseMessage):
 
 
 def _blocking(method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Outbox, P], R]:
+    return _as(lambda _box, found: found, method)
+
+
+def _as(
+    shown: Callable[[Outbox, S], R], method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, S]]
+) -> Callable[Concatenate[Outbox, P], R]:
     def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> R:
         self._must_be_open()
-        return self.run(method(self.core, *args, **kwargs))
+        return shown(self, self.run(method(self.core, *args, **kwargs)))
 
-    return _documented(call, method)
-
-
-def _one(
-    method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, AsyncMessage]],
-) -> Callable[Concatenate[Outbox, P], Message]:
-    def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> Message:
-        self._must_be_open()
-        return Message(self, self.run(method(self.core, *args, **kwargs)))
-
-    return _documented(call, method)
-
-
-def _one_or_none(
-    method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, AsyncMessage | None]],
-) -> Callable[Concatenate[Outbox, P], Message | None]:
-    def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> Message | None:
-        self._must_be_open()
-        message = self.run(method(self.core, *args, **kwargs))
-        return None if message is None else Message(self, message)
-
-    return _documented(call, method)
-
-
-def _some(
-    method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, list[AsyncMessage]]],
-) -> Callable[Concatenate[Outbox, P], list[Message]]:
-    def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> list[Message]:
-        self._must_be_open()
-        return [Message(self, message) for message in self.run(method(self.core, *args, **kwargs))]
-
-    return _documented(call, method)
-
-
-def _documented(call: F, method: Callable[..., Any]) -> F:
     functools.update_wrapper(call, method)
     return call
+
+
+def _one_or_none(box: Outbox, message: AsyncMessage | None) -> Message | None:
+    return None if message is None else Message(box, message)
+
+
+def _some(box: Outbox, messages: list[AsyncMessage]) -> list[Message]:
+    return [Message(box, message) for message in messages]
 
 
 def _booked(method: Callable[Concatenate[_Book, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[MirrorBook, P], R]:
     def call(self: MirrorBook, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self._box.run(method(self._box.core.mirror, *args, **kwargs))
 
-    return _documented(call, method)
+    functools.update_wrapper(call, method)
+    return call
 
 
 class MirrorBook:
@@ -160,8 +140,9 @@ class Outbox:
     def _must_not_block_itself(self) -> None:
         thread = self._thread
         if thread is not None and thread.is_current:
-            msg = "called on the outbox's own thread, which it would block: use `core`, the asynchronous outbox, there"
-            raise Refused(msg)
+            raise Refused(
+                "called on the outbox's own thread, which it would block: use `core`, the asynchronous outbox, there"
+            )
 
     def _running(self) -> LoopThread | None:
         """Return the thread that runs; a forked child begins its own at first use (contract LE9)."""
@@ -220,11 +201,11 @@ class Outbox:
             if self._thread is thread:
                 self._thread = None
 
-    send = _one(_Core.send)
-    send_many = _some(_Core.send_many)
-    get = _one_or_none(_Core.get)
-    find = _one(_Core.find)
-    list = _some(_Core.list)
+    send = _as(Message, _Core.send)
+    send_many = _as(_some, _Core.send_many)
+    get = _as(_one_or_none, _Core.get)
+    find = _as(Message, _Core.find)
+    list = _as(_some, _Core.list)
     history = _blocking(_Core.history)
     explain = _blocking(_Core.explain)
     summary = _blocking(_Core.summary)
@@ -237,7 +218,7 @@ class Outbox:
     cancel = _blocking(_Core.cancel)
     retry = _blocking(_Core.retry)
     resolve = _blocking(_Core.resolve)
-    replay = _one(_Core.replay)
+    replay = _as(Message, _Core.replay)
     purge = _blocking(_Core.purge)
     cancel_many = _blocking(_Core.cancel_many)
     retry_many = _blocking(_Core.retry_many)

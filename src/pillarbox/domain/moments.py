@@ -28,8 +28,7 @@ def to_datetime(ms: int) -> datetime:
 def to_ms(at: datetime) -> int:
     """Return an aware time in milliseconds since 1970. Raises ValueError for a naive one."""
     if at.tzinfo is None or at.utcoffset() is None:
-        msg = "expected a time with a timezone"
-        raise ValueError(msg)
+        raise ValueError("expected a time with a timezone")
     return (at - _EPOCH) // _MS
 
 

@@ -60,8 +60,7 @@ def copied(
     if not has_content:
         raise Refused(_NO_CONTENT)
     if earlier and not fresh:
-        msg = f"it was replayed already, as {earlier[0]}; a fresh replay is a copy on purpose"
-        raise Refused(msg)
+        raise Refused(f"it was replayed already, as {earlier[0]}; a fresh replay is a copy on purpose")
     anew = fresh or state is State.DELIVERED
     if anew or part_count == 1:
         return Copy(own_token=anew, anew=anew)

@@ -110,8 +110,7 @@ async def run_import(
         StoreError: What was committed before stays; call it again.
     """
     if not options.dry_run and (store is None or store.in_memory):
-        msg = "nothing is imported into a database in memory: it would end with this process"
-        raise Refused(msg)
+        raise Refused("nothing is imported into a database in memory: it would end with this process")
     _refuse_own(path, options.own_database)
     time = QueueClock.of(clock)
     if store is not None:

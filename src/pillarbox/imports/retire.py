@@ -51,8 +51,7 @@ def retire(path: Path, source_ids: Sequence[str], checkpoint: Callable[[str], No
 def _split(source_id: str) -> tuple[str, str]:
     folder, _, name = source_id.rpartition("/")
     if folder not in ("", FAILED) or name in ("", ".", ".."):
-        msg = f"not the path of a queue's file: {source_id!r}"
-        raise ValueError(msg)
+        raise ValueError(f"not the path of a queue's file: {source_id!r}")
     return folder, name
 
 
@@ -84,8 +83,9 @@ def _imported(source: int, held: ExitStack) -> int:
     try:
         return held.enter_context(documents.subdirectory(source, IMPORTED))
     except Unreadable as exc:
-        msg = f"{IMPORTED!r} in the queue's directory is no directory of this user's own: move it away"
-        raise Refused(msg) from exc
+        raise Refused(
+            f"{IMPORTED!r} in the queue's directory is no directory of this user's own: move it away"
+        ) from exc
 
 
 def _move(source: int, target: int, name: str) -> int:
@@ -105,5 +105,4 @@ def _free_name(target: int, name: str) -> str:
             os.stat(free, dir_fd=target, follow_symlinks=False)
         except FileNotFoundError:
             return free
-    msg = f"{IMPORTED!r} holds {_NAMES_MAX} files named {name!r} already"
-    raise Refused(msg)
+    raise Refused(f"{IMPORTED!r} holds {_NAMES_MAX} files named {name!r} already")

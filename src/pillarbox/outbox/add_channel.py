@@ -145,6 +145,5 @@ class AddChannel:
 
     def _add(self, name: str, target: Target, options: Mapping[str, object]) -> None:
         if self._lifetime.begun:
-            msg = "channels are added before start()"
-            raise Refused(msg)
+            raise Refused("channels are added before start()")
         self._routes.add(name, target, options)

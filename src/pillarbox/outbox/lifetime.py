@@ -70,8 +70,7 @@ class Lifetime:
         """
         runtime = self._runtime
         if runtime is None or runtime.foreign():
-            msg = "the outbox is not open: await start(), or use it as a context manager"
-            raise NotStarted(msg)
+            raise NotStarted("the outbox is not open: await start(), or use it as a context manager")
         if not runtime.here():
             if runtime.stranded():
                 raise NotStarted("the event loop that this outbox was opened in has ended: await start() again")
@@ -109,8 +108,7 @@ class Lifetime:
     def deliver_here(self) -> None:
         """Deliver in this process, whatever ``deliver=`` said. Raises Refused after `start`."""
         if self._runtime is not None:
-            msg = "whether this process delivers is said before start()"
-            raise Refused(msg)
+            raise Refused("whether this process delivers is said before start()")
         self._routes.deliver = True
 
     async def start(self) -> None:

@@ -140,8 +140,7 @@ class Orders:
         order = self._replaying(fresh=fresh, reason=reason, actor=actor)(MessageId(id))
         acted = await self._act(order)
         if not acted.applied:
-            msg = f"it is {acted.state}: only what has ended is replayed"
-            raise Refused(msg)
+            raise Refused(f"it is {acted.state}: only what has ended is replayed")
         view = await runtime.store.get(order.new_id)
         view = None if view is None else shifted(view, self._clock.ahead_ms())
         return Message(self._lifetime, id=order.new_id, durability=runtime.store.durability, view=view)
@@ -248,8 +247,7 @@ class Orders:
         """
         check_name(channel)
         if not self._routes.settings.enabled:
-            msg = "the queue is disabled (enabled = false): nothing waits that could be paused"
-            raise Refused(msg)
+            raise Refused("the queue is disabled (enabled = false): nothing waits that could be paused")
         until_ms = None if span is None else moment_ms("span", span, self._clock.wall_ms())
         act = Pause(tenant=tenant, channel=channel, actor=actor, reason=reason, until_ms=until_ms)
         await (await self._lifetime.opened()).committer.act(act)

@@ -70,8 +70,7 @@ class Upkeep:
         if not self._routes.settings.enabled:
             return DrainReport()
         if worker is None:
-            msg = "this outbox does not deliver"
-            raise Refused(msg)
+            raise Refused("this outbox does not deliver")
         return await self._lifetime.live().until_closed(asyncio.ensure_future(worker.drain(most_ms)))
 
     async def drained(self) -> DrainReport:
@@ -86,8 +85,7 @@ class Upkeep:
         if not self._routes.settings.enabled:
             return DrainReport()
         if drain is None:
-            msg = "nothing is drained at start: this outbox does not deliver, or drain_on_startup is off"
-            raise Refused(msg)
+            raise Refused("nothing is drained at start: this outbox does not deliver, or drain_on_startup is off")
         return await runtime.until_closed(asyncio.shield(drain))
 
     async def prune(self, age: float | timedelta) -> dict[State, int]:

@@ -45,8 +45,7 @@ def order(what: Order, message: str, state: State, *, options: Iterable[Option] 
         ValueError: The order is not for that state: the advice would be of no use.
     """
     if not allowed(what, state):
-        msg = f"{what} is not for what is {state}"
-        raise ValueError(msg)
+        raise ValueError(f"{what} is not for what is {state}")
     return command(what, message, options=options)
 
 
