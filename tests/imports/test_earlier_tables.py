@@ -25,13 +25,15 @@ MAKERS: Final[dict[ModuleType, type[ComisQueue | OutboxQueue | EntriesQueue]]] =
     openclaw_sqlite: EntriesQueue,
 }
 OPTIONAL: Final = [
-    pytest.param(module, column, id=f"{module.TABLE}.{column}")
+    pytest.param(module, column, id=f"{module.TABLE.name}.{column}")
     for module in MAKERS
-    for column in module.COLUMNS
-    if column not in module.NEEDED
+    for column in module.TABLE.columns
+    if column not in module.TABLE.needed
 ]
 NEEDED: Final = [
-    pytest.param(module, column, id=f"{module.TABLE}.{column}") for module in MAKERS for column in module.NEEDED
+    pytest.param(module, column, id=f"{module.TABLE.name}.{column}")
+    for module in MAKERS
+    for column in module.TABLE.needed
 ]
 # Without it nobody can say how old an entry is, and what is too old must not be sent.
 AGES: Final = {"message_outbox.queued_at"}
@@ -51,20 +53,20 @@ def without(queue: TableQueue, table: str, *columns: str) -> None:
 @pytest.mark.parametrize(("module", "column"), OPTIONAL)
 def test_a_table_that_lacks_a_column_is_read_without_it(tmp_path: Path, module: ModuleType, column: str) -> None:
     queue = filled(module, tmp_path / "a.sqlite")
-    without(queue, module.TABLE, column)
+    without(queue, module.TABLE.name, column)
     (found,) = entries_of(queue.case).values()
-    if f"{module.TABLE}.{column}" in AGES:
+    if f"{module.TABLE.name}.{column}" in AGES:
         assert (found.outcome, found.reason) == (Outcome.QUARANTINED, "enqueued_at_missing")
     else:
         assert (found.outcome, found.channel) == (Outcome.IMPORTED, "telegram")
         assert found.contents[0].text
 
 
-@pytest.mark.parametrize("module", list(MAKERS), ids=[module.TABLE for module in MAKERS])
+@pytest.mark.parametrize("module", list(MAKERS), ids=[module.TABLE.name for module in MAKERS])
 def test_a_table_that_has_only_what_is_needed_is_read(tmp_path: Path, module: ModuleType) -> None:
     queue = filled(module, tmp_path / "a.sqlite")
-    optional = [column for column in module.COLUMNS if column not in module.NEEDED]
-    without(queue, module.TABLE, *optional)
+    optional = [column for column in module.TABLE.columns if column not in module.TABLE.needed]
+    without(queue, module.TABLE.name, *optional)
     (found,) = entries_of(queue.case).values()
     # Nothing tells its age but, in OpenClaw's entries, their JSON.
     expected = Outcome.IMPORTED if module is openclaw_sqlite else Outcome.QUARANTINED
@@ -74,7 +76,7 @@ def test_a_table_that_has_only_what_is_needed_is_read(tmp_path: Path, module: Mo
 @pytest.mark.parametrize(("module", "column"), NEEDED)
 def test_a_table_that_lacks_what_is_needed_is_refused_by_name(tmp_path: Path, module: ModuleType, column: str) -> None:
     queue = filled(module, tmp_path / "a.sqlite")
-    without(queue, module.TABLE, column)
+    without(queue, module.TABLE.name, column)
     with pytest.raises(InvalidMessage, match=f"with a column {column}"):
         entries_of(queue.case)
 
@@ -83,7 +85,7 @@ def test_what_the_columns_lack_the_entry_says(tmp_path: Path) -> None:
     queue = EntriesQueue(tmp_path / "a.sqlite")
     said = {"retryCount": 2, "lastAttemptAt": NOW_MS - 1, "lastError": "down"}
     queue.add("x", entry("x", enqueuedAt=NOW_MS - 5, **said))
-    without(queue, openclaw_sqlite.TABLE, "retry_count", "last_attempt_at", "last_error", "enqueued_at")
+    without(queue, openclaw_sqlite.TABLE.name, "retry_count", "last_attempt_at", "last_error", "enqueued_at")
     (found,) = entries_of(queue.case).values()
     assert (found.attempts, found.last_attempt_ms, found.last_error) == (2, NOW_MS - 1, "down")
     assert found.enqueued_ms == NOW_MS - 5

@@ -10,34 +10,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from pillarbox.domain.message import Content, Format
-from pillarbox.imports import source_database
-from pillarbox.imports.documents import DOCUMENT_BYTES_MAX, Json, Unreadable, token
-from pillarbox.imports.entry import Outcome, SourceEntry, System, Terms, left, skipped
+from pillarbox.imports.documents import Json, Unreadable, token
+from pillarbox.imports.entry import Outcome, SourceEntry, System, Terms, skipped
 from pillarbox.imports.rules import (
     Facts,
     Standing,
     beyond_the_calendar,
     counter,
-    judge,
+    judged,
     limit_of,
     moment,
     next_attempt_ms,
 )
-from pillarbox.imports.source_database import Row, document, text
+from pillarbox.imports.source_database import Row, Table, document, opened, row_id, row_key, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-TABLE: Final = "delivery_queue"
-COLUMNS: Final = (
-    "id", "text", "channel_type", "channel_id", "tenant_id", "options_json", "origin", "format_applied",
-    "chunking_applied", "status", "attempt_count", "max_attempts", "created_at", "scheduled_at", "expire_at",
-    "last_attempt_at", "next_retry_at", "last_error", "markdown_fallback_applied", "delivered_message_id", "trace_id",
+TABLE: Final = Table(
+    name="delivery_queue",
+    columns=(
+        "id", "text", "channel_type", "channel_id", "tenant_id", "options_json", "origin", "format_applied",
+        "chunking_applied", "status", "attempt_count", "max_attempts", "created_at", "scheduled_at", "expire_at",
+        "last_attempt_at", "next_retry_at", "last_error", "markdown_fallback_applied", "delivered_message_id",
+        "trace_id",
+    ),
+    needed=("id", "text", "channel_type", "channel_id", "status"),
+    file="sql/comis.sql",
 )  # fmt: skip
-NEEDED: Final = ("id", "text", "channel_type", "channel_id", "status")
-"""Without these nothing can be said of an entry; earlier versions of the table may lack the others."""
-_FILE: Final = "sql/comis.sql"
 _STANDINGS: Final = {
     "pending": Standing.PENDING,
     "in_flight": Standing.PENDING,
@@ -52,92 +53,74 @@ _FORMATS: Final = {"html": Format.HTML, "markdown": Format.MARKDOWN, "markdownv2
 _SILENT: Final = "silent"
 
 
-def read(path: Path, terms: Terms, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> Iterator[SourceEntry]:
+def read(path: Path, terms: Terms) -> Iterator[SourceEntry]:
     """Read the rows, the oldest first, from a copy of the database with its log; arguments and errors as the others."""
-    with source_database.opened(path, table=TABLE, needed=NEEDED) as connection:
-        sql = source_database.statements(connection, _FILE, table=TABLE, columns=COLUMNS)
-        for row in source_database.rows(connection, sql["entries"], (bytes_max,)):
-            yield _entry(row, terms)
-
-
-def _entry(row: Row, terms: Terms) -> SourceEntry:
-    source_id = source_database.row_id(row)
-    try:
-        return _found(row, terms)
-    except Unreadable as exc:
-        return left(source_id, exc.reason)
+    with opened(path, TABLE) as source:
+        yield from source.entries(lambda row: _found(row, terms), row_id)
 
 
 def _found(row: Row, terms: Terms) -> SourceEntry:
-    identity, status = source_database.row_key(row, _KNOWN)
+    identity, status = row_key(row, _KNOWN)
     if status == _DELIVERED:
         return skipped(identity, "delivered_row")
-    if _STANDINGS[status] is Standing.PENDING and row[20]:
+    if _STANDINGS[status] is Standing.PENDING and row["delivered_message_id"]:
         # Acknowledged, and put back by a late failure: the platform has it, and said under which id.
         return skipped(identity, "acknowledged_row")
     return _understood(row, identity, status, terms)
 
 
 def _understood(row: Row, identity: str, status: str, terms: Terms) -> SourceEntry:
-    if row[3] is None:
+    if row["text"] is None:
         raise Unreadable("too_large")
-    channel, to, written = text(row[4]), text(row[5]), text(row[3]) or ""
+    channel, to, written = text(row["channel_type"]), text(row["channel_id"]), text(row["text"]) or ""
     for name, value in (("channel_type", channel), ("channel_id", to)):
         if value is None or not value.strip():
             raise Unreadable(f"missing_field:{name}")
-    options = {} if row[22] else document(row[7])
-    standing, attempts = _STANDINGS[status], counter(row[12])
-    created, scheduled, expires = moment(row[14]), moment(row[15]), moment(row[16])
-    last = moment(row[17])
+    options = {} if row["no_options"] else document(row["options_json"])
+    attempts, last = counter(row["attempt_count"]), moment(row["last_attempt_at"])
+    created, scheduled, expires = moment(row["created_at"]), moment(row["scheduled_at"]), moment(row["expire_at"])
     paused = next_attempt_ms(attempts, last_ms=last, enqueued_ms=created, now_ms=terms.now_ms)
-    retry = moment(row[18]) or paused
+    retry = moment(row["next_retry_at"]) or paused
     facts = Facts(
-        standing=standing,
+        standing=_STANDINGS[status],
         why=_why(status, attempts, scheduled, terms),
         attempts=attempts,
-        limit=limit_of(row[13]),
+        limit=limit_of(row["max_attempts"]),
         uncertain=status == _IN_FLIGHT,
         # It has a time of its own. Without one, it is judged by its age, as OpenClaw's are.
         ages=expires is None,
-        enqueued=row[14],
+        enqueued=row["created_at"],
         doubt=_doubt_about_times(row),
         expires_ms=expires,
     )
-    verdict = judge(facts, terms)
-    outcome, state, reason = verdict.outcome, verdict.state, verdict.reason
-    if outcome is Outcome.IMPORTED and not written.strip():
-        outcome, state, reason = Outcome.SKIPPED, None, "empty"
     content = _content(written, options)
-    return SourceEntry(
+    said = SourceEntry(
         source_id=identity,
-        outcome=outcome,
-        reason=reason,
-        state=state,
-        attempts=attempts if outcome.stored else None,
+        outcome=Outcome.IMPORTED if written.strip() else Outcome.SKIPPED,
+        reason="" if written.strip() else "empty",
         delivery_id=identity,
         channel=channel or "",
         to=to or "",
         thread=token(options, "threadId"),
-        tenant=(text(row[6]) or "").strip(),
+        tenant=(text(row["tenant_id"]) or "").strip(),
         content=content,
         contents=(content,),
         metadata=_metadata(row, identity, options),
-        origin=text(row[8]),
-        correlation_id=text(row[21]),
-        enqueued_ms=created,
+        origin=text(row["origin"]),
+        correlation_id=text(row["trace_id"]),
         not_before_ms=scheduled if scheduled is not None and scheduled > terms.now_ms else None,
         next_attempt_ms=max((at for at in (scheduled, retry) if at is not None), default=None),
         expires_ms=expires,
-        max_attempts=limit_of(row[13]),
-        last_error=text(row[19]),
+        last_error=text(row["last_error"]),
         last_attempt_ms=last,
     )
+    return judged(said, facts, terms)
 
 
 def _doubt_about_times(row: Row) -> str | None:
     """Return what is wrong with a row whose times are beyond the calendar, or ``None``."""
-    times = {"created_at": row[14], "scheduled_at": row[15], "expire_at": row[16], "next_retry_at": row[18]}
-    return next((f"{name}_invalid" for name, value in times.items() if beyond_the_calendar(value)), None)
+    times = ("created_at", "scheduled_at", "expire_at", "next_retry_at")
+    return next((f"{name}_invalid" for name in times if beyond_the_calendar(row[name])), None)
 
 
 def _why(status: str, attempts: int, scheduled: int | None, terms: Terms) -> str:
@@ -173,12 +156,12 @@ def _metadata(row: Row, identity: str, options: dict[str, Json]) -> dict[str, An
             "system": str(System.COMIS),
             "source_id": identity,
             "entry": {
-                "channel_type": text(row[4]),
-                "channel_id": text(row[5]),
+                "channel_type": text(row["channel_type"]),
+                "channel_id": text(row["channel_id"]),
                 "options": options,
-                "format_applied": bool(row[9]),
-                "chunking_applied": bool(row[10]),
-                "markdown_fallback_applied": bool(row[11]),
+                "format_applied": bool(row["format_applied"]),
+                "chunking_applied": bool(row["chunking_applied"]),
+                "markdown_fallback_applied": bool(row["markdown_fallback_applied"]),
             },
         }
     }

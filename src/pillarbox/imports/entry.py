@@ -76,6 +76,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
     max_age_ms: int = MAX_AGE_MS
     on_uncertain: OnUncertain = OnUncertain.HOLD
+    failed: FailedFiles = FailedFiles.IMPORT
 
 
 class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,6 @@ from pillarbox.domain.timeline import shifted
 from pillarbox.entropy import new_message_id
 from pillarbox.errors import InvalidMessage, KeyConflict, NotFound, PillarboxError, QueueFull, Refused
 from pillarbox.imports import comis, openclaw_files, openclaw_outbox, openclaw_sqlite
-from pillarbox.imports.documents import DOCUMENT_BYTES_MAX
 from pillarbox.imports.entry import (
     MAX_AGE_MS,
     FailedFiles,
@@ -79,7 +78,6 @@ class ImportOptions:
     dry_run: bool = False
     route: Callable[[str], Route] = _no_channel
     content_bytes_max: int = 256 << 10
-    document_bytes_max: int = DOCUMENT_BYTES_MAX
     own_database: Path | None = None
 
 
@@ -117,9 +115,10 @@ async def run_import(
         time.learn(await store.clock_news())
     # The source's times are the wall clock's, and are judged by it.
     now_ms = time.machine.wall_ms() if options.now_ms is None else options.now_ms
-    terms = Terms(now_ms=now_ms, max_age_ms=options.max_age_ms, on_uncertain=options.on_uncertain)
-    source = read(system, path, terms, failed=options.failed, bytes_max=options.document_bytes_max)
-    entries = await asyncio.to_thread(list, source)
+    terms = Terms(
+        now_ms=now_ms, max_age_ms=options.max_age_ms, on_uncertain=options.on_uncertain, failed=options.failed
+    )
+    entries = await asyncio.to_thread(list, read(system, path, terms))
     checkpoint("read")
     known = await _known(store, system, entries)
     setting = Setting(
@@ -164,24 +163,17 @@ def _refuse_own(path: Path, own: Path | None) -> None:
         return
 
 
-def read(
-    system: System,
-    path: Path,
-    terms: Terms,
-    *,
-    failed: FailedFiles = FailedFiles.IMPORT,
-    bytes_max: int = DOCUMENT_BYTES_MAX,
-) -> Iterator[SourceEntry]:
+_READERS: Final[dict[System, Callable[[Path, Terms], Iterator[SourceEntry]]]] = {
+    System.OPENCLAW_FILES: openclaw_files.read,
+    System.OPENCLAW_SQLITE: openclaw_sqlite.read,
+    System.OPENCLAW_OUTBOX: openclaw_outbox.read,
+    System.COMIS: comis.read,
+}
+
+
+def read(system: System, path: Path, terms: Terms) -> Iterator[SourceEntry]:
     """Read a source with its system's reader; arguments and errors are the readers'."""
-    match system:
-        case System.OPENCLAW_FILES:
-            return openclaw_files.read(path, terms, failed=failed, bytes_max=bytes_max)
-        case System.OPENCLAW_SQLITE:
-            return openclaw_sqlite.read(path, terms, bytes_max=bytes_max)
-        case System.OPENCLAW_OUTBOX:
-            return openclaw_outbox.read(path, terms, bytes_max=bytes_max)
-        case System.COMIS:
-            return comis.read(path, terms, bytes_max=bytes_max)
+    return _READERS[system](path, terms)
 
 
 async def _known(store: Store | None, system: System, entries: Sequence[SourceEntry]) -> set[str]:

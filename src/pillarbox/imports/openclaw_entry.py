@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import msgspec
-
 from pillarbox.domain.envelope import Kind
 from pillarbox.domain.message import Content, FileRef, Format
 from pillarbox.imports.documents import Json, Unreadable, label, token
-from pillarbox.imports.entry import Outcome, SourceEntry, System, Terms
-from pillarbox.imports.rules import Facts, judge, limit_of, next_attempt_ms
+from pillarbox.imports.entry import Outcome, SourceEntry, System
 
 Entry = dict[str, Json]
 
@@ -46,27 +43,6 @@ _PAYLOAD_MAPPED: Final = frozenset({"text", "mediaUrl", "mediaUrls", "replyToId"
 _FORMATS: Final = {"html": Format.HTML, "markdown": Format.MARKDOWN, "markdownv2": Format.MARKDOWN}
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """
-    What an entry says, in our words.
-
-    Attributes:
-        contents: One for each payload that says something, in order.
-        has_payloads: Whether there is any, blank ones too; ``None`` where the entry does not hold them any more.
-    """
-
-    channel: str
-    to: str
-    account: str
-    thread: str | None
-    kind: Kind
-    content: Content
-    contents: tuple[Content, ...]
-    has_payloads: bool | None
-    best_effort: bool | None
-    metadata: dict[str, Any]
-
-
 def required_text(entry: Entry, field: str) -> str:
     """Return a text that must be there. Raises Unreadable: ``missing_field:<field>``."""
     value = entry.get(field)
@@ -75,9 +51,9 @@ def required_text(entry: Entry, field: str) -> str:
     return value
 
 
-def understand(entry: Entry, *, system: System, source_id: str) -> Said:
+def understand(entry: Entry, *, system: System, source_id: str, delivery_id: str | None = None) -> SourceEntry:
     """
-    Read one entry.
+    Read what one entry says, and whether that is something to send; `judged` adds what the rules say of it.
 
     Raises:
         Unreadable: ``missing_field:channel`` or ``…:to``, or ``invalid_field:<name>``.
@@ -90,7 +66,21 @@ def understand(entry: Entry, *, system: System, source_id: str) -> Said:
         for number, payload in enumerate(payloads or ())
         if not _is_blank(payload)
     ]
-    return Said(
+    if payloads is None:
+        outcome, reason = Outcome.LEFT, "missing_field:payloads"
+    elif spoken:
+        outcome, reason = Outcome.IMPORTED, ""
+    elif payloads or "preparedBatch" in entry:
+        # Nothing to say: what `send` does with such a text, too (contract EN14).
+        outcome, reason = Outcome.SKIPPED, "empty"
+    else:
+        # Its content was lost, or never there: somebody should look.
+        outcome, reason = Outcome.QUARANTINED, "no_payloads"
+    return SourceEntry(
+        source_id=source_id,
+        outcome=outcome,
+        reason=reason,
+        delivery_id=delivery_id,
         channel=channel,
         to=to,
         account=label(entry, "accountId") or "",
@@ -98,7 +88,6 @@ def understand(entry: Entry, *, system: System, source_id: str) -> Said:
         kind=kind_of(entry.get("dispatchKind")),
         content=_whole(entry, spoken, options),
         contents=tuple(spoken),
-        has_payloads=None if payloads is None else bool(payloads) or "preparedBatch" in entry,
         best_effort=_flag(entry, "bestEffort"),
         metadata={"import": {"system": str(system), "source_id": source_id, "entry": _record(entry, options)}},
     )
@@ -116,51 +105,10 @@ def uncertain(recovery_state: Json) -> bool:
     return recovery_state not in _NOT_SENT_STATES
 
 
-def judged(
-    said: Said,
-    facts: Facts,
-    terms: Terms,
-    *,
-    source_id: str,
-    delivery_id: str | None,
-    enqueued_ms: int | None,
-    last_attempt_ms: int | None,
-    last_error: str | None,
-    next_ms: int | None = None,
-) -> SourceEntry:
-    """Put together what an entry says and what the rules say of it. *next_ms* is a time that the source itself set."""
-    verdict = judge(facts, terms)
-    outcome, state, reason = verdict.outcome, verdict.state, verdict.reason
-    if outcome is Outcome.IMPORTED and said.has_payloads is None:
-        outcome, state, reason = Outcome.LEFT, None, "missing_field:payloads"
-    elif outcome is Outcome.IMPORTED and not said.contents:
-        # Nothing to say: what `send` does with such a text, too (contract EN14). Without any payload its content was
-        # lost, or never there: somebody should look.
-        outcome, reason = (Outcome.SKIPPED, "empty") if said.has_payloads else (Outcome.QUARANTINED, "no_payloads")
-        state = None
-    computed = next_attempt_ms(facts.attempts, last_ms=last_attempt_ms, enqueued_ms=enqueued_ms, now_ms=terms.now_ms)
-    return SourceEntry(
-        source_id=source_id,
-        outcome=outcome,
-        reason=reason,
-        state=state,
-        attempts=facts.attempts if outcome.stored else None,
-        delivery_id=delivery_id,
-        channel=said.channel,
-        to=said.to,
-        account=said.account,
-        thread=said.thread,
-        kind=said.kind,
-        content=said.content,
-        contents=said.contents,
-        metadata=said.metadata,
-        enqueued_ms=enqueued_ms,
-        next_attempt_ms=computed if next_ms is None else next_ms,
-        max_attempts=limit_of(facts.limit),
-        best_effort=said.best_effort,
-        last_error=last_error,
-        last_attempt_ms=last_attempt_ms,
-    )
+def said_error(entry: Entry) -> str | None:
+    """Return what the source's last attempt failed of."""
+    error = entry.get("lastError")
+    return error if isinstance(error, str) else None
 
 
 def _payloads(entry: Entry) -> list[Entry] | None:

@@ -10,11 +10,13 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from pillarbox.imports import documents
 from pillarbox.imports.documents import DOCUMENT_BYTES_MAX, Unreadable
 from pillarbox.imports.entry import FailedFiles, SourceEntry, System, Terms, left, skipped
-from pillarbox.imports.openclaw_entry import judged, required_text, uncertain, understand
-from pillarbox.imports.rules import Facts, Standing, counter, limit_of, moment
+from pillarbox.imports.openclaw_entry import required_text, said_error, uncertain, understand
+from pillarbox.imports.rules import Facts, Standing, counter, judged, limit_of, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,24 +29,19 @@ _DELIVERED: Final = ".delivered"
 _UNFINISHED: Final = ".tmp"
 
 
-def read(
-    path: Path, terms: Terms, *, failed: FailedFiles = FailedFiles.IMPORT, bytes_max: int = DOCUMENT_BYTES_MAX
-) -> Iterator[SourceEntry]:
+def read(path: Path, terms: Terms) -> Iterator[SourceEntry]:
     """
     Read a ``delivery-queue`` directory, the oldest message first; what is no message comes after them.
 
     Every file is read before the first entry is given, so that they can be put in order.
-
-    Args:
-        bytes_max: A larger file is not read.
 
     Raises:
         NotFound: There is no such directory.
         InvalidMessage: ``path`` cannot be trusted: a link, no directory, another user's.
     """
     with documents.directory(path) as root:
-        found = list(_read_directory(root, "", terms, bytes_max))
-        found += _read_failed(root, terms, bytes_max, failed)
+        found = list(_read_directory(root, "", terms))
+        found += _read_failed(root, terms)
     yield from sorted(found, key=_age)
 
 
@@ -52,21 +49,21 @@ def _age(entry: SourceEntry) -> tuple[bool, int, str]:
     return not entry.outcome.stored, entry.enqueued_ms or 0, entry.source_id
 
 
-def _read_failed(root: int, terms: Terms, bytes_max: int, failed: FailedFiles) -> Iterator[SourceEntry]:
+def _read_failed(root: int, terms: Terms) -> Iterator[SourceEntry]:
     try:
         with documents.subdirectory(root, FAILED) as directory:
-            if failed is FailedFiles.LEAVE:
+            if terms.failed is FailedFiles.LEAVE:
                 names = [name for name in _names(directory) if name != IMPORTED]
                 yield from (left(f"{FAILED}/{shown(name)}", "failed_dir") for name in names)
             else:
-                yield from _read_directory(directory, FAILED + "/", terms, bytes_max)
+                yield from _read_directory(directory, FAILED + "/", terms)
     except FileNotFoundError:
         return
     except Unreadable as exc:
         yield skipped(FAILED, "symlink" if exc.reason == "not_a_directory" else exc.reason)
 
 
-def _read_directory(directory: int, prefix: str, terms: Terms, bytes_max: int) -> Iterator[SourceEntry]:
+def _read_directory(directory: int, prefix: str, terms: Terms) -> Iterator[SourceEntry]:
     names = _names(directory)
     delivered = {name.removesuffix(_DELIVERED) for name in names if name.endswith(_DELIVERED)}
     for name in names:
@@ -76,7 +73,7 @@ def _read_directory(directory: int, prefix: str, terms: Terms, bytes_max: int) -
             if entry is not None:
                 yield entry
             elif not (name == IMPORTED or (name == FAILED and not prefix)):
-                yield _read_file(directory, name, source_id, terms, bytes_max)
+                yield _read_file(directory, name, source_id, terms)
         except FileNotFoundError:
             # Delivered by its owner between the listing and now.
             continue
@@ -113,11 +110,10 @@ def _not_a_message(directory: int, name: str, source_id: str, delivered: set[str
     return None
 
 
-def _read_file(directory: int, name: str, source_id: str, terms: Terms, bytes_max: int) -> SourceEntry:
-    entry = documents.read_document(directory, name, bytes_max=bytes_max)
-    delivery_id = required_text(entry, "id")
-    said = understand(entry, system=System.OPENCLAW_FILES, source_id=source_id)
-    error = entry.get("lastError")
+def _read_file(directory: int, name: str, source_id: str, terms: Terms) -> SourceEntry:
+    entry = documents.read_document(directory, name, bytes_max=DOCUMENT_BYTES_MAX)
+    identity = required_text(entry, "id")
+    said = understand(entry, system=System.OPENCLAW_FILES, source_id=source_id, delivery_id=identity)
     given_up = source_id.startswith(FAILED + "/")
     facts = Facts(
         standing=Standing.FAILED if given_up else Standing.PENDING,
@@ -128,13 +124,5 @@ def _read_file(directory: int, name: str, source_id: str, terms: Terms, bytes_ma
         uncertain=uncertain(entry.get("recoveryState")),
         enqueued=entry.get("enqueuedAt"),
     )
-    return judged(
-        said,
-        facts,
-        terms,
-        source_id=source_id,
-        delivery_id=delivery_id,
-        enqueued_ms=moment(entry.get("enqueuedAt")),
-        last_attempt_ms=moment(entry.get("lastAttemptAt")),
-        last_error=error if isinstance(error, str) else None,
-    )
+    tried = moment(entry.get("lastAttemptAt"))
+    return judged(msgspec.structs.replace(said, last_attempt_ms=tried, last_error=said_error(entry)), facts, terms)

@@ -10,25 +10,26 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from pillarbox.imports import source_database
-from pillarbox.imports.documents import DOCUMENT_BYTES_MAX, Json, Unreadable
-from pillarbox.imports.entry import SourceEntry, System, Terms, left, skipped
-from pillarbox.imports.openclaw_entry import judged, kind_of, understand
-from pillarbox.imports.rules import Facts, Standing, counter, moment
-from pillarbox.imports.source_database import Row, document, text
+from pillarbox.imports.entry import SourceEntry, System, Terms, skipped
+from pillarbox.imports.openclaw_entry import kind_of, understand
+from pillarbox.imports.rules import Facts, Standing, counter, judged, moment
+from pillarbox.imports.source_database import Row, Table, document, opened, row_id, row_key, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-TABLE: Final = "message_outbox"
-COLUMNS: Final = (
-    "id", "turn_id", "channel", "account_id", "target", "dispatch_kind", "payload", "queued_at", "status",
-    "attempt_count", "next_attempt_at", "last_attempt_at", "last_error", "terminal_reason",
+    from pillarbox.imports.documents import Json
+
+TABLE: Final = Table(
+    name="message_outbox",
+    columns=(
+        "id", "turn_id", "channel", "account_id", "target", "dispatch_kind", "payload", "queued_at", "status",
+        "attempt_count", "next_attempt_at", "last_attempt_at", "last_error", "terminal_reason",
+    ),
+    needed=("id", "payload", "status"),
+    file="sql/openclaw_outbox.sql",
 )  # fmt: skip
-NEEDED: Final = ("id", "payload", "status")
-"""Without these nothing can be said of an entry; earlier versions of the table may lack the others."""
-_FILE: Final = "sql/openclaw_outbox.sql"
 _STANDINGS: Final = {
     "queued": Standing.PENDING,
     "failed_retryable": Standing.PENDING,
@@ -39,59 +40,39 @@ _DELIVERED: Final = "delivered"
 _KNOWN: Final = frozenset({*_STANDINGS, _DELIVERED})
 
 
-def read(path: Path, terms: Terms, *, bytes_max: int = DOCUMENT_BYTES_MAX) -> Iterator[SourceEntry]:
+def read(path: Path, terms: Terms) -> Iterator[SourceEntry]:
     """Read the rows, the oldest first, from a copy of the database with its log; arguments and errors as the others."""
-    with source_database.opened(path, table=TABLE, needed=NEEDED) as connection:
-        lacking = source_database.lacking(connection, table=TABLE, columns=COLUMNS)
-        sql = source_database.statements(connection, _FILE, table=TABLE, columns=COLUMNS)
-        for row in source_database.rows(connection, sql["entries"], (bytes_max,)):
-            yield _entry(row, terms, lacking)
-
-
-def _entry(row: Row, terms: Terms, lacking: frozenset[str]) -> SourceEntry:
-    source_id = source_database.row_id(row)
-    try:
-        return _found(row, terms, lacking)
-    except Unreadable as exc:
-        return left(source_id, exc.reason)
+    with opened(path, TABLE) as source:
+        yield from source.entries(lambda row: _found(row, terms, source.lacking), row_id)
 
 
 def _found(row: Row, terms: Terms, lacking: frozenset[str]) -> SourceEntry:
-    identity, status = source_database.row_key(row, _KNOWN)
+    identity, status = row_key(row, _KNOWN)
     if status == _DELIVERED:
         return skipped(identity, "delivered_row")
-    return _understood(row, identity, status, terms, lacking)
-
-
-def _understood(row: Row, identity: str, status: str, terms: Terms, lacking: frozenset[str]) -> SourceEntry:
     standing = _STANDINGS[status]
-    entry = _with_columns(document(row[8]), row)
-    said = understand(entry, system=System.OPENCLAW_OUTBOX, source_id=identity)
-    kind = text(row[7]) or entry.get("dispatchKind")
-    enqueued = entry.get("enqueuedAt") if "queued_at" in lacking else row[9]
+    entry = _with_columns(document(row["payload"]), row)
+    kind = text(row["dispatch_kind"]) or entry.get("dispatchKind")
     waits = status == "failed_retryable"
     facts = Facts(
         standing=standing,
         why=status if waits or standing is Standing.FAILED else "",
-        attempts=counter(entry.get("retryCount") if "attempt_count" in lacking else row[10]),
+        attempts=counter(entry.get("retryCount") if "attempt_count" in lacking else row["attempt_count"]),
         final=kind in (None, "final"),
-        enqueued=enqueued,
+        enqueued=entry.get("enqueuedAt") if "queued_at" in lacking else row["queued_at"],
     )
-    found = judged(
-        said,
-        facts,
-        terms,
-        source_id=identity,
-        delivery_id=identity,
-        enqueued_ms=moment(enqueued),
-        last_attempt_ms=moment(row[12]),
-        last_error=text(row[13]) or text(row[14]),
-        next_ms=moment(row[11]),
+    said = msgspec.structs.replace(
+        understand(entry, system=System.OPENCLAW_OUTBOX, source_id=identity, delivery_id=identity),
+        kind=kind_of(kind),
+        correlation_id=text(row["turn_id"]),
+        last_attempt_ms=moment(row["last_attempt_at"]),
+        last_error=text(row["last_error"]) or text(row["terminal_reason"]),
+        next_attempt_ms=moment(row["next_attempt_at"]),
     )
-    return msgspec.structs.replace(found, kind=kind_of(kind), correlation_id=text(row[3]))
+    return judged(said, facts, terms)
 
 
 def _with_columns(entry: dict[str, Json], row: Row) -> dict[str, Json]:
     """Fill in from the columns what the JSON leaves out of the route."""
-    columns: dict[str, Json] = {"channel": text(row[4]), "to": text(row[6]), "accountId": text(row[5])}
+    columns = {"channel": text(row["channel"]), "to": text(row["target"]), "accountId": text(row["account_id"])}
     return {**entry, **{name: value for name, value in columns.items() if value and not entry.get(name)}}

@@ -14,7 +14,7 @@ import msgspec
 
 from pillarbox.domain.message import State
 from pillarbox.domain.moments import MS_MAX
-from pillarbox.imports.entry import OnUncertain, Outcome, Terms
+from pillarbox.imports.entry import OnUncertain, Outcome, SourceEntry, Terms
 
 ATTEMPTS_MAX: Final = 5
 DELAYS_MS: Final = (5_000, 25_000, 120_000, 600_000)
@@ -86,6 +86,30 @@ def judge(facts: Facts, terms: Terms) -> Verdict:
     if facts.expires_ms is not None and facts.expires_ms < terms.now_ms:
         return Verdict(Outcome.TERMINAL, State.EXPIRED, "expired")
     return Verdict(Outcome.IMPORTED, State.SCHEDULED, facts.why or ("retry_backoff" if facts.attempts else "pending"))
+
+
+def judged(said: SourceEntry, facts: Facts, terms: Terms) -> SourceEntry:
+    """
+    Add to what an entry says what the rules say of it.
+
+    Where *said* holds nothing to send, its outcome says so, and takes the place of an import. The time that it gives
+    for its next attempt, which its source set, goes before ours.
+    """
+    verdict = judge(facts, terms)
+    if verdict.outcome is Outcome.IMPORTED and said.outcome is not Outcome.IMPORTED:
+        verdict = Verdict(said.outcome, None, said.reason)
+    enqueued_ms, last_ms = moment(facts.enqueued), said.last_attempt_ms
+    computed = next_attempt_ms(facts.attempts, last_ms=last_ms, enqueued_ms=enqueued_ms, now_ms=terms.now_ms)
+    return msgspec.structs.replace(
+        said,
+        outcome=verdict.outcome,
+        state=verdict.state,
+        reason=verdict.reason,
+        attempts=facts.attempts if verdict.outcome.stored else None,
+        enqueued_ms=enqueued_ms,
+        next_attempt_ms=computed if said.next_attempt_ms is None else said.next_attempt_ms,
+        max_attempts=limit_of(facts.limit),
+    )
 
 
 def _doubt_about_age(enqueued: object, terms: Terms) -> str | None:

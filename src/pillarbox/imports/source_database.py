@@ -7,22 +7,27 @@ The copy is read with a schema that is not trusted: no views, no triggers, no fu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import apsw
 
 from pillarbox.errors import InvalidMessage, NotFound
 from pillarbox.imports import documents
 from pillarbox.imports.documents import Unreadable
+from pillarbox.imports.entry import left
 from pillarbox.store import queries
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator
+
+    from pillarbox.imports.entry import SourceEntry
 
 PACKAGE: Final = "pillarbox.imports"
 SOURCE_BYTES_MAX: Final = 8 << 30
@@ -33,14 +38,72 @@ _MAGIC: Final = b"SQLite format 3\0"
 _TRIES_MAX: Final = 5
 _SQL: Final = queries.load_from(PACKAGE, "sql/source.sql")
 
-Row = tuple[object, ...]
+Row = Mapping[str, object]
 _Stamp = tuple[int, int, int, int]
 
 
-@contextmanager
-def opened(path: Path, *, table: str, needed: Sequence[str]) -> Iterator[apsw.Connection]:
+class Table(NamedTuple):
     """
-    Open a copy of the database at *path*, which must have *table* with at least the columns *needed*.
+    The table that another system keeps its queue in.
+
+    Attributes:
+        columns: All that the statements name. One that the table of an earlier version lacks is NULL there.
+        needed: Without these nothing can be said of an entry.
+        file: Where the statements stand.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    needed: tuple[str, ...]
+    file: str
+
+
+class Source:
+    """
+    An opened table. Its reads raise apsw's errors, which `opened` translates.
+
+    ``lacking``: which of the columns it does not have.
+    """
+
+    def __init__(self, connection: apsw.Connection, table: Table) -> None:
+        self._connection = connection
+        self.lacking = frozenset(table.columns) - _columns(connection, table.name)
+        (without_rowid,) = next(iter(connection.execute(_SQL["without_rowid"], (table.name,))))
+        known = _SQL["known"].format(
+            number="row_number() OVER ()" if without_rowid else "rowid",
+            columns=", ".join(f"NULL AS {name}" if name in self.lacking else name for name in table.columns),
+            table=table.name,
+        )
+        self._sql = queries.load_from(PACKAGE, table.file, {"known": known})
+
+    def rows(self, statement: str) -> Iterator[Row]:
+        """Run a read, by its name. A longer text than `DOCUMENT_BYTES_MAX` is NULL."""
+        cursor = self._connection.execute(self._sql[statement], (documents.DOCUMENT_BYTES_MAX,))
+        for values in cursor:
+            yield dict(zip((name for name, *_ in cursor.get_description()), values, strict=True))
+
+    def entries(self, understood: Callable[[Row], SourceEntry], id_of: Callable[[Row], str]) -> Iterator[SourceEntry]:
+        """Understand each row; one that cannot be read is left under its id, and does not stop the others."""
+        for row in self.rows("entries"):
+            try:
+                entry = understood(row)
+            except Unreadable as exc:
+                entry = left(_readable_id(row, id_of), exc.reason)
+            yield entry
+
+
+def _readable_id(row: Row, id_of: Callable[[Row], str]) -> str:
+    """Return a row's id, by which the report names it; where there is none, or it cannot be read, its number."""
+    with contextlib.suppress(Unreadable):
+        if found := id_of(row):
+            return found
+    return f"row {row['rowid']}"
+
+
+@contextmanager
+def opened(path: Path, table: Table) -> Iterator[Source]:
+    """
+    Open a copy of the database at *path*, which must have *table* with at least the columns that are needed.
 
     Raises:
         NotFound: There is no such file.
@@ -53,8 +116,8 @@ def opened(path: Path, *, table: str, needed: Sequence[str]) -> Iterator[apsw.Co
             connection = apsw.Connection(str(copy), flags=apsw.SQLITE_OPEN_READWRITE)
             try:
                 _distrust(connection)
-                _check(connection, table, needed)
-                yield connection
+                _check(connection, table)
+                yield Source(connection, table)
             finally:
                 connection.close()
 
@@ -67,35 +130,8 @@ def _readable(path: Path) -> Iterator[None]:
         raise InvalidMessage("path", f"the database cannot be read ({type(exc).__name__}: {path})") from exc
 
 
-def rows(connection: apsw.Connection, statement: str, bindings: Sequence[object] = ()) -> Iterator[Row]:
-    """Run a read; raises apsw's errors, which `opened` translates."""
-    yield from connection.execute(statement, tuple(bindings))
-
-
 def _columns(connection: apsw.Connection, table: str) -> set[str]:
     return {row[0] for row in connection.execute(_SQL["columns"], (table,))}
-
-
-def lacking(connection: apsw.Connection, *, table: str, columns: Sequence[str]) -> frozenset[str]:
-    """Return which of *columns* a table does not have."""
-    return frozenset(columns) - _columns(connection, table)
-
-
-def statements(connection: apsw.Connection, file: str, *, table: str, columns: Sequence[str]) -> dict[str, str]:
-    """
-    Read a source's statements, with what its table has in the place of ``{known}``.
-
-    Args:
-        columns: All that the statements name. One that the table of an earlier version lacks is NULL there.
-    """
-    missing = lacking(connection, table=table, columns=columns)
-    (without_rowid,) = next(iter(connection.execute(_SQL["without_rowid"], (table,))))
-    known = _SQL["known"].format(
-        number="row_number() OVER ()" if without_rowid else "rowid",
-        columns=", ".join(f"NULL AS {name}" if name in missing else name for name in columns),
-        table=table,
-    )
-    return queries.load_from(PACKAGE, file, {"known": known})
 
 
 def _distrust(connection: apsw.Connection) -> None:
@@ -110,16 +146,16 @@ def _distrust(connection: apsw.Connection) -> None:
     connection.pragma("mmap_size", 0)
 
 
-def _check(connection: apsw.Connection, table: str, needed: Sequence[str]) -> None:
+def _check(connection: apsw.Connection, table: Table) -> None:
     if connection.pragma("encoding") != "UTF-8":
         raise InvalidMessage("path", "expected a database in UTF-8")
     # A view or a virtual table of that name could compute whatever it likes.
-    if not list(connection.execute(_SQL["plain_table"], (table,))):
-        raise InvalidMessage("path", f"expected a database with a table {table}")
-    present = _columns(connection, table)
-    missing = [column for column in needed if column not in present]
+    if not list(connection.execute(_SQL["plain_table"], (table.name,))):
+        raise InvalidMessage("path", f"expected a database with a table {table.name}")
+    present = _columns(connection, table.name)
+    missing = [column for column in table.needed if column not in present]
     if missing:
-        raise InvalidMessage("path", f"expected a table {table} with a column {missing[0]}")
+        raise InvalidMessage("path", f"expected a table {table.name} with a column {missing[0]}")
 
 
 def _copy_all(path: Path, copy: Path) -> None:
@@ -200,23 +236,22 @@ def document(value: object) -> dict[str, documents.Json]:
 
 
 def row_id(row: Row) -> str:
-    """Return the id in a row's second column, by which the report names it; where it cannot be read, its number."""
-    try:
-        return text(row[1]) or f"row {row[0]}"
-    except Unreadable:
-        return f"row {row[0]}"
+    """Return a row's id. Raises Unreadable: ``missing_field:id``, or ``not_utf8``."""
+    identity = text(row["id"])
+    if not identity:
+        raise Unreadable("missing_field:id")
+    return identity
 
 
 def row_key(row: Row, known: Collection[str]) -> tuple[str, str]:
     """
-    Return the id and the status of a row, from its second and third column.
+    Return the id and the status of a row.
 
     Raises:
         Unreadable: ``missing_field:id``; ``unknown_status``, where it is none of *known*; or ``not_utf8``.
     """
-    identity, status = text(row[1]), text(row[2]) or ""
-    if not identity:
-        raise Unreadable("missing_field:id")
+    status = text(row["status"]) or ""
+    identity = row_id(row)
     if status not in known:
         raise Unreadable("unknown_status")
     return identity, status
