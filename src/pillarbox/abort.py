@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from pillarbox.user_code import FATAL, Log, name_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 REASON_MAX: Final = 500
 _log = Log("pillarbox.engine")

@@ -11,13 +11,15 @@ import hashlib
 import importlib
 import re
 import sys
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from pillarbox.channels import registry
 from pillarbox.channels.base import Channel
+from pillarbox.domain.limits import Limits
 from pillarbox.domain.url_schemes import WITH_A_HOST
 from pillarbox.errors import ConfigError
 from pillarbox.outbox.engine_settings import limits_of
@@ -25,17 +27,12 @@ from pillarbox.outbox.outbox import Outbox, inside
 from pillarbox.outbox.routes import make_route
 from pillarbox.settings import load as config
 from pillarbox.settings.derived import lease_seconds
+from pillarbox.settings.load import Loaded
+from pillarbox.settings.model import Settings
 from pillarbox.settings.places import default_db
 from pillarbox.settings.problems import Problem
 from pillarbox.store.base import Durability
 from pillarbox.store.registry import open_store
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
-    from pillarbox.domain.limits import Limits
-    from pillarbox.settings.load import Loaded
-    from pillarbox.settings.model import Settings
 
 _MEMORY: Final = ":memory:"
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9]+")

@@ -12,11 +12,9 @@ import asyncio
 import contextlib
 import ctypes
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Protocol
 
 # Linux counts suspended time in CLOCK_BOOTTIME; elsewhere the monotonic clock is the nearest there is.
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

@@ -13,12 +13,10 @@ import contextlib
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 from pillarbox.errors import NotStarted
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
 
 R = TypeVar("R")
 

@@ -12,22 +12,19 @@ import os
 import sys
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from pillarbox.engine.hooks import Hooks
 from pillarbox.errors import NotStarted, Refused
+from pillarbox.events.bus import Subscriber
+from pillarbox.events.events import BusEvent
 from pillarbox.loop_thread import LoopThread, not_open
 from pillarbox.outbox import mirror, outbox
+from pillarbox.outbox.add_channel import AddChannel
 from pillarbox.outbox.message import BaseMessage
 from pillarbox.outbox.message import Message as AsyncMessage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from types import TracebackType
-
-    from pillarbox.engine.hooks import Hooks
-    from pillarbox.events.bus import Subscriber
-    from pillarbox.events.events import BusEvent
-    from pillarbox.outbox.add_channel import AddChannel
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 import msgspec
 
-from pillarbox.domain.arrival import aggregate
+from pillarbox.domain.arrival import Aggregate, aggregate
+from pillarbox.domain.explain.causes import Explanation
+from pillarbox.domain.message import MessageView
 from pillarbox.domain.moments import to_datetime
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from pillarbox.domain.arrival import Aggregate
-    from pillarbox.domain.explain.causes import Explanation
-    from pillarbox.domain.message import MessageView
-    from pillarbox.store.base import Event
+from pillarbox.store.base import Event
 
 
 def stamp(ms: int | None) -> str | None:

@@ -6,9 +6,10 @@ Expected failures are outcomes. An exception that leaves `send` is a bug; the ex
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypedDict, final
+from typing import Literal, TypedDict, final
 
 import msgspec
 
@@ -18,15 +19,10 @@ from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.ids import PARTS_MAX
 from pillarbox.domain.message import Admission, Content, FileRef, Format, encode_content
-from pillarbox.domain.outcome import checked_recipient, name_of
+from pillarbox.domain.outcome import AnyOutcome, checked_recipient, name_of
 from pillarbox.domain.retry import CHAT, Policy
 from pillarbox.entropy import Entropy, SystemEntropy
 from pillarbox.errors import InvalidMessage, InvalidOutcome
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from pillarbox.domain.outcome import AnyOutcome
 
 Unit = Literal["utf16", "bytes", "codepoints"]
 Mode = Literal["paragraph", "newline", "sentence", "length"]

@@ -9,16 +9,13 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol, cast
 
+from pillarbox.channels.base import Channel
 from pillarbox.channels.text import limits
 from pillarbox.domain.url_schemes import scheme_of
 from pillarbox.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from pillarbox.channels.base import Channel
 
 __all__ = ["SCHEMES", "build", "from_function", "schemes"]
 

@@ -7,12 +7,9 @@ This module stays light: ``pillarbox --version`` loads nothing but the version.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from pillarbox.__about__ import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,10 +12,8 @@ import os
 import select
 import threading
 from collections import deque
-from typing import IO, TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
+from typing import IO, Final
 
 LINES_MAX: Final = 50_000
 BYTES_MAX: Final = 16 * 1024 * 1024

@@ -10,8 +10,9 @@ import importlib
 import logging
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
@@ -19,9 +20,6 @@ from pillarbox.__about__ import __version__
 from pillarbox.cli.exits import Exit, Stop, code_of
 from pillarbox.cli.output import hush, talk
 from pillarbox.errors import PillarboxError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 COMMANDS: Final[dict[str, str]] = {
     "demo": "pillarbox.cli.demo:demo",

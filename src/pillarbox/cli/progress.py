@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Self
+from types import TracebackType
+from typing import IO, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from pillarbox.cli.output import console
 from pillarbox.domain.plain_characters import visible
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 
 class Bar:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from pillarbox.cli.shared_options import span
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 STATES: Final = ("scheduled", "leased", "held", "delivered", "dead", "expired", "cancelled")
 

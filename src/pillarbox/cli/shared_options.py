@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 import msgspec
@@ -13,9 +14,6 @@ import msgspec
 from pillarbox.cli.call import Call
 from pillarbox.domain.retry import parse_span
 from pillarbox.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _DB_HELP: Final = (
     "The database: a path or sqlite:///….  [env var: PILLARBOX_DB; default: the configuration's, else outbox.db in"

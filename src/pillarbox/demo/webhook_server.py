@@ -12,15 +12,12 @@ import argparse
 import asyncio
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import BinaryIO, Final
 
 import msgspec
 
 from pillarbox.clock import SystemClock
 from pillarbox.testing.connection import Connection, Hooks, RequestHead
-
-if TYPE_CHECKING:
-    from typing import BinaryIO
 
 _ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 _NEVER: Final = 1 << 62

@@ -7,13 +7,9 @@ A part's row is written when its attempt ends it. Parts behind it have none to w
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-from pillarbox.domain.message import Part, State
+from pillarbox.domain.message import MessageView, Part, State
 from pillarbox.domain.transition import Reason
-
-if TYPE_CHECKING:
-    from pillarbox.domain.message import MessageView
 
 
 class Aggregate(StrEnum):

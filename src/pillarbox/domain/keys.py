@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from pillarbox.domain.ids import MessageId
+from pillarbox.domain.message import Draft
 from pillarbox.errors import KeyConflict
-
-if TYPE_CHECKING:
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.domain.message import Draft
 
 
 def first_message(draft: Draft, *, digest: bytes, first: MessageId) -> MessageId:

@@ -8,9 +8,10 @@ outcome that costs budget; ``lost`` counts leases lost in a row. None is ever gi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import Final, assert_never
 
 import msgspec
 
@@ -40,9 +41,6 @@ from pillarbox.domain.retry import (
     UncertainAction,
 )
 from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MOVES: Final[Mapping[tuple[State, State], str]] = MappingProxyType(
     {

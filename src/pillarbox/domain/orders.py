@@ -6,15 +6,13 @@ The stores' guards (`store.steps`), the bulk verbs, the advice of `explain` and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from pillarbox.domain.message import State
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Order(StrEnum):

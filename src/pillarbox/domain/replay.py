@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from pillarbox.domain.message import State
 from pillarbox.errors import Refused
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _NO_CONTENT: Final = "what it says was deleted: there is nothing left to send"
 _ALL_PARTS: Final = (

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import msgspec
 
 from pillarbox.domain.message import State
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class TurnSummary(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,9 @@ stand there, into the metadata.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
 
 from pillarbox.domain.message import Content, Format
 from pillarbox.imports.documents import Json, Unreadable, token
@@ -23,10 +25,6 @@ from pillarbox.imports.rules import (
     next_attempt_ms,
 )
 from pillarbox.imports.source_database import Row, Table, document, opened, row_id, row_key, text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 TABLE: Final = Table(
     name="delivery_queue",

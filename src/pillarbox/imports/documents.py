@@ -12,14 +12,12 @@ import math
 import os
 import re
 import stat
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from pillarbox.errors import InvalidMessage, NotFound
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 DEPTH_MAX: Final = 32
 DOCUMENT_BYTES_MAX: Final = 1 << 20

@@ -11,11 +11,12 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
+from pillarbox.clock import Clock
 from pillarbox.domain.retry import Policy
 from pillarbox.domain.timeline import shifted
-from pillarbox.entropy import new_message_id
+from pillarbox.entropy import Entropy, new_message_id
 from pillarbox.errors import InvalidMessage, KeyConflict, NotFound, PillarboxError, QueueFull, Refused
 from pillarbox.imports import comis, openclaw_files, openclaw_outbox, openclaw_sqlite
 from pillarbox.imports.entry import (
@@ -35,12 +36,7 @@ from pillarbox.imports.retire import retire
 from pillarbox.outbox.routes import Route
 from pillarbox.queue_clock import QueueClock
 from pillarbox.store import lost_answers
-from pillarbox.store.base import Batch, Durability, Enqueued
-
-if TYPE_CHECKING:
-    from pillarbox.clock import Clock
-    from pillarbox.entropy import Entropy
-    from pillarbox.store.base import Store
+from pillarbox.store.base import Batch, Durability, Enqueued, Store
 
 T = TypeVar("T")
 BATCH_MAX: Final = 200

@@ -5,27 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
-from pillarbox.clock import SystemClock
+from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.moments import moment_ms
-from pillarbox.entropy import SystemEntropy
+from pillarbox.entropy import Entropy, SystemEntropy
 from pillarbox.errors import InvalidMessage, NotFound, StoreNotFound
 from pillarbox.imports.entry import MAX_AGE_MS, FailedFiles, OnUncertain, SourceReport, System
 from pillarbox.imports.importer import ImportOptions, run_import
-from pillarbox.outbox.outbox import inside
+from pillarbox.outbox.outbox import Outbox, inside
+from pillarbox.store.base import Store
 from pillarbox.store.registry import file_of, open_store
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pillarbox.clock import Clock
-    from pillarbox.entropy import Entropy
-    from pillarbox.outbox.outbox import Outbox
-    from pillarbox.store.base import Store
 
 _MS: Final = timedelta(milliseconds=1)
 MAX_AGE: Final = MAX_AGE_MS * _MS

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -17,10 +19,6 @@ from pillarbox.imports.documents import DOCUMENT_BYTES_MAX, Unreadable
 from pillarbox.imports.entry import FailedFiles, SourceEntry, System, Terms, left, skipped
 from pillarbox.imports.openclaw_entry import required_text, said_error, uncertain, understand
 from pillarbox.imports.rules import Facts, Standing, counter, judged, limit_of, moment
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 FAILED: Final = "failed"
 IMPORTED: Final = "imported"

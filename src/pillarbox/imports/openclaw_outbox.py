@@ -6,20 +6,17 @@ Route and payloads come out of its JSON, everything else out of the columns.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import msgspec
 
+from pillarbox.imports.documents import Json
 from pillarbox.imports.entry import SourceEntry, System, Terms, skipped
 from pillarbox.imports.openclaw_entry import kind_of, understand
 from pillarbox.imports.rules import Facts, Standing, counter, judged, moment
 from pillarbox.imports.source_database import Row, Table, document, opened, row_id, row_key, text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from pillarbox.imports.documents import Json
 
 TABLE: Final = Table(
     name="message_outbox",

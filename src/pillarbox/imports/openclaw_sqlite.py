@@ -7,7 +7,9 @@ updates. Only queues that send are read; the table has others.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -16,10 +18,6 @@ from pillarbox.imports.entry import SourceEntry, System, Terms, skipped
 from pillarbox.imports.openclaw_entry import required_text, said_error, uncertain, understand
 from pillarbox.imports.rules import Facts, Standing, counter, judged, limit_of, moment
 from pillarbox.imports.source_database import Row, Table, document, opened, row_id, text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 TABLE: Final = Table(
     name="delivery_queue_entries",

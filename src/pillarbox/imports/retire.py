@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from pillarbox.errors import Refused
 from pillarbox.imports import documents
 from pillarbox.imports.documents import Unreadable
 from pillarbox.imports.openclaw_files import FAILED, IMPORTED
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
 
 _NAMES_MAX: Final = 1000
 

@@ -11,23 +11,18 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import apsw
 
 from pillarbox.errors import InvalidMessage, NotFound
 from pillarbox.imports import documents
 from pillarbox.imports.documents import Unreadable
-from pillarbox.imports.entry import left
+from pillarbox.imports.entry import SourceEntry, left
 from pillarbox.store import queries
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
-
-    from pillarbox.imports.entry import SourceEntry
 
 PACKAGE: Final = "pillarbox.imports"
 SOURCE_BYTES_MAX: Final = 8 << 30

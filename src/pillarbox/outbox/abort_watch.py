@@ -12,18 +12,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any, Final
 
+from pillarbox.abort import AbortSignal
+from pillarbox.domain.ids import MessageId
 from pillarbox.errors import NotFound, PillarboxError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine
-
-    from pillarbox.abort import AbortSignal
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.outbox.lifetime import Lifetime
-    from pillarbox.outbox.orders import Orders
-    from pillarbox.outbox.runtime import Runtime
+from pillarbox.outbox.lifetime import Lifetime
+from pillarbox.outbox.orders import Orders
+from pillarbox.outbox.runtime import Runtime
 
 ASKED_FROM: Final = 64
 """So many messages of one signal are kept without asking whether they have ended."""

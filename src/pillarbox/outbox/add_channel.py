@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 from pillarbox.channels.base import Attempt, Channel, Mode, Unit
+from pillarbox.domain.retry import ExpireAction, OnDead, OnHeld, PartsMode, UncertainAction
 from pillarbox.errors import Refused
-
-if TYPE_CHECKING:
-    from pillarbox.domain.retry import ExpireAction, OnDead, OnHeld, PartsMode, UncertainAction
-    from pillarbox.outbox.lifetime import Lifetime
-    from pillarbox.outbox.routes import Routes, Target
+from pillarbox.outbox.lifetime import Lifetime
+from pillarbox.outbox.routes import Routes, Target
 
 F = TypeVar("F", bound=Callable[[Attempt], object])
 C = TypeVar("C", bound=Channel)

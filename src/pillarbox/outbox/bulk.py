@@ -6,21 +6,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
-from pillarbox.domain.message import State
+from pillarbox.domain.ids import MessageId
+from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.orders import ORDERS, Order
 from pillarbox.errors import InvalidMessage, QueueFull
 from pillarbox.outbox.filters import Where, parse, with_states
-from pillarbox.store.base import Query, Replay
-
-if TYPE_CHECKING:
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.domain.message import MessageView
-    from pillarbox.outbox.runtime import Runtime
-    from pillarbox.store.base import Acted, ActOnMessage
+from pillarbox.outbox.runtime import Runtime
+from pillarbox.store.base import Acted, ActOnMessage, Query, Replay
 
 PAGE: Final = 500
 IDS_MAX: Final = 1000

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from pillarbox.clock import Clock
+from pillarbox.entropy import Entropy
 from pillarbox.errors import StoreError
 from pillarbox.outbox.engine_settings import limits_of
 from pillarbox.settings.load import is_default_db
-from pillarbox.store.base import Durability
+from pillarbox.settings.model import Settings
+from pillarbox.store.base import Durability, Store
 from pillarbox.store.registry import file_of, no_store, open_store
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pillarbox.clock import Clock
-    from pillarbox.entropy import Entropy
-    from pillarbox.settings.model import Settings
-    from pillarbox.store.base import Store
 
 # Databases that could not be opened, by process and place, and what stands in for them until the process ends.
 _fallbacks: dict[tuple[int, str], Store] = {}

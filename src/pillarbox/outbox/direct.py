@@ -7,11 +7,15 @@ The outcome decides as it does in the queue, with one attempt; what would be tri
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
 
+from pillarbox.abort import AbortSignal
 from pillarbox.channels.base import Attempt, Channel, Seams
+from pillarbox.clock import Clock
 from pillarbox.domain.envelope import travelling
 from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.lifecycle import decide, withdrawn
@@ -23,19 +27,12 @@ from pillarbox.engine.attempts import attempt_of, interrupted, outcome_of, raise
 from pillarbox.engine.calls import GRACE_SECONDS, Calls
 from pillarbox.engine.hooks import Hooks, Withdraw
 from pillarbox.engine.resources import close_channel, start_channel
+from pillarbox.entropy import Entropy
 from pillarbox.errors import InvalidMessage
+from pillarbox.events.reporter import Reporter
 from pillarbox.queue_clock import QueueClock
 from pillarbox.store.base import Settled, Settlement
 from pillarbox.user_code import pass_on
-
-if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Mapping, Sequence
-
-    from pillarbox.abort import AbortSignal
-    from pillarbox.clock import Clock
-    from pillarbox.entropy import Entropy
-    from pillarbox.events.reporter import Reporter
 
 _NO_LEASE: Final = LeaseId(b"")
 _REFUSED: Final = {"key": "key", "not_before_ms": "at", "collapse_key": "collapse", "mirror": "mirror"}

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
 from pillarbox.engine.pruner import Retention
 from pillarbox.engine.worker_settings import WorkerSettings
+from pillarbox.settings.model import Settings
 from pillarbox.settings.spans import NO_LIMIT
-
-if TYPE_CHECKING:
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.settings.model import Settings
 
 _MS = timedelta(milliseconds=1)
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -25,9 +25,6 @@ from pillarbox.domain.moments import MS_MAX
 from pillarbox.domain.retry import parse_span
 from pillarbox.errors import ConfigError, InvalidMessage
 from pillarbox.store.base import Query
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 E = TypeVar("E", bound=Enum)
 Where = str | Sequence[str]

@@ -7,25 +7,22 @@ import contextlib
 import logging
 import os
 import warnings
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Final
 
+from pillarbox.channels.base import Channel
 from pillarbox.domain.ids import MessageId
 from pillarbox.engine.hooks import Hooks
+from pillarbox.entropy import Entropy
 from pillarbox.errors import NotStarted, Refused, UnknownChannel
+from pillarbox.events.bus import Bus
 from pillarbox.outbox.database import make_store
+from pillarbox.outbox.message import Message
+from pillarbox.outbox.routes import Routes
 from pillarbox.outbox.runtime import Runtime
+from pillarbox.queue_clock import QueueClock
 from pillarbox.settings.explain import mask_dsn
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
-
-    from pillarbox.channels.base import Channel
-    from pillarbox.entropy import Entropy
-    from pillarbox.events.bus import Bus
-    from pillarbox.outbox.message import Message
-    from pillarbox.outbox.routes import Routes
-    from pillarbox.queue_clock import QueueClock
-    from pillarbox.store.base import Store
+from pillarbox.store.base import Store
 
 _log = logging.getLogger("pillarbox")
 _ELSEWHERE: Final = (

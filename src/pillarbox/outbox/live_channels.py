@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 
+from pillarbox.channels.base import Channel, Seams
+from pillarbox.clock import Clock
 from pillarbox.deadline import ended_within
 from pillarbox.engine.resources import close_channel, start_channel
+from pillarbox.engine.worker import Worker
 from pillarbox.errors import ConfigError
 from pillarbox.settings.derived import lease_seconds
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pillarbox.channels.base import Channel, Seams
-    from pillarbox.clock import Clock
-    from pillarbox.engine.worker import Worker
-    from pillarbox.settings.model import Settings
+from pillarbox.settings.model import Settings
 
 RETIRING_SECONDS_MAX: Final = 5.0
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from pillarbox.domain.mirror import ENTRIES_MAX, TEXT_MAX, MirrorEntry, capped
 from pillarbox.domain.moments import shown, span_ms
 from pillarbox.domain.timeline import shifted
 from pillarbox.errors import InvalidMessage
+from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.store.base import Prune
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from pillarbox.outbox.lifetime import Lifetime
 
 _KEYS_MAX = 1000
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from pillarbox.domain.channel_names import check_name
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.lifecycle import Verdict
-from pillarbox.domain.message import State
+from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.moments import moment_ms, span_ms
 from pillarbox.domain.orders import Order
 from pillarbox.domain.timeline import shifted
@@ -22,16 +22,12 @@ from pillarbox.errors import InvalidMessage, NotFound, Refused
 from pillarbox.events.events import MessageEnqueued
 from pillarbox.outbox import bulk
 from pillarbox.outbox.bulk import BulkItem, BulkReport, MakeAct
+from pillarbox.outbox.filters import Where
+from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.message import Message
-from pillarbox.store.base import Cancel, Pause, Purge, Replay, Resolve, Resume, Retry
-
-if TYPE_CHECKING:
-    from pillarbox.domain.message import MessageView
-    from pillarbox.outbox.filters import Where
-    from pillarbox.outbox.lifetime import Lifetime
-    from pillarbox.outbox.routes import Routes
-    from pillarbox.outbox.runtime import Runtime
-    from pillarbox.store.base import Acted, ActOnMessage
+from pillarbox.outbox.routes import Routes
+from pillarbox.outbox.runtime import Runtime
+from pillarbox.store.base import Acted, ActOnMessage, Cancel, Pause, Purge, Replay, Resolve, Resume, Retry
 
 ACTOR: Final = "application"
 OnItem = Callable[[BulkItem], object]

@@ -7,12 +7,17 @@ Nothing is done here: each method is one of an object that an outbox is composed
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from pillarbox.clock import Clock, SystemClock
+from pillarbox.engine.hooks import Hooks
 from pillarbox.entropy import Entropy, SystemEntropy
 from pillarbox.events.bus import Bus, Subscriber
+from pillarbox.events.events import BusEvent
 from pillarbox.outbox.abort_watch import AbortWatch
 from pillarbox.outbox.add_channel import AddChannel
 from pillarbox.outbox.lifetime import Lifetime
@@ -24,19 +29,10 @@ from pillarbox.outbox.routes import Routes, Target
 from pillarbox.outbox.sending import Sending
 from pillarbox.outbox.upkeep import Upkeep
 from pillarbox.queue_clock import QueueClock
-from pillarbox.settings.explain import mask_dsn
+from pillarbox.settings.explain import Changes, mask_dsn
+from pillarbox.settings.model import Settings
 from pillarbox.settings.overrides import override
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-    from types import TracebackType
-
-    from pillarbox.engine.hooks import Hooks
-    from pillarbox.events.events import BusEvent
-    from pillarbox.settings.explain import Changes
-    from pillarbox.settings.model import Settings
-    from pillarbox.store.base import Durability, Store
+from pillarbox.store.base import Durability, Store
 
 T = TypeVar("T")
 P = ParamSpec("P")

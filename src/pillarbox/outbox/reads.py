@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
+import builtins
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from pillarbox.domain.explain import explain
+from pillarbox.domain.explain.causes import Explanation
 from pillarbox.domain.ids import MessageId, is_message_id
+from pillarbox.domain.message import MessageView
 from pillarbox.domain.timeline import shifted
 from pillarbox.domain.turn import TurnSummary, summarised
 from pillarbox.errors import InvalidMessage, NotFound
-from pillarbox.outbox.filters import narrowed_by
+from pillarbox.outbox.filters import Where, narrowed_by
 from pillarbox.outbox.health import Health, examine
+from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.message import Message
-from pillarbox.store.base import Query
-
-if TYPE_CHECKING:
-    import builtins
-    from collections.abc import Mapping
-
-    from pillarbox.domain.explain.causes import Explanation
-    from pillarbox.domain.message import MessageView
-    from pillarbox.outbox.filters import Where
-    from pillarbox.outbox.lifetime import Lifetime
-    from pillarbox.outbox.routes import Routes
-    from pillarbox.store.base import Event, QueueInfo, Store, Tally, WorkerInfo
+from pillarbox.outbox.routes import Routes
+from pillarbox.store.base import Event, Query, QueueInfo, Store, Tally, WorkerInfo
 
 
 class Reads:

@@ -6,13 +6,10 @@ What a message was accepted with stays with it; a send under way ends through th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pillarbox.outbox.lifetime import Lifetime
-    from pillarbox.outbox.routes import Routes
-    from pillarbox.settings.explain import Changes
-    from pillarbox.settings.model import Settings
+from pillarbox.outbox.lifetime import Lifetime
+from pillarbox.outbox.routes import Routes
+from pillarbox.settings.explain import Changes
+from pillarbox.settings.model import Settings
 
 
 async def reload(lifetime: Lifetime, routes: Routes, settings: Settings) -> Changes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pillarbox.channels import registry
 from pillarbox.channels.base import Attempt, Channel
@@ -14,11 +14,9 @@ from pillarbox.domain.retry import Policy
 from pillarbox.errors import ConfigError, InvalidMessage, UnknownChannel
 from pillarbox.settings.changes import adopt
 from pillarbox.settings.derived import policy_for
+from pillarbox.settings.explain import Changes
 from pillarbox.settings.model import ChannelSettings, Settings
 from pillarbox.settings.overrides import with_channel
-
-if TYPE_CHECKING:
-    from pillarbox.settings.explain import Changes
 
 Target = str | Channel | Callable[[Attempt], Any]
 

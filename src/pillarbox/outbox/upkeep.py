@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pillarbox.domain.message import State
 from pillarbox.domain.moments import budget_ms, span_ms
 from pillarbox.engine.drain import DrainReport
 from pillarbox.errors import Refused
 from pillarbox.outbox.health import present
-
-if TYPE_CHECKING:
-    import os
-    from datetime import timedelta
-
-    from pillarbox.outbox.lifetime import Lifetime
-    from pillarbox.outbox.routes import Routes
+from pillarbox.outbox.lifetime import Lifetime
+from pillarbox.outbox.routes import Routes
 
 
 class Upkeep:

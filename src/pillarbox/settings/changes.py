@@ -6,14 +6,10 @@ Pure: from values to values.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pillarbox.settings.explain import Changes, come_and_gone, each_value, reloadable_changes
 from pillarbox.settings.layers import make_settings
 from pillarbox.settings.lookup import CHANNELS, KeyPath
-
-if TYPE_CHECKING:
-    from pillarbox.settings.model import Settings
+from pillarbox.settings.model import Settings
 
 
 def adopt(running: Settings, wanted: Settings) -> tuple[Settings, Changes]:

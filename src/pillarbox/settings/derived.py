@@ -6,16 +6,14 @@ Pure: from values to values.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Final, TypeVar
 
 from pillarbox.domain.retry import CHAT, Policy
 from pillarbox.errors import ConfigError
 from pillarbox.settings.model import ChannelSettings, DefaultSettings, Settings
 from pillarbox.settings.spans import NO_LIMIT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import timedelta
 
 LEASE_SECONDS_MIN: Final = 60.0
 _T = TypeVar("_T")

@@ -7,7 +7,9 @@ The environment comes in as an argument; only `pillarbox.settings.load` touches 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Final
 
 from pillarbox.errors import ConfigError
 from pillarbox.settings.files import CONFIG_VARIABLE, read_secret
@@ -25,10 +27,6 @@ from pillarbox.settings.lookup import (
     names_inside,
     nearest,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from pathlib import Path
 
 FILE_SUFFIX: Final = "_file"
 # What Kubernetes and Docker links put into every container beside a service called "pillarbox".

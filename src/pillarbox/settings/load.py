@@ -11,23 +11,20 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pillarbox.domain.url_schemes import mask_url
+from pillarbox.errors import ConfigError
 from pillarbox.settings import explain as explaining
 from pillarbox.settings import files, problems
 from pillarbox.settings.environ import read_environ
+from pillarbox.settings.explain import Mask, Row
+from pillarbox.settings.files import Candidate
 from pillarbox.settings.layers import Layer, Source, assign, make_settings, read_tree, stacked, unknown
 from pillarbox.settings.lookup import ENV_PREFIX, find, flag_name
 from pillarbox.settings.model import Settings
 from pillarbox.settings.places import default_db
+from pillarbox.settings.problems import Problem
 from pillarbox.settings.seeds import FileLayers, read_file_tree
-
-if TYPE_CHECKING:
-    from pillarbox.errors import ConfigError
-    from pillarbox.settings.explain import Mask, Row
-    from pillarbox.settings.files import Candidate
-    from pillarbox.settings.problems import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

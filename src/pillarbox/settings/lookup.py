@@ -6,15 +6,13 @@ Derived from `pillarbox.settings.model`; nothing is defined here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pillarbox.settings.kinds import Kind
 from pillarbox.settings.model import EACH, SECTION, SETTING, Setting, Settings
 from pillarbox.settings.spans import Span, Unit
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 KeyPath = tuple[str, ...]
 """The names of a key from the top, as they stand in a file."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 
 from pillarbox.settings.explain import each_value
 from pillarbox.settings.layers import Source, make_settings, read_tree
 from pillarbox.settings.lookup import find
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pillarbox.settings.model import Settings
+from pillarbox.settings.model import Settings
 
 _SOURCE: Final = Source(name="argument")
 

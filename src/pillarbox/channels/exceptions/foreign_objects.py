@@ -6,13 +6,11 @@ An exception may wrap another, which wraps a third: they are looked through from
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 from pillarbox.channels.privacy.foreign_text import FOREIGN_LENGTH_MAX
 from pillarbox.user_code import pass_on
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _CHAIN_MAX: Final = 10
 

@@ -8,17 +8,15 @@ first. It is judged by the table that every adapter's answers are (`http.rules.H
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pillarbox.channels.exceptions.foreign_objects import attribute, text_of_value, whole
 from pillarbox.channels.http.answers import Answer, judged, status_text
 from pillarbox.channels.http.rules import HTTP_RULES, Rule, rule_for
 from pillarbox.channels.privacy.foreign_text import FOREIGN_LENGTH_MAX
 from pillarbox.channels.verdicts import Verdict
+from pillarbox.domain.outcome import AnyOutcome
 from pillarbox.user_code import pass_on
-
-if TYPE_CHECKING:
-    from pillarbox.domain.outcome import AnyOutcome
 
 _HEADERS_MAX: Final = 200
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pillarbox.channels.exceptions.foreign_objects import attribute, chain, names_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Sent(Enum):

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pillarbox.channels.privacy.foreign_text import masked, without
 from pillarbox.channels.verdicts import Verdict, outcome_of
-
-if TYPE_CHECKING:
-    from pillarbox.domain.outcome import AnyOutcome
+from pillarbox.domain.outcome import AnyOutcome
 
 
 @dataclass(frozen=True, slots=True)

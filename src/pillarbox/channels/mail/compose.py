@@ -21,15 +21,13 @@ import re
 from dataclasses import dataclass
 from email.header import Header
 from email.utils import format_datetime, formataddr
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from pillarbox.channels.mail.addresses import Address
 from pillarbox.channels.mail.fields import MESSAGE_RFC822, as_message_id, extra_headers, has_control
 from pillarbox.channels.text.html import html_to_text
 from pillarbox.domain.message import Content, Format
 from pillarbox.domain.moments import to_datetime
-
-if TYPE_CHECKING:
-    from pillarbox.channels.mail.addresses import Address
 
 SUBJECT_DEFAULT_LENGTH_MAX: Final = 78
 _LINE_LENGTH_MAX: Final = 78  # RFC 5322 §2.1.1: should, where 998 is must

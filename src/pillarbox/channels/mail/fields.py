@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pillarbox.channels.mail.addresses import parse_address
+from pillarbox.domain.message import Content
 from pillarbox.errors import InvalidMessage
-
-if TYPE_CHECKING:
-    from pillarbox.domain.message import Content
 
 SUBJECT_LENGTH_MAX: Final = 1000
 # RFC 5322 §2.1.1: a line has at most 998 characters, and the field's name takes some of them.

@@ -11,17 +11,15 @@ ignored (RFC 2034 §4). The rest of the table says who is at fault: the message,
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import Final, assert_never
 
 from pillarbox.channels.privacy.foreign_text import FOREIGN_LENGTH_MAX, excerpt, masked
 from pillarbox.channels.privacy.known_secrets import NOTHING_KNOWN, KnownSecrets
 from pillarbox.domain.outcome import AnyOutcome, Deferred, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # What postgrey(8) asks for by default. RFC 5321 §4.5.4.1 would have us wait longer, and the schedule does.
 GREYLIST_SECONDS: Final = 300.0

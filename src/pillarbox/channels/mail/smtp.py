@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Seams
 from pillarbox.channels.egress import Egress, guard
 from pillarbox.channels.mail.addresses import Address, parse_address, parse_domain
-from pillarbox.channels.mail.compose import compose
+from pillarbox.channels.mail.compose import Mail, compose
 from pillarbox.channels.mail.fields import check_content
 from pillarbox.channels.mail.replies import Stage, parse_overrides
 from pillarbox.channels.mail.session import Route, Server, SmtpSession, StartTls, Stopped, Timeouts
@@ -28,11 +29,6 @@ from pillarbox.domain.message import Admission, Content
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Rejected
 from pillarbox.domain.retry import SMTP
 from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pillarbox.channels.mail.compose import Mail
 
 SUBMISSION_PORT: Final = 587  # RFC 6409 §3.1
 SUBMISSIONS_PORT: Final = 465  # RFC 8314 §3.3

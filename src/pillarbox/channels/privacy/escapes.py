@@ -9,10 +9,8 @@ escape it.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
+from typing import Final
 
 _LEVELS_MAX: Final = 3  # a URL in JSON in JSON
 _ESCAPE: Final = re.compile(

@@ -9,13 +9,11 @@ escapes of any kind (`escapes`), and in base64, also where that holds more than 
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from pillarbox.domain.casefold import folded
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
 
 _LENGTH_MIN: Final = 3
 _LENGTH_MAX: Final = 4096

@@ -13,19 +13,15 @@ each begins where a word does, or its scan has a bound.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from enum import IntEnum
 from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from pillarbox.channels.privacy.escapes import levels
-from pillarbox.domain.casefold import put
+from pillarbox.domain.casefold import Span, put
 from pillarbox.domain.url_schemes import MASK, SCHEME, WITH_A_HOST, mask_url, scheme_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pillarbox.domain.casefold import Span
 
 # The schemes whose host and path say where, not who: everything else (tgram://TOKEN, discord://ID/TOKEN) is hidden.
 _OPEN_SCHEMES: Final = WITH_A_HOST | {"file", "console"}

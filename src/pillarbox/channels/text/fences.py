@@ -9,11 +9,8 @@ a block, as chat programs have it, not the end of its list item.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _LINE = re.compile(r"([^\r\n]*+)(\r\n|\r|\n|\Z)")
 _MARKER = re.compile(r"([-+*]|[0-9]{1,9}[.)])([ \t]++|\Z)")

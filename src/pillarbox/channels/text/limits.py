@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 
 from pillarbox.channels.base import Channel, Mode, Unit
 from pillarbox.channels.options import bounded_count, one_of
 from pillarbox.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 OPTIONS: Final = ("text_limit", "unit", "split_mode")
 TEXT_LIMIT_MAX: Final = 1 << 30

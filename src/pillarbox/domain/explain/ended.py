@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec.structs import replace
 
 from pillarbox.domain.explain import texts
 from pillarbox.domain.explain.causes import Cause, Why
+from pillarbox.domain.explain.facts import Deed, Facts, Heir, Standing
 from pillarbox.domain.explain.leased import under_way
 from pillarbox.domain.lifecycle import FREE_RETURNS_MAX, expired
-from pillarbox.domain.message import State
+from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.orders import Order
 from pillarbox.domain.transition import Reason
-
-if TYPE_CHECKING:
-    from pillarbox.domain.explain.facts import Deed, Facts, Heir, Standing
-    from pillarbox.domain.message import MessageView
 
 _TTL: Final = (("--ttl", "1h"),)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pillarbox.domain.explain import texts
 from pillarbox.domain.explain.causes import Cause, Why
+from pillarbox.domain.explain.facts import Facts, Standing, WorkerStanding
 from pillarbox.domain.message import State
 from pillarbox.domain.orders import Order
 from pillarbox.domain.retry import UncertainAction
-
-if TYPE_CHECKING:
-    from pillarbox.domain.explain.facts import Facts, Standing, WorkerStanding
 
 SILENT_MS: Final = 45_000
 """A worker gives a sign of life every 15 s; one that missed three is silent."""

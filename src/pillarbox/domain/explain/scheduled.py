@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from pillarbox.domain.explain import texts
 from pillarbox.domain.explain.causes import Cause, Why
+from pillarbox.domain.explain.facts import Facts, Gate, Standing, WorkerStanding
 from pillarbox.domain.explain.leased import SILENT_MS, under_way
 from pillarbox.domain.lifecycle import expired
 from pillarbox.domain.message import State
 from pillarbox.domain.orders import Order, allowed
 from pillarbox.domain.retry import SUSPECT_LOST
 from pillarbox.domain.transition import RATE_LIMITS, ErrorClass
-
-if TYPE_CHECKING:
-    from pillarbox.domain.explain.facts import Facts, Gate, Standing, WorkerStanding
 
 OURSELVES: Final = "pillarbox"
 """Who paused a channel after an answer of its platform."""

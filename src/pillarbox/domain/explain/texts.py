@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import Final
 
+from pillarbox.domain.explain.facts import Gate, Standing, WorkerStanding
+from pillarbox.domain.message import State
 from pillarbox.domain.moments import to_datetime
 from pillarbox.domain.orders import Order, allowed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from pillarbox.domain.explain.facts import Gate, Standing, WorkerStanding
-    from pillarbox.domain.message import State
 
 Option = tuple[str, str | None]
 """A flag, and its value; ``None`` for one that takes none."""
