@@ -12,6 +12,7 @@ import click
 
 from pillarbox.cli.call import actor
 from pillarbox.cli.exits import Exit
+from pillarbox.cli.last_sent import find
 from pillarbox.cli.output import emit_json, json_of, on_terminal, reporting, talk
 from pillarbox.cli.selection import Picked, picking
 from pillarbox.errors import NotFound, QueueFull, Refused
@@ -62,13 +63,7 @@ def ordering(command: Callable[..., int]) -> Callable[..., int]:
     @click.option("--yes", is_flag=True, help="Do not ask, however many there are.")
     @click.option("--reason", metavar="TEXT", help="Why; kept in the history.")
     @functools.wraps(command)
-    def wrapped(
-        *args: Any,  # noqa: ANN401 — the command's own
-        dry_run: bool,
-        yes: bool,
-        reason: str | None,
-        **options: Any,  # noqa: ANN401 — the same
-    ) -> int:
+    def wrapped(*args: Any, dry_run: bool, yes: bool, reason: str | None, **options: Any) -> int:
         by = {"reason": reason, "actor": actor()}
         return command(*args, manner=Manner(dry_run=dry_run, yes=yes, by=by), **options)
 
@@ -107,8 +102,6 @@ def _to_each(call: Call, names: tuple[str, ...], verb: Verb, manner: Manner) -> 
 
 async def _one(box: Outbox, name: str, verb: Verb, manner: Manner) -> Row:
     """Act on one message; one that does not exist, or is refused, does not stop the others."""
-    from pillarbox.cli.last_sent import find
-
     row: Row = {"id": name, "applied": False, "state": None, "cancel_requested": False, "refused": None}
     row |= {"replayed_as": None, "full": False}
     try:

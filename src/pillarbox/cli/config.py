@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from pillarbox.cli.exits import Exit
-from pillarbox.cli.output import emit, emit_json, pairs, table, talk
+from pillarbox.cli.output import Row, emit, emit_json, listing, pairs, table, talk
 from pillarbox.cli.shared_options import shared
 from pillarbox.domain.url_schemes import WITH_A_HOST, mask_url
 
@@ -103,35 +103,22 @@ def explain(call: Call, key: str | None) -> int:
     from pillarbox.settings import explain as explaining
 
     if key is None:
-        everything = explaining.explanations()
-        if call.json:
-            emit_json([_row(one) for one in everything])
-        else:
-            table(("KEY", "DEFAULT", "WHAT"), [(one.key, one.default, one.label) for one in everything])
+        rows = [_row(one) for one in explaining.explanations()]
+        columns = ("KEY", "DEFAULT", "WHAT")
+        listing(rows, columns, lambda row: (row["key"], row["default"], row["label"]), as_json=call.json)
         return Exit.OK
     one = explaining.explain(key)
     row = _row(one)
     if call.json:
         emit_json(row)
         return Exit.OK
-    changes = "in a running worker, at SIGHUP" if one.reload else "at a restart"
-    pairs(
-        [
-            ("key", one.key),
-            ("label", one.label),
-            ("help", one.help),
-            ("expected", one.range),
-            ("default", one.default),
-            ("variable", one.env),
-            ("option", _flag(one)),
-            ("takes effect", changes),
-            ("secret", "yes: its variable may end in _FILE and name a file instead" if one.secret else None),
-        ]
-    )
+    row["takes effect"] = "in a running worker, at SIGHUP" if row.pop("reload") else "at a restart"
+    how = "yes: its variable may end in _FILE and name a file instead" if row.pop("secret") else None
+    pairs([*row.items(), ("secret", how)])
     return Exit.OK
 
 
-def _row(one: Explanation) -> dict[str, object]:
+def _row(one: Explanation) -> Row:
     return {
         "key": one.key,
         "label": one.label,

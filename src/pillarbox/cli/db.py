@@ -64,11 +64,7 @@ def backup(call: Call, file: Path) -> int:
     last is beside it. To restore: stop everything, move the database and what lies beside it away, move the copy to its
     place, start again.
     """
-
-    async def copy(box: Outbox) -> int:
-        return await box.backup(file)
-
-    size = call.observe(copy)
+    size = call.observe(lambda box: box.backup(file))
     # A name need not be text.
     name = os.fsencode(file).decode(errors="backslashreplace")
     if call.json:

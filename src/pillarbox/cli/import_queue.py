@@ -77,15 +77,7 @@ def _channel_map(ctx: click.Context, _param: click.Parameter, pairs: tuple[str, 
 @click.option("--archive-failed", is_flag=True, help="Move the files of failed/ away too, once they are imported.")
 @click.option("--leave-failed", is_flag=True, help="Do not import the files of failed/.")
 @shared
-def import_(
-    call: Call,
-    system: str,
-    path: str,
-    *,
-    archive_failed: bool,
-    leave_failed: bool,
-    **options: Any,  # noqa: ANN401 — each has its own type, by its name
-) -> int:
+def import_(call: Call, system: str, path: str, *, archive_failed: bool, leave_failed: bool, **options: Any) -> int:
     """
     Move what waits in the queue of SYSTEM at PATH into ours.
 
@@ -108,7 +100,7 @@ def import_(
     return Exit.OK if report.complete else Exit.FAILURE
 
 
-async def _imported(settings: Settings, system: str, path: str, **options: Any) -> SourceReport:  # noqa: ANN401 — the same
+async def _imported(settings: Settings, system: str, path: str, **options: Any) -> SourceReport:
     from pillarbox import app
     from pillarbox.imports import import_queue
 

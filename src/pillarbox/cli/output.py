@@ -11,18 +11,19 @@ import contextlib
 import errno
 import os
 import sys
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from pillarbox.domain.plain_characters import escaped, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
 
 Cell = str | int | None
+Row = dict[str, Any]
 
 
 def emit(line: str) -> None:
@@ -119,6 +120,21 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, whole: int 
     for row in cells:
         drawn.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
     screen.print(drawn)
+
+
+def listing(
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    cells: Callable[[Row], Sequence[Cell]],
+    *,
+    as_json: bool,
+    whole: int = 1,
+) -> None:
+    """Write *rows*: as JSON, or for people as a table, in which each stands as its *cells*."""
+    if as_json:
+        emit_json(rows)
+    else:
+        table(columns, [cells(row) for row in rows], whole=whole)
 
 
 def pairs(rows: Sequence[tuple[str, Cell]]) -> None:

@@ -63,7 +63,7 @@ class Program(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:  # noqa: ANN401 — click's own arguments
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """See `click.Group`. Shows ``--help``, which ends as `invoke` does where its reader is gone."""
         try:
             return super().make_context(*args, **kwargs)
@@ -71,7 +71,7 @@ class Program(click.Group):
             hush(sys.stdout)
             raise click.exceptions.Exit(Exit.PIPE_CLOSED) from None
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 — the same
+    def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Where its reader is gone, it ends as programs in a pipe do; to click that is a failure."""
         try:
             return super().invoke(ctx)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pillarbox.cli.exits import Exit, Stop
-from pillarbox.cli.output import emit, emit_json, pairs, table
+from pillarbox.cli.last_sent import find
+from pillarbox.cli.output import Cell, Row, emit, emit_json, listing, pairs, table
 from pillarbox.cli.selection import STATES, filtered
 from pillarbox.cli.shared_options import shared
 from pillarbox.errors import NotFound
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pillarbox.cli.call import Call
     from pillarbox.outbox.message import Message
     from pillarbox.outbox.outbox import Outbox
-    from pillarbox.store.base import Event, QueueInfo, Tally, WorkerInfo
+    from pillarbox.store.base import Event, QueueInfo, Tally
 
 _LIMIT_MAX: Final = 10_000
 
@@ -34,26 +35,20 @@ def ls(call: Call, *, where: tuple[str, ...], limit: int, before: str | None) ->
     """List messages, the newest first."""
 
     async def look(box: Outbox) -> list[Message]:
-        from pillarbox.cli.last_sent import find
-
         last = None if before is None else (await find(box, before)).view
         return await box.list(where=where, limit=limit, before_seq=None if last is None else last.seq)
 
-    found = call.observe(look)
-    if call.json:
-        emit_json([message.to_dict() for message in found])
-    else:
-        rows = [message.to_dict() for message in found]
-        table(
-            ("ID", "STATE", "CHANNEL", "TO", "CREATED", "TRIES", "WHY"),
-            [
-                (row["id"], _state(row), row["channel"], row["to"], _minute(row["created_at"]), row["claims"],
-                 row["error"] or row["reason"])
-                for row in rows
-            ],
-            whole=2,
-        )  # fmt: skip
+    rows = [message.to_dict() for message in call.observe(look)]
+    columns = ("ID", "STATE", "CHANNEL", "TO", "CREATED", "TRIES", "WHY")
+    listing(rows, columns, _listed, as_json=call.json, whole=2)
     return Exit.OK
+
+
+def _listed(row: Row) -> tuple[Cell, ...]:
+    state = f"{row['state']} (in line)" if row["waiting"] else str(row["state"])
+    # Without year and seconds: a list is no older than its retention, and `show` has them.
+    created = f"{row['created_at'][5:10]} {row['created_at'][11:16]}"
+    return row["id"], state, row["channel"], row["to"], created, row["claims"], row["error"] or row["reason"]
 
 
 @click.command()
@@ -63,8 +58,6 @@ def show(call: Call, message: str) -> int:
     """Show one message whole, with what it says."""
 
     async def look(box: Outbox) -> tuple[Message, str | None]:
-        from pillarbox.cli.last_sent import find
-
         found = await find(box, message)
         events = await box.history(found.id) if found.id is not None else []
         return found, next((event.answer for event in reversed(events) if event.attempt is not None), None)
@@ -92,7 +85,6 @@ def history(call: Call, message: str) -> int:
     """Show what happened to a message: who, when, from which state to which, and why."""
 
     async def look(box: Outbox) -> list[Event]:
-        from pillarbox.cli.last_sent import find
         from pillarbox.domain.ids import is_message_id
 
         try:
@@ -108,18 +100,12 @@ def history(call: Call, message: str) -> int:
     from pillarbox.domain.explain.texts import with_answer
     from pillarbox.views import event_dict
 
+    def cells(row: Row) -> tuple[Cell, ...]:
+        why = with_answer(row["reason"], row["answer"]) or row["receipt"]
+        return row["at"], row["actor"], row["act"], row["from"], row["to"], row["attempt"], why
+
     rows = [event_dict(event) for event in call.observe(look)]
-    if call.json:
-        emit_json(rows)
-    else:
-        table(
-            ("AT", "WHO", "ACT", "FROM", "TO", "TRY", "WHY"),
-            [
-                (row["at"], row["actor"], row["act"], row["from"], row["to"], row["attempt"],
-                 with_answer(row["reason"], row["answer"]) or row["receipt"])
-                for row in rows
-            ],
-        )  # fmt: skip
+    listing(rows, ("AT", "WHO", "ACT", "FROM", "TO", "TRY", "WHY"), cells, as_json=call.json)
     return Exit.OK
 
 
@@ -185,13 +171,9 @@ def _counted(tallies: Sequence[Tally], queues: Sequence[QueueInfo]) -> dict[str,
 @shared
 def workers(call: Call) -> int:
     """List the workers of this database, in whatever process."""
-
-    async def look(box: Outbox) -> list[WorkerInfo]:
-        return await box.workers()
-
     from pillarbox.views import stamp
 
-    rows: list[dict[str, Any]] = [
+    rows: list[Row] = [
         {
             "worker": worker.slot,
             "id": worker.id.hex(),
@@ -203,24 +185,20 @@ def workers(call: Call) -> int:
             "seen_at": stamp(worker.seen_ms),
             "alive": worker.alive,
         }
-        for worker in call.observe(look)
+        for worker in call.observe(lambda box: box.workers())
     ]
-    if call.json:
-        emit_json(rows)
-    else:
-        table(
-            ("WORKER", "HOST", "PID", "VERSION", "CHANNELS", "STARTED", "SEEN", "ALIVE"),
-            [
-                (str(row["worker"]), str(row["host"]), str(row["pid"]), str(row["version"]),
-                 ", ".join(map(str, row["channels"])), _seconds(row["started_at"]), _seconds(row["seen_at"]),
-                 _ALIVE[row["alive"]])
-                for row in rows
-            ],
-        )  # fmt: skip
+    columns = ("WORKER", "HOST", "PID", "VERSION", "CHANNELS", "STARTED", "SEEN", "ALIVE")
+    listing(rows, columns, _working, as_json=call.json)
     return Exit.OK
 
 
 _ALIVE: Final[dict[object, str]] = {True: "yes", False: "no", None: "unknown"}
+
+
+def _working(row: Row) -> tuple[Cell, ...]:
+    times = _seconds(row["started_at"]), _seconds(row["seen_at"])
+    channels = ", ".join(row["channels"])
+    return row["worker"], row["host"], row["pid"], row["version"], channels, *times, _ALIVE[row["alive"]]
 
 
 def _is_plain(value: object) -> bool:
@@ -230,15 +208,6 @@ def _is_plain(value: object) -> bool:
 def _seconds(stamp: object) -> str | None:
     """Leave out the milliseconds: in a table for people they only disturb."""
     return None if stamp is None else f"{str(stamp)[:19]}Z"
-
-
-def _minute(stamp: str) -> str:
-    """Leave out year and seconds too: a list is no older than its retention, and `show` has them."""
-    return f"{stamp[5:10]} {stamp[11:16]}"
-
-
-def _state(row: dict[str, Any]) -> str:
-    return f"{row['state']} (in line)" if row["waiting"] else str(row["state"])
 
 
 def _paused(queue: dict[str, Any]) -> str | None:

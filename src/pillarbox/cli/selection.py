@@ -13,6 +13,7 @@ from pillarbox.cli.shared_options import span
 
 STATES: Final = ("scheduled", "leased", "held", "delivered", "dead", "expired", "cancelled")
 
+_SHORT: Final = ("channel", "to", "tenant", "older", "newer")
 _WHERE_HELP: Final = (
     "Only messages that fit, such as 'state=dead error~timeout older=2h'; may be repeated, all must fit."
 )
@@ -42,18 +43,8 @@ def filtered(command: Callable[..., int]) -> Callable[..., int]:
     @click.option("--older", metavar="SPAN", type=_span_text, help="Only those accepted longer ago.")
     @click.option("--newer", metavar="SPAN", type=_span_text, help="Only those accepted since.")
     @functools.wraps(command)
-    def wrapped(
-        *args: Any,  # noqa: ANN401 — the command's own
-        where: tuple[str, ...],
-        states: tuple[str, ...],
-        channel: str | None,
-        to: str | None,
-        tenant: str | None,
-        older: str | None,
-        newer: str | None,
-        **options: Any,  # noqa: ANN401 — the same
-    ) -> int:
-        short = {"channel": channel, "to": to, "tenant": tenant, "older": older, "newer": newer}
+    def wrapped(*args: Any, where: tuple[str, ...], states: tuple[str, ...], **options: Any) -> int:
+        short = {field: options.pop(field) for field in _SHORT}
         return command(*args, where=(*where, *_texts(states, short)), **options)
 
     return wrapped
@@ -66,13 +57,7 @@ def picking(command: Callable[..., int]) -> Callable[..., int]:
     @filtered
     @click.option("--all", "every", is_flag=True, help="All messages that this can be done to.")
     @functools.wraps(command)
-    def wrapped(
-        *args: Any,  # noqa: ANN401 — the command's own
-        messages: tuple[str, ...],
-        where: tuple[str, ...],
-        every: bool,
-        **options: Any,  # noqa: ANN401 — the same
-    ) -> int:
+    def wrapped(*args: Any, messages: tuple[str, ...], where: tuple[str, ...], every: bool, **options: Any) -> int:
         said = [bool(messages), any(text.strip() for text in where), every]
         if sum(said) > 1:
             raise click.UsageError("ids, a filter and --all exclude each other.")

@@ -59,7 +59,7 @@ def send(
     timeout: timedelta,
     payload: bytes | None,
     payload_file: str | None,
-    **options: Any,  # noqa: ANN401 — each has its own type, by its name
+    **options: Any,
 ) -> int:
     """
     Accept a message for CHANNEL, or for a URL that stands nowhere else. Its id is written to stdout.

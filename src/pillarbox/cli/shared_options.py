@@ -32,13 +32,7 @@ def shared(command: Callable[..., int]) -> Callable[..., int]:
     @click.pass_context
     @functools.wraps(command)
     def wrapped(
-        ctx: click.Context,
-        /,
-        *args: Any,  # noqa: ANN401 — the command's own
-        db: str | None,
-        config: str | None,
-        as_json: bool,
-        **options: Any,  # noqa: ANN401 — the same
+        ctx: click.Context, /, *args: Any, db: str | None, config: str | None, as_json: bool, **options: Any
     ) -> int:
         return command(Call(ctx=ctx, db=db, config=config, json=as_json), *args, **options)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pillarbox.cli.exits import Exit
+from pillarbox.cli.last_sent import find
 from pillarbox.cli.output import emit, emit_json
 from pillarbox.cli.shared_options import shared
 
@@ -23,8 +24,6 @@ def explain(call: Call, message: str) -> int:
     """Explain why a message is not delivered yet, since when, until when, and what would unblock it."""
 
     async def look(box: Outbox) -> Explanation:
-        from pillarbox.cli.last_sent import find
-
         return await box.explain((await find(box, message)).id or message)
 
     from pillarbox.views import explanation_dict

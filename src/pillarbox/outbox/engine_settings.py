@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
+
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
@@ -17,16 +19,8 @@ _MS = timedelta(milliseconds=1)
 
 def limits_of(settings: Settings) -> Limits:
     """Return the bounds on active messages that *settings* ask for."""
-    limits = settings.limits
     own = {name: item.limit_messages for name, item in settings.channels.items() if item.limit_messages is not None}
-    return Limits(
-        messages=limits.messages,
-        bytes=limits.bytes,
-        channels=own,
-        channel_messages=limits.channel_messages,
-        recipient_messages=limits.recipient_messages,
-        tenant_messages=limits.tenant_messages,
-    )
+    return msgspec.structs.replace(msgspec.convert(settings.limits, Limits, from_attributes=True), channels=own)
 
 
 def worker_settings(settings: Settings, *, lease_ms: int, only: MessageId | None) -> WorkerSettings:

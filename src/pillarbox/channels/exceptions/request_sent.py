@@ -22,81 +22,63 @@ class Sent(Enum):
     MAYBE = 2
 
 
-# By name; what derives from one of these counts too. The inner cause of those that wrap another says more.
-SENT: Final[Mapping[str, Sent]] = {
-    # aiohttp: refused, no such name, no TLS, a proxy that does not connect us.
-    "aiohttp.client_exceptions.ClientConnectorError": Sent.NO,
-    "aiohttp.client_exceptions.ConnectionTimeoutError": Sent.NO,
-    "aiohttp.client_exceptions.ClientHttpProxyError": Sent.NO,
-    "aiohttp.client_exceptions.InvalidURL": Sent.NO,
-    "aiohttp.client_exceptions.ServerTimeoutError": Sent.MAYBE,
-    "aiohttp.client_exceptions.ServerDisconnectedError": Sent.MAYBE,
-    "aiohttp.client_exceptions.ClientPayloadError": Sent.MAYBE,
-    "aiohttp.client_exceptions.ClientOSError": Sent.MAYBE,
-    # httpx and httpcore, "Exceptions".
-    **{
-        f"{library}.{name}": sent
-        for library in ("httpx", "httpcore")
-        for sent, names in (
-            (Sent.NO, ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol")),
-            (
-                Sent.MAYBE,
-                (
-                    "ReadTimeout", "WriteTimeout", "ReadError", "WriteError", "CloseError", "RemoteProtocolError",
-                    "LocalProtocolError", "DecodingError",
-                ),
-            ),
-        )
-        for name in names
+_HTTPCORE: Final[Mapping[Sent, tuple[str, ...]]] = {
+    Sent.NO: ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"),
+    Sent.MAYBE: (
+        "ReadTimeout", "WriteTimeout", "ReadError", "WriteError", "CloseError", "RemoteProtocolError",
+        "LocalProtocolError", "DecodingError",
+    ),
+}  # fmt: skip
+_BY_LIBRARY: Final[Mapping[str, Mapping[Sent, tuple[str, ...]]]] = {
+    # Refused, no such name, no TLS, a proxy that does not connect us.
+    "aiohttp.client_exceptions": {
+        Sent.NO: ("ClientConnectorError", "ConnectionTimeoutError", "ClientHttpProxyError", "InvalidURL"),
+        Sent.MAYBE: ("ServerTimeoutError", "ServerDisconnectedError", "ClientPayloadError", "ClientOSError"),
     },
-    "httpx.InvalidURL": Sent.NO,
-    # requests: its ConnectionError is about either, and says which inside.
-    **{
-        f"requests.exceptions.{name}": Sent.NO
-        for name in (
+    # "Exceptions"
+    "httpcore": _HTTPCORE,
+    "httpx": {**_HTTPCORE, Sent.NO: (*_HTTPCORE[Sent.NO], "InvalidURL")},
+    # Its ConnectionError is about either, and says which inside.
+    "requests.exceptions": {
+        Sent.NO: (
             "ConnectTimeout", "ProxyError", "MissingSchema", "InvalidSchema", "InvalidURL", "InvalidProxyURL",
             "InvalidHeader",
-        )
+        ),
+        Sent.MAYBE: ("ReadTimeout", "ChunkedEncodingError", "ContentDecodingError"),
     },
-    "requests.exceptions.ReadTimeout": Sent.MAYBE,
-    "requests.exceptions.ChunkedEncodingError": Sent.MAYBE,
-    "requests.exceptions.ContentDecodingError": Sent.MAYBE,
-    # urllib3: NameResolutionError is a NewConnectionError.
-    **{
-        f"urllib3.exceptions.{name}": Sent.NO
-        for name in (
+    # NameResolutionError is a NewConnectionError.
+    "urllib3.exceptions": {
+        Sent.NO: (
             "NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError", "EmptyPoolError",
             "ClosedPoolError", "LocationValueError",
-        )
+        ),
+        Sent.MAYBE: ("ReadTimeoutError", "ProtocolError"),
     },
-    "urllib3.exceptions.ReadTimeoutError": Sent.MAYBE,
-    "urllib3.exceptions.ProtocolError": Sent.MAYBE,
-    # botocore
-    **{
-        f"botocore.exceptions.{name}": Sent.NO
-        for name in (
+    "botocore.exceptions": {
+        Sent.NO: (
             "EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "NoCredentialsError",
             "PartialCredentialsError", "ParamValidationError", "NoRegionError",
-        )
+        ),
+        Sent.MAYBE: ("ReadTimeoutError", "ConnectionClosedError"),
     },
-    "botocore.exceptions.ReadTimeoutError": Sent.MAYBE,
-    "botocore.exceptions.ConnectionClosedError": Sent.MAYBE,
-    # Python's own
-    "http.client.RemoteDisconnected": Sent.MAYBE,
-    "http.client.IncompleteRead": Sent.MAYBE,
-    "http.client.BadStatusLine": Sent.MAYBE,
-    "http.client.CannotSendRequest": Sent.NO,
-    "http.client.InvalidURL": Sent.NO,
-    # Mail
-    "aiosmtplib.errors.SMTPConnectError": Sent.NO,
-    "aiosmtplib.errors.SMTPNotSupported": Sent.NO,
-    "aiosmtplib.errors.SMTPServerDisconnected": Sent.MAYBE,
-    "aiosmtplib.errors.SMTPReadTimeoutError": Sent.MAYBE,
-    "smtplib.SMTPNotSupportedError": Sent.NO,
-    "smtplib.SMTPServerDisconnected": Sent.MAYBE,
+    "http.client": {
+        Sent.NO: ("CannotSendRequest", "InvalidURL"),
+        Sent.MAYBE: ("RemoteDisconnected", "IncompleteRead", "BadStatusLine"),
+    },
+    "aiosmtplib.errors": {
+        Sent.NO: ("SMTPConnectError", "SMTPNotSupported"),
+        Sent.MAYBE: ("SMTPServerDisconnected", "SMTPReadTimeoutError"),
+    },
+    "smtplib": {Sent.NO: ("SMTPNotSupportedError",), Sent.MAYBE: ("SMTPServerDisconnected",)},
 }  # fmt: skip
+SENT: Final[Mapping[str, Sent]] = {
+    f"{library}.{name}": sent
+    for library, known in _BY_LIBRARY.items()
+    for sent, names in known.items()
+    for name in names
+}
+"""By name; what derives from one of these counts too. The inner cause of those that wrap another says more."""
 
-# An SSLError of these libraries is about the handshake unless what it wraps is not.
 _TLS_TYPES: Final = frozenset(
     {"requests.exceptions.SSLError", "urllib3.exceptions.SSLError", "botocore.exceptions.SSLError"}
 )

@@ -44,8 +44,10 @@ class _Row(NamedTuple):
     needs: tuple[str, ...]
 
 
-def _row(needs: tuple[str, ...], pattern: re.Pattern[str], replacement: str = MASK, kind: Kind = Kind.SECRET) -> _Row:
-    return _Row(kind, pattern, replacement, needs)
+def _row(
+    needs: tuple[str, ...], pattern: str, replacement: str = MASK, kind: Kind = Kind.SECRET, *, cased: bool = False
+) -> _Row:
+    return _Row(kind, re.compile(pattern, 0 if cased else re.IGNORECASE), replacement, needs)
 
 
 _QUOTES: Final = ("'", '"', "`")
@@ -65,101 +67,79 @@ _SHORT_NAMES: Final = r"sig|sign|key|auth|code|sid|otp|t"
 _ROWS: Final[tuple[_Row, ...]] = (
     # RFC 3986 §3.2.1: user information in a URL. All up to the last "@", on purpose: a password may itself hold "@"
     # and, written carelessly, "/".
-    _row(
-        ("@",),
-        re.compile(rf"(\b{SCHEME}:{_SLASH}{{2}})[^@{_END}]{{1,256}}+@(?:[^@{_END}]{{0,256}}+@)*+", re.IGNORECASE),
-        rf"\1{MASK}@",
-    ),
+    _row(("@",), rf"(\b{SCHEME}:{_SLASH}{{2}})[^@{_END}]{{1,256}}+@(?:[^@{_END}]{{0,256}}+@)*+", rf"\1{MASK}@"),
     # https://core.telegram.org/bots/api#authorizing-your-bot: the token stands in the path.
-    _row((":", "%3a"), re.compile(r"\b(?:bot)?\d{6,12}+(?::|%3A)[\w-]{20,}+", re.IGNORECASE)),
+    _row((":", "%3a"), r"\b(?:bot)?\d{6,12}+(?::|%3A)[\w-]{20,}+"),
     # Slack: /services/T…/B…/SECRET, /workflows/T…/A…/…/SECRET, /triggers/…, with the host or without it.
     _row(
         ("slack",),
-        re.compile(
-            rf"(hooks\.slack(?:-gov)?\.com(?::\d{{1,5}})?{_SLASH}\w{{1,20}}{_SLASH})(?:[^?#{_END}]|\\/)++",
-            re.IGNORECASE,
-        ),
+        rf"(hooks\.slack(?:-gov)?\.com(?::\d{{1,5}})?{_SLASH}\w{{1,20}}{_SLASH})(?:[^?#{_END}]|\\/)++",
         rf"\1{MASK}",
     ),
     _row(
         ("/", "%2f"),
-        re.compile(
-            rf"({_SLASH}(?:services|workflows|triggers){_SLASH})[TE][A-Z0-9]{{2,20}}{_SLASH}(?:[^?#{_END}]|\\/)++",
-            re.IGNORECASE,
-        ),
+        rf"({_SLASH}(?:services|workflows|triggers){_SLASH})[TE][A-Z0-9]{{2,20}}{_SLASH}(?:[^?#{_END}]|\\/)++",
         rf"\1{MASK}",
     ),
     # Discord: /api/webhooks/ID/TOKEN.
-    _row(
-        ("webhooks",),
-        re.compile(rf"({_SLASH}webhooks{_SLASH}\d{{1,20}}+{_SLASH})[^/?#{_END}]++", re.IGNORECASE),
-        rf"\1{MASK}",
-    ),
+    _row(("webhooks",), rf"({_SLASH}webhooks{_SLASH}\d{{1,20}}+{_SLASH})[^/?#{_END}]++", rf"\1{MASK}"),
     # RFC 9110 §11.4: credentials of an Authorization field, with their scheme or without one.
     _row(
         ("bearer", "basic", "digest", "negotiate"),
-        re.compile(r"\b(bearer|basic|digest|negotiate)\s++[\w.~+/=-]{6,}+", re.IGNORECASE),
+        r"\b(bearer|basic|digest|negotiate)\s++[\w.~+/=-]{6,}+",
         rf"\1 {MASK}",
     ),
     _row(
         ("authorization",),
-        re.compile(
-            rf"(authorization{_IS}(?:\\{{0,3}}[\"'`])?+)(?:[a-z][\w-]{{0,30}}+[ \t]++)?+[^\s\"'`,;\\]++", re.IGNORECASE
-        ),
+        rf"(authorization{_IS}(?:\\{{0,3}}[\"'`])?+)(?:[a-z][\w-]{{0,30}}+[ \t]++)?+[^\s\"'`,;\\]++",
         rf"\1{MASK}",
     ),
-    _row(("=", ":", "%3d"), re.compile(rf"({_SURE_NAMES})({_IS}){_VALUE}", re.IGNORECASE), rf"\1\2\g<quote>{MASK}"),
+    _row(("=", ":", "%3d"), rf"({_SURE_NAMES})({_IS}){_VALUE}", rf"\1\2\g<quote>{MASK}"),
     # secret 'like this'
-    _row(
-        (*_QUOTES,), re.compile(rf"({_SURE_NAMES})(\s++)(?=[\"'`\\]){_VALUE}", re.IGNORECASE), rf"\1\2\g<quote>{MASK}"
-    ),
+    _row((*_QUOTES,), rf"({_SURE_NAMES})(\s++)(?=[\"'`\\]){_VALUE}", rf"\1\2\g<quote>{MASK}"),
     # Not "code=404": a short number is no secret.
-    _row(
-        ("=", "%3d"),
-        re.compile(rf"(?<![^\W_])({_SHORT_NAMES})(=|%3D)(?!\d{{1,5}}+(?!\w)){_VALUE}", re.IGNORECASE),
-        rf"\1\2\g<quote>{MASK}",
-    ),
+    _row(("=", "%3d"), rf"(?<![^\W_])({_SHORT_NAMES})(=|%3D)(?!\d{{1,5}}+(?!\w)){_VALUE}", rf"\1\2\g<quote>{MASK}"),
     _row(
         (":",),
-        re.compile(
-            rf"(?<![^\W_])((?:sig|sign|key|auth|otp)\\{{0,3}}[\"'`]\s*+:\s*+)(?=[\"'`\\]){_VALUE}", re.IGNORECASE
-        ),
+        rf"(?<![^\W_])((?:sig|sign|key|auth|otp)\\{{0,3}}[\"'`]\s*+:\s*+)(?=[\"'`\\]){_VALUE}",
         rf"\1\g<quote>{MASK}",
     ),
     # Tokens with a beginning by which they can be found, as their makers say: Slack, GitHub, GitLab, Stripe and
     # Standard Webhooks, OpenAI, npm, PyPI, Mailgun.
     _row(
         ("-", "_"),
-        re.compile(
-            r"(?<![^\W_])(?:xox[a-z](?:\.xox[a-z])?-|xapp-|gh[oprsu]_|github_pat_|glpat-|[prs]k_(?:live|test)_|whsec_"
-            r"|npm_|pypi-|key-)[\w+/=-]{8,}+"
-        ),
+        r"(?<![^\W_])(?:xox[a-z](?:\.xox[a-z])?-|xapp-|gh[oprsu]_|github_pat_|glpat-|[prs]k_(?:live|test)_|whsec_"
+        r"|npm_|pypi-|key-)[\w+/=-]{8,}+",
+        cased=True,
     ),
-    _row(("sk-",), re.compile(r"(?<![\w-])sk-[\w-]{16,}+")),
+    _row(("sk-",), r"(?<![\w-])sk-[\w-]{16,}+", cased=True),
     # AWS, "Understanding unique ID prefixes"; Google API keys and access tokens; Twilio.
     _row(
         ("akia", "asia", "aiza", "ya29.", "sk"),
-        re.compile(r"(?<!\w)(?:(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,}+|ya29\.[\w.-]{16,}+|SK[0-9a-f]{32})"),
+        r"(?<!\w)(?:(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,}+|ya29\.[\w.-]{16,}+|SK[0-9a-f]{32})",
+        cased=True,
     ),
     # RFC 7519 §3.1: a JWT is JSON in base64url, so it begins with '{"'.
-    _row(("eyj",), re.compile(r"(?<![\w-])eyJ[\w-]{8,}+\.[\w.-]{4,}+")),
+    _row(("eyj",), r"(?<![\w-])eyJ[\w-]{8,}+\.[\w.-]{4,}+", cased=True),
     # SendGrid; a Discord bot's token.
-    _row(("sg.",), re.compile(r"(?<![\w.-])SG\.[\w-]{16,}+\.[\w-]{16,}+")),
-    _row((".",), re.compile(r"(?<![\w.-])[\w-]{23,28}+\.[\w-]{6,7}+\.[\w-]{27,}+")),
+    _row(("sg.",), r"(?<![\w.-])SG\.[\w-]{16,}+\.[\w-]{16,}+", cased=True),
+    _row((".",), r"(?<![\w.-])[\w-]{23,28}+\.[\w-]{6,7}+\.[\w-]{27,}+", cased=True),
     # Anything long that mixes letters and digits, wherever it stands: Mattermost's /hooks/<26 characters> and the like.
     _row(
         ("/",),
-        re.compile(r"(?P<keep>(?<![/:])/)(?=[^/?#\s\d]*+\d)(?=[^/?#\sA-Za-z]*+[A-Za-z])[A-Za-z0-9_~.:%+=-]{20,}+"),
+        r"(?P<keep>(?<![/:])/)(?=[^/?#\s\d]*+\d)(?=[^/?#\sA-Za-z]*+[A-Za-z])[A-Za-z0-9_~.:%+=-]{20,}+",
         rf"\g<keep>{MASK}",
         Kind.LIKELY,
+        cased=True,
     ),
     # Addresses and E.164 numbers. Looked for from where one begins only, and not from each of its characters.
     _row(
         ("@",),
-        re.compile(r"(?<![^\s<>\"'(),;:=])[^\s<>\"'(),;:=@]++@(?:[^\s<>\"'(),;:=@]*+@)*[\w-]++(?:\.[\w-]++)++"),
+        r"(?<![^\s<>\"'(),;:=])[^\s<>\"'(),;:=@]++@(?:[^\s<>\"'(),;:=@]*+@)*[\w-]++(?:\.[\w-]++)++",
         kind=Kind.RECIPIENT,
+        cased=True,
     ),
-    _row(("+",), re.compile(r"(?<!\w)\+\d{7,15}\b"), kind=Kind.RECIPIENT),
+    _row(("+",), r"(?<!\w)\+\d{7,15}\b", kind=Kind.RECIPIENT, cased=True),
 )
 
 
