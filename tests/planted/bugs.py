@@ -85,7 +85,7 @@ BUGS: Final = (
         edits=(
             Edit(
                 file=_WRITE,
-                old="WHERE seq = ?1 AND state = 1 AND lease = ?2 AND arrived_at IS NULL AND (?15",
+                old="WHERE seq = ?1 AND +state = 1 AND lease = ?2 AND arrived_at IS NULL AND (?15",
                 new="WHERE seq = ?1 AND arrived_at IS NULL AND (?15",
             ),
         ),
@@ -96,7 +96,9 @@ BUGS: Final = (
         edits=(
             Edit(
                 file=_WRITE,
-                old="WHERE seq = ?1 AND state = 1 AND lease = ?2 AND arrived_at IS NULL\nRETURNING seq\n\n-- settle --",
+                old=(
+                    "WHERE seq = ?1 AND +state = 1 AND lease = ?2 AND arrived_at IS NULL\nRETURNING seq\n\n-- settle --"
+                ),
                 new="WHERE seq = ?1 AND arrived_at IS NULL\nRETURNING seq\n\n-- settle --",
             ),
         ),

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pillarbox.clock import Clock
 from pillarbox.errors import StoreOutcomeUnknown
 from pillarbox.store.sqlite.session import Session
-from pillarbox.store.sqlite.statements import STATEMENTS
+from pillarbox.store.sqlite.statements import text
 from pillarbox.store.sqlite.store import SQLiteStore
+from pillarbox.store.steps.columns import NEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,9 +40,9 @@ _LATE_SECONDS: Final = 0.02
 _POSITIONS: Final = 1000  # as many as one claim gives at most
 
 _ENQUEUE: Final = (
-    STATEMENTS["enqueue"]
-    .replace("INSERT INTO message (id,", "INSERT INTO message (seq, id,")
-    .replace("VALUES (?,", "VALUES (?, ?,")
+    text("enqueue", returning=False)
+    .replace("INSERT INTO message (", "INSERT INTO message (seq, ")
+    .replace("SELECT ", f"SELECT ?{len(NEW) + 1}, ")
 )
 
 
@@ -119,8 +120,8 @@ class SecondSession(Session):
             missing = len(rows) - len(self.reserved)
             numbers = self.reserved + (self._numbers(missing) if missing > 0 else [])
             self.reserved = numbers[len(rows) :]
-            self.connection.executemany(_ENQUEUE, [(seq, *row) for row, seq in zip(rows, numbers, strict=False)])
-            return [[] for _ in rows]
+            self.connection.executemany(_ENQUEUE, [(*row, seq) for row, seq in zip(rows, numbers, strict=False)])
+            return [[(row[0], seq)] for row, seq in zip(rows, numbers, strict=False)]
         return super().each(name, rows)
 
     def _numbers(self, count: int) -> list[int]:

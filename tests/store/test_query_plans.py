@@ -21,7 +21,7 @@ from pillarbox.domain.outcome import Deferred, Rejected, Uncertain
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.store.base import Cancel, Durability, Pause, Prune, Query, Replay
 from pillarbox.store.sqlite import opening
-from pillarbox.store.sqlite.statements import READ, WRITE
+from pillarbox.store.sqlite.statements import FOR_MANY, READ, WRITE, text
 from pillarbox.testing.store_suite.driver import POLICY
 from tests.store.opened import connecting, driver_on
 
@@ -132,6 +132,23 @@ async def test_every_statement_of_a_full_database_uses_indexes_whatever_is_known
         connection.execute("ANALYZE")
     with seen_by_the_store(path) as connection:
         assert faults(connection) == []
+
+
+@pytest.mark.contract("LA3")
+async def test_a_statement_for_many_rows_finds_each_of_them_as_the_one_for_one_row_does(path: Path) -> None:
+    async with driver_on(path) as driver:
+        await every_kind(driver)
+    with seen_by_the_store(path) as connection:
+        connection.execute("ANALYZE")
+    with seen_by_the_store(path) as connection:
+        for name in FOR_MANY:
+            for rows in (4, 64):
+                assert searches(connection, text(name, rows)) == searches(connection, text(name)), name
+
+
+def searches(connection: apsw.Connection, sql: str) -> list[str]:
+    """Say how a statement finds rows of tables, the given rows aside."""
+    return [line for line in plan(connection, sql) if re.match(rf"(SCAN|SEARCH) ({TABLES})\b|BLOOM|.*AUTOMATIC", line)]
 
 
 async def every_kind(driver: StoreDriver) -> None:

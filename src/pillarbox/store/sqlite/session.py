@@ -7,12 +7,13 @@ Nothing here knows what a statement is for.
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import apsw
 
 from pillarbox.errors import PillarboxError, ValueRefused
-from pillarbox.store.sqlite.statements import STATEMENTS
+from pillarbox.store.sqlite.statements import FOR_MANY, STATEMENTS, text
 from pillarbox.store.steps.numbers import Numbers
 
 if TYPE_CHECKING:
@@ -34,6 +35,26 @@ _SILENT: Final = frozenset(
     name for name, sql in STATEMENTS.items() if not sql.startswith(("SELECT", "WITH")) and "RETURNING" not in sql
 )
 """Statements that return no rows."""
+_GUARDED: Final = frozenset(
+    name for name, sql in STATEMENTS.items() if re.match(r"(UPDATE|DELETE)\b.*\sRETURNING \w+\Z", sql, re.DOTALL)
+)
+"""Statements that return their first binding where they changed its row: how many rows they change says as much."""
+_NUMBERED: Final = frozenset(name for name in FOR_MANY if STATEMENTS[name].endswith("RETURNING id, seq"))
+"""Inserts that return their first binding and the number of the row."""
+_SIZES: Final = (64, 16, 4, 1)
+
+
+def _pieces(count: int) -> Iterator[tuple[int, int]]:
+    """
+    Cut so many rows; yields where each piece begins, and its size.
+
+    Of few sizes, so that few texts serve all numbers of rows; a piece that is at least half full is filled up.
+    """
+    start = 0
+    while start < count:
+        size = next(size for size in _SIZES if size <= 2 * (count - start))
+        yield start, size
+        start += size
 
 
 class Keeper(Protocol):
@@ -71,21 +92,65 @@ class Statements:
         """See `Tx`."""
         if not rows:
             return []
-        sql = STATEMENTS[name]
         if name in _SILENT:
-            self.connection.executemany(sql, rows)
-            return [[] for _ in rows]
+            return [[] for piece, _ in self._at_once(name, rows) for _ in piece]
         asked = [bindings[0] for bindings in rows]
         if len(set(asked)) < len(rows):
             # Of two with one first value, nobody could tell whose a row is.
             return [self.many(name, bindings) for bindings in rows]
-        returned = self.connection.executemany(sql, rows).fetchall()
+        if name in _GUARDED:
+            return self._guarded(name, rows)
+        if name in _NUMBERED:
+            return self._numbered(name, rows)
+        returned = [row for _, found in self._at_once(name, rows) for row in found]
         if asked == [row[0] for row in returned]:
             return [[row] for row in returned]
         found: dict[Any, list[Row]] = {first: [] for first in asked}
         for row in returned:
             found[row[0]].append(row)
         return list(found.values())
+
+    def _guarded(self, name: str, rows: Sequence[Sequence[Any]]) -> list[list[Row]]:
+        """Run for all at once; where a guard refused one of them nothing of that counts, and each is run alone."""
+        if name in FOR_MANY and len(rows) > 1:
+            self.many("try_rows")
+            changed = sum(self.connection.changes() for _ in self._at_once(name, rows, returning=False))
+            if changed < len(rows):
+                self.many("undo_rows")
+            self.many("keep_rows")
+            if changed == len(rows):
+                return [[(bindings[0],)] for bindings in rows]
+        sql = text(name, returning=False)
+        done: list[list[Row]] = []
+        for bindings in rows:
+            self.connection.execute(sql, bindings)
+            done.append([(bindings[0],)] if self.connection.changes() else [])
+        return done
+
+    def _numbered(self, name: str, rows: Sequence[Sequence[Any]]) -> list[list[Row]]:
+        """Insert rows, which SQLite numbers one after the other, because nobody else writes meanwhile."""
+        done: list[list[Row]] = []
+        for piece, _ in self._at_once(name, rows, returning=False):
+            first = self.connection.last_insert_rowid() - len(piece) + 1
+            done += [[(bindings[0], seq)] for seq, bindings in enumerate(piece, start=first)]
+        return done
+
+    def _at_once(
+        self, name: str, rows: Sequence[Sequence[Any]], *, returning: bool = True
+    ) -> Iterator[tuple[Sequence[Sequence[Any]], list[Row]]]:
+        """
+        Run a statement for many rows of bindings at a time, where it can: each call costs the interpreter's lock.
+
+        Yields each piece of *rows* when it was run, and what that returned.
+        """
+        if name not in FOR_MANY:
+            yield rows, self.connection.executemany(text(name, returning=returning), rows).fetchall()
+            return
+        for start, size in _pieces(len(rows)):
+            piece = rows[start : start + size]
+            bindings = [value for row in piece for value in row]
+            bindings += [None] * ((size - len(piece)) * len(rows[0]))
+            yield piece, self.connection.execute(text(name, size, returning=returning), bindings).fetchall()
 
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:

@@ -1,7 +1,14 @@
-"""SQLite's statements by name, and the column lists that they share with the code that decodes their rows."""
+"""
+SQLite's statements by name, and the column lists that they share with the code that decodes their rows.
+
+A statement with ``{given}`` in it may be run for many rows of bindings at once: then ``{given}`` is the table of these
+rows, and ``?3`` a column of it. For one row there is no such table.
+"""
 
 from __future__ import annotations
 
+import functools
+import re
 from typing import Final
 
 from pillarbox.store import queries
@@ -54,8 +61,32 @@ _FRAGMENTS: Final = {
     "view_list": _VIEW_LIST,
 }
 # Without a table name, for RETURNING, which knows only the table that is written.
-WRITE: Final = queries.load("sqlite", "write.sql", {**_FRAGMENTS, "leased": _LEASED.replace("message.", "")})
+_WRITE: Final = queries.load("sqlite", "write.sql", {**_FRAGMENTS, "leased": _LEASED.replace("message.", "")})
+_GIVEN: Final = "{given}"
+_MARK: Final = re.compile(r"\?(\d+)")
+_RETURNING: Final = re.compile(r"\sRETURNING .*\Z")
+WRITE: Final = {name: sql.replace(_GIVEN, "") for name, sql in _WRITE.items()}
 READ: Final = queries.load("sqlite", "read.sql", {**_FRAGMENTS, "leased": _LEASED})
 SCHEMA: Final = queries.load("sqlite", "schema.sql")
 DAMAGE: Final = queries.load("sqlite", "damage.sql")
 STATEMENTS: Final = WRITE | READ | DAMAGE
+FOR_MANY: Final = frozenset(name for name, sql in _WRITE.items() if _GIVEN in sql)
+"""Statements that may be run for many rows at once."""
+
+
+@functools.cache
+def text(name: str, rows: int = 1, *, returning: bool = True) -> str:
+    """
+    Return a statement for so many rows of bindings, one after the other; more than one: see `FOR_MANY`.
+
+    Args:
+        returning: Whether it returns what it says; that costs SQLite a table of its own each time.
+    """
+    sql = STATEMENTS[name] if rows == 1 else _WRITE[name]
+    sql = sql if returning else _RETURNING.sub("", sql)
+    if rows == 1:
+        return sql
+    width = max(int(number) for number in _MARK.findall(sql))
+    row = f"({', '.join('?' * width)})"
+    # With the plus SQLite cannot look up given rows, and so goes from each of them to the table's.
+    return _MARK.sub(r"+given.column\1", sql).replace(_GIVEN, f"FROM (VALUES {', '.join([row] * rows)}) given")

@@ -27,6 +27,12 @@ carried: Final[Callable[[Envelope], tuple[Any, ...]]] = operator.attrgetter(*CAR
 if Envelope.__struct_fields__[: len(_CODED)] != _CODED:
     raise TypeError("the envelope's fields are not in the order in which they are stored")
 
+NEW: Final = (
+    "id", "queue", "recipient", "policy", "created_ms", "max_attempts", "kind", "op", "metadata", "due_ms", "floating",
+    "not_before_ms", "expires_ms", "prepared", "part_count", "splitter", "content", "payload", "content_size", "key",
+    "collapse_key", "group_id", "replay_of", "token_id", "token_epoch", "accepted_by", *CARRIED,
+)  # fmt: skip
+"""A message that is to be stored; `enqueue` gives them."""
 LEASED: Final = (
     "id", "queue", "recipient", "policy", "created_ms", "max_attempts", "kind", "op", "metadata", "seq", "lease",
     "due_ms", "expires_ms", "claims", "charged", "lost", "prepared", "part_count", "part_next", "token_id",
@@ -37,9 +43,16 @@ LEASED: Final = (
 VIEW: Final = tuple(name for name in MessageView.__struct_fields__ if name != "parts")
 """A message for people; `read` reads them."""
 
+
+def column(field: str) -> str:
+    """Return the column in which a field is stored: a time in milliseconds has another ending there."""
+    return field.replace("_ms", "_at").replace("not_before_at", "not_before")
+
+
 FRAGMENTS: Final = {
     "carried": ", ".join(CARRIED),
-    "carried_marks": ", ".join("?" for _ in CARRIED),
+    "new": ", ".join(column(name) for name in NEW),
+    "new_marks": ", ".join(f"?{number}" for number, _ in enumerate(NEW, start=1)),
     # The numbers of the states in which each order is carried out.
     **{
         f"{order}_states": ", ".join(str(state.code) for state in scope.possible if state in scope.states)
@@ -47,8 +60,3 @@ FRAGMENTS: Final = {
     },
 }
 """What statements name in braces."""
-
-
-def column(field: str) -> str:
-    """Return the column in which a field is stored: a time in milliseconds has another ending there."""
-    return field.replace("_ms", "_at").replace("not_before_at", "not_before")

@@ -236,19 +236,17 @@ def _recipient(draft: Draft) -> str:
 
 def _write(tx: Writing, new: Sequence[_New], shared: Shared) -> None:
     """Write the rows of messages that have room, and what belongs to them."""
-    tx.each("enqueue", [_row(tx, one, _payload(tx, one.draft, shared)) for one in new])
+    stored = tx.each("enqueue", [_row(tx, one, _payload(tx, one.draft, shared)) for one in new])
     drafts = [one.draft for one in new]
     keys = [(draft.tenant, draft.key, draft.digest, draft.id) for draft in drafts if draft.key is not None]
     if keys:
         tx.each("key_insert", keys)
     split = [
-        (draft.id, draft.admission.parts)
-        for draft in drafts
-        if draft.admission is not None and len(draft.admission.parts) > 1
+        (seq, draft.admission.parts)
+        for ((_, seq),), draft in zip(stored, drafts, strict=True)
+        if draft.admission is not None
     ]
-    if split:
-        seqs = tx.each("seq_of", [(identity,) for identity, _ in split])
-        store_parts(tx, [(seq, parts) for ((_, seq),), (_, parts) in zip(seqs, split, strict=True)])
+    store_parts(tx, split)
     mirror.store(tx, [(draft.mirror, draft.id) for draft in drafts if draft.mirror is not None])
 
 

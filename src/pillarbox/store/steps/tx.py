@@ -34,7 +34,7 @@ class Tx(Reader, Protocol):
 
         A driver may run it for many rows at once, so no row may depend on what another one of the same call does. A
         statement that is run so and returns rows has its first binding as their first column: by that a driver knows
-        whose they are.
+        whose they are. One that returns nothing else changes one row for each row of bindings, or none.
 
         Returns:
             One list per row of bindings, in their order: the rows that it returned.

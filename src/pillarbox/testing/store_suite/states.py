@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import pytest
 
+from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.lifecycle import MOVES, Verdict, lost_worker
 from pillarbox.domain.message import STATES, Admission, State
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected
@@ -123,6 +124,30 @@ class StateSuite(StoreFixtures):
         result = await driver.commit(settle=twice)
         assert result.settled == [Settled.APPLIED, Settled.STALE]
         assert (await driver.view(message.id)).extra_copies == 0
+        await driver.healthy()
+
+    @pytest.mark.contract("ST6", "ST7")
+    @pytest.mark.parametrize("count", [2, 7, 100])
+    async def test_of_many_ends_in_one_batch_those_count_whose_lease_holds(
+        self, driver: StoreDriver, count: int
+    ) -> None:
+        drafts = [driver.draft(lane=f"lane {place}") for place in range(count)]
+        behind = [driver.draft(lane=draft.lane) for draft in drafts]
+        await driver.enqueue(*drafts)
+        await driver.enqueue(*behind)
+        held = await driver.claim(count)
+        lost, late, others = held[0], held[1], held[2:]
+        strange = msgspec.structs.replace(lost, lease=LeaseId(driver.entropy.token(16)))
+        await driver.settle(late, Deferred("busy"))
+        ends = [driver.settlement(message, Delivered(message.id)) for message in (*others, late, strange)]
+        result = await driver.commit(settle=ends)
+        assert result.settled == [Settled.APPLIED] * len(others) + [Settled.LATE, Settled.STALE]
+        assert (await driver.view(lost.id)).state == State.LEASED
+        for message in (*others, late):
+            view = await driver.view(message.id)
+            assert (view.state, view.receipt) == (State.DELIVERED, message.id)
+        freed = await driver.claimed_ids(count)
+        assert freed == [draft.id for draft in behind if draft.lane != lost.lane]
         await driver.healthy()
 
     @pytest.mark.contract("ST6", "ST7")

@@ -1,5 +1,7 @@
 -- The states by their numbers: 0 scheduled, 1 leased, 2 held, 3 delivered, 4 dead, 5 expired, 6 cancelled. Below 3 a message
 -- is active. Which of them an order is for ({cancel_states} and so on), domain/orders.py says.
+-- {given}: the statement may be run for many rows of bindings at once (store/sqlite/statements.py). It passes over rows
+-- whose first value is NULL, and says +state, so that no index by state is taken for the one by number.
 
 -- begin --
 BEGIN IMMEDIATE
@@ -19,11 +21,21 @@ ROLLBACK TO item
 -- release_item --
 RELEASE item
 
+-- try_rows --
+SAVEPOINT many_rows
+
+-- undo_rows --
+ROLLBACK TO many_rows
+
+-- keep_rows --
+RELEASE many_rows
+
 -- deliver --
 -- The plain success: the only settlement that leaves no attempt row.
 UPDATE message SET state = 3, receipt = ?3, completed_at = ?4, lease = NULL, lease_until = NULL, lost = 0,
     free_returns = 0, error_class = NULL, last_error = NULL
-WHERE seq = ?1 AND state = 1 AND lease = ?2 AND arrived_at IS NULL
+{given}
+WHERE seq = ?1 AND +state = 1 AND lease = ?2 AND arrived_at IS NULL
 RETURNING seq
 
 -- settle --
@@ -35,7 +47,8 @@ UPDATE message SET state = ?3, due_at = coalesce(?4, due_at), charged = iif(?16,
     error_class = ?10, last_error = ?11, recipient = coalesce(?12, recipient),
     completed_at = iif(?3 > 1, ?13, NULL), floating = iif(?14, 1, floating), admitted_seq = iif(?14, NULL, admitted_seq),
     lease = NULL, lease_until = NULL
-WHERE seq = ?1 AND state = 1 AND lease = ?2 AND arrived_at IS NULL AND (?15 IS NULL OR lease_until <= ?15)
+{given}
+WHERE seq = ?1 AND +state = 1 AND lease = ?2 AND arrived_at IS NULL AND (?15 IS NULL OR lease_until <= ?15)
     AND (cancel_requested_at IS NULL OR ?3 NOT IN (0, 2))
 RETURNING seq
 
@@ -92,8 +105,9 @@ RETURNING message
 -- attempt --
 INSERT INTO attempt (message, number, message_id, part, lease, worker, outcome, error_class, reason, receipt, answer,
     charged, claimed_at, began_at, ended_at, to_state, due_at, full, arrived_at)
-VALUES (?1, ?2, ?3, ?4, ?5, (SELECT worker FROM message WHERE seq = ?1), ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
-    ?15, ?16, ?17, ?18)
+SELECT ?1, ?2, ?3, ?4, ?5, (SELECT worker FROM message WHERE seq = ?1), ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,
+    ?15, ?16, ?17, ?18
+{given} WHERE ?1 IS NOT NULL
 ON CONFLICT DO NOTHING
 
 -- any_waiting --
@@ -101,31 +115,29 @@ SELECT 1 FROM message WHERE state = 0 AND waiting = 1 LIMIT 1
 
 -- free --
 -- Lets the lowest waiting row of a lane go. Freeing one too many is harmless: its claim parks it again.
-UPDATE message SET waiting = 0 WHERE seq = (
+UPDATE message SET waiting = 0 {given} WHERE seq = (
     SELECT seq FROM message WHERE lane = ?1 AND state = 0 AND waiting = 1 ORDER BY lane_pos LIMIT 1)
 RETURNING lane, queue
 
 -- admit --
 -- Once: parts that may have been sent already are never cut anew.
-UPDATE message SET prepared = 1, recipient = ?3, part_count = ?4, splitter = ?5
-WHERE seq = ?1 AND state = 1 AND lease = ?2 AND prepared = 0
+UPDATE message SET prepared = 1, recipient = ?3, part_count = ?4, splitter = ?5 {given}
+WHERE seq = ?1 AND +state = 1 AND lease = ?2 AND prepared = 0
 RETURNING seq
 
 -- admitted --
 SELECT seq FROM message WHERE seq = ?1 AND state = 1 AND lease = ?2 AND prepared = 1
 
 -- part --
-INSERT INTO part (message, number, content) VALUES (?1, ?2, ?3)
+INSERT INTO part (message, number, content) SELECT ?1, ?2, ?3 {given} WHERE ?1 IS NOT NULL
 
 -- renew --
-UPDATE message SET lease_until = ?3 WHERE seq = ?1 AND state = 1 AND lease = ?2
+UPDATE message SET lease_until = ?3 {given} WHERE seq = ?1 AND +state = 1 AND lease = ?2
 RETURNING seq, cancel_requested_at
 
 -- enqueue --
-INSERT INTO message (id, queue, recipient, policy, created_at, max_attempts, kind, op, metadata, due_at, floating,
-    not_before, expires_at, prepared, part_count, splitter, content, payload, content_size, key, collapse_key, group_id,
-    replay_of, token_id, token_epoch, accepted_by, {carried})
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {carried_marks})
+INSERT INTO message ({new}) SELECT {new_marks} {given} WHERE ?1 IS NOT NULL
+RETURNING id, seq
 
 -- collapsible --
 -- What a newer message of the same collapse key, to the same recipient, takes the place of.
@@ -204,7 +216,7 @@ SELECT message FROM part WHERE message = ?1 AND number = ?2 AND state = 3 AND de
 SELECT key, digest, message_id FROM message_key WHERE tenant = ?2 AND key = ?1
 
 -- key_insert --
-INSERT INTO message_key (tenant, key, digest, message_id) VALUES (?1, ?2, ?3, ?4)
+INSERT INTO message_key (tenant, key, digest, message_id) SELECT ?1, ?2, ?3, ?4 {given} WHERE ?1 IS NOT NULL
 
 -- queue_of --
 SELECT id FROM queue WHERE tenant = ?1 AND channel = ?2
@@ -229,7 +241,7 @@ INSERT INTO policy (spec) VALUES (?1) RETURNING id
 SELECT spec FROM policy WHERE id = ?1
 
 -- tally_add --
-INSERT INTO tally (queue, state, messages, bytes) VALUES (?1, ?2, ?3, ?4)
+INSERT INTO tally (queue, state, messages, bytes) SELECT ?1, ?2, ?3, ?4 {given} WHERE ?1 IS NOT NULL
 ON CONFLICT DO UPDATE SET messages = messages + excluded.messages, bytes = bytes + excluded.bytes
 
 -- active_total --
@@ -291,7 +303,7 @@ SELECT seq FROM sqlite_sequence WHERE name = 'message'
 UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'message'
 
 -- take_position --
-UPDATE message SET admitted_seq = ?2, floating = 1 WHERE seq = ?1
+UPDATE message SET admitted_seq = ?2, floating = 1 {given} WHERE seq = ?1
 
 -- claim --
 -- ?1 lease, ?2 until when, ?3 worker, ?4 now, ?5 expired by, ?6 queue, ?7 priority, ?8 how many.
@@ -482,7 +494,7 @@ DELETE FROM attempt WHERE message = ?1
 
 -- history_add --
 INSERT INTO history (message, message_id, at, act, actor, from_state, to_state, reason)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 {given} WHERE ?1 IS NOT NULL
 
 -- act_of --
 SELECT message_id, act FROM history WHERE message_id = ?1 AND at = ?2 AND actor = ?3
