@@ -39,6 +39,11 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
+def unwanted(flight: Flight) -> None:
+    """Fail the test: no send of it may end so."""
+    pytest.fail(f"{flight} ended otherwise than it should")
+
+
 async def test_sends_that_do_not_wait_share_a_task(tmp_path: Path) -> None:
     tasks: list[Any] = []
 
@@ -105,7 +110,7 @@ async def test_a_task_that_was_cancelled_begins_no_other_send() -> None:
             runners.start(second)
 
     first, second = Flight(message=leased(), until_ms=0), Flight(message=leased(), until_ms=0)
-    runners = Runners(run, failed=pytest.fail, refused=pytest.fail)
+    runners = Runners(run, failed=unwanted, refused=unwanted)
     runners.start(first)
     await turns()
     assert cancelling == [0, 0]
@@ -117,7 +122,7 @@ async def test_what_was_not_begun_by_a_task_that_was_cancelled_is_refused() -> N
 
     refused: list[Flight] = []
     flights = [Flight(message=leased(), until_ms=0) for _ in range(3)]
-    runners = Runners(run, failed=pytest.fail, refused=refused.append)
+    runners = Runners(run, failed=unwanted, refused=refused.append)
     others = asyncio.all_tasks()
     for flight in flights:
         runners.start(flight)
@@ -139,7 +144,7 @@ async def test_a_bug_in_one_send_keeps_no_other_from_beginning() -> None:
     reported: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, about: reported.append(about))
     flights = [Flight(message=leased(), until_ms=0) for _ in range(3)]
-    runners = Runners(run, failed=failed.append, refused=pytest.fail)
+    runners = Runners(run, failed=failed.append, refused=unwanted)
     for flight in flights:
         runners.start(flight)
     await turns()
