@@ -16,8 +16,10 @@ def is_url(name: str) -> bool:
     return "://" in name or _URL.match(name) is not None
 
 
-def check_name(name: str) -> None:
+def check_name(name: object) -> None:
     """Raise InvalidMessage, which does not repeat it, where *name* cannot be a channel's: a URL, say, or nothing."""
+    if not isinstance(name, str):
+        raise InvalidMessage("channel", f"expected the name of a channel, not {type(name).__name__}")
     if is_url(name):
         raise InvalidMessage("channel", "expected the name of a channel, not a URL")
     if not name.strip() or not name.isprintable() or "," in name:

@@ -10,6 +10,8 @@ import binascii
 import re
 from typing import NewType
 
+from pillarbox.errors import InvalidMessage
+
 MessageId = NewType("MessageId", str)
 LeaseId = NewType("LeaseId", bytes)
 
@@ -36,8 +38,10 @@ def message_id(wall_ms: int, random: bytes) -> MessageId:
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 
 
-def is_message_id(text: str) -> bool:
+def is_message_id(text: object) -> bool:
     """Whether *text* could be an id (16 bytes leave only four choices for the last character)."""
+    if not isinstance(text, str):
+        raise InvalidMessage("id", f"expected text, not {type(text).__name__}")
     return _ID.match(text) is not None
 
 

@@ -50,6 +50,18 @@ def plain(field: str, value: object) -> Any:  # noqa: ANN401 — JSON is any of 
         raise InvalidMessage(field, f"expected at most {DEPTH_MAX} levels of nesting") from None
 
 
+def text_of(field: str, value: object) -> str:
+    """Return a text that can be stored, as it is. Raises InvalidMessage: no text, or half of a surrogate pair in it."""
+    if not isinstance(value, str):
+        raise InvalidMessage(field, f"expected text, not {type(value).__name__}")
+    text = plain_text(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidMessage(field, "expected valid Unicode, not half of a surrogate pair") from None
+    return text
+
+
 class _Walk:
     def __init__(self, field: str) -> None:
         self._field = field
@@ -62,7 +74,7 @@ class _Walk:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, str):
-            return self._text(value)
+            return text_of(self._field, value)
         if isinstance(value, int):
             return self._integer(value)
         if isinstance(value, float):
@@ -80,16 +92,8 @@ class _Walk:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise InvalidMessage(self._field, f"{_EXPECTED}; not a key that is {type(key).__name__}")
-            found[self._text(key)] = self.value(item, depth - 1)
+            found[text_of(self._field, key)] = self.value(item, depth - 1)
         return found
-
-    def _text(self, value: str) -> str:
-        text = plain_text(value)
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise InvalidMessage(self._field, "expected valid Unicode, not half of a surrogate pair") from None
-        return text
 
     def _integer(self, value: int) -> int:
         number = int.__int__(value)

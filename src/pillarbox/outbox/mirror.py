@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from pillarbox.domain.mirror import ENTRIES_MAX, TEXT_MAX, MirrorEntry, capped
 from pillarbox.domain.moments import shown, span_ms
+from pillarbox.domain.plain_json import text_of
 from pillarbox.domain.timeline import shifted
 from pillarbox.errors import InvalidMessage
 from pillarbox.outbox.lifetime import Lifetime
@@ -43,7 +44,9 @@ class MirrorBook:
         _within("entries", entries, ENTRIES_MAX)
         _within("characters", characters, TEXT_MAX)
         ahead_ms = self._lifetime.clock.ahead_ms()
-        pending = await (await self._lifetime.opened()).store.mirror_pending(session_key, limit=entries)
+        pending = await (await self._lifetime.opened()).store.mirror_pending(
+            text_of("session_key", session_key), limit=entries
+        )
         found = [shifted(entry, ahead_ms) for entry in pending]
         return capped(found, entries_max=entries, text_max=characters)
 
@@ -54,7 +57,10 @@ class MirrorBook:
         Args:
             entries: Records, or their keys.
         """
-        keys = [entry.key if isinstance(entry, MirrorEntry) else entry for entry in entries]
+        given: object = entries
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise InvalidMessage("entries", f"expected a list of records or keys, not {type(given).__name__}")
+        keys = [entry.key if isinstance(entry, MirrorEntry) else text_of("entries", entry) for entry in entries]
         runtime = await self._lifetime.opened()
         done = 0
         for start in range(0, len(keys), _KEYS_MAX):

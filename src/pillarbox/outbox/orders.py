@@ -15,6 +15,7 @@ from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.moments import moment_ms, span_ms
 from pillarbox.domain.orders import Order
+from pillarbox.domain.plain_json import text_of
 from pillarbox.domain.timeline import shifted
 from pillarbox.domain.transition import Reason
 from pillarbox.entropy import new_message_id
@@ -64,7 +65,7 @@ class Orders:
         Raises:
             NotFound: There is no such message.
         """
-        return (await self._act(_cancelling(reason, actor)(MessageId(id)))).applied
+        return (await self._act(_cancelling(reason, actor)(_identity(id)))).applied
 
     async def retry(
         self, id: str, *, ttl: float | timedelta | None = None, reason: str | None = None, actor: str = ACTOR  # noqa: A002
@@ -78,7 +79,7 @@ class Orders:
         Raises:
             Refused: It is held, and its time is over: it needs a new *ttl*.
         """
-        return (await self._act(_retrying(ttl, reason, actor)(MessageId(id)))).applied
+        return (await self._act(_retrying(ttl, reason, actor)(_identity(id)))).applied
 
     async def resolve(
         self,
@@ -110,7 +111,7 @@ class Orders:
             InvalidMessage: The arguments do not go together.
         """
         order = _resolving(verdict, force_copy=force_copy, receipt=receipt, ttl=ttl, reason=reason, actor=actor)
-        return (await self._act(order(MessageId(id)))).applied
+        return (await self._act(order(_identity(id)))).applied
 
     async def replay(
         self, id: str, *, fresh: bool = False, reason: str | None = None, actor: str = ACTOR  # noqa: A002
@@ -133,7 +134,7 @@ class Orders:
             QueueFull: A limit is reached. Nothing was written.
         """
         runtime = await self._lifetime.opened()
-        order = self._replaying(fresh=fresh, reason=reason, actor=actor)(MessageId(id))
+        order = self._replaying(fresh=fresh, reason=reason, actor=actor)(_identity(id))
         acted = await self._act(order)
         if not acted.applied:
             raise Refused(f"it is {acted.state}: only what has ended is replayed")
@@ -154,7 +155,7 @@ class Orders:
         Raises:
             NotFound: There is no such message.
         """
-        return (await self._act(self._purging(reason, actor)(MessageId(id)))).applied
+        return (await self._act(self._purging(reason, actor)(_identity(id)))).applied
 
     async def _act(self, act: ActOnMessage) -> Acted:
         runtime = await self._lifetime.opened()
@@ -245,7 +246,8 @@ class Orders:
         if not self._routes.settings.enabled:
             raise Refused("the queue is disabled (enabled = false): nothing waits that could be paused")
         until_ms = None if span is None else moment_ms("span", span, self._clock.wall_ms())
-        act = Pause(tenant=tenant, channel=channel, actor=actor, reason=reason, until_ms=until_ms)
+        who, why = _said(actor, reason)
+        act = Pause(tenant=_tenant(tenant), channel=channel, actor=who, reason=why, until_ms=until_ms)
         await (await self._lifetime.opened()).committer.act(act)
 
     async def resume(
@@ -257,34 +259,35 @@ class Orders:
         A tenant that is resumed alone sends again although the channel is paused for the others.
         """
         check_name(channel)
-        act = Resume(tenant=tenant, channel=channel, actor=actor, reason=reason)
+        who, why = _said(actor, reason)
+        act = Resume(tenant=_tenant(tenant), channel=channel, actor=who, reason=why)
         return (await (await self._lifetime.opened()).committer.act(act)).applied
 
     # Orders with an id of their own
 
     def _replaying(self, *, fresh: bool, reason: str | None, actor: str) -> Callable[[MessageId], Replay]:
-        why = _text("reason", reason)
+        who, why = _said(actor, reason)
 
         def order(message: MessageId) -> Replay:
             new_id = new_message_id(self._clock, self._lifetime.entropy)
-            return Replay(id=message, new_id=new_id, actor=actor, fresh=fresh, reason=why)
+            return Replay(id=message, new_id=new_id, actor=who, fresh=fresh, reason=why)
 
         return order
 
     def _purging(self, reason: str | None, actor: str) -> MakeAct:
-        why = _text("reason", reason)
+        who, why = _said(actor, reason)
         keys_until_ms = self._clock.wall_ms() + self._routes.settings.key_retention // _MS
-        return lambda message: Purge(id=message, actor=actor, keys_until_ms=keys_until_ms, reason=why)
+        return lambda message: Purge(id=message, actor=who, keys_until_ms=keys_until_ms, reason=why)
 
 
 def _cancelling(reason: str | None, actor: str) -> MakeAct:
-    why = _text("reason", reason)
-    return lambda message: Cancel(id=message, actor=actor, reason=why)
+    who, why = _said(actor, reason)
+    return lambda message: Cancel(id=message, actor=who, reason=why)
 
 
 def _retrying(ttl: float | timedelta | None, reason: str | None, actor: str) -> MakeAct:
-    why, ttl_ms = _text("reason", reason), _ttl_ms(ttl)
-    return lambda message: Retry(id=message, actor=actor, reason=why, ttl_ms=ttl_ms)
+    (who, why), ttl_ms = _said(actor, reason), _ttl_ms(ttl)
+    return lambda message: Retry(id=message, actor=who, reason=why, ttl_ms=ttl_ms)
 
 
 def _resolving(
@@ -305,9 +308,9 @@ def _resolving(
         raise InvalidMessage("force_copy", "goes with the verdict resend")
     if receipt is not None and said is not Verdict.DELIVERED:
         raise InvalidMessage("receipt", "goes with the verdict delivered")
-    why, token, ttl_ms = _text("reason", reason), _text("receipt", receipt), _ttl_ms(ttl)
+    (who, why), token, ttl_ms = _said(actor, reason), _text("receipt", receipt), _ttl_ms(ttl)
     return lambda message: Resolve(
-        id=message, actor=actor, verdict=said, force_copy=force_copy, receipt=token, ttl_ms=ttl_ms, reason=why
+        id=message, actor=who, verdict=said, force_copy=force_copy, receipt=token, ttl_ms=ttl_ms, reason=why
     )
 
 
@@ -317,11 +320,20 @@ def _text(field: str, value: object) -> str | None:
         return None
     if not isinstance(value, str) or len(value) > _TEXT_MAX:
         raise InvalidMessage(field, f"expected text of at most {_TEXT_MAX} characters")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InvalidMessage(field, "expected valid Unicode, not half of a surrogate pair") from None
-    return value or None
+    return text_of(field, value) or None
+
+
+def _said(actor: object, reason: object) -> tuple[str, str | None]:
+    """Check who gives an order, and why."""
+    return text_of("actor", actor), _text("reason", reason)
+
+
+def _tenant(tenant: object) -> str | None:
+    return None if tenant is None else text_of("tenant", tenant)
+
+
+def _identity(id: object) -> MessageId:  # noqa: A002 — the field's name
+    return MessageId(text_of("id", id))
 
 
 def _ttl_ms(ttl: float | timedelta | None) -> int | None:

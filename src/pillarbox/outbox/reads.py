@@ -13,6 +13,7 @@ from pillarbox.domain.explain import explain
 from pillarbox.domain.explain.causes import Explanation
 from pillarbox.domain.ids import MessageId, is_message_id
 from pillarbox.domain.message import MessageView
+from pillarbox.domain.plain_json import text_of
 from pillarbox.domain.timeline import shifted
 from pillarbox.domain.turn import TurnSummary, summarised
 from pillarbox.errors import InvalidMessage, NotFound
@@ -73,12 +74,12 @@ class Reads:
             InvalidMessage: *where* cannot be read.
         """
         now_ms, ahead_ms = self._clock.wall_ms(), self._clock.ahead_ms()
-        query = narrowed_by(_by_queue_time(query or Query(**filters), ahead_ms), where, now_ms=now_ms)
+        query = narrowed_by(_by_queue_time(_valid(query or Query(**filters)), ahead_ms), where, now_ms=now_ms)
         return [self._message(view) for view in await (await self._store()).list_messages(query)]
 
     async def history(self, id: str) -> builtins.list[Event]:  # noqa: A002 — the field's name
         """Return a message's story, the acceptance first."""
-        events = await (await self._store()).history(MessageId(id))
+        events = await (await self._store()).history(MessageId(text_of("id", id)))
         return [shifted(event, self._clock.ahead_ms()) for event in events]
 
     async def explain(self, id: str) -> Explanation:  # noqa: A002 — the field's name
@@ -106,7 +107,7 @@ class Reads:
         Args:
             final_only: Leave out what was sent with kind ``block`` or ``tool``.
         """
-        return summarised(await (await self._store()).turn(turn, final_only=final_only))
+        return summarised(await (await self._store()).turn(text_of("turn", turn), final_only=final_only))
 
     async def stats(self) -> builtins.list[Tally]:
         """Count messages and bytes by tenant, channel and state; from counters."""
@@ -144,6 +145,19 @@ class Reads:
     def _message(self, view: MessageView) -> Message:
         view = shifted(view, self._clock.ahead_ms())
         return Message(self._lifetime, id=view.id, created=False, view=view)
+
+
+def _valid(query: Query) -> Query:
+    """Return *query*, whose fields come from anybody. Raises InvalidMessage, which names the one that will not do."""
+    values = msgspec.structs.asdict(query)
+    for field, value in values.items():
+        if isinstance(value, str):
+            text_of(field, value)
+    try:
+        return msgspec.convert(values, Query)
+    except msgspec.ValidationError as exc:
+        expected, _, field = str(exc).rstrip("`").partition(" - at `$.")
+        raise InvalidMessage(field, expected.lower()) from None
 
 
 def _by_queue_time(query: Query, ahead_ms: int) -> Query:
