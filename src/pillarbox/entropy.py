@@ -71,20 +71,3 @@ def _forget_all() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_all)
-
-
-class SeededEntropy:
-    """A reproducible sequence, for tests and the simulator. Never for production: its ids can be guessed."""
-
-    __slots__ = ("_random",)
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 — reproducible on purpose
-
-    def token(self, size: int) -> bytes:
-        """See `Entropy`."""
-        return self._random.randbytes(size)
-
-    def fraction(self) -> float:
-        """See `Entropy`."""
-        return self._random.random()

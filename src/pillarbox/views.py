@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,11 +15,7 @@ from pillarbox.store.base import Event
 
 def stamp(ms: int | None) -> str | None:
     """Write a time as RFC 3339 in UTC, to the millisecond."""
-    return None if ms is None else _text(to_datetime(ms))
-
-
-def _text(at: datetime) -> str:
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if ms is None else to_datetime(ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def message_dict(view: MessageView) -> dict[str, Any]:

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 import msgspec
 
-from pillarbox.entropy import SeededEntropy
 from pillarbox.errors import StoreUnavailable
 from pillarbox.events import BusEvent
 from pillarbox.outbox.outbox import Outbox, inside
 from pillarbox.store.sqlite.store import SQLiteStore
-from pillarbox.testing.fakes import FakeClock
+from pillarbox.testing.fakes import FakeClock, SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

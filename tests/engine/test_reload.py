@@ -12,8 +12,8 @@ import pytest
 from pillarbox import Attempt, Outbox
 from pillarbox.domain.message import State
 from pillarbox.errors import ConfigError, InvalidMessage, NotStarted, Refused
-from pillarbox.settings.load import from_mapping
 from pillarbox.settings.lookup import TABLE
+from pillarbox.settings.overrides import override
 from pillarbox.testing.receiver import Answer, Receiver
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def test_every_setting_that_says_so_is_tried_here() -> None:
 
 
 def settings(tmp_path: Path, **values: Any) -> Settings:
-    return from_mapping({"db": str(tmp_path / "outbox.db"), **values})
+    return override(None, {"db": str(tmp_path / "outbox.db"), **values})
 
 
 def ops(tmp_path: Path, url: str, **values: Any) -> Settings:
@@ -196,14 +196,15 @@ async def test_files_may_come_from_the_networks_that_are_allowed_now(tmp_path: P
 
 async def test_what_needs_a_restart_stays_and_is_named_each_time(tmp_path: Path, receiver: Receiver) -> None:
     old = ops(tmp_path, receiver.url)
-    new = from_mapping(
+    new = override(
+        None,
         {
             "db": str(tmp_path / "other.db"),
             "lease_seconds": 100,
             "stop_seconds": 5,
             "drain_on_startup": False,
             "channels": {"ops": {"url": receiver.url}, "more": NOWHERE},
-        }
+        },
     )
     async with Outbox(settings=old) as box:
         for reload in (("stop_seconds",), ()):

@@ -9,7 +9,7 @@ import pytest
 from pillarbox import QueueFull, Rejected, State, Uncertain
 from pillarbox.domain.retry import Policy
 from pillarbox.events import MessageDied
-from pillarbox.settings.load import from_mapping
+from pillarbox.settings.overrides import override
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import LEASE_MS
 
@@ -25,7 +25,7 @@ STEADY = Policy(jitter=0.0, ttl_seconds=None)
 
 def settings(stand: Stand, **values: Any) -> Settings:
     usual = {"db": str(stand.path), "lease_seconds": LEASE_MS / 1000, "drain_on_startup": False}
-    return from_mapping(usual | values)
+    return override(None, usual | values)
 
 
 async def reloaded(stand: Stand, box: Box, **values: Any) -> None:

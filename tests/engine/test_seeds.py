@@ -12,10 +12,10 @@ from pillarbox import Outbox
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred
 from pillarbox.domain.transition import Reason
-from pillarbox.entropy import SeededEntropy
 from pillarbox.errors import QueueFull, Refused
 from pillarbox.events import Drained, MessageExpired
 from pillarbox.settings.load import load
+from pillarbox.testing.fakes import SeededEntropy
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import LEASE_MS, SECONDS, Box, until
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pillarbox.entropy import SeededEntropy
 from pillarbox.imports.entry import System, Terms
 from pillarbox.imports.importer import ImportOptions, read, run_import
 from pillarbox.store.base import Query
 from pillarbox.store.registry import open_store
-from pillarbox.testing.fakes import FakeClock
+from pillarbox.testing.fakes import FakeClock, SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,11 +10,10 @@ from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Admission, Content, State, encode_content
 from pillarbox.domain.outcome import Deferred, Delivered
 from pillarbox.domain.retry import OnHeld, Policy
-from pillarbox.entropy import SeededEntropy
 from pillarbox.errors import InvalidMessage, KeyConflict, QueueFull, Refused
 from pillarbox.store.base import Enqueued, Import, Prune, Retry
 from pillarbox.store.registry import open_store
-from pillarbox.testing.fakes import FakeClock
+from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite.driver import StoreDriver
 
 if TYPE_CHECKING:

@@ -265,10 +265,9 @@ async def test_a_full_store_leaves_the_rest_in_its_source(queue: FileQueue, tmp_
 
 
 async def test_a_dry_run_needs_no_store(queue: FileQueue, tmp_path: Path) -> None:
-    from pillarbox.entropy import SeededEntropy
     from pillarbox.imports.entry import System
     from pillarbox.imports.importer import ImportOptions, run_import
-    from pillarbox.testing.fakes import FakeClock
+    from pillarbox.testing.fakes import FakeClock, SeededEntropy
 
     queue.put("x.json")
     clock = FakeClock(wall_ms=NOW_MS)

@@ -22,13 +22,13 @@ from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.domain.retry import Policy, parse_schedule
-from pillarbox.entropy import SeededEntropy
 from pillarbox.errors import PillarboxError, StoreBusy, StoreError, StoreOutcomeUnknown
 from pillarbox.outbox.outbox import Outbox
 from pillarbox.store.base import Durability
 from pillarbox.store.sqlite.opening import connect
 from pillarbox.store.sqlite.store import SQLiteStore
 from pillarbox.store.sqlite.thread import Delayed
+from pillarbox.testing.fakes import SeededEntropy
 from pillarbox.testing.simulation import Killed, Order, Process, SimulatedClock, SimulatedLoop
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from pillarbox.domain.message import STATES, State
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Uncertain
 from pillarbox.domain.retry import OnDead, OnHeld, Policy, UncertainAction
 from pillarbox.domain.transition import Reason, Transition
-from pillarbox.entropy import SeededEntropy
 from pillarbox.errors import PillarboxError
 from pillarbox.store.base import (
     Bury,
@@ -36,7 +35,7 @@ from pillarbox.store.base import (
     Settled,
     Settlement,
 )
-from pillarbox.testing.fakes import FakeClock
+from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver
 from tests.store.model import Message, Model
 

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from pillarbox.entropy import SeededEntropy
 from pillarbox.store.registry import open_store
 from pillarbox.store.sqlite import opening
-from pillarbox.testing.fakes import FakeClock
+from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver
 
 if TYPE_CHECKING:

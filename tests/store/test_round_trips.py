@@ -15,7 +15,6 @@ from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Leased, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import Policy, UncertainAction
-from pillarbox.entropy import SeededEntropy
 from pillarbox.store.base import (
     Act,
     Batch,
@@ -35,7 +34,7 @@ from pillarbox.store.sqlite import opening
 from pillarbox.store.sqlite.handles import Handles
 from pillarbox.store.sqlite.session import Session
 from pillarbox.store.steps import batch as steps
-from pillarbox.testing.fakes import FakeClock
+from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver
 from tests.store.opened import driver_on
 

@@ -9,13 +9,13 @@ import pytest
 from pillarbox.domain.retry import CHAT, SMTP, WEBHOOK, OnDead, Policy, UncertainAction
 from pillarbox.errors import ConfigError
 from pillarbox.settings.derived import lease_seconds, policy_for
-from pillarbox.settings.load import from_mapping
 from pillarbox.settings.model import Settings
+from pillarbox.settings.overrides import override
 
 
 @pytest.mark.contract("EN6")
 def test_the_defaults_are_the_contract_s() -> None:
-    defaults = from_mapping({}).defaults
+    defaults = override(None, {}).defaults
     assert defaults.max_attempts == 5
     assert defaults.ttl == timedelta(hours=1)
     assert defaults.schedule == (5.0, 25.0, 120.0, 600.0)
@@ -25,7 +25,7 @@ def test_the_defaults_are_the_contract_s() -> None:
 
 @pytest.mark.contract("EN6")
 def test_the_other_defaults_are_the_contract_s() -> None:
-    settings = from_mapping({})
+    settings = override(None, {})
     assert (settings.enabled, settings.durability, settings.fallback) == (True, "power", None)
     assert (settings.limits.messages, settings.limits.bytes) == (1_000_000, 1 << 30)
     limits = settings.limits
@@ -44,7 +44,7 @@ def test_the_other_defaults_are_the_contract_s() -> None:
 
 @pytest.mark.contract("EN6", "RE7")
 def test_without_any_setting_chat_keeps_its_policy_and_adapters_theirs() -> None:
-    settings = from_mapping({})
+    settings = override(None, {})
     assert policy_for(settings, "ops") == CHAT == Policy()
     assert policy_for(settings, "ops", CHAT) == CHAT
     assert policy_for(settings, "hook", WEBHOOK) == WEBHOOK
@@ -53,11 +53,12 @@ def test_without_any_setting_chat_keeps_its_policy_and_adapters_theirs() -> None
 
 @pytest.mark.contract("EN6", "RE7")
 def test_a_channel_s_word_counts_before_its_adapter_s_and_that_before_the_defaults() -> None:
-    settings = from_mapping(
+    settings = override(
+        None,
         {
             "defaults": {"max_attempts": 7, "ttl": "30m", "jitter": 0, "uncertain": "hold", "hint_max": "1h"},
             "channels": {"ops": {"max_attempts": 9, "schedule": "1s", "on_dead": "block"}},
-        }
+        },
     )
     by_default = policy_for(settings, "other")
     assert (by_default.max_attempts, by_default.ttl_seconds, by_default.jitter) == (7, 1800.0, 0.0)
@@ -85,21 +86,21 @@ def test_every_part_of_a_policy_can_be_set_for_one_channel() -> None:
         "jitter": 0.0,
         "hint_max": "5s",
     }
-    policy = policy_for(from_mapping({"channels": {"ops": said}}), "ops", SMTP)
+    policy = policy_for(override(None, {"channels": {"ops": said}}), "ops", SMTP)
     assert policy.ttl_seconds is None
     assert policy.hint_seconds_max == 5.0
     assert all(getattr(policy, name) != getattr(SMTP, name) for name in Policy.__struct_fields__)
 
 
 def test_no_time_limit_by_default_is_none_for_the_engine() -> None:
-    assert policy_for(from_mapping({"defaults": {"ttl": "none"}}), "ops").ttl_seconds is None
+    assert policy_for(override(None, {"defaults": {"ttl": "none"}}), "ops").ttl_seconds is None
 
 
 @pytest.mark.contract("LE3")
 def test_a_lease_outlasts_every_send() -> None:
-    assert lease_seconds(from_mapping({}), []) == 60.0
-    assert lease_seconds(from_mapping({}), [5.0, 30.0]) == 60.0
-    assert lease_seconds(from_mapping({}), [5.0, 40.0]) == 80.0
-    assert lease_seconds(from_mapping({"lease_seconds": 41}), [5.0, 40.0]) == 41.0
+    assert lease_seconds(override(None, {}), []) == 60.0
+    assert lease_seconds(override(None, {}), [5.0, 30.0]) == 60.0
+    assert lease_seconds(override(None, {}), [5.0, 40.0]) == 80.0
+    assert lease_seconds(override(None, {"lease_seconds": 41}), [5.0, 40.0]) == 41.0
     with pytest.raises(ConfigError, match="lease_seconds: expected more than the longest send timeout, 40 seconds"):
-        lease_seconds(from_mapping({"lease_seconds": 40}), [5.0, 40.0])
+        lease_seconds(override(None, {"lease_seconds": 40}), [5.0, 40.0])

@@ -12,9 +12,10 @@ import pytest
 import pillarbox.settings.load
 from pillarbox.errors import ConfigError
 from pillarbox.settings.explain import explain, explanations, reloadable_changes
-from pillarbox.settings.load import Loaded, check, from_mapping, load, show
+from pillarbox.settings.load import Loaded, check, load, show
 from pillarbox.settings.lookup import TABLE
 from pillarbox.settings.model import ChannelSettings, Settings
+from pillarbox.settings.overrides import override
 from pillarbox.settings.problems import Problem
 
 KEYS = [one.key for one in TABLE]
@@ -127,15 +128,16 @@ def test_every_setting_is_shown_with_its_origin(tmp_path: Path) -> None:
 
 @pytest.mark.contract("CF3")
 def test_a_reload_tells_what_it_changes_and_what_needs_a_restart() -> None:
-    old = from_mapping({"db": "a.db", "channels": {"a": "x:y", "gone": "x:y"}})
-    new = from_mapping(
+    old = override(None, {"db": "a.db", "channels": {"a": "x:y", "gone": "x:y"}})
+    new = override(
+        None,
         {
             "db": "b.db",
             "limits": {"messages": 5},
             "log_level": "debug",
             "durability": "process",
             "channels": {"a": {"url": "x:z", "options": {"k": 1}}, "new": "x:y"},
-        }
+        },
     )
     changes = reloadable_changes(old, new)
     assert set(changes.restart) == {"db", "durability", "channels.gone.url", "channels.new.url"}
@@ -159,7 +161,7 @@ PROBLEMS: list[tuple[dict[str, object], str, str]] = [
 
 @pytest.mark.parametrize(("values", "field", "advice"), PROBLEMS, ids=[field for _, field, _ in PROBLEMS])
 def test_what_is_probably_not_meant_is_found(values: dict[str, object], field: str, advice: str) -> None:
-    (problem,) = check(Loaded(settings=from_mapping(values), origins={}))
+    (problem,) = check(Loaded(settings=override(None, values), origins={}))
     assert problem.field == field
     assert advice in problem.advice
 
@@ -178,7 +180,7 @@ def test_what_is_probably_not_meant_is_found(values: dict[str, object], field: s
     ],
 )
 def test_what_fits_together_is_no_problem(values: dict[str, object]) -> None:
-    assert check(Loaded(settings=from_mapping(values), origins={})) == []
+    assert check(Loaded(settings=override(None, values), origins={})) == []
 
 
 def test_a_file_with_secrets_that_others_can_read_is_a_problem(tmp_path: Path) -> None:

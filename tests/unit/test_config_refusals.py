@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillarbox.errors import ConfigError
-from pillarbox.settings.load import from_mapping, load
+from pillarbox.settings.load import load
+from pillarbox.settings.overrides import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,7 +161,7 @@ REFUSED: list[tuple[dict[str, object], str, str]] = [
 @pytest.mark.parametrize(("values", "field", "expected"), REFUSED, ids=[field for _, field, _ in REFUSED])
 def test_a_bad_setting_is_refused_by_name(values: dict[str, object], field: str, expected: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        from_mapping(values)
+        override(None, values)
     assert refused.value.field == field
     assert expected in refused.value.expected
 
@@ -171,7 +172,7 @@ def test_a_bad_setting_is_refused_by_name(values: dict[str, object], field: str,
 def test_an_unknown_expire_action_is_a_configuration_error(section: str, word: object) -> None:
     said = {"expire_action": word}
     with pytest.raises(ConfigError, match=r"expire_action: expected fail or deliver, not ") as refused:
-        from_mapping({section: said if section == "defaults" else {"ops": said}})
+        override(None, {section: said if section == "defaults" else {"ops": said}})
     assert refused.value.field == ("defaults" if section == "defaults" else "channels.ops") + ".expire_action"
 
 
@@ -249,7 +250,7 @@ _TREES = st.recursive(
 @settings(max_examples=60)
 @given(values=st.dictionaries(_KEYS, _TREES, max_size=4))
 def test_whatever_is_written_gives_settings_or_a_configuration_error(values: dict[str, object]) -> None:
-    assert len(refusal(lambda: from_mapping(values))) < 1000
+    assert len(refusal(lambda: override(None, values))) < 1000
 
 
 @pytest.mark.contract("CF2")

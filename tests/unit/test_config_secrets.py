@@ -10,8 +10,9 @@ import pytest
 from pillarbox.domain.url_schemes import mask_url
 from pillarbox.errors import ConfigError
 from pillarbox.settings.explain import mask_dsn
-from pillarbox.settings.load import Loaded, check, from_mapping, load, show
+from pillarbox.settings.load import Loaded, check, load, show
 from pillarbox.settings.lookup import TABLE
+from pillarbox.settings.overrides import override
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,13 +38,13 @@ def everything_said_of(settings: Settings) -> list[str]:
 
 @pytest.mark.contract("EV3", "CF3")
 def test_no_secret_is_shown() -> None:
-    said = everything_said_of(from_mapping(SECRETS))
+    said = everything_said_of(override(None, SECRETS))
     assert not [text for text in said if CANARY in text]
 
 
 @pytest.mark.contract("EV3", "CF3")
 def test_what_is_secret_is_masked_and_not_left_out() -> None:
-    loaded = Loaded(settings=from_mapping(SECRETS), origins={"db": "env PILLARBOX_DB"})
+    loaded = Loaded(settings=override(None, SECRETS), origins={"db": "env PILLARBOX_DB"})
     values = {row.key: row.value for row in show(loaded)}
     assert values["db"] == "postgresql://***@db.example.org/outbox?***"
     assert values["channels.ops.url"] == "tgram://***"
@@ -54,7 +55,7 @@ def test_what_is_secret_is_masked_and_not_left_out() -> None:
 
 
 def test_the_caller_may_bring_a_finer_mask() -> None:
-    rows = show(Loaded(settings=from_mapping({"channels": {"a": "x:y"}}), origins={}), mask=str.upper)
+    rows = show(Loaded(settings=override(None, {"channels": {"a": "x:y"}}), origins={}), mask=str.upper)
     assert rows[-1].value == "X:Y"
 
 
@@ -85,7 +86,7 @@ BAD = [
 @pytest.mark.parametrize("values", BAD, ids=repr)
 def test_an_error_holds_nothing_of_a_secret(values: dict[str, object]) -> None:
     with pytest.raises(ConfigError) as refused:
-        from_mapping(values)
+        override(None, values)
     assert CANARY not in "".join(traceback.format_exception(refused.value)).replace(__file__, "")
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from pillarbox.domain.retry import ExpireAction, OnDead, OnHeld, UncertainAction
 from pillarbox.errors import ConfigError
-from pillarbox.settings.load import Loaded, from_mapping, load
+from pillarbox.settings.load import Loaded, load
+from pillarbox.settings.overrides import override
 from pillarbox.settings.spans import NO_LIMIT
 
 
@@ -234,7 +235,7 @@ def test_flags_may_be_text_or_typed(home: dict[str, str]) -> None:
     [("ttl", "90s"), ("ttl_ms", 90_000), ("ttl_seconds", 90), ("ttl_seconds", 90.0), ("ttl_ms", "90s")],
 )
 def test_a_span_has_its_unit_in_the_value_or_in_the_key(spelt: str, value: object) -> None:
-    assert from_mapping({"defaults": {spelt: value}}).defaults.ttl == timedelta(seconds=90)
+    assert override(None, {"defaults": {spelt: value}}).defaults.ttl == timedelta(seconds=90)
 
 
 def test_a_span_s_other_spellings_win_over_the_layer_below(home: dict[str, str]) -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pillarbox.domain.retry import CHAT, SMTP, WEBHOOK, Policy, parse_schedule, parse_span
-from pillarbox.entropy import SeededEntropy
 from pillarbox.errors import ConfigError
+from pillarbox.testing.fakes import SeededEntropy
 
 HOUR, DAY = 3600, 86_400
 

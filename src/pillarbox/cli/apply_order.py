@@ -13,7 +13,7 @@ import click
 from pillarbox.cli.call import actor
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.last_sent import find
-from pillarbox.cli.output import emit_json, json_of, on_terminal, reporting, talk
+from pillarbox.cli.output import emit_json, json_of, messages, on_terminal, reporting, talk
 from pillarbox.cli.selection import Picked, picking
 from pillarbox.errors import NotFound, QueueFull, Refused
 
@@ -135,11 +135,8 @@ def _said(row: Row, verb: Verb, manner: Manner) -> str:
         return f"{verb.done} as {row['replayed_as']}" if row["replayed_as"] else verb.done
     if row["state"] is None:
         return "no such message"
-    return f"would be asked to {verb.name}: it is {row['state']}" if manner.dry_run else _unchanged(row)
-
-
-def _unchanged(row: Row) -> str:
-    return f"nothing was changed: it is {row['state']}"
+    done = f"would be asked to {verb.name}" if manner.dry_run else "nothing was changed"
+    return f"{done}: it is {row['state']}"
 
 
 # By a filter
@@ -218,20 +215,16 @@ def _summary(bulk: BulkReport, verb: Verb) -> str:
         return "no message fits"
     found = ", ".join(f"{count} {state}" for state, count in sorted(bulk.states.items(), key=lambda one: one[0].code))
     if bulk.dry_run:
-        return f"{_messages(bulk.matched)} would be asked to {verb.name} ({found}); nothing was changed"
+        return f"{messages(bulk.matched)} would be asked to {verb.name} ({found}); nothing was changed"
     end = f"; {bulk.full}, so the rest was not tried" if bulk.full is not None else ""
-    return f"{verb.done}: {bulk.applied} of {_messages(bulk.matched)} ({found}){end}"
-
-
-def _messages(count: int) -> str:
-    return f"{count} message" if count == 1 else f"{count} messages"
+    return f"{verb.done}: {bulk.applied} of {messages(bulk.matched)} ({found}){end}"
 
 
 def _agreed(verb: Verb, count: int, manner: Manner) -> bool:
     """Ask, where a person is there to answer; anywhere else an order is an order."""
     if manner.yes or manner.dry_run or not _on_terminals():
         return True
-    if click.confirm(f"{verb.name} {_messages(count)}?", err=True):
+    if click.confirm(f"{verb.name} {messages(count)}?", err=True):
         return True
     talk("nothing was changed")
     return False

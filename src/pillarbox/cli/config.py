@@ -126,15 +126,11 @@ def _row(one: Explanation) -> Row:
         "expected": one.range,
         "default": one.default,
         "variable": one.env,
-        "option": _flag(one),
+        # Of all settings, the commands have an option for the database only.
+        "option": one.flag if one.key == "db" else None,
         "reload": one.reload,
         "secret": one.secret,
     }
-
-
-def _flag(one: Explanation) -> str | None:
-    """Of all settings, the commands have an option for the database only."""
-    return one.flag if one.key == "db" else None
 
 
 def _yes(value: object) -> str:

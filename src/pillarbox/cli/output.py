@@ -145,6 +145,16 @@ def pairs(rows: Sequence[tuple[str, Cell]]) -> None:
         click.echo(f"{name.ljust(width)}  {value}")
 
 
+def messages(count: int) -> str:
+    """Write how many messages, in words."""
+    return f"{count} message{'' if count == 1 else 's'}"
+
+
+def to_second(stamp: object) -> str | None:
+    """Leave out the milliseconds: people they only disturb."""
+    return None if stamp is None else f"{str(stamp)[:19]}Z"
+
+
 def _shown(cell: Cell) -> str:
     return "-" if cell is None or cell == "" else str(cell)
 

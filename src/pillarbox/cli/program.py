@@ -133,10 +133,7 @@ def execute(arguments: Sequence[str]) -> int:
             sys.stdout.flush()
     except BrokenPipeError as exc:
         return unwritten(exc)
-    except click.exceptions.Abort:
-        talk("interrupted")
-        return Exit.INTERRUPTED
-    except KeyboardInterrupt:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         talk("interrupted")
         return Exit.INTERRUPTED
     except Exception as exc:  # noqa: BLE001 — the last place before a traceback
@@ -194,11 +191,7 @@ def _place(error: Exception) -> str:
 
 
 def _say(sentence: str) -> None:
-    talk(f"error: {_one_line(sentence)}")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:_ONE_LINE_MAX]
+    talk(f"error: {' '.join(sentence.split())[:_ONE_LINE_MAX]}")
 
 
 def _try_help(error: click.UsageError) -> str:

@@ -8,7 +8,7 @@ import click
 
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.last_sent import find
-from pillarbox.cli.output import Cell, Row, emit, emit_json, listing, pairs, table
+from pillarbox.cli.output import Cell, Row, emit, emit_json, listing, pairs, table, to_second
 from pillarbox.cli.selection import STATES, filtered
 from pillarbox.cli.shared_options import shared
 from pillarbox.errors import NotFound
@@ -196,7 +196,7 @@ _ALIVE: Final[dict[object, str]] = {True: "yes", False: "no", None: "unknown"}
 
 
 def _working(row: Row) -> tuple[Cell, ...]:
-    times = _seconds(row["started_at"]), _seconds(row["seen_at"])
+    times = to_second(row["started_at"]), to_second(row["seen_at"])
     channels = ", ".join(row["channels"])
     return row["worker"], row["host"], row["pid"], row["version"], channels, *times, _ALIVE[row["alive"]]
 
@@ -205,13 +205,8 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, str | int) and value != "" and value is not False
 
 
-def _seconds(stamp: object) -> str | None:
-    """Leave out the milliseconds: in a table for people they only disturb."""
-    return None if stamp is None else f"{str(stamp)[:19]}Z"
-
-
 def _paused(queue: dict[str, Any]) -> str | None:
     if not queue["paused"]:
         return None
-    until = f" until {_seconds(queue['paused_until'])}" if queue["paused_until"] else ""
+    until = f" until {to_second(queue['paused_until'])}" if queue["paused_until"] else ""
     return f"yes{until}: {queue['pause_reason'] or 'no reason given'}"

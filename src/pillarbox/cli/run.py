@@ -16,7 +16,7 @@ import click
 from pillarbox.__about__ import __version__
 from pillarbox.cli.call import naming
 from pillarbox.cli.exits import Exit
-from pillarbox.cli.output import hush, on_terminal
+from pillarbox.cli.output import hush, messages, on_terminal
 from pillarbox.cli.shared_options import shared, span_above_zero
 from pillarbox.cli.worker_log import Voice, log
 from pillarbox.errors import PillarboxError
@@ -291,15 +291,11 @@ def _unjudged(report: DrainReport) -> Iterator[str]:
     """Yield what the drain left although nothing stopped it: messages of other workers, and those that lost workers."""
     if report.deferred_leased:
         yield (
-            f"{_messages(report.deferred_leased)} left alone, under the lease of another worker, which lives or cannot"
+            f"{messages(report.deferred_leased)} left alone, under the lease of another worker, which lives or cannot"
             " be asked (`pillarbox workers`): what becomes of that is known when it tells, or when the lease runs out"
         )
     if report.deferred_lost:
         yield (
-            f"{_messages(report.deferred_lost)} left for later, because worker after worker was lost while sending:"
+            f"{messages(report.deferred_lost)} left for later, because worker after worker was lost while sending:"
             " `pillarbox explain ID` tells until when"
         )
-
-
-def _messages(count: int) -> str:
-    return f"{count} message{'' if count == 1 else 's'}"

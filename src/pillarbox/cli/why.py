@@ -8,7 +8,7 @@ import click
 
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.last_sent import find
-from pillarbox.cli.output import emit, emit_json
+from pillarbox.cli.output import emit, emit_json, to_second
 from pillarbox.cli.shared_options import shared
 
 if TYPE_CHECKING:
@@ -37,15 +37,11 @@ def explain(call: Call, message: str) -> int:
 
 
 def _tell(row: dict[str, Any]) -> None:
-    soonest = f", can go at {_seconds(row['earliest_at'])} at the soonest" if row["earliest_at"] else ""
+    soonest = f", can go at {to_second(row['earliest_at'])} at the soonest" if row["earliest_at"] else ""
     emit(f"{row['id']} is {row['state']}{soonest}")
     for place, cause in enumerate(row["causes"], start=1):
-        since = f"  since {_seconds(cause['since'])}" if cause["since"] else ""
-        until = f"  until {_seconds(cause['until'])}" if cause["until"] else ""
+        since = f"  since {to_second(cause['since'])}" if cause["since"] else ""
+        until = f"  until {to_second(cause['until'])}" if cause["until"] else ""
         emit(f"{place}. {cause['word']}{since}{until}")
         emit(f"   {cause['text']}")
         emit(f"   → {cause['unblock']}")
-
-
-def _seconds(stamp: str) -> str:
-    return f"{stamp[:19]}Z"

@@ -19,7 +19,7 @@ from pillarbox.settings import files, problems
 from pillarbox.settings.environ import read_environ
 from pillarbox.settings.explain import Mask, Row
 from pillarbox.settings.files import Candidate
-from pillarbox.settings.layers import Layer, Source, assign, make_settings, read_tree, stacked, unknown
+from pillarbox.settings.layers import Layer, Source, assign, make_settings, stacked, unknown
 from pillarbox.settings.lookup import ENV_PREFIX, find, flag_name
 from pillarbox.settings.model import Settings
 from pillarbox.settings.places import default_db
@@ -88,17 +88,6 @@ def load(
 def is_default_db(db: str) -> bool:
     """Whether that is the database which is used when none is named: its directory is made where it is missing."""
     return db in {default_db(os.environ), default_db()}
-
-
-def from_mapping(values: Mapping[str, object]) -> Settings:
-    """
-    Make settings out of nested Python values, as strictly as from a file: no file, variable or flag is looked at.
-
-    Raises:
-        ConfigError: An unknown key, or a value that does not fit.
-    """
-    layer = read_tree(values, source=Source(name="argument"))
-    return make_settings({key: assignment.value for key, assignment in layer.items()})
 
 
 def paths(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import random
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -123,3 +124,20 @@ class FakeClock:
 def _wake(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+class SeededEntropy:
+    """A reproducible sequence, for tests and the simulator. Never for production: its ids can be guessed."""
+
+    __slots__ = ("_random",)
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)  # noqa: S311 — reproducible on purpose
+
+    def token(self, size: int) -> bytes:
+        """See `Entropy`."""
+        return self._random.randbytes(size)
+
+    def fraction(self) -> float:
+        """See `Entropy`."""
+        return self._random.random()

@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from pillarbox.domain.limits import Limits
     from pillarbox.domain.outcome import AnyOutcome
     from pillarbox.domain.transition import Transition
-    from pillarbox.entropy import SeededEntropy
-    from pillarbox.testing.fakes import FakeClock
+    from pillarbox.testing.fakes import FakeClock, SeededEntropy
 
 LEASE_MS: Final = 30_000
 CHANNEL: Final = "chat"

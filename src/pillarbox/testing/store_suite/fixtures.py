@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import pytest
 
-from pillarbox.entropy import SeededEntropy
-from pillarbox.testing.fakes import FakeClock
+from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite.driver import Backstage, MakeStore, StoreDriver
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from pillarbox.domain.message import Admission, State
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Uncertain
 from pillarbox.domain.retry import OnDead, PartsMode, UncertainAction
 from pillarbox.domain.transition import Reason
-from pillarbox.entropy import SeededEntropy
 from pillarbox.store.base import Bury, Cancel, Prune, Query, Retry, Settled
+from pillarbox.testing.fakes import SeededEntropy
 from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 
