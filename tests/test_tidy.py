@@ -81,6 +81,7 @@ WAITING_TESTS: dict[str, str] = {"tests/simulation/test_loop.py": "its loop slee
 PATTERN_MAKERS: dict[str, set[str]] = {
     f"{PACKAGE}/channels/exceptions/text_patterns.py": {"compiled"},
     f"{PACKAGE}/channels/mail/replies.py": {"_words"},
+    f"{PACKAGE}/channels/privacy/masking.py": {"_row"},
     f"{PACKAGE}/settings/yaml_text.py": {"_whole"},
 }
 
