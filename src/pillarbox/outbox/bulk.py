@@ -22,7 +22,8 @@ PAGE: Final = 500
 IDS_MAX: Final = 1000
 REFUSALS_MAX: Final = 100
 
-MakeAct = Callable[["MessageId"], "ActOnMessage"]
+MakeAct = Callable[..., "ActOnMessage"]
+"""Makes an order of the fields that all orders have: ``id``, ``actor`` and ``reason``."""
 OnPage = Callable[["Runtime", Mapping["MessageId", "MessageView"], Sequence[tuple["ActOnMessage", "Acted"]]], object]
 
 
@@ -128,7 +129,7 @@ async def carry_out(
     page: Sequence[MessageView] = newest
     while page and bulk.full is None:
         page = await runtime.store.list_messages(query)
-        acts = [] if dry_run else [make(view.id) for view in page]
+        acts = [] if dry_run else [make(id=view.id) for view in page]
         acted = await asyncio.gather(*(runtime.committer.act(act) for act in acts))
         results = (
             [BulkItem(id=view.id, applied=False, before=view.state, state=view.state) for view in page]

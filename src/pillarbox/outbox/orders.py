@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final, TypedDict, Unpack
 
 import msgspec
 
@@ -37,6 +37,25 @@ _MS: Final = timedelta(milliseconds=1)
 _TEXT_MAX: Final = 1000
 
 
+class ToMany(TypedDict, total=False):
+    """
+    How an order is given to all that a filter picks.
+
+    Attributes:
+        every: All messages that this can be done to, in place of a filter.
+        dry_run: Only count what it would be given to.
+        on_item: Called for each message as it is done.
+        reason: Why; kept in the history.
+        actor: Who; kept in the history.
+    """
+
+    every: bool
+    dry_run: bool
+    on_item: OnItem | None
+    reason: str | None
+    actor: str
+
+
 class Orders:
     """
     The orders that an outbox takes. All of them are kept in the message's history, with actor and reason.
@@ -65,7 +84,7 @@ class Orders:
         Raises:
             NotFound: There is no such message.
         """
-        return (await self._act(_cancelling(reason, actor)(_identity(id)))).applied
+        return (await self._act(id, Cancel, actor, reason)).applied
 
     async def retry(
         self, id: str, *, ttl: float | timedelta | None = None, reason: str | None = None, actor: str = ACTOR  # noqa: A002
@@ -79,7 +98,7 @@ class Orders:
         Raises:
             Refused: It is held, and its time is over: it needs a new *ttl*.
         """
-        return (await self._act(_retrying(ttl, reason, actor)(_identity(id)))).applied
+        return (await self._act(id, functools.partial(Retry, ttl_ms=_ttl_ms(ttl)), actor, reason)).applied
 
     async def resolve(
         self,
@@ -110,8 +129,8 @@ class Orders:
             Refused: Its time is over: it needs a new *ttl*. Or it was copied on purpose too often.
             InvalidMessage: The arguments do not go together.
         """
-        order = _resolving(verdict, force_copy=force_copy, receipt=receipt, ttl=ttl, reason=reason, actor=actor)
-        return (await self._act(order(_identity(id)))).applied
+        make = _resolving(verdict, force_copy=force_copy, receipt=receipt, ttl=ttl)
+        return (await self._act(id, make, actor, reason)).applied
 
     async def replay(
         self, id: str, *, fresh: bool = False, reason: str | None = None, actor: str = ACTOR  # noqa: A002
@@ -134,13 +153,13 @@ class Orders:
             QueueFull: A limit is reached. Nothing was written.
         """
         runtime = await self._lifetime.opened()
-        order = self._replaying(fresh=fresh, reason=reason, actor=actor)(_identity(id))
-        acted = await self._act(order)
+        new_id = new_message_id(self._clock, self._lifetime.entropy)
+        acted = await self._act(id, functools.partial(Replay, new_id=new_id, fresh=fresh), actor, reason)
         if not acted.applied:
             raise Refused(f"it is {acted.state}: only what has ended is replayed")
-        view = await runtime.store.get(order.new_id)
+        view = await runtime.store.get(new_id)
         view = None if view is None else shifted(view, self._clock.ahead_ms())
-        return Message(self._lifetime, id=order.new_id, durability=runtime.store.durability, view=view)
+        return Message(self._lifetime, id=new_id, durability=runtime.store.durability, view=view)
 
     async def purge(self, id: str, *, reason: str | None = None, actor: str = ACTOR) -> bool:  # noqa: A002
         """
@@ -155,9 +174,10 @@ class Orders:
         Raises:
             NotFound: There is no such message.
         """
-        return (await self._act(self._purging(reason, actor)(_identity(id)))).applied
+        return (await self._act(id, self._purging(), actor, reason)).applied
 
-    async def _act(self, act: ActOnMessage) -> Acted:
+    async def _act(self, id: object, make: MakeAct, actor: object, reason: object) -> Acted:  # noqa: A002 — its name
+        act = make(id=MessageId(text_of("id", id)), **_by(actor, reason))
         runtime = await self._lifetime.opened()
         acted = await runtime.committer.act(act)
         if acted.refused is not None:
@@ -174,58 +194,55 @@ class Orders:
 
     # All that a filter picks
 
-    async def cancel_many(
-        self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, on_item: OnItem | None = None,
-        reason: str | None = None, actor: str = ACTOR,
-    ) -> BulkReport:  # fmt: skip
+    async def cancel_many(self, where: Where | None = None, **how: Unpack[ToMany]) -> BulkReport:
         """Withdraw all that *where* picks of what is not delivered yet. See `cancel`."""
-        make = _cancelling(reason, actor)
-        return await self._many(make, Order.CANCEL, where, every=every, dry_run=dry_run, on_item=on_item)
+        return await self._many(Cancel, Order.CANCEL, where, **how)
 
     async def retry_many(
-        self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, on_item: OnItem | None = None,
-        ttl: float | timedelta | None = None, reason: str | None = None, actor: str = ACTOR,
-    ) -> BulkReport:  # fmt: skip
+        self, where: Where | None = None, *, ttl: float | timedelta | None = None, **how: Unpack[ToMany]
+    ) -> BulkReport:
         """Make all that *where* picks of what is scheduled or held due now. See `retry`."""
-        make = _retrying(ttl, reason, actor)
-        return await self._many(make, Order.RETRY, where, every=every, dry_run=dry_run, on_item=on_item)
+        return await self._many(functools.partial(Retry, ttl_ms=_ttl_ms(ttl)), Order.RETRY, where, **how)
 
     async def resolve_many(
-        self, verdict: Verdict | str, where: Where | None = None, *, every: bool = False, dry_run: bool = False,
-        on_item: OnItem | None = None, force_copy: bool = False, ttl: float | timedelta | None = None,
-        reason: str | None = None, actor: str = ACTOR,
+        self, verdict: Verdict | str, where: Where | None = None, *, force_copy: bool = False,
+        ttl: float | timedelta | None = None, **how: Unpack[ToMany],
     ) -> BulkReport:  # fmt: skip
         """Resolve all that *where* picks of what is held, with the same verdict. See `resolve`."""
-        make = _resolving(verdict, force_copy=force_copy, receipt=None, ttl=ttl, reason=reason, actor=actor)
-        return await self._many(make, Order.RESOLVE, where, every=every, dry_run=dry_run, on_item=on_item)
+        make = _resolving(verdict, force_copy=force_copy, receipt=None, ttl=ttl)
+        return await self._many(make, Order.RESOLVE, where, **how)
 
     async def replay_many(
-        self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, on_item: OnItem | None = None,
-        fresh: bool = False, reason: str | None = None, actor: str = ACTOR,
-    ) -> BulkReport:  # fmt: skip
+        self, where: Where | None = None, *, fresh: bool = False, **how: Unpack[ToMany]
+    ) -> BulkReport:
         """
         Replay all that *where* picks of what is dead, expired or cancelled, the oldest first. See `replay`.
 
         What was delivered is meant only where the filter names that state. A full queue ends it: see `BulkReport.full`.
         """
-        make = self._replaying(fresh=fresh, reason=reason, actor=actor)
-        return await self._many(make, Order.REPLAY, where, every=every, dry_run=dry_run, on_item=on_item)
 
-    async def purge_many(
-        self, where: Where | None = None, *, every: bool = False, dry_run: bool = False, on_item: OnItem | None = None,
-        reason: str | None = None, actor: str = ACTOR,
-    ) -> BulkReport:  # fmt: skip
+        def make(**about: Any) -> Replay:  # noqa: ANN401 — the message, who orders it, and why
+            return Replay(new_id=new_message_id(self._clock, self._lifetime.entropy), fresh=fresh, **about)
+
+        return await self._many(make, Order.REPLAY, where, **how)
+
+    async def purge_many(self, where: Where | None = None, **how: Unpack[ToMany]) -> BulkReport:
         """Delete all that *where* picks of what has ended. See `purge`."""
-        make = self._purging(reason, actor)
-        return await self._many(make, Order.PURGE, where, every=every, dry_run=dry_run, on_item=on_item)
+        return await self._many(self._purging(), Order.PURGE, where, **how)
 
     async def _many(
-        self, make: MakeAct, order: Order, where: Where | None, *, every: bool, dry_run: bool, on_item: OnItem | None
-    ) -> BulkReport:
+        self, make: MakeAct, order: Order, where: Where | None, *, every: bool = False, dry_run: bool = False,
+        on_item: OnItem | None = None, actor: str = ACTOR, reason: str | None = None,
+    ) -> BulkReport:  # fmt: skip
+        make = functools.partial(make, **_by(actor, reason))
         query = bulk.picked(where, every=every, order=order, now_ms=self._clock.wall_ms())
         runtime = await self._lifetime.opened()
         on_page = functools.partial(_tell_all, at_ms=self._clock.wall_ms())
         return await bulk.carry_out(runtime, query, make, dry_run=dry_run, on_item=on_item, on_page=on_page)
+
+    def _purging(self) -> MakeAct:
+        keys_until_ms = self._clock.wall_ms() + self._routes.settings.key_retention // _MS
+        return functools.partial(Purge, keys_until_ms=keys_until_ms)
 
     # A channel
 
@@ -246,8 +263,7 @@ class Orders:
         if not self._routes.settings.enabled:
             raise Refused("the queue is disabled (enabled = false): nothing waits that could be paused")
         until_ms = None if span is None else moment_ms("span", span, self._clock.wall_ms())
-        who, why = _said(actor, reason)
-        act = Pause(tenant=_tenant(tenant), channel=channel, actor=who, reason=why, until_ms=until_ms)
+        act = Pause(tenant=_tenant(tenant), channel=channel, until_ms=until_ms, **_by(actor, reason))
         await (await self._lifetime.opened()).committer.act(act)
 
     async def resume(
@@ -259,45 +275,12 @@ class Orders:
         A tenant that is resumed alone sends again although the channel is paused for the others.
         """
         check_name(channel)
-        who, why = _said(actor, reason)
-        act = Resume(tenant=_tenant(tenant), channel=channel, actor=who, reason=why)
+        act = Resume(tenant=_tenant(tenant), channel=channel, **_by(actor, reason))
         return (await (await self._lifetime.opened()).committer.act(act)).applied
-
-    # Orders with an id of their own
-
-    def _replaying(self, *, fresh: bool, reason: str | None, actor: str) -> Callable[[MessageId], Replay]:
-        who, why = _said(actor, reason)
-
-        def order(message: MessageId) -> Replay:
-            new_id = new_message_id(self._clock, self._lifetime.entropy)
-            return Replay(id=message, new_id=new_id, actor=who, fresh=fresh, reason=why)
-
-        return order
-
-    def _purging(self, reason: str | None, actor: str) -> MakeAct:
-        who, why = _said(actor, reason)
-        keys_until_ms = self._clock.wall_ms() + self._routes.settings.key_retention // _MS
-        return lambda message: Purge(id=message, actor=who, keys_until_ms=keys_until_ms, reason=why)
-
-
-def _cancelling(reason: str | None, actor: str) -> MakeAct:
-    who, why = _said(actor, reason)
-    return lambda message: Cancel(id=message, actor=who, reason=why)
-
-
-def _retrying(ttl: float | timedelta | None, reason: str | None, actor: str) -> MakeAct:
-    (who, why), ttl_ms = _said(actor, reason), _ttl_ms(ttl)
-    return lambda message: Retry(id=message, actor=who, reason=why, ttl_ms=ttl_ms)
 
 
 def _resolving(
-    verdict: Verdict | str,
-    *,
-    force_copy: bool,
-    receipt: str | None,
-    ttl: float | timedelta | None,
-    reason: str | None,
-    actor: str,
+    verdict: Verdict | str, *, force_copy: bool, receipt: str | None, ttl: float | timedelta | None
 ) -> MakeAct:
     try:
         said = Verdict(verdict)
@@ -308,10 +291,8 @@ def _resolving(
         raise InvalidMessage("force_copy", "goes with the verdict resend")
     if receipt is not None and said is not Verdict.DELIVERED:
         raise InvalidMessage("receipt", "goes with the verdict delivered")
-    (who, why), token, ttl_ms = _said(actor, reason), _text("receipt", receipt), _ttl_ms(ttl)
-    return lambda message: Resolve(
-        id=message, actor=who, verdict=said, force_copy=force_copy, receipt=token, ttl_ms=ttl_ms, reason=why
-    )
+    token, ttl_ms = _text("receipt", receipt), _ttl_ms(ttl)
+    return functools.partial(Resolve, verdict=said, force_copy=force_copy, receipt=token, ttl_ms=ttl_ms)
 
 
 def _text(field: str, value: object) -> str | None:
@@ -323,17 +304,13 @@ def _text(field: str, value: object) -> str | None:
     return text_of(field, value) or None
 
 
-def _said(actor: object, reason: object) -> tuple[str, str | None]:
-    """Check who gives an order, and why."""
-    return text_of("actor", actor), _text("reason", reason)
+def _by(actor: object, reason: object) -> dict[str, Any]:
+    """Check who gives an order, and why; return both as the fields of an act."""
+    return {"actor": text_of("actor", actor), "reason": _text("reason", reason)}
 
 
 def _tenant(tenant: object) -> str | None:
     return None if tenant is None else text_of("tenant", tenant)
-
-
-def _identity(id: object) -> MessageId:  # noqa: A002 — the field's name
-    return MessageId(text_of("id", id))
 
 
 def _ttl_ms(ttl: float | timedelta | None) -> int | None:
