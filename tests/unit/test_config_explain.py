@@ -11,7 +11,8 @@ import pytest
 
 import pillarbox.settings.load
 from pillarbox.errors import ConfigError
-from pillarbox.settings.explain import explain, explanations, reloadable_changes
+from pillarbox.settings.changes import reloadable_changes
+from pillarbox.settings.explain import explain, explanations
 from pillarbox.settings.load import Loaded, check, load, show
 from pillarbox.settings.lookup import TABLE
 from pillarbox.settings.model import ChannelSettings, Settings

@@ -28,7 +28,7 @@ COMMANDS: Final[dict[str, str]] = {
     "ls": "pillarbox.cli.read_commands:ls",
     "show": "pillarbox.cli.read_commands:show",
     "history": "pillarbox.cli.read_commands:history",
-    "explain": "pillarbox.cli.why:explain",
+    "explain": "pillarbox.cli.read_commands:explain",
     "stats": "pillarbox.cli.read_commands:stats",
     "workers": "pillarbox.cli.read_commands:workers",
     "cancel": "pillarbox.cli.order_commands:cancel",

@@ -1,4 +1,4 @@
-"""Commands that only look: ls, show, history, stats, workers. None of them makes or changes a database."""
+"""Commands that only look: ls, show, history, explain, stats, workers. None of them makes or changes a database."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pillarbox.cli.call import Call
+    from pillarbox.domain.explain.causes import Explanation
     from pillarbox.outbox.message import Message
     from pillarbox.outbox.outbox import Outbox
     from pillarbox.store.base import Event, QueueInfo, Tally
@@ -107,6 +108,36 @@ def history(call: Call, message: str) -> int:
     rows = [event_dict(event) for event in call.observe(look)]
     listing(rows, ("AT", "WHO", "ACT", "FROM", "TO", "TRY", "WHY"), cells, as_json=call.json)
     return Exit.OK
+
+
+@click.command()
+@click.argument("message", metavar="ID|LAST")
+@shared
+def explain(call: Call, message: str) -> int:
+    """Explain why a message is not delivered yet, since when, until when, and what would unblock it."""
+
+    async def look(box: Outbox) -> Explanation:
+        return await box.explain((await find(box, message)).id or message)
+
+    from pillarbox.views import explanation_dict
+
+    row = explanation_dict(call.observe(look))
+    if call.json:
+        emit_json(row)
+    else:
+        _tell(row)
+    return Exit.OK
+
+
+def _tell(row: dict[str, Any]) -> None:
+    soonest = f", can go at {to_second(row['earliest_at'])} at the soonest" if row["earliest_at"] else ""
+    emit(f"{row['id']} is {row['state']}{soonest}")
+    for place, cause in enumerate(row["causes"], start=1):
+        since = f"  since {to_second(cause['since'])}" if cause["since"] else ""
+        until = f"  until {to_second(cause['until'])}" if cause["until"] else ""
+        emit(f"{place}. {cause['word']}{since}{until}")
+        emit(f"   {cause['text']}")
+        emit(f"   → {cause['unblock']}")
 
 
 @click.command()

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -163,11 +163,11 @@ class _Runner:
         cut += self._cut
         said = f"; {cut} sends were cut off: those messages may have arrived, and are tried again" if cut else ""
         if not self._unrecorded:
-            self._say("stopped", {"cut_off": cut, "unrecorded": 0}, f"stopped{said}")
+            self._voice.tell("stopped", {"cut_off": cut, "unrecorded": 0}, f"stopped{said}")
             return Exit.OK
         count = len(self._unrecorded)
         what = "1 outcome or lease" if count == 1 else f"{count} outcomes or leases"
-        self._say(
+        self._voice.tell(
             "stopped",
             {"cut_off": cut, "unrecorded": count},
             f"stopped, but {what} could not be written down ({self._unrecorded[0]}): another worker takes these"
@@ -220,17 +220,17 @@ class _Runner:
             changes = await self._box.reload(settings)
         except PillarboxError as exc:
             log.error("the configuration is not reloaded, and nothing changed: %s", exc)
-            self._say("reload_failed", {"error": str(exc)})
+            self._voice.tell("reload_failed", {"error": str(exc)})
             return
         except Exception as exc:  # noqa: BLE001 — a bug of an adapter is no reason to stop delivering
             log.error("the configuration is not reloaded, and nothing changed", exc_info=exc)
-            self._say("reload_failed", {"error": type(exc).__name__})
+            self._voice.tell("reload_failed", {"error": type(exc).__name__})
             return
         self._voice.adopt(self._box.settings)
         if changes.restart:
             log.warning("a restart is needed for: %s", ", ".join(changes.restart))
         log.info("configuration reloaded; changed: %s", ", ".join(changes.reload) or "nothing")
-        self._say("reloaded", {"changed": changes.reload, "restart": changes.restart})
+        self._voice.tell("reloaded", {"changed": changes.reload, "restart": changes.restart})
 
     def _tell(self, event: BusEvent) -> None:
         from pillarbox.cli.outcome_lines import line_of, row_of
@@ -242,12 +242,9 @@ class _Runner:
         if row is None:
             return
         name = row.pop("event")
-        self._say(name, row, line_of(event))
+        self._voice.tell(name, row, line_of(event))
         if self._progress is not None and name in _ENDS:
             self._progress.update()
-
-    def _say(self, event: str, row: dict[str, Any], sentence: str = "") -> None:
-        self._voice.tell(event, row, sentence)
 
     async def _drawn(self) -> contextlib.AbstractContextManager[object]:
         """Draw a bar instead of lines, where people look and nothing else is written there."""

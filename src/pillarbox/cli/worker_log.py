@@ -154,7 +154,7 @@ class Voice:
         of_an_outcome = record.name == _OF_MESSAGES and hasattr(record, "entryId") and record.msg != ENQUEUED
         return self.rows or self._json_log or not self._people or not of_an_outcome
 
-    def tell(self, event: str, row: Mapping[str, Any], sentence: str) -> None:
+    def tell(self, event: str, row: Mapping[str, Any], sentence: str = "") -> None:
         """Write an event: as a row, as a line for people, or as a record of the log where it has none yet."""
         level = logging.WARNING if event in _WARNINGS else logging.INFO
         if self.rows:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from pillarbox.domain.message import Content, Format
+from pillarbox.domain.message import Content
 from pillarbox.imports.documents import Json, Unreadable, token
-from pillarbox.imports.entry import Outcome, SourceEntry, System, Terms, skipped
+from pillarbox.imports.entry import Outcome, SourceEntry, System, Terms, format_of, skipped
 from pillarbox.imports.rules import (
     Facts,
     Standing,
@@ -47,7 +47,6 @@ _IN_FLIGHT: Final = "in_flight"
 _DELIVERED: Final = "delivered"
 _KNOWN: Final = frozenset({*_STANDINGS, _DELIVERED})
 _MAPPED: Final = frozenset({"replyTo", "threadId", "subject", "parseMode", "extra"})
-_FORMATS: Final = {"html": Format.HTML, "markdown": Format.MARKDOWN, "markdownv2": Format.MARKDOWN}
 _SILENT: Final = "silent"
 
 
@@ -131,7 +130,6 @@ def _why(status: str, attempts: int, scheduled: int | None, terms: Terms) -> str
 
 def _content(written: str, options: dict[str, Json]) -> Content:
     subject = options.get("subject")
-    mode = options.get("parseMode")
     platform = options.get("extra")
     effects = options.get("effects")
     extra: dict[str, Any] = dict(platform) if isinstance(platform, dict) else {}
@@ -140,7 +138,7 @@ def _content(written: str, options: dict[str, Json]) -> Content:
         del extra["effects"]
     return Content(
         text=written,
-        format=_FORMATS.get(mode.lower(), Format.PLAIN) if isinstance(mode, str) else Format.PLAIN,
+        format=format_of(options.get("parseMode")),
         subject=subject if isinstance(subject, str) and subject else None,
         reply_to=token(options, "replyTo"),
         silent=isinstance(effects, list) and _SILENT in effects,

@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from pillarbox.domain.envelope import Kind
-from pillarbox.domain.message import Content, State
+from pillarbox.domain.message import Content, Format, State
 
+_FORMATS: Final = {"html": Format.HTML, "markdown": Format.MARKDOWN, "markdownv2": Format.MARKDOWN}
 HOUR_MS: Final = 3_600_000
 MAX_AGE_MS: Final = 72 * HOUR_MS
 
@@ -134,6 +135,11 @@ class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
         if self.delivery_id is None or self.delivery_id == self.source_id:
             return None
         return f"id\x1f{self.delivery_id}"
+
+
+def format_of(mode: object) -> Format:
+    """Read a parse mode, as Telegram and those who follow it name them."""
+    return _FORMATS.get(mode.lower(), Format.PLAIN) if isinstance(mode, str) else Format.PLAIN
 
 
 def left(source_id: str, reason: str) -> SourceEntry:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pillarbox.domain.envelope import Kind
 from pillarbox.domain.message import Content, FileRef, Format
 from pillarbox.imports.documents import Json, Unreadable, label, token
-from pillarbox.imports.entry import Outcome, SourceEntry, System
+from pillarbox.imports.entry import Outcome, SourceEntry, System, format_of
 
 Entry = dict[str, Json]
 
@@ -40,7 +40,6 @@ _BOOKKEEPING: Final = frozenset(
     }
 )  # fmt: skip
 _PAYLOAD_MAPPED: Final = frozenset({"text", "mediaUrl", "mediaUrls", "replyToId"})
-_FORMATS: Final = {"html": Format.HTML, "markdown": Format.MARKDOWN, "markdownv2": Format.MARKDOWN}
 
 
 def required_text(entry: Entry, field: str) -> str:
@@ -201,7 +200,7 @@ def _reply_to(entry: Entry, *, first: bool) -> str | None:
 def _format(entry: Entry) -> Format:
     formatting = entry.get("formatting")
     mode = formatting.get("parseMode") if isinstance(formatting, dict) else None
-    return _FORMATS.get(mode.lower(), Format.PLAIN) if isinstance(mode, str) else Format.PLAIN
+    return format_of(mode)
 
 
 def _silent(entry: Entry) -> bool:

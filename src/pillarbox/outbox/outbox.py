@@ -29,7 +29,8 @@ from pillarbox.outbox.routes import Routes, Target
 from pillarbox.outbox.sending import Sending
 from pillarbox.outbox.upkeep import Upkeep
 from pillarbox.queue_clock import QueueClock
-from pillarbox.settings.explain import Changes, mask_dsn
+from pillarbox.settings.changes import Changes
+from pillarbox.settings.explain import mask_dsn
 from pillarbox.settings.model import Settings
 from pillarbox.settings.overrides import override
 from pillarbox.store.base import Durability, Store

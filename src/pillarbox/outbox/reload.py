@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.routes import Routes
-from pillarbox.settings.explain import Changes
+from pillarbox.settings.changes import Changes
 from pillarbox.settings.model import Settings
 
 

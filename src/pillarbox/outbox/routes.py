@@ -12,9 +12,8 @@ from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain.channel_names import check_name
 from pillarbox.domain.retry import Policy
 from pillarbox.errors import ConfigError, InvalidMessage, UnknownChannel
-from pillarbox.settings.changes import adopt
+from pillarbox.settings.changes import Changes, adopt
 from pillarbox.settings.derived import policy_for
-from pillarbox.settings.explain import Changes
 from pillarbox.settings.model import ChannelSettings, Settings
 from pillarbox.settings.overrides import with_channel
 

@@ -1,5 +1,5 @@
 """
-Settings for people: what each is for, what it is set to and by whom, and what a reload would change.
+Settings for people: what each is for, what it is set to and by whom.
 
 Secrets leave this module only through a mask.
 """
@@ -74,14 +74,6 @@ class Row:
     origin: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
-    """What differs between two configurations: ``reload`` takes effect in a running outbox, ``restart`` does not."""
-
-    reload: tuple[str, ...]
-    restart: tuple[str, ...]
-
-
 def explain(key: str) -> Explanation:
     """
     Describe a setting, in any spelling of its key; ``channels.ops.ttl`` as well as ``channels.NAME.ttl``.
@@ -149,29 +141,6 @@ def _shown(definition: Definition, value: object, mask: Mask) -> str:
             return mask(str(value))
         case _:
             return MASK
-
-
-def reloadable_changes(old: Settings, new: Settings) -> Changes:
-    """Name the settings that differ, by whether a running worker takes them over. Safe to show: keys, no values."""
-    before, after = ({path: (one, value) for path, one, value in each_value(both)} for both in (old, new))
-    # What a channel does not say is as good as its default, also where there is no such channel.
-    changed = [
-        (path, one)
-        for path, (one, _) in (before | after).items()
-        if before.get(path, (one, one.default))[1] != after.get(path, (one, one.default))[1]
-    ]
-    fixed = come_and_gone(old, new)
-    late = {path for path, one in changed if not one.setting.reload or (path[0] == CHANNELS and path[1] in fixed)}
-    return Changes(
-        reload=tuple(".".join(path) for path, _ in changed if path not in late),
-        restart=tuple(".".join(path) for path, _ in changed if path in late),
-    )
-
-
-def come_and_gone(old: Settings, new: Settings) -> set[str]:
-    """Name the channels that only one of them has: a worker registers with its channels when it starts."""
-    before, after = ({name for name, channel in one.channels.items() if channel.url is not None} for one in (old, new))
-    return before ^ after
 
 
 def each_value(settings: Settings) -> Iterator[tuple[KeyPath, Definition, object]]:

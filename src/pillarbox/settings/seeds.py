@@ -17,7 +17,7 @@ from pillarbox.domain.retry import ExpireAction
 from pillarbox.errors import ConfigError
 from pillarbox.settings.kinds import Choice, Count, Flag, Kind, Unfit, shown
 from pillarbox.settings.layers import Assignment, Layer, Source, read_tree, table
-from pillarbox.settings.lookup import CHANNELS, KeyPath, find, is_section
+from pillarbox.settings.lookup import CHANNELS, KeyPath, did_you_mean, find, is_section
 
 OWN_SECTION: Final = "pillarbox"
 _COMIS: Final = "deliveryQueue"
@@ -171,6 +171,4 @@ def _unknown(name: object, above: KeyPath, keys: Mapping[str, _SeedKey]) -> str:
     import difflib
 
     close = difflib.get_close_matches(str(name), keys, n=1, cutoff=0.4)
-    if close:
-        return f"no such setting; did you mean '{'.'.join((*above, close[0]))}'?"
-    return f"no such setting; known here: {', '.join(keys)}"
+    return did_you_mean(".".join((*above, close[0])) if close else None, tuple(keys))
