@@ -1,5 +1,6 @@
 """
 The findings of the review in seed 000, as bugs: each puts back into our code what the reviewers found in OpenClaw's.
+Beside them, what could go wrong where one statement writes many rows.
 
 A bug is a list of replacements in files below ``src/pillarbox``, and the test that must then fail. A text that is to be
 replaced has to be there exactly once: code that moved on takes its bug along.
@@ -103,6 +104,50 @@ BUGS: Final = (
             ),
         ),
         test="store/test_suite_sqlite.py::TestSQLite::test_a_second_delivery_keeps_the_first_time_and_receipt",
+    ),
+    Bug(
+        word="many-delivered-unguarded",
+        edits=(
+            Edit(
+                file="store/sqlite/statements.py",
+                old="sql = STATEMENTS[name] if rows == 1 else _WRITE[name]",
+                new='sql = STATEMENTS[name] if rows == 1 else _WRITE[name].replace(" AND lease = ?2", "")',
+            ),
+        ),
+        test="store/test_suite_sqlite.py::TestSQLite::test_of_many_ends_in_one_batch_those_count_whose_lease_holds",
+    ),
+    Bug(
+        word="many-never-undone",
+        edits=(
+            Edit(
+                file="store/sqlite/session.py",
+                old='            if changed < len(rows):\n                self.many("undo_rows")\n',
+                new="",
+            ),
+        ),
+        test="store/test_suite_sqlite.py::TestSQLite::test_of_many_ends_in_one_batch_those_count_whose_lease_holds",
+    ),
+    Bug(
+        word="refused-never-undone",
+        edits=(
+            Edit(
+                file="store/sqlite/session.py",
+                old='        self.many("rollback_item")\n        self.many("release_item")\n',
+                new='        self.many("release_item")\n',
+            ),
+        ),
+        test="store/test_suite_sqlite.py::TestSQLite::test_beside_one_that_is_refused_the_others_start_and_are_claimed_once",
+    ),
+    Bug(
+        word="started-in-a-taken-lane",
+        edits=(
+            Edit(
+                file="store/steps/starting.py",
+                old="queue in free and draft.lane not in taken and",
+                new="queue in free and",
+            ),
+        ),
+        test="store/test_suite_sqlite.py::TestSQLite::test_a_message_starts_only_where_its_lane_is_free",
     ),
     Bug(
         word="bury-unguarded",

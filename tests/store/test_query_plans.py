@@ -58,7 +58,6 @@ MAY_SCAN: Final = {
 }
 # Lines of a plan that look like a scan and are none: of an index that holds nothing but what is asked for.
 ALL_WANTED: Final = {
-    "any_waiting": "SCAN message USING COVERING INDEX message_wait",  # its first entry will do
     "gates": "SCAN queue USING INDEX queue_gate",
     "clock_news": "SCAN queue USING INDEX queue_gate",
     "due_suspects": "SCAN message USING INDEX message_suspect",

@@ -59,6 +59,21 @@ async def send_all(driver: StoreDriver, total: int) -> list[tuple[str, MessageId
             return sent
 
 
+async def live_all(driver: StoreDriver, total: int) -> tuple[list[MessageId], list[tuple[str, MessageId, int, int]]]:
+    """Store messages one by one, each beside a claim, and deliver until all is; gives its own, and its sends."""
+    mine: list[MessageId] = []
+    sent: list[tuple[str, MessageId, int, int]] = []
+    while True:
+        drafts = [driver.draft(lane=f"l{len(mine) % LANES}")] if len(mine) < COUNT else []
+        mine += [draft.id for draft in drafts]
+        result = await driver.commit(enqueue=[[draft] for draft in drafts], claim=await driver.request(3))
+        began = time.monotonic_ns()
+        sent += [(message.lane or "", message.id, began, time.monotonic_ns()) for message in result.claimed]
+        await driver.deliver(*result.claimed)
+        if (await driver.counters()).get(("", "chat", State.DELIVERED), (0, 0))[0] >= total:
+            return mine, sent
+
+
 async def settle_all(driver: StoreDriver, work: tuple[Sequence[Leased], Any]) -> list[Settled]:
     messages, outcome = work
     return [await driver.settle(message, outcome) for message in messages]
@@ -162,6 +177,19 @@ async def test_three_processes_keep_every_lane_in_order_and_one_at_a_time(path: 
         mine = [send for send in sends if send[0] == f"l{place}"]
         assert [send[1] for send in mine] == [draft.id for draft in drafts if draft.lane == f"l{place}"]
         assert all(before[3] <= after[2] for before, after in itertools.pairwise(mine))
+
+
+@pytest.mark.contract("LA1", "LE1", "LE2")
+async def test_what_two_processes_store_and_start_in_the_same_lanes_goes_once_and_in_turn(path: Path) -> None:
+    results = await asyncio.to_thread(race, path, *[(live_all, 2 * COUNT)] * 2)
+    sends = sorted((one for _, each in results for one in each), key=lambda send: send[2])
+    assert Counter(send[1] for send in sends) == Counter(one for mine, _ in results for one in mine)
+    assert {view.claims for view in await at_the_end(path)} == {1}
+    for place in range(LANES):
+        lane = [send for send in sends if send[0] == f"l{place}"]
+        assert all(before[3] <= after[2] for before, after in itertools.pairwise(lane))
+        for mine, _ in results:
+            assert [send[1] for send in lane if send[1] in set(mine)] == mine[place::LANES]
 
 
 @pytest.mark.contract("ST7", "ST2")

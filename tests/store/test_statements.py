@@ -13,7 +13,7 @@ from pillarbox.domain.message import STATES
 from pillarbox.store.base import Durability
 from pillarbox.store.sqlite import opening
 from pillarbox.store.sqlite.statements import STATEMENTS
-from pillarbox.store.steps import claim, collapse, endings, late_answer, prune, subject
+from pillarbox.store.steps import claim, collapse, endings, horizon, late_answer, overview, prune, subject
 from pillarbox.store.steps.columns import LEASED, VIEW, column
 from tests.store.opened import driver_on, raw
 
@@ -25,6 +25,8 @@ ROWS: dict[str, tuple[str, ...]] = {
     "settle_row": late_answer._Now._fields,
     "attempt_by_lease": late_answer._Attempt._fields,
     "gates": claim._Gate._fields,
+    "overview": overview.Overview._fields,
+    "horizon": horizon.Horizon._fields,
     "prune_pick": prune._Old._fields,
     "scrub_pick": prune._Said._fields,
     "collapsible": (*endings.Ending._fields, *collapse._Older._fields),

@@ -44,7 +44,7 @@ from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Trans
 
 MOVES: Final[Mapping[tuple[State, State], str]] = MappingProxyType(
     {
-        (State.SCHEDULED, State.LEASED): "claim",
+        (State.SCHEDULED, State.LEASED): "claim, in one stroke with the acceptance where nothing stands before it",
         (State.SCHEDULED, State.DELIVERED): "late answer",
         (State.SCHEDULED, State.DEAD): "unreadable, or not final and its process gone",
         (State.SCHEDULED, State.EXPIRED): "time over",

@@ -11,6 +11,7 @@ from pillarbox.domain.message import State
 from pillarbox.domain.transition import Reason
 from pillarbox.store.base import ABANDON_MAX, Batch, BatchResult
 from pillarbox.store.steps import admit, claim, enqueue, imports, mirror, orders, prune, settle, sweep
+from pillarbox.store.steps.starting import Starting
 from pillarbox.store.steps.writing import Writing
 
 if TYPE_CHECKING:
@@ -99,9 +100,16 @@ def _acknowledge(tx: Writing, batch: Batch, result: BatchResult) -> None:
 def _enqueue(tx: Writing, batch: Batch, result: BatchResult) -> None:
     tx.free_lanes()
     if batch.enqueue:
-        result.enqueued = enqueue.enqueue(tx, batch.enqueue, again=batch.again)
+        result.enqueued = enqueue.enqueue(tx, batch.enqueue, result, again=batch.again, starting=_starting(tx, batch))
         # What a newer message took the place of has left its lane.
         tx.free_lanes()
+
+
+def _starting(tx: Writing, batch: Batch) -> Starting | None:
+    """Return what picks the new messages that start at once, or ``None`` where that is left to the claim."""
+    if batch.claim is None or batch.again or batch.imports or tx.gated:
+        return None
+    return None if batch.claim.suspect or batch.claim.only is not None else Starting(tx, batch.claim)
 
 
 def _import(tx: Writing, batch: Batch, result: BatchResult) -> None:

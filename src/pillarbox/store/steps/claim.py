@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -10,6 +11,7 @@ from pillarbox.domain.message import State
 from pillarbox.domain.transition import Reason
 from pillarbox.store.steps import endings, leased
 from pillarbox.store.steps.columns import LEASED
+from pillarbox.store.steps.horizon import horizon
 
 if TYPE_CHECKING:
     from pillarbox.domain.message import Leased
@@ -43,10 +45,16 @@ def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> N
     Args:
         again: First return what a commit whose answer was lost has leased under the same lease id.
     """
-    taken = _taken_before(tx, request, result) if again else {}
-    gates = {gate.queue: gate for gate in (_Gate(*row) for row in tx.many("gates"))}
+    if again:
+        _tell_again(tx, request, result)
+    # What was stored already leased takes its slots too.
+    taken = Counter(message.queue for message in result.claimed)
+    gates = {gate.queue: gate for gate in (_Gate(*row) for row in tx.many("gates"))} if tx.gated else {}
     for queue, capacity in request.capacity.items():
-        room = capacity - taken.get(queue, 0)
+        if queue in tx.horizons:
+            result.next_due_ms[queue], result.suspects_ms[queue] = tx.horizons[queue]
+            continue
+        room = capacity - taken[queue]
         gate = gates.get(queue)
         if gate is not None:
             if gate.paused_ms is not None and (gate.until_ms is None or gate.until_ms > tx.now):
@@ -62,14 +70,10 @@ def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> N
             _claim_queue(tx, request, result, queue, room)
 
 
-def _taken_before(tx: Writing, request: Claim, result: BatchResult) -> dict[int, int]:
-    """Return what the lost commit leased, and how many slots of each queue that takes."""
-    taken: dict[int, int] = {}
+def _tell_again(tx: Writing, request: Claim, result: BatchResult) -> None:
+    """Return what the lost commit leased."""
     for row in tx.many("claim_again", (request.lease, request.worker)):
-        message = leased.leased(tx, tx.numbers, row)
-        result.claimed.append(message)
-        taken[message.queue] = taken.get(message.queue, 0) + 1
-    return taken
+        result.claimed.append(leased.leased(tx, tx.numbers, row))
 
 
 def _has_leased(tx: Writing, queue: int) -> bool:
@@ -82,28 +86,24 @@ def _claim_queue(tx: Writing, request: Claim, result: BatchResult, queue: int, r
     if request.only is not None:
         if not result.claimed:
             _claim_rows(tx, request, result, name="claim_only", where=(queue, request.only), room=1)
-        result.next_due_ms[queue] = _next(tx, "next_due", queue)
+        result.next_due_ms[queue] = horizon(tx, queue).due_ms
         return
     if request.suspect:
         if not result.claimed:
             _claim_rows(tx, request, result, name="claim_suspect", where=(queue,), room=1)
-            result.suspects_ms[queue] = _next(tx, "suspect_due", queue)
+            result.suspects_ms[queue] = horizon(tx, queue).suspect_ms
         return
     levels = _by_age(tx, queue) if request.oldest_first else _PRIORITIES
     for priority in levels:
         room -= _claim_rows(tx, request, result, name="claim", where=(queue, priority), room=room)
         if room <= 0:
             break
-    suspect = result.suspects_ms[queue] = _next(tx, "suspect_due", queue)
+    due, suspect = horizon(tx, queue)
+    result.suspects_ms[queue] = suspect
     if suspect is not None and suspect <= tx.now:
         result.suspect_due = True
     if room > 0:
-        result.next_due_ms[queue] = _next(tx, "next_due", queue)
-
-
-def _next(tx: Writing, name: str, queue: int) -> int | None:
-    row = tx.one(name, (queue,))
-    return row[0] if row else None
+        result.next_due_ms[queue] = due
 
 
 def _by_age(tx: Writing, queue: int) -> list[int]:
@@ -157,6 +157,8 @@ def _take(tx: Writing, request: Claim, result: BatchResult, rows: list[Row]) -> 
         elif state == _EXPIRED:
             result.overdue += endings.ended(tx, [leased.ending(row, charged=0)], State.EXPIRED, Reason.EXPIRED)
             ended += 1
+        else:
+            tx.waiting = True
     if ended:
         tx.free_lanes()
     if started:

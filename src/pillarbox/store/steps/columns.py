@@ -30,7 +30,8 @@ if Envelope.__struct_fields__[: len(_CODED)] != _CODED:
 NEW: Final = (
     "id", "queue", "recipient", "policy", "created_ms", "max_attempts", "kind", "op", "metadata", "due_ms", "floating",
     "not_before_ms", "expires_ms", "prepared", "part_count", "splitter", "content", "payload", "content_size", "key",
-    "collapse_key", "group_id", "replay_of", "token_id", "token_epoch", "accepted_by", *CARRIED,
+    "collapse_key", "group_id", "replay_of", "token_id", "token_epoch", "accepted_by", "state", "lease", "lease_until",
+    "worker", "claims", "claimed_ms", *CARRIED,
 )  # fmt: skip
 """A message that is to be stored; `enqueue` gives them."""
 LEASED: Final = (

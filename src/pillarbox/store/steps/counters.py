@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pillarbox.store.steps.numbers import Numbers
-    from pillarbox.store.steps.tx import Tx
+    from pillarbox.store.steps.writing import Writing
 
 _ALL = 0  # where the counters of all queues together are kept
 
@@ -25,11 +25,10 @@ Changes = dict[tuple[int, int], list[int]]
 class Counters:
     """The changes that one transaction makes to the counters."""
 
-    def __init__(self, tx: Tx, numbers: Numbers) -> None:
+    def __init__(self, tx: Writing, numbers: Numbers) -> None:
         self._tx = tx
         self._numbers = numbers
         self._changes: Changes = {}
-        self._active: tuple[int, int] | None = None
 
     def count(self, queue: int, state: int, messages: int, size: int) -> None:
         """Change a counter."""
@@ -48,11 +47,7 @@ class Counters:
 
     def active(self) -> tuple[int, int]:
         """Return how many active messages and content bytes there are, this transaction's included."""
-        if self._active is None:
-            # Read once: nobody else can write the counters while this transaction holds the lock.
-            row = self._tx.one("active_total")
-            self._active = (row[0], row[1]) if row else (0, 0)
-        messages, size = self._active
+        _, _, messages, size = self._tx.overview
         for (_, state), (count, octets) in self._changes.items():
             if state < FIRST_TERMINAL:
                 messages += count

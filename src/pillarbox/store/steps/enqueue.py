@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pillarbox.domain.envelope import KINDS, OPS
 from pillarbox.domain.keys import first_message
@@ -20,11 +20,13 @@ from pillarbox.store.steps import collapse, mirror
 from pillarbox.store.steps.admit import store_parts
 from pillarbox.store.steps.columns import carried
 from pillarbox.store.steps.queue_limits import Room
+from pillarbox.store.steps.starting import WAITS, New
 
 if TYPE_CHECKING:
     from pillarbox.domain.collapse import Place
     from pillarbox.domain.ids import MessageId
-    from pillarbox.store.base import Ended
+    from pillarbox.store.base import BatchResult, Ended
+    from pillarbox.store.steps.starting import Starting
     from pillarbox.store.steps.tx import Row
     from pillarbox.store.steps.writing import Writing
 
@@ -36,22 +38,24 @@ Shared = dict[tuple[str, bytes], int]
 """The payload of each content of a fan-out, by group id and content."""
 
 
-class _New(NamedTuple):
-    """A draft that is to be stored."""
-
-    draft: Draft
-    queue: int
-    recipient: str
-
-
-def enqueue(tx: Writing, groups: Sequence[Group], *, again: bool) -> list[Accepted]:
+def enqueue(
+    tx: Writing, groups: Sequence[Group], result: BatchResult, *, again: bool, starting: Starting | None
+) -> list[Accepted]:
     """
     Store each group whole or not at all; a refused group leaves the others as they are.
 
     Args:
+        result: What has started at once is noted here.
         again: These groups may have been stored by a commit whose answer was lost; what is there is not stored twice.
+        starting: Picks what starts at once; ``None`` leaves all to the claim.
     """
-    return [accepted for run in _runs(groups) for accepted in _guarded(tx, run, again=again)]
+    runs = list(_runs(groups))
+    if len(runs) > 1:
+        starting = None
+    accepted = [accepted for run in runs for accepted in _guarded(tx, run, again=again, starting=starting)]
+    if starting is not None:
+        starting.tell(result)
+    return accepted
 
 
 def _runs(groups: Sequence[Group]) -> Iterator[list[Group]]:
@@ -70,18 +74,25 @@ def _runs(groups: Sequence[Group]) -> Iterator[list[Group]]:
         yield run
 
 
-def _guarded(tx: Writing, run: Sequence[Group], *, again: bool) -> list[Accepted]:
+def _guarded(tx: Writing, run: Sequence[Group], *, again: bool, starting: Starting | None = None) -> list[Accepted]:
     try:
         with tx.savepoint():
-            return store(tx, run, again=again)
+            return store(tx, run, again=again, starting=starting)
     except (ValueRefused, KeyConflict, QueueFull) as exc:
+        if starting is not None:
+            starting.forget()
         if len(run) == 1:
             return [InvalidMessage("message", exc.expected) if isinstance(exc, ValueRefused) else exc]
         return [accepted for group in run for accepted in _guarded(tx, [group], again=again)]
 
 
 def store(
-    tx: Writing, groups: Sequence[Group], *, again: bool, uncounted: Collection[MessageId] = ()
+    tx: Writing,
+    groups: Sequence[Group],
+    *,
+    again: bool,
+    uncounted: Collection[MessageId] = (),
+    starting: Starting | None = None,
 ) -> list[Accepted]:
     """
     Store groups, or find the messages that their keys stand for; inside a savepoint.
@@ -102,7 +113,7 @@ def store(
         return [[_in_its_place(tx, draft, known, uncounted, shared) for draft in group] for group in groups]
     intake = _Intake(tx, groups, known, uncounted)
     accepted = [intake.judged(group) for group in groups]
-    intake.write({})
+    intake.write({}, starting)
     return accepted
 
 
@@ -147,7 +158,7 @@ class _Intake:
     def __init__(
         self, tx: Writing, groups: Sequence[Group], known: set[MessageId], uncounted: Collection[MessageId]
     ) -> None:
-        self.new: list[_New] = []
+        self.new: list[New] = []
         self._tx = tx
         self._known = known
         self._uncounted = uncounted
@@ -196,14 +207,14 @@ class _Intake:
             self._room.take(queue=queue, tenant=draft.tenant, channel=draft.channel, recipient=recipient, size=size)
         if draft.key is not None and draft.digest is not None:
             self._keys[draft.tenant, draft.key] = draft.digest, draft.id
-        self.new.append(_New(draft, queue, recipient))
+        self.new.append(New(draft, queue, recipient))
 
-    def write(self, shared: Shared) -> None:
+    def write(self, shared: Shared, starting: Starting | None = None) -> None:
         """Write what was taken; *shared* says which contents of its fan-outs are stored already."""
         for queue, sizes in self._sizes.items():
             self._tx.count(queue, State.SCHEDULED.code, len(sizes), sum(sizes))
         self._tx.touched.update(new.queue for new in self.new)
-        _write(self._tx, self.new, shared)
+        _write(self._tx, self.new, shared, starting)
 
     def _give_back(self, before: int) -> None:
         for new in self.new[before:]:
@@ -234,17 +245,19 @@ def _recipient(draft: Draft) -> str:
     return draft.recipient if draft.admission is None else draft.admission.recipient
 
 
-def _write(tx: Writing, new: Sequence[_New], shared: Shared) -> None:
+def _write(tx: Writing, new: Sequence[New], shared: Shared, starting: Starting | None) -> None:
     """Write the rows of messages that have room, and what belongs to them."""
-    stored = tx.each("enqueue", [_row(tx, one, _payload(tx, one.draft, shared)) for one in new])
+    leases = [WAITS] * len(new) if starting is None else starting.columns(new)
+    rows = [_row(tx, one, _payload(tx, one.draft, shared), lease) for one, lease in zip(new, leases, strict=True)]
+    numbers = [seq for ((_, seq),) in tx.each("enqueue", rows)]
+    if starting is not None:
+        starting.stored(new, leases, numbers)
     drafts = [one.draft for one in new]
     keys = [(draft.tenant, draft.key, draft.digest, draft.id) for draft in drafts if draft.key is not None]
     if keys:
         tx.each("key_insert", keys)
     split = [
-        (seq, draft.admission.parts)
-        for ((_, seq),), draft in zip(stored, drafts, strict=True)
-        if draft.admission is not None
+        (seq, draft.admission.parts) for seq, draft in zip(numbers, drafts, strict=True) if draft.admission is not None
     ]
     store_parts(tx, split)
     mirror.store(tx, [(draft.mirror, draft.id) for draft in drafts if draft.mirror is not None])
@@ -263,7 +276,7 @@ def _payload(tx: Writing, draft: Draft, shared: Shared) -> int | None:
     return int(number)
 
 
-def _row(tx: Writing, new: _New, payload: int | None) -> Row:
+def _row(tx: Writing, new: New, payload: int | None, lease: Row) -> Row:
     d, queue, recipient = new
     admission = d.admission
     return (
@@ -293,5 +306,6 @@ def _row(tx: Writing, new: _New, payload: int | None) -> Row:
         d.token_id,
         d.token_epoch,
         d.accepted_by,
+        *lease,
         *carried(d),
     )

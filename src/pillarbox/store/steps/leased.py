@@ -10,12 +10,14 @@ from pillarbox.domain.envelope import KINDS, OPS
 from pillarbox.domain.message import Leased, State
 from pillarbox.domain.retry import Policy
 from pillarbox.store.base import Lapsed
-from pillarbox.store.steps.columns import LEASED
+from pillarbox.store.steps.columns import LEASED, carried
 from pillarbox.store.steps.endings import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pillarbox.domain.ids import LeaseId
+    from pillarbox.domain.message import Draft
     from pillarbox.store.base import LapsedBy
     from pillarbox.store.steps.numbers import Numbers
     from pillarbox.store.steps.tx import Reader, Row
@@ -60,6 +62,18 @@ def leased(tx: Reader, numbers: Numbers, row: Row, *, as_is: bool = False) -> Le
         None if metadata is None else _octets(metadata), *carried, seq, queue, lease, due_ms, expires_ms, claims,
         charged, lost, prepared == 1, part_count, part_next, token_id, token_epoch, claimed_ms, content_size,
         free_returns, accepted_by, bounded_limits, _octets(content), receipts, parts_dead,
+    )  # fmt: skip
+    return Leased(*values)
+
+
+def as_stored(draft: Draft, lease: LeaseId, seq: int, queue: int, recipient: str, *, claimed_ms: int) -> Leased:
+    """Return what `leased` would read of a message that was stored with its first lease."""
+    d, parts = draft, () if draft.admission is None else draft.admission.parts
+    values = (
+        d.id, d.tenant, d.channel, recipient, d.policy, d.created_ms, d.max_attempts, d.kind, d.op, d.metadata,
+        *carried(d), seq, queue, lease, d.due_ms, d.expires_ms, 1, 0, 0, d.admission is not None, max(1, len(parts)), 0,
+        d.token_id, d.token_epoch, claimed_ms, len(d.content), 0, d.accepted_by, 0,
+        parts[0] if len(parts) > 1 else d.content,
     )  # fmt: skip
     return Leased(*values)
 

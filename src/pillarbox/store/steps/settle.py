@@ -29,10 +29,11 @@ def settle(tx: Writing, settlements: Sequence[Settlement], *, again: bool) -> li
         again: An earlier try may have been committed: what it wrote is recognised, not taken for another's.
     """
     results = [settled for run in _runs(settlements) for settled in _settle(tx, run, again=again)]
-    # One that was unavailable is probed with one message at a time: the next may go when that has ended.
-    probed = {queue for queue, *_ in tx.many("gates")}
-    tx.touched.update(item.message.queue for item in settlements if item.message.queue in probed)
-    _reopen(tx, settlements)
+    if tx.gated:
+        # One that was unavailable is probed with one message at a time: the next may go when that has ended.
+        probed = {queue for queue, *_ in tx.many("gates")}
+        tx.touched.update(item.message.queue for item in settlements if item.message.queue in probed)
+        _reopen(tx, settlements)
     return results
 
 
@@ -132,7 +133,9 @@ def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
         tx.counters.move(queue, _LEASED, to.code, sizes)
     tx.each("part_end", parts)
     tx.each("attempt", attempts)
-    tx.each("gate_pause", pauses)
+    if pauses:
+        tx.each("gate_pause", pauses)
+        tx.gated = True
 
 
 def _part_ends(item: Settlement) -> list[Row]:

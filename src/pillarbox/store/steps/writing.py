@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING
 
 from pillarbox.store.steps.counters import Counters
+from pillarbox.store.steps.overview import Overview, overview
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pillarbox.domain.limits import Limits
     from pillarbox.domain.retry import Policy
+    from pillarbox.store.steps.horizon import Horizon
     from pillarbox.store.steps.numbers import Numbers
     from pillarbox.store.steps.tx import Tx
 
@@ -25,6 +28,7 @@ class Writing:
         lease_now: The time of the clock by which leases are judged.
         touched: Queues with something new to claim.
         later: Queues in which something was put off, and until when.
+        horizons: Queues in which nothing that is due is left, and when something is.
     """
 
     def __init__(self, tx: Tx, numbers: Numbers, *, now_ms: int, lease_now: int, limits: Limits) -> None:
@@ -33,10 +37,11 @@ class Writing:
         self.lease_now = lease_now
         self.limits = limits
         self.numbers = numbers
-        self.counters = Counters(tx, numbers)
+        self.counters = Counters(self, numbers)
         self.count = self.counters.count
         self.touched: set[int] = set()
         self.later: dict[int, int] = {}
+        self.horizons: dict[int, Horizon] = {}
         self._left: dict[str, None] = {}
         self._tx = tx
 
@@ -52,6 +57,21 @@ class Writing:
             # Queues and policies made inside are gone; their remembered numbers must not outlive them.
             self.numbers.forget()
             raise
+
+    @functools.cached_property
+    def overview(self) -> Overview:
+        """What there was before this transaction wrote."""
+        return overview(self)
+
+    @functools.cached_property
+    def gated(self) -> bool:
+        """Whether a queue may be paused, or was unavailable. Whoever makes it so says so here."""
+        return bool(self.overview.gated)
+
+    @functools.cached_property
+    def waiting(self) -> bool:
+        """Whether a message may wait behind the head of its lane. Whoever makes one wait says so here."""
+        return bool(self.overview.waiting)
 
     def move(self, queue: int, before: int, after: int, size: int) -> None:
         """Count one message from a state to another."""
@@ -71,14 +91,19 @@ class Writing:
 
     def free_lanes(self) -> None:
         """Free the lowest waiting row of every lane left. A later statement on purpose: it sees what left."""
-        if self._left and self.many("any_waiting"):
+        if self._left and self.waiting:
             for rows in self.each("free", [(lane,) for lane in self._left]):
                 self.touched.update(queue for _, queue in rows)
         self._left = {}
 
     def queue(self, tenant: str, channel: str) -> int:
         """Return the number of a queue, made on first use."""
-        return self.numbers.queue(tenant, channel, self.now)
+        made = self.numbers.made
+        number = self.numbers.queue(tenant, channel, self.now)
+        if self.numbers.made != made:
+            # It begins paused, where its channel is.
+            self.gated = True
+        return number
 
     def policy(self, policy: Policy) -> int:
         """Return the number of a policy, stored on first use."""

@@ -29,6 +29,7 @@ from pillarbox.testing.store_suite.repeating import RepeatingSuite
 from pillarbox.testing.store_suite.replaying import ReplayingSuite
 from pillarbox.testing.store_suite.resolving import ResolvingSuite
 from pillarbox.testing.store_suite.selecting import SelectingSuite
+from pillarbox.testing.store_suite.starting import StartingSuite
 from pillarbox.testing.store_suite.states import StateSuite
 
 __all__ = ["Backstage", "MakeStore", "OpenDriver", "StoreDriver", "StoreSuite"]
@@ -40,6 +41,7 @@ class StoreSuite(
     LimitSuite,
     KeySuite,
     LeasingSuite,
+    StartingSuite,
     HarmSuite,
     RefusingSuite,
     LaneSuite,

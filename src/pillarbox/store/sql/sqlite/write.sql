@@ -110,9 +110,6 @@ SELECT ?1, ?2, ?3, ?4, ?5, (SELECT worker FROM message WHERE seq = ?1), ?6, ?7, 
 {given} WHERE ?1 IS NOT NULL
 ON CONFLICT DO NOTHING
 
--- any_waiting --
-SELECT 1 FROM message WHERE state = 0 AND waiting = 1 LIMIT 1
-
 -- free --
 -- Lets the lowest waiting row of a lane go. Freeing one too many is harmless: its claim parks it again.
 UPDATE message SET waiting = 0 {given} WHERE seq = (
@@ -138,6 +135,19 @@ RETURNING seq, cancel_requested_at
 -- enqueue --
 INSERT INTO message ({new}) SELECT {new_marks} {given} WHERE ?1 IS NOT NULL
 RETURNING id, seq
+
+-- overview --
+-- What a transaction must know before it writes.
+SELECT EXISTS (SELECT 1 FROM queue WHERE paused_at IS NOT NULL OR strikes > 0) AS gated,
+    EXISTS (SELECT 1 FROM message WHERE state = 0 AND waiting = 1) AS waiting,
+    coalesce(sum(messages), 0) AS messages, coalesce(sum(bytes), 0) AS bytes
+FROM tally WHERE queue = 0 AND state < 3
+
+-- taken_lanes --
+-- Those of the lanes ?1 in which a new message could not start: see `blocked`. It stands behind all that have a place.
+SELECT value FROM json_each(?1) given WHERE EXISTS (SELECT 1 FROM message p WHERE p.lane = given.value
+    AND p.lane IS NOT NULL AND p.state < 3 AND p.waiting = 0 AND p.lane_pos IS NOT NULL)
+OR EXISTS (SELECT 1 FROM message p WHERE p.lane = given.value AND p.lane IS NOT NULL AND p.state = 1)
 
 -- collapsible --
 -- What a newer message of the same collapse key, to the same recipient, takes the place of.
@@ -244,9 +254,6 @@ SELECT spec FROM policy WHERE id = ?1
 INSERT INTO tally (queue, state, messages, bytes) SELECT ?1, ?2, ?3, ?4 {given} WHERE ?1 IS NOT NULL
 ON CONFLICT DO UPDATE SET messages = messages + excluded.messages, bytes = bytes + excluded.bytes
 
--- active_total --
-SELECT coalesce(sum(messages), 0), coalesce(sum(bytes), 0) FROM tally WHERE queue = 0 AND state < 3
-
 -- active_channel --
 SELECT coalesce(sum(messages), 0) FROM tally WHERE state < 3 AND queue IN (SELECT id FROM queue WHERE channel = ?1)
 
@@ -345,8 +352,11 @@ WHERE message.seq = c.seq AND c.lane IS NOT NULL AND ({blocked})
 SELECT min(due_at), priority FROM message WHERE queue = ?1 AND priority = ?2 AND state = 0 AND waiting = 0 AND lost < 2
     AND lane_pos IS NOT NULL
 
--- next_due --
-SELECT min(due) FROM (
+-- horizon --
+-- When something in queue ?1 is due next: suspects aside, also what has no place yet; and suspects.
+SELECT min(due) AS due_ms, (SELECT min(due_at) FROM message WHERE queue = ?1 AND state = 0 AND waiting = 0 AND lost >= 2
+    AND lane_pos IS NOT NULL) AS suspect_ms
+FROM (
     SELECT min(due_at) AS due FROM message WHERE queue = ?1 AND priority = 0 AND state = 0 AND waiting = 0 AND lost < 2
         AND lane_pos IS NOT NULL
     UNION ALL SELECT min(due_at) FROM message WHERE queue = ?1 AND priority = 1 AND state = 0 AND waiting = 0
@@ -356,9 +366,6 @@ SELECT min(due) FROM (
     UNION ALL SELECT min(due_at) FROM message WHERE queue = ?1 AND priority = 3 AND state = 0 AND waiting = 0
         AND lost < 2 AND lane_pos IS NOT NULL
     UNION ALL SELECT min(due_at) FROM message WHERE queue = ?1 AND state = 0 AND lane_pos IS NULL)
-
--- suspect_due --
-SELECT min(due_at) FROM message WHERE queue = ?1 AND state = 0 AND waiting = 0 AND lost >= 2 AND lane_pos IS NOT NULL
 
 -- bury_unreadable --
 UPDATE message SET state = 4, terminal_reason = 'unreadable', error_class = 'permanent', last_error = ?3,

@@ -1,0 +1,126 @@
+"""
+Picks new messages that start at once: they are stored leased already, as a claim right behind would lease them.
+
+So it is only where that claim would find them and nothing else: nothing due stands before them in their queue, nothing
+in their lane, and there is a slot for each. Everything else is the claim's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from pillarbox.domain.lifecycle import expired
+from pillarbox.domain.message import State
+from pillarbox.store.steps.horizon import Horizon, horizon
+from pillarbox.store.steps.leased import as_stored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pillarbox.domain.message import Draft, Leased
+    from pillarbox.store.base import BatchResult, Claim
+    from pillarbox.store.steps.tx import Row
+    from pillarbox.store.steps.writing import Writing
+
+_SCHEDULED, _LEASED = State.SCHEDULED.code, State.LEASED.code
+_encode: Final = msgspec.json.Encoder().encode
+WAITS: Final[Row] = (_SCHEDULED, None, None, None, 0, None)
+"""State, lease, until when, worker, claims and time of the claim of a message that does not start."""
+
+
+class New(NamedTuple):
+    """A draft that is to be stored."""
+
+    draft: Draft
+    queue: int
+    recipient: str
+
+
+class Starting:
+    """
+    Those of one batch.
+
+    Args:
+        request: What the batch's claim may take: not that of suspects, and not that of one message alone.
+    """
+
+    def __init__(self, tx: Writing, request: Claim) -> None:
+        self._tx = tx
+        self._request = request
+        self._starts: Row = (_LEASED, request.lease, tx.lease_now + request.lease_ms, request.worker, 1, tx.now)
+        self._horizons: dict[int, Horizon] = {}
+        self._started: list[Leased] = []
+
+    def columns(self, new: Sequence[New]) -> list[Row]:
+        """Return for each what is stored of its lease."""
+        free = self._free_queues(new)
+        self._horizons = dict(free)
+        taken = self._taken_lanes([draft.lane for draft, queue, _ in new if draft.lane is not None and queue in free])
+        rows = []
+        for draft, queue, _ in new:
+            due = draft.due_ms <= self._tx.now
+            starts = due and queue in free and draft.lane not in taken and not self._is_over(draft)
+            rows.append(self._starts if starts else WAITS)
+            if draft.lane is not None and draft.not_before_ms is None:
+                taken.add(draft.lane)
+            if not starts and queue in self._horizons:
+                self._not_yet(queue, None if due else draft.due_ms)
+        return rows
+
+    def _free_queues(self, new: Sequence[New]) -> dict[int, Horizon]:
+        """Return the queues in which nothing else is due, and there are slots for all that is."""
+        if self._tx.gated:
+            return {}
+        now, capacity = self._tx.now, self._request.capacity
+        due = [one for one in new if one.draft.due_ms <= now]
+        counts = Counter(one.queue for one in due)
+        # A message for later gets its position from the claim that finds it.
+        later = {one.queue for one in due if one.draft.not_before_ms is not None}
+        free = {}
+        for queue, count in counts.items():
+            if queue not in later and count <= capacity.get(queue, 0):
+                ahead = horizon(self._tx, queue)
+                if all(due_ms is None or due_ms > now for due_ms in ahead):
+                    free[queue] = ahead
+        return free
+
+    def _taken_lanes(self, lanes: Sequence[str]) -> set[str]:
+        return {lane for (lane,) in self._tx.many("taken_lanes", (_encode(lanes).decode(),))} if lanes else set()
+
+    def _is_over(self, draft: Draft) -> bool:
+        return self._request.judge_expiry and expired(draft.expires_ms, self._tx.now)
+
+    def _not_yet(self, queue: int, due_ms: int | None) -> None:
+        """Note one that does not start: it is for later, or left to the claim."""
+        known = self._horizons.pop(queue)
+        if due_ms is not None:
+            next_ms = due_ms if known.due_ms is None else min(known.due_ms, due_ms)
+            self._horizons[queue] = Horizon(next_ms, known.suspect_ms)
+
+    def stored(self, new: Sequence[New], rows: Sequence[Row], numbers: Sequence[int]) -> None:
+        """Note what was stored, with the numbers of the rows."""
+        tx, sizes = self._tx, dict[int, list[int]]()
+        for one, row, seq in zip(new, rows, numbers, strict=True):
+            if row is self._starts:
+                message = as_stored(one.draft, self._request.lease, seq, one.queue, one.recipient, claimed_ms=tx.now)
+                self._started.append(message)
+                sizes.setdefault(one.queue, []).append(message.content_size)
+        for queue, moved in sizes.items():
+            tx.counters.move(queue, _SCHEDULED, _LEASED, moved)
+
+    def forget(self) -> None:
+        """Note that all that was stored is undone, and that nothing starts."""
+        self._started, self._horizons = [], {}
+
+    def tell(self, result: BatchResult) -> None:
+        """Report what has started, once nothing can undo that any more."""
+        self._started.sort(key=_in_order)
+        result.claimed += self._started
+        self._tx.horizons |= self._horizons
+
+
+def _in_order(message: Leased) -> tuple[int, int, int]:
+    return -message.priority, message.due_ms, message.seq
