@@ -114,6 +114,12 @@ def _kernel_text(name: bytes) -> str:
     return room.value.decode("ascii", "replace").strip()
 
 
-def pause_thread(seconds: float) -> None:
-    """Block the calling thread. Only for threads that own nothing but a wait, never on an event loop."""
+def pause_thread(seconds: float) -> float:
+    """
+    Block the calling thread; return how many seconds passed, which may be more. Never on an event loop.
+
+    Only for threads that own nothing but a wait.
+    """
+    began = time.monotonic()
     time.sleep(seconds)
+    return time.monotonic() - began

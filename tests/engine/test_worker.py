@@ -463,7 +463,7 @@ async def test_a_lock_file_that_was_taken_away_raises_an_alarm_once_and_work_goe
     for _ in range(2):
         await keeper.tick()
     (alarm,) = box.heard.of(Alarm)
-    assert alarm.what == "files_replaced"
+    assert alarm.what == "store_problem"
     (problem,) = (await box.outbox.health()).problems
     assert alarm.detail == problem
     assert (await box.settled(await box.send())).state is State.DELIVERED

@@ -513,7 +513,7 @@ async def test_who_lost_the_write_lock_before_it_was_safe_begins_anew_and_harms_
     interrupted: list[str] = []
 
     class Interrupting:
-        await_write_lock, look, drop_write_lock = handles.await_write_lock, handles.look, handles.drop_write_lock
+        turn, look, drop_write_lock = handles.turn, handles.look, handles.drop_write_lock
 
         def hold_write_lock(self, before: bytes) -> bool:
             if not interrupted:

@@ -49,7 +49,7 @@ class PresenceKeeper:
         for problem in self._store.problems():
             if problem not in self._told:
                 self._told.add(problem)
-                self._reporter.alarm("files_replaced", problem)
+                self._reporter.alarm("store_problem", problem)
 
     async def _look_for_orphans(self) -> None:
         waiting = {tally.channel for tally in await self._store.stats() if tally.state is State.SCHEDULED}

@@ -660,7 +660,11 @@ class Store(Protocol):
         """Answer with *problems* when another process asks this one's workers what is wrong (`check`)."""
 
     def problems(self) -> list[str]:
-        """Return what is wrong with the files it has open: deleted, moved, replaced. Cheap; raises nothing."""
+        """
+        Return what is wrong with the files it has open, and with who else uses them: deleted, moved, replaced, stopped.
+
+        Cheap; raises nothing.
+        """
 
     def remarks(self) -> list[str]:
         """Return what a person should know of how the database is kept, though nothing is wrong. Raises nothing."""

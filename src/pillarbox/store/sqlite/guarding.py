@@ -21,17 +21,19 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import threading
 from typing import TYPE_CHECKING, Final
 
 from pillarbox.clock import pause_thread
-from pillarbox.errors import StoreBusy, StoreReplaced, StoreUnavailable, StoreUnsafe
+from pillarbox.errors import StoreReplaced, StoreUnavailable, StoreUnsafe
 from pillarbox.store.sqlite import forking, ofd
 from pillarbox.store.sqlite.contents import Contents
+from pillarbox.store.sqlite.turns import Line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import apsw
 
@@ -42,9 +44,6 @@ _SHARED_BYTES: Final = 510
 _IN_USE: Final = 128
 _WRITE: Final = 120  # the lock of who writes (WAL_WRITE_LOCK)
 _HEADER_BYTES: Final = 96  # of -shm: what every commit changes
-_BUSY_SECONDS: Final = 10.0
-_PAUSE_SECONDS_MIN: Final = 0.0002
-_PAUSE_SECONDS_MAX: Final = 0.005
 _STRANGER_LOOKS: Final = 50
 _STRANGER_PAUSE_SECONDS: Final = 0.01
 
@@ -83,6 +82,7 @@ class Guard:
         self._known: dict[str, Identity] = {DATABASE: self.identity}
         self._index: int | None = None
         self._contents: Contents | None = None
+        self._line: Line | None = None
         self._engaged = False
         self._engaging = threading.Lock()
         if self.gap is None:
@@ -131,6 +131,7 @@ class Guard:
                 ofd.take(self._index, ofd.SHARED, _IN_USE)
                 self._contents = Contents(self.path, self.descriptor, self._index)
                 self._contents.look()
+                self._line = Line(self.descriptor, functools.partial(ofd.is_held, self._index, _WRITE))
             self._engaged = True
             self.check()
 
@@ -163,24 +164,25 @@ class Guard:
 
     # --- while it is open ---
 
-    def await_write_lock(self) -> bytes:
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[Callable[[], bytes | None]]:
         """
-        Wait until no other process writes; return what every commit changes, for `hold_write_lock`. Raises StoreBusy.
+        Yield what waits for the write lock, in the order of those who wait (`turns`), until a transaction has it.
 
-        Another SQLite in this very process is not kept out by SQLite's lock, nor does it keep us out: so this asks.
+        Called, it returns what every commit changes, for `hold_write_lock`; ``None`` where only SQLite's own wait is
+        to be had. To be called again where another was quicker. Raises StoreBusy.
         """
-        if self.gap is not None or self._index is None:
-            return b""
-        waited, pause = 0.0, _PAUSE_SECONDS_MIN
-        while ofd.is_held(self._index, _WRITE):
-            # Never a wait without end in the kernel: who has it may have been stopped.
-            if waited >= _BUSY_SECONDS:
-                msg = "writing: somebody else has been writing to the database for longer than the busy timeout"
-                raise StoreBusy(msg)
-            pause_thread(pause)
-            waited += pause
-            pause = min(pause * 2, _PAUSE_SECONDS_MAX)
-        return os.pread(self._index, _HEADER_BYTES, 0)
+        line, index = self._line, self._index
+        if line is None or index is None:
+            yield lambda: None
+            return
+        with line.turn() as turn:
+
+            def come() -> bytes:
+                turn.come()
+                return os.pread(index, _HEADER_BYTES, 0)
+
+            yield come
 
     def hold_write_lock(self, before: bytes) -> bool:
         """
@@ -189,7 +191,7 @@ class Guard:
         SQLite goes on as if it had its own, and lets no other connection of this process write.
 
         Args:
-            before: Returned by `await_write_lock`, before the transaction began: its lock may have fallen as soon as it
+            before: Returned by a call of `turn`, before the transaction began: its lock may have fallen as soon as it
                 had it, and another process may have written since on what it has read.
 
         Returns:
@@ -241,6 +243,10 @@ class Guard:
             elif found != known:
                 return _sentence(self.path + ending, gone=found is None)
         return None if self._contents is None else self._contents.problem
+
+    def straggler(self) -> bool:
+        """Whether a process that waits for the write lock did not take it, and was passed by (`turns`)."""
+        return self._line is not None and not self.closed and self._line.straggler()
 
     def look(self) -> None:
         """Raise StoreReplaced where the files were written over."""

@@ -87,10 +87,12 @@ class Handles:
         self._guards = {}
         self.forget()
 
-    def await_write_lock(self) -> bytes:
-        """See `guarding.Guard.await_write_lock`."""
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[Callable[[], bytes | None]]:
+        """See `guarding.Guard.turn`."""
         guard = self._guard
-        return b"" if guard is None else guard.await_write_lock()
+        with contextlib.nullcontext(lambda: None) if guard is None else guard.turn() as come:
+            yield come
 
     def hold_write_lock(self, before: bytes) -> bool:
         """See `guarding.Guard.hold_write_lock`."""
@@ -124,6 +126,11 @@ class Handles:
         with contextlib.suppress(StoreReplaced):
             guard.look()
         return guard.problem()
+
+    def straggler(self) -> bool:
+        """See `guarding.Guard.straggler`."""
+        guard = self._guard
+        return guard is not None and guard.straggler()
 
     def astray(self) -> list[str]:
         """Return a sentence for each process that works on other files than these. May take a while."""

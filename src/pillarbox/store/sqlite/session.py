@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import apsw
 
 from pillarbox.errors import PillarboxError, ValueRefused
+from pillarbox.store.sqlite.opening import BUSY_MS
 from pillarbox.store.sqlite.statements import FOR_MANY, STATEMENTS, text
 from pillarbox.store.steps.numbers import Numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from pillarbox.store.steps.tx import Row
 
-_BEGIN_TRIES: Final = 100
 # A value that no column takes, or that SQLite has no type for: the next try would end no other way.
 _REFUSALS: Final = (
     apsw.ConstraintError,
@@ -60,8 +61,12 @@ def _pieces(count: int) -> Iterator[tuple[int, int]]:
 class Keeper(Protocol):
     """Keeps SQLite's write lock from being dropped by others, and looks after the files; see `guarding`."""
 
-    def await_write_lock(self) -> bytes:
-        """Called before a transaction; returns what is passed on to `hold_write_lock`."""
+    def turn(self) -> AbstractContextManager[Callable[[], bytes | None]]:
+        """
+        Entered before a transaction, left when it has the lock. Calls of what it yields wait for the lock.
+
+        They return what is passed on to `hold_write_lock`; ``None`` where SQLite itself must wait.
+        """
 
     def look(self) -> None:
         """Called at both ends of a transaction, while it is held."""
@@ -196,17 +201,10 @@ class Session(Statements):
     def begin(self) -> None:
         """Open a transaction that holds the write lock."""
         self.committing = False
-        for _ in range(_BEGIN_TRIES):
-            before = self._keeper.await_write_lock()
-            self.many("begin")
-            self._held = self._keeper.hold_write_lock(before)
-            if self._held:
-                break
-            # Nothing was written, so this only ends it. A rollback would tidy up the log's index, where somebody else
-            # may be writing by now.
-            self.many("commit")
-        else:
-            raise apsw.BusyError("others took the write lock away again and again")
+        with self._keeper.turn() as come:
+            while not self._took_lock(come()):
+                pass
+        self._held = True
         self.lease_now = self._lease_clock()
         try:
             # Before anything is written: what was cut short looks whole again when more is written behind the gap.
@@ -214,6 +212,25 @@ class Session(Statements):
         except BaseException:
             self.rollback()
             raise
+
+    def _took_lock(self, before: bytes | None) -> bool:
+        if before is None:
+            self.many("begin")
+            return True
+        # SQLite would wait ever longer between its tries, and what it waited for would not be ours all the same.
+        self.connection.set_busy_timeout(0)
+        try:
+            self.many("begin")
+        except apsw.BusyError:
+            return False
+        finally:
+            self.connection.set_busy_timeout(BUSY_MS)
+        if self._keeper.hold_write_lock(before):
+            return True
+        # Nothing was written, so this only ends it. A rollback would tidy up the log's index, where somebody else
+        # may be writing by now.
+        self.many("commit")
+        return False
 
     def commit(self) -> None:
         """Make everything durable."""

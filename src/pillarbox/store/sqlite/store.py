@@ -44,7 +44,7 @@ from pillarbox.store.base import (
     WorkerInfo,
     WorkerStart,
 )
-from pillarbox.store.sqlite import asking, backup, damage, disk_space, forking, integrity, opening
+from pillarbox.store.sqlite import asking, backup, damage, disk_space, forking, integrity, opening, turns
 from pillarbox.store.sqlite.foreign_commits import Versions
 from pillarbox.store.sqlite.handles import Connector, Handles
 from pillarbox.store.sqlite.notices import Notices
@@ -514,7 +514,8 @@ class SQLiteStore:
     def problems(self) -> list[str]:
         """See `Store`."""
         sidecar = None if self._sidecar is None else self._sidecar.problem()
-        return [problem for problem in (self._handles.problem(), sidecar) if problem is not None]
+        straggler = turns.STRAGGLER.format(path=self._path) if self._handles.straggler() else None
+        return [problem for problem in (self._handles.problem(), sidecar, straggler) if problem is not None]
 
     def remarks(self) -> list[str]:
         """See `Store`."""
