@@ -1,105 +1,115 @@
 """
 Writes to one SQLite file as fast as it may, beside others, and reports how long it waited for the write lock.
 
-How it waits is the question: SQLite's own busy timeout, the same with locks that block (``setlk_timeout``), a handler
-that looks every half millisecond, or a lock on a file beside the database, which the kernel hands on when it is free.
+Either with pillarbox's own store, batch by batch as an outbox gives them to it; or with SQLite alone, whose busy
+timeout looks for the lock more and more seldom.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import fcntl
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import apsw
-
+from bench.harness.filling import NO_LIMITS, draft
+from bench.harness.raw import connect
 from bench.programs.speech import heard, say
+from pillarbox.clock import SystemClock
+from pillarbox.store.base import Batch, Durability
+from pillarbox.store.sqlite import opening
+from pillarbox.store.sqlite.store import SQLiteStore
+from pillarbox.store.sqlite.thread import Inline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+    import apsw
 
 _BUSY_MS = 10_000
-_POLL_SECONDS = 0.0005
-_ROWS = 100
+_WAITING = ("BEGIN", "COMMIT", "PRAGMA")
 
 
-class Sidecar:
-    """A lock that really waits, on a file of its own. Nothing else in this process opens that file."""
+class Waits:
+    """How long each transaction waited: from its beginning until the first statement that runs in it."""
 
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._began: float | None = None
 
-    def take(self) -> None:
-        """Wait for it."""
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
+    def begin(self) -> None:
+        """Note that a transaction is wanted from now on."""
+        self._began = time.monotonic()
 
-    def give(self) -> None:
-        """Release the lock for the next one."""
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
-
-
-def connect(db: Path, wait: str) -> apsw.Connection:
-    """Open the database as pillarbox does, but for the waiting."""
-    connection = apsw.Connection(str(db))
-    connection.pragma("journal_mode", "wal")
-    connection.pragma("synchronous", "full")
-    if wait == "polling":
-        connection.set_busy_handler(_look_again)
-    elif wait == "blocking":
-        connection.set_busy_timeout(_BUSY_MS)
-        connection.setlk_timeout(_BUSY_MS, 0)
-    else:
-        connection.set_busy_timeout(_BUSY_MS)
-    return connection
+    def trace(self, _: object, sql: str, __: object) -> bool:
+        """Called by apsw before each statement; lets all of them pass."""
+        if self._began is not None and not sql.startswith(_WAITING):
+            self.seconds.append(time.monotonic() - self._began)
+            self._began = None
+        return True
 
 
-def _look_again(_: int) -> bool:
-    time.sleep(_POLL_SECONDS)
-    return True
+async def with_pillarbox(db: Path, waits: Waits, rows: int) -> Callable[[], Awaitable[object]]:
+    """Return what commits one batch of *rows* messages to pillarbox's store."""
+
+    def connecting(path: str, durability: Durability) -> apsw.Connection:
+        connection = opening.connect(path, durability)
+        connection.exec_trace = waits.trace
+        return connection
+
+    store = SQLiteStore(db, limits=NO_LIMITS, caller=lambda _: Inline(), connect=connecting)
+    clock = SystemClock()
+    await store.open()
+    waits.seconds.clear()
+
+    async def write() -> None:
+        now_ms = clock.wall_ms()
+        batch = Batch(now_ms=now_ms, enqueue=[[draft(f"recipient-{row}", now_ms=now_ms)] for row in range(rows)])
+        waits.begin()
+        await store.commit(batch)
+
+    return write
 
 
-def write(
-    connection: apsw.Connection, seconds: float, pause: float, take: Callable[[], None], give: Callable[[], None]
-) -> list[float]:
-    """Commit batches for *seconds*, *pause* apart; return how long each waited for its turn."""
-    waits = []
-    until = time.monotonic() + seconds
-    while (began := time.monotonic()) < until:
-        take()
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            waits.append(time.monotonic() - began)
-            connection.executemany("INSERT INTO t (content) VALUES (?)", [("x" * 200,)] * _ROWS)
-            connection.execute("COMMIT")
-        finally:
-            give()
-        time.sleep(pause)
-    return waits
+async def with_sqlite(db: Path, waits: Waits, rows: int) -> Callable[[], Awaitable[object]]:
+    """Return what commits one batch of *rows* rows, and waits as SQLite does by itself."""
+    connection = connect(db)
+    connection.set_busy_timeout(_BUSY_MS)
+    connection.execute("CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY, content TEXT)")
+    connection.exec_trace = waits.trace
+
+    async def write() -> None:
+        waits.begin()
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT INTO t (content) VALUES (?)", [("x" * 200,)] * rows)
+        connection.execute("COMMIT")
+
+    return write
+
+
+_WAYS = {"pillarbox": with_pillarbox, "timeout": with_sqlite}
 
 
 async def main() -> None:
     """Report that it is ready, wait for the word, write, and report how it went."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("db", type=Path)
-    parser.add_argument("wait", choices=("timeout", "polling", "blocking", "sidecar"))
+    parser.add_argument("way", choices=_WAYS)
     parser.add_argument("seconds", type=float)
-    parser.add_argument("pause", type=float)
+    parser.add_argument("rows", type=int)
+    parser.add_argument("pause", type=float, help="seconds between two commits")
     options = parser.parse_args()
-    connection = connect(options.db, options.wait)
-    sidecar = Sidecar(options.db.with_name(f"{options.db.name}-turn"))
-    take, give = (sidecar.take, sidecar.give) if options.wait == "sidecar" else (_nothing, _nothing)
+    waits = Waits()
+    write = await _WAYS[options.way](options.db, waits, options.rows)
     say(event="ready")
     await heard()
-    waits = sorted(write(connection, options.seconds, options.pause, take, give))
-    say(commits=len(waits), median=waits[len(waits) // 2], worst=waits[-1])
-
-
-def _nothing() -> None:
-    """Do nothing: this way of waiting has no lock of its own."""
+    until = time.monotonic() + options.seconds
+    while time.monotonic() < until:
+        await write()
+        await asyncio.sleep(options.pause)
+    waited = sorted(waits.seconds)
+    say(commits=len(waited), median=waited[len(waited) // 2], worst=waited[-1])
 
 
 if __name__ == "__main__":
