@@ -13,15 +13,20 @@ import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-import aiohttp
 import pytest
 import trustme
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from pillarbox.channels.egress import AddrInfo, Egress, guard, networks
+from pillarbox.channels.http.answers import Answer
+from pillarbox.channels.http.client import Client
+from pillarbox.channels.http.pool import NotConnected, NotResolved, Pool
+from pillarbox.clock import SystemClock
 from pillarbox.errors import ConfigError, EgressRefused
 from pillarbox.testing.receiver import Receiver
+from tests.channels.attempts import an_attempt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -76,13 +81,15 @@ class World:
         return Egress(operator=operator, allowed_networks=networks(allow), resolve=self.resolve, dial=self.dial)
 
 
-async def post(egress: Egress, url: object) -> Exception | None:
-    """Send to *url* as a channel does; the error, if there was one."""
+async def post(egress: Egress, url: str | URL) -> Exception | None:
+    """Connect to where *url* leads as a channel does; the error, if there was one."""
+    pool = Pool(egress, limit=1, tls=None, clock=SystemClock())
     try:
-        async with aiohttp.ClientSession(connector=egress.connector(limit=1)) as session:
-            await session.post(url, data=b"x", allow_redirects=False)  # type: ignore[arg-type]
-    except (aiohttp.ClientError, EgressRefused, OSError, ValueError, AssertionError) as exc:
-        return exc  # aiohttp asserts that a URL has a port
+        await pool.take(URL(url))
+    except (NotConnected, EgressRefused, ValueError) as exc:
+        return exc
+    finally:
+        await pool.close()
     return None
 
 
@@ -269,7 +276,7 @@ async def test_data_reaches_nothing_inside_however_it_is_spelt(url: str) -> None
 
 
 @pytest.mark.parametrize("url", SPELLINGS, ids=ascii)
-async def test_the_connector_alone_dials_nothing_inside_either(url: str) -> None:
+async def test_the_pool_alone_dials_nothing_inside_either(url: str) -> None:
     world = World()
     assert await post(world.egress(operator=False), url) is not None
     # Some lead to a public address, by a spelling that is refused where a URL is accepted.
@@ -298,7 +305,7 @@ async def test_public_addresses_are_dialled_and_no_others(url: str, addresses: l
     world = World()
     egress = world.egress(operator=False)
     outcome = await post(egress, egress.check_url(url))
-    assert isinstance(outcome, aiohttp.ClientConnectorError)  # this transport cannot dial
+    assert isinstance(outcome, NotConnected)  # this transport cannot dial
     assert world.dialled == addresses
 
 
@@ -439,19 +446,17 @@ async def test_a_name_without_an_address_is_an_ordinary_failure() -> None:
     world = World()
     for url in ("http://empty.example.com/", "http://unknown.example.com/"):
         outcome = await post(world.egress(operator=False), url)
-        assert isinstance(outcome, aiohttp.ClientConnectorDNSError)
+        assert isinstance(outcome, NotResolved)
     assert world.dialled == []
 
 
 async def test_the_last_check_holds_even_if_the_resolver_is_fooled() -> None:
-    # Whatever hands the connector an address, it is judged again where the socket is made.
+    # Whatever hands it an address, it is judged again just before the socket is made.
     world = World()
-    connector = world.egress(operator=False).connector(limit=1)
-    factory = connector._socket_factory
-    assert factory is not None
-    with pytest.raises(EgressRefused):
-        factory((socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 80)))
-    await connector.close()
+    inside, outside = ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address(PUBLIC)
+    for addresses in ([inside], [outside, inside]):
+        with pytest.raises(EgressRefused):
+            await world.egress(operator=False).connect(addresses, 80)
     assert world.dialled == []
 
 
@@ -488,11 +493,12 @@ async def test_host_and_sni_stay_the_urls_while_the_judged_address_is_dialled() 
 
         egress = Egress(operator=True, resolve=World({"hooks.example.com": ["127.0.0.1"]}).resolve, dial=dial)
         url = egress.check_url(f"https://hooks.example.com:{port}/a")
-        async with (
-            aiohttp.ClientSession(connector=egress.connector(limit=1, tls=trusting)) as session,
-            session.post(url, data=b"x") as response,
-        ):
-            assert response.status == 200
+        client = Client(egress=egress, headers={}, timeout_seconds=10, concurrency=1, tls=trusting)
+        await client.start(SystemClock())
+        answer = await client.post(url, b"x", content_type="text/plain", headers={}, attempt=an_attempt())
+        await client.close()
+        assert isinstance(answer, Answer)
+        assert answer.status == 200
         assert asked == ["hooks.example.com"]
         assert receiver.requests[0].headers["host"] == f"hooks.example.com:{port}"
         assert dialled == ["127.0.0.1"]

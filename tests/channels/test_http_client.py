@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 from yarl import URL
 
-from pillarbox.channels.base import Progress
-from pillarbox.channels.egress import Egress
+from pillarbox.channels.egress import AddrInfo, Egress, open_socket
+from pillarbox.channels.http.answer_reader import ANSWER_BYTES_MAX
 from pillarbox.channels.http.answers import Answer
-from pillarbox.channels.http.client import ANSWER_BYTES_MAX, Client, _Body
+from pillarbox.channels.http.client import Client
 from pillarbox.clock import SystemClock
-from pillarbox.domain.outcome import Uncertain
+from pillarbox.domain.outcome import Deferred, Unavailable, Uncertain
 from pillarbox.errors import ConfigError, NotStarted
+from pillarbox.testing.fakes import FakeClock
 from pillarbox.testing.receiver import Answer as Reply
 from pillarbox.testing.receiver import Receiver
 from tests.channels.attempts import an_attempt
@@ -107,41 +111,165 @@ async def test_a_cancelled_request_gives_its_connection_back() -> None:
         await receiver.wait_until_quiet()
 
 
-class ClosingTransport:
-    def __init__(self, *, closing: bool) -> None:
-        self.closing = closing
-
-    def is_closing(self) -> bool:
-        return self.closing
+async def post(client: Client, url: str | URL, **options: Any) -> Any:
+    usual: dict[str, Any] = {"content_type": "text/plain", "headers": {}, "attempt": an_attempt()}
+    return await client.post(URL(url), b"{}", **(usual | options))
 
 
-class Writer:
-    def __init__(self, transport: ClosingTransport | None) -> None:
-        self.transport = transport
-        self.written = b""
-
-    async def write(self, chunk: bytes) -> None:
-        if self.transport is None or self.transport.closing:
-            raise ConnectionResetError
-        self.written += chunk
+async def test_what_is_under_way_when_the_client_closes_ends_as_lost() -> None:
+    async with Receiver(Reply.hang()) as receiver, started(a_client()) as client:
+        sending = asyncio.create_task(post(client, receiver.url))
+        await receiver.wait_for(1)
+        await client.close()
+        assert await sending == Uncertain("disconnected after the request was written")
 
 
-@pytest.mark.contract("CL6")
-@pytest.mark.parametrize(
-    ("transport", "written"),
-    [(ClosingTransport(closing=False), True), (ClosingTransport(closing=True), False), (None, False)],
-)
-async def test_a_connection_closed_in_the_pool_has_not_taken_the_request(
-    transport: ClosingTransport | None, written: bool
-) -> None:
-    progress = Progress()
-    body = _Body(b"x", "text/plain", progress)
-    assert body.written is False
-    writer: Any = Writer(transport)
-    if written:
-        await body.write_with_length(writer, 1)
-    else:
-        with pytest.raises(ConnectionResetError):
-            await body.write_with_length(writer, 1)
-    assert body.written is written
-    assert bool(progress.written) is written
+# --- what would break out of its line -------------------------------------------------------------------------------
+
+
+@pytest.mark.contract("EN13")
+@pytest.mark.parametrize("text", ["a\r\nX: y", "a\nX", "a\rX", "\r\n", "a\0b", "a\r\n\r\nPOST / HTTP/1.1"], ids=ascii)
+async def test_no_header_goes_out_that_is_more_than_a_line(text: str) -> None:
+    async with Receiver() as receiver, started(a_client()) as client:
+        for options in ({"headers": {"X-Try": text}}, {"headers": {text: "1"}}, {"content_type": text}):
+            attempt = an_attempt()
+            with pytest.raises(ValueError, match="a header with a line break"):
+                await post(client, receiver.url, attempt=attempt, **options)
+            assert not attempt.progress.written
+        with pytest.raises(ValueError, match="a header with a line break"):
+            a_client(headers={"X-Token": text})
+        assert receiver.connections == 0
+
+
+@pytest.mark.contract("EN13")
+@pytest.mark.parametrize("path", ["/a b", "/a\r\nX: y", "/a HTTP/1.1\r\n\r\n", "/\0", "/?a\tb", "/\x7f"], ids=ascii)
+async def test_no_url_goes_out_that_is_more_than_a_word(path: str) -> None:
+    async with Receiver() as receiver, started(a_client()) as client:
+        here = URL(receiver.url)
+        path, _, query = path.partition("?")
+        url = URL.build(scheme="http", host="127.0.0.1", port=here.port, path=path, query_string=query, encoded=True)
+        with pytest.raises(ValueError, match="a URL with blanks or control characters"):
+            await post(client, url)
+        assert receiver.connections == 0
+        # As a URL is read everywhere else, such a path is escaped.
+        assert (await post(client, receiver.url.rstrip("/") + "/a b")).status == 200
+        assert receiver.requests[0].path == "/a%20b"
+
+
+# --- names and addresses ----------------------------------------------------------------------------------------------
+
+
+class Names:
+    """A name server that knows one name."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = list(addresses)
+        self.asked = 0
+        self.dialled: list[str] = []
+        self.asking = asyncio.Event()
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def resolve(self, _host: str, _port: int) -> list[str]:
+        self.asked += 1
+        self.asking.set()
+        await self.open.wait()
+        if not self.addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return self.addresses
+
+    def dial(self, info: AddrInfo) -> socket.socket:
+        self.dialled.append(info[4][0])
+        return open_socket(info)
+
+    def client(self, **options: Any) -> Client:
+        return a_client(egress=Egress(operator=True, resolve=self.resolve, dial=self.dial), **options)
+
+
+def named(receiver: Receiver) -> str:
+    return receiver.url.replace("127.0.0.1", "hooks.example.com")
+
+
+async def test_a_name_is_looked_up_once_in_ten_seconds_whoever_asks() -> None:
+    clock, names = FakeClock(), Names("127.0.0.1")
+    async with Receiver(Reply(headers={"Connection": "close"})) as receiver:
+        client = names.client()
+        await client.start(clock)
+        names.open.clear()
+        sending = [asyncio.create_task(post(client, named(receiver))) for _ in range(3)]
+        await names.asking.wait()
+        names.open.set()
+        assert [answer.status for answer in await asyncio.gather(*sending)] == [200] * 3
+        clock.advance(9.9)
+        await post(client, named(receiver))
+        assert names.asked == 1
+        clock.advance(0.2)
+        await post(client, named(receiver))
+        assert names.asked == 2
+        await client.close()
+
+
+async def test_a_look_up_that_failed_or_was_given_up_is_begun_again_by_the_next() -> None:
+    names = Names()
+    async with Receiver() as receiver, started(names.client()) as client:
+        assert isinstance(await post(client, named(receiver)), Deferred)
+        names.addresses = ["127.0.0.1"]
+        names.asking.clear()
+        names.open.clear()
+        given_up = asyncio.create_task(post(client, named(receiver)))
+        await names.asking.wait()
+        given_up.cancel()
+        names.open.set()
+        assert (await post(client, named(receiver))).status == 200
+        assert names.asked == 3
+
+
+async def test_an_address_is_asked_of_nobody() -> None:
+    names = Names()
+    async with Receiver() as receiver, started(names.client()) as client:
+        assert (await post(client, receiver.url)).status == 200
+    assert names.asked == 0
+
+
+async def test_where_one_address_does_not_answer_the_next_is_dialled() -> None:
+    names = Names("::1", "127.0.0.1")  # nobody listens on the first
+    async with Receiver() as receiver, started(names.client()) as client:
+        assert (await post(client, named(receiver))).status == 200
+    assert names.dialled == ["::1", "127.0.0.1"]
+
+
+async def test_where_the_certificate_of_one_address_is_refused_the_others_are_tried() -> None:
+    authority = trustme.CA()
+    trusting, right, wrong = ssl.create_default_context(), *(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for _ in "12")
+    authority.configure_trust(trusting)
+    authority.issue_cert("hooks.example.com").configure_cert(right)
+    authority.issue_cert("other.example.com").configure_cert(wrong)
+    names = Names("127.0.0.2", "127.0.0.1")
+    async with Receiver(tls=right) as receiver, started(names.client(tls=trusting)) as client:
+        stray = await asyncio.start_server(lambda _, __: None, "127.0.0.2", URL(receiver.url).port, ssl=wrong)
+        async with stray:
+            assert (await post(client, named(receiver))).status == 200
+            names.addresses = ["127.0.0.2"]
+            async with started(names.client(tls=trusting)) as other:
+                assert isinstance(await post(other, named(receiver)), Unavailable)
+    assert names.dialled == ["127.0.0.2", "127.0.0.1", "127.0.0.2"]
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+async def test_connections_that_nobody_uses_are_closed_and_their_places_forgotten() -> None:
+    clock = FakeClock()
+    client = a_client()
+    await client.start(clock)
+    async with Receiver() as receiver:
+        await post(client, receiver.url)
+        assert receiver.connections == 1
+        clock.advance(2)
+        await receiver.wait_until_quiet()
+        clock.advance(20)
+        pool: Any = client._pool
+        assert (pool._known, pool._open, pool._sweeping) == ({}, set(), None)
+        assert (await post(client, receiver.url)).status == 200
+        assert receiver.connections == 2
+        await client.close()

@@ -1,8 +1,4 @@
-"""
-Kept connections: an answer is about the request that it was asked for, whatever else a receiver writes, and when.
-
-Also what `http.connection` relies on inside aiohttp: a release that changes it fails here, not at somebody's receiver.
-"""
+"""Kept connections: an answer is about the request that it was asked for, whatever else a receiver writes, and when."""
 
 from __future__ import annotations
 
@@ -19,11 +15,13 @@ import pytest
 import trustme
 
 from pillarbox.channels.base import Seams
-from pillarbox.channels.http.client import CONNECTIONS_MAX
-from pillarbox.channels.http.connection import KeptConnection
+from pillarbox.channels.http.connection import Connection
+from pillarbox.channels.http.pool import CONNECTIONS_MAX
 from pillarbox.channels.webhook import WebhookChannel
+from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.message import Content
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Rejected, Uncertain
+from pillarbox.testing.fakes import FakeClock
 from tests.channels.attempts import an_attempt
 
 if TYPE_CHECKING:
@@ -79,7 +77,11 @@ class Raw:
 
 @asynccontextmanager
 async def receiving(
-    serve: Callable[[Served], Awaitable[None]], *, tls: trustme.CA | None = None, **options: Any
+    serve: Callable[[Served], Awaitable[None]],
+    *,
+    tls: trustme.CA | None = None,
+    clock: Clock | None = None,
+    **options: Any,
 ) -> AsyncIterator[tuple[Raw, WebhookChannel]]:
     raw = Raw(serve)
     mine = theirs = None
@@ -91,7 +93,7 @@ async def receiving(
     server = await asyncio.start_server(raw.accept, "127.0.0.1", 0, ssl=theirs)
     port = server.sockets[0].getsockname()[1]
     channel = WebhookChannel(f"{'https' if tls else 'http'}://127.0.0.1:{port}/", tls=mine, **options)
-    await channel.start(Seams())
+    await channel.start(Seams(clock=clock or SystemClock()))
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             yield raw, channel
@@ -257,15 +259,14 @@ async def test_what_comes_before_a_request_is_no_answer_and_nothing_is_written(e
     ours, theirs = socket.socketpair()
     loop = asyncio.get_running_loop()
     with theirs:
-        made = await loop.create_connection(lambda: KeptConnection(loop), sock=ours)
+        made = await loop.create_connection(Connection, sock=ours)
         connection = made[1]
         theirs.send(early) if early else theirs.shutdown(socket.SHUT_WR)
         for _ in range(3 if seen else 0):
             await asyncio.sleep(0)
-        assert not connection.begin()
-        assert not connection.is_connected()
-        assert connection.should_close
-        connection.close()
+        assert not connection.is_silent()
+        connection.abort()
+        await connection.gone
 
 
 @pytest.mark.contract("CL6")
@@ -351,24 +352,115 @@ async def test_what_is_no_answer_at_all_is_still_uncertain() -> None:
         assert isinstance(await send(channel), Uncertain)
 
 
+# --- answers made to harm -----------------------------------------------------------------------------------------
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+SMUGGLED = ok("stray")
+HARMFUL: dict[str, tuple[bytes, type]] = {
+    "length and chunks": (OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Uncertain),
+    "two lengths": (OK + b"Content-Length: 0\r\nContent-Length: 60\r\n\r\n", Uncertain),
+    "a signed length": (OK + b"Content-Length: +0\r\n\r\n", Uncertain),
+    "a blank before the colon": (OK + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n", Uncertain),
+    "a NUL in a header": (OK + b"X: \0\r\nContent-Length: 0\r\n\r\n", Uncertain),
+    "not quite chunks": (OK + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", Delivered),
+    "a lying chunk": (CHUNKED + b"-1\r\n\r\n0\r\n\r\n", Delivered),
+    "a chunk that is longer": (CHUNKED + b"1\r\nok\r\n0\r\n\r\n", Delivered),
+    "an interim answer with a body": (b"HTTP/1.1 102 X\r\nContent-Length: 2\r\n\r\nok" + ok("all"), Uncertain),
+    "another protocol": (b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", Deferred),
+    "a 204 with chunks": (NO_CONTENT + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Delivered),
+    "packed": (OK + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok", Delivered),
+}
+
+
+@pytest.mark.contract("CL5", "CL6")
+@pytest.mark.parametrize("case", HARMFUL)
+async def test_what_is_smuggled_into_an_answer_is_in_no_outcome(case: str, tls: trustme.CA | None) -> None:
+    answer, kind = HARMFUL[case]
+
+    async def serve(connection: Served) -> None:
+        await connection.request()
+        connection.say(answer + SMUGGLED if connection.number == 1 else ok("second"))
+        if connection.number == 1 and case == "not quite chunks":
+            connection.hang_up()
+        await connection.request()
+
+    async with receiving(serve, tls=tls) as (raw, channel):
+        first = await send(channel)
+        assert type(first) is kind, first
+        assert getattr(first, "receipt", None) is None
+        assert receipt(await send(channel)) == "second"
+        assert raw.requests == [1, 1]
+
+
+FLOODS = {
+    "headers": (OK, b"X-Flood: " + b"y" * 100 + b"\r\n", Uncertain),
+    "a header": (OK + b"X-Flood: ", b"y" * 4096, Uncertain),
+    "a status line": (b"HTTP/1.1 200 ", b"y" * 4096, Uncertain),
+    "interim answers": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", Uncertain),
+    "empty lines": (b"", b"\r\n" * 1000, Uncertain),
+    "a body to the end": (OK + b"\r\n", b"y" * 4096, Delivered),
+    "chunks": (CHUNKED, b"1\r\ny\r\n" * 500, Delivered),
+    "an extension": (CHUNKED + b"1;", b"y" * 4096, Delivered),
+    "trailers": (CHUNKED + b"0\r\n", b"X: y\r\n" * 500, Delivered),
+}
+
+
+@pytest.mark.contract("ST10")
+@pytest.mark.parametrize("case", FLOODS)
+async def test_an_answer_without_an_end_is_left_before_the_deadline(case: str) -> None:
+    begin, piece, kind = FLOODS[case]
+    left = asyncio.Event()
+
+    async def serve(connection: Served) -> None:
+        await connection.request()
+        if connection.number > 1:
+            connection.say(ok("second"))
+            return
+        connection.say(begin)
+        try:
+            while True:
+                connection.say(piece)
+                await connection.writer.drain()
+        finally:
+            left.set()
+
+    async with receiving(serve, timeout_seconds=3600) as (_, channel):
+        assert type(await send(channel)) is kind
+        await left.wait()
+        assert receipt(await send(channel)) == "second"
+
+
+@pytest.mark.contract("CL5")
+async def test_a_body_that_lasts_until_the_connection_ends_is_whole(tls: trustme.CA | None) -> None:
+    async def serve(connection: Served) -> None:
+        await connection.request()
+        connection.say(b"HTTP/1.%d 200 OK\r\n\r\n" % (connection.number % 2), b'{"id": ', b"%d}" % connection.number)
+        connection.hang_up()
+
+    async with receiving(serve, tls=tls) as (raw, channel):
+        for number in (1, 2, 3):
+            assert receipt(await send(channel)) == str(number)
+        assert raw.requests == [1, 1, 1]
+
+
 # --- how long a connection is kept ----------------------------------------------------------------------------------
 
 
 @pytest.mark.contract("CL6", "UN1")
 @pytest.mark.parametrize(("idle_seconds", "connections"), [(0.9, 1), (1.1, 2)])
 async def test_a_connection_idle_for_longer_than_a_second_is_not_used_again(
-    monkeypatch: pytest.MonkeyPatch, idle_seconds: float, connections: int
+    idle_seconds: float, connections: int
 ) -> None:
-    now = 1000.0
-    monkeypatch.setattr("aiohttp.connector.monotonic", lambda: now)
+    clock = FakeClock()
 
     async def serve(connection: Served) -> None:
         while await connection.request():
             connection.say(ok(connection.number))
 
-    async with receiving(serve) as (raw, channel):
+    async with receiving(serve, clock=clock) as (raw, channel):
         assert receipt(await send(channel)) == "1"
-        now += idle_seconds
+        clock.advance(idle_seconds)
         assert receipt(await send(channel)) == str(connections)
         assert len(raw.connections) == connections
 
@@ -395,30 +487,3 @@ async def test_new_encrypted_connections_are_not_taken_for_spoiled(authority: tr
         for number in range(1, 31):
             assert receipt(await send(channel)) == str(number)
         assert raw.requests == [1] * 30
-
-
-# --- what is relied on inside aiohttp -------------------------------------------------------------------------------
-
-
-async def test_aiohttp_still_makes_its_connections_here_and_tells_them_of_each_head() -> None:
-    async def serve(connection: Served) -> None:
-        while await connection.request():
-            connection.say(b"HTTP/1.1 103 Early Hints\r\n\r\n" + ok(connection.number))
-
-    told: list[tuple[KeptConnection, int]] = []
-
-    class Spy(KeptConnection):
-        def feed_data(self, data: Any, size: int = 0) -> None:
-            told.append((self, data[0].code))
-            super().feed_data(data, size)
-
-    async with receiving(serve) as (_, channel):
-        session: Any = channel._client._session
-        session.connector._factory = lambda: Spy(asyncio.get_running_loop())
-        await send(channel)
-        await send(channel)
-        assert [code for _, code in told] == [103, 200, 103, 200]
-        assert len({id(connection) for connection, _ in told}) == 1
-        ((pooled, _),) = next(iter(session.connector._conns.values()))
-        assert pooled is told[0][0]
-        assert not pooled.should_close

@@ -6,39 +6,47 @@ import errno
 import socket
 import ssl
 
-import aiohttp
 import pytest
-from aiohttp.client_reqrep import ConnectionKey
 
+from pillarbox.channels.http.answer_reader import Unintelligible
+from pillarbox.channels.http.connection import Disconnected
 from pillarbox.channels.http.failures import describe, failure
+from pillarbox.channels.http.pool import LostAtOnce, NotConnected, NotResolved
 from pillarbox.domain.outcome import Deferred, Unavailable, Uncertain
 from pillarbox.errors import EgressRefused
 
-KEY = ConnectionKey("secret-host", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
 URL = "https://example.com/bot123:TOKEN/hook"
 
 
-def refused_certificate() -> aiohttp.ClientConnectorCertificateError:
+def because(error: Exception, cause: BaseException) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def refused_certificate() -> Exception:
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     error.verify_message = "self-signed certificate"
-    return aiohttp.ClientConnectorCertificateError(KEY, error)
+    return because(NotConnected(), error)
 
 
 BEFORE: list[tuple[BaseException, str]] = [
     (
-        aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(-2, "Name or service not known")),
+        because(NotResolved(), socket.gaierror(-2, "Name or service not known")),
         "name not resolved: Name or service not known",
     ),
+    (because(NotResolved(), OSError(f"{URL} has no address")), "name not resolved: OSError"),
+    (because(NotResolved(), UnicodeError(f"label too long in {URL}")), "name not resolved: UnicodeError"),
     (
-        aiohttp.ClientConnectorError(KEY, ConnectionRefusedError(errno.ECONNREFUSED, f"Connect call failed {URL}")),
+        because(NotConnected(), ConnectionRefusedError(errno.ECONNREFUSED, f"Connect call failed {URL}")),
         "not connected: Connection refused",
     ),
-    (aiohttp.ClientConnectorError(KEY, OSError("Multiple exceptions")), "not connected: OSError"),
-    (aiohttp.ConnectionTimeoutError(f"Connection timeout to host {URL}"), "timed out"),
+    (because(NotConnected(), OSError("Multiple exceptions")), "not connected: OSError"),
+    (because(NotConnected(), TimeoutError(f"Connection timeout to host {URL}")), "timed out"),
     (TimeoutError(), "timed out"),
-    (aiohttp.ClientConnectorSSLError(KEY, ssl.SSLError(1, "wrong version number")), "TLS failed: SSLError"),
-    (aiohttp.ClientConnectionResetError("Cannot write to closing transport"), "connection lost: Client"),
-    (aiohttp.InvalidURL(URL), "InvalidURL"),
+    (because(NotConnected(), ssl.SSLError(1, "wrong version number")), "TLS failed: SSLError"),
+    (because(NotConnected(), ConnectionResetError(f"lost {URL}")), "not connected: ConnectionResetError"),
+    (LostAtOnce(), "3 connections were lost in a row"),
+    (ValueError(URL), "ValueError"),
 ]
 
 
@@ -56,13 +64,11 @@ def test_what_fails_before_the_request_is_written_is_surely_not_sent(exc: BaseEx
 @pytest.mark.parametrize(
     "exc",
     [
-        aiohttp.ServerDisconnectedError(),
-        aiohttp.ClientOSError(errno.ECONNRESET, f"Can not write request body for {URL}"),
-        aiohttp.SocketTimeoutError(f"Timeout on reading data from {URL}"),
+        Disconnected(),
+        Unintelligible(),
         TimeoutError(),
-        aiohttp.ClientPayloadError(URL),
         ConnectionResetError(errno.ECONNRESET, URL),
-        aiohttp.ClientResponseError(aiohttp.RequestInfo(URL, "POST", {}), (), message=URL),  # type: ignore[arg-type]
+        ssl.SSLError(1, f"decryption failed {URL}"),
         *(exc for exc, _ in BEFORE),
     ],
     ids=lambda exc: type(exc).__name__,
@@ -82,7 +88,10 @@ def test_what_fails_after_it_is_uncertain_and_covered_only_if_the_receiver_dedup
     ("exc", "reason"),
     [
         (refused_certificate(), "certificate refused: self-signed certificate"),
-        (ssl.SSLCertVerificationError("x"), "connection lost: SSLCertVerificationError"),
+        (
+            because(NotConnected(), ssl.SSLCertVerificationError(URL)),
+            "certificate refused: SSLCertVerificationError",
+        ),
         (
             EgressRefused("10.0.0.1 is not a public address", setting="egress.allow"),
             "10.0.0.1 is not a public address (egress.allow would allow it)",
@@ -104,15 +113,15 @@ def test_words_for_a_failure_never_hold_the_url() -> None:
 @pytest.mark.parametrize(
     "exc",
     [
-        aiohttp.ClientOSError(None, f"Can not write request body for {URL}"),
-        aiohttp.ClientOSError(errno.EPIPE, f"Can not write request body for {URL}"),
-        aiohttp.ClientOSError(f"Can not write request body for {URL}"),
-        aiohttp.ClientConnectorError(KEY, OSError(99999, f"Connect call failed {URL}")),
-        aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(99999, f"no address for {URL}")),
-        aiohttp.ServerDisconnectedError(URL),
-        aiohttp.ClientPayloadError(URL),
-        aiohttp.TooManyRedirects(None, (), message=URL),  # type: ignore[arg-type]
-        aiohttp.ClientError(URL),
+        OSError(None, f"Can not write request body for {URL}"),
+        OSError(errno.EPIPE, f"Can not write request body for {URL}"),
+        because(NotConnected(), OSError(99999, f"Connect call failed {URL}")),
+        because(NotConnected(), ssl.SSLError(1, URL)),
+        because(NotConnected(URL), OSError(URL)),
+        because(NotResolved(), socket.gaierror(99999, f"no address for {URL}")),
+        Disconnected(URL),
+        Unintelligible(URL),
+        ValueError(URL),
         OSError(URL),
         ConnectionResetError(URL),
     ],

@@ -38,7 +38,7 @@ def test_every_scheme_leads_to_a_class_that_can_be_loaded(scheme: str) -> None:
 
 
 def test_nothing_heavy_is_imported_before_a_channel_is_wanted() -> None:
-    heavy = "{'aiohttp', 'aiosmtplib', 'yarl'}"
+    heavy = "{'httptools', 'aiosmtplib', 'yarl'}"
     code = f"import sys, pillarbox.channels.registry; print(sorted({heavy} & sys.modules.keys()))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

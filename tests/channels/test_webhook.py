@@ -20,7 +20,7 @@ import trustme
 from pillarbox.__about__ import __version__
 from pillarbox.channels.base import Seams
 from pillarbox.channels.egress import Egress
-from pillarbox.channels.http.client import ANSWER_BYTES_MAX
+from pillarbox.channels.http.answer_reader import ANSWER_BYTES_MAX
 from pillarbox.channels.webhook import WebhookChannel
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.ids import dedupe_token

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pillarbox.testing.receiver import Receiver
     from tests.cli.commands import Pillarbox
 
-HEAVY = ("aiohttp", "aiosmtplib", "apsw", "asyncio", "click", "msgspec", "rich", "yaml")
+HEAVY = ("aiosmtplib", "apsw", "asyncio", "click", "httptools", "msgspec", "rich", "yaml", "yarl")
 
 
 async def test_the_version_is_data(pillarbox: Pillarbox) -> None:
@@ -37,7 +37,7 @@ def test_the_version_waits_for_nothing_heavy() -> None:
 def test_a_command_that_looks_loads_neither_channels_nor_drawing() -> None:
     code = "import sys; from pillarbox.cli import main; main(['ls', '--db', '/nowhere/x']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"aiohttp", "aiosmtplib", "rich", "yaml"} & set(done.stdout.split())
+    assert not {"httptools", "aiosmtplib", "yarl", "rich", "yaml"} & set(done.stdout.split())
 
 
 async def test_help_names_every_command(pillarbox: Pillarbox) -> None:

@@ -198,7 +198,7 @@ def test_a_file_with_secrets_that_others_can_read_is_a_problem(tmp_path: Path) -
 
 
 def test_importing_it_loads_nothing_heavy() -> None:
-    heavy = "yaml", "platformdirs", "tomllib", "difflib", "asyncio", "aiohttp", "apsw", "click", "rich"
+    heavy = "yaml", "platformdirs", "tomllib", "difflib", "asyncio", "httptools", "yarl", "apsw", "click", "rich"
     # An empty package in place of ours: what its __init__ imports is not this module's doing.
     said = (
         "import sys, types; package = sys.modules['pillarbox'] = types.ModuleType('pillarbox');"

@@ -16,18 +16,14 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from pillarbox.errors import ConfigError, EgressRefused
 
 if TYPE_CHECKING:
-    import ssl
-
-    from aiohttp import TCPConnector
-    from aiohttp.abc import AbstractResolver, ResolveResult
     from yarl import URL
 
 Address = IPv4Address | IPv6Address
@@ -39,8 +35,7 @@ Resolve = Callable[[str, int], Awaitable[list[str]]]
 Dial = Callable[[AddrInfo], socket.socket]
 
 SETTING: Final = "egress.allow"
-# Receivers hang up on idle connections after seconds (Node.js: 5), and perhaps just as we write.
-IDLE_SECONDS_MAX: Final = 1.0
+_NEXT_ADDRESS_SECONDS: Final = 0.25
 _VETTING_SECONDS_MAX: Final = 2.0
 
 
@@ -298,13 +293,19 @@ class Egress:
 
     async def addresses(self, host: str, port: int) -> list[Address]:
         """
-        Look *host* up once and judge every address of the answer.
+        Look *host* up once and judge every address of the answer. An address is its own answer: nobody is asked.
 
         Raises:
             EgressRefused: For data, if any address is refused: an honest name does not mix them. For the operator, if
                 all are: a home server's name has a link-local address beside its private one.
             OSError: The name has no address.
         """
+        with contextlib.suppress(ValueError):
+            self.guard(host)
+            return [ip_address(host)]
+        if _ENDS_IN_NUMBER.match(host.rstrip(".")):
+            # The C library would read it as an address, and perhaps as another one than whoever wrote it.
+            raise EgressRefused("malformed IPv4 address")
         allowed: list[Address] = []
         refusal: EgressRefused | None = None
         for answer in await self.resolve(host, port):
@@ -318,57 +319,29 @@ class Egress:
             raise OSError(f"{host} has no address")
         return allowed
 
-    def connector(
-        self, *, limit: int, tls: ssl.SSLContext | None = None, idle_seconds: float = IDLE_SECONDS_MAX
-    ) -> TCPConnector:
+    async def connect(self, addresses: Sequence[Address], port: int) -> socket.socket:
         """
-        Make the connection pool whose every socket leads to a judged address. Host and SNI stay the URL's.
+        Connect to one of *addresses*: to the first, and a quarter of a second later to the next as well (RFC 8305).
 
-        Args:
-            limit: How many connections at once.
-            tls: Whom to trust; ``None`` for the system's certificates.
-            idle_seconds: A connection unused for longer is not used again.
+        Raises:
+            EgressRefused: One of them is refused after all; nothing was dialled.
+            OSError: None answers.
         """
-        import aiohttp
+        from aiohappyeyeballs import start_connection
 
-        def judged(info: AddrInfo) -> socket.socket:
-            # The last place before a socket exists. aiohttp brings addresses written in a URL here without asking
-            # the resolver, so this check is not one too many.
-            self.guard(info[4][0])
-            return self.dial(info)
-
-        resolver = cast("AbstractResolver", _JudgingResolver(self))  # its shape is all that aiohttp uses
-        return aiohttp.TCPConnector(
-            resolver=resolver, socket_factory=judged, limit=limit, ssl=tls or True, keepalive_timeout=idle_seconds
-        )
-
-
-class _JudgingResolver:
-    """aiohttp's view of `Egress.addresses`. Answers are kept for ten seconds by the connector, judged ones only."""
-
-    __slots__ = ("_egress",)
-
-    def __init__(self, egress: Egress) -> None:
-        self._egress = egress
-
-    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
-        """See aiohttp's AbstractResolver."""
-        found = await self._egress.addresses(host, port)
-        return [
-            {
-                "hostname": host,
-                "host": str(address),
-                "port": port,
-                "family": socket.AF_INET6 if address.version == 6 else socket.AF_INET,
-                "proto": socket.IPPROTO_TCP,
-                "flags": socket.AI_NUMERICHOST,
-            }
-            for address in found
-            if family in {0, socket.AF_INET6 if address.version == 6 else socket.AF_INET}
+        for address in addresses:
+            self.guard(str(address))  # the last place before a socket exists
+        infos: list[AddrInfo] = [
+            (
+                socket.AF_INET6 if address.version == 6 else socket.AF_INET,
+                socket.SOCK_STREAM,
+                socket.IPPROTO_TCP,
+                "",
+                (str(address), port),
+            )
+            for address in addresses
         ]
-
-    async def close(self) -> None:
-        """Do nothing: nothing is open."""
+        return await start_connection(infos, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, socket_factory=self.dial)
 
 
 def _parsed(url: object) -> URL | None:

@@ -222,10 +222,12 @@ class WebhookChannel(Channel):
         if not self._client.is_started:
             raise NotStarted("the channel was not started")
         attempt.progress.written = False
-        try:
-            files = await asyncio.gather(*(self._vetted(file) for file in attempt.files))
-        except EgressRefused as refused:
-            return Rejected(f"files: {refused}")
+        files: list[_File] = []
+        if attempt.files:
+            try:
+                files = await asyncio.gather(*(self._vetted(file) for file in attempt.files))
+            except EgressRefused as refused:
+                return Rejected(f"files: {refused}")
         body, content_type = _rendered(attempt, files)
         answer = await self._client.post(
             self._url,

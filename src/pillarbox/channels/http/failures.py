@@ -1,18 +1,16 @@
-"""
-What it means that a request got no answer: whether it was surely not sent, or may have been (contract CL6).
-
-Loads no HTTP library before one of its exceptions is to be explained.
-"""
+"""What it means that a request got no answer: whether it was surely not sent, or may have been (contract CL6)."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import socket
 import ssl
 from typing import TYPE_CHECKING, Final
 
+from pillarbox.channels.http.answer_reader import Unintelligible
+from pillarbox.channels.http.connection import Disconnected
+from pillarbox.channels.http.pool import CONNECTIONS_MAX, LostAtOnce, NotConnected, NotResolved
 from pillarbox.domain.outcome import Deferred, Unavailable, Uncertain
 from pillarbox.errors import EgressRefused
 
@@ -28,70 +26,65 @@ def failure(exc: BaseException, *, written: bool, covered: bool = False) -> Defe
     Return what it means that no answer came (contract CL6).
 
     Args:
-        exc: What aiohttp raised, or the TimeoutError of the attempt's own deadline.
+        exc: What the exchange raised, or the TimeoutError of the attempt's own deadline.
         written: Whether the first byte of the request may have left; if so, the receiver may have acted on it.
         covered: The receiver drops a second copy, so trying again is safe.
     """
-    import aiohttp
-
     reason = describe(exc)
     if written:
         return Uncertain(f"{reason} after the request was written", covered=covered)
-    match exc:
-        case EgressRefused() | aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
-            # Nothing about one message: a certificate or an address is wrong until a person changes something.
-            return Unavailable(reason)
-        case _:
-            return Deferred(f"{reason} before the request was written")
+    if isinstance(exc, EgressRefused) or isinstance(exc.__cause__, ssl.SSLCertVerificationError):
+        # Nothing about one message: a certificate or an address is wrong until a person changes something.
+        return Unavailable(reason)
+    return Deferred(f"{reason} before the request was written")
 
 
 def describe(exc: BaseException) -> str:
-    """Return what happened, in words without URL and data: aiohttp's own texts quote the URL, and its token."""
-    import aiohttp
-
+    """Return what happened, in words without URL and data: those of the system may quote the address."""
     match exc:
         case EgressRefused():
             return str(exc)
-        case aiohttp.ClientConnectorCertificateError():
-            return f"certificate refused: {_why_refused(exc.certificate_error)}"
-        case aiohttp.ClientConnectorDNSError():
-            return f"name not resolved: {_strerror(exc.os_error)}"
-        case aiohttp.ClientSSLError():
-            return f"TLS failed: {getattr(exc.os_error, 'reason', None) or type(exc.os_error).__name__}"
-        case aiohttp.ClientConnectorError():
-            return f"not connected: {_strerror(exc.os_error)}"
-        case asyncio.TimeoutError():
+        case LostAtOnce():
+            return f"{CONNECTIONS_MAX} connections were lost in a row"
+        case NotResolved():
+            return f"name not resolved: {_strerror(exc.__cause__)}"
+        case NotConnected():
+            return _why_not_connected(exc.__cause__)
+        case TimeoutError():
             return "timed out"
-        case aiohttp.ServerDisconnectedError():
+        case Disconnected():
             return "disconnected"
-        case aiohttp.ClientResponseError():
+        case Unintelligible():
             return "unintelligible answer"
-        case aiohttp.ClientPayloadError():
-            return "answer cut short"
         case OSError():
             return f"connection lost: {_strerror(exc)}"
         case _:
             return type(exc).__name__
 
 
-def _why_refused(error: BaseException) -> str:
-    return str(getattr(error, "verify_message", "")) or type(error).__name__
+def _why_not_connected(cause: BaseException | None) -> str:
+    match cause:
+        case TimeoutError():
+            return "timed out"
+        case ssl.SSLCertVerificationError():
+            return f"certificate refused: {getattr(cause, 'verify_message', '') or type(cause).__name__}"
+        case ssl.SSLError():
+            return f"TLS failed: {getattr(cause, 'reason', '') or type(cause).__name__}"
+        case _:
+            return f"not connected: {_strerror(cause)}"
 
 
-def _strerror(error: OSError) -> str:
+def _strerror(error: BaseException | None) -> str:
     """
     Return what the system says, and never what a library wrote in its place.
 
-    aiohttp's text has the whole URL ("Can not write request body for …"), asyncio's the address, and either may stand
-    beside a number or without one.
+    asyncio's text has the address, that of a resolver of somebody's own may have the URL; either may stand beside a
+    number or without one.
     """
     if isinstance(error, socket.gaierror):
         return _NAME_ERRORS.get(error.errno, "it cannot be looked up")
-    if isinstance(error.errno, int) and error.errno in errno.errorcode:
+    if isinstance(error, OSError) and isinstance(error.errno, int) and error.errno in errno.errorcode:
         return os.strerror(error.errno)
-    beneath = error.__cause__
-    if isinstance(beneath, OSError) and beneath.errno is not None and beneath.errno in errno.errorcode:
-        return os.strerror(beneath.errno)
     return type(error).__name__
 
 

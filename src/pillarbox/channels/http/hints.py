@@ -45,7 +45,7 @@ def hint_seconds(headers: Mapping[str, str], *, now_ms: int, body: bytes = b"") 
     *body*. Never raises. The value is as it was sent: negative or absurd ones are for ``Policy.bounded_hint``.
 
     Args:
-        headers: With names in any case, as aiohttp's are.
+        headers: Found by their names in any case.
         now_ms: What dates are relative to, milliseconds since 1970. Where the server's own ``Date`` is more than a
             minute off, its dates are relative to that: one of the two clocks is wrong, and it goes by its own.
     """

@@ -1,0 +1,177 @@
+"""
+The connections of one client: made when they are wanted, kept for a second, and never more at once than it may have.
+
+Each leads to an address that the guard has judged. A name is looked up once for ten seconds of connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+from pillarbox.channels.egress import Address
+from pillarbox.channels.http.connection import Connection
+from pillarbox.deadline import NO_GRACE, Within
+
+if TYPE_CHECKING:
+    import socket
+
+    from yarl import URL
+
+    from pillarbox.channels.egress import Egress
+    from pillarbox.clock import Clock, Timer
+
+# Receivers hang up on idle connections after seconds (Node.js: 5), and perhaps just as we write.
+IDLE_SECONDS_MAX: Final = 1.0
+CONNECT_SECONDS_MAX: Final = 10.0
+CONNECTIONS_MAX: Final = 3
+_NAME_SECONDS: Final = 10.0
+
+
+class NotConnected(Exception):
+    """No connection came to be; the cause says why."""
+
+
+class LostAtOnce(NotConnected):
+    """`CONNECTIONS_MAX` of them, one after the other, were of no use before anything was written."""
+
+
+class NotResolved(NotConnected):
+    """The host's name has no address."""
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is kept of a place. ``asking`` is held while its name is looked up, so that others wait for that answer."""
+
+    idle: list[Connection] = field(default_factory=list)
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    addresses: list[Address] = field(default_factory=list)
+    until: float = 0.0
+
+
+class Pool:
+    """
+    A pool; make it inside the loop.
+
+    Args:
+        egress: The guard at the way out.
+        limit: Connections at once; ``slots`` is to be held while one is used.
+        tls: Whom to trust; ``None`` for the system's certificates.
+        clock: By which connections get old.
+    """
+
+    def __init__(self, egress: Egress, *, limit: int, tls: ssl.SSLContext | None, clock: Clock) -> None:
+        self.slots = asyncio.Semaphore(limit)
+        self._egress = egress
+        self._tls = tls
+        self._clock = clock
+        self._known: dict[tuple[str, str | None, int | None], _Known] = {}
+        self._open: set[Connection] = set()
+        self._sweeping: Timer | None = None
+
+    async def take(self, url: URL) -> Connection:
+        """
+        Return a connection to where *url* leads, the one that was used last or a new one.
+
+        It is silent: ask it in the same turn of the loop.
+
+        Raises:
+            EgressRefused: The guard refuses the address.
+            NotConnected: There is none, or none in ten seconds, or none of three was silent.
+        """
+        known = self._known_of(url)
+        fresh = self._clock.mono() - IDLE_SECONDS_MAX
+        while known.idle:
+            connection = known.idle.pop()
+            if connection.idle_since >= fresh and connection.is_silent():
+                return connection
+            connection.abort()
+        for _ in range(CONNECTIONS_MAX):
+            connection = await self._made(url, await self._looked_up(url, known))
+            if connection.is_silent():
+                return connection
+            connection.abort()
+        raise LostAtOnce
+
+    def give_back(self, url: URL, connection: Connection) -> None:
+        """Keep a connection for the next request; the answer of the last one is over, and has left it usable."""
+        connection.idle_since = self._clock.mono()
+        self._known_of(url).idle.append(connection)
+
+    async def close(self) -> None:
+        """Close every connection, also those that wait for an answer."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        opened = tuple(self._open)
+        for connection in opened:
+            connection.abort()
+        await asyncio.gather(*(connection.gone for connection in opened))
+
+    def _known_of(self, url: URL) -> _Known:
+        place = (url.scheme, url.raw_host, url.port)
+        known = self._known.get(place)
+        if known is None:
+            known = self._known[place] = _Known()
+            if self._sweeping is None:
+                self._sweeping = self._clock.call_later(IDLE_SECONDS_MAX, self._sweep)
+        return known
+
+    def _sweep(self) -> None:
+        """Close what was not used for a second, and forget places of which nothing is kept."""
+        now = self._clock.mono()
+        for place, known in tuple(self._known.items()):
+            while known.idle and known.idle[0].idle_since + IDLE_SECONDS_MAX <= now:
+                known.idle.pop(0).abort()
+            if not known.idle and known.until <= now and not known.asking.locked():
+                del self._known[place]
+        self._sweeping = self._clock.call_later(IDLE_SECONDS_MAX, self._sweep) if self._known else None
+
+    async def _looked_up(self, url: URL, known: _Known) -> list[Address]:
+        async with known.asking:
+            if known.until <= self._clock.mono():
+                try:
+                    known.addresses = await self._egress.addresses(url.raw_host or "", url.port or 0)
+                except (OSError, UnicodeError) as exc:  # UnicodeError: a label that is too long for DNS
+                    raise NotResolved from exc
+                known.until = self._clock.mono() + _NAME_SECONDS
+        return list(known.addresses)
+
+    async def _made(self, url: URL, addresses: list[Address]) -> Connection:
+        """Connect to one of *addresses*; where its TLS fails, to another one."""
+        while True:
+            peer: Address | None = None
+            try:
+                async with Within(CONNECT_SECONDS_MAX, clock=self._clock, grace=NO_GRACE):
+                    sock = await self._egress.connect(addresses, url.port or 0)
+                    try:
+                        peer = ip_address(sock.getpeername()[0])
+                        return await self._begun(url, sock)
+                    except BaseException:
+                        sock.close()
+                        raise
+            except OSError as exc:
+                if peer not in addresses or len(addresses) == 1:
+                    raise NotConnected from exc
+                addresses.remove(peer)
+
+    async def _begun(self, url: URL, sock: socket.socket) -> Connection:
+        tls = None if url.scheme == "http" else self._tls or _system_trust()
+        # Certificates are for names without the dot at their end.
+        name = None if tls is None else (url.raw_host or "").rstrip(".")
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(Connection, sock=sock, ssl=tls, server_hostname=name)
+        self._open.add(connection)
+        connection.gone.add_done_callback(lambda _: self._open.discard(connection))
+        return connection
+
+
+@functools.cache
+def _system_trust() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
