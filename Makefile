@@ -11,7 +11,7 @@ ARGS ?=
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint format test check demo bench test-all contract docs-reference clean
+.PHONY: help venv lint format test check demo bench bench-quick test-all contract docs-reference clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ demo: venv ## see it deliver, be killed midway, and lose nothing
 bench: venv ## measure it beside its peers (ARGS names a question)
 	$(PIP) -e '.[bench]'
 	$(BIN)/python -m bench $(ARGS)
+
+bench-quick: ## measure its main ratios in two minutes, roughly
+	$(MAKE) --no-print-directory bench ARGS="--quick $(ARGS)"
 
 test-all: ## run the tests on every newer Python found here
 	bash .ci/test-all $(ARGS)

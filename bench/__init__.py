@@ -5,22 +5,26 @@ Measurements: how fast pillarbox is, beside its peers and beside what the machin
 
     make bench                                          all of them; sets up what it needs, prints one table
     make bench ARGS="lives latency"                     some of them
-    make bench ARGS="--quick"                           smaller and shorter: whether it runs, not how fast it is
-    make bench ARGS="claim --full"                      larger: a million waiting where the default has 100 000
-    make bench ARGS="--page docs/explanation/speed.md"  write the table into the page that shows it
+    make bench-quick                                    the main ratios in two minutes, roughly
+    make bench ARGS="steady --full"                     as large as the goals say, however long that takes
+    make bench ARGS="--page docs/explanation/speed.md"  write the table into the page that shows it, and draw its plots
     make bench ARGS="--json bench/results/all.json"     write every sample
+    make bench ARGS="--plots bench/results"             draw the plots there
 
 A machine is noisy, so a figure is a ratio: to a peer, to the raw database, or to a smaller case of the same thing.
 Both sides are measured alternately in one run, at least five times, and the median of the rounds' ratios counts. A p99
 is one of all the rounds' samples. Everything is at durability ``power`` with what is on by default, unless its note
 says otherwise. Databases are made in ``--directory`` (default: ``bench/results``) and removed; it must be a real disk,
-because on a file system in memory an fsync costs nothing.
+because on a file system in memory an fsync costs nothing. Peers and other Pythons are installed into a cache outside
+of this tree (``--cache``) when they are first needed; what cannot be installed is named in the table with the reason.
 
 What lives here:
 
 * ``bench/NAME.py``: one question; its docstring says what is measured, ``measure(plan)`` gives the figures.
-* ``bench/harness/``: figures and goals, tables, the raw database, filling a database, starting processes.
+* ``bench/harness/``: figures and goals, tables, plots, the raw database, filling a database, starting processes,
+  installing peers.
 * ``bench/programs/``: the processes that measurements start: workers, senders, a receiver.
+* ``bench/peers/``: the programs that put messages through other queues, each in an environment of its own.
 
 Nothing here is a test: a goal that is missed is shown, and the exit code is 0 all the same. ``--strict`` makes it 1.
 """

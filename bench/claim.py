@@ -1,9 +1,9 @@
 """
 What a claim costs, by how many messages wait.
 
-One commit that claims ten, at durability ``process``, so that no fsync hides the difference; on three databases in
-turns. Between two of them, untimed, the ten are settled and replaced. Then the same behind a lane that is blocked:
-its whole backlog is due before anything else, and has to be stepped over once.
+One commit that claims ten, at durability ``process``, so that no fsync hides the difference; on databases of several
+sizes in turns. Between two of them, untimed, the ten are settled and replaced. Then the same behind a lane that is
+blocked: its whole backlog is due before anything else, and has to be stepped over once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
-from bench.harness.figure import Figure, Goal
+from bench.harness.figure import Figure, Goal, Point
 from bench.harness.filling import CHANNEL, draft, fill, store
 from pillarbox.clock import SystemClock
 from pillarbox.domain.ids import LeaseId
@@ -104,8 +104,12 @@ class Claimer:
 
 
 def measure(plan: Plan) -> list[Figure]:
-    sizes = plan.size(quick=(_SMALL, 20_000), usual=(_SMALL, 100_000, 1_000_000))
-    blocked = plan.size(quick=20_000, usual=100_000, full=1_000_000)
+    sizes = plan.size(
+        trial=(10 * _TEN, 20 * _TEN),
+        quick=(_SMALL, 100_000),
+        usual=(_SMALL, 10_000, 100_000, 1_000_000, 10_000_000),
+    )
+    blocked = plan.size(trial=200, quick=100_000, usual=1_000_000)
     with plan.folder() as folder:
         figures = asyncio.run(_by_size(folder, sizes, plan))
         figures += asyncio.run(_behind(folder, blocked, plan))
@@ -114,7 +118,7 @@ def measure(plan: Plan) -> list[Figure]:
 
 async def _by_size(folder: Path, sizes: tuple[int, ...], plan: Plan) -> list[Figure]:
     claimers = [await _filled(folder / f"{size}.db", size) for size in sizes]
-    turns = plan.size(quick=20, usual=50)
+    turns = plan.size(trial=2, quick=20, usual=50)
     samples: list[list[float]] = [[] for _ in sizes]
     for _ in range(plan.rounds):
         for claimer, times in zip(claimers, samples, strict=True):
@@ -122,7 +126,7 @@ async def _by_size(folder: Path, sizes: tuple[int, ...], plan: Plan) -> list[Fig
     for claimer in claimers:
         await claimer.close()
     small = tuple(samples[0])
-    figures = [Figure(name=f"ten of {sizes[0]}", unit="µs", samples=small)]
+    figures = [Figure(name=f"ten of {sizes[0]}", unit="µs", samples=small, point=_point(sizes[0]))]
     figures += [
         Figure(
             name=f"ten of {size}",
@@ -131,6 +135,7 @@ async def _by_size(folder: Path, sizes: tuple[int, ...], plan: Plan) -> list[Fig
             peer=f"of {sizes[0]}",
             peer_samples=small,
             goal=Goal(most=1.3),
+            point=_point(size),
         )
         for size, times in zip(sizes[1:], samples[1:], strict=True)
     ]
@@ -139,7 +144,7 @@ async def _by_size(folder: Path, sizes: tuple[int, ...], plan: Plan) -> list[Fig
 
 async def _behind(folder: Path, count: int, plan: Plan) -> list[Figure]:
     """Claim where *count* messages of one lane, which is blocked, are due before anything else."""
-    turns = plan.size(quick=20, usual=50)
+    turns = plan.size(trial=2, quick=20, usual=50)
     small = await _filled(folder / "small.db", _SMALL)
     path = folder / "blocked.db"
     now_ms = SystemClock().wall_ms()
@@ -177,6 +182,10 @@ async def _behind(folder: Path, count: int, plan: Plan) -> list[Figure]:
             note=f"{len(steps)} claims, the longest {max(steps) * 1e3:.0f} ms",
         ),
     ]
+
+
+def _point(size: int) -> Point:
+    return Point(plot="growth", series="claim ten", at=size)
 
 
 async def _filled(path: Path, size: int) -> Claimer:

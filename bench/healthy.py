@@ -31,8 +31,8 @@ _MS = 1e3
 def measure(plan: Plan) -> list[Figure]:
     # An outage is told of once for every send that met it.
     logging.getLogger("pillarbox").setLevel(logging.ERROR)
-    waiting = plan.size(quick=10_000, usual=100_000, full=900_000)
-    turns = plan.size(quick=100, usual=250, full=1_000)
+    waiting = plan.size(trial=500, quick=10_000, usual=100_000, full=900_000)
+    turns = plan.size(trial=10, quick=100, usual=250, full=1_000)
     figures = []
     for state in ("paused", "down"):
         alone: list[float] = []
@@ -55,7 +55,9 @@ def measure(plan: Plan) -> list[Figure]:
                 goal=goal if state == "paused" else None,
                 aim=goal if state == "down" else None,
             ),
-            Figure(name="p50 of the same", unit="ms", samples=tuple(beside), peer="alone", peer_samples=tuple(alone)),
+            Figure(
+                name=f"p50, the same {state}", unit="ms", samples=tuple(beside), peer="alone", peer_samples=tuple(alone)
+            ),
         ]
     return figures
 

@@ -21,8 +21,6 @@ from bench.harness.processes import Program
 if TYPE_CHECKING:
     from bench.harness.plan import Plan
 
-_SETTLE_SECONDS = 3.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
@@ -35,10 +33,11 @@ class _Reading:
 
 
 def measure(plan: Plan) -> list[Figure]:
-    seconds = plan.size(quick=3.0, usual=10.0, full=60.0)
+    seconds = plan.size(trial=0.2, quick=3.0, usual=10.0, full=60.0)
+    settle = plan.size(trial=0.1, quick=3.0, usual=3.0)
     with plan.folder() as folder, Program("worker", folder / "idle.db") as program:
         program.hear()
-        time.sleep(_SETTLE_SECONDS)
+        time.sleep(settle)
         # Asked outside of the window, because answering is work too.
         before = _read(program, wakes=_wakes(program))
         time.sleep(seconds)
@@ -54,6 +53,7 @@ def measure(plan: Plan) -> list[Figure]:
             unit="/s",
             samples=((after.switches - before.switches) / span,),
             goal=Goal(of=Of.VALUE, most=10),
+            aim=Goal(of=Of.VALUE, most=5),
             note=note,
         ),
         Figure(name="wake-ups of the loop", unit="/s", samples=(wakes / span,)),

@@ -11,7 +11,7 @@ import asyncio
 import statistics
 from typing import TYPE_CHECKING
 
-from bench.harness.figure import Figure, Goal, Of, Statistic
+from bench.harness.figure import Figure, Goal, Of, Point, Statistic
 from bench.harness.raw import RawCommits
 from bench.harness.stopwatch import Timed
 
@@ -24,7 +24,7 @@ _MS = 1000.0
 
 
 def measure(plan: Plan) -> list[Figure]:
-    count = plan.size(quick=50, usual=200)
+    count = plan.size(trial=10, quick=100, usual=200)
     ours: list[list[float]] = []
     raw: list[list[float]] = []
     with plan.folder() as folder:
@@ -61,6 +61,7 @@ def measure(plan: Plan) -> list[Figure]:
             peer_samples=tuple(sample for one in raw for sample in one),
             statistic=Statistic.P99,
             note="how much of the p99 is the disk's own",
+            point=Point(plot="latency", series="send() to channel"),
         ),
     ]
 

@@ -2,38 +2,31 @@
 Whole lives a second of one process.
 
 A life is enqueue, claim, send through a channel that accepts at once, and settle. 1 000 producers await every send;
-each has a recipient of its own, and so a lane. Beside us: huey's SqliteHuey with fsync, doing enqueue, dequeue and
-execute; and the raw database, writing the same rows into the same schema in batches of 1 000 with nothing around it.
+each has a recipient of its own, and so a lane. Beside us: huey's SqliteHuey with fsync and without, doing enqueue,
+dequeue and execute; the raw database, writing the same rows into the same schema in batches of 1 000 with nothing
+around it; and ourselves with the concurrency that one gets without asking.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from huey import SqliteHuey
-
 from bench.harness.figure import Figure, Goal, Of
-from bench.harness.filling import CHANNEL
+from bench.harness.peers import HUEY, install
 from bench.harness.raw import connect
-from pillarbox import Outbox
+from bench.programs.crowd import PRODUCERS, SLOTS, lives
 from pillarbox.clock import SystemClock
 from pillarbox.store.sqlite import migrations
-from pillarbox.store.sqlite.statements import WRITE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.harness.plan import Plan
-    from pillarbox.channels.base import Attempt
-    from pillarbox.outbox.add_channel import FunctionOptions
+    from bench.programs.crowd import Lives
 
-PRODUCERS: Final = 1000
-BATCH: Final = 1000
-SLOTS: Final = 1000
-_TEXT: Final = "Deploy done, all checks are green"
+_BATCH: Final = 1000
 _LEASE: Final = b"sixteen bytes, 1"
 _INSERT: Final = """
 INSERT INTO message (id, queue, due_at, lane, max_attempts, policy, recipient, created_at, expires_at, prepared,
@@ -45,40 +38,35 @@ _CLAIM: Final = """
 UPDATE message SET state = 1, claims = claims + 1, lease = ?2, lease_until = ?3, worker = 1, claimed_at = ?3
 WHERE seq = ?1
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lives:
-    """What one round found: lives a second, and what one life costs."""
-
-    rate: float
-    cpu_microseconds: float
+_DELIVER: Final = """
+UPDATE message SET state = 3, completed_at = ?3, lease = NULL, lease_until = NULL, lost = 0
+WHERE seq = ?1 AND state = 1 AND lease = ?2
+"""
 
 
 def measure(plan: Plan) -> list[Figure]:
-    count = plan.size(quick=5_000, usual=15_000, full=100_000)
+    count = plan.size(trial=1_000, quick=10_000, usual=20_000, full=100_000)
+    few = plan.size(trial=100, quick=500, usual=1_000)
+    there, absent = install(plan.size(trial=(), quick=(HUEY,), usual=(HUEY,)), plan)
+    huey, why = there.get(HUEY.name), absent.get(HUEY.name, "not asked for")
     ours: list[Lives] = []
     usual: list[Lives] = []
-    huey: list[float] = []
+    safe: list[float] = []
+    fast: list[float] = []
     raw: list[float] = []
     for _ in range(plan.rounds):
         with plan.folder() as folder:
-            huey.append(huey_lives(folder / "huey.db", plan.size(quick=300, usual=1_000)))
-            ours.append(asyncio.run(lives(folder / "ours.db", count, slots=SLOTS)))
-            usual.append(asyncio.run(lives(folder / "usual.db", count // 2)))
-            raw.append(raw_lives(folder / "raw.db", plan.size(quick=10_000, usual=30_000)))
+            if huey is not None:
+                safe.append(huey.lives(plan, few, "fsync"))
+            ours.append(asyncio.run(lives(folder / "ours.db", count)))
+            usual.append(asyncio.run(lives(folder / "usual.db", count, slots=None)))
+            raw.append(raw_lives(folder / "raw.db", plan.size(trial=1_000, quick=20_000, usual=30_000)))
+            if huey is not None:
+                fast.append(huey.lives(plan, 2 * few, "none"))
     rates = tuple(one.rate for one in ours)
     return [
-        Figure(
-            name="beside huey",
-            unit="lives/s",
-            samples=rates,
-            peer="huey, fsync",
-            peer_samples=tuple(huey),
-            goal=Goal(least=8),
-            aim=Goal(least=10),
-            note=f"{PRODUCERS} producers; concurrency {SLOTS}; huey has one producer, which is its own consumer",
-        ),
+        _beside("beside huey", rates, "huey, fsync", safe, why, goal=Goal(least=8), aim=Goal(least=12)),
+        _beside("beside huey without fsync", rates, "huey, no fsync", fast, why, aim=Goal(least=2.5)),
         Figure(name="one process", unit="lives/s", samples=rates, aim=Goal(of=Of.VALUE, least=30_000)),
         Figure(
             name="beside the limit",
@@ -93,8 +81,9 @@ def measure(plan: Plan) -> list[Figure]:
             name="default settings",
             unit="lives/s",
             samples=tuple(one.rate for one in usual),
-            peer="huey, fsync",
-            peer_samples=tuple(huey),
+            peer=f"concurrency {SLOTS}",
+            peer_samples=rates,
+            aim=Goal(least=0.8),
             note="the same with the concurrency that one gets without asking",
         ),
         Figure(
@@ -106,49 +95,30 @@ def measure(plan: Plan) -> list[Figure]:
     ]
 
 
-async def lives(path: Path, count: int, *, slots: int | None = None) -> Lives:
-    """Run *count* lives, *slots* at once; ``None`` leaves that to the defaults."""
-    box = Outbox(path) if slots is None else Outbox(path, concurrency=slots)
-    policy: FunctionOptions = {} if slots is None else {"concurrency": slots}
-    box.channel(CHANNEL, _accept, **policy)
-    async with box:
-        began, cpu = time.perf_counter(), time.process_time()
-        await asyncio.gather(*(_produce(box, f"recipient-{n}", count // PRODUCERS) for n in range(PRODUCERS)))
-        report = await box.drain(600)
-        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-        delivered = box.counts["delivered"]
-    assert delivered == count // PRODUCERS * PRODUCERS, report
-    return Lives(rate=delivered / seconds, cpu_microseconds=cpu / delivered * 1e6)
-
-
-async def _produce(box: Outbox, recipient: str, count: int) -> None:
-    for _ in range(count):
-        await box.send(CHANNEL, to=recipient, text=_TEXT)
-
-
-async def _accept(_: Attempt) -> None:
-    """Take it at once."""
-
-
-def huey_lives(path: Path, count: int) -> float:
-    """Return huey's lives a second."""
-    huey = SqliteHuey(filename=str(path), fsync=True, immediate=False)
-    enqueue_one = huey.task()(_huey_task)
-    began = time.perf_counter()
-    for number in range(count):
-        enqueue_one(f"recipient-{number}", _TEXT)
-    done = 0
-    while (task := huey.dequeue()) is not None:
-        huey.execute(task)
-        done += 1
-    seconds = time.perf_counter() - began
-    huey.storage.close()
-    assert done == count
-    return count / seconds
-
-
-def _huey_task(*_: str) -> None:
-    """Take it at once."""
+def _beside(
+    name: str,
+    rates: tuple[float, ...],
+    peer: str,
+    samples: list[float],
+    why: str,
+    *,
+    goal: Goal | None = None,
+    aim: Goal | None = None,
+) -> Figure:
+    """Make the figure beside huey; where that is not there, the note says *why*."""
+    note = f"{PRODUCERS} producers; concurrency {SLOTS}; huey has one producer, which is its own consumer"
+    if not samples:
+        return Figure(name=name, unit="lives/s", samples=rates, note=f"{peer} is absent: {why}")
+    return Figure(
+        name=name,
+        unit="lives/s",
+        samples=rates,
+        peer=peer,
+        peer_samples=tuple(samples),
+        goal=goal,
+        aim=aim,
+        note=note,
+    )
 
 
 def raw_lives(path: Path, count: int) -> float:
@@ -157,14 +127,12 @@ def raw_lives(path: Path, count: int) -> float:
     connection = connect(path)
     migrations.create(connection)
     began = time.perf_counter()
-    for first in range(1, count + 1, BATCH):
-        numbers = range(first, first + BATCH)
+    for first in range(1, count + 1, _BATCH):
+        numbers = range(first, first + _BATCH)
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(_INSERT, [(f"{n:021d}A", f"recipient-{n}", now_ms) for n in numbers])
         connection.executemany(_CLAIM, [(n, _LEASE, now_ms) for n in numbers])
-        # A statement that returns rows has done its work only when they are fetched.
-        delivered = connection.executemany(WRITE["deliver"], [(n, _LEASE, None, now_ms) for n in numbers]).fetchall()
-        assert len(delivered) == len(numbers)
+        connection.executemany(_DELIVER, [(n, _LEASE, now_ms) for n in numbers])
         connection.execute("COMMIT")
     seconds = time.perf_counter() - began
     assert connection.execute("SELECT count(*) FROM message WHERE state = 3").get == count

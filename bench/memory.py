@@ -23,18 +23,17 @@ if TYPE_CHECKING:
 
     from bench.harness.plan import Plan
 
-_SETTLE_SECONDS = 2.0
-
 
 def measure(plan: Plan) -> list[Figure]:
-    waiting = plan.size(quick=10_000, usual=100_000, full=1_000_000)
+    waiting = plan.size(trial=500, quick=10_000, usual=100_000, full=1_000_000)
+    settle = plan.size(trial=0.1, quick=1.0, usual=2.0)
     idle: list[float] = []
     busy: list[float] = []
     with plan.folder() as folder:
         asyncio.run(fill(folder / "waiting.db", waiting, now_ms=SystemClock().wall_ms()))
         for _ in range(plan.rounds):
-            idle.append(_resident(folder / "idle.db"))
-            busy.append(_resident(folder / "waiting.db"))
+            idle.append(_resident(folder / "idle.db", settle))
+            busy.append(_resident(folder / "waiting.db", settle))
     return [
         Figure(name="idle", unit="MB", samples=tuple(idle), goal=Goal(of=Of.VALUE, most=60)),
         Figure(
@@ -48,8 +47,8 @@ def measure(plan: Plan) -> list[Figure]:
     ]
 
 
-def _resident(db: Path) -> float:
+def _resident(db: Path, settle_seconds: float) -> float:
     with Program("worker", db) as program:
         program.hear()
-        time.sleep(_SETTLE_SECONDS)
+        time.sleep(settle_seconds)
         return psutil.Process(program.pid).memory_info().rss / 1e6

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.harness.figure import Figure, Goal
+from bench.harness.figure import Figure, Goal, Point
 from bench.harness.processes import Program, programs
 
 if TYPE_CHECKING:
@@ -19,23 +19,28 @@ if TYPE_CHECKING:
 
 
 def measure(plan: Plan) -> list[Figure]:
-    count = plan.size(quick=4_000, usual=8_000, full=100_000)
+    count = plan.size(trial=400, quick=8_000, usual=20_000, full=100_000)
     samples: dict[int, list[float]] = {1: [], 2: [], 4: []}
     with plan.folder() as folder:
         for number in range(plan.rounds):
             for processes, rates in samples.items():
                 rates.append(_rate(folder / f"{number}-{processes}.db", processes, count))
-    return [Figure(name="one", unit="lives/s", samples=tuple(samples[1]))] + [
+    return [Figure(name="one", unit="lives/s", samples=tuple(samples[1]), point=_point(1))] + [
         Figure(
             name=name,
             unit="lives/s",
             samples=tuple(samples[processes]),
             peer="one process",
             peer_samples=tuple(samples[1]),
-            aim=Goal(least=1.0),
+            aim=Goal(least=least),
+            point=_point(processes),
         )
-        for name, processes in (("two in sum", 2), ("four in sum", 4))
+        for name, processes, least in (("two in sum", 2, 1.3), ("four in sum", 4, 1.0))
     ]
+
+
+def _point(processes: int) -> Point:
+    return Point(plot="processes", series="in sum", at=processes)
 
 
 def _rate(db: Path, processes: int, count: int) -> float:

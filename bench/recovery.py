@@ -27,7 +27,7 @@ _SLOTS_MAX = 10_000
 
 
 def measure(plan: Plan) -> list[Figure]:
-    leased = plan.size(quick=500, usual=2_000, full=_SLOTS_MAX)
+    leased = plan.size(trial=50, quick=500, usual=2_000, full=_SLOTS_MAX)
     samples: list[float] = []
     with plan.folder() as folder:
         samples += [asyncio.run(_round(folder / f"{number}.db", leased)) for number in range(plan.rounds)]

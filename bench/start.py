@@ -25,7 +25,7 @@ _MS = 1e3
 
 
 def measure(plan: Plan) -> list[Figure]:
-    waiting = plan.size(quick=10_000, usual=100_000, full=1_000_000)
+    waiting = plan.size(trial=500, quick=10_000, usual=100_000, full=1_000_000)
     within: list[float] = []
     whole: list[float] = []
     few: list[float] = []

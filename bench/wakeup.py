@@ -29,7 +29,7 @@ _SECOND_MS = 1e3
 
 
 def measure(plan: Plan) -> list[Figure]:
-    count = plan.size(quick=30, usual=100)
+    count = plan.size(trial=5, quick=30, usual=100)
     latencies: list[float] = []
     raw: list[float] = []
     with plan.folder() as folder:

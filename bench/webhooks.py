@@ -32,7 +32,7 @@ _TEXT = "Deploy done, all checks are green"
 
 
 def measure(plan: Plan) -> list[Figure]:
-    count = plan.size(quick=1_000, usual=5_000)
+    count = plan.size(trial=500, quick=3_000, usual=5_000)
     ours: list[float] = []
     bare: list[float] = []
     with plan.folder() as folder, Program("receiver") as receiver:

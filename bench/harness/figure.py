@@ -61,6 +61,24 @@ class Goal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """
+    Where a figure stands in a plot.
+
+    Attributes:
+        plot: One of `bench.harness.plots.PLOTS`, by name.
+        series: The line or the colour that it belongs to.
+        at: Its place: a number on a line, a name among bars.
+        peer: Whether the plot shows what the peer did, and not what we did.
+    """
+
+    plot: str
+    series: str
+    at: float | str = 0.0
+    peer: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
     """
     What one measurement found.
@@ -72,6 +90,7 @@ class Figure:
         goal: What a release has to reach.
         aim: What we want to reach in the end, where that is more.
         note: What a reader has to know to understand it.
+        point: Its place in a plot; ``None`` where none shows it.
     """
 
     name: str
@@ -83,6 +102,7 @@ class Figure:
     goal: Goal | None = None
     aim: Goal | None = None
     note: str = ""
+    point: Point | None = None
 
     @property
     def value(self) -> float:

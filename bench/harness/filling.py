@@ -45,12 +45,15 @@ def draft(recipient: str, *, now_ms: int, channel: str = CHANNEL, lane: str | No
     )
 
 
-async def fill(path: Path, count: int, *, now_ms: int, channel: str = CHANNEL, lane: str | None = None) -> int:
+async def fill(
+    path: Path, count: int, *, now_ms: int, channel: str = CHANNEL, lane: str | None = None, lanes: int | None = None
+) -> int:
     """
     Make *path* hold *count* more messages that are due.
 
     Args:
         lane: One for all of them; ``None`` gives each its own.
+        lanes: Over so many they are spread in turns; ``None`` means one for each message.
 
     Returns:
         The number of their queue.
@@ -61,26 +64,26 @@ async def fill(path: Path, count: int, *, now_ms: int, channel: str = CHANNEL, l
     queue = next(info.id for info in await one.queues() if info.channel == channel)
     await one.close()
     if count > 1:
-        _copy(path, queue, count - 1, one_lane=lane is not None)
+        _copy(path, queue, count - 1, lanes=1 if lane is not None else lanes or count)
     return queue
 
 
-def _copy(path: Path, queue: int, count: int, *, one_lane: bool) -> None:
-    """Copy the newest message of *queue*. Without fsyncs, until everything is there."""
+def _copy(path: Path, queue: int, count: int, *, lanes: int) -> None:
+    """Copy the newest message of *queue* into *lanes* lanes. Without fsyncs, until everything is there."""
     connection = connect(path, synchronous="off")
     try:
         connection.execute("BEGIN IMMEDIATE")
-        lane = "m.lane" if one_lane else "replace(m.lane, 'recipient-0', 'recipient-' || n)"
         connection.execute(
-            f"""
+            """
             WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
             INSERT INTO message (id, queue, due_at, lane, max_attempts, policy, recipient, created_at, content,
                 content_size)
-            SELECT printf('%012x%09dA', m.seq, n), m.queue, m.due_at, {lane}, m.max_attempts, m.policy,
-                'recipient-' || n, m.created_at, m.content, m.content_size
+            SELECT printf('%012x%09dA', m.seq, n), m.queue, m.due_at,
+                replace(m.lane, 'recipient-0', 'recipient-' || (n % :lanes)), m.max_attempts, m.policy,
+                'recipient-' || (n % :lanes), m.created_at, m.content, m.content_size
             FROM numbers, (SELECT * FROM message WHERE queue = :queue ORDER BY seq DESC LIMIT 1) AS m
             """,
-            {"count": count, "queue": queue},
+            {"count": count, "queue": queue, "lanes": lanes},
         )
         connection.execute(
             "UPDATE tally SET messages = messages + ?1, bytes = bytes + ?1 * ?2 WHERE queue = ?3 AND state = 0",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import statistics
 import subprocess
+import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypedDict
@@ -27,6 +30,7 @@ class Machine(TypedDict):
     cores: int
     load: float
     file_system: str
+    fdatasync_ms: float
 
 
 def machine(directory: Path) -> Machine:
@@ -41,7 +45,20 @@ def machine(directory: Path) -> Machine:
         cores=os.cpu_count() or 1,
         load=round(os.getloadavg()[0], 2),
         file_system=file_system(directory),
+        fdatasync_ms=round(fdatasync_ms(directory), 3),
     )
+
+
+def fdatasync_ms(directory: Path, times: int = 50) -> float:
+    """Append a page to a file and wait for the disk, *times* times; return the median of the waits in ms."""
+    waits = []
+    with tempfile.TemporaryFile(dir=directory) as file:
+        for _ in range(times):
+            os.write(file.fileno(), bytes(4096))
+            began = time.perf_counter()
+            os.fdatasync(file.fileno())
+            waits.append((time.perf_counter() - began) * 1e3)
+    return statistics.median(waits)
 
 
 def file_system(directory: Path) -> str:

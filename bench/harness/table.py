@@ -28,29 +28,42 @@ def text(found: Found) -> str:
     return "\n".join([*lines, "", *_notes(found)])
 
 
-def markdown(found: Found, machine: Machine) -> str:
-    """Write the same for a page."""
+def markdown(found: Found, machine: Machine, pictures: Sequence[str] = ()) -> str:
+    """Write the same for a page, with *pictures* beneath it, each a line that shows one."""
     lines = [
         (
             f"Measured {machine['at']} at commit `{machine['commit']}`: {machine['cores']} × {machine['processor']}, "
-            f"{machine['system']}, {machine['file_system']}, Python {machine['python']}, SQLite {machine['sqlite']}; "
-            f"load before the run {machine['load']}."
+            f"{machine['system']}, {machine['file_system']}, Python {machine['python']}, SQLite {machine['sqlite']}, "
+            f"fdatasync {machine['fdatasync_ms']} ms; load before the run {machine['load']}."
         ),
         "",
         _line(_HEAD),
         _line(["---"] * len(_HEAD)),
     ]
     lines += [_line(_row(question, figure)) for question, figures in found.items() for figure in figures]
-    return "\n".join([*lines, "", *(f"* {note}" for note in _notes(found))])
+    lines += ["", *(f"* {note}" for note in _notes(found))]
+    for picture in pictures:
+        lines += ["", picture]
+    return "\n".join(lines)
 
 
-def write_page(page: Path, found: Found, machine: Machine) -> None:
+def check_page(page: Path) -> None:
+    """Look for the two marks of *page*. Raises ValueError where it has none."""
+    _around(page)
+
+
+def write_page(page: Path, found: Found, machine: Machine, pictures: Sequence[str] = ()) -> None:
     """Replace what stands between the two marks of *page*. Raises ValueError where it has none."""
+    before, after = _around(page)
+    page.write_text(f"{before}{_BEGIN}\n{markdown(found, machine, pictures)}\n{_END}{after}", "utf-8")
+
+
+def _around(page: Path) -> tuple[str, str]:
     before, begin, rest = page.read_text("utf-8").partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not begin or not end:
         raise ValueError(f"{page} has no place for the figures: expected {_BEGIN} and {_END}")
-    page.write_text(f"{before}{begin}\n{markdown(found, machine)}\n{end}{after}", "utf-8")
+    return before, after
 
 
 def write_json(file: Path, found: Found, machine: Machine) -> None:
@@ -110,6 +123,9 @@ def _values(question: str, figure: Figure) -> dict[str, Any]:
         "aim": None if figure.aim is None else figure.aim.text(figure.unit, figure.peer),
         "aim_met": figure.reached(figure.aim),
         "note": figure.note or None,
+        "plot": None if figure.point is None else figure.point.plot,
+        "series": None if figure.point is None else figure.point.series,
+        "at": None if figure.point is None else figure.point.at,
         "samples": [_rounded(sample) for sample in figure.samples],
         "peer_samples": [_rounded(sample) for sample in figure.peer_samples],
     }

@@ -21,16 +21,17 @@ async def live(db: Path, count: int, name: str) -> None:
         """Take it at once."""
 
     async def produce(recipient: str) -> None:
-        for _ in range(count // _PRODUCERS):
+        for _ in range(count // producers):
             await box.send("ops", to=recipient, text="Deploy done, all checks are green")
 
+    producers = min(count, _PRODUCERS)
     box = Outbox(db, concurrency=_SLOTS)
     box.channel("ops", accept, concurrency=_SLOTS)
     async with box:
         say(event="ready")
         await heard()
         began = time.monotonic()
-        await asyncio.gather(*(produce(f"{name}-{number}") for number in range(_PRODUCERS)))
+        await asyncio.gather(*(produce(f"{name}-{number}") for number in range(producers)))
         await box.drain(600)
         say(event="done", began=began, ended=time.monotonic(), delivered=box.counts["delivered"])
         # What others still produce is delivered here too, until they are done as well.
