@@ -64,7 +64,7 @@ def questions() -> list[str]:
 
 def _plan(options: argparse.Namespace) -> Plan:
     scale = Scale.QUICK if options.quick else Scale.FULL if options.full else Scale.USUAL
-    return Plan(directory=options.directory, scale=scale, cache=options.cache.absolute())
+    return Plan(directory=options.directory.absolute(), scale=scale, cache=options.cache.absolute())
 
 
 def _pictures(page: Path, found: Mapping[str, list[Figure]], plan: Plan) -> list[str]:

@@ -52,12 +52,12 @@ def measure(plan: Plan) -> list[Figure]:
             samples=tuple(ordered),
             peer="raw commits/s",
             peer_samples=tuple(raw),
-            aim=Goal(least=0.5),
+            goal=Goal(least=0.5),
             note=f"the first {enough} of each round; what is left goes on waiting behind them",
         )
     ] + [
         Figure(
-            name=f"{number} lanes",
+            name=f"{number} lane{'' if number == 1 else 's'}",
             unit="lives/s",
             samples=tuple(rates),
             point=Point(plot="lanes", series="pillarbox", at=number),

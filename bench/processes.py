@@ -32,7 +32,7 @@ def measure(plan: Plan) -> list[Figure]:
             samples=tuple(samples[processes]),
             peer="one process",
             peer_samples=tuple(samples[1]),
-            aim=Goal(least=least),
+            goal=Goal(least=least),
             point=_point(processes),
         )
         for name, processes, least in (("two in sum", 2, 1.3), ("four in sum", 4, 1.0))

@@ -45,10 +45,10 @@ def measure(plan: Plan) -> list[Figure]:
             samples=(end,),
             peer="after the second",
             peer_samples=(second,),
-            aim=Goal(most=1.2),
+            goal=Goal(most=1.2),
             note=note,
         ),
-        Figure(name="log at worst", unit="MB", samples=(max(log),), aim=Goal(of=Of.VALUE, most=64)),
+        Figure(name="log at worst", unit="MB", samples=(max(log),), goal=Goal(of=Of.VALUE, most=64)),
     ]
 
 

@@ -47,7 +47,7 @@ def measure(plan: Plan) -> list[Figure]:
             samples=tuple(ours),
             peer="bare aiohttp",
             peer_samples=tuple(bare),
-            aim=Goal(least=0.8),
+            goal=Goal(least=0.8),
             note=f"{_PRODUCERS} producers, {_CONNECTIONS} connections on both sides, unsigned",
         )
     ]

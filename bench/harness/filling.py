@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CHANNEL = "ops"
+_CACHE_KIB = 1 << 20  # ten million rows go into indices in no order
 NO_LIMITS = Limits(messages=None, bytes=None)
 _POLICY = Policy(ttl_seconds=None)
 _CONTENT = encode_content(Content(text="Deploy done, all checks are green"))
@@ -69,8 +70,10 @@ async def fill(
 
 
 def _copy(path: Path, queue: int, count: int, *, lanes: int) -> None:
-    """Copy the newest message of *queue* into *lanes* lanes. Without fsyncs, until everything is there."""
+    """Copy the newest message of *queue* into *lanes* lanes. Without a journal until everything is there."""
     connection = connect(path, synchronous="off")
+    connection.pragma("journal_mode", "off")
+    connection.pragma("cache_size", -_CACHE_KIB)
     try:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(
@@ -90,7 +93,6 @@ def _copy(path: Path, queue: int, count: int, *, lanes: int) -> None:
             (count, len(_CONTENT), queue),
         )
         connection.execute("COMMIT")
-        connection.pragma("synchronous", "full")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        connection.pragma("journal_mode", "wal")
     finally:
         connection.close()

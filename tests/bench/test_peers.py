@@ -57,7 +57,7 @@ def test_a_peer_that_cannot_be_installed_is_named_with_the_reason(plan: Plan) ->
 
 
 def test_last_words_say_what_went_wrong_but_not_where() -> None:
-    said = "npm error 404 Not Found - GET https://some.host/x\nnpm notice a log is in: /home/a/b.log\n"
+    said = "npm error 404 Not Found - GET https://some.host/x\nnpm error A complete log is in: /home/a/b.log\n"
     assert peers.last_words(said) == "npm error 404 Not Found - GET"
     assert peers.last_words("") == ""
 
