@@ -189,17 +189,17 @@ class Channel(ABC):
         Raises:
             InvalidMessage: The text makes more than 4096 parts, or the limit is below one of its code points.
         """
-        texts = self._cut(content)
-        if len(texts) <= 1:
+        parts = self._cut(content)
+        if len(parts) <= 1:
             return Cut()
+        if len(parts) > PARTS_MAX:
+            raise InvalidMessage("text", f"expected at most {PARTS_MAX} parts, not {len(parts)}")
         from pillarbox.channels.text.split import SPLITTER
 
         # What introduces the message stays with its first part, and what hangs on it too.
-        parts = [msgspec.structs.replace(content, text=texts[0])]
-        parts += [
-            msgspec.structs.replace(content, text=text, subject=None, files=(), mirror=None) for text in texts[1:]
-        ]
-        return Cut(parts=tuple(encode_content(part) for part in parts), splitter=SPLITTER)
+        first, *others = parts
+        others = [msgspec.structs.replace(part, subject=None, files=(), mirror=None) for part in others]
+        return Cut(parts=tuple(encode_content(part) for part in (first, *others)), splitter=SPLITTER)
 
     def fitted(self, content: Content) -> Content:
         """
@@ -209,32 +209,35 @@ class Channel(ABC):
         what was admitted under another limit, of which the platform is to judge.
         """
         try:
-            texts = self._cut(content)
+            parts = self._cut(content)
         except InvalidMessage:
             return content
-        if len(texts) > 1 or texts == (content.text,):
+        if len(parts) > 1:
             return content
-        return msgspec.structs.replace(content, text=texts[0] if texts else None)
+        return parts[0] if parts else msgspec.structs.replace(content, text=None)
 
-    def _cut(self, content: Content) -> tuple[str | None, ...]:
-        """Return the texts that *content* goes out in: its own where it fits; none where a too long one is blank."""
+    def _cut(self, content: Content) -> tuple[Content, ...]:
+        """
+        Return what *content* goes out in: itself where it fits; nothing where a too long text is blank.
+
+        Raises:
+            InvalidMessage: The limit is below one code point of its text.
+        """
         limit, unit, text = self.capabilities.text_limit, self.capabilities.unit, content.text
         # No unit is finer than a byte of UTF-8, of which a code point has four at most.
         if limit is None or text is None or 4 * len(text) <= limit:
-            return (text,)
+            return (content,)
         # Most channels never cut anything; the others load what they need with their first message.
         from pillarbox.channels.text.split import length, split_text
 
         if length(text, unit) <= limit:
-            return (text,)
+            return (content,)
         fences = content.format is Format.MARKDOWN
         try:
             texts = split_text(text, limit=limit, unit=unit, mode=self.split_mode, fences=fences)
         except ValueError as exc:
             raise InvalidMessage("text", f"expected text that can be cut: {exc}") from None
-        if len(texts) > PARTS_MAX:
-            raise InvalidMessage("text", f"expected at most {PARTS_MAX} parts, not {len(texts)}")
-        return texts
+        return tuple(msgspec.structs.replace(content, text=text) for text in texts)
 
     @abstractmethod
     async def send(self, attempt: Attempt) -> AnyOutcome:

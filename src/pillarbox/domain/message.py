@@ -72,7 +72,8 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """
     What is to be said: one versioned value that never changes after acceptance (contract CO1).
 
-    Either ``text`` with its options, or a raw ``payload`` with its ``content_type``.
+    Either ``text`` with its options, or a raw ``payload`` with its ``content_type``. ``bare`` marks a part whose markup
+    was left out because it would not have fitted.
     """
 
     version: int = 1
@@ -86,6 +87,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     extra: dict[str, Any] = {}
     payload: bytes | None = None
     content_type: str | None = None
+    bare: bool = False
 
 
 _CONTENT_ENCODER = msgspec.json.Encoder()

@@ -1,7 +1,7 @@
 """
-HTML as plain text, for readers that show no HTML. Pure.
+HTML read from its beginning to its end, and as plain text for readers that show none. Pure.
 
-It is a courtesy copy: links keep their address, blocks their line, and nothing else of the layout survives.
+The plain text is a courtesy copy: links keep their address, blocks their line, and nothing else of the layout survives.
 
 Not the standard library's parser: it looks at the rest of the text again at every tag that does not end, and takes
 18 s for 64 KiB of them. Here each search that found no end is the last of its kind, so the time grows with the length.
@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import html as entities
 import re
+from abc import ABC, abstractmethod
 from typing import Final
 
-_BLOCKS: Final = frozenset(
+BLOCKS: Final = frozenset(
     {
         "address", "article", "blockquote", "div", "dl", "dt", "fieldset", "footer", "form", "h1", "h2", "h3", "h4",
         "h5", "h6", "header", "hr", "main", "nav", "ol", "p", "pre", "section", "table", "title", "tr", "ul",
     }
 )  # fmt: skip
-_UNSEEN: Final = frozenset({"script", "style", "template", "title"})
-_LINKS: Final = ("http:", "https:", "mailto:", "tel:")
+UNSEEN: Final = frozenset({"script", "style", "template", "title"})
+LINKS: Final = ("http:", "https:", "mailto:", "tel:")
 
 # A tag's name and the rest of it up to its end, which is not the ``>`` inside of quotes.
 _TAG: Final = re.compile(r"<(/?)([A-Za-z][^\s/>]*+)((?:[^>\"']++|\"[^\"]*+\"|'[^']*+')*+)>")
@@ -35,17 +36,19 @@ _BLANKS: Final = re.compile(r"[ \t]++")
 _EMPTY_LINES: Final = re.compile(r"\n{3,}+")
 
 
-class _Reader:
-    """One text on its way: what was read of it, and which ends are surely not ahead."""
+class HtmlReader(ABC):
+    """
+    One text on its way. Subclasses are told of tags and of what stands between them.
+
+    It takes no longer than the text's length asks for, whatever it is: which ends are surely not ahead is remembered.
+    """
 
     def __init__(self, html: str) -> None:
         self._html = html
-        self._unseen = 0
-        self._links: list[str] = []
         self._quotes_end = True
-        self.pieces: list[str] = []
 
     def read(self) -> None:
+        """Read all of it. Never fails."""
         at = 0
         while at < len(self._html):
             opening = self._html.find("<", at)
@@ -84,59 +87,83 @@ class _Reader:
             name, _, rest = self._html[at + 1 : end - 1].replace("\n", " ").partition(" ")
             closing, name = name[:1] if name.startswith("/") else "", name.strip("/").lower()
         if closing:
-            self._closed(name)
+            self._closed(name, self._html[at:end])
             return end
-        self._opened(name, rest)
+        self._opened(name, rest, self._html[at:end])
         if name in _RAW_END:
             raw = _RAW_END[name].search(self._html, end)
             return raw.start() if raw else len(self._html)
         return end
 
-    def _opened(self, name: str, rest: str) -> None:
-        if name in _UNSEEN:
+    @abstractmethod
+    def _opened(self, name: str, rest: str, tag: str) -> None:
+        """Take note of a tag: its name in lower case, what stands behind that in it, and all of it as it stands."""
+
+    @abstractmethod
+    def _closed(self, name: str, tag: str) -> None:
+        """Take note of a closing tag."""
+
+    @abstractmethod
+    def _text(self, text: str) -> None:
+        """Take what stands between tags, with its entities as they are."""
+
+
+class _PlainText(HtmlReader):
+    """What is left of one text without its layout."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(html)
+        self._unseen = 0
+        self._links: list[str] = []
+        self.pieces: list[str] = []
+
+    def _opened(self, name: str, rest: str, tag: str) -> None:  # noqa: ARG002 — see `HtmlReader`
+        if name in UNSEEN:
             self._unseen += 1
         elif name == "br":
             self.pieces.append("\n")
         elif name == "li":
             self.pieces.append("\n- ")
-        elif name in _BLOCKS:
+        elif name in BLOCKS:
             self.pieces.append("\n\n")
         elif name in {"td", "th"}:
             self.pieces.append(" ")
         elif name == "a":
-            self._links.append(_attribute(rest, "href"))
+            self._links.append(attribute(rest, "href"))
         elif name == "img":
-            self.pieces.append(_attribute(rest, "alt"))
+            self.pieces.append(attribute(rest, "alt"))
 
-    def _closed(self, name: str) -> None:
-        if name in _UNSEEN:
+    def _closed(self, name: str, tag: str) -> None:  # noqa: ARG002 — the same
+        if name in UNSEEN:
             self._unseen = max(0, self._unseen - 1)
-        elif name in _BLOCKS:
+        elif name in BLOCKS:
             self.pieces.append("\n\n")
         elif name == "a" and self._links:
             link = self._links.pop()
-            if link.startswith(_LINKS):
+            if link.startswith(LINKS):
                 self.pieces.append(f" <{link}>")
 
     def _text(self, text: str) -> None:
         if text and not self._unseen:
-            self.pieces.append(_WHITE.sub(" ", _characters(text)))
+            self.pieces.append(_WHITE.sub(" ", characters(text)))
 
 
-def _attribute(rest: str, name: str) -> str:
+def attribute(rest: str, name: str) -> str:
+    """Return an attribute's value out of the *rest* of a tag; empty where there is none."""
     for found in _ATTRIBUTE.finditer(rest):
         if found[1].lower() == name:
-            return _characters(found[2].strip("\"'"))
+            return characters(found[2].strip("\"'"))
     return ""
 
 
-def _characters(text: str) -> str:
+def characters(text: str) -> str:
+    """Return *text* with its entities as what they stand for."""
     return entities.unescape(_ENDLESS_NUMBER.sub("\ufffd", text)) if "&" in text else text
 
 
 def html_to_text(html: str) -> str:
     """Render *html*; never fails, whatever it is given, and takes no longer than its length asks for."""
-    reader = _Reader(html)
+    reader = _PlainText(html)
     reader.read()
     lines = (_BLANKS.sub(" ", line).strip() for line in "".join(reader.pieces).split("\n"))
     return _EMPTY_LINES.sub("\n\n", "\n".join(lines)).strip()

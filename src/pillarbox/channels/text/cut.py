@@ -1,0 +1,140 @@
+"""
+Cut a `Rich` text into pieces that a platform takes, each written down by itself (contract PA1). Pure.
+
+Where text is cut, `split` says. A span that fits into a piece is not cut but moves to the next one; a longer one ends
+with the piece and begins again in the next. What counts is how long a piece is as its platform writes it: with marks,
+escapes and addresses. A piece in which those leave no room for text goes without its spans, as plain text.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pillarbox.channels.text.rich import Rich
+from pillarbox.channels.text.split import length, split_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pillarbox.channels.base import Mode, Unit
+    from pillarbox.channels.text.rich import Span
+
+_CODE_POINT_MAX: Final = 4  # units: bytes of UTF-8
+_MARKUP_SHARE: Final = 8  # less than so much of a piece for its text, and its markup is given up
+
+
+class Piece(NamedTuple):
+    """A part; ``bare``: its spans are left out, because they would not have fitted."""
+
+    rich: Rich
+    bare: bool = False
+
+
+def cut(rich: Rich, *, limit: int, unit: Unit, mode: Mode, size: Callable[[Rich], int]) -> tuple[Piece, ...]:
+    """
+    Cut *rich* into pieces of at most *limit*.
+
+    Args:
+        unit: What the platform counts; ``size`` too.
+        size: How long a text is as its platform writes it; not shorter than the text itself.
+
+    Returns:
+        The pieces, of which none is blank; none for a text that is empty or only white space.
+
+    Raises:
+        ValueError: The limit is below the length of one code point as the platform writes it.
+    """
+    return tuple(_Cutter(rich, limit=limit, unit=unit, mode=mode, size=size).pieces())
+
+
+class _Cutter:
+    """One text on its way to pieces. Spans that are behind it are let go, so that each is looked at a few times."""
+
+    def __init__(self, rich: Rich, *, limit: int, unit: Unit, mode: Mode, size: Callable[[Rich], int]) -> None:
+        self._text = rich.text
+        self._spans = rich.spans
+        self._starts = [span.start for span in rich.spans]
+        self._limit = limit
+        self._unit: Unit = unit
+        self._mode: Mode = mode
+        self._size = size
+        self._at = 0
+        self._following = 0  # of the spans, the first that begins at or behind this place
+        self._reaching: list[Span] = []  # those before it that end behind this place
+
+    def pieces(self) -> Iterator[Piece]:
+        while self._at < len(self._text):
+            piece = self._next()
+            if piece is not None:
+                yield piece
+
+    def _go_to(self, at: int) -> None:
+        self._at = at
+        following = bisect_left(self._starts, at, self._following)
+        passed = (*self._reaching, *self._spans[self._following : following])
+        self._reaching = [span for span in passed if span.stop > at]
+        self._following = following
+
+    def _piece(self, start: int, stop: int) -> Rich:
+        last = bisect_left(self._starts, stop, self._following)
+        spans = (*self._reaching, *self._spans[self._following : last])
+        return Rich(self._text, spans).piece(start, stop)
+
+    def _next(self) -> Piece | None:
+        """Return the piece that begins here, and go on to where the next one does."""
+        room, bare = self._limit, False
+        while True:
+            start, stop, resume = self._cut_text(room)
+            if start == stop:
+                self._go_to(resume)
+                return None
+            if not bare:
+                stop, resume = self._beside_spans(start, stop, resume)
+            piece = Rich(self._text[start:stop]) if bare else self._piece(start, stop)
+            written = self._size(piece)
+            if written <= self._limit:
+                self._go_to(resume)
+                return Piece(piece, bare)
+            room = min(room, length(piece.text, self._unit))
+            room = min(room - 1, room * self._limit // written)
+            if room >= max(_CODE_POINT_MAX, self._limit // _MARKUP_SHARE):
+                continue
+            if bare and room < _CODE_POINT_MAX:
+                return self._code_point(start)
+            if not bare:
+                room, bare = self._limit, True
+
+    def _code_point(self, at: int) -> Piece:
+        """Return a single one, where escapes leave no room for what belongs to it."""
+        piece = Rich(self._text[at])
+        if self._size(piece) > self._limit:
+            raise ValueError(f"a limit of {self._limit} is below the length of one code point")
+        self._go_to(at + 1)
+        return Piece(piece, bare=True)
+
+    def _cut_text(self, room: int) -> tuple[int, int, int]:
+        """Return where the next piece of plain text begins, where it ends, and where the text after it begins."""
+        # A code point is at least one unit, and where to cut depends on what would fit behind the cut.
+        window = self._text[self._at : self._at + 2 * room + 1]
+        pieces = split_text(window, limit=room, unit=self._unit, mode=self._mode, fences=False)
+        end = self._at + len(window)
+        if not pieces:
+            return self._at, self._at, end
+        start = self._text.index(pieces[0], self._at)
+        stop = start + len(pieces[0])
+        return start, stop, self._text.index(pieces[1], stop) if len(pieces) > 1 else end
+
+    def _beside_spans(self, start: int, stop: int, resume: int) -> tuple[int, int]:
+        """Draw a cut back to the beginning of what it would tear although it fits into one piece."""
+        last = bisect_left(self._starts, stop, self._following)
+        for span in self._spans[self._following : last]:
+            if start < span.start and resume < span.stop and self._fits(span):
+                before = self._text[start : span.start].rstrip()
+                if before:
+                    return start + len(before), span.start
+        return stop, resume
+
+    def _fits(self, span: Span) -> bool:
+        # A code point is at least one unit: what is far too long is not written down to be measured.
+        return span.stop - span.start <= self._limit and self._size(self._piece(span.start, span.stop)) <= self._limit

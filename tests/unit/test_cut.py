@@ -1,0 +1,139 @@
+"""Text with markup, cut into pieces that are valid by themselves (contract PA1)."""
+
+from __future__ import annotations
+
+import html as entities
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pillarbox.channels.text.cut import Piece, cut
+from pillarbox.channels.text.markup import from_html, from_markdown, to_html
+from pillarbox.channels.text.rich import Mark, Rich, Span
+from pillarbox.channels.text.split import length
+from tests.unit.test_markup import SIGNS, check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def plain(rich: Rich) -> int:
+    return length(rich.text, "utf16")
+
+
+def as_html(rich: Rich) -> int:
+    return length(to_html(rich), "utf16")
+
+
+def cut_by(rich: Rich, limit: int, size: Callable[[Rich], int] = as_html) -> tuple[Piece, ...]:
+    pieces = cut(rich, limit=limit, unit="utf16", mode="paragraph", size=size)
+    for piece in pieces:
+        check(piece.rich)
+        assert size(piece.rich) <= limit
+        assert piece.rich.text.strip()
+    return pieces
+
+
+def solid(text: str) -> str:
+    return "".join(text.split())
+
+
+REPORT = "<b>Report</b>\n" + "".join(
+    f'line {i} &lt;ok&gt; <code>v {i}</code> <a href="http://e.example/{i}?a=1&amp;b=2">more of it</a> '
+    for i in range(40)
+)
+
+
+@pytest.mark.contract("PA1")
+@pytest.mark.parametrize("limit", range(110, 400, 7))
+def test_no_cut_is_inside_of_code_or_a_link_that_fits(limit: int) -> None:
+    rich = from_html(REPORT)
+    pieces = cut_by(rich, limit)
+    assert solid("".join(piece.rich.text for piece in pieces)) == solid(rich.text)
+    assert not any(piece.bare for piece in pieces)
+    whole = [rich.text[span.start : span.stop] for span in rich.spans]
+    assert [piece.rich.text[span.start : span.stop] for piece in pieces for span in piece.rich.spans] == whole
+
+
+@pytest.mark.contract("PA1")
+def test_a_span_that_is_longer_than_a_piece_ends_with_it_and_begins_again() -> None:
+    words = ("word " * 100).strip()
+    pieces = cut_by(from_markdown(f"**bold {words}** end [a {words}](https://e.example/x)"), 200)
+    marks = [{span.mark for span in piece.rich.spans} for piece in pieces]
+    assert marks[0] == {Mark.BOLD}
+    assert marks[-1] == {Mark.LINK}
+    assert all(span.value == "https://e.example/x" for span in pieces[-1].rich.spans)
+    assert not any(piece.bare for piece in pieces)
+
+
+@pytest.mark.contract("PA1")
+def test_code_of_many_lines_is_cut_between_them_and_keeps_its_language() -> None:
+    pieces = cut_by(from_markdown("```python\n" + "print('hello')\n" * 100 + "```"), 300)
+    assert len(pieces) > 1
+    for piece in pieces:
+        assert set(piece.rich.text.splitlines()) == {"print('hello')"}
+        assert piece.rich.spans == (Span(0, len(piece.rich.text), Mark.PRE, "python"),)
+
+
+@pytest.mark.contract("PA1")
+def test_quotes_and_lists_keep_their_marks() -> None:
+    quote = "".join(f"> - point {i} of it\n" for i in range(60))
+    for piece in cut_by(from_markdown(quote), 200):
+        assert all(line.startswith("• ") for line in piece.rich.text.splitlines())
+        assert [span.mark for span in piece.rich.spans] == [Mark.QUOTE]
+
+
+@pytest.mark.contract("PA1")
+def test_where_an_address_leaves_no_room_its_text_goes_without_it_and_that_is_said() -> None:
+    pieces = cut_by(from_markdown(f"before [label](https://e.example/{'x' * 500}) **after**"), 100)
+    assert solid("".join(piece.rich.text for piece in pieces)) == "beforelabelafter"
+    bare = [piece for piece in pieces if piece.bare]
+    assert len(bare) == 1
+    assert "label" in bare[0].rich.text
+    assert bare[0].rich.spans == ()
+
+
+@pytest.mark.contract("PA1")
+def test_escapes_count() -> None:
+    pieces = cut_by(Rich("<&>" * 100), 50)
+    assert "".join(piece.rich.text for piece in pieces) == "<&>" * 100
+    with pytest.raises(ValueError, match="below the length of one code point"):
+        cut(Rich("<" * 10), limit=3, unit="utf16", mode="length", size=as_html)
+
+
+@given(SIGNS, st.integers(8, 60), st.sampled_from([plain, as_html]))
+def test_pieces_are_valid_and_together_the_text(written: str, limit: int, size: Callable[[Rich], int]) -> None:
+    for rich in (from_markdown(written), from_html(written)):
+        pieces = cut_by(rich, limit, size)
+        assert solid("".join(piece.rich.text for piece in pieces)) == solid(rich.text)
+        for piece in pieces:
+            if "\r" not in piece.rich.text:
+                assert from_html(to_html(piece.rich)) == piece.rich
+
+
+@pytest.mark.contract("PA1")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "word *it* **bold** `c` [l](http://e.x/a) tail tail tail tail tail.\n\n",
+        "plain words, only here and there, and everywhere.\n\n",
+        "w" * 70 + "<&>",
+        "> quoted\n",
+    ],
+)
+def test_the_time_grows_with_the_length(line: str) -> None:
+    spent = []
+    for count in (50_000, 200_000):
+        rich = from_markdown((line * (count // len(line) + 1))[:count])
+        began = time.process_time()
+        cut_by(rich, 4096)
+        spent.append(time.process_time() - began)
+    assert spent[1] < 12 * spent[0] + 0.5
+
+
+def test_html_of_a_piece_is_what_any_reader_understands() -> None:
+    for piece in cut_by(from_html(REPORT), 150):
+        assert entities.unescape(to_html(piece.rich)).count("<") >= 2 * len(piece.rich.spans)
