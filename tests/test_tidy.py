@@ -80,6 +80,7 @@ WAITING_TESTS: dict[str, str] = {"tests/simulation/test_loop.py": "its loop slee
 # Functions that compile a pattern, whose results all stand in tables of their modules.
 PATTERN_MAKERS: dict[str, set[str]] = {
     f"{PACKAGE}/channels/exceptions/text_patterns.py": {"compiled"},
+    f"{PACKAGE}/channels/http/rules.py": {"words"},
     f"{PACKAGE}/channels/mail/replies.py": {"_words"},
     f"{PACKAGE}/channels/privacy/masking.py": {"_row"},
     f"{PACKAGE}/settings/yaml_text.py": {"_whole"},

@@ -107,6 +107,17 @@ def test_a_reason_may_be_a_number_or_nothing() -> None:
     assert Uncertain("a\x00b\nc").reason == "a b c"
 
 
+@pytest.mark.contract("CH3")
+def test_what_was_left_out_is_a_reason_or_nothing() -> None:
+    assert Delivered("r").degraded is None
+    assert Delivered("r", degraded="").degraded is None
+    assert Delivered("r", degraded="a\nb").degraded == "a b"
+    assert Delivered("r", degraded="x") != Delivered("r")
+    assert plain(Delivered("r", degraded="x")) == Delivered("r", degraded="x")
+    with pytest.raises(InvalidOutcome, match="degraded"):
+        Delivered("r", degraded=b"x")  # type: ignore[arg-type]
+
+
 @pytest.mark.contract("CL1")
 def test_an_answer_may_be_the_bytes_it_came_in() -> None:
     assert Delivered("r", answer=b'{"ok": true}').answer == '{"ok": true}'

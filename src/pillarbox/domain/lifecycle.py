@@ -90,6 +90,8 @@ def decide(message: Leased, outcome: AnyOutcome, *, now_ms: int, fraction: float
         strikes: How often in a row the message's channel was unavailable before.
     """
     transition = _decide(message, outcome, now_ms=now_ms, fraction=fraction, strikes=strikes)
+    if isinstance(outcome, Delivered) and outcome.degraded is not None:
+        transition = msgspec.structs.replace(transition, degraded=outcome.degraded)
     # Whatever becomes of the message, what was answered belongs to the attempt (contract ST10).
     return transition if outcome.answer is None else msgspec.structs.replace(transition, answer=outcome.answer)
 

@@ -76,14 +76,24 @@ class Delivered(Outcome):
 
     ``receipt`` is its id there, if it gives one: text, or a whole number, of which the decimal text is the receipt. It
     is one line of at most 1024 characters; what is more is cut, because the message was delivered all the same.
+
+    ``degraded`` says what had to be left out for the platform to take it, for operators; the attempt is then kept with
+    those words (contract CH3).
     """
 
-    __slots__ = ("answer", "receipt")
+    __slots__ = ("answer", "degraded", "receipt")
     __match_args__ = ("receipt",)
     _beside = ()
 
-    def __init__(self, receipt: str | int | None = None, *, answer: str | bytes | None = None) -> None:
+    def __init__(
+        self,
+        receipt: str | int | None = None,
+        *,
+        degraded: str | int | None = None,
+        answer: str | bytes | None = None,
+    ) -> None:
         self.receipt: str | None = _receipt(receipt)
+        self.degraded: str | None = None if degraded is None else _reason("Delivered", degraded, "degraded") or None
         self.answer: str | None = None if answer is None else _answer("Delivered", answer)
 
 
@@ -273,7 +283,7 @@ def plain(answer: object) -> AnyOutcome:
 def _delivered_again(answer: Any) -> Delivered | None:  # noqa: ANN401 — what nearly always comes
     """Copy a success; ``None`` where something is wrong with it, which `plain` puts into words."""
     try:
-        return Delivered(answer.receipt, answer=answer.answer)
+        return Delivered(answer.receipt, degraded=answer.degraded, answer=answer.answer)
     except Exception:  # noqa: BLE001 — as there
         return None
 
@@ -295,10 +305,10 @@ def _receipt(value: object) -> str | None:
     return _line(text, RECEIPT_LENGTH_MAX) or None
 
 
-def _reason(outcome: str, value: object) -> str:
+def _reason(outcome: str, value: object, field: str = "reason") -> str:
     if value is None:
         return ""
-    text = _text_or_digits(outcome, "reason", value, "expected text or a whole number")
+    text = _text_or_digits(outcome, field, value, "expected text or a whole number")
     if text.isascii() and text.isprintable() and len(text) <= REASON_LENGTH_MAX:
         return text
     return _line(text, REASON_LENGTH_MAX)

@@ -92,7 +92,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``charged`` and ``free`` are what this attempt adds to the row's counters; ``lost`` is the row's new value.
     ``pause_ms`` pauses the message's whole channel until then, 0 until a person resumes it. ``part`` is what becomes of
     the part that was sent, where the message was split, and ``part_error`` what was wrong with it, where ``error`` is
-    about the whole message; ``advance`` goes on to the next one.
+    about the whole message; ``advance`` goes on to the next one. ``degraded`` is what was left out of what was sent.
     """
 
     to: State
@@ -111,6 +111,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     advance: bool = False
     part: State | None = None
     part_error: str | None = None
+    degraded: str | None = None
 
     @classmethod
     def next_part(

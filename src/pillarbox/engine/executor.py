@@ -387,7 +387,7 @@ class Executor:
             transition=transition,
             began_ms=flight.began_ms,
             ended_ms=self._clock.wall_ms() if flight.ended_ms is None else flight.ended_ms,
-            keep_attempt=flight.message.channel in self.full_history,
+            keep_attempt=transition.degraded is not None or flight.message.channel in self.full_history,
         )
         self._committer.settle(settlement, functools.partial(self._recorded, flight, settlement))
 

@@ -42,6 +42,7 @@ def judged(
     *,
     now_ms: int,
     reason: str = "",
+    after: float | None = None,
     hide: tuple[str, ...] = (),
     known: KnownSecrets = NOTHING_KNOWN,
     covered: bool = False,
@@ -52,6 +53,7 @@ def judged(
     Args:
         now_ms: What dates in its headers are relative to, milliseconds since 1970.
         reason: For operators, in words of ours; empty for the status's name.
+        after: The least wait that the platform says in its own way, in seconds; else its headers are read.
         hide: What must not be repeated of the message (`values_of`).
         known: The channel's own secrets.
         covered: The receiver drops a second copy.
@@ -59,7 +61,7 @@ def judged(
     return outcome_of(
         rule.verdict,
         reason or status_text(answer.status),
-        after=hint_seconds(answer.headers, now_ms=now_ms, body=answer.body),
+        after=hint_seconds(answer.headers, now_ms=now_ms, body=answer.body) if after is None else after,
         covered=covered,
         answer=excerpt(answer.body, *hide, known=known),
     )

@@ -13,11 +13,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from pillarbox.channels.privacy.foreign_text import FOREIGN_LENGTH_MAX
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.errors import ConfigError
+
+
+class Spare(StrEnum):
+    """What a message can do without, rather than not arrive (contract CH3)."""
+
+    MARKUP = "markup"
+    REPLY = "reply"
+    THREAD = "thread"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +35,8 @@ class Rule:
     Matches an answer if all that it names fits; what it leaves empty fits everything.
 
     Attributes:
+        without: What the platform would take the message without: it is sent so at once, and that is recorded. Where
+            the message has nothing of the kind, or goes without it already, the verdict counts.
         source: Where the platform, or a standard, says so.
         statuses: ``404``, or ``4xx`` for a class of them.
         codes: The platform's own codes, to the letter. With ``*`` at its end, a code's beginning; ``*`` alone is any.
@@ -37,6 +48,7 @@ class Rule:
     statuses: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
     text: re.Pattern[str] | None = None
+    without: Spare | None = None
 
     def matches(self, status: int, code: str, text: str) -> bool:
         """Whether this rule is about such an answer. An empty *code* is none."""
@@ -77,6 +89,12 @@ HTTP_RULES: Final[tuple[Rule, ...]] = (
 """What a status means where no platform's own table says more (contract CL5): to webhooks, and to functions."""
 
 UNKNOWN: Final = Rule(verdict=Verdict.UNCLASSIFIED, source="no answer that RFC 9110 §15 knows")
+
+
+def words(text: str) -> re.Pattern[str]:
+    """Return the pattern for *text* as whole words, in any case (contract CL3)."""
+    return re.compile(rf"(?<!\w)(?:{text})(?!\w)", re.IGNORECASE)
+
 
 _STATUS = re.compile(r"[1-5](?:[0-9][0-9]|xx)\Z")
 

@@ -83,11 +83,13 @@ def fit_to_show(
             outcome.receipt = shown_id(outcome.receipt, known=known) or None
         if not keep_answer:
             outcome.answer = None
-        if outcome.answer is None:
+        if outcome.answer is None and outcome.degraded is None:
             return outcome
     values = values_of(attempt)
     if not isinstance(outcome, Delivered) and outcome.reason:
         outcome.reason = masked(outcome.reason, *values, known=known, limit=REASON_LENGTH_MAX)
+    if isinstance(outcome, Delivered) and outcome.degraded is not None:
+        outcome.degraded = masked(outcome.degraded, *values, known=known, limit=REASON_LENGTH_MAX)
     if outcome.answer is not None:
         was_cut = len(outcome.answer.encode("utf-8", "replace")) >= _CUT_FROM_BYTES and not outcome.answer.endswith("…")
         outcome.answer = excerpt(outcome.answer, *values, known=known, was_cut=was_cut)

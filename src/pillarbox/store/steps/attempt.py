@@ -48,7 +48,7 @@ def attempt_row(item: Settlement, *, to: State, arrived_ms: int | None = None) -
         m.lease,
         outcome_word(t),
         t.error_class,
-        writable(t.part_error or t.error),
+        writable(t.degraded or t.part_error or t.error),
         writable(t.receipt),
         writable(t.answer),
         t.charged,

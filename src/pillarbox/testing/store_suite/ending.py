@@ -291,3 +291,13 @@ class EndingSuite(StoreFixtures):
             limit=limit,
         )
         return (await driver.commit(prune=request)).pruned
+
+    @pytest.mark.contract("CH3", "ST10")
+    async def test_what_a_message_was_delivered_without_stands_in_its_history(self, driver: StoreDriver) -> None:
+        message = await driver.send()
+        without = Delivered("r", degraded="sent without its thread: it is gone")
+        await driver.settle(await driver.claim_one(), without, keep_attempt=True)
+        (end,) = [event for event in await driver.store.history(message) if event.act == "settle"]
+        assert (end.outcome, end.receipt, end.reason) == ("delivered", "r", "sent without its thread: it is gone")
+        view = await driver.view(message)
+        assert (view.state, view.error_class, view.last_error) == (State.DELIVERED, None, None)
