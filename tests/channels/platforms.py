@@ -18,6 +18,7 @@ from pillarbox.channels.console import ConsoleChannel
 from pillarbox.channels.file import FileChannel
 from pillarbox.channels.function import FunctionChannel
 from pillarbox.channels.mail.smtp import SmtpChannel
+from pillarbox.channels.telegram import TelegramChannel
 from pillarbox.channels.webhook import WebhookChannel
 from pillarbox.domain.outcome import Outcome, RateLimited, Rejected, Unavailable
 from pillarbox.testing.channel_suite import HttpPlatform, Limit, Platform
@@ -25,6 +26,7 @@ from pillarbox.testing.receiver import Answer, Received
 from tests.channels.smtp_servers import HOST, PATIENCE_SECONDS, Rude
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pytest
@@ -78,6 +80,45 @@ class WebhookPlatform(HttpPlatform):
 
     def receipt(self, token: str) -> str | None:
         return "r1"
+
+
+class TelegramPlatform(HttpPlatform):
+    """A Bot API server."""
+
+    recipient = "42"
+    secrets = (f"123456:{CANARY}", CANARY)
+    accepts = Answer(body=b'{"ok": true, "result": {"message_id": 7, "chat": {"id": 42}, "date": 1}}')
+    rejects_message = Answer(
+        status=400, body=b'{"ok": false, "error_code": 400, "description": "Bad Request: message is too long"}'
+    )
+    rejects_recipient = Answer(
+        status=403,
+        body=b'{"ok": false, "error_code": 403, "description": "Forbidden: bot was blocked by the user"}',
+    )
+    refuses_credentials = Answer(status=401, body=b'{"ok": false, "error_code": 401, "description": "Unauthorized"}')
+    rates: Mapping[Limit, Answer] = {
+        Limit(name="parameters", after=35.0, scope="recipient"): Answer(
+            status=429,
+            headers={"Retry-After": "36"},
+            body=b'{"ok": false, "error_code": 429, "description": "Too Many Requests: retry after 35",'
+            b' "parameters": {"retry_after": 35}}',
+        ),
+        Limit(name="header", after=36.0, scope="recipient"): Answer(status=429, headers={"Retry-After": "36"}),
+        Limit(name="no hint", after=None, scope="recipient"): Answer(status=429),
+        Limit(name="a 500 by its text", after=None, scope="recipient"): Answer(
+            status=500, body=b'{"ok": false, "error_code": 500, "description": "Too Many Requests: retry later"}'
+        ),
+    }
+
+    def make_channel(self) -> Channel:
+        return TelegramChannel.from_url(f"tgram://123456:{CANARY}?base_url={self.receiver.url}")
+
+    def text_of(self, request: Received) -> str:
+        text: str = request.json["text"]
+        return text
+
+    def receipt(self, token: str) -> str | None:
+        return "7"
 
 
 class MailServer(Rude):

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from pillarbox.testing.channel_suite import ChannelSuite, Platform, Point
-from tests.channels.platforms import ConsolePlatform, FilePlatform, FunctionPlatform, MailPlatform, WebhookPlatform
+from tests.channels.platforms import (
+    ConsolePlatform,
+    FilePlatform,
+    FunctionPlatform,
+    MailPlatform,
+    TelegramPlatform,
+    WebhookPlatform,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -20,6 +27,13 @@ class TestWebhook(ChannelSuite):
     @pytest.fixture
     async def platform(self) -> AsyncIterator[Platform]:
         async with WebhookPlatform() as platform:
+            yield platform
+
+
+class TestTelegram(ChannelSuite):
+    @pytest.fixture
+    async def platform(self) -> AsyncIterator[Platform]:
+        async with TelegramPlatform() as platform:
             yield platform
 
 

@@ -1,4 +1,4 @@
-"""The commands of docs/how-to/import.md and configure.md run as they stand, and do what the pages say."""
+"""The commands and programs of docs/how-to/ run as they stand, and do what the pages say."""
 
 from __future__ import annotations
 
@@ -126,3 +126,10 @@ def test_what_takes_effect_at_once_is_on_the_page() -> None:
         assert names, f"{one.key} is not listed where it belongs"
         if one.path[0] != "channels" and one.key != "concurrency":
             assert f"`{one.key}`" not in other
+
+
+@pytest.mark.parametrize(("page", "prints"), [("telegram.md", "['Hello']\ndead\n")])
+def test_a_bot_is_tested_as_its_page_says(page: str, prints: str, tmp_path: Path) -> None:
+    (program,) = [block for block in blocks(page, "python") if "pillarbox.testing" in block]
+    (tmp_path / "program.py").write_text(program, "utf-8")
+    assert shell("python program.py", tmp_path, {"TMPDIR": str(tmp_path)}) == prints

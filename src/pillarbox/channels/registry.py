@@ -26,6 +26,7 @@ SCHEMES: Final[dict[str, str]] = {
     "https": "pillarbox.channels.webhook:WebhookChannel",
     "smtp": "pillarbox.channels.mail.smtp:SmtpChannel",
     "smtps": "pillarbox.channels.mail.smtp:SmtpChannel",
+    "tgram": "pillarbox.channels.telegram:TelegramChannel",
 }
 """Where each scheme's adapter is: ``module:Class``, imported at the first use."""
 

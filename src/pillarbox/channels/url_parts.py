@@ -76,6 +76,26 @@ def parse_url(url: str, *, schemes: tuple[str, ...]) -> ChannelUrl:
     )
 
 
+def parse_token_url(url: str, *, scheme: str) -> tuple[ChannelUrl, tuple[str, ...]]:
+    """
+    Take a URL such as ``tgram://TOKEN?…`` apart, whose host is no host: return it, and its pieces between the slashes.
+
+    Raises:
+        ConfigError: Not such a URL, or not percent-encoded where it must be.
+    """
+    found, slashes, rest = url.partition("://")
+    if found.lower() != scheme or not slashes:
+        raise ConfigError("url", f"expected a URL that begins with {scheme}://")
+    if _CONTROL.search(url) or _BAD_ESCAPE.search(url):
+        raise ConfigError("url", "expected blanks, control characters and percent signs percent-encoded")
+    place, _, query = rest.partition("?")
+    try:
+        pieces = tuple(unquote(piece, errors="strict") for piece in place.strip("/").split("/"))
+        return ChannelUrl(scheme=scheme, query=_query(query)), pieces
+    except UnicodeDecodeError:
+        raise ConfigError("url", "expected UTF-8 behind percent signs") from None
+
+
 def _query(text: str) -> dict[str, str]:
     query: dict[str, str] = {}
     for item in filter(None, text.split("&")):

@@ -85,6 +85,8 @@ class UrlOptions(TextOptions, total=False):
     dedupe: bool | str
     outcomes: str | Mapping[str, str]
     allow_networks: str | Sequence[str]
+    # Chats
+    base_url: str
     # Mail
     sender: str
     sender_name: str

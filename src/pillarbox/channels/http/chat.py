@@ -1,0 +1,322 @@
+"""
+What the adapters of chat platforms share: a message on its way to requests, and their answers on the way to an outcome.
+
+An adapter says how a request looks, what an answer says, and by which rules that is judged. Here text is written and
+cut as the platform has it, and a message that was refused for something it can do without is sent once more without
+that. Such a second request is no retry: the platform said that it did not take the first.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Final, TypedDict, Unpack
+
+import msgspec
+from yarl import URL
+
+from pillarbox.channels.base import Attempt, Channel, Cut, Seams
+from pillarbox.channels.egress import Egress
+from pillarbox.channels.http.answers import Answer, judged, status_text
+from pillarbox.channels.http.client import Client
+from pillarbox.channels.http.rules import HTTP_RULES, Rule, Spare, parse_overrides, rule_for
+from pillarbox.channels.privacy.known_secrets import KnownSecrets
+from pillarbox.channels.privacy.masking import place_of
+from pillarbox.channels.privacy.outcomes import values_of
+from pillarbox.channels.text.rich import Mark, Rich, Span
+from pillarbox.channels.url_parts import Options, count, seconds, table, text
+from pillarbox.channels.verdicts import Verdict
+from pillarbox.domain.envelope import Op
+from pillarbox.domain.message import Admission, Content, Format
+from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
+from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage, NotStarted
+
+if TYPE_CHECKING:
+    import ssl
+
+SPLITTER: Final = "rich 1"
+"""Stored with the parts. Anything that cuts a text elsewhere than before needs a new one."""
+
+_TIMEOUT_SECONDS: Final = 30.0
+_CONCURRENCY: Final = 16
+_JSON: Final = "application/json"
+
+
+class HttpOptions(TypedDict, total=False):
+    """
+    What every one of these adapters takes.
+
+    Attributes:
+        base_url: Where the platform is, for a server of one's own; empty for the platform's public address.
+        timeout_seconds: For a whole attempt, connecting and reading the answer included; above 0, at most an hour.
+        concurrency: Requests, and so connections, at once; 1–1000.
+        outcomes: Go before the adapter's rules: from ``"403"``, ``"4xx"`` or ``"403 CODE"`` to a name of `Verdict`.
+        egress: The guard at the way out; the default trusts the base URL as the operator's.
+        tls: Whom to trust; ``None`` for the system's certificates.
+    """
+
+    base_url: str
+    timeout_seconds: float
+    concurrency: int
+    outcomes: Mapping[str, str]
+    egress: Egress | None
+    tls: ssl.SSLContext | None
+
+
+OPTIONS: Final = ("base_url", "concurrency", "outcomes", "timeout")
+"""Their names in a URL's query and in a configuration."""
+
+
+def http_options(options: Options) -> HttpOptions:
+    """Take what `HttpOptions` has out of a URL and what stands beside it. Raises ConfigError."""
+    return HttpOptions(
+        base_url=options.take("base_url", text, ""),
+        timeout_seconds=options.take("timeout", seconds, _TIMEOUT_SECONDS),
+        concurrency=options.take("concurrency", count, _CONCURRENCY),
+        outcomes=options.take("outcomes", table, {}),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """
+    One request.
+
+    Attributes:
+        body: What goes out as JSON.
+        covered: The platform drops a second copy of it.
+    """
+
+    url: URL
+    body: Mapping[str, object]
+    method: str = "POST"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    covered: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """
+    What an answer says.
+
+    Attributes:
+        code: The platform's own code, as in its rules; empty where it gives none.
+        text: What it says about it.
+        receipt: Its id of the message.
+        after: The least wait it asks for in its body, in seconds.
+    """
+
+    code: str = ""
+    text: str = ""
+    receipt: str | None = None
+    after: float | None = None
+
+
+class ChatChannel(Channel):
+    """
+    A platform that takes chat messages over HTTP.
+
+    Attributes:
+        public_url: Where the platform is, if it is nobody's own.
+        rules: What its answers mean; they go before `HTTP_RULES`.
+        markup_fields: What of a message's ``extra`` is markup, and goes with it.
+    """
+
+    public_url: ClassVar[str] = ""
+    rules: ClassVar[tuple[Rule, ...]] = ()
+    markup_fields: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(
+        self, *, secrets: Iterable[str], headers: Mapping[str, str] | None = None, **options: Unpack[HttpOptions]
+    ) -> None:
+        egress = options.get("egress") or Egress(operator=True)
+        try:
+            url = egress.check_url(options.get("base_url") or self.public_url)
+        except EgressRefused as refused:
+            raise ConfigError("base_url", str(refused)) from None
+        if url.user or url.password or url.query_string or url.fragment:
+            raise ConfigError("base_url", "expected no user, password, query or fragment")
+        self.base_url = url
+        self.known_secrets = KnownSecrets(secrets)
+        self._rules = (
+            *parse_overrides(options.get("outcomes") or {}, field="outcomes", coded=True), *self.rules, *HTTP_RULES,
+        )  # fmt: skip
+        self._client = Client(
+            egress=egress,
+            headers=headers or {},
+            timeout_seconds=options.get("timeout_seconds", _TIMEOUT_SECONDS),
+            concurrency=options.get("concurrency", _CONCURRENCY),
+            tls=options.get("tls"),
+        )
+        self._seams = Seams()
+        self.concurrency = self._client.concurrency
+        self.send_timeout_seconds = self._client.send_timeout_seconds
+
+    # What an adapter says
+
+    @abstractmethod
+    def check_recipient(self, to: str, thread: str | None) -> str:
+        """Return the recipient as it is stored. Raises InvalidMessage for what surely is none."""
+
+    @abstractmethod
+    def size(self, rich: Rich) -> int:
+        """Return how long *rich* is as the platform has it, in the unit of `capabilities`."""
+
+    @abstractmethod
+    def request(self, attempt: Attempt, without: Collection[Spare]) -> Request:
+        """Return what to ask of the platform, *without* what it would not take."""
+
+    @abstractmethod
+    def said(self, answer: Answer) -> Said:
+        """Return what an answer says. Never raises, whatever it is."""
+
+    def check_content(self, content: Content) -> None:
+        """
+        Refuse what this adapter cannot send; an adapter that can do more, or less, says so.
+
+        Raises:
+            InvalidMessage: Names the field.
+        """
+        if content.payload is not None:
+            raise InvalidMessage("payload", f"expected text; {self.kind} takes fields of its own in extra")
+        if content.files:
+            raise InvalidMessage("files", f"expected none: the {self.kind} channel sends text")
+
+    # What follows from it
+
+    async def start(self, seams: Seams) -> None:
+        """See `Channel`."""
+        self._seams = seams
+        await self._client.start(seams.clock)
+
+    async def close(self) -> None:
+        """See `Channel`. Safe to repeat."""
+        await self._client.close()
+
+    def describe(self) -> str:
+        """See `Channel`."""
+        return f"{place_of(str(self.base_url))}/"
+
+    def admit(self, *, to: str, content: Content, thread: str | None = None) -> Admission:
+        """See `Channel`."""
+        recipient = self.check_recipient(to, thread)
+        self.check_content(content)
+        return Admission(recipient=recipient, **self.split(content))
+
+    def split(self, content: Content) -> Cut:
+        """See `Channel`."""
+        found = super().split(content)
+        return Cut(parts=found["parts"], splitter=SPLITTER) if found else found
+
+    def _cut(self, content: Content) -> tuple[Content, ...]:
+        limit, unit = self.capabilities.text_limit, self.capabilities.unit
+        rich = rich_of(content)
+        if not rich.text.strip():
+            if content.extra:
+                return (content,)
+            raise InvalidMessage("text", "expected some: of this one nothing would be seen")
+        if limit is None or self.size(rich) <= limit:
+            return (content,)
+        # Nothing that fits needs this.
+        from pillarbox.channels.text.cut import cut
+        from pillarbox.channels.text.markup import to_html
+
+        try:
+            pieces = cut(rich, limit=limit, unit=unit, mode=self.split_mode, size=self.size)
+        except ValueError as exc:
+            raise InvalidMessage("text", f"expected text that can be cut: {exc}") from None
+        return tuple(
+            msgspec.structs.replace(
+                content,
+                text=to_html(piece) if piece.spans else piece.text,
+                format=Format.HTML if piece.spans else Format.PLAIN,
+                subject=None,
+                bare=bare,
+            )
+            for piece, bare in pieces
+        )
+
+    async def send(self, attempt: Attempt) -> AnyOutcome:
+        """See `Channel`."""
+        if not self._client.is_started:
+            raise NotStarted("the channel was not started")
+        attempt.progress.written = False
+        if attempt.op is Op.EDIT and attempt.part_count > 1:
+            return Rejected("an edit is one message, and this text is longer")
+        without = {Spare.MARKUP: "it would not have fitted into a part"} if attempt.content.bare else {}
+        while True:
+            request = self.request(attempt, without)
+            answer = await self._client.post(
+                request.url,
+                msgspec.json.encode(request.body),
+                content_type=_JSON,
+                headers=request.headers,
+                attempt=attempt,
+                covered=request.covered,
+                method=request.method,
+            )
+            if not isinstance(answer, Answer):
+                return answer
+            said = self.said(answer)
+            rule = rule_for(self._rules, answer.status, code=said.code, text=said.text)
+            if rule.without is None or rule.without in without or not self._has(attempt, rule.without):
+                return self.outcome(answer, said, rule, attempt=attempt, request=request, without=without)
+            without[rule.without] = said.text or said.code
+
+    def _has(self, attempt: Attempt, spare: Spare) -> bool:
+        content = attempt.content
+        match spare:
+            case Spare.MARKUP:
+                return content.format is not Format.PLAIN or not self.markup_fields.isdisjoint(content.extra)
+            case Spare.REPLY:
+                return content.reply_to is not None
+            case Spare.THREAD:
+                return attempt.thread is not None
+
+    def outcome(
+        self,
+        answer: Answer,
+        said: Said,
+        rule: Rule,
+        *,
+        attempt: Attempt,
+        request: Request,
+        without: Mapping[Spare, str],
+    ) -> AnyOutcome:
+        """Return what *rule* makes of an answer; *without* has what was left out, and why."""
+        if rule.verdict is Verdict.DELIVERED:
+            left_out = "; ".join(f"sent without its {spare}: {why}" for spare, why in without.items())
+            return Delivered(said.receipt, degraded=left_out or None, answer=answer.body or None)
+        return judged(
+            answer,
+            rule,
+            now_ms=self._seams.clock.wall_ms(),
+            reason=f"{said.code} (HTTP {answer.status})" if said.code else status_text(answer.status),
+            after=said.after,
+            hide=values_of(attempt),
+            known=self.known_secrets,
+            covered=request.covered,
+        )
+
+    def own_fields(self, attempt: Attempt, without: Collection[Spare]) -> dict[str, object]:
+        """Return the fields that go to the platform as they are."""
+        extra = attempt.content.extra
+        if Spare.MARKUP not in without:
+            return dict(extra)
+        return {name: value for name, value in extra.items() if name not in self.markup_fields}
+
+
+def rich_of(content: Content) -> Rich:
+    """Return what *content* says, its subject as a first line in bold."""
+    if content.format is Format.PLAIN:
+        rich = Rich(content.text or "")
+    else:
+        from pillarbox.channels.text import markup
+
+        rich = markup.rich_of(content)
+    if not content.subject:
+        return rich
+    shift = len(content.subject) + 1
+    spans = (span._replace(start=span.start + shift, stop=span.stop + shift) for span in rich.spans)
+    return Rich(f"{content.subject}\n{rich.text}", (Span(0, shift - 1, Mark.BOLD), *spans))

@@ -1,0 +1,360 @@
+"""
+The Telegram channel: each message is one ``sendMessage`` of a bot, at api.telegram.org or a server of one's own.
+
+Text goes out with its entities beside it and not as HTML or MarkdownV2: there is no markup that could be refused.
+Telegram knows no dedupe token: a request whose answer was lost may have been taken.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, ClassVar, Final, Unpack
+
+import msgspec
+
+from pillarbox.channels.base import Attempt, Capabilities
+from pillarbox.channels.http.chat import OPTIONS, ChatChannel, HttpOptions, Request, Said, http_options, rich_of
+from pillarbox.channels.http.rules import Rule, Spare, words
+from pillarbox.channels.text.rich import Mark, Rich
+from pillarbox.channels.text.split import length
+from pillarbox.channels.url_parts import Options, parse_token_url
+from pillarbox.channels.verdicts import Verdict
+from pillarbox.domain.envelope import Op
+from pillarbox.domain.outcome import AnyOutcome, Redirected
+from pillarbox.errors import ConfigError, InvalidMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from pillarbox.channels.http.answers import Answer
+    from pillarbox.domain.message import Content
+
+_API: Final = "https://core.telegram.org/bots/api"
+_SERVER: Final = "tdlib/telegram-bot-api@01a3679 Client.cpp"
+_SAMPLES: Final = "https://github.com/TelegramBotAPI/errors"
+# What the server calls by a constant it makes a 400 of, whatever it was: Client::fail_query_with_error.
+_CONSTANTS: Final = f"{_SERVER}, fail_query_with_error"
+
+_TOKEN: Final = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{10,}\Z")
+_CHAT: Final = re.compile(r"-?[0-9]{1,19}\Z|@[A-Za-z0-9_]{3,64}\Z")
+_NUMBER: Final = re.compile(r"[0-9]{1,19}\Z")
+_CONSTANT: Final = re.compile(r"(?:[A-Z][a-z]+(?: [A-Z][a-z]+)*: )?([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)\Z")
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(verdict=Verdict.DELIVERED, statuses=("2xx",), codes=("ok",), source=f"{_API}#making-requests"),
+    # Changed or deleted by an attempt whose answer was lost, or by somebody else.
+    Rule(verdict=Verdict.DELIVERED, statuses=("400",), text=words("message is not modified"), source=f"{_SERVER}:103"),
+    Rule(verdict=Verdict.DELIVERED, statuses=("400",), text=words("message to delete not found"), source=_SERVER),
+    # The bot itself.
+    Rule(
+        verdict=Verdict.UNAVAILABLE,
+        statuses=("401", "404", "421"),
+        source=f"{_SERVER}: Unauthorized; ClientManager.cpp: invalid token specified, unallowed token",
+    ),
+    Rule(
+        verdict=Verdict.UNAVAILABLE,
+        statuses=("400", "406"),
+        codes=("FROZEN_METHOD_INVALID", "API_ID_INVALID", "USER_DEACTIVATED_BAN"),
+        source=_CONSTANTS,
+    ),
+    Rule(
+        verdict=Verdict.UNAVAILABLE,
+        statuses=("400",),
+        text=words("logged out|the bot has already been closed|invalid api-id/api-hash"),
+        source=_SERVER,
+    ),
+    # Too much: of one chat, until it is known to be of all.
+    Rule(verdict=Verdict.RATE_LIMITED_RECIPIENT, statuses=("429",), source=f"{_API}#responseparameters"),
+    Rule(
+        verdict=Verdict.RATE_LIMITED_RECIPIENT,
+        statuses=("5xx",),
+        text=words("too many requests|flood_?wait|retry after|retry later"),
+        source=f"{_SERVER}: a 429 whose number cannot be read becomes a 500 with its text",
+    ),
+    # The chat, by constant.
+    Rule(
+        verdict=Verdict.REJECTED_RECIPIENT,
+        statuses=("400", "403"),
+        codes=("TOPIC_DELETED",),
+        without=Spare.THREAD,
+        source=_CONSTANTS,
+    ),
+    Rule(
+        verdict=Verdict.REJECTED_RECIPIENT,
+        statuses=("400", "403"),
+        codes=(
+            "PEER_ID_INVALID",
+            "CHANNEL_PRIVATE",
+            "CHANNEL_INVALID",
+            "CHAT_ID_INVALID",
+            "CHAT_WRITE_FORBIDDEN",
+            "CHAT_SEND_*",
+            "CHAT_RESTRICTED",
+            "CHAT_ADMIN_REQUIRED",
+            "USER_BANNED_IN_CHANNEL",
+            "USER_IS_BLOCKED",
+            "USER_IS_BOT",
+            "USER_DEACTIVATED",
+            "INPUT_USER_DEACTIVATED",
+            "CHAT_FORBIDDEN",
+            "TOPIC_CLOSED",
+        ),
+        source=_CONSTANTS,
+    ),
+    # The message, by constant.
+    Rule(
+        verdict=Verdict.REJECTED,
+        statuses=("400",),
+        codes=("ENTITY_*", "ENTITIES_*"),
+        without=Spare.MARKUP,
+        source=_CONSTANTS,
+    ),
+    Rule(
+        verdict=Verdict.REJECTED,
+        statuses=("400",),
+        codes=("MESSAGE_TOO_LONG", "MESSAGE_EMPTY", "MEDIA_*", "WEBPAGE_*", "REPLY_MARKUP_*", "BUTTON_*"),
+        source=_CONSTANTS,
+    ),
+    # The chat, by text.
+    Rule(
+        verdict=Verdict.REJECTED_RECIPIENT,
+        statuses=("400",),
+        text=words(
+            "(?:private )?chat not found|user not found|group is deactivated|chat_id is empty"
+            "|chat identifier must be a valid integer|group chat was upgraded to a supergroup chat"
+        ),
+        source=_SAMPLES,
+    ),
+    Rule(
+        verdict=Verdict.REJECTED_RECIPIENT,
+        statuses=("400",),
+        text=words(
+            "not enough rights(?: to send [a-z ]+)?|have no rights to send a message"
+            "|need administrator rights in the channel chat"
+        ),
+        source=_SAMPLES,
+    ),
+    Rule(verdict=Verdict.REJECTED_RECIPIENT, statuses=("403",), source=f"{_SERVER}: 403 is about the chat"),
+    # What it can do without.
+    Rule(
+        verdict=Verdict.REJECTED_RECIPIENT,
+        statuses=("400",),
+        text=words("message thread not found"),
+        without=Spare.THREAD,
+        source="https://github.com/tdlib/telegram-bot-api/issues/847",
+    ),
+    Rule(
+        verdict=Verdict.REJECTED,
+        statuses=("400",),
+        text=words("message to be replied not found|reply message not found|replied message not found"),
+        without=Spare.REPLY,
+        source=_SAMPLES,
+    ),
+    Rule(
+        verdict=Verdict.REJECTED,
+        statuses=("400",),
+        text=words("can't parse entities|can't parse message text|entities too long|entity_bounds_invalid"),
+        without=Spare.MARKUP,
+        source=_SAMPLES,
+    ),
+    # The message.
+    Rule(
+        verdict=Verdict.UNCLASSIFIED,
+        statuses=("400",),
+        text=words("failed to get http url content"),
+        source=f"{_SAMPLES}: Telegram could not fetch a file; it may the next time",
+    ),
+    Rule(
+        verdict=Verdict.REJECTED,
+        statuses=("400",),
+        text=words(
+            "message (?:caption )?is too long|message text is empty|text must be (?:non-empty|encoded in utf-8)"
+            "|wrong file identifier|wrong http url specified|file is too big|reply markup is too long"
+            "|message to edit not found|message can't be (?:edited|deleted)[a-z ]*"
+        ),
+        source=_SAMPLES,
+    ),
+    Rule(verdict=Verdict.REJECTED, statuses=("413",), source="RFC 9110 §15.5.14"),
+    # The server makes a 400 of every error that it does not know.
+    Rule(verdict=Verdict.UNCLASSIFIED, statuses=("400",), source=f"{_SERVER}: unknown errors become 400"),
+    Rule(verdict=Verdict.DEFERRED, statuses=("409",), source=f"{_API}#getting-updates: about getUpdates only"),
+    Rule(
+        verdict=Verdict.UNCERTAIN, statuses=("2xx", "5xx"), source=f"{_API}#making-requests: no answer of the Bot API"
+    ),
+)
+"""What Telegram's answers mean, in the words of its server."""
+
+_ENTITIES: Final = {
+    Mark.BOLD: "bold", Mark.ITALIC: "italic", Mark.UNDERLINE: "underline", Mark.STRIKE: "strikethrough",
+    Mark.SPOILER: "spoiler", Mark.CODE: "code", Mark.PRE: "pre", Mark.LINK: "text_link", Mark.QUOTE: "blockquote",
+}  # fmt: skip
+_ENTITIES_MAX: Final = 100  # what is more is left out by Telegram, without a word: https://core.telegram.org/api/config
+
+
+class _Parameters(msgspec.Struct):
+    retry_after: float | None = None
+    migrate_to_chat_id: int | None = None
+
+
+class _Answer(msgspec.Struct):
+    ok: bool = False
+    description: str = ""
+    parameters: _Parameters | None = None
+    result: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Message(msgspec.Struct):
+    message_id: int | None = None
+
+
+_ANSWER: Final = msgspec.json.Decoder(_Answer)
+_MESSAGE: Final = msgspec.json.Decoder(_Message)
+
+
+class TelegramChannel(ChatChannel):
+    """
+    Send each message as a bot.
+
+    A recipient is a chat's number, or the ``@name`` of a public channel or group; a thread is a topic's number, and
+    ``reply_to`` a message's. ``extra`` holds further fields of ``sendMessage``, such as ``reply_markup``.
+
+    Args:
+        token: As @BotFather gave it.
+        options: See `HttpOptions`.
+
+    Raises:
+        ConfigError: Names the setting; its text does not hold the token.
+    """
+
+    kind = "telegram"
+    capabilities = Capabilities(text_limit=4096, unit="utf16")  # https://core.telegram.org/bots/api#sendmessage
+    public_url = "https://api.telegram.org"
+    rules = RULES
+    markup_fields: ClassVar = frozenset({"parse_mode", "entities"})
+
+    def __init__(self, token: str, **options: Unpack[HttpOptions]) -> None:
+        if not _TOKEN.match(token):
+            raise ConfigError("token", "expected a bot's token such as 123456789:AAE…, as @BotFather gives it")
+        super().__init__(secrets=(token, token.partition(":")[2], f"bot{token}"), **options)
+        self._bot = self.base_url / f"bot{token}"
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        base_url: str | None = None,
+        timeout: float | str | None = None,
+        concurrency: int | str | None = None,
+        outcomes: Mapping[str, str] | None = None,
+    ) -> TelegramChannel:
+        """
+        Make the channel of ``tgram://TOKEN``. Every option but ``outcomes`` may stand in the URL's query too.
+
+        Raises:
+            ConfigError: Names the option; its text does not hold the token.
+        """
+        given = {key: value for key, value in locals().items() if key in OPTIONS and value is not None}
+        parsed, pieces = parse_token_url(url, scheme="tgram")
+        if len(pieces) != 1 or not _TOKEN.match(pieces[0]):
+            raise ConfigError("url", "expected tgram://TOKEN, and nothing behind it: each message names its chat")
+        return cls(pieces[0], **http_options(Options(parsed, given, known=OPTIONS)))
+
+    def check_recipient(self, to: str, thread: str | None) -> str:
+        """See `ChatChannel`."""
+        if not _CHAT.match(to):
+            raise InvalidMessage("to", "expected a chat's number, or the @name of a public channel or group")
+        if thread is not None and not _NUMBER.match(thread):
+            raise InvalidMessage("thread", "expected the number of a topic")
+        return to
+
+    def check_content(self, content: Content) -> None:
+        """See `ChatChannel`."""
+        super().check_content(content)
+        if content.reply_to is not None and not _NUMBER.match(content.reply_to):
+            raise InvalidMessage("reply_to", "expected the number of a message")
+
+    def size(self, rich: Rich) -> int:
+        """See `ChatChannel`. Telegram counts without markup, and the entities by themselves."""
+        limit = self.capabilities.text_limit or 0
+        return max(length(rich.text, self.capabilities.unit), -(-len(rich.spans) * limit // _ENTITIES_MAX))
+
+    def request(self, attempt: Attempt, without: Collection[Spare]) -> Request:
+        """See `ChatChannel`."""
+        body: dict[str, object] = {"chat_id": int(attempt.to) if not attempt.to.startswith("@") else attempt.to}
+        if attempt.op is not Op.SEND:
+            body["message_id"] = int(attempt.target or 0)
+        if attempt.op is Op.DELETE:
+            return Request(url=self._bot / "deleteMessage", body=body)
+        rich = rich_of(attempt.content)
+        body["text"] = rich.text
+        if rich.spans and Spare.MARKUP not in without:
+            body["entities"] = _entities(rich)
+        if attempt.op is Op.EDIT:
+            return Request(url=self._bot / "editMessageText", body=body | self.own_fields(attempt, without))
+        if attempt.content.silent:
+            body["disable_notification"] = True
+        if attempt.thread is not None and Spare.THREAD not in without:
+            body["message_thread_id"] = int(attempt.thread)
+        if attempt.content.reply_to is not None and attempt.part == 0 and Spare.REPLY not in without:
+            body["reply_parameters"] = {"message_id": int(attempt.content.reply_to)}
+        return Request(url=self._bot / "sendMessage", body=body | self.own_fields(attempt, without))
+
+    def said(self, answer: Answer) -> Said:
+        """See `ChatChannel`."""
+        try:
+            found = _ANSWER.decode(answer.body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return Said()
+        if found.ok:
+            return Said(code="ok", receipt=_receipt(found.result))
+        constant = _CONSTANT.match(found.description)
+        after = found.parameters.retry_after if found.parameters else None
+        return Said(code=constant[1] if constant else "", text=found.description, after=after)
+
+    def outcome(
+        self,
+        answer: Answer,
+        said: Said,
+        rule: Rule,
+        *,
+        attempt: Attempt,
+        request: Request,
+        without: Mapping[Spare, str],
+    ) -> AnyOutcome:
+        """See `ChatChannel`. A group that became a supergroup says its new number."""
+        moved = _moved_to(answer)
+        if moved is not None and str(moved) != attempt.to:
+            return Redirected(moved, reason="the group became a supergroup")
+        return super().outcome(answer, said, rule, attempt=attempt, request=request, without=without)
+
+
+def _receipt(result: msgspec.Raw) -> str | None:
+    try:
+        number = _MESSAGE.decode(result).message_id
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    return None if number is None else str(number)
+
+
+def _moved_to(answer: Answer) -> int | None:
+    try:
+        parameters = _ANSWER.decode(answer.body).parameters
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return parameters.migrate_to_chat_id if parameters else None
+
+
+def _entities(rich: Rich) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
+    for span in rich.spans:
+        entity: dict[str, object] = {
+            "type": _ENTITIES[span.mark],
+            "offset": length(rich.text[: span.start], "utf16"),
+            "length": length(rich.text[span.start : span.stop], "utf16"),
+        }
+        if span.value:
+            entity["url" if span.mark is Mark.LINK else "language"] = span.value
+        found.append(entity)
+    return found

@@ -1,0 +1,97 @@
+"""What the fake platforms share: a receiver that answers by rules, and limits that notice who does not wait."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from pillarbox.clock import Clock, SystemClock
+from pillarbox.testing.receiver import Answer, Plan, Received, Receiver
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+JSON: Final = {"Content-Type": "application/json"}
+
+
+def answer_json(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    """Return an answer of JSON."""
+    return Answer(status=status, headers={**JSON, **(headers or {})}, body=msgspec.json.encode(body))
+
+
+def fields_of(request: Received) -> dict[str, object]:
+    """Return what a request says: its JSON object, or its form. Empty where it is neither."""
+    if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        return dict(parse_qsl(request.body.decode()))
+    try:
+        found = msgspec.json.decode(request.body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+class Bucket:
+    """
+    So many at once, and one more each *seconds*. Who does not wait as long as told is counted.
+
+    Attributes:
+        ignored: Requests that came before the wait was over that the last refusal named.
+    """
+
+    def __init__(self, *, burst: int, seconds: float) -> None:
+        self._burst = burst
+        self._spacing_ms = seconds * 1000
+        self._empty_ms = 0.0  # when the last token is back, seen from now
+        self._banned_ms = 0.0
+        self.ignored = 0
+
+    def wait_ms(self, now_ms: int) -> float:
+        """Take a token and return 0, or how long to wait for one."""
+        if now_ms < self._banned_ms:
+            self.ignored += 1
+            return self._banned_ms - now_ms
+        self._empty_ms = max(self._empty_ms, now_ms - self._burst * self._spacing_ms) + self._spacing_ms
+        if self._empty_ms <= now_ms:
+            return 0.0
+        self._banned_ms = self._empty_ms
+        wait, self._empty_ms = self._empty_ms - now_ms, self._empty_ms - self._spacing_ms
+        return wait
+
+
+class FakePlatform(ABC):
+    """
+    A server on 127.0.0.1. Use it as an async context manager.
+
+    Attributes:
+        receiver: Its ledger of requests, and ways not to answer (`Receiver.script`, `Receiver.hold`).
+    """
+
+    def __init__(self, *, port: int = 0, clock: Clock | None = None) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self.receiver = Receiver(self.answer, port=port, clock=self.clock)
+
+    async def __aenter__(self) -> Self:
+        await self.receiver.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.receiver.close()
+
+    @property
+    def base_url(self) -> str:
+        """Where it listens, without a slash at its end."""
+        return self.receiver.url.rstrip("/")
+
+    def script(self, *plans: Plan) -> None:
+        """Answer the next requests like this instead, in this order."""
+        self.receiver.script(*plans)
+
+    @abstractmethod
+    def answer(self, request: Received) -> Answer:
+        """Return what the platform says to *request*."""

@@ -1,0 +1,91 @@
+"""The platforms that we test against are driven by their own client libraries first: they answer as those expect."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+import telegram
+from telegram.constants import ParseMode
+from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, RetryAfter
+
+from pillarbox.testing.fakes import FakeClock
+from pillarbox.testing.platforms import FakeTelegram
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from telegram import Bot
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeTelegram]:
+    async with FakeTelegram(chat_seconds=1, clock=FakeClock()) as fake:
+        yield fake
+
+
+@pytest.fixture(autouse=True)
+def _spans_are_timedeltas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PTB_TIMEDELTA", "1")  # what the next major version does
+
+
+@pytest.fixture
+async def bot(fake: FakeTelegram) -> AsyncIterator[Bot]:
+    async with telegram.Bot(fake.token, base_url=f"{fake.base_url}/bot") as bot:
+        yield bot
+
+
+async def test_telegrams_own_client_sends_edits_and_deletes(fake: FakeTelegram, bot: Bot) -> None:
+    assert (await bot.get_me()).is_bot
+    sent = await bot.send_message(42, "Hello <b>you</b> 😀", parse_mode=ParseMode.HTML, message_thread_id=5)
+    assert (sent.chat.id, sent.message_thread_id) == (42, 5)
+    marked = await bot.send_message(-5, "bold", entities=[telegram.MessageEntity("bold", 0, 4)])
+    assert marked.entities[0].type == "bold"
+    edited = await bot.edit_message_text("Bye", 42, sent.message_id)
+    assert isinstance(edited, telegram.Message)
+    assert edited.text == "Bye"
+    with pytest.raises(BadRequest, match="not modified"):
+        await bot.edit_message_text("Bye", 42, sent.message_id)
+    assert fake.texts(42) == ["Bye"]
+    assert await bot.delete_message(42, sent.message_id)
+    assert fake.texts(42) == []
+    with pytest.raises(BadRequest, match="to delete not found"):
+        await bot.delete_message(42, sent.message_id)
+
+
+async def test_telegrams_own_client_understands_what_is_refused(fake: FakeTelegram, bot: Bot) -> None:
+    for text, entities, expected in (
+        ("x" * 4097, None, "too long"),
+        ("  ", None, "empty"),
+        ("x", [telegram.MessageEntity("bold", 0, 2)], "ENTITY_BOUNDS_INVALID|Entity_bounds_invalid"),
+    ):
+        with pytest.raises(BadRequest, match=expected):
+            await bot.send_message(42, text, entities=entities)
+    with pytest.raises(BadRequest, match="parse entities"):
+        await bot.send_message(42, "<b>x", parse_mode=ParseMode.HTML)
+    fake.refuse(7)
+    with pytest.raises(Forbidden, match="blocked"):
+        await bot.send_message(7, "x")
+    fake.migrate(-8, -1008)
+    with pytest.raises(ChatMigrated) as moved:
+        await bot.send_message(-8, "x")
+    assert moved.value.new_chat_id == -1008
+    with pytest.raises(InvalidToken):
+        async with telegram.Bot(f"{fake.token}x", base_url=f"{fake.base_url}/bot"):
+            pass
+
+
+async def test_telegrams_own_client_is_held_to_its_pace(fake: FakeTelegram, bot: Bot) -> None:
+    for _ in range(3):
+        await bot.send_message(42, "x")
+    await bot.send_message(43, "another chat")
+    for _ in range(2):
+        with pytest.raises(RetryAfter) as limited:
+            await bot.send_message(42, "x")
+        assert limited.value.retry_after == timedelta(seconds=1)
+    assert fake.ignored_limits == 1
+    assert isinstance(fake.clock, FakeClock)
+    fake.clock.advance(1)
+    await bot.send_message(42, "x")
+    assert len(fake.texts(42)) == 4
