@@ -18,6 +18,7 @@ from pillarbox.channels.console import ConsoleChannel
 from pillarbox.channels.file import FileChannel
 from pillarbox.channels.function import FunctionChannel
 from pillarbox.channels.mail.smtp import SmtpChannel
+from pillarbox.channels.slack import SlackChannel
 from pillarbox.channels.telegram import TelegramChannel
 from pillarbox.channels.webhook import WebhookChannel
 from pillarbox.domain.outcome import Outcome, RateLimited, Rejected, Unavailable
@@ -119,6 +120,53 @@ class TelegramPlatform(HttpPlatform):
 
     def receipt(self, token: str) -> str | None:
         return "7"
+
+
+class SlackPlatform(HttpPlatform):
+    """The Web API."""
+
+    recipient = "C024BE91L"
+    secrets: tuple[str, ...] = (f"xoxb-{CANARY}", CANARY)
+    accepts = Answer(body=b'{"ok": true, "channel": "C024BE91L", "ts": "1503435956.000247"}')
+    rejects_message = Answer(body=b'{"ok": false, "error": "msg_too_long"}')
+    rejects_recipient = Answer(body=b'{"ok": false, "error": "channel_not_found"}')
+    refuses_credentials = Answer(body=b'{"ok": false, "error": "invalid_auth"}')
+    rates: Mapping[Limit, Answer] = {
+        Limit(name="429", after=30.0, scope="recipient"): Answer(status=429, headers={"Retry-After": "30"}),
+        Limit(name="200", after=None, scope="recipient"): Answer(body=b'{"ok": false, "error": "rate_limited"}'),
+        Limit(name="workspace", after=60.0, scope="channel"): Answer(
+            body=b'{"ok": false, "error": "message_limit_exceeded"}'
+        ),
+    }
+
+    def make_channel(self) -> Channel:
+        return SlackChannel.from_url(f"slack://xoxb-{CANARY}?base_url={self.receiver.url}")
+
+    def text_of(self, request: Received) -> str:
+        text: str = request.json["text"]
+        return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+
+    def receipt(self, token: str) -> str | None:
+        return "1503435956.000247"
+
+
+class SlackWebhookPlatform(SlackPlatform):
+    """An incoming webhook."""
+
+    recipient = "ann"
+    secrets = ("CANARY7f3a9",)
+    accepts = Answer(body=b"ok")
+    rejects_message = Answer(status=400, body=b"invalid_payload")
+    refuses_credentials = Answer(status=404, body=b"no_service")
+    rates: Mapping[Limit, Answer] = {
+        Limit(name="429", after=30.0, scope="channel"): Answer(status=429, headers={"Retry-After": "30"}),
+    }
+
+    def make_channel(self) -> Channel:
+        return SlackChannel.from_url(f"slack://T00000/B00000/{self.secrets[0]}?base_url={self.receiver.url}")
+
+    def receipt(self, token: str) -> str | None:
+        return None
 
 
 class MailServer(Rude):

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 import telegram
+from slack_sdk.errors import SlackApiError
+from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.webhook.async_client import AsyncWebhookClient
 from telegram.constants import ParseMode
 from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, RetryAfter
 
 from pillarbox.testing.fakes import FakeClock
-from pillarbox.testing.platforms import FakeTelegram
+from pillarbox.testing.platforms import FakeSlack, FakeTelegram
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -89,3 +92,60 @@ async def test_telegrams_own_client_is_held_to_its_pace(fake: FakeTelegram, bot:
     fake.clock.advance(1)
     await bot.send_message(42, "x")
     assert len(fake.texts(42)) == 4
+
+
+# Slack
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[FakeSlack]:
+    async with FakeSlack(channel_seconds=1, clock=FakeClock()) as slack:
+        yield slack
+
+
+async def test_slacks_own_client_sends_edits_and_deletes(slack: FakeSlack) -> None:
+    client = AsyncWebClient(slack.token, base_url=f"{slack.base_url}/api/", retry_handlers=[])
+    assert (await client.auth_test())["ok"]
+    sent = await client.chat_postMessage(channel="C1", text="Hello &lt;you&gt;", thread_ts="1.2")
+    assert sent["message"]["thread_ts"] == "1.2"
+    assert slack.texts("C1") == ["Hello <you>"]
+    blocks = [
+        {
+            "type": "rich_text",
+            "elements": [
+                {"type": "rich_text_section", "elements": [{"type": "text", "text": "Bye", "style": {"bold": True}}]}
+            ],
+        }
+    ]
+    assert (await client.chat_update(channel="C1", ts=sent["ts"], text="Bye", blocks=blocks))["ts"] == sent["ts"]
+    assert slack.texts("C1") == ["Bye"]
+    assert (await client.chat_delete(channel="C1", ts=sent["ts"]))["ok"]
+    assert slack.texts("C1") == []
+    hook = AsyncWebhookClient(f"{slack.base_url}/services/{slack.hook}", retry_handlers=[])
+    assert (await hook.send(text="Hello")).body == "ok"
+    assert slack.texts() == ["Hello"]
+
+
+async def test_slacks_own_client_understands_what_is_refused(slack: FakeSlack) -> None:
+    client = AsyncWebClient(slack.token, base_url=f"{slack.base_url}/api/", retry_handlers=[])
+    slack.refuse("C2", "is_archived")
+    for fields, expected in (
+        ({"channel": "C1", "text": "", "attachments": []}, "no_text"),
+        ({"channel": "C2", "text": "x"}, "is_archived"),
+        ({"channel": "general", "text": "x"}, "channel_not_found"),
+        ({"channel": "C1", "text": "x", "blocks": [{"type": "rich_text", "elements": []}]}, "invalid_blocks"),
+    ):
+        with pytest.raises(SlackApiError, match=expected):
+            await client.chat_postMessage(**fields)
+    with pytest.raises(SlackApiError, match="invalid_auth"):
+        await AsyncWebClient("xoxb-other", base_url=f"{slack.base_url}/api/", retry_handlers=[]).auth_test()
+    for _ in range(3):
+        await client.chat_postMessage(channel="C1", text="x")
+    for _ in range(2):
+        with pytest.raises(SlackApiError, match="ratelimited") as limited:
+            await client.chat_postMessage(channel="C1", text="x")
+        assert limited.value.response.headers["Retry-After"] == "1"
+    assert slack.ignored_limits == 1
+    assert (await AsyncWebhookClient(f"{slack.base_url}/services/T/B/x", retry_handlers=[]).send(text="x")).body == (
+        "no_service"
+    )

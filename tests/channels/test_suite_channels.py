@@ -12,6 +12,8 @@ from tests.channels.platforms import (
     FilePlatform,
     FunctionPlatform,
     MailPlatform,
+    SlackPlatform,
+    SlackWebhookPlatform,
     TelegramPlatform,
     WebhookPlatform,
 )
@@ -34,6 +36,22 @@ class TestTelegram(ChannelSuite):
     @pytest.fixture
     async def platform(self) -> AsyncIterator[Platform]:
         async with TelegramPlatform() as platform:
+            yield platform
+
+
+class TestSlack(ChannelSuite):
+    @pytest.fixture
+    async def platform(self) -> AsyncIterator[Platform]:
+        async with SlackPlatform() as platform:
+            yield platform
+
+
+class TestSlackWebhook(ChannelSuite):
+    absent: ClassVar = {Point.REJECTED_RECIPIENT: "a webhook has one conversation"}
+
+    @pytest.fixture
+    async def platform(self) -> AsyncIterator[Platform]:
+        async with SlackWebhookPlatform() as platform:
             yield platform
 
 

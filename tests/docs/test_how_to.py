@@ -128,7 +128,13 @@ def test_what_takes_effect_at_once_is_on_the_page() -> None:
             assert f"`{one.key}`" not in other
 
 
-@pytest.mark.parametrize(("page", "prints"), [("telegram.md", "['Hello']\ndead\n")])
+@pytest.mark.parametrize(
+    ("page", "prints"),
+    [
+        ("telegram.md", "['Hello']\ndead\n"),
+        ("slack.md", "['Hello']\ndead\n"),
+    ],
+)
 def test_a_bot_is_tested_as_its_page_says(page: str, prints: str, tmp_path: Path) -> None:
     (program,) = [block for block in blocks(page, "python") if "pillarbox.testing" in block]
     (tmp_path / "program.py").write_text(program, "utf-8")

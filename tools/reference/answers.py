@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pillarbox.channels.http.rules import HTTP_RULES
+from pillarbox.channels.slack import HOOK_RULES as SLACK_WEBHOOK
+from pillarbox.channels.slack import RULES as SLACK
 from pillarbox.channels.telegram import RULES as TELEGRAM
 from tools.reference.page import code, table
 
@@ -13,7 +15,12 @@ if TYPE_CHECKING:
 
     from pillarbox.channels.http.rules import Rule
 
-PLATFORMS: Final[dict[str, tuple[Rule, ...]]] = {"telegram": TELEGRAM, "http": HTTP_RULES}
+PLATFORMS: Final[dict[str, tuple[Rule, ...]]] = {
+    "telegram": TELEGRAM,
+    "slack": SLACK,
+    "slack-webhook": SLACK_WEBHOOK,
+    "http": HTTP_RULES,
+}
 _TITLES: Final = ("Status", "Code", "Text", "Means", "Once more without", "Source")
 _BEFORE, _AFTER = r"(?<!\w)(?:", r")(?!\w)"
 

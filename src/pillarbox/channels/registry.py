@@ -24,6 +24,7 @@ SCHEMES: Final[dict[str, str]] = {
     "file": "pillarbox.channels.file:FileChannel",
     "http": "pillarbox.channels.webhook:WebhookChannel",
     "https": "pillarbox.channels.webhook:WebhookChannel",
+    "slack": "pillarbox.channels.slack:SlackChannel",
     "smtp": "pillarbox.channels.mail.smtp:SmtpChannel",
     "smtps": "pillarbox.channels.mail.smtp:SmtpChannel",
     "tgram": "pillarbox.channels.telegram:TelegramChannel",

@@ -14,7 +14,7 @@ import msgspec
 
 from pillarbox.channels.base import Attempt, Capabilities
 from pillarbox.channels.http.chat import OPTIONS, ChatChannel, HttpOptions, Request, Said, http_options, rich_of
-from pillarbox.channels.http.rules import Rule, Spare, words
+from pillarbox.channels.http.rules import Rule, Spare, names, words
 from pillarbox.channels.text.rich import Mark, Rich
 from pillarbox.channels.text.split import length
 from pillarbox.channels.url_parts import Options, parse_token_url
@@ -83,22 +83,10 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         verdict=Verdict.REJECTED_RECIPIENT,
         statuses=("400", "403"),
-        codes=(
-            "PEER_ID_INVALID",
-            "CHANNEL_PRIVATE",
-            "CHANNEL_INVALID",
-            "CHAT_ID_INVALID",
-            "CHAT_WRITE_FORBIDDEN",
-            "CHAT_SEND_*",
-            "CHAT_RESTRICTED",
-            "CHAT_ADMIN_REQUIRED",
-            "USER_BANNED_IN_CHANNEL",
-            "USER_IS_BLOCKED",
-            "USER_IS_BOT",
-            "USER_DEACTIVATED",
-            "INPUT_USER_DEACTIVATED",
-            "CHAT_FORBIDDEN",
-            "TOPIC_CLOSED",
+        codes=names(
+            "PEER_ID_INVALID CHANNEL_PRIVATE CHANNEL_INVALID CHAT_ID_INVALID CHAT_WRITE_FORBIDDEN CHAT_SEND_*"
+            " CHAT_RESTRICTED CHAT_ADMIN_REQUIRED USER_BANNED_IN_CHANNEL USER_IS_BLOCKED USER_IS_BOT"
+            " USER_DEACTIVATED INPUT_USER_DEACTIVATED CHAT_FORBIDDEN TOPIC_CLOSED"
         ),
         source=_CONSTANTS,
     ),

@@ -40,7 +40,6 @@ SPLITTER: Final = "rich 1"
 
 _TIMEOUT_SECONDS: Final = 30.0
 _CONCURRENCY: Final = 16
-_JSON: Final = "application/json"
 
 
 class HttpOptions(TypedDict, total=False):
@@ -104,6 +103,7 @@ class Said:
         code: The platform's own code, as in its rules; empty where it gives none.
         text: What it says about it.
         receipt: Its id of the message.
+        remark: What it took otherwise than it was asked to.
         after: The least wait it asks for in its body, in seconds.
     """
 
@@ -111,6 +111,7 @@ class Said:
     text: str = ""
     receipt: str | None = None
     after: float | None = None
+    remark: str = ""
 
 
 class ChatChannel(Channel):
@@ -120,11 +121,13 @@ class ChatChannel(Channel):
     Attributes:
         public_url: Where the platform is, if it is nobody's own.
         rules: What its answers mean; they go before `HTTP_RULES`.
+        content_type: Of its requests.
         markup_fields: What of a message's ``extra`` is markup, and goes with it.
     """
 
     public_url: ClassVar[str] = ""
     rules: ClassVar[tuple[Rule, ...]] = ()
+    content_type: ClassVar[str] = "application/json"
     markup_fields: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
@@ -250,7 +253,7 @@ class ChatChannel(Channel):
             answer = await self._client.post(
                 request.url,
                 msgspec.json.encode(request.body),
-                content_type=_JSON,
+                content_type=self.content_type,
                 headers=request.headers,
                 attempt=attempt,
                 covered=request.covered,
@@ -260,11 +263,12 @@ class ChatChannel(Channel):
                 return answer
             said = self.said(answer)
             rule = rule_for(self._rules, answer.status, code=said.code, text=said.text)
-            if rule.without is None or rule.without in without or not self._has(attempt, rule.without):
+            if rule.without is None or rule.without in without or not self.has(attempt, rule.without):
                 return self.outcome(answer, said, rule, attempt=attempt, request=request, without=without)
             without[rule.without] = said.text or said.code
 
-    def _has(self, attempt: Attempt, spare: Spare) -> bool:
+    def has(self, attempt: Attempt, spare: Spare) -> bool:
+        """Return whether a message has something that it could do without."""
         content = attempt.content
         match spare:
             case Spare.MARKUP:
@@ -286,8 +290,9 @@ class ChatChannel(Channel):
     ) -> AnyOutcome:
         """Return what *rule* makes of an answer; *without* has what was left out, and why."""
         if rule.verdict is Verdict.DELIVERED:
-            left_out = "; ".join(f"sent without its {spare}: {why}" for spare, why in without.items())
-            return Delivered(said.receipt, degraded=left_out or None, answer=answer.body or None)
+            degraded = [f"sent without its {spare}: {why}" for spare, why in without.items()]
+            degraded += [said.remark] if said.remark else []
+            return Delivered(said.receipt, degraded="; ".join(degraded), answer=answer.body or None)
         return judged(
             answer,
             rule,

@@ -91,6 +91,11 @@ HTTP_RULES: Final[tuple[Rule, ...]] = (
 UNKNOWN: Final = Rule(verdict=Verdict.UNCLASSIFIED, source="no answer that RFC 9110 §15 knows")
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Return the names that blanks separate in *text*, as a row has them."""
+    return tuple(text.split())
+
+
 def words(text: str) -> re.Pattern[str]:
     """Return the pattern for *text* as whole words, in any case (contract CL3)."""
     return re.compile(rf"(?<!\w)(?:{text})(?!\w)", re.IGNORECASE)

@@ -24,14 +24,15 @@ def answer_json(body: object, *, status: int = 200, headers: Mapping[str, str] |
 
 
 def fields_of(request: Received) -> dict[str, object]:
-    """Return what a request says: its JSON object, or its form. Empty where it is neither."""
+    """Return what a request says: its query, and its JSON object or its form. Empty where it has none."""
+    fields: dict[str, object] = dict(parse_qsl(request.path.partition("?")[2]))
     if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        return dict(parse_qsl(request.body.decode()))
+        return fields | dict(parse_qsl(request.body.decode()))
     try:
         found = msgspec.json.decode(request.body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return fields
+    return fields | found if isinstance(found, dict) else fields
 
 
 class Bucket:

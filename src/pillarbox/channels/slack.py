@@ -1,0 +1,466 @@
+"""
+The Slack channel: each message is one ``chat.postMessage`` of an app, or one POST to an incoming webhook.
+
+Text with markup goes out as a block of rich text, which has no signs to escape and none that could be torn; what stands
+beside it as ``text`` is for notifications. Slack knows no dedupe token: a request whose answer was lost may have been
+taken. Its own client libraries send such a request twice, so they are not used.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, ClassVar, Final, Unpack
+
+import msgspec
+
+from pillarbox.channels.base import Attempt, Capabilities
+from pillarbox.channels.http.chat import OPTIONS, ChatChannel, HttpOptions, Request, Said, http_options, rich_of
+from pillarbox.channels.http.rules import Rule, Spare, names
+from pillarbox.channels.text.rich import Edge, Mark, Rich, Span, pieces
+from pillarbox.channels.text.split import length
+from pillarbox.channels.url_parts import Options, parse_token_url
+from pillarbox.channels.verdicts import Verdict
+from pillarbox.domain.envelope import Op
+from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
+from pillarbox.domain.plain_characters import CONTROL
+from pillarbox.errors import ConfigError, InvalidMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from pillarbox.channels.base import Unit
+    from pillarbox.channels.http.answers import Answer
+    from pillarbox.domain.message import Content
+
+_POST: Final = "slack-api-ref@f4837c0c methods/chat/chat.postMessage.json"
+_UPDATE: Final = "https://docs.slack.dev/reference/methods/chat.update#errors"
+_LIMITS: Final = "https://docs.slack.dev/apis/web-api/rate-limits"
+_HOOK: Final = "https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors"
+_HOOK_CHANGES: Final = "https://api.slack.com/changelog/2016-05-17-changes-to-errors-for-incoming-webhooks"
+
+_TOKEN: Final = re.compile(r"xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{8,}\Z")
+_HOOK_PIECE: Final = re.compile(r"[A-Za-z0-9]{6,}\Z")
+_CONVERSATION: Final = re.compile(r"[CDGUW][A-Z0-9]{2,30}\Z")
+_TIMESTAMP: Final = re.compile(r"[0-9]{1,12}\.[0-9]{1,9}\Z")
+_CODE: Final = re.compile(rb"\s*([a-z0-9_]{2,60})\s*\Z")
+
+_WORKSPACE_SECONDS: Final = 60.0  # a whole workspace sends too much: a second would be of no use
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(verdict=Verdict.DELIVERED, statuses=("2xx",), codes=("ok",), source=_POST),
+    # Too much: into one conversation, or in the whole workspace.
+    Rule(verdict=Verdict.RATE_LIMITED, codes=("message_limit_exceeded",), source=_POST),
+    Rule(verdict=Verdict.RATE_LIMITED_RECIPIENT, codes=("rate_limited", "ratelimited"), source=_LIMITS),
+    Rule(verdict=Verdict.RATE_LIMITED_RECIPIENT, statuses=("429",), source=_LIMITS),
+    # The app or its token.
+    Rule(
+        verdict=Verdict.UNAVAILABLE,
+        codes=names(
+            "not_authed invalid_auth account_inactive token_revoked token_expired missing_scope"
+            " not_allowed_token_type org_login_required enterprise_is_restricted access_denied accesslimited"
+            " app_access_restricted two_factor_setup_required is_bot deprecated_endpoint method_deprecated"
+            " unknown_method team_access_not_granted"
+        ),
+        source=_POST,
+    ),
+    # What it can do without.
+    Rule(
+        verdict=Verdict.REJECTED,
+        codes=names(
+            "cannot_reply_to_message restricted_action_non_threadable_channel restricted_action_thread_locked"
+            " thread_not_found"
+        ),
+        without=Spare.THREAD,
+        source=f"{_POST}: about the thread",
+    ),
+    Rule(
+        verdict=Verdict.REJECTED,
+        codes=("invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long"),
+        without=Spare.MARKUP,
+        source=_POST,
+    ),
+    # The message.
+    Rule(
+        verdict=Verdict.REJECTED,
+        codes=names(
+            "slack_connect_canvas_sharing_blocked slack_connect_file_link_sharing_blocked"
+            " slack_connect_lists_sharing_blocked"
+        ),
+        source=f"{_POST}: about what is shared",
+    ),
+    Rule(
+        verdict=Verdict.REJECTED, codes=("team_not_found",), source=f"{_POST}: a token of an organisation, and a name"
+    ),
+    Rule(
+        verdict=Verdict.REJECTED,
+        codes=names(
+            "msg_too_long no_text too_many_attachments attachment_payload_limit_exceeded"
+            " too_many_contact_cards markdown_text_conflict metadata_too_large invalid_metadata_format"
+            " invalid_metadata_schema metadata_must_be_sent_from_app missing_file_data invalid_arguments"
+            " invalid_arg_name invalid_array_arg invalid_charset invalid_form_data invalid_json"
+            " json_not_object invalid_post_type missing_post_type send_on_behalf_not_allowed"
+            " as_user_not_supported draft_*"
+        ),
+        source=_POST,
+    ),
+    Rule(
+        verdict=Verdict.REJECTED,
+        codes=names(
+            "message_not_found edit_window_closed cant_update_message cant_delete_message is_inactive"
+            " block_mismatch message_not_in_streaming_state"
+        ),
+        source=_UPDATE,
+    ),
+    # The conversation.
+    Rule(
+        verdict=Verdict.REJECTED_RECIPIENT,
+        codes=names(
+            "channel_not_found is_archived not_in_channel user_not_found messages_tab_disabled"
+            " restricted_action restricted_action_read_only_channel restricted_action_thread_only_channel"
+            " slack_connect_* cannot_dm_bot"
+        ),
+        source=_POST,
+    ),
+    Rule(
+        verdict=Verdict.REJECTED_RECIPIENT,
+        codes=("ekm_access_denied", "no_permission"),
+        source=f"{_POST}: messages to this channel; make sure your app is a member of the conversation",
+    ),
+    # Later.
+    Rule(verdict=Verdict.DEFERRED, codes=("request_timeout",), source=f"{_POST}: POST data missing or truncated"),
+    Rule(
+        verdict=Verdict.DEFERRED,
+        codes=names(
+            "service_unavailable team_added_to_org duplicate_message_not_found duplicate_channel_not_found"
+            " streaming_state_conflict external_channel_migrating"
+        ),
+        source=_POST,
+    ),
+    Rule(
+        verdict=Verdict.UNCERTAIN,
+        codes=("internal_error", "fatal_error", "update_failed"),
+        source=f"{_POST}: some aspect of the operation may have succeeded",
+    ),
+    Rule(verdict=Verdict.UNCLASSIFIED, statuses=("2xx",), codes=("*",), source="a code that no row knows"),
+    Rule(verdict=Verdict.UNCERTAIN, statuses=("2xx", "5xx"), source="no answer of the Web API"),
+)
+"""What the Web API's answers mean: nearly all of them are a 200 with a code in it."""
+
+HOOK_RULES: Final[tuple[Rule, ...]] = (
+    Rule(verdict=Verdict.DELIVERED, statuses=("2xx",), codes=("ok",), source=_HOOK),
+    Rule(verdict=Verdict.RATE_LIMITED, statuses=("429",), source=_LIMITS),
+    # The hook is gone, or was never there.
+    Rule(
+        verdict=Verdict.UNAVAILABLE,
+        codes=names("invalid_token no_service no_service_id no_active_hooks no_team team_disabled"),
+        statuses=("403", "404"),
+        source=_HOOK,
+    ),
+    Rule(
+        verdict=Verdict.REJECTED,
+        statuses=("400",),
+        codes=("invalid_blocks", "invalid_blocks_format"),
+        without=Spare.MARKUP,
+        source=_HOOK,
+    ),
+    Rule(
+        verdict=Verdict.REJECTED,
+        statuses=("400",),
+        codes=names(
+            "invalid_payload user_not_found no_text too_many_attachments missing_text_or_fallback_or_attachments"
+        ),
+        source=_HOOK_CHANGES,
+    ),
+    # A hook has one conversation: without it, it is of no use.
+    Rule(
+        verdict=Verdict.CLOSED,
+        codes=("channel_not_found", "channel_is_archived", "action_prohibited", "posting_to_general_channel_denied"),
+        source=_HOOK_CHANGES,
+    ),
+    Rule(verdict=Verdict.UNCERTAIN, codes=("rollup_error",), statuses=("5xx",), source=_HOOK_CHANGES),
+    Rule(verdict=Verdict.UNCLASSIFIED, statuses=("2xx",), codes=("*",), source="a text that no row knows"),
+    Rule(verdict=Verdict.UNCERTAIN, statuses=("2xx", "5xx"), source="no answer of a webhook"),
+)
+"""What an incoming webhook's answers mean: a status, and one word."""
+
+_STYLES: Final = {
+    Mark.BOLD: "bold", Mark.ITALIC: "italic", Mark.UNDERLINE: "underline", Mark.STRIKE: "strike", Mark.CODE: "code",
+}  # fmt: skip
+_BLOCKS: Final = {Mark.PRE: "rich_text_preformatted", Mark.QUOTE: "rich_text_quote"}
+# All blocks of a message may be some 13 000 characters: three times what the text may be.
+_BLOCKS_SHARE: Final = 3
+_TEXT_MAX: Final = 4000  # what is longer Slack itself cuts, and gives the id of one piece
+
+
+class _Metadata(msgspec.Struct):
+    warnings: list[str] = []
+
+
+class _Answer(msgspec.Struct):
+    ok: bool = False
+    error: str = ""
+    ts: str | None = None
+    response_metadata: _Metadata | None = None
+
+
+_ANSWER: Final = msgspec.json.Decoder(_Answer)
+
+
+class SlackChannel(ChatChannel):
+    """
+    Send each message as an app, by its token.
+
+    A recipient is a conversation's id (``C…``, ``D…``, ``G…``) or a user's (``U…``), not a name; a thread, and
+    ``reply_to``, is the timestamp of a message. ``extra`` holds further fields of ``chat.postMessage``.
+
+    Args:
+        token: The app's, ``xoxb-…``; its scope must have ``chat:write``.
+        options: See `HttpOptions`.
+
+    Raises:
+        ConfigError: Names the setting; its text does not hold the token.
+    """
+
+    kind = "slack"
+    capabilities = Capabilities(text_limit=_TEXT_MAX, unit="utf16")
+    public_url = "https://slack.com"
+    rules = RULES
+    content_type = "application/json; charset=utf-8"  # without the charset, every answer has a warning
+    markup_fields: ClassVar = frozenset({"blocks", "mrkdwn"})
+
+    def __init__(self, token: str, **options: Unpack[HttpOptions]) -> None:
+        if not _TOKEN.match(token):
+            raise ConfigError("token", "expected a token such as xoxb-…")
+        super().__init__(secrets=(token, token.partition("-")[2]), **options)
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        base_url: str | None = None,
+        timeout: float | str | None = None,
+        concurrency: int | str | None = None,
+        outcomes: Mapping[str, str] | None = None,
+    ) -> ChatChannel:
+        """
+        Make the channel of ``slack://xoxb-TOKEN``, or of ``slack://T…/B…/SECRET`` for an incoming webhook.
+
+        Every option but ``outcomes`` may stand in the URL's query too.
+
+        Raises:
+            ConfigError: Names the option; its text holds no token.
+        """
+        given = {key: value for key, value in locals().items() if key in OPTIONS and value is not None}
+        parsed, found = parse_token_url(url, scheme="slack")
+        options = http_options(Options(parsed, given, known=OPTIONS))
+        if len(found) == 3 and all(map(_HOOK_PIECE.match, found)):
+            return SlackWebhookChannel("/".join(found), **options)
+        if len(found) != 1 or not _TOKEN.match(found[0]):
+            raise ConfigError("url", "expected slack://xoxb-TOKEN, or slack://T…/B…/SECRET for an incoming webhook")
+        return cls(found[0], **options)
+
+    def check_recipient(self, to: str, thread: str | None) -> str:
+        """See `ChatChannel`."""
+        if not _CONVERSATION.match(to):
+            raise InvalidMessage("to", "expected the id of a conversation or user, such as C024BE91L, and not its name")
+        _check_timestamp("thread", thread)
+        return to
+
+    def check_content(self, content: Content) -> None:
+        """See `ChatChannel`."""
+        super().check_content(content)
+        _check_timestamp("reply_to", content.reply_to)
+
+    def size(self, rich: Rich) -> int:
+        """See `ChatChannel`."""
+        return _size(rich, self.capabilities.unit)
+
+    def request(self, attempt: Attempt, without: Collection[Spare]) -> Request:
+        """See `ChatChannel`."""
+        body: dict[str, object] = {"channel": attempt.to}
+        if attempt.op is not Op.SEND:
+            body["ts"] = attempt.target
+        if attempt.op is Op.DELETE:
+            return self._call("chat.delete", body)
+        body |= _said_in_blocks(attempt, without)
+        if attempt.op is Op.SEND:
+            body |= _in_thread(attempt, without)
+        method = "chat.postMessage" if attempt.op is Op.SEND else "chat.update"
+        return self._call(method, body | self.own_fields(attempt, without))
+
+    def _call(self, method: str, body: Mapping[str, object]) -> Request:
+        return Request(url=self.base_url / "api" / method, body=body, headers=self._headers)
+
+    def has(self, attempt: Attempt, spare: Spare) -> bool:
+        """See `ChatChannel`. An answer to a message is one in its thread."""
+        return _has_thread(attempt) if spare is Spare.THREAD else super().has(attempt, spare)
+
+    def said(self, answer: Answer) -> Said:
+        """See `ChatChannel`."""
+        try:
+            found = _ANSWER.decode(answer.body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return Said()
+        if not found.ok:
+            after = _WORKSPACE_SECONDS if found.error == "message_limit_exceeded" else None
+            return Said(code=found.error, text=found.error, after=after)
+        warnings = found.response_metadata.warnings if found.response_metadata else []
+        return Said(code="ok", receipt=found.ts, remark="Slack cut the text" * ("message_truncated" in warnings))
+
+    def outcome(
+        self,
+        answer: Answer,
+        said: Said,
+        rule: Rule,
+        *,
+        attempt: Attempt,
+        request: Request,
+        without: Mapping[Spare, str],
+    ) -> AnyOutcome:
+        """See `ChatChannel`. What is gone need not be deleted."""
+        if attempt.op is Op.DELETE and said.code == "message_not_found":
+            return Delivered(answer=answer.body)
+        return super().outcome(answer, said, rule, attempt=attempt, request=request, without=without)
+
+
+class SlackWebhookChannel(ChatChannel):
+    """
+    Send each message to an incoming webhook, which has one conversation: the recipient only orders messages.
+
+    Args:
+        hook: What stands behind ``/services/`` in the webhook's URL.
+        options: See `HttpOptions`.
+
+    Raises:
+        ConfigError: Names the setting; its text does not hold the hook.
+    """
+
+    kind = "slack"
+    capabilities = Capabilities(text_limit=_TEXT_MAX, unit="utf16")
+    public_url = "https://hooks.slack.com"
+    rules = HOOK_RULES
+    markup_fields: ClassVar = frozenset({"blocks", "mrkdwn"})
+
+    def __init__(self, hook: str, **options: Unpack[HttpOptions]) -> None:
+        found = hook.split("/")
+        if len(found) != 3 or not all(map(_HOOK_PIECE.match, found)):
+            raise ConfigError("hook", "expected T…/B…/SECRET, what stands behind /services/ in the webhook's URL")
+        super().__init__(secrets=(hook, *found), **options)
+        self._url = self.base_url / "services" / found[0] / found[1] / found[2]
+
+    def check_recipient(self, to: str, thread: str | None) -> str:
+        """See `ChatChannel`."""
+        if not to.strip() or CONTROL.search(to):
+            raise InvalidMessage("to", "expected a name for whom it is for, without control characters")
+        _check_timestamp("thread", thread)
+        return to
+
+    def check_content(self, content: Content) -> None:
+        """See `ChatChannel`."""
+        super().check_content(content)
+        _check_timestamp("reply_to", content.reply_to)
+
+    def has(self, attempt: Attempt, spare: Spare) -> bool:
+        """See `ChatChannel`. An answer to a message is one in its thread."""
+        return _has_thread(attempt) if spare is Spare.THREAD else super().has(attempt, spare)
+
+    def size(self, rich: Rich) -> int:
+        """See `ChatChannel`."""
+        return _size(rich, self.capabilities.unit)
+
+    def request(self, attempt: Attempt, without: Collection[Spare]) -> Request:
+        """See `ChatChannel`."""
+        body = _said_in_blocks(attempt, without) | _in_thread(attempt, without) | self.own_fields(attempt, without)
+        return Request(url=self._url, body=body)
+
+    async def send(self, attempt: Attempt) -> AnyOutcome:
+        """See `Channel`."""
+        if attempt.op is not Op.SEND:
+            return Rejected("a webhook can neither edit nor delete")
+        return await super().send(attempt)
+
+    def said(self, answer: Answer) -> Said:
+        """See `ChatChannel`."""
+        found = _CODE.match(answer.body)
+        code = found[1].decode() if found else ""
+        return Said(code=code, text=code)
+
+
+def _check_timestamp(field: str, text: str | None) -> None:
+    if text is not None and not _TIMESTAMP.match(text):
+        raise InvalidMessage(field, "expected the timestamp of a message, such as 1503435956.000247")
+
+
+def _has_thread(attempt: Attempt) -> bool:
+    return attempt.thread is not None or attempt.content.reply_to is not None
+
+
+def _size(rich: Rich, unit: Unit) -> int:
+    text = length(_escaped(rich.text), unit)
+    if not rich.spans:
+        return text
+    return max(text, -(-length(msgspec.json.encode(_blocks(rich)).decode(), unit) // _BLOCKS_SHARE))
+
+
+def _said_in_blocks(attempt: Attempt, without: Collection[Spare]) -> dict[str, object]:
+    """Return the text as plain text, or, where it has markup, as a block beside it."""
+    rich = rich_of(attempt.content)
+    if not rich.text:
+        return {}
+    if not rich.spans or Spare.MARKUP in without:
+        return {"text": _escaped(rich.text), "mrkdwn": False}
+    return {"text": _escaped(rich.text), "blocks": _blocks(rich)}
+
+
+def _in_thread(attempt: Attempt, without: Collection[Spare]) -> dict[str, object]:
+    thread = attempt.thread or attempt.content.reply_to
+    return {} if thread is None or Spare.THREAD in without else {"thread_ts": thread}
+
+
+def _escaped(text: str) -> str:
+    """Return *text* so that nothing in it calls a channel or makes a link: docs.slack.dev, "Escaping text"."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _blocks(rich: Rich) -> list[dict[str, object]]:
+    """Return *rich* as one block of rich text: docs.slack.dev/reference/block-kit/blocks/rich-text-block."""
+    elements: list[dict[str, object]] = []
+    block: Span | None = None  # the quote or code that is open
+    inside: list[dict[str, object]] = []
+    open_spans: list[Span] = []
+    for piece in pieces(rich):
+        if not isinstance(piece, Edge):
+            # A block begins and ends its line by itself.
+            text = piece if block or not elements or inside else piece.lstrip("\n")
+            inside += [_inline(text, open_spans)] if text else []
+            continue
+        if piece.span.mark in _BLOCKS and (block is None or piece.span is block):
+            elements += _finished(block, inside)
+            block, inside = (piece.span if piece.opens else None), []
+        if piece.opens:
+            open_spans.append(piece.span)
+        else:
+            open_spans.pop()
+    elements += _finished(block, inside)
+    return [{"type": "rich_text", "elements": elements}]
+
+
+def _finished(block: Span | None, inside: list[dict[str, object]]) -> list[dict[str, object]]:
+    if block is None and inside:
+        last = inside[-1]
+        last["text"] = str(last["text"]).rstrip("\n")
+        if not last["text"]:
+            inside.pop()
+    name = "rich_text_section" if block is None else _BLOCKS[block.mark]
+    return [{"type": name, "elements": inside}] if inside else []
+
+
+def _inline(text: str, open_spans: list[Span]) -> dict[str, object]:
+    found: dict[str, object] = {"type": "text", "text": text}
+    style = {_STYLES[span.mark]: True for span in open_spans if span.mark in _STYLES}
+    if style:
+        found["style"] = style
+    link = next((span.value for span in open_spans if span.mark is Mark.LINK), None)
+    return found if link is None else {**found, "type": "link", "url": link}
