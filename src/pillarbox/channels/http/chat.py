@@ -19,7 +19,7 @@ from yarl import URL
 from pillarbox.channels.base import Attempt, Channel, Cut, Seams
 from pillarbox.channels.egress import Egress
 from pillarbox.channels.http.answers import Answer, judged, status_text
-from pillarbox.channels.http.client import Client
+from pillarbox.channels.http.client import Client, Method
 from pillarbox.channels.http.rules import HTTP_RULES, Rule, Spare, parse_overrides, rule_for
 from pillarbox.channels.privacy.known_secrets import KnownSecrets
 from pillarbox.channels.privacy.masking import place_of
@@ -89,7 +89,7 @@ class Request:
 
     url: URL
     body: Mapping[str, object]
-    method: str = "POST"
+    method: Method = "POST"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     covered: bool = False
 

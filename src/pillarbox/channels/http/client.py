@@ -53,6 +53,8 @@ OURS: Final = frozenset(
 )  # fmt: skip
 """Headers that say how a request is carried, in lower case: no configuration sets them."""
 
+Method = Literal["POST", "PUT", "PATCH", "DELETE"]
+
 
 class Client:
     """
@@ -120,7 +122,7 @@ class Client:
         headers: Mapping[str, str],
         attempt: Attempt,
         covered: bool = False,
-        method: Literal["POST", "PUT"] = "POST",
+        method: Method = "POST",
     ) -> Answer | NoAnswer:
         """
         Make one request, and return its answer, or the outcome of there being none.
@@ -130,7 +132,7 @@ class Client:
         Args:
             url: As the guard read it (`Egress.check_url`).
             covered: The receiver drops a second copy of this request, so trying again is safe.
-            method: ``PUT`` where the platform wants it. (An answer to HEAD would end elsewhere.)
+            method: As the platform wants it. (An answer to HEAD would end elsewhere.)
 
         Raises:
             NotStarted: Outside of `start` and `close`.
