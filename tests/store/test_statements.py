@@ -29,7 +29,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "horizon": horizon.Horizon._fields,
     "prune_pick": prune._Old._fields,
     "scrub_pick": prune._Said._fields,
-    "collapsible": (*endings.Ending._fields, *collapse._Older._fields),
+    "collapsible": ("newer", *endings.Ending._fields, *collapse._Older._fields),
     "expire": endings.Ending._fields,
     "abandon": endings.Ending._fields,
 }

@@ -7,6 +7,7 @@ behind it, and it ends as superseded where the platform does not take it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from pillarbox.domain.collapse import Place, reason, taken_over
@@ -15,8 +16,13 @@ from pillarbox.domain.transition import Reason
 from pillarbox.store.steps.endings import Ending, ended
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pillarbox.domain.ids import MessageId
     from pillarbox.domain.message import Draft
     from pillarbox.store.base import Ended
+    from pillarbox.store.steps.starting import New
+    from pillarbox.store.steps.tx import Row
     from pillarbox.store.steps.writing import Writing
 
 _DONE, _ASKED = "superseded", "supersede requested"
@@ -34,48 +40,89 @@ class _Older(NamedTuple):
     maybe_arrived: int
 
 
-def make_way(tx: Writing, draft: Draft, queue: int, recipient: str) -> tuple[Place, list[Ended]]:
+class Way(NamedTuple):
+    """The place that a newer message takes, and those that ended for it."""
+
+    place: Place
+    superseded: list[Ended]
+
+
+def make_way(tx: Writing, new: Sequence[New]) -> dict[MessageId, Way]:
     """
-    End the unsent messages that *draft* supersedes. What is being sent is asked to end if it is not taken.
+    End the unsent messages that *new* ones supersede. What is being sent is asked to end if it is not taken.
+
+    Args:
+        new: No two of one collapse key.
 
     Returns:
-        The place that the draft takes, and those that ended for it.
+        What is made for each of them that has a collapse key.
     """
-    place, superseded = Place(due_ms=draft.due_ms), []
-    width = len(Ending._fields)
-    rows = tx.many("collapsible", (queue, draft.collapse_key, recipient, draft.account, draft.thread))
-    for about, older in ((Ending(*row[:width]), _Older(*row[width:])) for row in rows):
-        ends = _supersede(tx, draft, about, older)
-        superseded += ends
+    asked = [(d.id, queue, d.collapse_key, recipient, d.account, d.thread) for d, queue, recipient in new]
+    found = [_older(rows) for rows in tx.each("collapsible", asked)]
+    superseded = _supersede(tx, [(one.draft, *older) for one, rows in zip(new, found, strict=True) for older in rows])
+    return {
+        one.draft.id: Way(
+            _place(one.draft, [(about, older) for about, older in rows if about.id in superseded]),
+            [superseded[about.id] for about, _ in rows if about.id in superseded],
+        )
+        for one, rows in zip(new, found, strict=True)
+    }
+
+
+def _older(rows: Sequence[Row]) -> list[tuple[Ending, _Older]]:
+    behind = 1 + len(Ending._fields)
+    return [(Ending(*row[1:behind]), _Older(*row[behind:])) for row in rows]
+
+
+def _place(draft: Draft, ended_for_it: Sequence[tuple[Ending, _Older]]) -> Place:
+    place = Place(due_ms=draft.due_ms)
+    for about, older in ended_for_it:
         # One that is for later enters its lane when it is due, as every such message does.
-        if ends and draft.not_before_ms is None:
+        if draft.not_before_ms is None:
             position = older.position if about.lane == draft.lane else None
             place = taken_over(place, due_ms=older.due_ms, limited=bool(older.limited), position=position)
-    return place, superseded
+    return place
 
 
-def _supersede(tx: Writing, draft: Draft, about: Ending, older: _Older) -> list[Ended]:
-    before = STATES[older.state]
-    told = (about.seq, about.id, tx.now)
-    why = reason(before, maybe_arrived=bool(older.maybe_arrived))
-    if why is None:
-        if not older.arrived and older.asked_ms is None:
-            tx.many("cancel_request", (about.seq, tx.now))
-            tx.many("history_add", (*told, _ASKED, _actor(draft), before.code, before.code, None))
-        return []
-    tx.many("supersede", (about.seq, why, tx.now))
-    tx.many("history_add", (*told, _DONE, _actor(draft), before.code, State.CANCELLED.code, None))
-    return ended(tx, [about], State.CANCELLED, why, before=before)
+def _supersede(tx: Writing, pairs: Sequence[tuple[Draft, Ending, _Older]]) -> dict[MessageId, Ended]:
+    """End what is not being sent; return what has ended."""
+    lines: list[Row] = []
+    asked: list[Row] = []
+    ends: defaultdict[tuple[Reason, State], list[Ending]] = defaultdict(list)
+    for draft, about, older in pairs:
+        before = STATES[older.state]
+        why = reason(before, maybe_arrived=bool(older.maybe_arrived))
+        if why is not None:
+            ends[why, before].append(about)
+            said, after = _DONE, State.CANCELLED
+        elif older.arrived or older.asked_ms is not None:
+            continue
+        else:
+            asked.append((about.seq, tx.now))
+            said, after = _ASKED, before
+        lines.append((about.seq, about.id, tx.now, said, _actor(draft), before.code, after.code, None))
+    tx.each("cancel_request", asked)
+    tx.each("supersede", [(about.seq, why, tx.now) for (why, _), rows in ends.items() for about in rows])
+    tx.each("history_add", lines)
+    return {
+        one.id: one
+        for (why, before), rows in ends.items()
+        for one in ended(tx, rows, State.CANCELLED, why, before=before)
+    }
 
 
-def superseded_before(tx: Writing, draft: Draft) -> list[Ended]:
-    """Return whose place a message took in a commit whose answer was lost."""
-    if draft.collapse_key is None:
-        return []
-    rows = tx.many("superseded_by", (tx.now, _actor(draft)))
-    return [
-        one for *about, why in rows for one in ended(tx, [Ending(*about)], State.CANCELLED, Reason(why), before=None)
-    ]
+def superseded_before(tx: Writing, drafts: Sequence[Draft]) -> dict[MessageId, list[Ended]]:
+    """Return whose places messages took in a commit whose answer was lost."""
+    took = [draft for draft in drafts if draft.collapse_key is not None]
+    found = tx.each("superseded_by", [(_actor(draft), tx.now) for draft in took])
+    return {
+        draft.id: [
+            one
+            for _, *about, why in rows
+            for one in ended(tx, [Ending(*about)], State.CANCELLED, Reason(why), before=None)
+        ]
+        for draft, rows in zip(took, found, strict=True)
+    }
 
 
 def _actor(draft: Draft) -> str:

@@ -23,9 +23,8 @@ from pillarbox.store.steps.queue_limits import Room
 from pillarbox.store.steps.starting import WAITS, New
 
 if TYPE_CHECKING:
-    from pillarbox.domain.collapse import Place
     from pillarbox.domain.ids import MessageId
-    from pillarbox.store.base import BatchResult, Ended
+    from pillarbox.store.base import BatchResult
     from pillarbox.store.steps.starting import Starting
     from pillarbox.store.steps.tx import Row
     from pillarbox.store.steps.writing import Writing
@@ -49,29 +48,10 @@ def enqueue(
         again: These groups may have been stored by a commit whose answer was lost; what is there is not stored twice.
         starting: Picks what starts at once; ``None`` leaves all to the claim.
     """
-    runs = list(_runs(groups))
-    if len(runs) > 1:
-        starting = None
-    accepted = [accepted for run in runs for accepted in _guarded(tx, run, again=again, starting=starting)]
+    accepted = _guarded(tx, groups, again=again, starting=starting) if groups else []
     if starting is not None:
         starting.tell(result)
     return accepted
-
-
-def _runs(groups: Sequence[Group]) -> Iterator[list[Group]]:
-    """Yield what can be stored together. What takes the place of others is alone: it may be of one beside it."""
-    run: list[Group] = []
-    for group in groups:
-        alone = any(draft.collapse_key is not None for draft in group)
-        if alone and run:
-            yield run
-            run = []
-        run.append(group)
-        if alone:
-            yield run
-            run = []
-    if run:
-        yield run
 
 
 def _guarded(tx: Writing, run: Sequence[Group], *, again: bool, starting: Starting | None = None) -> list[Accepted]:
@@ -110,7 +90,9 @@ def store(
     known = _stored_before(tx, groups) if again else set()
     if any(draft.collapse_key is not None for group in groups for draft in group):
         shared: Shared = {}
-        return [[_in_its_place(tx, draft, known, uncounted, shared) for draft in group] for group in groups]
+        waves = _waves([draft for group in groups for draft in group])
+        stored = iter([one for wave in waves for one in _in_their_places(tx, wave, known, uncounted, shared)])
+        return [[next(stored) for _ in group] for group in groups]
     intake = _Intake(tx, groups, known, uncounted)
     accepted = [intake.judged(group) for group in groups]
     intake.write({}, starting)
@@ -122,27 +104,52 @@ def _stored_before(tx: Writing, groups: Sequence[Group]) -> set[MessageId]:
     return {identity for found in rows for identity, _ in found}
 
 
-def _in_its_place(
-    tx: Writing, draft: Draft, known: set[MessageId], uncounted: Collection[MessageId], shared: Shared
-) -> Enqueued:
-    """Store one message in the place of older ones. Raises KeyConflict or QueueFull."""
-    if draft.id in known:
-        return Enqueued(draft.id, created=True, superseded=tuple(collapse.superseded_before(tx, draft)))
-    intake = _Intake(tx, [[draft]], known, uncounted)
-    found = intake.first(draft)
-    if found is not None:
-        return Enqueued(found, created=False)
-    place: Place | None = None
-    superseded: list[Ended] = []
-    if draft.collapse_key is not None:
-        # First, because what it takes the place of makes room for it.
-        queue = tx.queue(draft.tenant, draft.channel)
-        place, superseded = collapse.make_way(tx, draft, queue, _recipient(draft))
-    intake.take(draft)
+def _waves(drafts: Sequence[Draft]) -> Iterator[list[Draft]]:
+    """Yield what can be stored together: nothing takes the place of what is beside it, or stands for the same key."""
+    wave: list[Draft] = []
+    said: set[tuple[object, ...]] = set()
+    for draft in drafts:
+        place = (draft.tenant, draft.channel, _recipient(draft), draft.account, draft.thread)
+        names = {
+            *([] if draft.collapse_key is None else [(draft.collapse_key, *place)]),
+            *([] if draft.key is None else [(draft.key, draft.tenant)]),
+        }
+        if names & said:
+            yield wave
+            wave, said = [], set()
+        wave.append(draft)
+        said |= names
+    yield wave
+
+
+def _in_their_places(
+    tx: Writing, wave: Sequence[Draft], known: set[MessageId], uncounted: Collection[MessageId], shared: Shared
+) -> list[Enqueued]:
+    """Store messages in the places of older ones. Raises KeyConflict or QueueFull."""
+    intake = _Intake(tx, [wave], known, uncounted)
+    firsts = {draft.id: intake.first(draft) for draft in wave if draft.id not in known}
+    new = [draft for draft in wave if draft.id in firsts and firsts[draft.id] is None]
+    collapsing = [
+        New(draft, tx.queue(draft.tenant, draft.channel), _recipient(draft))
+        for draft in new
+        if draft.collapse_key is not None
+    ]
+    # First, because what they take the place of makes room for them.
+    ways = collapse.make_way(tx, collapsing)
+    for draft in new:
+        intake.take(draft)
     intake.write(shared)
-    if place is not None and superseded:
-        tx.many("take_place", (draft.id, place.position, place.due_ms))
-    return Enqueued(draft.id, created=True, superseded=tuple(superseded))
+    tx.each("take_place", [(i, way.place.position, way.place.due_ms) for i, way in ways.items() if way.superseded])
+    superseded = collapse.superseded_before(tx, [draft for draft in wave if draft.id in known])
+    superseded |= {identity: way.superseded for identity, way in ways.items()}
+    return [
+        Enqueued(
+            firsts.get(draft.id) or draft.id,
+            created=firsts.get(draft.id) is None,
+            superseded=tuple(superseded.get(draft.id, ())),
+        )
+        for draft in wave
+    ]
 
 
 class _Intake:

@@ -353,6 +353,29 @@ class CollapsingSuite(StoreFixtures):
         assert [await ended(driver, done.id) for done in accepted] == [SUPERSEDED, SUPERSEDED, SCHEDULED]
         await driver.healthy()
 
+    @pytest.mark.contract("FL4", "EN8", "EN7")
+    async def test_of_many_in_one_batch_each_takes_its_own_place(self, driver: StoreDriver) -> None:
+        flying = await update(driver, collapse_key="c", lane=None)
+        await driver.claim_one()
+        waiting = [await update(driver, collapse_key=key, lane="else") for key in "ab"]
+        said = {"key": "k", "digest": b"x" * 32}
+        asked: list[dict[str, Any]] = [
+            {"collapse_key": "a"}, {}, {"collapse_key": "b", **said}, {"collapse_key": "a"}, {"collapse_key": "c"},
+            {"collapse_key": "d", **said}, {"collapse_key": "b", "recipient": "bob"},
+        ]  # fmt: skip
+        drafts = [driver.draft(**fields) for fields in asked]
+        accepted = await driver.enqueue(*drafts)
+        ids = [draft.id for draft in drafts]
+        assert [done.id for done in accepted] == [*ids[:5], ids[2], ids[6]]
+        assert [[gone.id for gone in done.superseded] for done in accepted] == [
+            [waiting[0]], [], [waiting[1]], [ids[0]], [], [], [],
+        ]  # fmt: skip
+        gone = [*waiting, ids[0]]
+        assert [await ended(driver, message) for message in gone] == [SUPERSEDED] * len(gone)
+        assert (await driver.view(flying)).cancel_requested_ms is not None
+        assert await driver.claimed_ids(9) == [ids[1], ids[2], ids[3], ids[4], ids[6]]
+        await driver.healthy()
+
     @pytest.mark.contract("FL4", "CO2")
     async def test_a_fan_out_that_takes_the_place_of_others_stores_its_content_once(
         self, driver: StoreDriver, backstage: Backstage

@@ -151,9 +151,9 @@ OR EXISTS (SELECT 1 FROM message p WHERE p.lane = given.value AND p.lane IS NOT 
 
 -- collapsible --
 -- What a newer message of the same collapse key, to the same recipient, takes the place of.
-SELECT {ended}, state, lane_pos AS position, due_at AS due_ms, error_class IS 'rate_limited' AS limited,
+SELECT ?1 AS newer, {ended}, state, lane_pos AS position, due_at AS due_ms, error_class IS 'rate_limited' AS limited,
     arrived_at IS NOT NULL AS arrived, cancel_requested_at AS asked_ms, {maybe_arrived} AS maybe_arrived FROM message
-WHERE queue = ?1 AND collapse_key = ?2 AND recipient = ?3 AND account = ?4 AND thread IS ?5
+WHERE queue = ?2 AND collapse_key = ?3 AND recipient = ?4 AND account = ?5 AND thread IS ?6
     AND collapse_key IS NOT NULL AND state < 3
 
 -- supersede --
@@ -162,9 +162,9 @@ WHERE seq = ?1 AND state IN (0, 2)
 RETURNING seq
 
 -- superseded_by --
--- After a commit whose answer was lost: whose place the message ?2 took at ?1.
-SELECT {ended}, message.terminal_reason FROM history INDEXED BY history_at CROSS JOIN message ON message.seq = history.message
-WHERE history.at = ?1 AND history.act = 'superseded' AND history.actor = ?2 AND message.state = 6
+-- After a commit whose answer was lost: whose place the message ?1 took at ?2.
+SELECT history.actor, {ended}, message.terminal_reason FROM history INDEXED BY history_at CROSS JOIN message ON message.seq = history.message
+WHERE history.at = ?2 AND history.act = 'superseded' AND history.actor = ?1 AND message.state = 6
 
 -- take_place --
 UPDATE message SET floating = 1, admitted_seq = ?2, due_at = ?3 WHERE id = ?1
