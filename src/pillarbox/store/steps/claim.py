@@ -14,6 +14,8 @@ from pillarbox.store.steps.columns import LEASED
 from pillarbox.store.steps.horizon import horizon
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pillarbox.domain.message import Leased
     from pillarbox.store.base import BatchResult, Claim, Ended
     from pillarbox.store.steps.tx import Row
@@ -24,7 +26,7 @@ _PRIORITIES = (3, 2, 1, 0)
 _LATER_MAX = 1000
 _PARK_MAX = 1000
 _STEPS_MAX = 8
-_STATE = LEASED.index("state")
+_STATE, _PRIORITY = LEASED.index("state"), LEASED.index("priority")
 
 
 class _Gate(NamedTuple):
@@ -50,6 +52,7 @@ def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> N
     # What was stored already leased takes its slots too.
     taken = Counter(message.queue for message in result.claimed)
     gates = {gate.queue: gate for gate in (_Gate(*row) for row in tx.many("gates"))} if tx.gated else {}
+    steps = iter(range(_STEPS_MAX))
     for queue, capacity in request.capacity.items():
         if queue in tx.horizons:
             result.next_due_ms[queue], result.suspects_ms[queue] = tx.horizons[queue]
@@ -67,7 +70,7 @@ def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> N
             if gate.strikes:
                 room = min(room, 1)
         if room > 0:
-            _claim_queue(tx, request, result, queue, room)
+            _claim_queue(tx, request, result, queue, room=room, steps=steps)
 
 
 def _tell_again(tx: Writing, request: Claim, result: BatchResult) -> None:
@@ -81,23 +84,22 @@ def _has_leased(tx: Writing, queue: int) -> bool:
     return bool(row[0] + tx.counters.pending(queue, _LEASED) > 0)
 
 
-def _claim_queue(tx: Writing, request: Claim, result: BatchResult, queue: int, room: int) -> None:
+def _claim_queue(
+    tx: Writing, request: Claim, result: BatchResult, queue: int, *, room: int, steps: Iterator[int]
+) -> None:
     _give_positions(tx, result, queue)
     if request.only is not None:
         if not result.claimed:
-            _claim_rows(tx, request, result, name="claim_only", where=(queue, request.only), room=1)
+            _claim_rows(tx, request, result, name="claim_only", where=(queue, request.only), room=1, steps=steps)
         result.next_due_ms[queue] = horizon(tx, queue).due_ms
         return
     if request.suspect:
         if not result.claimed:
-            _claim_rows(tx, request, result, name="claim_suspect", where=(queue,), room=1)
+            _claim_rows(tx, request, result, name="claim_suspect", where=(queue,), room=1, steps=steps)
             result.suspects_ms[queue] = horizon(tx, queue).suspect_ms
         return
     levels = _by_age(tx, queue) if request.oldest_first else _PRIORITIES
-    for priority in levels:
-        room -= _claim_rows(tx, request, result, name="claim", where=(queue, priority), room=room)
-        if room <= 0:
-            break
+    room -= _claim_rows(tx, request, result, name="claim", where=(queue, *levels), room=room, steps=steps)
     due, suspect = horizon(tx, queue)
     result.suspects_ms[queue] = suspect
     if suspect is not None and suspect <= tx.now:
@@ -109,17 +111,32 @@ def _claim_queue(tx: Writing, request: Claim, result: BatchResult, queue: int, r
 def _by_age(tx: Writing, queue: int) -> list[int]:
     """Order the priorities by their oldest due message, so that a low one is not starved for ever."""
     heads = [((tx.one("heads", (queue, priority)) or (None,))[0], priority) for priority in _PRIORITIES]
-    return [priority for _, priority in sorted((due, priority) for due, priority in heads if due is not None)]
+    return [priority for _, priority in sorted(heads, key=lambda head: (head[0] is None, head))]
 
 
 def _claim_rows(
-    tx: Writing, request: Claim, result: BatchResult, *, name: str, where: tuple[object, ...], room: int
+    tx: Writing,
+    request: Claim,
+    result: BatchResult,
+    *,
+    name: str,
+    where: tuple[object, ...],
+    room: int,
+    steps: Iterator[int],
 ) -> int:
-    """Run one of the claims until *room* is used up or nothing more can start; returns how many were leased."""
+    """
+    Run one of the claims until *room* is used up or nothing more can start.
+
+    Args:
+        steps: Ends when backlogs were stepped over often enough for one transaction; the next one goes on.
+
+    Returns:
+        How many were leased.
+    """
     taken = 0
     until = tx.lease_now + request.lease_ms
     judged_by = tx.now if request.judge_expiry else None
-    for _ in range(_STEPS_MAX):
+    while True:
         limit = room - taken
         bindings: tuple[object, ...] = (request.lease, until, request.worker, tx.now, judged_by, *where)
         rows = tx.many(name, (*bindings, limit) if name == "claim" else bindings)
@@ -130,15 +147,16 @@ def _claim_rows(
         # Whatever ended made room, and may have freed its successor. Without that: all leased, or that was all.
         if taken >= room or (not ended and (started == len(rows) or len(rows) < limit)):
             return taken
-        if name == "claim" and started + ended < len(rows):
-            tx.many("park", (*where, tx.now, _PARK_MAX))
-    result.more = True
-    return taken
+        if next(steps, None) is None:
+            result.more = True
+            return taken
+        for priority in {row[_PRIORITY] for row in rows if row[_STATE] == _SCHEDULED}:
+            tx.many("park", (where[0], priority, tx.now, _PARK_MAX))
 
 
 def _take(tx: Writing, request: Claim, result: BatchResult, rows: list[Row]) -> tuple[int, int]:
     """
-    Decode what was leased, in the order of due times; returns how many were, and how many ended instead.
+    Decode what was leased, in their order; returns how many were, and how many ended instead.
 
     What is past its time has expired; an unreadable row is buried here and now, and the others go on (ST9, LE7).
     """
@@ -164,13 +182,9 @@ def _take(tx: Writing, request: Claim, result: BatchResult, rows: list[Row]) -> 
     if started:
         # A claim is of one queue.
         tx.counters.move(started[0].queue, _SCHEDULED, _LEASED, [message.content_size for message in started])
-    started.sort(key=_due)
+    started.sort(key=leased.in_order)
     result.claimed.extend(started)
     return len(started), ended
-
-
-def _due(message: Leased) -> tuple[int, int]:
-    return message.due_ms, message.seq
 
 
 def _bury(tx: Writing, request: Claim, row: Row, why: str) -> list[Ended]:

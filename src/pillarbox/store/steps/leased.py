@@ -78,6 +78,11 @@ def as_stored(draft: Draft, lease: LeaseId, seq: int, queue: int, recipient: str
     return Leased(*values)
 
 
+def in_order(message: Leased) -> tuple[int, int, int]:
+    """Return the key to sort by what was claimed."""
+    return -message.priority, message.due_ms, message.seq
+
+
 def ending(row: Row, *, charged: int) -> Ending:
     """Return what is reported of a message that ended, from a row of the ``LEASED`` columns; *charged* is added."""
     values = dict(zip(LEASED, row, strict=True))

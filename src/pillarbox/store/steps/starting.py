@@ -15,7 +15,7 @@ import msgspec
 from pillarbox.domain.lifecycle import expired
 from pillarbox.domain.message import State
 from pillarbox.store.steps.horizon import Horizon, horizon
-from pillarbox.store.steps.leased import as_stored
+from pillarbox.store.steps.leased import as_stored, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,10 +117,6 @@ class Starting:
 
     def tell(self, result: BatchResult) -> None:
         """Report what has started, once nothing can undo that any more."""
-        self._started.sort(key=_in_order)
+        self._started.sort(key=in_order)
         result.claimed += self._started
         self._tx.horizons |= self._horizons
-
-
-def _in_order(message: Leased) -> tuple[int, int, int]:
-    return -message.priority, message.due_ms, message.seq

@@ -15,11 +15,10 @@ OR EXISTS (SELECT 1 FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL 
 
 -- judged --
 -- A candidate is leased (1), made waiting behind its lane's head (0), or past its time (5): ?5 says by when.
-SELECT c.seq AS s, CASE
+c.seq AS s, CASE
     WHEN c.expires_at IS NOT NULL AND c.expires_at < ?5 THEN 5
     WHEN c.lane IS NOT NULL AND ({blocked}) THEN 0
     ELSE 1 END AS t
-FROM message c
 
 -- taken --
 -- What becomes of a candidate that was judged: ?1 lease, ?2 until when, ?3 worker, ?4 now.

@@ -313,25 +313,35 @@ UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'message'
 UPDATE message SET admitted_seq = ?2, floating = 1 {given} WHERE seq = ?1
 
 -- claim --
--- ?1 lease, ?2 until when, ?3 worker, ?4 now, ?5 expired by, ?6 queue, ?7 priority, ?8 how many.
+-- ?1 lease, ?2 until when, ?3 worker, ?4 now, ?5 expired by, ?6 queue, ?7 to ?10 the priorities in their turn, ?11 how many.
+-- The outer limit keeps SQLite from judging a candidate anew for each column that it sets.
 {taken}
 FROM (
-    {judged} WHERE c.queue = ?6 AND c.priority = ?7 AND {startable} AND c.lost < 2
-    ORDER BY c.due_at, c.seq LIMIT ?8)
+    SELECT {judged} FROM (
+        SELECT * FROM (SELECT seq, expires_at, lane, lane_pos FROM message c
+            WHERE c.queue = ?6 AND c.priority = ?7 AND {startable} AND c.lost < 2 ORDER BY c.due_at, c.seq LIMIT ?11)
+        UNION ALL SELECT * FROM (SELECT seq, expires_at, lane, lane_pos FROM message c
+            WHERE c.queue = ?6 AND c.priority = ?8 AND {startable} AND c.lost < 2 ORDER BY c.due_at, c.seq LIMIT ?11)
+        UNION ALL SELECT * FROM (SELECT seq, expires_at, lane, lane_pos FROM message c
+            WHERE c.queue = ?6 AND c.priority = ?9 AND {startable} AND c.lost < 2 ORDER BY c.due_at, c.seq LIMIT ?11)
+        UNION ALL SELECT * FROM (SELECT seq, expires_at, lane, lane_pos FROM message c
+            WHERE c.queue = ?6 AND c.priority = ?10 AND {startable} AND c.lost < 2 ORDER BY c.due_at, c.seq LIMIT ?11)
+        LIMIT ?11) c
+    LIMIT ?11)
 WHERE message.seq = s
 RETURNING {leased}
 
 -- claim_suspect --
 {taken}
 FROM (
-    {judged} WHERE c.queue = ?6 AND {startable} AND c.lost >= 2
+    SELECT {judged} FROM message c WHERE c.queue = ?6 AND {startable} AND c.lost >= 2
     ORDER BY c.due_at, c.seq LIMIT 1)
 WHERE message.seq = s
 RETURNING {leased}
 
 -- claim_only --
 {taken}
-FROM ({judged} WHERE c.queue = ?6 AND {startable} AND c.id = ?7)
+FROM (SELECT {judged} FROM message c WHERE c.queue = ?6 AND {startable} AND c.id = ?7 LIMIT 1)
 WHERE message.seq = s
 RETURNING {leased}
 
