@@ -191,7 +191,7 @@ def test_add_a_field_that_travels(copy: Copy, tmp_path: Path) -> None:
     migrations = f"{SOURCE}/store/sqlite/migrations.py"
     copy.insert(f"{SOURCE}/domain/outgoing.py", "    campaign: Any = None\n", before="    traceparent: Any = None\n")
     copy.insert(checks, "    campaign: str | None\n", before="    traceparent: str | None\n")
-    copy.insert(checks, 'campaign=_optional_line("campaign", o.campaign), ', before="traceparent=_traceparent(")
+    copy.insert(checks, 'campaign=_optional_line("campaign", o.campaign), ', before="traceparent=None if ")
     last = "    traceparent: str | None = None\n"
     copy.replace(f"{SOURCE}/domain/envelope.py", last, f"{last}    campaign: str | None = None\n")
     copy.insert(schema, "    campaign TEXT,\n", before="    traceparent TEXT,\n")
@@ -307,7 +307,6 @@ def test_add_an_order(copy: Copy, tmp_path: Path) -> None:
     copy.insert(f"{SOURCE}/store/sql/sqlite/write.sql", POSTPONE_SQL, before="-- cancel_request --\n")
     copy.add_twin(box, "    async def cancel(", "    async def retry(", NEW_NAMES)
     copy.add_twin(box, "    async def cancel_many(", "    async def retry_many(", NEW_NAMES)
-    copy.add_twin(box, "def _cancelling(", "def _retrying(", NEW_NAMES)
     copy.insert(box, "Postpone, ", before="Purge, Replay, Resolve")
     for shown in (f"{SOURCE}/outbox/outbox.py", f"{SOURCE}/sync.py"):
         copy.add_twin(shown, "    cancel = ", "    retry = ", NEW_NAMES)

@@ -8,7 +8,7 @@ import pytest
 
 from pillarbox import Deferred, Delivered, RateLimited, Rejected, State
 from pillarbox.domain.retry import Policy
-from pillarbox.domain.turn import TurnSummary
+from pillarbox.domain.turn_summary import TurnSummary
 from pillarbox.events import MessageDied, RetryScheduled
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import Box, Stand, crash

@@ -12,7 +12,7 @@ from pillarbox.domain.ids import dedupe_token
 from pillarbox.domain.message import Content, Leased, decode_content
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Misreported, Uncertain, plain
 from pillarbox.errors import InvalidOutcome
-from pillarbox.traces import frames_of
+from pillarbox.tracebacks import frames_of
 from pillarbox.user_code import Log, pass_on
 
 _log = Log("pillarbox.engine")

@@ -15,7 +15,7 @@ from pillarbox.domain.ids import MessageId, is_message_id
 from pillarbox.domain.message import MessageView
 from pillarbox.domain.plain_json import text_of
 from pillarbox.domain.timeline import shifted
-from pillarbox.domain.turn import TurnSummary, summarised
+from pillarbox.domain.turn_summary import TurnSummary, summarised
 from pillarbox.errors import InvalidMessage, NotFound
 from pillarbox.outbox.filters import Where, narrowed_by
 from pillarbox.outbox.health import Health, examine

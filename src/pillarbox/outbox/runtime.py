@@ -135,12 +135,10 @@ class Runtime:
         self.store.on_question(functools.partial(present, self))
         if not channels or not self._settings.enabled:
             self.committer.start()
-        if not channels:
-            return
-        if not self._settings.enabled:
-            # Sends without a queue (contract EN12).
-            self.direct = Direct(channels, self.reporter, clock=self.clock, entropy=self._entropy, hooks=self.hooks)
-            await self.direct.start()
+            if channels:
+                # Sends without a queue (contract EN12).
+                self.direct = Direct(channels, self.reporter, clock=self.clock, entropy=self._entropy, hooks=self.hooks)
+                await self.direct.start()
             return
         self._lease_ms = lease_ms
         seams = Seams(clock=self.clock.machine, entropy=self._entropy)

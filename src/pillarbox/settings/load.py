@@ -16,6 +16,7 @@ from pillarbox.domain.url_schemes import mask_url
 from pillarbox.errors import ConfigError
 from pillarbox.settings import explain as explaining
 from pillarbox.settings import files, problems
+from pillarbox.settings.comis_openclaw import FileLayers, read_file_tree
 from pillarbox.settings.environ import read_environ
 from pillarbox.settings.explain import Mask, Row
 from pillarbox.settings.files import Candidate
@@ -24,7 +25,6 @@ from pillarbox.settings.lookup import ENV_PREFIX, find, flag_name
 from pillarbox.settings.model import Settings
 from pillarbox.settings.places import default_db
 from pillarbox.settings.problems import Problem
-from pillarbox.settings.seeds import FileLayers, read_file_tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from pillarbox.channels.exceptions.text_patterns import classify_text
 from pillarbox.channels.privacy.foreign_text import masked
 from pillarbox.domain.outcome import name_of
 from pillarbox.errors import InvalidOutcome
-from pillarbox.traces import frames_of, place_of_error
+from pillarbox.tracebacks import frames_of, place_of_error
 from pillarbox.user_code import Log
 
 if TYPE_CHECKING:
