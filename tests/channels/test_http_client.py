@@ -124,6 +124,21 @@ async def test_what_is_under_way_when_the_client_closes_ends_as_lost() -> None:
         assert await sending == Uncertain("disconnected after the request was written")
 
 
+@pytest.mark.contract("CL6")
+async def test_what_waits_for_a_connection_when_the_client_closes_was_surely_not_sent() -> None:
+    names = Names("127.0.0.1")
+    names.open.clear()
+    async with Receiver() as receiver, started(names.client(concurrency=1)) as client:
+        looks_up, waits = (asyncio.create_task(post(client, named(receiver))) for _ in range(2))
+        await names.asking.wait()
+        await client.close()
+        names.open.set()
+        not_sent = Deferred("the channel was closed before the request was written")
+        assert (await looks_up, await waits) == (not_sent, not_sent)
+        await receiver.wait_until_quiet()
+        assert receiver.count == 0
+
+
 # --- what would break out of its line -------------------------------------------------------------------------------
 
 

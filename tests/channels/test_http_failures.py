@@ -11,7 +11,7 @@ import pytest
 from pillarbox.channels.http.answer_reader import Unintelligible
 from pillarbox.channels.http.connection import Disconnected
 from pillarbox.channels.http.failures import describe, failure
-from pillarbox.channels.http.pool import LostAtOnce, NotConnected, NotResolved
+from pillarbox.channels.http.pool import Closed, LostAtOnce, NotConnected, NotResolved
 from pillarbox.domain.outcome import Deferred, Unavailable, Uncertain
 from pillarbox.errors import EgressRefused
 
@@ -45,6 +45,7 @@ BEFORE: list[tuple[BaseException, str]] = [
     (TimeoutError(), "timed out"),
     (because(NotConnected(), ssl.SSLError(1, "wrong version number")), "TLS failed: SSLError"),
     (because(NotConnected(), ConnectionResetError(f"lost {URL}")), "not connected: ConnectionResetError"),
+    (Closed(), "the channel was closed"),
     (LostAtOnce(), "3 connections were lost in a row"),
     (ValueError(URL), "ValueError"),
 ]

@@ -7,6 +7,7 @@ The URL is the operator's; the recipient only stands in the body, so data can ne
 from __future__ import annotations
 
 import asyncio
+import functools
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -140,7 +141,8 @@ class WebhookChannel(Channel):
             pairs=[(parsed.user or "", parsed.password or "")],
         )
         self._secrets = tuple(parse_secret(secret, field="secret") for secret in secrets)
-        self._rules = (*parse_overrides(outcomes or {}, field="outcomes"), *HTTP_RULES)
+        rules = (*parse_overrides(outcomes or {}, field="outcomes"), *HTTP_RULES)
+        self._rule_for = functools.cache(functools.partial(rule_for, rules))  # there are at most 999 statuses
         self._client = Client(
             egress=self._egress,
             headers=_with_basic_authorization(given, parsed.user, parsed.password),
@@ -250,7 +252,7 @@ class WebhookChannel(Channel):
         return headers
 
     def _outcome(self, answer: Answer, attempt: Attempt) -> AnyOutcome:
-        rule = rule_for(self._rules, answer.status)
+        rule = self._rule_for(answer.status)
         if rule.verdict is Verdict.DELIVERED:
             # What of the answer may be shown is looked for where it is kept, which is seldom.
             return Delivered(_receipt(answer.body), answer=answer.body or None)

@@ -15,6 +15,7 @@ written on the first.
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -158,11 +159,16 @@ class Client:
 
     def _request(self, method: str, url: URL, body: bytes, headers: Mapping[str, str]) -> bytes:
         """Return the request's bytes, in one piece: then the system sends a short one in one packet."""
-        target, host = url.raw_path_qs, url.host_port_subcomponent
-        if _BREAKS_LINE.search(f"{method}{target}{host}"):
-            raise ValueError("a URL with blanks or control characters")
-        head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n"
-        return f"{head}{self._headers}{_lines(headers)}\r\n".encode() + body
+        always = f"{_beginning(method, url)}{self._headers}Content-Length: {len(body)}\r\n"
+        return f"{always}{_lines(headers)}\r\n".encode() + body
+
+
+@functools.lru_cache
+def _beginning(method: str, url: URL) -> str:
+    target, host = url.raw_path_qs, url.host_port_subcomponent
+    if _BREAKS_LINE.search(f"{method}{target}{host}"):
+        raise ValueError("a URL with blanks or control characters")
+    return f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n"
 
 
 def _lines(headers: Mapping[str, str]) -> str:

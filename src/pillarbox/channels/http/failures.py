@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pillarbox.channels.http.answer_reader import Unintelligible
 from pillarbox.channels.http.connection import Disconnected
-from pillarbox.channels.http.pool import CONNECTIONS_MAX, LostAtOnce, NotConnected, NotResolved
+from pillarbox.channels.http.pool import CONNECTIONS_MAX, Closed, LostAtOnce, NotConnected, NotResolved
 from pillarbox.domain.outcome import Deferred, Unavailable, Uncertain
 from pillarbox.errors import EgressRefused
 
@@ -44,6 +44,8 @@ def describe(exc: BaseException) -> str:
     match exc:
         case EgressRefused():
             return str(exc)
+        case Closed():
+            return "the channel was closed"
         case LostAtOnce():
             return f"{CONNECTIONS_MAX} connections were lost in a row"
         case NotResolved():

@@ -40,6 +40,10 @@ class LostAtOnce(NotConnected):
     """`CONNECTIONS_MAX` of them, one after the other, were of no use before anything was written."""
 
 
+class Closed(NotConnected):
+    """The pool is closed, or was closed meanwhile."""
+
+
 class NotResolved(NotConnected):
     """The host's name has no address."""
 
@@ -73,6 +77,7 @@ class Pool:
         self._known: dict[tuple[str, str | None, int | None], _Known] = {}
         self._open: set[Connection] = set()
         self._sweeping: Timer | None = None
+        self._closed = False
 
     async def take(self, url: URL) -> Connection:
         """
@@ -84,6 +89,8 @@ class Pool:
             EgressRefused: The guard refuses the address.
             NotConnected: There is none, or none in ten seconds, or none of three was silent.
         """
+        if self._closed:
+            raise Closed
         known = self._known_of(url)
         fresh = self._clock.mono() - IDLE_SECONDS_MAX
         while known.idle:
@@ -100,11 +107,13 @@ class Pool:
 
     def give_back(self, url: URL, connection: Connection) -> None:
         """Keep a connection for the next request; the answer of the last one is over, and has left it usable."""
-        connection.idle_since = self._clock.mono()
-        self._known_of(url).idle.append(connection)
+        if not self._closed:
+            connection.idle_since = self._clock.mono()
+            self._known_of(url).idle.append(connection)
 
     async def close(self) -> None:
-        """Close every connection, also those that wait for an answer."""
+        """Close every connection, also those that wait for an answer. Safe to repeat."""
+        self._closed = True
         if self._sweeping is not None:
             self._sweeping.cancel()
         opened = tuple(self._open)
@@ -167,6 +176,9 @@ class Pool:
         _, connection = await loop.create_connection(Connection, sock=sock, ssl=tls, server_hostname=name)
         self._open.add(connection)
         connection.gone.add_done_callback(lambda _: self._open.discard(connection))
+        if self._closed:
+            connection.abort()
+            raise Closed
         return connection
 
 
