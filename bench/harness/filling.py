@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from bench.harness.raw import connect
@@ -96,3 +97,6 @@ def _copy(path: Path, queue: int, count: int, *, lanes: int) -> None:
         connection.pragma("journal_mode", "wal")
     finally:
         connection.close()
+    # So that the disk does not go on writing it while something is measured.
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
