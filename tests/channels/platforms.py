@@ -8,6 +8,7 @@ import errno
 import fcntl
 import io
 import os
+import re
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from pillarbox.channels.console import ConsoleChannel
+from pillarbox.channels.discord import DiscordChannel
 from pillarbox.channels.file import FileChannel
 from pillarbox.channels.function import FunctionChannel
 from pillarbox.channels.mail.smtp import SmtpChannel
@@ -167,6 +169,56 @@ class SlackWebhookPlatform(SlackPlatform):
 
     def receipt(self, token: str) -> str | None:
         return None
+
+
+class DiscordPlatform(HttpPlatform):
+    """Discord's API, for a bot."""
+
+    recipient = "42"
+    secrets: tuple[str, ...] = (f"{CANARY}.CANARY.{OTHER_CANARY}-{OTHER_CANARY}",)
+    accepts = Answer(body=b'{"id": "9", "channel_id": "42"}')
+    rejects_message = Answer(status=400, body=b'{"code": 50035, "message": "Invalid Form Body"}')
+    rejects_recipient = Answer(status=404, body=b'{"code": 10003, "message": "Unknown Channel"}')
+    refuses_credentials = Answer(status=401, body=b'{"code": 0, "message": "401: Unauthorized"}')
+    rates: Mapping[Limit, Answer] = {
+        Limit(name="route", after=0.64, scope="recipient"): Answer(
+            status=429,
+            headers={"Retry-After": "1"},
+            body=b'{"message": "You are being rate limited.", "retry_after": 0.64, "global": false}',
+        ),
+        Limit(name="global", after=2.5, scope="channel"): Answer(
+            status=429, body=b'{"message": "You are being rate limited.", "retry_after": 2.5, "global": true}'
+        ),
+        Limit(name="Cloudflare", after=3600.0, scope="channel"): Answer(
+            status=429, headers={"Retry-After": "3600"}, body=b"<html>"
+        ),
+    }
+
+    def make_channel(self) -> Channel:
+        return DiscordChannel.from_url(f"discord://{self.secrets[0]}?base_url={self.receiver.url}")
+
+    def text_of(self, request: Received) -> str:
+        return re.sub(r"\\([^0-9A-Za-z\s])", r"\1", request.json["content"])
+
+    def receipt(self, token: str) -> str | None:
+        return "9"
+
+
+class DiscordWebhookPlatform(DiscordPlatform):
+    """Discord's API, for a webhook."""
+
+    recipient = "ann"
+    secrets = (OTHER_CANARY,)
+    rejects_recipient = Answer(status=400, body=b'{"code": 220001, "message": "Webhooks posted to forum channels ..."}')
+    refuses_credentials = Answer(status=404, body=b'{"code": 10015, "message": "Unknown Webhook"}')
+    rates: Mapping[Limit, Answer] = {
+        Limit(name="webhook", after=0.64, scope="channel"): Answer(
+            status=429, body=b'{"message": "You are being rate limited.", "retry_after": 0.64, "global": false}'
+        ),
+    }
+
+    def make_channel(self) -> Channel:
+        return DiscordChannel.from_url(f"discord://123/{self.secrets[0]}?base_url={self.receiver.url}")
 
 
 class MailServer(Rude):

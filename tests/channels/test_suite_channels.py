@@ -9,6 +9,8 @@ import pytest
 from pillarbox.testing.channel_suite import ChannelSuite, Platform, Point
 from tests.channels.platforms import (
     ConsolePlatform,
+    DiscordPlatform,
+    DiscordWebhookPlatform,
     FilePlatform,
     FunctionPlatform,
     MailPlatform,
@@ -52,6 +54,20 @@ class TestSlackWebhook(ChannelSuite):
     @pytest.fixture
     async def platform(self) -> AsyncIterator[Platform]:
         async with SlackWebhookPlatform() as platform:
+            yield platform
+
+
+class TestDiscord(ChannelSuite):
+    @pytest.fixture
+    async def platform(self) -> AsyncIterator[Platform]:
+        async with DiscordPlatform() as platform:
+            yield platform
+
+
+class TestDiscordWebhook(ChannelSuite):
+    @pytest.fixture
+    async def platform(self) -> AsyncIterator[Platform]:
+        async with DiscordWebhookPlatform() as platform:
             yield platform
 
 

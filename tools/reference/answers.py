@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pillarbox.channels.discord import HOOK_RULES as DISCORD_WEBHOOK
+from pillarbox.channels.discord import RULES as DISCORD
 from pillarbox.channels.http.rules import HTTP_RULES
 from pillarbox.channels.slack import HOOK_RULES as SLACK_WEBHOOK
 from pillarbox.channels.slack import RULES as SLACK
@@ -19,6 +21,8 @@ PLATFORMS: Final[dict[str, tuple[Rule, ...]]] = {
     "telegram": TELEGRAM,
     "slack": SLACK,
     "slack-webhook": SLACK_WEBHOOK,
+    "discord": DISCORD,
+    "discord-webhook": DISCORD_WEBHOOK,
     "http": HTTP_RULES,
 }
 _TITLES: Final = ("Status", "Code", "Text", "Means", "Once more without", "Source")

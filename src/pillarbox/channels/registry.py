@@ -21,6 +21,7 @@ __all__ = ["SCHEMES", "build", "from_function", "schemes"]
 
 SCHEMES: Final[dict[str, str]] = {
     "console": "pillarbox.channels.console:ConsoleChannel",
+    "discord": "pillarbox.channels.discord:DiscordChannel",
     "file": "pillarbox.channels.file:FileChannel",
     "http": "pillarbox.channels.webhook:WebhookChannel",
     "https": "pillarbox.channels.webhook:WebhookChannel",

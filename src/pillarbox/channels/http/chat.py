@@ -247,7 +247,9 @@ class ChatChannel(Channel):
         attempt.progress.written = False
         if attempt.op is Op.EDIT and attempt.part_count > 1:
             return Rejected("an edit is one message, and this text is longer")
-        without = {Spare.MARKUP: "it would not have fitted into a part"} if attempt.content.bare else {}
+        without = self.unable(attempt)
+        if attempt.content.bare:
+            without[Spare.MARKUP] = "it would not have fitted into a part"
         while True:
             request = self.request(attempt, without)
             answer = await self._client.post(
@@ -266,6 +268,10 @@ class ChatChannel(Channel):
             if rule.without is None or rule.without in without or not self.has(attempt, rule.without):
                 return self.outcome(answer, said, rule, attempt=attempt, request=request, without=without)
             without[rule.without] = said.text or said.code
+
+    def unable(self, attempt: Attempt) -> dict[Spare, str]:  # noqa: ARG002 — for those that are
+        """Return what of a message the platform never takes, and why."""
+        return {}
 
     def has(self, attempt: Attempt, spare: Spare) -> bool:
         """Return whether a message has something that it could do without."""
