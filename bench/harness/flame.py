@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _SAMPLES: Final = 250  # a second
 _TITLE: Final = re.compile(r'(<text id="title"[^>]*>)[^<]*')
-_COMMENT: Final = re.compile(r"^ *//.*\n", re.MULTILINE)  # in the script that lets one zoom
+_SCRIPT: Final = re.compile(r"<script.*?</script>", re.DOTALL)  # lets one zoom; not ours, and no picture needs it
 _FOLDER: Final = re.compile(r"(?<=[( >])/(?:[^\s/<>()]+/)+")
 
 
@@ -33,5 +33,5 @@ def draw(plan: Plan, file: Path) -> None:
 
 
 def without_places(svg: str) -> str:
-    """Return *svg* with a title of ours, without comments, and without the folders of this machine."""
-    return _FOLDER.sub("", _COMMENT.sub("", _TITLE.sub(r"\1whole lives, one process", svg)))
+    """Return *svg* with a title of ours, without its script, and without the folders of this machine."""
+    return _FOLDER.sub("", _SCRIPT.sub("", _TITLE.sub(r"\1whole lives, one process", svg)))

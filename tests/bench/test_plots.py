@@ -67,7 +67,7 @@ def test_the_same_figures_are_drawn_as_the_same_files(tmp_path: Path) -> None:
 
 
 def test_a_flame_graph_names_functions_but_no_folder_of_the_machine() -> None:
-    svg = "    // how it works\n"
+    svg = '<script type="text/ecmascript"><![CDATA[\nzoom();\n]]></script>'
     svg += '<text id="title" x="1">py-spy record -o /home/a/x.svg</text><title>run (/home/a/b/runners.py) (3)</title>'
     svg += "<title>send (pillarbox/outbox/sending.py)</title>"
     assert flame.without_places(svg) == (

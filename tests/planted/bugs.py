@@ -142,7 +142,7 @@ BUGS: Final = (
         word="started-in-a-taken-lane",
         edits=(
             Edit(
-                file="store/steps/starting.py",
+                file="store/steps/at_once.py",
                 old="queue in free and draft.lane not in taken and",
                 new="queue in free and",
             ),

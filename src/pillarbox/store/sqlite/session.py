@@ -36,9 +36,8 @@ _SILENT: Final = frozenset(
     name for name, sql in STATEMENTS.items() if not sql.startswith(("SELECT", "WITH")) and "RETURNING" not in sql
 )
 """Statements that return no rows."""
-_GUARDED: Final = frozenset(
-    name for name, sql in STATEMENTS.items() if re.match(r"(UPDATE|DELETE)\b.*\sRETURNING \w+\Z", sql, re.DOTALL)
-)
+_CHANGES: Final = re.compile(r"(UPDATE|DELETE)\b.*\sRETURNING \w+\Z", re.DOTALL)
+_GUARDED: Final = frozenset(name for name, sql in STATEMENTS.items() if _CHANGES.match(sql))
 """Statements that return their first binding where they changed its row: how many rows they change says as much."""
 _NUMBERED: Final = frozenset(name for name in FOR_MANY if STATEMENTS[name].endswith("RETURNING id, seq"))
 """Inserts that return their first binding and the number of the row."""

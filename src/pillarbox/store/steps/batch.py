@@ -11,7 +11,7 @@ from pillarbox.domain.message import State
 from pillarbox.domain.transition import Reason
 from pillarbox.store.base import ABANDON_MAX, Batch, BatchResult
 from pillarbox.store.steps import admit, claim, enqueue, imports, mirror, orders, prune, settle, sweep
-from pillarbox.store.steps.starting import Starting
+from pillarbox.store.steps.at_once import Starting
 from pillarbox.store.steps.writing import Writing
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pillarbox.domain.ids import MessageId
     from pillarbox.domain.message import Draft
     from pillarbox.store.base import Ended
-    from pillarbox.store.steps.starting import New
+    from pillarbox.store.steps.at_once import New
     from pillarbox.store.steps.tx import Row
     from pillarbox.store.steps.writing import Writing
 

@@ -18,14 +18,14 @@ from pillarbox.errors import InvalidMessage, KeyConflict, PillarboxError, QueueF
 from pillarbox.store.base import Enqueued
 from pillarbox.store.steps import collapse, mirror
 from pillarbox.store.steps.admit import store_parts
+from pillarbox.store.steps.at_once import WAITS, New
 from pillarbox.store.steps.columns import carried
 from pillarbox.store.steps.queue_limits import Room
-from pillarbox.store.steps.starting import WAITS, New
 
 if TYPE_CHECKING:
     from pillarbox.domain.ids import MessageId
     from pillarbox.store.base import BatchResult
-    from pillarbox.store.steps.starting import Starting
+    from pillarbox.store.steps.at_once import Starting
     from pillarbox.store.steps.tx import Row
     from pillarbox.store.steps.writing import Writing
 
