@@ -236,12 +236,27 @@ async def test_a_store_that_is_locked_for_too_long_says_so_and_works_afterwards(
             with pytest.raises(StoreBusy):
                 await driver.register()
             assert [view.id for view in await driver.everything()] == [accepted]
-            with pytest.raises(StoreBusy):
-                await open_store(path, connect=impatient).open()
+            # Who only opens it needs no lock.
+            async with driver_on(path, connect=impatient) as other:
+                assert [view.id for view in await other.everything()] == [accepted]
             holder.execute("ROLLBACK")
         await driver.send()
         await driver.healthy()
         assert len(await driver.everything()) == 2
+
+
+@pytest.mark.contract("SG3")
+async def test_a_database_that_cannot_be_made_because_somebody_else_writes_says_so(path: Path) -> None:
+    path.touch(0o600)
+    with raw(path) as holder:
+        holder.pragma("journal_mode", "wal")
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusy):
+            await open_store(path, connect=connecting(lambda connection: connection.set_busy_timeout(0))).open()
+        holder.execute("ROLLBACK")
+    async with driver_on(path) as driver:
+        await driver.send()
+        await driver.healthy()
 
 
 # --- read-only, as somebody whom the file system may refuse ------------------------------------------------------

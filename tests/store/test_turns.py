@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
+from pillarbox.domain.limits import Limits
 from pillarbox.errors import StoreBusy
 from pillarbox.store.sqlite import ofd, turns
 from tests.store.opened import driver_on, raw
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE_SECONDS = 30
+BUSY_SECONDS = 10.0
 pytestmark = pytest.mark.skipif(not hasattr(__import__("fcntl"), "F_OFD_SETLK"), reason="no OFD locks here")
 
 WRITER = """
@@ -177,6 +179,18 @@ async def test_who_knows_nothing_of_the_line_and_who_stands_in_it_all_write(path
     assert found.index("a0") < found.index("b0")
 
 
+@pytest.mark.contract("SG2", "DR1")
+async def test_opening_a_database_and_reading_it_waits_for_nobody_who_writes(path: Path) -> None:
+    limits = Limits(recipient_messages=5)
+    async with driver_on(path, limits=limits):
+        pass
+    async with Writer(path) as holder:
+        await holder.does("begin h0")
+        async with driver_on(path, limits=limits) as driver, driver_on(path, create=False) as reader:
+            assert await driver.everything() == await reader.everything() == []
+        await holder.does("commit")
+
+
 # --- past those who do not go on -----------------------------------------------------------------------------------
 
 
@@ -260,7 +274,7 @@ def other(path: Path) -> Iterator[int]:
 
 
 def come(line: turns.Line) -> None:
-    with line.turn() as turn:
+    with line.turn(BUSY_SECONDS) as turn:
         turn.come()
         turn.come()
 
@@ -268,7 +282,7 @@ def come(line: turns.Line) -> None:
 @pytest.mark.contract("SG2")
 def test_nobody_is_waited_for_where_nobody_waits_or_writes(places: Places) -> None:
     pauses = Pauses()
-    with turns.Line(places.descriptor, lambda: False, pause=pauses).turn() as turn:
+    with turns.Line(places.descriptor, lambda: False, pause=pauses).turn(BUSY_SECONDS) as turn:
         turn.come()
     assert pauses.seconds == 0
 
@@ -317,7 +331,7 @@ def test_a_lock_that_is_held_for_longer_than_the_busy_timeout_is_told_and_the_pl
     pauses = Pauses()
     with pytest.raises(StoreBusy):
         come(turns.Line(places.descriptor, lambda: True, pause=pauses))
-    assert turns.BUSY_SECONDS <= pauses.seconds < turns.BUSY_SECONDS + 0.01
+    assert BUSY_SECONDS <= pauses.seconds < BUSY_SECONDS + 0.01
     assert not ofd.is_held(other, turns.FIRST, turns.PLACES)
 
 

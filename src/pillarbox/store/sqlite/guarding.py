@@ -165,18 +165,18 @@ class Guard:
     # --- while it is open ---
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator[Callable[[], bytes | None]]:
+    def turn(self, seconds_max: float) -> Iterator[Callable[[], bytes | None]]:
         """
         Yield what waits for the write lock, in the order of those who wait (`turns`), until a transaction has it.
 
         Called, it returns what every commit changes, for `hold_write_lock`; ``None`` where only SQLite's own wait is
-        to be had. To be called again where another was quicker. Raises StoreBusy.
+        to be had. To be called again where another was quicker. Raises StoreBusy after *seconds_max*.
         """
         line, index = self._line, self._index
         if line is None or index is None:
             yield lambda: None
             return
-        with line.turn() as turn:
+        with line.turn(seconds_max) as turn:
 
             def come() -> bytes:
                 turn.come()

@@ -88,10 +88,10 @@ class Handles:
         self.forget()
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator[Callable[[], bytes | None]]:
+    def turn(self, seconds_max: float) -> Iterator[Callable[[], bytes | None]]:
         """See `guarding.Guard.turn`."""
         guard = self._guard
-        with contextlib.nullcontext(lambda: None) if guard is None else guard.turn() as come:
+        with contextlib.nullcontext(lambda: None) if guard is None else guard.turn(seconds_max) as come:
             yield come
 
     def hold_write_lock(self, before: bytes) -> bool:

@@ -20,6 +20,7 @@ from pillarbox.errors import (
     StoreDiskFull,
     StoreNotFound,
     StoreReadOnly,
+    StoreTooOld,
     StoreUnavailable,
     StoreUnsafe,
     ValueRefused,
@@ -309,9 +310,18 @@ def prepare_schema(connection: apsw.Connection, *, create: bool = True) -> None:
         StoreNotFound: An empty file, and *create* is false.
     """
     with translated("reading the schema", connection):
+        # Usually nothing is to be done. To see that, nobody must wait for those who write.
+        try:
+            with snapshot(connection):
+                _make_or_migrate(connection, create=False)
+        except (StoreNotFound, StoreTooOld):
+            if not create:
+                raise
+        else:
+            return
         connection.execute(WRITE["begin"])
         try:
-            _make_or_migrate(connection, create=create)
+            _make_or_migrate(connection, create=True)
             connection.execute(WRITE["commit"])
         except BaseException:
             if connection.in_transaction:
@@ -332,6 +342,8 @@ def _make_or_migrate(connection: apsw.Connection, *, create: bool) -> None:
 def count_recipients(connection: apsw.Connection) -> None:
     """Begin to count per recipient: from then on triggers do, in every process, whatever its settings."""
     with translated("preparing the count per recipient", connection):
+        if connection.execute(READ["recipients_counted"]).fetchall():
+            return
         connection.execute(WRITE["begin"])
         try:
             if not connection.execute(READ["recipients_counted"]).fetchall():

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import apsw
 
 from pillarbox.errors import PillarboxError, ValueRefused
-from pillarbox.store.sqlite.opening import BUSY_MS
 from pillarbox.store.sqlite.statements import FOR_MANY, STATEMENTS, text
 from pillarbox.store.steps.numbers import Numbers
 
@@ -60,7 +59,7 @@ def _pieces(count: int) -> Iterator[tuple[int, int]]:
 class Keeper(Protocol):
     """Keeps SQLite's write lock from being dropped by others, and looks after the files; see `guarding`."""
 
-    def turn(self) -> AbstractContextManager[Callable[[], bytes | None]]:
+    def turn(self, seconds_max: float) -> AbstractContextManager[Callable[[], bytes | None]]:
         """
         Entered before a transaction, left when it has the lock. Calls of what it yields wait for the lock.
 
@@ -196,11 +195,12 @@ class Session(Statements):
         self._keeper = keeper
         self._lease_clock = lease_clock
         self._held = False
+        self._busy_ms: int = connection.pragma("busy_timeout")
 
     def begin(self) -> None:
         """Open a transaction that holds the write lock."""
         self.committing = False
-        with self._keeper.turn() as come:
+        with self._keeper.turn(self._busy_ms / 1000) as come:
             while not self._took_lock(come()):
                 pass
         self._held = True
@@ -223,7 +223,7 @@ class Session(Statements):
         except apsw.BusyError:
             return False
         finally:
-            self.connection.set_busy_timeout(BUSY_MS)
+            self.connection.set_busy_timeout(self._busy_ms)
         if self._keeper.hold_write_lock(before):
             return True
         # Nothing was written, so this only ends it. A rollback would tidy up the log's index, where somebody else

@@ -25,7 +25,6 @@ from pillarbox.store.sqlite import ofd
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-BUSY_SECONDS: Final = 10.0
 PATIENCE_SECONDS: Final = 1.0
 FIRST: Final = 0x40000400  # behind the bytes that SQLite locks
 PLACES: Final = 8
@@ -61,10 +60,10 @@ class Line:
         self._passed_by: set[int] = set()
 
     @contextlib.contextmanager
-    def turn(self) -> Iterator[Turn]:
+    def turn(self, seconds_max: float) -> Iterator[Turn]:
         """Take part in the line until the context ends, which should be as soon as the lock was taken."""
         with self._one_thread:
-            turn = Turn(self)
+            turn = Turn(self, seconds_max)
             try:
                 yield turn
             finally:
@@ -78,8 +77,8 @@ class Line:
         """Whether somebody who was passed by still has his place."""
         return any(ofd.is_held(self._descriptor, FIRST + place) for place in tuple(self._passed_by))
 
-    def take(self, place: int, pause: Callable[[float], float]) -> bool:
-        """Wait for a place; return false where whoever has it is to be passed by."""
+    def take(self, place: int, pause: Callable[[float], float], seconds_max: float) -> bool:
+        """Wait for a place; return false where whoever has it is to be passed by, after *seconds_max* in any case."""
         waited = idle = 0.0
         while not ofd.take(self._descriptor, ofd.EXCLUSIVE, FIRST + place):
             if place in self._passed_by:
@@ -89,7 +88,7 @@ class Line:
             if not self.is_taken():
                 idle += took
             # Where others write all the time, the lock may be seldom seen free.
-            if idle >= PATIENCE_SECONDS or waited >= BUSY_SECONDS / 2:
+            if idle >= PATIENCE_SECONDS or waited >= seconds_max:
                 self._passed_by.add(place)
                 return False
         self._passed_by.discard(place)
@@ -101,10 +100,11 @@ class Line:
 
 
 class Turn:
-    """One wait for the write lock."""
+    """One wait for the write lock, of *seconds_max* at most."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, seconds_max: float) -> None:
         self._line = line
+        self._seconds_max = seconds_max
         self._place: int | None = None
         self._tried = False
         self._waited = self._waited_in_front = 0.0
@@ -113,7 +113,7 @@ class Turn:
         """
         Wait until the lock looks free and it is our turn. Called again, if somebody was quicker.
 
-        Raises StoreBusy after 10 s in all.
+        Raises StoreBusy after *seconds_max* in all.
         """
         if self._tried:
             self._look_later()
@@ -133,7 +133,7 @@ class Turn:
 
     def _line_up(self) -> None:
         for place in reversed(range(PLACES)):
-            if self._line.take(place, self._pause):
+            if self._line.take(place, self._pause, self._seconds_max / 2):
                 self.leave()
                 self._place = place
 
@@ -141,7 +141,7 @@ class Turn:
         self._waited_in_front += self._pause(self._waited_in_front)
 
     def _pause(self, waited: float) -> float:
-        if self._waited >= BUSY_SECONDS:
+        if self._waited >= self._seconds_max:
             msg = "writing: somebody else has been writing to the database for longer than the busy timeout"
             raise StoreBusy(msg)
         wanted = min(max(waited / _PAUSES_A_WAIT, _PAUSE_SECONDS_MIN), _PAUSE_SECONDS_MAX)
