@@ -63,3 +63,17 @@ def test_other_seeds_are_other_lives_and_lose_nothing_either(tmp_path: Path, see
     world, other = lived(first, seed, 60, order), lived(second, seed + 2, 60, order)
     assert world.faults() == other.faults() == []
     assert world.trace != other.trace
+
+
+@pytest.mark.contract("LE2", "LE3", "ST6", "EN1", "LA1")
+def test_commits_that_take_longer_than_a_lease_lose_nothing_and_send_nothing_that_nobody_claimed(
+    tmp_path: Path,
+) -> None:
+    worlds = []
+    for seed in (1, 2):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        worlds.append(lived(folder, seed, 400, slow=0.06))
+    assert [world.faults() for world in worlds] == [[], []]
+    assert sum(happened(world)["LeaseLost"] for world in worlds) >= 1
+    assert all(world.kills for world in worlds)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pillarbox.store.base import Batch, BatchResult, Store
 
 HOUR: Final = 3600.0
+LEASE_SECONDS: Final = 20.0
 _POLICY: Final = Policy(schedule=parse_schedule("5s, 1m, 30m, 4h, 12h*8"), max_attempts=12, ttl_seconds=None)
 _ENDS: Final = ("delivered", "dead", "cancelled", "expired")
 
@@ -134,6 +135,7 @@ class World:
         calls: Every call of a channel, in order.
         trace: What happened, in order; one seed, one trace.
         ever_held: Messages that were held at some time: they may have lost their turn.
+        slow: How often, of 1, the disk takes longer for a commit, or for its answer, than a lease lasts.
     """
 
     folder: Path
@@ -145,6 +147,7 @@ class World:
     ever_held: set[str] = field(default_factory=set)
     kills: int = 0
     healed: bool = False
+    slow: float = 0.0
 
     def __post_init__(self) -> None:
         self.loop = SimulatedLoop(self.seed, order=self.order, seconds_max=2_000 * HOUR)
@@ -180,7 +183,8 @@ class World:
             process = self._process()
             if self.plan.random() < 0.6:
                 process.kill_after(self.plan.randrange(5, 600))
-            ends.append(process.spawn(self._work(process, self._box(process), self.plan.uniform(2, 8))))
+            seconds = self.plan.uniform(2, 8) * (LEASE_SECONDS / 2 if self.slow else 1)
+            ends.append(process.spawn(self._work(process, self._box(process), seconds)))
         if self.plan.random() < 0.2:
             await self.clock.sleep(self.plan.uniform(0, 5))
             self.note("the machine sleeps")
@@ -206,7 +210,7 @@ class World:
             clock=self.clock,
             entropy=SeededEntropy(self.seed * 10_000 + self._processes),
             store=lambda: self._store(process),
-            lease_seconds=20,
+            lease_seconds=LEASE_SECONDS,
             drain_on_startup=False,
             retention=dict.fromkeys(_ENDS, "365d"),
         )
@@ -219,10 +223,15 @@ class World:
             clock=self.clock,
             durability=Durability.PROCESS,
             connect=_connect,
-            caller=lambda _: Delayed(self.clock, lambda: self.disk.uniform(0.0001, 0.004)),
+            caller=lambda _: Delayed(self.clock, self._disk_seconds),
         )
         process.at_end(store.let_go)
         return cast("Store", FaultyStore(self, store))
+
+    def _disk_seconds(self) -> float:
+        if self.slow and not self.healed and self.disk.random() < self.slow:
+            return self.disk.uniform(1, 3 * LEASE_SECONDS)
+        return self.disk.uniform(0.0001, 0.004)
 
     def _heard(self, process: Process, event: BusEvent) -> None:
         identity = getattr(event, "id", None)
@@ -333,9 +342,9 @@ def _connect(path: str, durability: Durability) -> apsw.Connection:
     return connection
 
 
-def lived(folder: Path, seed: int, hours: float, order: Order = Order.KEPT) -> World:
+def lived(folder: Path, seed: int, hours: float, order: Order = Order.KEPT, *, slow: float = 0.0) -> World:
     """Give a world in which so many hours passed."""
-    world = World(folder, seed, order)
+    world = World(folder, seed, order, slow=slow)
     asyncio.set_event_loop(None)
     world.live(hours)
     return world
