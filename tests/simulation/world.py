@@ -157,6 +157,7 @@ class World:
         self.disk = random.Random(f"disk {self.seed}")
         self.path = self.folder / "outbox.db"
         self.views: dict[str, MessageView] = {}
+        self.drained_ms = 0
         self._processes = 0
 
     def note(self, what: str) -> None:
@@ -203,7 +204,7 @@ class World:
         self._last_process = self.loop.process(f"process-{self._processes}")
         return self._last_process
 
-    def _box(self, process: Process) -> Outbox:
+    def _box(self, process: Process, *, deliver: bool = True) -> Outbox:
         box = Outbox(
             str(self.path),
             channels={name: Receiver(self, name, ordered=name == "chat") for name in ("chat", "mail")},
@@ -212,6 +213,7 @@ class World:
             store=lambda: self._store(process),
             lease_seconds=LEASE_SECONDS,
             drain_on_startup=False,
+            deliver=deliver,
             retention=dict.fromkeys(_ENDS, "365d"),
         )
         box.subscribe(lambda event: self._heard(process, event))
@@ -290,8 +292,12 @@ class World:
             for name in box.channels:
                 await box.resume(name)
             await box.drain(120)
+            # What becomes due from now on, or did as the drain ended, may lie where it is.
+            self.drained_ms = self.clock.wall_ms() - 1000
+        # Nothing is under way while all is looked at.
+        async with self._box(self._last_process, deliver=False) as looking:
             for identity in self.accepted:
-                found = await box.get(identity)
+                found = await looking.get(identity)
                 if found is not None and found.view is not None:
                     self.views[identity] = found.view
                     self.note(f"{identity} {found.view.state} {found.view.claims} {found.view.due_ms}")
@@ -308,7 +314,7 @@ class World:
             mine = calls[identity]
             if not (view.state.terminal or view.state in {State.HELD, State.SCHEDULED}):
                 found.append(f"{identity} is {view.state}")
-            if view.state is State.SCHEDULED and view.due_ms <= self.clock.wall_ms() and not view.waiting:
+            if view.state is State.SCHEDULED and view.due_ms <= self.drained_ms and not view.waiting:
                 found.append(f"{identity} is due and lies about")
             if len(mine) > view.claims:
                 found.append(f"{identity} was sent {len(mine)} times with {view.claims} claims")
