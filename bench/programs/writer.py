@@ -76,7 +76,6 @@ async def with_sqlite(db: Path, waits: Waits, rows: int) -> Callable[[], Awaitab
     """Return what commits one batch of *rows* rows, and waits as SQLite does by itself."""
     connection = connect(db)
     connection.set_busy_timeout(_BUSY_MS)
-    connection.execute("CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY, content TEXT)")
     connection.exec_trace = waits.trace
 
     async def write() -> None:
