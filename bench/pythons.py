@@ -127,7 +127,7 @@ def _find(version: str, plan: Plan) -> str:
         output([sys.executable, "-m", "venv", "--without-pip", str(uv)], cwd=plan.cache)
         output([*pip_install(uv / "bin/python"), "uv"], cwd=plan.cache)
     try:
-        output([str(uv / "bin/uv"), "python", "install", "-q", version], cwd=plan.cache, seconds=120)
+        output([str(uv / "bin/uv"), "python", "install", version], cwd=plan.cache, seconds=120)
         return output([str(uv / "bin/uv"), "python", "find", version], cwd=plan.cache).strip()
     except Absent as error:
         raise Absent(f"not found here, and uv cannot fetch it ({error})") from error

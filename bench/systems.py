@@ -72,7 +72,8 @@ def measure(plan: Plan) -> list[Figure]:
             except Absent as error:
                 absent[system.name] = str(error)
                 del theirs[system]
-    return _figures(ours, theirs, absent)
+    versions = {name: installed.version for name, installed in there.items()}
+    return _figures(ours, theirs, versions, absent)
 
 
 def our_lives(plan: Plan, count: int, durability: str) -> float:
@@ -85,7 +86,12 @@ def _their_lives(installed: Installed, plan: Plan, system: System, few: int) -> 
     return installed.lives(plan, max(1, int(few * system.share)), system.mode)
 
 
-def _figures(ours: dict[str, list[float]], theirs: dict[System, list[float]], absent: dict[str, str]) -> list[Figure]:
+def _figures(
+    ours: dict[str, list[float]],
+    theirs: dict[System, list[float]],
+    versions: dict[str, str],
+    absent: dict[str, str],
+) -> list[Figure]:
     figures = [
         Figure(
             name=f"pillarbox, {durability}",
@@ -103,6 +109,7 @@ def _figures(ours: dict[str, list[float]], theirs: dict[System, list[float]], ab
             peer=f"{system.name}; {system.durability}",
             peer_samples=tuple(rates),
             point=Point(plot=PLOT, series=system.durability, at=system.peer.name, peer=True),
+            note=f"version {versions[system.peer.name]}",
         )
         for system, rates in theirs.items()
     ]

@@ -73,11 +73,15 @@ class Installed:
     """
     A peer that can be run. Making one installs it, unless it is installed already.
 
+    Attributes:
+        version: What its program said of itself when it ran last.
+
     Raises:
         Absent: It cannot be installed.
     """
 
     def __init__(self, peer: Peer, cache: Path) -> None:
+        self.version = ""
         self._peer = peer
         self._home = cache / peer.name.lower().replace(" ", "-")
         if not (self._home / ".installed").exists():
@@ -94,6 +98,7 @@ class Installed:
             said = output([*command, str(folder), str(count), mode], cwd=self._home, seconds=_RUN_SECONDS)
         answer: dict[str, Any] = json.loads(said.splitlines()[-1])
         assert answer["done"] == count, (self._peer.name, answer)
+        self.version = answer["version"]
         return float(count / answer["seconds"])
 
     @property

@@ -36,7 +36,9 @@ def installed(plan: Plan, program: str) -> Installed:
 
 
 def test_the_rate_is_by_the_program_s_own_clock(plan: Plan) -> None:
-    assert installed(plan, DOES_ALL).lives(plan, 100, "full") == 200
+    peer = installed(plan, DOES_ALL)
+    assert peer.lives(plan, 100, "full") == 200
+    assert peer.version == "1"
     assert list(plan.directory.iterdir()) == []
 
 
