@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from pillarbox.channels.base import Channel, Seams
+from pillarbox.channels.egress import Egress
 from pillarbox.channels.mail.smtp import SmtpChannel
 from pillarbox.channels.webhook import WebhookChannel
 from pillarbox.domain.message import Content
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Uncertain
+from pillarbox.testing.receiver import Receiver
 from tests.channels.attempts import an_attempt
 
 if TYPE_CHECKING:
@@ -166,6 +168,23 @@ async def test_a_webhook_that_was_not_answered_meanwhile_is_cut_off_after_one_gr
     channel = WebhookChannel(f"http://127.0.0.1:{server.port}/", timeout_seconds=TIMEOUT)
     outcome = await sent_while_still(server, channel, **payload())
     assert outcome == Uncertain("timed out after the request was written")
+
+
+@pytest.mark.contract("CL6")
+async def test_a_webhook_whose_time_was_over_before_its_connection_came_is_not_sent_any_more() -> None:
+    async def resolve(_host: str, _port: int) -> list[str]:
+        threading.Event().wait(STILL)
+        return ["127.0.0.1"]
+
+    async with Receiver() as receiver:
+        url = receiver.url.replace("127.0.0.1", "hooks.example.com")
+        egress = Egress(operator=True, resolve=resolve)
+        async with started(WebhookChannel(url, timeout_seconds=TIMEOUT, egress=egress)) as channel:
+            attempt = an_attempt()
+            assert await channel.send(attempt) == Deferred("timed out before the request was written")
+            assert attempt.progress.written is False
+        await receiver.wait_until_quiet()
+        assert receiver.count == 0
 
 
 def mail_channel(port: int, **options: Any) -> SmtpChannel:
