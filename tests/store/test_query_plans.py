@@ -291,6 +291,20 @@ async def test_a_backlog_is_made_to_wait_at_a_cost_that_grows_with_it_and_no_fas
     assert costs[MANY] < costs[1000] * 1.3
 
 
+@pytest.mark.contract("LA3", "LA2")
+async def test_one_transaction_steps_over_as_many_whatever_waits(tmp_path: Path) -> None:
+    costs = {}
+    for count in (MANY // 2, MANY):
+        async with watched(tmp_path / f"{count}.db") as (driver, work):
+            await fill(driver, count, lane="long")
+            await driver.claim(1)
+            request = await driver.request(10)
+            with work.counted() as spent:
+                assert (await driver.commit(claim=request)).more
+            costs[count] = spent[0]
+    assert costs[MANY] <= costs[MANY // 2] * 1.05
+
+
 @pytest.mark.contract("LA3", "RE6")
 async def test_a_claim_costs_the_same_whatever_is_for_later(tmp_path: Path) -> None:
     costs = {}

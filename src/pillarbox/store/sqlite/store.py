@@ -105,6 +105,7 @@ class SQLiteStore:
         self._make_parents = make_parents
         self._clock = clock or SystemClock()
         self._buried: list[Ended] = []
+        self._to_wake: list[int] = []
         self._boot_id = self._clock.boot_id()
         self._lease_clock = self._clock.boot_ms
         self._handles = Handles(self._path, self.durability, connect, locks=descriptor_locks)
@@ -247,8 +248,9 @@ class SQLiteStore:
             result = self._try_commit(batch)
         result.unreadable = [*result.unreadable, *self._buried]
         self._buried = []
-        if result.touched or batch.acts:
-            self._wake_others()
+        if self._sidecar is not None:
+            for slot in self._to_wake:
+                self._sidecar.wake(slot)
         return result
 
     def _try_commit(self, batch: Batch) -> BatchResult | None:
@@ -256,7 +258,11 @@ class SQLiteStore:
         fresh, session = self._session is None, self._live_session()
         try:
             with self._translated("writing"), session.transaction():
-                return steps.apply(session, session.numbers, batch, limits=self._limits, lease_now=session.lease_now)
+                result = steps.apply(session, session.numbers, batch, limits=self._limits, lease_now=session.lease_now)
+                # Read here, where no lock has to be taken for it.
+                told = session.many("worker_slots") if result.touched or batch.acts else []
+                self._to_wake = [slot for (slot,) in told]
+            return result
         except UnicodeDecodeError as exc:
             if not self._mend():
                 raise ValueRefused(f"writing: a value cannot be stored ({exc})") from exc
@@ -291,13 +297,6 @@ class SQLiteStore:
             with self._translated("reopening the database"):
                 self._session = self._session_on(self._handles.open())
         return self._session
-
-    def _wake_others(self) -> None:
-        if self._sidecar is None or self._session is None:
-            return
-        with contextlib.suppress(apsw.Error):
-            for (slot,) in self._session.many("worker_slots"):
-                self._sidecar.wake(slot)
 
     async def register(self, start: WorkerStart) -> int:
         """See `Store`."""

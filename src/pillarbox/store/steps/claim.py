@@ -14,8 +14,6 @@ from pillarbox.store.steps.columns import LEASED
 from pillarbox.store.steps.horizon import horizon
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pillarbox.domain.message import Leased
     from pillarbox.store.base import BatchResult, Claim, Ended
     from pillarbox.store.steps.tx import Row
@@ -24,8 +22,8 @@ if TYPE_CHECKING:
 _SCHEDULED, _LEASED, _EXPIRED = (s.code for s in (State.SCHEDULED, State.LEASED, State.EXPIRED))
 _PRIORITIES = (3, 2, 1, 0)
 _LATER_MAX = 1000
-_PARK_MAX = 1000
-_STEPS_MAX = 8
+_PARK_MAX = 250
+_STEPS_MAX = 1000
 _STATE, _PRIORITY = LEASED.index("state"), LEASED.index("priority")
 
 
@@ -36,6 +34,18 @@ class _Gate(NamedTuple):
     paused_ms: int | None
     until_ms: int | None
     strikes: int
+
+
+class _Steps:
+    """Bounds how many rows one transaction steps over, because it holds the write lock meanwhile; the next goes on."""
+
+    def __init__(self) -> None:
+        self._left = _STEPS_MAX
+
+    def over(self, rows: int) -> bool:
+        """Note that rows were stepped over. Returns whether that is enough."""
+        self._left -= rows
+        return self._left <= 0
 
 
 def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> None:
@@ -52,7 +62,7 @@ def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> N
     # What was stored already leased takes its slots too.
     taken = Counter(message.queue for message in result.claimed)
     gates = {gate.queue: gate for gate in (_Gate(*row) for row in tx.many("gates"))} if tx.gated else {}
-    steps = iter(range(_STEPS_MAX))
+    steps = _Steps()
     for queue, capacity in request.capacity.items():
         if queue in tx.horizons:
             result.next_due_ms[queue], result.suspects_ms[queue] = tx.horizons[queue]
@@ -84,9 +94,7 @@ def _has_leased(tx: Writing, queue: int) -> bool:
     return bool(row[0] + tx.counters.pending(queue, _LEASED) > 0)
 
 
-def _claim_queue(
-    tx: Writing, request: Claim, result: BatchResult, queue: int, *, room: int, steps: Iterator[int]
-) -> None:
+def _claim_queue(tx: Writing, request: Claim, result: BatchResult, queue: int, *, room: int, steps: _Steps) -> None:
     _give_positions(tx, result, queue)
     if request.only is not None:
         if not result.claimed:
@@ -122,13 +130,13 @@ def _claim_rows(
     name: str,
     where: tuple[object, ...],
     room: int,
-    steps: Iterator[int],
+    steps: _Steps,
 ) -> int:
     """
     Run one of the claims until *room* is used up or nothing more can start.
 
     Args:
-        steps: Ends when backlogs were stepped over often enough for one transaction; the next one goes on.
+        steps: What this transaction has stepped over.
 
     Returns:
         How many were leased.
@@ -147,10 +155,11 @@ def _claim_rows(
         # Whatever ended made room, and may have freed its successor. Without that: all leased, or that was all.
         if taken >= room or (not ended and (started == len(rows) or len(rows) < limit)):
             return taken
-        if next(steps, None) is None:
+        if steps.over(len(rows)):
             result.more = True
             return taken
         for priority in {row[_PRIORITY] for row in rows if row[_STATE] == _SCHEDULED}:
+            steps.over(_PARK_MAX)
             tx.many("park", (where[0], priority, tx.now, _PARK_MAX))
 
 

@@ -92,8 +92,9 @@ class Writing:
     def free_lanes(self) -> None:
         """Free the lowest waiting row of every lane left. A later statement on purpose: it sees what left."""
         if self._left and self.waiting:
-            for rows in self.each("free", [(lane,) for lane in self._left]):
-                self.touched.update(queue for _, queue in rows)
+            found = [row for rows in self.each("lowest_waiting", [(lane,) for lane in self._left]) for row in rows]
+            self.each("free", [(seq,) for _, seq, _ in found])
+            self.touched.update(queue for *_, queue in found)
         self._left = {}
 
     def queue(self, tenant: str, channel: str) -> int:

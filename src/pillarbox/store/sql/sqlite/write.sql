@@ -110,11 +110,14 @@ SELECT ?1, ?2, ?3, ?4, ?5, (SELECT worker FROM message WHERE seq = ?1), ?6, ?7, 
 {given} WHERE ?1 IS NOT NULL
 ON CONFLICT DO NOTHING
 
+-- lowest_waiting --
+-- The next one of a lane. Nobody else may end it, or let it go, before this transaction ends.
+SELECT lane, seq, queue FROM message WHERE lane = ?1 AND state = 0 AND waiting = 1 ORDER BY lane_pos LIMIT 1
+
 -- free --
--- Lets the lowest waiting row of a lane go. Freeing one too many is harmless: its claim parks it again.
-UPDATE message SET waiting = 0 {given} WHERE seq = (
-    SELECT seq FROM message WHERE lane = ?1 AND state = 0 AND waiting = 1 ORDER BY lane_pos LIMIT 1)
-RETURNING lane, queue
+-- Freeing one too many is harmless: its claim parks it again.
+UPDATE message SET waiting = 0 {given} WHERE seq = ?1
+RETURNING seq
 
 -- admit --
 -- Once: parts that may have been sent already are never cut anew.
