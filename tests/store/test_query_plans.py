@@ -58,10 +58,15 @@ MAY_SCAN: Final = {
 }
 # Lines of a plan that look like a scan and are none: of an index that holds nothing but what is asked for.
 ALL_WANTED: Final = {
-    "gates": "SCAN queue USING INDEX queue_gate",
-    "clock_news": "SCAN queue USING INDEX queue_gate",
-    "due_suspects": "SCAN message USING INDEX message_suspect",
-    "park": "SCAN c",  # the bounded number that it takes at a time
+    "gates": {"SCAN queue USING INDEX queue_gate"},
+    "overview": {
+        "SCAN queue USING INDEX queue_gate",
+        "SCAN message USING COVERING INDEX message_wait",
+    },  # the first will do
+    "clock_news": {"SCAN queue USING INDEX queue_gate"},
+    "due_suspects": {"SCAN message USING INDEX message_suspect"},
+    "claim": {"SCAN c"},  # the bounded number that it takes at a time
+    "park": {"SCAN c"},
 }
 # What is sorted is as small as the statement's own limit, or one index has it in another order.
 MAY_SORT: Final = {
@@ -97,7 +102,7 @@ def faults(connection: apsw.Connection) -> list[str]:
         if sql.split()[0].upper() not in {"SELECT", "UPDATE", "INSERT", "DELETE", "WITH"}:
             continue
         for line in plan(connection, sql):
-            if SCAN.match(line) and name not in MAY_SCAN and line != ALL_WANTED.get(name):
+            if SCAN.match(line) and name not in MAY_SCAN and line not in ALL_WANTED.get(name, ()):
                 found.append(f"{title}: {line}")
             if "TEMP B-TREE" in line and name not in MAY_SORT:
                 found.append(f"{title}: {line}")
@@ -161,6 +166,8 @@ async def every_kind(driver: StoreDriver) -> None:
         *[driver.draft(key=f"k{place}", digest=b"1", channel=f"c{place % 40}") for place in range(400)]
     )
     messages = await driver.claim(300)
+    while driver.last.more:
+        messages += await driver.claim(300 - len(messages))
     outcomes = (Deferred("busy"), Uncertain("no answer"))
     await driver.commit(settle=[driver.settlement(m, outcomes[at % 2]) for at, m in enumerate(messages[:200])])
     await driver.deliver(*messages[200:250])
@@ -270,7 +277,9 @@ async def test_settling_the_head_of_a_lane_costs_the_same_whatever_waits_behind_
             settlement = driver.settlement(message, Deferred("busy"))
             await driver.commit(settle=[settlement])
             driver.clock.advance(10)
-            message = (await driver.claim(1))[0]
+            while not (found := await driver.claim(1)):
+                assert driver.last.more
+            (message,) = found
             request = await driver.request(5)
             with work.counted() as spent:
                 done = driver.settlement(message, Deferred("busy"))

@@ -155,10 +155,10 @@ class StartingSuite(StoreFixtures):
 
     @pytest.mark.contract("EN8")
     async def test_beside_one_that_is_refused_the_others_start_and_are_claimed_once(self, driver: StoreDriver) -> None:
-        good = [driver.draft(lane=f"l{place}") for place in range(6)]
+        good = [driver.draft(lane=f"l{place}") for place in range(70)]
         bad = driver.draft(priority=9)
-        assert await born(driver, *good[:3], bad, *good[3:]) == [draft.id for draft in good]
-        assert [type(told) for told in driver.last.enqueued] == [*[list] * 3, InvalidMessage, *[list] * 3]
+        assert await born(driver, *good[:-1], bad, good[-1], capacity=100) == [draft.id for draft in good]
+        assert [type(told) for told in driver.last.enqueued] == [*[list] * 69, InvalidMessage, list]
         assert {view.claims for view in await driver.everything()} == {1}
         await driver.healthy()
 

@@ -128,26 +128,26 @@ class StateSuite(StoreFixtures):
 
     @pytest.mark.contract("ST6", "ST7")
     @pytest.mark.parametrize("count", [2, 7, 100])
+    @pytest.mark.parametrize("late", [True, False])
     async def test_of_many_ends_in_one_batch_those_count_whose_lease_holds(
-        self, driver: StoreDriver, count: int
+        self, driver: StoreDriver, count: int, *, late: bool
     ) -> None:
         drafts = [driver.draft(lane=f"lane {place}") for place in range(count)]
         behind = [driver.draft(lane=draft.lane) for draft in drafts]
         await driver.enqueue(*drafts)
         await driver.enqueue(*behind)
-        held = await driver.claim(count)
-        lost, late, others = held[0], held[1], held[2:]
-        strange = msgspec.structs.replace(lost, lease=LeaseId(driver.entropy.token(16)))
-        await driver.settle(late, Deferred("busy"))
-        ends = [driver.settlement(message, Delivered(message.id)) for message in (*others, late, strange)]
-        result = await driver.commit(settle=ends)
-        assert result.settled == [Settled.APPLIED] * len(others) + [Settled.LATE, Settled.STALE]
-        assert (await driver.view(lost.id)).state == State.LEASED
-        for message in (*others, late):
+        *others, odd = await driver.claim(count)
+        if late:
+            await driver.settle(odd, Deferred("busy"))
+        else:
+            odd = msgspec.structs.replace(odd, lease=LeaseId(driver.entropy.token(16)))
+        result = await driver.commit(settle=[driver.settlement(one, Delivered(one.id)) for one in (*others, odd)])
+        assert result.settled == [Settled.APPLIED] * len(others) + [Settled.LATE if late else Settled.STALE]
+        for message in others:
             view = await driver.view(message.id)
             assert (view.state, view.receipt) == (State.DELIVERED, message.id)
-        freed = await driver.claimed_ids(count)
-        assert freed == [draft.id for draft in behind if draft.lane != lost.lane]
+        assert await driver.state(odd.id) is (State.DELIVERED if late else State.LEASED)
+        assert await driver.claimed_ids(count) == [draft.id for draft in (behind if late else behind[:-1])]
         await driver.healthy()
 
     @pytest.mark.contract("ST6", "ST7")
