@@ -44,6 +44,7 @@ MEMORY: Final = ":memory:"
 BESIDE: Final = ("-wal", "-shm", "-journal", "-workers")
 """What may lie beside a database file, by the ending of its name."""
 _JOURNAL_BYTES_MAX: Final = 32 << 20
+_STATEMENTS_KEPT: Final = 200  # of some there is a text for each of a few numbers of rows
 UNGUARDED: Final = (
     "{why}: if anything else in a process that has the database open opens and closes the file, its locks fall; what"
     " that would cost is noticed, not prevented"
@@ -238,7 +239,7 @@ def connect(path: str, durability: Durability) -> apsw.Connection:
     with translated("opening the database", path=path):
         # Never made here: `prepare_file` does that, and a file that vanished must not come back empty.
         flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if path == MEMORY else 0)
-        connection = apsw.Connection(path, flags=flags)
+        connection = apsw.Connection(path, flags=flags, statementcachesize=_STATEMENTS_KEPT)
         try:
             configure(connection, durability)
         except BaseException:
