@@ -10,11 +10,13 @@ import asyncio
 import contextlib
 import queue
 import threading
+import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pillarbox.store.sqlite import forking
+from pillarbox.store.sqlite.bell import Bell, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,16 +47,15 @@ class _Later(ABC):
 
     async def run(self, function: Callable[[], T]) -> T:
         """See `Caller`."""
-        return await self._hand_over(function)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._put(function, future)
+        return await future
 
     async def run_through(self, function: Callable[[], T]) -> T:
         """See `Caller`."""
-        return await heard_through(self._hand_over(function))
-
-    def _hand_over(self, function: Callable[[], T]) -> asyncio.Future[T]:
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        future: _Kept[T] = _Kept(loop=asyncio.get_running_loop())
         self._put(function, future)
-        return future
+        return await heard_through(future)
 
     @abstractmethod
     def _put(self, function: Callable[[], Any], future: asyncio.Future[Any]) -> None:
@@ -74,21 +75,41 @@ class DatabaseThread(_Later):
         self.idle = threading.Lock()
         forking.pauses(self)
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any] | None] | None] = queue.SimpleQueue()
+        # Its loop holds it, and what is to be told there: the thread must not, or a loop that is closed could never go.
+        self._bell: Callable[[], Bell | None] = _no_bell
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     def _put(self, function: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        if self._bell() is None:
+            self._bell = weakref.ref(Bell(future.get_loop()))
         self._jobs.put((function, future))
 
     def stop(self) -> None:
         """See `Caller`. Returns when the thread has ended."""
         self._jobs.put(None)
         self._thread.join()
+        self._close_bell()
 
     def leave(self, function: Callable[[], object]) -> None:
         """See `Caller`. May be called while garbage is collected, on whatever thread."""
         self._jobs.put((function, None))
+        self._jobs.put((self._close_bell, None))
         self._jobs.put(None)
+
+    def _close_bell(self) -> None:
+        bell = self._bell()
+        if bell is not None:
+            bell.close()
+
+    def _tell(self, future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+        bell = self._bell()
+        if bell is not None and bell.loop is future.get_loop():
+            bell.ring(future, result, error)
+            return
+        # A loop that was closed meanwhile has nobody left to tell.
+        with contextlib.suppress(RuntimeError):
+            future.get_loop().call_soon_threadsafe(settle, future, result, error)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -102,11 +123,13 @@ class DatabaseThread(_Later):
                 error = exc
             # An idle thread must not keep alive what it worked for: an outbox that nobody closed could never go.
             del job, function
-            # A loop that was closed meanwhile has nobody left to tell.
-            with contextlib.suppress(RuntimeError):
-                if future is not None:
-                    future.get_loop().call_soon_threadsafe(_settle, future, result, error)
+            if future is not None:
+                self._tell(future, result, error)
             del future, result, error
+
+
+def _no_bell() -> None:
+    """Stand for a bell before there is one."""
 
 
 class Delayed(_Later):
@@ -138,7 +161,7 @@ class Delayed(_Later):
             result = function()
         except BaseException as exc:  # noqa: BLE001 — handed to the caller, whatever it is
             error = exc
-        self._clock.call_later(self._seconds(), _settle, future, result, error)
+        self._clock.call_later(self._seconds(), settle, future, result, error)
         self._jobs.popleft()
         if self._jobs:
             self._clock.call_later(self._seconds(), self._work)
@@ -171,27 +194,22 @@ class Inline:
         function()
 
 
-async def heard_through(future: asyncio.Future[T]) -> T:
+class _Kept(asyncio.Future[T]):
+    """What cannot be cancelled: a task that is cancelled while it waits for this hears of that at the end of it."""
+
+    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ANN401, ARG002 — asyncio's signature
+        """Refuse."""
+        return False
+
+
+async def heard_through(future: _Kept[T]) -> T:
     """Wait for *future* to its end; a caller that is cancelled meanwhile is cancelled at its next wait."""
-    cancelled = False
-    while not future.done():
-        try:
-            # A bare future: whoever cancels every task that there is does not find it.
-            await asyncio.wait((future,))
-        except asyncio.CancelledError:
-            cancelled = True
-    task = asyncio.current_task()
-    if cancelled and task is not None:
-        # The count of cancellations stays as it was, for the scopes that watch it.
-        task.uncancel()
-        task.cancel()
-    return future.result()
-
-
-def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+    try:
+        return await future
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and future.done():
+            # The count of cancellations stays as it was, for the scopes that watch it.
+            task.uncancel()
+            task.cancel()
+        return future.result()

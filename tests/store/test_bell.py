@@ -1,0 +1,142 @@
+"""How the database's thread tells the event loop that it is done."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from pathlib import Path
+
+import pytest
+
+from pillarbox.store.sqlite.bell import Bell
+from pillarbox.store.sqlite.thread import DatabaseThread
+from tests.engine.stand import until
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_many_answers_in_a_row_are_all_heard() -> None:
+    thread = DatabaseThread("test")
+    try:
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(*(thread.run(lambda n=n: n) for n in range(20_000))) == list(range(20_000))  # type: ignore[misc]
+    finally:
+        thread.stop()
+
+
+async def test_an_error_gets_to_who_waits_and_the_thread_goes_on() -> None:
+    thread = DatabaseThread("test")
+    try:
+        with pytest.raises(ZeroDivisionError):
+            await thread.run(lambda: 1 // 0)
+        assert await thread.run_through(lambda: 1) == 1
+    finally:
+        thread.stop()
+
+
+async def test_what_is_done_when_it_stops_is_told_all_the_same() -> None:
+    files = open_files()
+    thread = DatabaseThread("test")
+    waiting = [asyncio.create_task(thread.run(lambda: 1)) for _ in range(10)]
+    await asyncio.sleep(0)
+    thread.stop()
+    assert open_files() == files
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*waiting) == [1] * 10
+
+
+async def test_a_thread_that_is_left_lets_go_of_its_sockets() -> None:
+    files = open_files()
+    thread = DatabaseThread("test")
+    await thread.run(lambda: 1)
+    done = threading.Event()
+    thread.leave(done.set)
+    await until(lambda: open_files() == files)
+    assert done.is_set()
+
+
+@pytest.mark.contract("LE2")
+async def test_who_is_cancelled_meanwhile_has_the_result_and_is_cancelled_at_the_next_wait() -> None:
+    thread = DatabaseThread("test")
+    begins = threading.Event()
+    got: list[int] = []
+
+    async def wait() -> None:
+        got.append(await thread.run_through(lambda: 7 if begins.wait(10) else 0))
+        await asyncio.sleep(0)
+        got.append(-1)
+
+    try:
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+        begins.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (got, task.cancelling()) == ([7], 1)
+    finally:
+        thread.stop()
+
+
+def test_a_loop_that_ended_without_it_keeps_no_file() -> None:
+    files = open_files()
+    threads: list[DatabaseThread] = []
+
+    async def work() -> None:
+        threads.append(DatabaseThread("test"))
+        await threads[0].run(lambda: 1)
+
+    asyncio.run(work())
+    threads.pop().leave(lambda: None)
+    for thread in threading.enumerate():
+        if thread.name == "test":
+            thread.join(10)
+    gc.collect()
+    assert open_files() == files
+
+
+def test_what_was_not_told_goes_with_the_loop_that_waited_for_it() -> None:
+    threads: list[DatabaseThread] = []
+    goes_on = threading.Event()
+    done = threading.Event()
+    gone: list[weakref.ref[object]] = []
+
+    async def work() -> None:
+        threads.append(DatabaseThread("test"))
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        gone.append(weakref.ref(future))
+        threads[0]._put(lambda: goes_on.wait(10), future)
+
+    asyncio.run(work())
+    goes_on.set()
+    threads[0].leave(done.set)
+    assert done.wait(10)
+    gc.collect()
+    assert gone[0]() is None
+
+
+async def test_another_loop_is_told_in_its_own_way() -> None:
+    thread = DatabaseThread("test")
+    try:
+        assert await thread.run(lambda: 1) == 1
+        assert await asyncio.to_thread(lambda: asyncio.run(thread.run(lambda: 2))) == 2
+    finally:
+        thread.stop()
+
+
+async def test_a_bell_that_nobody_closed_closes_its_sockets_with_its_loop() -> None:
+    files = open_files()
+    loop = asyncio.new_event_loop()
+    gone = weakref.ref(Bell(loop))
+    assert gone() is not None
+    loop.close()
+    del loop
+    gc.collect()
+    assert gone() is None
+    assert open_files() == files
