@@ -97,7 +97,7 @@ async def test_a_message_is_committed_before_its_send_returns_and_before_its_cha
 async def test_no_channel_is_called_before_the_commit_that_leased_its_message(stand: Stand) -> None:
     channel = ScriptedChannel()
     box = await stand.open(channel)
-    box.store.gate.clear()
+    box.store.stall(enqueues)
     sending = asyncio.create_task(box.send())
     await box.store.until(enqueues)
     assert channel.attempts == []

@@ -211,3 +211,25 @@ def test_what_is_collected_while_another_task_runs_just_ends(caplog: pytest.LogC
     asyncio.run(collect())
     assert "Task was destroyed" in caplog.text
     assert "dropped failed" not in caplog.text
+
+
+async def test_a_poke_in_time_makes_a_long_wait_shorter_and_no_short_one_longer() -> None:
+    clock = FakeClock()
+    tick = Ticking(30.0, 0.5)
+    loop = Loop("test", tick, clock=clock)
+    loop.start()
+    await settled()
+    loop.poke_within(1.0)
+    clock.advance(1.0)
+    await settled()
+    assert tick.count == 2
+    loop.poke_within(1.0)
+    clock.advance(0.5)
+    await settled()
+    assert tick.count == 3
+    # Who waits for a poke alone is not woken by one that is only about time.
+    loop.poke_within(1.0)
+    clock.advance(5.0)
+    await settled()
+    assert tick.count == 3
+    await loop.stop()

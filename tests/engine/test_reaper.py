@@ -13,10 +13,11 @@ from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Delivered, Uncertain
 from pillarbox.domain.retry import ExpireAction, Policy, UncertainAction
 from pillarbox.domain.transition import ErrorClass, Reason
+from pillarbox.engine.reaper import INTERVAL_SECONDS, REST_SECONDS
 from pillarbox.events import Alarm, MessageCancelled, MessageDied, MessageExpired, RetryScheduled
 from pillarbox.store.base import Bury
 from pillarbox.testing.scripted import ScriptedChannel
-from tests.engine.stand import LEASE_MS, SECONDS
+from tests.engine.stand import LEASE_MS, SECONDS, until
 
 if TYPE_CHECKING:
     from pillarbox.outbox.message import Message
@@ -283,6 +284,63 @@ async def test_a_thousand_messages_expire_in_bounded_steps(stand: Stand) -> None
             await box.reap()
     sizes = [batch.expire for batch in box.store.batches if batch.expire]
     assert max(sizes) == 500
+
+
+# Rest
+
+
+async def rested(box: Box) -> float | None:
+    """What the reaper says after two looks between which nothing was written."""
+    for loop in box.worker._loops:
+        await loop.stop()
+    await box.worker._reaper.tick()
+    return await box.worker._reaper.tick()
+
+
+async def test_where_nothing_can_come_to_an_end_it_rests_and_writes_nothing(stand: Stand) -> None:
+    box = await stand.open(ScriptedChannel(policy=STEADY))
+    await box.settled(await box.send())
+    assert await rested(box) == REST_SECONDS
+    before = len(box.store.batches)
+    assert await box.worker._reaper.tick() == REST_SECONDS
+    assert len(box.store.batches) == before
+
+
+@pytest.mark.contract("EX1")
+async def test_it_looks_every_second_while_a_message_waits(stand: Stand) -> None:
+    box = await stand.open(ScriptedChannel(policy=STEADY))
+    message = await box.send(at=timedelta(hours=1), ttl=60)
+    assert await rested(box) == INTERVAL_SECONDS
+    stand.advance(HOUR_MS + 61_000)
+    await box.worker._reaper.tick()
+    assert (await box.view(message)).state is State.EXPIRED
+
+
+@pytest.mark.contract("LE4")
+async def test_it_looks_every_second_while_another_process_is_registered(stand: Stand) -> None:
+    box = await stand.open(ScriptedChannel(policy=STEADY))
+    assert await rested(box) == REST_SECONDS
+    await stand.open(ScriptedChannel(policy=STEADY))
+    # Its next look finds it out, also where no notice came.
+    assert await box.worker._reaper.tick() == INTERVAL_SECONDS
+
+
+@pytest.mark.contract("EX1")
+@pytest.mark.parametrize("by", ["this process", "another"])
+async def test_a_write_ends_its_rest_within_the_second(stand: Stand, by: str) -> None:
+    box = await stand.open(ScriptedChannel(policy=STEADY))
+    assert await rested(box) == REST_SECONDS
+    box.worker._reaping.start()
+    await until(lambda: box.worker._reaping._due > box.worker._clock.mono() + INTERVAL_SECONDS)
+    writer = box if by == "this process" else await stand.open()
+    message = await writer.send(at=timedelta(hours=1), ttl=60)
+    await until(lambda: box.worker._reaping._due <= box.worker._clock.mono() + INTERVAL_SECONDS)
+    stand.advance(HOUR_MS + 61_000)
+
+    async def is_expired() -> bool:
+        return (await box.view(message)).state is State.EXPIRED
+
+    await until(is_expired)
 
 
 # Holds

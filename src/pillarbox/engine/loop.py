@@ -48,6 +48,7 @@ class Loop:
         self._events: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._timer: Timer | None = None
+        self._due = 0.0
         self._stopping = False
 
     def start(self) -> None:
@@ -64,6 +65,11 @@ class Loop:
         if self._task is None and self._events is not None and not self._stopping and not self._events.is_closed():
             self._task = self._events.create_task(self._run(), name=f"pillarbox-{self._name}")
             self._task.add_done_callback(self._on_task_end)
+
+    def poke_within(self, seconds: float) -> None:
+        """Run a tick in *seconds* at the latest, where the last one said a later time."""
+        if self._timer is not None and self._due > self._clock.mono() + seconds:
+            self._schedule(seconds)
 
     async def stop(self) -> None:
         """Wait for the end of the current tick; run no more. Safe to repeat, also where a first call was cancelled."""
@@ -108,6 +114,7 @@ class Loop:
         if self._timer is not None:
             self._timer.cancel()
         if self._events is not None and not self._events.is_closed():
+            self._due = self._clock.mono() + seconds
             self._timer = self._clock.call_later(seconds, self.poke)
 
     def _report(self, exc: BaseException) -> None:

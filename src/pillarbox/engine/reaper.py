@@ -1,6 +1,9 @@
 """
 Ends what time has ended: messages past their TTL, leases whose worker is gone, holds without a verdict.
 
+It looks every second as long as there is something that can end so. Where nothing waits and no other process is
+registered, only what somebody writes can change that: it rests then until it is told of a write.
+
 A lost lease is an outcome too: it goes through `lifecycle.lost_worker`, so limits and policies hold for crashes.
 """
 
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from pillarbox.domain import lifecycle
+from pillarbox.domain.message import State
 from pillarbox.domain.transition import Reason
 from pillarbox.errors import PillarboxError, StoreError
 from pillarbox.store import lost_answers
@@ -29,8 +33,11 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 500
 INTERVAL_SECONDS: Final = 1.0
+REST_SECONDS: Final = 15.0
+"""How long it rests at most: a lease of its own worker may have been given up."""
 HOLDS_SECONDS: Final = 60.0
 ABANDON_SECONDS: Final = 5.0
+_MAY_END: Final = frozenset({State.SCHEDULED, State.HELD})
 
 
 class Reaper:
@@ -38,6 +45,7 @@ class Reaper:
     One `tick` ends at most 500 of each kind.
 
     Args:
+        worker: The id of its own worker.
         ours: Whether a message is being sent by this very worker, which then renews its lease, however late.
     """
 
@@ -50,6 +58,7 @@ class Reaper:
         *,
         clock: Clock,
         entropy: Entropy,
+        worker: bytes,
         ours: Callable[[Leased], bool],
         held_retention_ms: int,
     ) -> None:
@@ -59,17 +68,38 @@ class Reaper:
         self._guard = guard
         self._clock = clock
         self._entropy = entropy
+        self._worker = worker
         self._ours = ours
         self.held_retention_ms = held_retention_ms
         self._holds_from = 0.0
         self._abandon_from = 0.0
+        self._written = True
+        self._rests = False
+
+    def on_write(self) -> None:
+        """Called when this process or another one wrote: there may be something to end from now on."""
+        self._written, self._rests = True, False
 
     async def tick(self) -> float | None:
-        """Reap once. Wanted again in a second, or at once where more is left."""
+        """Reap once. Wanted again in a second; at once where more is left, later where nothing can come to an end."""
         more = await self.reap() >= LIMIT
+        if self._rests and await self._nothing_can_end():
+            return REST_SECONDS
+        self._rests = self._written = False
+        more = await self._end() or more
+        if more or self._written:
+            return 0 if more else INTERVAL_SECONDS
+        nothing = await self._nothing_can_end()
+        # Unless somebody wrote while that was found out.
+        self._rests = nothing and not self._written
+        return REST_SECONDS if self._rests else INTERVAL_SECONDS
+
+    async def _end(self) -> bool:
+        """End what has no lease; return whether more is left."""
+        more = False
         if self._clock.mono() >= self._abandon_from:
             self._abandon_from = self._clock.mono() + ABANDON_SECONDS
-            more = await self.abandon() or more
+            more = await self.abandon()
         if self._guard.trusted():
             result = await self._committer.expire(LIMIT)
             self._reporter.on_ended(result.expired)
@@ -80,7 +110,13 @@ class Reaper:
                 if await self._holds():
                     self._holds_from = 0.0
                     more = True
-        return 0 if more else INTERVAL_SECONDS
+        return more
+
+    async def _nothing_can_end(self) -> bool:
+        """Whether no message waits or is held, and no other process that could die is registered."""
+        if any(tally.state in _MAY_END and tally.messages for tally in await self._store.stats()):
+            return False
+        return all(worker.id == self._worker for worker in await self._store.workers())
 
     async def abandon(self) -> bool:
         """End the messages of processes that are gone, where no other may send them; return whether more are left."""

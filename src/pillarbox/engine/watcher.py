@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from pillarbox.engine.capacity import Feed
     from pillarbox.store.base import Store
 
-NOTICE_SECONDS: Final = 0.25
+NOTICE_SECONDS: Final = 0.3
 """How late a notice may be where the store has to look for what was written."""
 UNTOLD_SECONDS: Final = 5.0
 """How long nothing may be heard before one looks in any case."""
-_INTERVAL_SECONDS: Final = 1.0
 
 
 class Watcher:
@@ -43,7 +42,7 @@ class Watcher:
         self._changed = True
 
     async def tick(self) -> float | None:
-        """Look once, if there is a reason to. Wanted again in a second."""
+        """Look once, if there is a reason to. Wanted again when nothing was heard for long."""
         now = self._clock.mono()
         if self._changed or self._feed.unknown or now - self._looked >= UNTOLD_SECONDS:
             self._changed = False
@@ -55,4 +54,4 @@ class Watcher:
                 raise
             self._looked = now
             self._wake()
-        return _INTERVAL_SECONDS
+        return self._looked + UNTOLD_SECONDS - self._clock.mono()

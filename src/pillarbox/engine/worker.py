@@ -28,7 +28,7 @@ from pillarbox.engine.executor import Executor
 from pillarbox.engine.loop import Loop
 from pillarbox.engine.presence import PresenceKeeper
 from pillarbox.engine.pruner import Pruner
-from pillarbox.engine.reaper import Reaper
+from pillarbox.engine.reaper import INTERVAL_SECONDS, Reaper
 from pillarbox.engine.renewer import Renewer
 from pillarbox.engine.resources import close_channel, deregister, start_channel
 from pillarbox.engine.suspects import Suspects
@@ -128,14 +128,16 @@ class Worker:
             guard,
             clock=clock,
             entropy=entropy,
+            worker=identity.id,
             ours=self.executor.holds,
             held_retention_ms=settings.held_retention_ms,
         )
         self.pruner = Pruner(committer, guard, self._clock, settings.retention)
-        self._watcher = Watcher(store, self.feed, self.look, clock)
+        self._watcher = Watcher(store, self.feed, self._look_again_everywhere, clock)
         self._end_notices: Callable[[], None] = _nothing
         self._loops: list[Loop] = []
         self._watch: Loop | None = None
+        self._reaping = Loop("reaper", self._reaper.tick, clock=self._clock)
 
     def take_over(self, settings: WorkerSettings) -> None:
         """Work by other settings from now on; leases, and what is under way, stay as they are."""
@@ -165,8 +167,9 @@ class Worker:
         """Its number in the store; 0 where it is not registered."""
         return self._slot
 
-    async def start(self) -> None:
-        """Open the channels, register, and begin to claim."""
+    async def start(self, *, drains: bool = False) -> None:
+        """Open the channels, register, and begin to claim: oldest first where a `drain` follows at once."""
+        self._oldest_first = drains
         # A channel talks to the world outside, which knows nothing of the queue's time.
         seams = Seams(clock=self._clock.machine, entropy=self._entropy)
         for name, channel in self._channels.items():
@@ -189,7 +192,7 @@ class Worker:
         self._loops = [
             self._watch,
             Loop("renewer", self._renewer.tick, clock=self._clock),
-            Loop("reaper", self._reaper.tick, clock=self._clock),
+            self._reaping,
             Loop("presence", presence.tick, clock=self._clock),
         ]
         if self._settings.only is None:
@@ -305,13 +308,22 @@ class Worker:
         no_suspect = suspect_ms is None or suspect_ms > self._clock.wall_ms()
         return nothing_due and no_suspect and not self.executor.flights and not self.feed.unknown
 
+    def _on_write(self) -> None:
+        self._reaper.on_write()
+        self._reaping.poke_within(INTERVAL_SECONDS - NOTICE_SECONDS)
+
     def _on_change(self) -> None:
+        self._on_write()
         self._watcher.on_change()
         if self._watch is not None:
             self._watch.poke()
 
     def look(self) -> None:
         """Look everywhere: something may be due in any queue."""
+        self._on_write()
+        self._look_again_everywhere()
+
+    def _look_again_everywhere(self) -> None:
         self.feed.probe_all()
         self.committer.want_claim()
 
@@ -383,6 +395,8 @@ class Worker:
                 if claim.suspect:
                     self._suspects.started(message.seq)
                 self._start(message, until_ms=term.until_ms)
+        if result.touched or result.later_ms or result.claimed or result.settled:
+            self._on_write()
         self.feed.note(result, claim)
         if self.feed.unknown and self._watch is not None:
             self._watch.poke()

@@ -146,8 +146,9 @@ class Runtime:
         self.worker = self._worker(self._channels.by_name, only)
         self.committer = self.worker.committer
         self.committer.start()
-        await self.worker.start()
-        if self._settings.drain_on_startup and only is None:
+        drains = self._settings.drain_on_startup and only is None
+        await self.worker.start(drains=drains and self._settings.drain_budget_ms > 0)
+        if drains:
             self.startup_drain = asyncio.get_running_loop().create_task(
                 self.worker.drain(self._settings.drain_budget_ms, at_start=True)
             )
