@@ -40,6 +40,27 @@ async def test_messages_of_another_process_go_out_at_once(pillarbox: Pillarbox, 
         assert "hi" not in delivered.values()
 
 
+@pytest.mark.contract("DR2", "DR3")
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+async def test_it_delivers_and_stops_on_the_loop_that_is_installed(
+    pillarbox: Pillarbox, receiver: Receiver, loop: str
+) -> None:
+    variables = {}
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+    else:
+        # As if it were not installed.
+        (pillarbox.home / "uvloop.py").write_text("raise ImportError\n", "utf-8")
+        variables["PYTHONPATH"] = str(pillarbox.home)
+    pillarbox.serving(receiver.url)
+    async with pillarbox.running("run", "--json", **variables) as worker:
+        assert (await worker.line("started"))["loop"] == loop
+        sent = await pillarbox("send", "ops", "hi", "--to", "x", "--json")
+        assert (await worker.line("delivered"))["id"] == sent.json["id"]
+        worker.tell(signal.SIGTERM)
+        assert (await worker.ended()).code == 0
+
+
 @pytest.mark.contract("DR3")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 async def test_a_signal_lets_the_sends_under_way_end(

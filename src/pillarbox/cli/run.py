@@ -68,8 +68,17 @@ def run(call: Call, *, app: str | None, drain: bool, budget: timedelta) -> int:
         with voice.heard():
             return _nothing_to_run(voice, drain=drain)
     runner = _Runner(box, voice, read=(lambda: fitted(call.loaded().settings)) if app is None else None)
-    with naming(db), voice.heard():
-        return asyncio.run(runner.drained(budget.total_seconds()) if drain else runner.forever())
+    with naming(db), voice.heard(), asyncio.Runner(loop_factory=_fast_loop()) as loop:
+        return loop.run(runner.drained(budget.total_seconds()) if drain else runner.forever())
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes uvloop's event loop; ``None``, for asyncio's own, where the extra ``fast`` is not installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def _nothing_to_run(voice: Voice, *, drain: bool) -> int:
@@ -146,10 +155,11 @@ class _Runner:
             reloading = asyncio.ensure_future(self._reload_when_asked())
             try:
                 names = list(self._box.channels)
+                loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
                 self._voice.tell(
                     "started",
-                    {"channels": names, "pid": os.getpid(), "version": __version__},
-                    f"pillarbox {__version__} delivers through {', '.join(names)} (pid {os.getpid()})",
+                    {"channels": names, "pid": os.getpid(), "version": __version__, "loop": loop},
+                    f"pillarbox {__version__} delivers through {', '.join(names)} (pid {os.getpid()}, {loop})",
                 )
                 yield
             finally:

@@ -7,7 +7,7 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 BODY_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -57,8 +57,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio's Protocol, here and below."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 — TCP and TLS transports are
-        self._transport = transport
+        # Those of TCP and TLS are; uvloop's do not say so.
+        self._transport = cast("asyncio.Transport", transport)
         self.number = self._hooks.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+from typing import cast
 
 from pillarbox.channels.http.answer_reader import AnswerReader, Unintelligible
 
@@ -40,8 +41,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio's Protocol, here and below."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 — TCP and TLS transports are
-        self._transport = transport
+        # Those of TCP and TLS are; uvloop's do not say so.
+        self._transport = cast("asyncio.Transport", transport)
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         self._encrypted = transport.get_extra_info("ssl_object") is not None
 
