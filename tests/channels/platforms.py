@@ -20,6 +20,7 @@ from pillarbox.channels.discord import DiscordChannel
 from pillarbox.channels.file import FileChannel
 from pillarbox.channels.function import FunctionChannel
 from pillarbox.channels.mail.smtp import SmtpChannel
+from pillarbox.channels.matrix import MatrixChannel
 from pillarbox.channels.slack import SlackChannel
 from pillarbox.channels.telegram import TelegramChannel
 from pillarbox.channels.webhook import WebhookChannel
@@ -219,6 +220,47 @@ class DiscordWebhookPlatform(DiscordPlatform):
 
     def make_channel(self) -> Channel:
         return DiscordChannel.from_url(f"discord://123/{self.secrets[0]}?base_url={self.receiver.url}")
+
+
+class MatrixPlatform(HttpPlatform):
+    """A homeserver, which gives a token with a device to whoever asks."""
+
+    recipient = "!room"
+    secrets = (CANARY,)
+    covered = True
+    accepts = Answer(body=b'{"event_id": "$e"}')
+    rejects_message = Answer(status=413, body=b'{"errcode": "M_TOO_LARGE", "error": "event too large"}')
+    rejects_recipient = Answer(status=403, body=b'{"errcode": "M_FORBIDDEN", "error": "User not in room"}')
+    refuses_credentials = Answer(status=401, body=b'{"errcode": "M_USER_LOCKED", "error": "locked"}')
+    rates: Mapping[Limit, Answer] = {
+        Limit(name="retry_after_ms", after=0.22, scope="channel"): Answer(
+            status=429,
+            headers={"Retry-After": "1"},
+            body=b'{"errcode": "M_LIMIT_EXCEEDED", "error": "Too Many Requests", "retry_after_ms": 220}',
+        ),
+        Limit(name="Retry-After", after=7.0, scope="channel"): Answer(
+            status=429, headers={"Retry-After": "7"}, body=b'{"errcode": "M_LIMIT_EXCEEDED"}'
+        ),
+    }
+
+    def _answer(self, request: Received) -> Answer:
+        if request.path.endswith("/whoami"):
+            return Answer(body=b'{"user_id": "@me:test.local", "device_id": "PILLARBOX"}')
+        return super()._answer(request)
+
+    def make_channel(self) -> Channel:
+        return MatrixChannel.from_url(f"matrix://{CANARY}@test.local?base_url={self.receiver.url}")
+
+    async def reached(self) -> None:
+        """See `HttpPlatform`. Whose token it is was asked before."""
+        await self.receiver.wait_for(2)
+
+    def text_of(self, request: Received) -> str:
+        text: str = request.json["body"]
+        return text
+
+    def receipt(self, token: str) -> str | None:
+        return "$e"
 
 
 class MailServer(Rude):

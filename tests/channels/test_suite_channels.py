@@ -14,6 +14,7 @@ from tests.channels.platforms import (
     FilePlatform,
     FunctionPlatform,
     MailPlatform,
+    MatrixPlatform,
     SlackPlatform,
     SlackWebhookPlatform,
     TelegramPlatform,
@@ -68,6 +69,13 @@ class TestDiscordWebhook(ChannelSuite):
     @pytest.fixture
     async def platform(self) -> AsyncIterator[Platform]:
         async with DiscordWebhookPlatform() as platform:
+            yield platform
+
+
+class TestMatrix(ChannelSuite):
+    @pytest.fixture
+    async def platform(self) -> AsyncIterator[Platform]:
+        async with MatrixPlatform() as platform:
             yield platform
 
 

@@ -134,6 +134,7 @@ def test_what_takes_effect_at_once_is_on_the_page() -> None:
         ("telegram.md", "['Hello']\ndead\n"),
         ("slack.md", "['Hello']\ndead\n"),
         ("discord.md", "['Hello']\ndead\n"),
+        ("matrix.md", "['Hello']\ndead\n"),
     ],
 )
 def test_a_bot_is_tested_as_its_page_says(page: str, prints: str, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pillarbox.channels.discord import HOOK_RULES as DISCORD_WEBHOOK
 from pillarbox.channels.discord import RULES as DISCORD
 from pillarbox.channels.http.rules import HTTP_RULES
+from pillarbox.channels.matrix import RULES as MATRIX
 from pillarbox.channels.slack import HOOK_RULES as SLACK_WEBHOOK
 from pillarbox.channels.slack import RULES as SLACK
 from pillarbox.channels.telegram import RULES as TELEGRAM
@@ -23,6 +24,7 @@ PLATFORMS: Final[dict[str, tuple[Rule, ...]]] = {
     "slack-webhook": SLACK_WEBHOOK,
     "discord": DISCORD,
     "discord-webhook": DISCORD_WEBHOOK,
+    "matrix": MATRIX,
     "http": HTTP_RULES,
 }
 _TITLES: Final = ("Status", "Code", "Text", "Means", "Once more without", "Source")

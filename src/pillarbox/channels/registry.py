@@ -25,6 +25,7 @@ SCHEMES: Final[dict[str, str]] = {
     "file": "pillarbox.channels.file:FileChannel",
     "http": "pillarbox.channels.webhook:WebhookChannel",
     "https": "pillarbox.channels.webhook:WebhookChannel",
+    "matrix": "pillarbox.channels.matrix:MatrixChannel",
     "slack": "pillarbox.channels.slack:SlackChannel",
     "smtp": "pillarbox.channels.mail.smtp:SmtpChannel",
     "smtps": "pillarbox.channels.mail.smtp:SmtpChannel",

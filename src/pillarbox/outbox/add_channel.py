@@ -87,6 +87,7 @@ class UrlOptions(TextOptions, total=False):
     allow_networks: str | Sequence[str]
     # Chats
     base_url: str
+    device_id: str
     # Mail
     sender: str
     sender_name: str

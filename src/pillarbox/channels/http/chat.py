@@ -84,14 +84,12 @@ class Request:
 
     Attributes:
         body: What goes out as JSON.
-        covered: The platform drops a second copy of it.
     """
 
     url: URL
     body: Mapping[str, object]
     method: Method = "POST"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    covered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,12 +121,14 @@ class ChatChannel(Channel):
         rules: What its answers mean; they go before `HTTP_RULES`.
         content_type: Of its requests.
         markup_fields: What of a message's ``extra`` is markup, and goes with it.
+        covered: The platform drops a second copy of a request for as long as we try.
     """
 
     public_url: ClassVar[str] = ""
     rules: ClassVar[tuple[Rule, ...]] = ()
     content_type: ClassVar[str] = "application/json"
     markup_fields: ClassVar[frozenset[str]] = frozenset()
+    covered: bool = False
 
     def __init__(
         self, *, secrets: Iterable[str], headers: Mapping[str, str] | None = None, **options: Unpack[HttpOptions]
@@ -252,15 +252,7 @@ class ChatChannel(Channel):
             without[Spare.MARKUP] = "it would not have fitted into a part"
         while True:
             request = self.request(attempt, without)
-            answer = await self._client.post(
-                request.url,
-                msgspec.json.encode(request.body),
-                content_type=self.content_type,
-                headers=request.headers,
-                attempt=attempt,
-                covered=request.covered,
-                method=request.method,
-            )
+            answer = await self.ask(request, attempt)
             if not isinstance(answer, Answer):
                 return answer
             said = self.said(answer)
@@ -268,6 +260,18 @@ class ChatChannel(Channel):
             if rule.without is None or rule.without in without or not self.has(attempt, rule.without):
                 return self.outcome(answer, said, rule, attempt=attempt, request=request, without=without)
             without[rule.without] = said.text or said.code
+
+    async def ask(self, request: Request, attempt: Attempt) -> Answer | AnyOutcome:
+        """Make a request of an attempt; return its answer, or the outcome of there being none."""
+        return await self._client.post(
+            request.url,
+            msgspec.json.encode(request.body),
+            content_type=self.content_type,
+            headers=request.headers,
+            attempt=attempt,
+            covered=self.covered,
+            method=request.method,
+        )
 
     def unable(self, attempt: Attempt) -> dict[Spare, str]:  # noqa: ARG002 — for those that are
         """Return what of a message the platform never takes, and why."""
@@ -291,7 +295,7 @@ class ChatChannel(Channel):
         rule: Rule,
         *,
         attempt: Attempt,
-        request: Request,
+        request: Request,  # noqa: ARG002 — for those that look at it
         without: Mapping[Spare, str],
     ) -> AnyOutcome:
         """Return what *rule* makes of an answer; *without* has what was left out, and why."""
@@ -307,7 +311,7 @@ class ChatChannel(Channel):
             after=said.after,
             hide=values_of(attempt),
             known=self.known_secrets,
-            covered=request.covered,
+            covered=self.covered,
         )
 
     def own_fields(self, attempt: Attempt, without: Collection[Spare]) -> dict[str, object]:

@@ -54,7 +54,7 @@ OURS: Final = frozenset(
 )  # fmt: skip
 """Headers that say how a request is carried, in lower case: no configuration sets them."""
 
-Method = Literal["POST", "PUT", "PATCH", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class Client:

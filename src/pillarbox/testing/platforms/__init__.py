@@ -12,7 +12,8 @@ They are written from the platforms' own documents, and are driven by the platfo
 from __future__ import annotations
 
 from pillarbox.testing.platforms.discord import FakeDiscord
+from pillarbox.testing.platforms.matrix import FakeMatrix
 from pillarbox.testing.platforms.slack import FakeSlack
 from pillarbox.testing.platforms.telegram import FakeTelegram
 
-__all__ = ["FakeDiscord", "FakeSlack", "FakeTelegram"]
+__all__ = ["FakeDiscord", "FakeMatrix", "FakeSlack", "FakeTelegram"]

@@ -1,0 +1,397 @@
+"""
+The Matrix channel: each message is one PUT into a room, under a transaction id that is the same for every attempt.
+
+A homeserver keeps that id with the device that sent it, and answers a second copy with the first event. So the channel
+logs in as one device for ever, refreshes its token and never logs out; a token that has no device covers nothing.
+Messages are not encrypted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any, Final, Unpack
+from urllib.parse import quote
+
+import msgspec
+from yarl import URL
+
+from pillarbox.channels.base import Attempt, Capabilities, Progress, Seams
+from pillarbox.channels.http.answers import Answer, judged
+from pillarbox.channels.http.chat import OPTIONS, ChatChannel, HttpOptions, Request, Said, http_options, rich_of
+from pillarbox.channels.http.rules import Rule, Spare, names, rule_for, words
+from pillarbox.channels.matrix_html import formatted
+from pillarbox.channels.privacy.known_secrets import KnownSecrets
+from pillarbox.channels.text.split import length
+from pillarbox.channels.url_parts import Options, parse_url, text
+from pillarbox.channels.verdicts import Verdict
+from pillarbox.domain.envelope import Op
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Unavailable, Uncertain
+from pillarbox.errors import ConfigError, InvalidMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from pillarbox.channels.http.client import Method
+    from pillarbox.channels.text.rich import Rich
+    from pillarbox.domain.message import Content
+
+_SPEC: Final = "https://spec.matrix.org/v1.18/client-server-api"
+_SYNAPSE: Final = "Synapse 1.163.2"
+
+_ROOM: Final = re.compile(r"![^\s\x00-\x20\x7f]{1,254}\Z")
+_ALIAS: Final = re.compile(r"#[^\s:\x00-\x20\x7f]{1,200}:[^\s\x00-\x20\x7f]{1,200}\Z")
+_EVENT: Final = re.compile(r"\$[^\s\x00-\x20\x7f]{1,254}\Z")
+_DEVICE: Final = re.compile(r"[A-Za-z0-9._~-]{1,100}\Z")
+_OPTIONS: Final = (*OPTIONS, "device_id")
+
+RULES: Final[tuple[Rule, ...]] = (
+    Rule(verdict=Verdict.DELIVERED, statuses=("2xx",), codes=("ok",), source=f"{_SPEC}/#put_matrixclientv3roomsroomid"),
+    # Limits are a user's, so this channel's.
+    Rule(verdict=Verdict.RATE_LIMITED, codes=("M_LIMIT_EXCEEDED",), source=f"{_SPEC}/#rate-limiting"),
+    Rule(verdict=Verdict.RATE_LIMITED, statuses=("429",), source=f"{_SPEC}/#rate-limiting"),
+    # The account, its token, or the server.
+    Rule(
+        verdict=Verdict.UNAVAILABLE,
+        codes=names(
+            "M_UNKNOWN_TOKEN M_MISSING_TOKEN M_USER_DEACTIVATED M_USER_LOCKED M_USER_SUSPENDED M_CONSENT_NOT_GIVEN"
+            " M_EXCLUSIVE M_UNKNOWN_DEVICE M_UNRECOGNIZED M_RESOURCE_LIMIT_EXCEEDED M_USER_LIMIT_EXCEEDED"
+        ),
+        source=f"{_SPEC}/#common-error-codes",
+    ),
+    Rule(verdict=Verdict.UNAVAILABLE, statuses=("401",), source=f"{_SPEC}/#client-authentication"),
+    # What it can do without.
+    Rule(
+        verdict=Verdict.REJECTED,
+        statuses=("400",),
+        text=words("cannot start threads from an event with a relation"),
+        without=Spare.THREAD,
+        source=f"{_SYNAPSE} handlers/message.py",
+    ),
+    # The room.
+    Rule(
+        verdict=Verdict.REJECTED_RECIPIENT,
+        codes=names("M_FORBIDDEN M_NOT_FOUND M_UNKNOWN_ROOM M_GUEST_ACCESS_FORBIDDEN M_INCOMPATIBLE_ROOM_VERSION"),
+        source=f"{_SPEC}/#common-error-codes",
+    ),
+    # The message.
+    Rule(
+        verdict=Verdict.REJECTED,
+        codes=names("M_TOO_LARGE M_BAD_JSON M_NOT_JSON M_INVALID_PARAM M_MISSING_PARAM M_DUPLICATE_ANNOTATION"),
+        source=f"{_SPEC}/#common-error-codes",
+    ),
+    Rule(verdict=Verdict.REJECTED, statuses=("413",), source=f"{_SPEC}/#size-limits"),
+    Rule(verdict=Verdict.UNCERTAIN, statuses=("2xx", "5xx"), source=f"{_SPEC}/#transaction-identifiers"),
+    Rule(verdict=Verdict.UNCLASSIFIED, statuses=("4xx",), source="a code that no row knows"),
+)
+"""What a homeserver's answers mean, by its own codes."""
+
+_TO_LOG_IN: Final[tuple[Rule, ...]] = (
+    Rule(verdict=Verdict.DELIVERED, statuses=("2xx",), source=f"{_SPEC}/#login"),
+    Rule(verdict=Verdict.RATE_LIMITED, statuses=("429",), source=f"{_SPEC}/#login"),
+    Rule(verdict=Verdict.UNAVAILABLE, statuses=("4xx",), source=f"{_SPEC}/#login: it cannot log in"),
+    Rule(verdict=Verdict.DEFERRED, source="nothing of the message was sent"),
+)
+
+
+class _Answer(msgspec.Struct):
+    errcode: str = ""
+    error: str = ""
+    event_id: str | None = None
+    retry_after_ms: float | None = None
+    access_token: str | None = None
+    refresh_token: str | None = None
+    device_id: str | None = None
+    room_id: str | None = None
+
+
+_ANSWER: Final = msgspec.json.Decoder(_Answer)
+
+
+def _read(answer: Answer) -> _Answer | None:
+    try:
+        return _ANSWER.decode(answer.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+class MatrixChannel(ChatChannel):
+    """
+    Send each message as a user of a homeserver.
+
+    A recipient is a room's id (``!…``) or alias (``#…:…``); a thread, and ``reply_to``, is the id of an event.
+    ``extra`` holds further fields of the event.
+
+    Args:
+        user: Its name, or whole id; with *password* the channel logs in by itself.
+        access_token: Instead of both: a token that was made elsewhere.
+        device_id: As which device to log in. Two programs that use one account have two.
+        options: See `HttpOptions`; ``base_url`` is the homeserver's.
+
+    Raises:
+        ConfigError: Names the setting; its text holds no secret.
+    """
+
+    kind = "matrix"
+    # A whole event may have 65 536 bytes of canonical JSON: spec.matrix.org, "Size limits".
+    capabilities = Capabilities(text_limit=60_000, unit="bytes")
+    rules = RULES
+    markup_fields = frozenset({"format", "formatted_body"})
+
+    def __init__(
+        self,
+        *,
+        user: str = "",
+        password: str = "",
+        access_token: str = "",
+        device_id: str = "PILLARBOX",
+        **options: Unpack[HttpOptions],
+    ) -> None:
+        if bool(user and password) == bool(access_token):
+            raise ConfigError("user", "expected a user with a password, or an access token")
+        if not _DEVICE.match(device_id):
+            raise ConfigError("device_id", "expected letters, digits, '.', '_', '~' and '-', at most 100")
+        super().__init__(secrets=(password, access_token), **options)
+        self._login = {
+            "type": "m.login.password",
+            "identifier": {"type": "m.id.user", "user": user},
+            "password": password,
+            "device_id": device_id,
+            "initial_device_display_name": "pillarbox",
+            "refresh_token": True,
+        }
+        self._password = password
+        self._token: str | None = access_token or None
+        self._refresh_token: str | None = None
+        self._is_known = False  # whose token it is was asked
+        self._rooms: dict[str, str] = {}
+        self._logging_in = asyncio.Lock()
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        base_url: str | None = None,
+        device_id: str | None = None,
+        timeout: float | str | None = None,
+        concurrency: int | str | None = None,
+        outcomes: Mapping[str, str] | None = None,
+    ) -> MatrixChannel:
+        """
+        Make the channel of ``matrix://user:password@homeserver``, or of ``matrix://ACCESS_TOKEN@homeserver``.
+
+        The homeserver is asked over HTTPS; ``base_url`` says otherwise. Every option but ``outcomes`` may stand in the
+        URL's query too.
+
+        Raises:
+            ConfigError: Names the option; its text holds no secret.
+        """
+        given = {key: value for key, value in locals().items() if key in _OPTIONS and value is not None}
+        parsed = parse_url(url, schemes=("matrix",))
+        if not parsed.host or not parsed.user or parsed.path.strip("/"):
+            raise ConfigError("url", "expected matrix://user:password@homeserver or matrix://ACCESS_TOKEN@homeserver")
+        options = Options(parsed, given, known=_OPTIONS)
+        http = http_options(options)
+        host = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
+        http["base_url"] = http["base_url"] or f"https://{host}{f':{parsed.port}' if parsed.port else ''}"
+        device = options.take("device_id", text, "PILLARBOX")
+        if not parsed.password:
+            return cls(access_token=parsed.user, device_id=device, **http)
+        return cls(user=parsed.user, password=parsed.password, device_id=device, **http)
+
+    async def start(self, seams: Seams) -> None:
+        """See `Channel`."""
+        self._logging_in = asyncio.Lock()
+        await super().start(seams)
+
+    # What a message is
+
+    def check_recipient(self, to: str, thread: str | None) -> str:
+        """See `ChatChannel`."""
+        if not _ROOM.match(to) and not _ALIAS.match(to):
+            raise InvalidMessage("to", "expected a room's id (!…) or alias (#…:…)")
+        _check_event("thread", thread)
+        return to
+
+    def check_content(self, content: Content) -> None:
+        """See `ChatChannel`."""
+        super().check_content(content)
+        _check_event("reply_to", content.reply_to)
+
+    def size(self, rich: Rich) -> int:
+        """See `ChatChannel`. Both forms of the text count, as JSON has them."""
+        forms = (rich.text, formatted(rich)) if rich.spans else (rich.text,)
+        return sum(length(msgspec.json.encode(form)[1:-1].decode(), self.capabilities.unit) for form in forms)
+
+    def request(self, attempt: Attempt, without: Collection[Spare]) -> Request:
+        """See `ChatChannel`."""
+        room = self._rooms.get(attempt.to, attempt.to)
+        if attempt.op is Op.DELETE:
+            return self._put(f"rooms/{_part(room)}/redact/{_part(attempt.target or '')}/{attempt.token}", {})
+        body = self._said(attempt, without)
+        if attempt.op is Op.EDIT:
+            replaced = {"rel_type": "m.replace", "event_id": attempt.target}
+            body = {**body, "body": f"* {body['body']}", "m.new_content": dict(body), "m.relates_to": replaced}
+        return self._put(f"rooms/{_part(room)}/send/m.room.message/{attempt.token}", body)
+
+    def _said(self, attempt: Attempt, without: Collection[Spare]) -> dict[str, object]:
+        content, rich = attempt.content, rich_of(attempt.content)
+        # Nobody is called by a word of the text: spec.matrix.org, "User and room mentions".
+        body: dict[str, object] = {"msgtype": "m.notice" if content.silent else "m.text", "body": rich.text}
+        body["m.mentions"] = {}
+        if rich.spans and Spare.MARKUP not in without:
+            body |= {"format": "org.matrix.custom.html", "formatted_body": formatted(rich)}
+        thread = None if Spare.THREAD in without else attempt.thread
+        reply = content.reply_to if attempt.part == 0 and Spare.REPLY not in without else None
+        if attempt.op is Op.SEND and (thread or reply):
+            related: dict[str, object] = {"m.in_reply_to": {"event_id": reply or thread}}
+            if thread:
+                related |= {"rel_type": "m.thread", "event_id": thread, "is_falling_back": reply is None}
+            body["m.relates_to"] = related
+        return body | self.own_fields(attempt, without)
+
+    def _put(self, path: str, body: dict[str, object]) -> Request:
+        return Request(url=self._url(path), body=body, method="PUT")
+
+    def _url(self, path: str) -> URL:
+        base = str(self.base_url).rstrip("/")
+        return URL(f"{base}/_matrix/client/v3/{path}", encoded=True)
+
+    def said(self, answer: Answer) -> Said:
+        """See `ChatChannel`."""
+        found = _read(answer)
+        if found is None:
+            return Said()
+        if answer.status < 300:
+            return Said(code="ok" if found.event_id else "", receipt=found.event_id)
+        after = None if found.retry_after_ms is None else found.retry_after_ms / 1000
+        return Said(code=found.errcode, text=found.error, after=after)
+
+    # Who sends it
+
+    async def send(self, attempt: Attempt) -> AnyOutcome:
+        """See `Channel`. An alias is looked up once."""
+        if attempt.to.startswith("#") and attempt.to not in self._rooms:
+            attempt.progress.written = False
+            asked = await self._beside(attempt, "GET", f"directory/room/{_part(attempt.to)}", {})
+            if not isinstance(asked, Answer):
+                return asked
+            found = _read(asked)
+            if asked.status != 200 or found is None or not found.room_id:
+                said = self.said(asked)
+                rule = rule_for(self._rules, asked.status, code=said.code, text=said.text)
+                return (
+                    Deferred("unintelligible answer")
+                    if rule.verdict is Verdict.DELIVERED
+                    else self._judged(asked, rule)
+                )
+            self._rooms[attempt.to] = found.room_id
+        return await super().send(attempt)
+
+    async def ask(self, request: Request, attempt: Attempt) -> Answer | AnyOutcome:
+        """See `ChatChannel`. A token that is over is renewed, once."""
+        refused = await self._authorise(attempt, stale=None)
+        if refused is not None:
+            return refused
+        token = self._token
+        answer = await super().ask(self._signed(request), attempt)
+        if not isinstance(answer, Answer) or self.said(answer).code != "M_UNKNOWN_TOKEN" or not self._can_renew:
+            return answer
+        refused = await self._authorise(attempt, stale=token)
+        return refused if refused is not None else await super().ask(self._signed(request), attempt)
+
+    def _signed(self, request: Request) -> Request:
+        return Request(
+            url=request.url,
+            body=request.body,
+            method=request.method,
+            headers={"Authorization": f"Bearer {self._token}"},
+        )
+
+    @property
+    def _can_renew(self) -> bool:
+        return bool(self._password or self._refresh_token)
+
+    async def _authorise(self, attempt: Attempt, *, stale: str | None) -> AnyOutcome | None:
+        """See to a token other than *stale* whose device is known; return the outcome where there is none."""
+        async with self._logging_in:
+            if self._token is None or self._token == stale:
+                refused = await self._renew(attempt)
+                if refused is not None:
+                    return refused
+            if self._is_known:
+                return None
+            asked = await self._beside(attempt, "GET", "account/whoami", {}, token=self._token)
+            if not isinstance(asked, Answer):
+                return asked
+            if asked.status != 200 and not (self._can_renew and self.said(asked).code == "M_UNKNOWN_TOKEN"):
+                return self._judged(asked, rule_for((*RULES, *_TO_LOG_IN), asked.status, code=self.said(asked).code))
+            found = _read(asked)
+            self.covered = found is not None and bool(found.device_id)
+            self._is_known = asked.status == 200
+            return None
+
+    async def _renew(self, attempt: Attempt) -> AnyOutcome | None:
+        """Refresh the token, or log in again as the same device; return what became of it where neither works."""
+        answer: Answer | AnyOutcome = Unavailable("the access token is over, and there is no password to log in with")
+        if self._refresh_token is not None:
+            answer = await self._beside(attempt, "POST", "refresh", {"refresh_token": self._refresh_token})
+            if not isinstance(answer, Answer) or answer.status >= 500 or answer.status == 429:
+                return answer if not isinstance(answer, Answer) else self._to_log_in(answer)
+        if (not isinstance(answer, Answer) or answer.status != 200) and self._password:
+            answer = await self._beside(attempt, "POST", "login", self._login)
+        if not isinstance(answer, Answer):
+            return answer
+        found = _read(answer)
+        if answer.status != 200 or found is None or not found.access_token:
+            self._refresh_token = None
+            return self._to_log_in(answer)
+        self._token, self._refresh_token = found.access_token, found.refresh_token or self._refresh_token
+        kept = (self._password, self._token, self._refresh_token or "")
+        self.known_secrets = KnownSecrets(kept)
+        self._is_known = False
+        return None
+
+    def _to_log_in(self, answer: Answer) -> AnyOutcome:
+        rule = rule_for(_TO_LOG_IN, answer.status)
+        return Deferred("unintelligible answer to a login") if answer.status < 300 else self._judged(answer, rule)
+
+    def _judged(self, answer: Answer, rule: Rule) -> AnyOutcome:
+        said = self.said(answer)
+        found = judged(
+            answer,
+            rule,
+            now_ms=self._seams.clock.wall_ms(),
+            reason=f"{said.code or 'no code'} (HTTP {answer.status}) before the message was sent",
+            after=said.after,
+            known=self.known_secrets,
+        )
+        return Deferred(found.reason, answer=found.answer) if isinstance(found, Uncertain) else found
+
+    async def _beside(
+        self, attempt: Attempt, method: Method, path: str, body: Mapping[str, Any], *, token: str | None = None
+    ) -> Answer | AnyOutcome:
+        """Ask something of the homeserver that sends nothing of the message."""
+        apart = msgspec.structs.replace(attempt, progress=Progress())
+        answer = await self._client.post(
+            self._url(path),
+            msgspec.json.encode(body),
+            content_type=self.content_type,
+            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            attempt=apart,
+            method=method,
+        )
+        if isinstance(answer, Uncertain):
+            return Deferred(f"{answer.reason}; nothing of the message was in it")
+        return answer
+
+
+def _part(text: str) -> str:
+    """Return *text* as one piece of a path."""
+    return quote(text, safe="")
+
+
+def _check_event(field: str, text: str | None) -> None:
+    if text is not None and not _EVENT.match(text):
+        raise InvalidMessage(field, "expected the id of an event ($…)")

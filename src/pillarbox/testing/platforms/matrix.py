@@ -1,0 +1,182 @@
+"""
+A Matrix homeserver with one user, and any room that was not taken away.
+
+Written from https://spec.matrix.org (client-server API), with what Synapse does where the specification leaves it open.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from pillarbox.testing.platforms.server import Bucket, FakePlatform, answer_json, fields_of
+
+if TYPE_CHECKING:
+    from pillarbox.clock import Clock
+    from pillarbox.testing.receiver import Answer, Received
+
+_BURST: Final = 3
+_EVENT_BYTES_MAX: Final = 65_536
+_PREFIX: Final = "/_matrix/client/v3/"
+
+
+class FakeMatrix(FakePlatform):
+    """
+    A homeserver, for logins, refreshes, sends and redactions.
+
+    Args:
+        user: The user's name.
+        password: The user's password.
+        seconds: At most one event in so many seconds, after three at once; ``None`` for no limit.
+
+    Attributes:
+        events: What stands in the rooms, in the order of sending.
+        aliases: From alias to room.
+        logins: How often somebody logged in.
+    """
+
+    def __init__(
+        self,
+        *,
+        user: str = "alice",
+        password: str = "secret-of-alice",  # noqa: S107 — nobody's
+        seconds: float | None = None,
+        port: int = 0,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(port=port, clock=clock)
+        self.user = user
+        self.password = password
+        self.events: list[dict[str, Any]] = []
+        self.aliases: dict[str, str] = {}
+        self.logins = 0
+        self._count = 0
+        self._bucket = None if seconds is None else Bucket(burst=_BURST, seconds=seconds)
+        self._devices: dict[str, str | None] = {}  # from access token to device
+        self._refresh: dict[str, str] = {}
+        self._transactions: dict[tuple[str | None, str], str] = {}
+        self._refused: dict[str, tuple[int, str, str]] = {}
+
+    @property
+    def url(self) -> str:
+        """The URL of a channel that leads here."""
+        return f"matrix://{self.user}:{self.password}@test.local?base_url={self.base_url}"
+
+    @property
+    def ignored_limits(self) -> int:
+        """How many requests came before the wait was over that a 429 had named."""
+        return self._bucket.ignored if self._bucket else 0
+
+    def texts(self, room: str) -> list[str]:
+        """Return what stands in a room, in order."""
+        return [event["content"]["body"] for event in self.events if event["room_id"] == room]
+
+    def refuse(self, room: str, code: str = "M_FORBIDDEN", *, status: int = 403, error: str = "not in room") -> None:
+        """Refuse everything into a room from now on."""
+        self._refused[room] = (status, code, error)
+
+    def expire_tokens(self) -> None:
+        """Let every access token be over; refresh tokens stay."""
+        self._devices = {}
+
+    def revoke_tokens(self) -> None:
+        """Let every token be over."""
+        self._devices, self._refresh = {}, {}
+
+    def token_without_device(self) -> str:
+        """Return a token such as an administrator makes: it has no device."""
+        return self._new_token(None)
+
+    def answer(self, request: Received) -> Answer:
+        """See `FakePlatform`."""
+        path = request.path.partition("?")[0]
+        if not path.startswith(_PREFIX):
+            return _refusal(404, "M_UNRECOGNIZED", "Unrecognized request")
+        pieces = [unquote(piece) for piece in path.removeprefix(_PREFIX).split("/")]
+        fields = fields_of(request)
+        match request.method, pieces:
+            case "POST", ["login"]:
+                return self._login(fields)
+            case "POST", ["refresh"]:
+                return self._renew(fields)
+            case "GET", ["directory", "room", alias]:
+                room = self.aliases.get(alias)
+                return _refusal(404, "M_NOT_FOUND", "No room") if room is None else answer_json({"room_id": room})
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not token:
+            return _refusal(401, "M_MISSING_TOKEN", "Missing access token")
+        if token not in self._devices:
+            return _refusal(401, "M_UNKNOWN_TOKEN", "Invalid access token", soft_logout=True)
+        device = self._devices[token]
+        match request.method, pieces:
+            case "GET", ["account", "whoami"]:
+                known = {"user_id": f"@{self.user}:test.local", "device_id": device}
+                return answer_json({name: value for name, value in known.items() if value is not None})
+            case "PUT", ["rooms", room, "send", kind, _]:
+                return self._once(device, path, room, kind, fields, len(request.body))
+            case "PUT", ["rooms", room, "redact", event, _]:
+                self.events = [one for one in self.events if one["event_id"] != event]
+                return self._once(device, path, room, "m.room.redaction", fields, len(request.body))
+        return _refusal(404, "M_UNRECOGNIZED", "Unrecognized request")
+
+    def _login(self, fields: dict[str, Any]) -> Answer:
+        name = str(fields.get("identifier", {}).get("user", ""))
+        given = (name.removeprefix("@").partition(":")[0], fields.get("password"))
+        if given != (self.user, self.password):
+            return _refusal(403, "M_FORBIDDEN", "Invalid username or password")
+        self.logins += 1
+        device = str(fields.get("device_id") or f"DEVICE{self.logins}")
+        return self._tokens(device, refreshable=bool(fields.get("refresh_token")))
+
+    def _renew(self, fields: dict[str, Any]) -> Answer:
+        device = self._refresh.pop(str(fields.get("refresh_token")), None)
+        return _refusal(401, "M_UNKNOWN_TOKEN", "Unknown") if device is None else self._tokens(device, refreshable=True)
+
+    def _tokens(self, device: str, *, refreshable: bool) -> Answer:
+        token = self._new_token(device)
+        body = {"user_id": f"@{self.user}:test.local", "access_token": token, "device_id": device}
+        if refreshable:
+            body["refresh_token"] = f"syr_{token}"
+            self._refresh[body["refresh_token"]] = device
+        return answer_json(body)
+
+    def _new_token(self, device: str | None) -> str:
+        self._count += 1
+        token = f"syt_fake_token_{self._count}"
+        self._devices[token] = device
+        return token
+
+    def _once(  # noqa: PLR0917 — what a request has
+        self, device: str | None, path: str, room: str, kind: str, content: dict[str, Any], size: int
+    ) -> Answer:
+        """Keep an event, once for each device and path: so far reaches a transaction id."""
+        known = self._transactions.get((device, path))
+        if known is not None:
+            return answer_json({"event_id": known})
+        if room in self._refused:
+            return _refusal(*self._refused[room])
+        if size > _EVENT_BYTES_MAX:
+            return _refusal(413, "M_TOO_LARGE", "event too large")
+        wait_ms = self._bucket.wait_ms(self.clock.wall_ms()) if self._bucket else 0.0
+        if wait_ms:
+            after = {"Retry-After": str(math.ceil(wait_ms / 1000))}
+            return _refusal(429, "M_LIMIT_EXCEEDED", "Too Many Requests", headers=after, retry_after_ms=int(wait_ms))
+        self._count += 1
+        event = f"$fake{self._count}"
+        self._transactions[device, path] = event
+        if kind == "m.room.message":
+            self._keep(event, room, content)
+        return answer_json({"event_id": event})
+
+    def _keep(self, event: str, room: str, content: dict[str, Any]) -> None:
+        related = content.get("m.relates_to", {})
+        for one in self.events:
+            if related.get("rel_type") == "m.replace" and one["event_id"] == related.get("event_id"):
+                one["content"] = content["m.new_content"]
+                return
+        self.events.append({"event_id": event, "room_id": room, "content": content})
+
+
+def _refusal(status: int, code: str, error: str, *, headers: dict[str, str] | None = None, **fields: object) -> Answer:
+    return answer_json({"errcode": code, "error": error, **fields}, status=status, headers=headers)

@@ -1,0 +1,216 @@
+"""
+The Matrix channel against a homeserver that nobody here wrote: Synapse.
+
+It is not installed with our tools: it brings a hundred packages, and pins some. In an environment of its own::
+
+    python3 -m venv .venv-synapse && .venv-synapse/bin/pip install matrix-synapse==1.163.2
+
+A variable may name another Python that has it: PILLARBOX_TEST_SYNAPSE=/path/to/bin/python.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import pytest
+
+from pillarbox import Outbox
+from pillarbox.channels.base import Attempt, Seams
+from pillarbox.channels.matrix import MatrixChannel
+from pillarbox.clock import SystemClock
+from pillarbox.domain.message import Content, Format
+from pillarbox.domain.outcome import Delivered, RateLimited, Rejected, Unavailable
+from tests.channels.attempts import TOKEN, an_attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT: Final = Path(__file__).parents[2]
+PYTHON: Final = Path(os.environ.get("PILLARBOX_TEST_SYNAPSE", ROOT / ".venv-synapse/bin/python"))
+SECONDS_TO_START: Final = 60
+SETTINGS: Final = """
+suppress_key_server_warning: true
+registration_shared_secret: "devsecret"
+rc_message: {per_second: 5, burst_count: 5}
+rc_login: {address: {per_second: 100, burst_count: 100}, account: {per_second: 100, burst_count: 100}}
+refreshable_access_token_lifetime: 1h
+"""
+
+pytestmark = pytest.mark.skipif(
+    not PYTHON.exists(), reason=f"NOT RUN AGAINST SYNAPSE: there is no {PYTHON}; see the top of this file"
+)
+
+
+class Synapse:
+    """One homeserver in a directory of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    def prepare(self) -> None:
+        given = ["--server-name", "test.local", "--generate-config", "--report-stats=no"]
+        self._run("synapse.app.homeserver", *given, "--config-path", "homeserver.yaml")
+        settings = (self._home / "homeserver.yaml").read_text("utf-8").replace("port: 8008", f"port: {self._port}")
+        (self._home / "homeserver.yaml").write_text(settings + SETTINGS, "utf-8")
+
+    def register(self, user: str) -> None:
+        self._run(
+            "synapse._scripts.register_new_matrix_user", "-u", user, "-p", "pw", "-a", "-k", "devsecret", self.url
+        )
+
+    def _run(self, module: str, *arguments: str) -> None:
+        command = [str(PYTHON), "-m", module, *arguments]
+        subprocess.run(command, cwd=self._home, check=True, capture_output=True, timeout=SECONDS_TO_START)
+
+    def start(self) -> None:
+        command = [str(PYTHON), "-m", "synapse.app.homeserver", "-c", "homeserver.yaml"]
+        self._process = subprocess.Popen(
+            command, cwd=self._home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        clock = SystemClock()
+        until = clock.wall_ms() + SECONDS_TO_START * 1000
+        while clock.wall_ms() < until:
+            assert self._process.poll() is None, "it ended at once"
+            with contextlib.suppress(OSError), self._open("health"):
+                return
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(0.2)
+        raise TimeoutError("Synapse does not answer")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+
+    def call(self, method: str, path: str, body: Any = None, token: str = "") -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        with self._open(f"_matrix/client/v3/{path}", method=method, data=data, token=token) as answer:
+            return json.load(answer)
+
+    def _open(self, path: str, *, method: str = "GET", data: bytes | None = None, token: str = "") -> Any:
+        headers = {"Authorization": f"Bearer {token}"}
+        request = urllib.request.Request(f"{self.url}/{path}", data=data, method=method, headers=headers)  # noqa: S310 — ours
+        return urllib.request.urlopen(request, timeout=SECONDS_TO_START)  # noqa: S310 — it is http:
+
+    def token(self, user: str = "alice") -> str:
+        identifier = {"type": "m.id.user", "user": user}
+        login = {"type": "m.login.password", "identifier": identifier, "password": "pw", "device_id": "READER"}
+        return str(self.call("POST", "login", login)["access_token"])
+
+    def room(self, token: str, **fields: Any) -> str:
+        return str(self.call("POST", "createRoom", fields, token)["room_id"])
+
+    def bodies(self, room: str, token: str) -> list[str]:
+        found = self.call("GET", f"rooms/{quote(room, safe='')}/messages?dir=f&limit=1000", token=token)
+        return [event["content"]["body"] for event in found["chunk"] if event["type"] == "m.room.message"]
+
+
+@pytest.fixture(scope="module")
+def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
+    synapse = Synapse(tmp_path_factory.mktemp("synapse"))
+    synapse.prepare()
+    synapse.start()
+    for user in ("alice", "bob"):
+        synapse.register(user)
+    yield synapse
+    synapse.kill()
+
+
+def url_of(synapse: Synapse) -> str:
+    return f"matrix://alice:pw@test.local?base_url={synapse.url}&device_id=OUTBOX"
+
+
+def attempt(room: str, number: int, text: str = "Hello", **fields: Any) -> Attempt:
+    content = Content(text=text, format=Format(fields.pop("written", "plain")))
+    return an_attempt(room, content=content, token=f"{TOKEN[:-4]}{number:04}", **fields)
+
+
+async def started(synapse: Synapse) -> MatrixChannel:
+    channel = MatrixChannel.from_url(url_of(synapse))
+    await channel.start(Seams())
+    return channel
+
+
+@pytest.mark.contract("UN2", "UN5")
+async def test_a_second_copy_is_the_first_event_through_logins_and_a_server_that_is_killed(synapse: Synapse) -> None:
+    token = await asyncio.to_thread(synapse.token)
+    room = await asyncio.to_thread(synapse.room, token)
+    receipts = []
+    for killed in (False, False, True):
+        if killed:
+            await asyncio.to_thread(synapse.kill)
+            await asyncio.to_thread(synapse.start)
+        channel = await started(synapse)
+        for _ in range(2):
+            outcome = await channel.send(attempt(room, 1, "**Once** & only", written="markdown"))
+            assert isinstance(outcome, Delivered), outcome
+            receipts.append(outcome.receipt)
+        assert channel.covered is True
+        await channel.close()
+    assert len(set(receipts)) == 1
+    assert await asyncio.to_thread(synapse.bodies, room, token) == ["Once & only"]
+
+
+@pytest.mark.contract("CH2")
+async def test_what_synapse_answers_means_what_our_table_says(synapse: Synapse) -> None:
+    token = await asyncio.to_thread(synapse.token)
+    room = await asyncio.to_thread(synapse.room, token, room_alias_name="ops")
+    bobs = await asyncio.to_thread(synapse.token, "bob")
+    foreign = await asyncio.to_thread(synapse.room, bobs)
+    channel = await started(synapse)
+    assert isinstance(await channel.send(attempt("#ops:test.local", 1)), Delivered)
+    for to in (foreign, "!nowhere:test.local", "#nowhere:test.local"):
+        outcome = await channel.send(attempt(to, 2))
+        assert isinstance(outcome, Rejected), (to, outcome)
+        assert outcome.about == "recipient"
+    outcome = await channel.send(attempt(room, 3, "x" * 70_000))
+    assert isinstance(outcome, Rejected), outcome
+    assert outcome.about == "message"
+    limited = [
+        outcome
+        for number in range(4, 20)
+        if isinstance(outcome := await channel.send(attempt(room, number)), RateLimited)
+    ]
+    assert limited
+    assert all(
+        outcome.scope == "channel" and outcome.after is not None and 0 < outcome.after < 10 for outcome in limited
+    )
+    await channel.close()
+    for stranger in (
+        MatrixChannel(user="alice", password="wrong", base_url=synapse.url),
+        MatrixChannel(access_token="syt_nobody", base_url=synapse.url),
+    ):
+        await stranger.start(Seams())
+        assert isinstance(await stranger.send(attempt(room, 30)), Unavailable)
+        await stranger.close()
+
+
+@pytest.mark.contract("LA1", "FL1")
+async def test_an_outbox_sends_each_message_once_in_order_and_waits_when_it_is_told(
+    synapse: Synapse, tmp_path: Path
+) -> None:
+    token = await asyncio.to_thread(synapse.token)
+    rooms = [await asyncio.to_thread(synapse.room, token) for _ in range(3)]
+    async with Outbox(tmp_path / "outbox.db", channels={"chat": url_of(synapse)}) as box:
+        messages = [await box.send("chat", to=room, text=f"{number}") for number in range(8) for room in rooms]
+        for message in messages:
+            await message.wait(timeout=100)
+        assert {message.state for message in messages} == {"delivered"}
+    for room in rooms:
+        assert await asyncio.to_thread(synapse.bodies, room, token) == [f"{number}" for number in range(8)]
