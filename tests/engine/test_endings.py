@@ -17,7 +17,6 @@ from pillarbox.channels.base import Channel
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Delivered
 from pillarbox.errors import NotStarted, Refused
-from tests.engine.stand import until
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -85,24 +84,17 @@ def never_closed() -> Iterator[None]:
     gc.collect()
     threads, files = ours(), open_files()
     ends = time.monotonic() + SECONDS
-    with says_that_it_was_never_closed():
-        yield
-    # Its own threads let go, and nobody waits for them. One of an earlier test may end meanwhile.
-    while not (set(ours()) <= set(threads) and open_files() <= files) and time.monotonic() < ends:
-        threading.Event().wait(0.001)
-    assert set(ours()) <= set(threads)
-    assert open_files() <= files
-
-
-@contextlib.contextmanager
-def says_that_it_was_never_closed() -> Iterator[None]:
-    ends = time.monotonic() + SECONDS
     with pytest.warns(ResourceWarning, match=r"outbox\.db> was never closed") as caught:  # noqa: PT031 — at any line
         yield
         # A thread may hold on to what it has just done for an instant.
         while not caught.list and time.monotonic() < ends:
             gc.collect()
             threading.Event().wait(0.001)
+    # Its own threads let go, and nobody waits for them. One of an earlier test may end meanwhile.
+    while not (set(ours()) <= set(threads) and open_files() <= files) and time.monotonic() < ends:
+        threading.Event().wait(0.001)
+    assert set(ours()) <= set(threads)
+    assert open_files() <= files
 
 
 def our_threads() -> set[threading.Thread]:
@@ -562,11 +554,8 @@ def test_an_outbox_that_is_dropped_says_so_and_lets_everything_go(db: Path) -> N
         assert await box.list()
 
     async def loop_goes_on() -> None:
-        threads, files = set(ours()), open_files()
-        with says_that_it_was_never_closed():
+        with never_closed():
             await main()
-        # Its threads ask the loop to let go of what it listens to.
-        await until(lambda: set(ours()) <= threads and open_files() <= files)
 
     with never_closed():
         run(main)

@@ -10,13 +10,11 @@ import asyncio
 import contextlib
 import queue
 import threading
-import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pillarbox.store.sqlite import forking
-from pillarbox.store.sqlite.bell import Bell, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,41 +73,21 @@ class DatabaseThread(_Later):
         self.idle = threading.Lock()
         forking.pauses(self)
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any] | None] | None] = queue.SimpleQueue()
-        # Its loop holds it, and what is to be told there: the thread must not, or a loop that is closed could never go.
-        self._bell: Callable[[], Bell | None] = _no_bell
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     def _put(self, function: Callable[[], Any], future: asyncio.Future[Any]) -> None:
-        if self._bell() is None:
-            self._bell = weakref.ref(Bell(future.get_loop()))
         self._jobs.put((function, future))
 
     def stop(self) -> None:
         """See `Caller`. Returns when the thread has ended."""
         self._jobs.put(None)
         self._thread.join()
-        self._close_bell()
 
     def leave(self, function: Callable[[], object]) -> None:
         """See `Caller`. May be called while garbage is collected, on whatever thread."""
         self._jobs.put((function, None))
-        self._jobs.put((self._close_bell, None))
         self._jobs.put(None)
-
-    def _close_bell(self) -> None:
-        bell = self._bell()
-        if bell is not None:
-            bell.close()
-
-    def _tell(self, future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
-        bell = self._bell()
-        if bell is not None and bell.loop is future.get_loop():
-            bell.ring(future, result, error)
-            return
-        # A loop that was closed meanwhile has nobody left to tell.
-        with contextlib.suppress(RuntimeError):
-            future.get_loop().call_soon_threadsafe(settle, future, result, error)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -124,12 +102,10 @@ class DatabaseThread(_Later):
             # An idle thread must not keep alive what it worked for: an outbox that nobody closed could never go.
             del job, function
             if future is not None:
-                self._tell(future, result, error)
+                # A loop that was closed meanwhile has nobody left to tell.
+                with contextlib.suppress(RuntimeError):
+                    future.get_loop().call_soon_threadsafe(_settle, future, result, error)
             del future, result, error
-
-
-def _no_bell() -> None:
-    """Stand for a bell before there is one."""
 
 
 class Delayed(_Later):
@@ -161,7 +137,7 @@ class Delayed(_Later):
             result = function()
         except BaseException as exc:  # noqa: BLE001 — handed to the caller, whatever it is
             error = exc
-        self._clock.call_later(self._seconds(), settle, future, result, error)
+        self._clock.call_later(self._seconds(), _settle, future, result, error)
         self._jobs.popleft()
         if self._jobs:
             self._clock.call_later(self._seconds(), self._work)
@@ -213,3 +189,12 @@ async def heard_through(future: _Kept[T]) -> T:
             task.uncancel()
             task.cancel()
         return future.result()
+
+
+def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -6,17 +6,10 @@ import asyncio
 import gc
 import threading
 import weakref
-from pathlib import Path
 
 import pytest
 
-from pillarbox.store.sqlite.bell import Bell
 from pillarbox.store.sqlite.thread import DatabaseThread
-from tests.engine.stand import until
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_many_answers_in_a_row_are_all_heard() -> None:
@@ -39,24 +32,12 @@ async def test_an_error_gets_to_who_waits_and_the_thread_goes_on() -> None:
 
 
 async def test_what_is_done_when_it_stops_is_told_all_the_same() -> None:
-    files = open_files()
     thread = DatabaseThread("test")
     waiting = [asyncio.create_task(thread.run(lambda: 1)) for _ in range(10)]
     await asyncio.sleep(0)
     thread.stop()
-    assert open_files() == files
     async with asyncio.timeout(10):
         assert await asyncio.gather(*waiting) == [1] * 10
-
-
-async def test_a_thread_that_is_left_lets_go_of_its_sockets() -> None:
-    files = open_files()
-    thread = DatabaseThread("test")
-    await thread.run(lambda: 1)
-    done = threading.Event()
-    thread.leave(done.set)
-    await until(lambda: open_files() == files)
-    assert done.is_set()
 
 
 @pytest.mark.contract("LE2")
@@ -82,23 +63,6 @@ async def test_who_is_cancelled_meanwhile_has_the_result_and_is_cancelled_at_the
         assert (got, task.cancelling()) == ([7], 1)
     finally:
         thread.stop()
-
-
-def test_a_loop_that_ended_without_it_keeps_no_file() -> None:
-    files = open_files()
-    threads: list[DatabaseThread] = []
-
-    async def work() -> None:
-        threads.append(DatabaseThread("test"))
-        await threads[0].run(lambda: 1)
-
-    asyncio.run(work())
-    threads.pop().leave(lambda: None)
-    for thread in threading.enumerate():
-        if thread.name == "test":
-            thread.join(10)
-    gc.collect()
-    assert open_files() == files
 
 
 def test_what_was_not_told_goes_with_the_loop_that_waited_for_it() -> None:
@@ -128,15 +92,3 @@ async def test_another_loop_is_told_in_its_own_way() -> None:
         assert await asyncio.to_thread(lambda: asyncio.run(thread.run(lambda: 2))) == 2
     finally:
         thread.stop()
-
-
-async def test_a_bell_that_nobody_closed_closes_its_sockets_with_its_loop() -> None:
-    files = open_files()
-    loop = asyncio.new_event_loop()
-    gone = weakref.ref(Bell(loop))
-    assert gone() is not None
-    loop.close()
-    del loop
-    gc.collect()
-    assert gone() is None
-    assert open_files() == files
