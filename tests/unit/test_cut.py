@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html as entities
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ from tests.unit.test_markup import SIGNS, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+EMBEDDING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 
 def plain(rich: Rich) -> int:
@@ -38,7 +42,8 @@ def cut_by(rich: Rich, limit: int, size: Callable[[Rich], int] = as_html) -> tup
 
 
 def solid(text: str) -> str:
-    return "".join(text.split())
+    """The text without white space, and without the signs that a cut ends and begins again."""
+    return "".join(EMBEDDING.sub("", text).split())
 
 
 REPORT = "<b>Report</b>\n" + "".join(
@@ -94,6 +99,26 @@ def test_where_an_address_leaves_no_room_its_text_goes_without_it_and_that_is_sa
     assert len(bare) == 1
     assert "label" in bare[0].rich.text
     assert bare[0].rich.spans == ()
+
+
+@pytest.mark.contract("PA1")
+@pytest.mark.parametrize(
+    ("begins", "ends"), [("\u202b", "\u202c"), ("\u2067", "\u2069"), ("\u2067\u202a", "\u202c\u2069")]
+)
+def test_a_direction_of_writing_ends_with_its_piece_and_begins_again(begins: str, ends: str) -> None:
+    words = "עברית " * 60
+    pieces = cut_by(from_markdown(f"left {begins}**{words.strip()}**{ends} left again " + "word " * 40), 100)
+    texts = [piece.rich.text for piece in pieces]
+    assert len(texts) > 4
+    for text in texts:
+        for one, other in zip(begins, reversed(ends), strict=True):
+            assert text.count(one) == text.count(other)
+    inside = [text for text in texts if "עברית" in text]
+    assert all(text.startswith(begins) for text in inside[1:])
+    assert not any(begins in text for text in texts if text not in inside)
+    for piece in pieces:
+        for span in piece.rich.spans:
+            assert not EMBEDDING.search(piece.rich.text[span.start : span.stop])
 
 
 @pytest.mark.contract("PA1")

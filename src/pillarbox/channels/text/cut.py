@@ -3,11 +3,13 @@ Cut a `Rich` text into pieces that a platform takes, each written down by itself
 
 Where text is cut, `split` says. A span that fits into a piece is not cut but moves to the next one; a longer one ends
 with the piece and begins again in the next. What counts is how long a piece is as its platform writes it: with marks,
-escapes and addresses. A piece in which those leave no room for text goes without its spans, as plain text.
+escapes and addresses. A piece in which those leave no room for text goes without its spans, as plain text. Directions
+of writing that are embedded (UAX #9 §2.1–2.6) end with a piece too, and begin again in the next.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
     from pillarbox.channels.base import Mode, Unit
     from pillarbox.channels.text.rich import Span
 
+_EMBEDDING: Final = re.compile("[\u202a-\u202e\u2066-\u2069\n\u2029]")
+_POP: Final = "\u202c"
+_POP_ISOLATE: Final = "\u2069"
+_ISOLATES: Final = "\u2066\u2067\u2068"
+_EMBEDDED_MAX: Final = 10  # deeper than anybody embeds; UAX #9 stops at 125
 _CODE_POINT_MAX: Final = 4  # units: bytes of UTF-8
 _MARKUP_SHARE: Final = 8  # less than so much of a piece for its text, and its markup is given up
 
@@ -60,6 +67,8 @@ class _Cutter:
         self._mode: Mode = mode
         self._size = size
         self._at = 0
+        self._embeds = _EMBEDDING.search(rich.text) is not None
+        self._embedded = ""  # the signs of what is embedded where the next piece begins
         self._following = 0  # of the spans, the first that begins at or behind this place
         self._reaching: list[Span] = []  # those before it that end behind this place
 
@@ -70,6 +79,8 @@ class _Cutter:
                 yield piece
 
     def _go_to(self, at: int) -> None:
+        if self._embeds:
+            self._embedded = _still_embedded(self._text[self._at : at], self._embedded)
         self._at = at
         following = bisect_left(self._starts, at, self._following)
         passed = (*self._reaching, *self._spans[self._following : following])
@@ -92,11 +103,13 @@ class _Cutter:
             if not bare:
                 stop, resume = self._beside_spans(start, stop, resume)
             piece = Rich(self._text[start:stop]) if bare else self._piece(start, stop)
+            if self._embeds:
+                piece = _whole(piece, self._embedded)
             written = self._size(piece)
             if written <= self._limit:
                 self._go_to(resume)
                 return Piece(piece, bare)
-            room = min(room, length(piece.text, self._unit))
+            room = min(room, length(self._text[start:stop], self._unit))
             room = min(room - 1, room * self._limit // written)
             if room >= max(_CODE_POINT_MAX, self._limit // _MARKUP_SHARE):
                 continue
@@ -138,3 +151,27 @@ class _Cutter:
     def _fits(self, span: Span) -> bool:
         # A code point is at least one unit: what is far too long is not written down to be measured.
         return span.stop - span.start <= self._limit and self._size(self._piece(span.start, span.stop)) <= self._limit
+
+
+def _still_embedded(text: str, embedded: str) -> str:
+    """Return the signs of what is embedded at the end of *text*, at whose start *embedded* is."""
+    for sign in _EMBEDDING.findall(text):
+        if sign in "\n\u2029":
+            embedded = ""  # a paragraph ends all of it
+        elif sign == _POP:
+            embedded = embedded if embedded[-1:] in _ISOLATES else embedded[:-1]
+        elif sign == _POP_ISOLATE:
+            last = max(map(embedded.rfind, _ISOLATES))
+            embedded = embedded if last < 0 else embedded[:last]
+        elif len(embedded) < _EMBEDDED_MAX:
+            embedded += sign
+    return embedded
+
+
+def _whole(piece: Rich, embedded: str) -> Rich:
+    """Return *piece* with what is embedded at its start begun again, and what is at its end ended."""
+    left = _still_embedded(piece.text, embedded)
+    ends = "".join(_POP_ISOLATE if sign in _ISOLATES else _POP for sign in reversed(left))
+    shift = len(embedded)
+    spans = (span._replace(start=span.start + shift, stop=span.stop + shift) for span in piece.spans)
+    return Rich(f"{embedded}{piece.text}{ends}", tuple(spans))
