@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pillarbox.channels.base import Mode, Unit
     from pillarbox.channels.text.rich import Span
 
-_EMBEDDING: Final = re.compile("[\u202a-\u202e\u2066-\u2069\n\u2029]")
+_EMBEDDING: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_EMBEDDING_OR_END: Final = re.compile("[\u202a-\u202e\u2066-\u2069\n\u2029]")
 _POP: Final = "\u202c"
 _POP_ISOLATE: Final = "\u2069"
 _ISOLATES: Final = "\u2066\u2067\u2068"
@@ -52,6 +53,10 @@ def cut(rich: Rich, *, limit: int, unit: Unit, mode: Mode, size: Callable[[Rich]
     Raises:
         ValueError: The limit is below the length of one code point as the platform writes it.
     """
+    if not rich.spans and _EMBEDDING.search(rich.text) is None and size(rich) == length(rich.text, unit):
+        # Nothing but text that is sent as it stands: then one look at all of it is enough.
+        texts = split_text(rich.text, limit=limit, unit=unit, mode=mode, fences=False)
+        return tuple(Piece(Rich(text)) for text in texts)
     return tuple(_Cutter(rich, limit=limit, unit=unit, mode=mode, size=size).pieces())
 
 
@@ -155,7 +160,7 @@ class _Cutter:
 
 def _still_embedded(text: str, embedded: str) -> str:
     """Return the signs of what is embedded at the end of *text*, at whose start *embedded* is."""
-    for sign in _EMBEDDING.findall(text):
+    for sign in _EMBEDDING_OR_END.findall(text):
         if sign in "\n\u2029":
             embedded = ""  # a paragraph ends all of it
         elif sign == _POP:
