@@ -254,7 +254,7 @@ INSERT INTO policy (spec) VALUES (?1) RETURNING id
 SELECT spec FROM policy WHERE id = ?1
 
 -- tally_add --
-INSERT INTO tally (queue, state, messages, bytes) SELECT ?1, ?2, ?3, ?4 {given} WHERE ?1 IS NOT NULL
+INSERT INTO tally (queue, state, messages, bytes) VALUES (?1, ?2, ?3, ?4)
 ON CONFLICT DO UPDATE SET messages = messages + excluded.messages, bytes = bytes + excluded.bytes
 
 -- active_channel --
