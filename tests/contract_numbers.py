@@ -228,7 +228,7 @@ REQUIRED: Final[tuple[str, ...]] = (
     "PR1", "PR2", "PR3",
     "SG1", "SG2", "SG3", "SG4", "SG5", "SG7", "SG9",
     "CF1", "CF2", "CF3", "CF4",
-    "CH8",
+    "CH2", "CH8",
     "OP2", "OP3",
 )  # fmt: skip
 """The promises that some test must name; a promise that has been kept is added here."""
