@@ -11,7 +11,7 @@ ARGS ?=
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint format test check demo bench bench-quick test-all contract docs-reference clean
+.PHONY: help venv lint format test check demo bench bench-quick test-all contract docs-reference synapse clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,10 @@ test: venv ## run the tests on every core (ARGS="-k lease" runs some, JOBS=0 one
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 check: lint test ## all that a change has to pass
+
+synapse: ## install the Matrix server that some tests talk to, in an environment of its own
+	$(PYTHON) -m venv --clear .venv-synapse
+	timeout 180 .venv-synapse/bin/python -m pip install -qq --disable-pip-version-check matrix-synapse==1.163.2
 
 demo: venv ## see it deliver, be killed midway, and lose nothing
 	$(BIN)/pillarbox demo $(ARGS)

@@ -3,7 +3,7 @@ The Matrix channel against a homeserver that nobody here wrote: Synapse.
 
 It is not installed with our tools: it brings a hundred packages, and pins some. In an environment of its own::
 
-    python3 -m venv .venv-synapse && .venv-synapse/bin/pip install matrix-synapse==1.163.2
+    make synapse
 
 A variable may name another Python that has it: PILLARBOX_TEST_SYNAPSE=/path/to/bin/python.
 """
