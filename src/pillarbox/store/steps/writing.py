@@ -109,8 +109,3 @@ class Writing:
     def policy(self, policy: Policy) -> int:
         """Return the number of a policy, stored on first use."""
         return self.numbers.policy(policy)
-
-    def parts_delivered(self, seq: int) -> int:
-        """Return how many parts of a split message the platform has."""
-        row = self.one("parts_delivered", (seq,))
-        return 0 if row is None else int(row[0])
