@@ -224,8 +224,8 @@ BUGS: Final = (
         edits=(
             Edit(
                 file="domain/transition.py",
-                old="            to=State.DEAD,\n            charged=1,\n",
-                new="            to=State.DEAD,\n            charged=0,\n",
+                old="cls(to=State.DEAD, charged=1, reason=reason, **failure)",
+                new="cls(to=State.DEAD, charged=0, reason=reason, **failure)",
             ),
         ),
         test="store/test_suite_sqlite.py::TestSQLite::test_a_permanent_failure_counts_the_attempt_with_its_time_and_text",
