@@ -209,17 +209,6 @@ BUGS: Final = (
         test="store/test_files.py::test_every_connection_of_every_handle_has_the_settings_of_its_durability",
     ),
     Bug(
-        word="waiting-line-jumped",
-        edits=(
-            Edit(
-                file="store/sqlite/turns.py",
-                old="        elif not (self._line.anybody() or self._line.is_taken()):\n",
-                new="        elif not self._line.is_taken():\n",
-            ),
-        ),
-        test="store/test_turns.py::test_a_writer_that_writes_back_to_back_lets_the_one_who_waits_go_first",
-    ),
-    Bug(
         word="permanent-failure-not-counted",
         edits=(
             Edit(
