@@ -29,8 +29,17 @@ _MS = 1e3
 
 
 def measure(plan: Plan) -> list[Figure]:
+    log = logging.getLogger("pillarbox")
+    before = log.level
     # An outage is told of once for every send that met it.
-    logging.getLogger("pillarbox").setLevel(logging.ERROR)
+    log.setLevel(logging.ERROR)
+    try:
+        return _figures(plan)
+    finally:
+        log.setLevel(before)
+
+
+def _figures(plan: Plan) -> list[Figure]:
     waiting = plan.size(trial=500, quick=10_000, usual=100_000, full=900_000)
     turns = plan.size(trial=10, quick=100, usual=250, full=1_000)
     figures = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import logging
 import threading
 import time
 from pathlib import Path
@@ -414,8 +413,6 @@ def test_a_block_that_is_cancelled_while_it_ends_lets_everything_go(db: Path) ->
 
 @pytest.mark.contract("DR3", "EN1")
 def test_an_outbox_that_a_loop_left_open_opens_anew_in_the_next(db: Path, caplog: pytest.LogCaptureFixture) -> None:
-    # Whatever level other tests of this process have left the log at.
-    caplog.set_level(logging.WARNING, logger="pillarbox")
     # A store in memory that another test fell back to stays for as long as the process.
     before = our_threads()
     box = Outbox(db, channels={"desk": lambda attempt: f"to {attempt.to}"})

@@ -169,6 +169,7 @@ async def test_who_knows_nothing_of_the_line_and_who_stands_in_it_all_write(path
     async with Writer(path, locks=False) as older, Writer(path) as first, Writer(path) as second:
         await older.does("begin o0")
         first.tell("begin a0 commit")
+        await places.until(0)
         second.tell("begin b0 commit")
         await places.until(0, 1)
         await older.does("commit begin o1 commit begin o2 commit")
