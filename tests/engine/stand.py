@@ -67,6 +67,7 @@ class WatchedStore:
         refuse: Asked about each batch before it is committed; the error it gives is raised instead.
         broken: The same, after the commit: the caller is not told that it was done.
         gate: Commits wait for it; after `stall`, only those of a kind.
+        under_way: How many commits have begun and not ended.
     """
 
     def __init__(self, store: SQLiteStore) -> None:
@@ -76,6 +77,7 @@ class WatchedStore:
         self.broken: Callable[[Batch], Exception | None] = _nothing
         self.gate = asyncio.Event()
         self.gate.set()
+        self.under_way = 0
         self._stalled: Callable[[Batch], bool] = _everything
         self._changed = asyncio.Event()
 
@@ -87,6 +89,13 @@ class WatchedStore:
             self.batches.append(batch)
         self._changed.set()
         self._changed = asyncio.Event()
+        self.under_way += 1
+        try:
+            return await self._commit(batch)
+        finally:
+            self.under_way -= 1
+
+    async def _commit(self, batch: Batch) -> BatchResult:
         if self._stalled(batch):
             await self.gate.wait()
         error = self.refuse(batch)

@@ -40,16 +40,30 @@ def lose_the_first_claim(store: WatchedStore) -> None:
     store.broken = lose
 
 
+async def stall_claims(store: WatchedStore) -> int:
+    """Let every claim from now on wait, and none be under way; return how many were offered."""
+    await until(lambda: not store.under_way)
+    store.stall(claims)
+    return store.offered(claims)
+
+
 async def claiming(stand: Stand) -> tuple[Box, ScriptedChannel, asyncio.Task[Message]]:
     """A worker whose commit, which stores a message and leases it, is under way."""
     channel = ScriptedChannel(policy=HOLD)
     box = await stand.open(channel)
     await box.looked()
-    offered = box.store.offered(claims)
-    box.store.stall(claims)
+    offered = await stall_claims(box.store)
     sending = asyncio.create_task(box.send())
     await box.store.until(claims, offered + 1)
     return box, channel, sending
+
+
+async def begun_to_stop(box: Box, deadline: float = SECONDS) -> asyncio.Task[int]:
+    """A stop that has come so far that the worker takes nothing new: what is leased before that may be sent yet."""
+    worker = box.worker
+    stopping = asyncio.create_task(box.outbox.stop(deadline))
+    await until(lambda: not worker._accepting)
+    return stopping
 
 
 async def given_back(stand: Stand, channel: ScriptedChannel, message: Message) -> None:
@@ -71,7 +85,7 @@ async def given_back(stand: Stand, channel: ScriptedChannel, message: Message) -
 async def test_what_a_commit_under_way_leases_after_a_stop_began_is_given_back(stand: Stand, deadline: float) -> None:
     box, channel, sending = await claiming(stand)
     store = box.store
-    stopping = asyncio.create_task(box.outbox.stop(deadline))
+    stopping = await begun_to_stop(box, deadline)
     for _ in range(20):
         await asyncio.sleep(0)
     assert not stopping.done()
@@ -88,14 +102,12 @@ async def test_another_process_s_message_that_is_leased_while_a_stop_goes_on_is_
     box = await stand.open(channel)
     acceptor = await stand.open()
     await box.looked()
-    offered = box.store.offered(claims)
-    box.store.stall(claims)
+    offered = await stall_claims(box.store)
     message = await acceptor.send()
     box.look()
     await box.store.until(claims, offered + 1)
     store = box.store
-    stopping = asyncio.create_task(box.outbox.stop(SECONDS))
-    await asyncio.sleep(0)
+    stopping = await begun_to_stop(box)
     store.gate.set()
     async with asyncio.timeout(SECONDS):
         assert await stopping == 0
@@ -121,8 +133,7 @@ async def test_a_commit_that_outlasts_the_stop_s_patience_has_its_leases_given_b
 async def test_a_second_stop_and_one_that_is_cancelled_wait_for_the_commit_as_well(stand: Stand) -> None:
     box, channel, sending = await claiming(stand)
     store = box.store
-    first = asyncio.create_task(box.outbox.stop(SECONDS))
-    await asyncio.sleep(0)
+    first = await begun_to_stop(box)
     second = asyncio.create_task(box.outbox.stop(SECONDS))
     await asyncio.sleep(0)
     assert inside(box.outbox).lifetime.stop_now() == 0
@@ -142,8 +153,7 @@ async def test_a_stop_ends_where_the_commit_under_way_fails_and_nothing_was_leas
     box, channel, sending = await claiming(stand)
     store = box.store
     store.refuse = lambda batch: StoreUnavailable("the disk is gone") if batch.claim is not None else None
-    stopping = asyncio.create_task(box.outbox.stop(SECONDS))
-    await asyncio.sleep(0)
+    stopping = await begun_to_stop(box)
     store.gate.set()
     async with asyncio.timeout(SECONDS):
         assert await stopping == 0
@@ -159,8 +169,7 @@ async def test_what_a_commit_leased_whose_answer_was_lost_is_found_at_the_stop_a
     box, channel, sending = await claiming(stand)
     store = box.store
     lose_the_first_claim(store)
-    stopping = asyncio.create_task(box.outbox.stop(SECONDS))
-    await asyncio.sleep(0)
+    stopping = await begun_to_stop(box)
     store.gate.set()
     async with asyncio.timeout(SECONDS):
         await stopping
@@ -197,8 +206,7 @@ async def test_a_stop_while_a_batch_is_bisected_waits_for_no_claim_that_was_drop
     store.stall(lambda batch: bool(batch.enqueue))
     sending = [asyncio.create_task(box.send(f"r{n}")) for n in range(3)]
     await store.until(claims, offered + 1)
-    stopping = asyncio.create_task(box.outbox.stop(SECONDS))
-    await asyncio.sleep(0)
+    stopping = await begun_to_stop(box)
     store.gate.set()
     async with asyncio.timeout(SECONDS):
         assert await stopping == 0
