@@ -8,31 +8,27 @@ an attempt without an answer stays uncertain. Of a webhook it ignores the nonce.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Unpack
+from collections.abc import Collection, Mapping
+from typing import Final, Unpack
 
 import msgspec
+from yarl import URL
 
 from pillarbox.__about__ import __version__
 from pillarbox.channels.base import Attempt, Capabilities
 from pillarbox.channels.discord_markdown import escaped, written
+from pillarbox.channels.http.answers import Answer
 from pillarbox.channels.http.chat import OPTIONS, ChatChannel, HttpOptions, Request, Said, http_options, rich_of
 from pillarbox.channels.http.rules import Rule, Spare, names, words
+from pillarbox.channels.text.rich import Rich
 from pillarbox.channels.text.split import length
 from pillarbox.channels.url_parts import Options, parse_token_url
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
+from pillarbox.domain.message import Content
 from pillarbox.domain.outcome import AnyOutcome, Delivered
 from pillarbox.domain.plain_characters import CONTROL
 from pillarbox.errors import ConfigError, InvalidMessage
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from yarl import URL
-
-    from pillarbox.channels.http.answers import Answer
-    from pillarbox.channels.text.rich import Rich
-    from pillarbox.domain.message import Content
 
 _DOCS: Final = "discord-api-docs@c98d64bc"
 _CODES: Final = f"{_DOCS} topics/opcodes-and-status-codes.mdx"

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from collections.abc import Collection, Mapping
+from typing import Any, Final, Unpack
 from urllib.parse import quote
 
 import msgspec
@@ -19,22 +20,18 @@ from yarl import URL
 from pillarbox.channels.base import Attempt, Capabilities, Progress, Seams
 from pillarbox.channels.http.answers import Answer, judged
 from pillarbox.channels.http.chat import OPTIONS, ChatChannel, HttpOptions, Request, Said, http_options, rich_of
+from pillarbox.channels.http.client import Method
 from pillarbox.channels.http.rules import Rule, Spare, names, rule_for, words
 from pillarbox.channels.matrix_html import formatted
 from pillarbox.channels.privacy.known_secrets import KnownSecrets
+from pillarbox.channels.text.rich import Rich
 from pillarbox.channels.text.split import length
 from pillarbox.channels.url_parts import Options, parse_url, text
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
+from pillarbox.domain.message import Content
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Unavailable, Uncertain
 from pillarbox.errors import ConfigError, InvalidMessage
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from pillarbox.channels.http.client import Method
-    from pillarbox.channels.text.rich import Rich
-    from pillarbox.domain.message import Content
 
 _SPEC: Final = "https://spec.matrix.org/v1.18/client-server-api"
 _SYNAPSE: Final = "Synapse 1.163.2"

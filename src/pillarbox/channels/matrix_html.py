@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from pillarbox.channels.text.rich import Edge, Mark, pieces
-
-if TYPE_CHECKING:
-    from pillarbox.channels.text.rich import Rich
+from pillarbox.channels.text.rich import Edge, Mark, Rich, pieces
 
 _TAGS: Final = {
     Mark.BOLD: "strong", Mark.ITALIC: "em", Mark.UNDERLINE: "u", Mark.STRIKE: "del", Mark.CODE: "code",

@@ -9,11 +9,13 @@ taken. Its own client libraries send such a request twice, so they are not used.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, ClassVar, Final, Unpack
+from collections.abc import Collection, Mapping
+from typing import ClassVar, Final, Unpack
 
 import msgspec
 
-from pillarbox.channels.base import Attempt, Capabilities
+from pillarbox.channels.base import Attempt, Capabilities, Unit
+from pillarbox.channels.http.answers import Answer
 from pillarbox.channels.http.chat import OPTIONS, ChatChannel, HttpOptions, Request, Said, http_options, rich_of
 from pillarbox.channels.http.rules import Rule, Spare, names
 from pillarbox.channels.text.rich import Edge, Mark, Rich, Span, pieces
@@ -21,16 +23,10 @@ from pillarbox.channels.text.split import length
 from pillarbox.channels.url_parts import Options, parse_token_url
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
+from pillarbox.domain.message import Content
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
 from pillarbox.domain.plain_characters import CONTROL
 from pillarbox.errors import ConfigError, InvalidMessage
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from pillarbox.channels.base import Unit
-    from pillarbox.channels.http.answers import Answer
-    from pillarbox.domain.message import Content
 
 _POST: Final = "slack-api-ref@f4837c0c methods/chat/chat.postMessage.json"
 _UPDATE: Final = "https://docs.slack.dev/reference/methods/chat.update#errors"

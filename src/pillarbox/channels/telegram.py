@@ -8,11 +8,13 @@ Telegram knows no dedupe token: a request whose answer was lost may have been ta
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, ClassVar, Final, Unpack
+from collections.abc import Collection, Mapping
+from typing import ClassVar, Final, Unpack
 
 import msgspec
 
 from pillarbox.channels.base import Attempt, Capabilities
+from pillarbox.channels.http.answers import Answer
 from pillarbox.channels.http.chat import OPTIONS, ChatChannel, HttpOptions, Request, Said, http_options, rich_of
 from pillarbox.channels.http.rules import Rule, Spare, names, words
 from pillarbox.channels.text.rich import Mark, Rich
@@ -20,14 +22,9 @@ from pillarbox.channels.text.split import length
 from pillarbox.channels.url_parts import Options, parse_token_url
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
+from pillarbox.domain.message import Content
 from pillarbox.domain.outcome import AnyOutcome, Redirected
 from pillarbox.errors import ConfigError, InvalidMessage
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from pillarbox.channels.http.answers import Answer
-    from pillarbox.domain.message import Content
 
 _API: Final = "https://core.telegram.org/bots/api"
 _SERVER: Final = "tdlib/telegram-bot-api@01a3679 Client.cpp"

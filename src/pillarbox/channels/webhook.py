@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import ssl
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -31,10 +33,6 @@ from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
 from pillarbox.domain.plain_characters import CONTROL
 from pillarbox.domain.retry import WEBHOOK, parse_span
 from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage, NotStarted
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Mapping, Sequence
 
 RECEIPT_LENGTH_MAX: Final = 128
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -11,19 +12,14 @@ from pillarbox.domain import lifecycle
 from pillarbox.domain.message import Admission, Content, Leased
 from pillarbox.domain.outcome import Deferred
 from pillarbox.domain.timeline import shifted
+from pillarbox.domain.transition import Transition
 from pillarbox.engine.attempts import attempt_of, log_failure
+from pillarbox.engine.committer import Committer
+from pillarbox.engine.flight import Flight
+from pillarbox.entropy import Entropy
 from pillarbox.errors import InvalidMessage, InvalidOutcome
+from pillarbox.queue_clock import QueueClock
 from pillarbox.store.base import AdmissionWrite
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pillarbox.domain.transition import Transition
-    from pillarbox.engine.committer import Committer
-    from pillarbox.engine.flight import Flight
-    from pillarbox.entropy import Entropy
-    from pillarbox.queue_clock import QueueClock
-
 
 _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, IndexError)
 

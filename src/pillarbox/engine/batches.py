@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
 from pillarbox.domain.message import Draft, Leased
 from pillarbox.errors import PillarboxError, StoreOutcomeUnknown
+from pillarbox.queue_clock import QueueClock
 from pillarbox.store import base
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from pillarbox.queue_clock import QueueClock
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -10,16 +10,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from pillarbox.clock import Clock
 from pillarbox.deadline import ended_within
 from pillarbox.engine.deadlines import SEND_GRACE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pillarbox.clock import Clock
 
 # How long a call that was cut off may take to clean up.
 GRACE_SECONDS: Final = 2.0

@@ -7,12 +7,9 @@ another process wrote; one that ran dry is left alone until then, so that idle q
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Mapping
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
-
-    from pillarbox.store.base import BatchResult, Claim, QueueInfo
+from pillarbox.store.base import BatchResult, Claim, QueueInfo
 
 _CLAIM_MAX = 1000
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from pillarbox.clock import Clock
 from pillarbox.domain.lifecycle import expired
 from pillarbox.domain.timeline import SETTLE_MS
 from pillarbox.queue_clock import QueueClock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pillarbox.clock import Clock
 
 
 class ClockGuard:

@@ -13,11 +13,14 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
+from pillarbox.clock import Clock
 from pillarbox.deadline import Deadline
+from pillarbox.domain.message import Draft, Leased
 from pillarbox.engine.batches import Ending, Extra, OnSettled, Wish, Work
 from pillarbox.engine.loop import Loop
 from pillarbox.errors import (
@@ -27,30 +30,24 @@ from pillarbox.errors import (
     StoreReplaced,
     StoreUnavailable,
 )
+from pillarbox.events.reporter import Reporter
 from pillarbox.queue_clock import QueueClock
 from pillarbox.store import lost_answers
+from pillarbox.store.base import (
+    Act,
+    Acted,
+    AdmissionWrite,
+    Batch,
+    BatchResult,
+    Claim,
+    Enqueued,
+    Presence,
+    Prune,
+    Settled,
+    Settlement,
+    Store,
+)
 from pillarbox.user_code import Log, pass_on
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from pillarbox.clock import Clock
-    from pillarbox.domain.message import Draft, Leased
-    from pillarbox.events.reporter import Reporter
-    from pillarbox.store.base import (
-        Act,
-        Acted,
-        AdmissionWrite,
-        Batch,
-        BatchResult,
-        Claim,
-        Enqueued,
-        Presence,
-        Prune,
-        Settled,
-        Settlement,
-        Store,
-    )
 
 _log = Log("pillarbox.engine")
 T = TypeVar("T")

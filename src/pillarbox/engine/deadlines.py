@@ -7,14 +7,11 @@ Those that began first end first, so a queue for each timeout is enough. One who
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
 
+from pillarbox.clock import Clock
 from pillarbox.deadline import Deadline, Grace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pillarbox.clock import Clock
 
 T = TypeVar("T")
 

@@ -14,16 +14,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from typing import TYPE_CHECKING, Final
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from pillarbox.channels.base import Attempt, Channel
+from pillarbox.clock import Clock
 from pillarbox.deadline import Deadline
 from pillarbox.domain import lifecycle
+from pillarbox.domain.message import Leased
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
 from pillarbox.domain.transition import Transition
 from pillarbox.engine.admission import Preparing
 from pillarbox.engine.attempts import interrupted, outcome_of, raised
 from pillarbox.engine.calls import GRACE_SECONDS
+from pillarbox.engine.clock_guard import ClockGuard
+from pillarbox.engine.committer import Committer
+from pillarbox.engine.crew import Crew
 from pillarbox.engine.deadlines import SEND_GRACE, Deadlines
 from pillarbox.engine.flight import Flight
 from pillarbox.engine.hooks import Defer, Hooks, Withdraw
@@ -31,22 +38,12 @@ from pillarbox.engine.outages import Outages
 from pillarbox.engine.runners import Runners
 from pillarbox.engine.task_cancellation import SHORT_SECONDS, Lull
 from pillarbox.engine.written_off import Leftovers
+from pillarbox.entropy import Entropy
 from pillarbox.errors import NotStarted, PillarboxError, StoreError
+from pillarbox.events.reporter import Reporter
 from pillarbox.queue_clock import QueueClock
 from pillarbox.store.base import CANCELLED_FOR, BatchResult, Settled, Settlement
 from pillarbox.user_code import FATAL, Log, is_from_outside, pass_on
-
-if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Collection, Mapping, Sequence
-
-    from pillarbox.clock import Clock
-    from pillarbox.domain.message import Leased
-    from pillarbox.engine.clock_guard import ClockGuard
-    from pillarbox.engine.committer import Committer
-    from pillarbox.engine.crew import Crew
-    from pillarbox.entropy import Entropy
-    from pillarbox.events.reporter import Reporter
 
 _log = Log("pillarbox.engine")
 # How long a program's end waits for the record of the send that asked for it, where the store does not answer.

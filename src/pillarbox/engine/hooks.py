@@ -9,12 +9,14 @@ the same is left behind.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from pillarbox.channels.base import Attempt
+from pillarbox.clock import Clock
 from pillarbox.domain.outcome import Deferred
 from pillarbox.domain.outgoing import Outgoing
 from pillarbox.engine.calls import LEFT_MAX, Calls, Ended
@@ -22,11 +24,6 @@ from pillarbox.errors import InvalidOutcome
 from pillarbox.events.bus import Bus
 from pillarbox.events.events import HookCancelled, MessageDelivered, MessageDied, MessageExpired
 from pillarbox.user_code import name_of, pass_on
-
-if TYPE_CHECKING:
-    from collections import Counter
-
-    from pillarbox.clock import Clock
 
 TEXT_MAX: Final = 50_000
 REASON_MAX: Final = 500

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from pillarbox.clock import Clock, Timer
 from pillarbox.errors import StoreError
 from pillarbox.user_code import Log, is_from_outside, pass_on
-
-if TYPE_CHECKING:
-    from pillarbox.clock import Clock, Timer
 
 _log = Log("pillarbox.engine")
 _FAILED_SECONDS: Final = (0.05, 0.2, 1.0, 5.0)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pillarbox.domain import lifecycle
+from pillarbox.domain.outcome import AnyOutcome
 from pillarbox.domain.transition import ErrorClass, Transition
-
-if TYPE_CHECKING:
-    from pillarbox.domain.outcome import AnyOutcome
-    from pillarbox.engine.flight import Flight
+from pillarbox.engine.flight import Flight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from pillarbox.clock import Clock
 from pillarbox.domain.message import State
+from pillarbox.engine.committer import Committer
+from pillarbox.events.reporter import Reporter
 from pillarbox.store.base import Presence, Store
-
-if TYPE_CHECKING:
-    from pillarbox.clock import Clock
-    from pillarbox.engine.committer import Committer
-    from pillarbox.events.reporter import Reporter
 
 INTERVAL_SECONDS: Final = 15.0
 ORPHAN_SECONDS: Final = 60.0

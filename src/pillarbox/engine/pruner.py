@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from pillarbox.clock import Clock
 from pillarbox.domain.message import State
+from pillarbox.engine.clock_guard import ClockGuard
+from pillarbox.engine.committer import Committer
 from pillarbox.store.base import Prune
-
-if TYPE_CHECKING:
-    from pillarbox.clock import Clock
-    from pillarbox.engine.clock_guard import ClockGuard
-    from pillarbox.engine.committer import Committer
 
 LIMIT: Final = 500
 

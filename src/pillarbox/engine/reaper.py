@@ -10,26 +10,22 @@ A lost lease is an outcome too: it goes through `lifecycle.lost_worker`, so limi
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 
+from pillarbox.clock import Clock
 from pillarbox.domain import lifecycle
-from pillarbox.domain.message import State
+from pillarbox.domain.message import Leased, State
 from pillarbox.domain.transition import Reason
+from pillarbox.engine.clock_guard import ClockGuard
+from pillarbox.engine.committer import Committer
+from pillarbox.entropy import Entropy
 from pillarbox.errors import PillarboxError, StoreError
+from pillarbox.events.reporter import Reporter
 from pillarbox.store import lost_answers
 from pillarbox.store.base import CANCELLED_FOR, Batch, Bury, Lapsed, Settled, Settlement, Store
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from pillarbox.clock import Clock
-    from pillarbox.domain.message import Leased
-    from pillarbox.engine.clock_guard import ClockGuard
-    from pillarbox.engine.committer import Committer
-    from pillarbox.entropy import Entropy
-    from pillarbox.events.reporter import Reporter
 
 LIMIT: Final = 500
 INTERVAL_SECONDS: Final = 1.0

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pillarbox.clock import Clock
-    from pillarbox.engine.committer import Committer
-    from pillarbox.engine.executor import Executor
+from pillarbox.clock import Clock
+from pillarbox.engine.committer import Committer
+from pillarbox.engine.executor import Executor
 
 
 class Renewer:

@@ -7,18 +7,16 @@ A channel's own code has a bounded time for both.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from pillarbox.channels.base import Channel, Seams
+from pillarbox.clock import Clock
 from pillarbox.engine.attempts import log_failure
 from pillarbox.engine.calls import Calls
 from pillarbox.errors import ConfigError, StoreError
+from pillarbox.events.reporter import Reporter
+from pillarbox.store.base import Store
 from pillarbox.user_code import Log, pass_on_after_this_task
-
-if TYPE_CHECKING:
-    from pillarbox.channels.base import Channel, Seams
-    from pillarbox.clock import Clock
-    from pillarbox.events.reporter import Reporter
-    from pillarbox.store.base import Store
 
 _log = Log("pillarbox.engine")
 START_SECONDS: Final = 60.0

@@ -12,12 +12,10 @@ import asyncio
 import contextvars
 import types
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
-
-    from pillarbox.engine.flight import Flight
+from pillarbox.engine.flight import Flight
 
 
 class Runners:

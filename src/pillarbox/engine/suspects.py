@@ -8,10 +8,8 @@ tenth of the time (contract LA2, lanes.md "Poison").
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection
+from typing import Final
 
 ALONE_SECONDS: Final = 5.0
 # Of these: how long what is under way may take to end. What flies on was begun before, and is told apart by that.

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
+from pillarbox.clock import Clock
 from pillarbox.deadline import ended_within
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pillarbox.clock import Clock
 
 SECONDS: Final = 1.0
 SHORT_SECONDS: Final = 0.1

@@ -7,21 +7,18 @@ them: the store reports that another process wrote, or has reported nothing for 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from typing import Final
 
+from pillarbox.clock import Clock
 from pillarbox.deadline import ended_within
+from pillarbox.domain.ids import MessageId
 from pillarbox.engine.loop import Loop
 from pillarbox.errors import NotStarted, StoreError
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable, Iterator
-
-    from pillarbox.clock import Clock
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.events.reporter import Reporter
-    from pillarbox.store.base import Store
+from pillarbox.events.reporter import Reporter
+from pillarbox.store.base import Store
 
 # How late a notice may be where the store has to look for what was written.
 NOTICE_SECONDS: Final = 0.05

@@ -6,14 +6,12 @@ The store reports when another process wrote, perhaps late or not at all: so we 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pillarbox.clock import Clock
-    from pillarbox.engine.capacity import Feed
-    from pillarbox.store.base import Store
+from pillarbox.clock import Clock
+from pillarbox.engine.capacity import Feed
+from pillarbox.store.base import Store
 
 NOTICE_SECONDS: Final = 0.3
 """How late a notice may be where the store has to look for what was written."""

@@ -11,12 +11,14 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from pillarbox.channels.base import Channel, Seams
+from pillarbox.clock import Clock, Timer
 from pillarbox.deadline import at_most
 from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.message import Leased, State
@@ -25,6 +27,7 @@ from pillarbox.engine.clock_guard import ClockGuard
 from pillarbox.engine.committer import Committer
 from pillarbox.engine.drain import DrainReport, report_of
 from pillarbox.engine.executor import Executor
+from pillarbox.engine.hooks import Hooks
 from pillarbox.engine.loop import Loop
 from pillarbox.engine.presence import PresenceKeeper
 from pillarbox.engine.pruner import Pruner
@@ -33,21 +36,15 @@ from pillarbox.engine.renewer import Renewer
 from pillarbox.engine.resources import close_channel, deregister, start_channel
 from pillarbox.engine.suspects import Suspects
 from pillarbox.engine.watcher import NOTICE_SECONDS, Watcher
+from pillarbox.engine.worker_settings import WorkerSettings
+from pillarbox.entropy import Entropy
 from pillarbox.errors import StoreError
 from pillarbox.events.events import Drained
+from pillarbox.events.reporter import Reporter
 from pillarbox.queue_clock import QueueClock
 from pillarbox.store import lost_answers
 from pillarbox.store.base import Batch, BatchResult, Claim, Settlement, Store, WorkerStart
 from pillarbox.user_code import Log
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from pillarbox.clock import Clock, Timer
-    from pillarbox.engine.hooks import Hooks
-    from pillarbox.engine.worker_settings import WorkerSettings
-    from pillarbox.entropy import Entropy
-    from pillarbox.events.reporter import Reporter
 
 _log = Log("pillarbox.engine")
 _ALONE_SECONDS = 0.05

@@ -6,23 +6,19 @@ Their messages are settled already: what comes is recorded as late, and never th
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
+from pillarbox.clock import Clock
 from pillarbox.domain import lifecycle
 from pillarbox.domain.outcome import AnyOutcome, Delivered
+from pillarbox.domain.transition import Transition
+from pillarbox.engine.committer import Committer
+from pillarbox.engine.flight import Flight
+from pillarbox.entropy import Entropy
+from pillarbox.events.reporter import Reporter
 from pillarbox.store.base import Settled, Settlement
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
-
-    from pillarbox.clock import Clock
-    from pillarbox.domain.transition import Transition
-    from pillarbox.engine.committer import Committer
-    from pillarbox.engine.flight import Flight
-    from pillarbox.entropy import Entropy
-    from pillarbox.events.reporter import Reporter
 
 
 class Leftovers:

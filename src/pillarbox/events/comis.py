@@ -9,14 +9,12 @@ no value is there all the same, as ``None``. ``channelId`` is the recipient, ``c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pillarbox.domain.transition import Reason
 from pillarbox.events import events
+from pillarbox.events.bus import Bus
 from pillarbox.events.log_lines import drain_fields, error_kind
-
-if TYPE_CHECKING:
-    from pillarbox.events.bus import Bus
 
 Listener = Callable[[str, dict[str, Any]], None]
 Named = tuple[str, dict[str, Any]]

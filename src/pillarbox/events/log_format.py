@@ -12,14 +12,12 @@ import re
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from types import TracebackType
+from typing import Any, Final, Literal
 
 import msgspec
 
 from pillarbox.domain.plain_characters import escaped, visible
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 __all__ = ["LEVELS", "JsonFormatter", "TextFormatter", "make_formatter"]
 

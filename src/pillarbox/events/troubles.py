@@ -6,10 +6,7 @@ An alarm tells of an event once; a trouble lasts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections.abc import Callable
 
 
 class Troubles:

@@ -11,13 +11,14 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar
+from typing import Any, Final, Literal, TypedDict, TypeVar
 
 import msgspec
 
 from pillarbox.abort import AbortSignal
 from pillarbox.channels.base import checked_admission
 from pillarbox.domain.envelope import TRACEPARENT, Kind, Priority
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import Content, Draft, FileRef, Format, encode_content
 from pillarbox.domain.mirror import mirror_of
 from pillarbox.domain.moments import MS_MAX, moment_ms, shown
@@ -27,10 +28,7 @@ from pillarbox.domain.plain_json import plain, plain_object, plain_text
 from pillarbox.domain.retry import ExpireAction, Policy, UncertainAction, parse_schedule
 from pillarbox.domain.timeline import moved
 from pillarbox.errors import ConfigError, InvalidMessage
-
-if TYPE_CHECKING:
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.outbox.routes import Route
+from pillarbox.outbox.routes import Route
 
 _NAME_MAX: Final = 255
 _RECIPIENT_MAX: Final = 2048

@@ -8,17 +8,24 @@ import ctypes
 import functools
 import os
 import platform
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from pillarbox.__about__ import __version__
 from pillarbox.channels.base import Channel, Seams
+from pillarbox.domain.ids import MessageId
+from pillarbox.domain.message import Draft
 from pillarbox.engine.clock_guard import ClockGuard
 from pillarbox.engine.committer import Committer
+from pillarbox.engine.drain import DrainReport
+from pillarbox.engine.hooks import Hooks
 from pillarbox.engine.pruner import Pruner
 from pillarbox.engine.resources import deregister
 from pillarbox.engine.waits import Waits
 from pillarbox.engine.worker import Worker
+from pillarbox.entropy import Entropy
 from pillarbox.errors import NotStarted, Refused
+from pillarbox.events.bus import Bus
 from pillarbox.events.log_lines import Recipients
 from pillarbox.events.reporter import Reporter
 from pillarbox.outbox.database import opened_or_memory
@@ -27,20 +34,10 @@ from pillarbox.outbox.engine_settings import limits_of, retention_of, worker_set
 from pillarbox.outbox.health import present
 from pillarbox.outbox.live_channels import LiveChannels
 from pillarbox.outbox.shutdown import End, Patience
+from pillarbox.queue_clock import QueueClock
 from pillarbox.settings.derived import lease_seconds
+from pillarbox.settings.model import Settings
 from pillarbox.store.base import Store, WorkerStart
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.domain.message import Draft
-    from pillarbox.engine.drain import DrainReport
-    from pillarbox.engine.hooks import Hooks
-    from pillarbox.entropy import Entropy
-    from pillarbox.events.bus import Bus
-    from pillarbox.queue_clock import QueueClock
-    from pillarbox.settings.model import Settings
 
 _SUBSCRIBER_SECONDS_MAX: Final = 5.0
 # How many forks this process is away from the one that loaded this: every send asks whether there was one.

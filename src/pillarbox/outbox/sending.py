@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Unpack
 
 import msgspec
 
+from pillarbox.abort import AbortSignal
 from pillarbox.domain.envelope import Kind
-from pillarbox.domain.ids import ID_RANDOM_BYTES, message_id
+from pillarbox.domain.ids import ID_RANDOM_BYTES, MessageId, message_id
 from pillarbox.domain.message import Draft
 from pillarbox.domain.outgoing import Outgoing, is_empty, outgoing_of
 from pillarbox.domain.timeline import shifted
@@ -18,21 +20,14 @@ from pillarbox.entropy import new_message_id
 from pillarbox.errors import InvalidMessage, KeyConflict, Refused
 from pillarbox.events.events import MessageCancelled
 from pillarbox.events.reporter import of_draft
+from pillarbox.outbox.abort_watch import AbortWatch
 from pillarbox.outbox.checks import Options, Skipped, checked
-from pillarbox.outbox.direct import refuse_what_needs_a_queue
+from pillarbox.outbox.direct import Direct, refuse_what_needs_a_queue
+from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.message import Message
+from pillarbox.outbox.routes import Routes
+from pillarbox.outbox.runtime import Runtime
 from pillarbox.store.base import Enqueued
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from pillarbox.abort import AbortSignal
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.outbox.abort_watch import AbortWatch
-    from pillarbox.outbox.direct import Direct
-    from pillarbox.outbox.lifetime import Lifetime
-    from pillarbox.outbox.routes import Routes
-    from pillarbox.outbox.runtime import Runtime
 
 
 class Sending:

@@ -11,24 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from pathlib import Path
+from typing import Final, Literal, Protocol
 
 import msgspec
 
+from pillarbox.domain.explain.facts import Facts
 from pillarbox.domain.filter_fields import Condition
 from pillarbox.domain.ids import LeaseId, MessageId
 from pillarbox.domain.lifecycle import Verdict
+from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Admission, Draft, Leased, MessageView, State
+from pillarbox.domain.mirror import MirrorEntry
 from pillarbox.domain.timeline import ClockMark, ClockNews
 from pillarbox.domain.transition import Reason, Transition
 from pillarbox.errors import PillarboxError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pillarbox.domain.explain.facts import Facts
-    from pillarbox.domain.limits import Limits
-    from pillarbox.domain.mirror import MirrorEntry
 
 
 class Durability(StrEnum):

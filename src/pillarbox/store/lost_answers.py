@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from pillarbox.errors import StoreError, StoreOutcomeUnknown
-
-if TYPE_CHECKING:
-    from pillarbox.store.base import Batch, BatchResult, Store
+from pillarbox.store.base import Batch, BatchResult, Store
 
 
 async def commit(store: Store, batch: Batch) -> BatchResult:

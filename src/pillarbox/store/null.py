@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from pillarbox.domain.explain.facts import Facts
+from pillarbox.domain.ids import MessageId
+from pillarbox.domain.limits import Limits
+from pillarbox.domain.message import MessageView, State
+from pillarbox.domain.mirror import MirrorEntry
 from pillarbox.domain.timeline import ClockNews
 from pillarbox.errors import Refused
-from pillarbox.store.base import Acted, Backlog, Batch, BatchResult, Durability
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from pillarbox.domain.explain.facts import Facts
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.domain.limits import Limits
-    from pillarbox.domain.message import MessageView, State
-    from pillarbox.domain.mirror import MirrorEntry
-    from pillarbox.store.base import Event, Lapsed, Query, QueueInfo, Tally, WorkerInfo, WorkerStart
+from pillarbox.store.base import (
+    Acted,
+    Backlog,
+    Batch,
+    BatchResult,
+    Durability,
+    Event,
+    Lapsed,
+    Query,
+    QueueInfo,
+    Tally,
+    WorkerInfo,
+    WorkerStart,
+)
 
 _DISABLED = "the queue is disabled (enabled = false): nothing is stored"
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 from pillarbox.errors import ConfigError
-
-if TYPE_CHECKING:
-    from pillarbox.store.base import Store
+from pillarbox.store.base import Store
 
 _MODULES: Final = {
     "sqlite": ("pillarbox.store.sqlite.store", "SQLiteStore"),

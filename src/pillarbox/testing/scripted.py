@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final, cast
+from collections.abc import Awaitable, Callable
+from typing import Final, cast
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Seams
+from pillarbox.domain.message import Admission, Content
 from pillarbox.domain.outcome import AnyOutcome, Delivered
 from pillarbox.domain.retry import CHAT, Policy
 from pillarbox.errors import InvalidMessage
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from pillarbox.domain.message import Admission, Content
 
 Step = AnyOutcome | BaseException | object
 WAIT_SECONDS: Final = 10.0

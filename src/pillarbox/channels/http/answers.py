@@ -9,16 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from pillarbox.channels.http.hints import hint_seconds
+from pillarbox.channels.http.rules import Rule
 from pillarbox.channels.privacy.foreign_text import excerpt
 from pillarbox.channels.privacy.known_secrets import NOTHING_KNOWN, KnownSecrets
 from pillarbox.channels.verdicts import outcome_of
-
-if TYPE_CHECKING:
-    from pillarbox.channels.http.rules import Rule
-    from pillarbox.domain.outcome import AnyOutcome
+from pillarbox.domain.outcome import AnyOutcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,11 @@ that. Such a second request is no retry: the platform said that it did not take 
 
 from __future__ import annotations
 
+import ssl
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Final, TypedDict, Unpack
+from typing import ClassVar, Final, TypedDict, Unpack
 
 import msgspec
 from yarl import URL
@@ -31,9 +32,6 @@ from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import Admission, Content, Format
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
 from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage, NotStarted
-
-if TYPE_CHECKING:
-    import ssl
 
 SPLITTER: Final = "rich 1"
 """Stored with the parts. Anything that cuts a text elsewhere than before needs a new one."""

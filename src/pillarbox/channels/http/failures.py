@@ -6,16 +6,14 @@ import errno
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 
 from pillarbox.channels.http.answer_reader import Unintelligible
 from pillarbox.channels.http.connection import Disconnected
 from pillarbox.channels.http.pool import CONNECTIONS_MAX, Closed, LostAtOnce, NotConnected, NotResolved
 from pillarbox.domain.outcome import Deferred, Unavailable, Uncertain
 from pillarbox.errors import EgressRefused
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 NoAnswer = Deferred | Unavailable | Uncertain
 """What a send comes to whose request got no answer."""

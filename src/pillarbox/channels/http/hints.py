@@ -7,14 +7,12 @@ A hint is handed on as it was sent: what is negative or absurd is bounded where 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?\Z")
 # A reset header above this is a point in time, below it a wait. A thousand times more, and it counts milliseconds.

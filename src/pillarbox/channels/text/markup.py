@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import html as entities
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pillarbox.channels.text.html import BLOCKS, LINKS, UNSEEN, HtmlReader, attribute, characters
 from pillarbox.channels.text.rich import Edge, Mark, Rich, Span, pieces
-from pillarbox.domain.message import Format
-
-if TYPE_CHECKING:
-    from pillarbox.domain.message import Content
+from pillarbox.domain.message import Content, Format
 
 _MARKS: Final = {
     "b": Mark.BOLD, "strong": Mark.BOLD, "h1": Mark.BOLD, "h2": Mark.BOLD, "h3": Mark.BOLD, "h4": Mark.BOLD,

@@ -7,11 +7,9 @@ in its platform's own way. So no cut can break markup: there is none yet.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import NamedTuple
 
 
 class Mark(StrEnum):

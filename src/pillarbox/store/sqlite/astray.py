@@ -7,14 +7,12 @@ Only where the kernel tells which files a process has open (Linux), and of proce
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pillarbox.clock import pause_thread
 from pillarbox.store.sqlite.guarding import DATABASE, LOG, Identity, identity
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 _PROCESSES: Final = Path("/proc")
 _LOOKS: Final = 5

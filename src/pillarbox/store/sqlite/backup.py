@@ -11,7 +11,9 @@ import errno
 import os
 import tempfile
 import threading
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 import apsw
@@ -24,12 +26,7 @@ from pillarbox.errors import (
     StoreUnavailable,
 )
 from pillarbox.store.sqlite import integrity, opening
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from pillarbox.store.sqlite.handles import Handles
+from pillarbox.store.sqlite.handles import Handles
 
 _PAGES_A_STEP: Final = 1000
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
+from typing import Final
 
 _BYTES: Final = 256 * 1024
 _UNNAMED: Final = getattr(os, "O_TMPFILE", None)

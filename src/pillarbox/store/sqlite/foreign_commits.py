@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import apsw
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 
 class Versions:

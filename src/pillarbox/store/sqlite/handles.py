@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import apsw
 
@@ -14,10 +14,6 @@ from pillarbox.errors import StoreReplaced
 from pillarbox.store.base import Durability
 from pillarbox.store.sqlite import astray, guarding
 from pillarbox.store.sqlite.opening import MEMORY
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 Connector = Callable[[str, Durability], apsw.Connection]
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import apsw
 
 from pillarbox.errors import StoreDiskFull, StoreError, StoreReadOnly
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 # The least that SQLite asks for at once is 32 KiB, for the index of its log.
 _FREE_BYTES_MIN: Final = 64 << 10

@@ -7,8 +7,10 @@ import errno
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import apsw
 
@@ -28,10 +30,6 @@ from pillarbox.errors import (
 from pillarbox.store.base import Durability
 from pillarbox.store.sqlite import io_errors, migrations
 from pillarbox.store.sqlite.statements import READ, SCHEMA, WRITE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 # https://sqlite.org/wal.html#walresetbug: two connections checkpointing at once can lose or corrupt committed pages.
 _WAL_RESET_BUG: Final = ((3, 7, 0), (3, 51, 2))

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, Protocol
 
 import apsw
 
 from pillarbox.errors import PillarboxError, ValueRefused
 from pillarbox.store.sqlite.statements import FOR_MANY, STATEMENTS, text
 from pillarbox.store.steps.numbers import Numbers
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
-
-    from pillarbox.store.steps.tx import Row
+from pillarbox.store.steps.tx import Row
 
 # A value that no column takes, or that SQLite has no type for: the next try would end no other way.
 _REFUSALS: Final = (

@@ -11,16 +11,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import apsw
 
 from pillarbox.clock import Clock, SystemClock
+from pillarbox.domain.explain.facts import Facts
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.limits import Limits
+from pillarbox.domain.message import MessageView
+from pillarbox.domain.mirror import MirrorEntry
+from pillarbox.domain.timeline import ClockNews
 from pillarbox.errors import (
     NotStarted,
     Refused,
@@ -35,6 +41,7 @@ from pillarbox.store.base import (
     Batch,
     BatchResult,
     Durability,
+    Ended,
     Event,
     Lapsed,
     Query,
@@ -54,17 +61,7 @@ from pillarbox.store.sqlite.thread import Caller, DatabaseThread
 from pillarbox.store.steps import batch as steps
 from pillarbox.store.steps import check, facts, history, mirror, read
 from pillarbox.store.steps.leased import lapsed
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Sequence
-
-    from pillarbox.domain.explain.facts import Facts
-    from pillarbox.domain.message import MessageView
-    from pillarbox.domain.mirror import MirrorEntry
-    from pillarbox.domain.timeline import ClockNews
-    from pillarbox.store.base import Ended
-    from pillarbox.store.steps.tx import Reader
+from pillarbox.store.steps.tx import Reader
 
 T = TypeVar("T")
 

@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from pillarbox.clock import pause_thread
 from pillarbox.errors import StoreBusy
 from pillarbox.store.sqlite import ofd
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 PATIENCE_SECONDS: Final = 1.0
 FIRST: Final = 0x40000400  # behind the bytes that SQLite locks

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.store.base import AdmissionWrite
-    from pillarbox.store.steps.tx import Row
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.store.base import AdmissionWrite
+from pillarbox.store.steps.tx import Row
+from pillarbox.store.steps.writing import Writing
 
 
 def admit(tx: Writing, writes: Sequence[AdmissionWrite]) -> list[bool]:

@@ -8,22 +8,18 @@ in their lane, and there is a slot for each. Everything else is the claim's.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
 from pillarbox.domain.lifecycle import expired
-from pillarbox.domain.message import State
+from pillarbox.domain.message import Draft, Leased, State
+from pillarbox.store.base import BatchResult, Claim
 from pillarbox.store.steps.horizon import Horizon, horizon
 from pillarbox.store.steps.leased import as_stored, in_order
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.domain.message import Draft, Leased
-    from pillarbox.store.base import BatchResult, Claim
-    from pillarbox.store.steps.tx import Row
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.store.steps.tx import Row
+from pillarbox.store.steps.writing import Writing
 
 _SCHEDULED, _LEASED = State.SCHEDULED.code, State.LEASED.code
 _encode: Final = msgspec.json.Encoder().encode

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pillarbox.domain.message import State
-
-if TYPE_CHECKING:
-    from pillarbox.domain.transition import Transition
-    from pillarbox.store.base import Settlement
-    from pillarbox.store.steps.tx import Row
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.domain.transition import Transition
+from pillarbox.store.base import Settlement
+from pillarbox.store.steps.tx import Row
+from pillarbox.store.steps.writing import Writing
 
 _ANY_TIME: Final = 1 << 62
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.domain.message import State
-    from pillarbox.store.base import Act
-    from pillarbox.store.steps.subject import Given
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.domain.ids import MessageId
+from pillarbox.domain.message import State
+from pillarbox.store.base import Act
+from pillarbox.store.steps.subject import Given
+from pillarbox.store.steps.writing import Writing
 
 
 class Line(NamedTuple):

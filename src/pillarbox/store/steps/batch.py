@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
+from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
 from pillarbox.domain.transition import Reason
 from pillarbox.store.base import ABANDON_MAX, Batch, BatchResult
 from pillarbox.store.steps import admit, claim, enqueue, imports, mirror, orders, prune, settle, sweep
 from pillarbox.store.steps.at_once import Starting
+from pillarbox.store.steps.numbers import Numbers
+from pillarbox.store.steps.tx import Tx
 from pillarbox.store.steps.writing import Writing
-
-if TYPE_CHECKING:
-    from pillarbox.domain.limits import Limits
-    from pillarbox.store.steps.numbers import Numbers
-    from pillarbox.store.steps.tx import Tx
-
 
 Step = Callable[[Writing, Batch, BatchResult], None]
 """Writes its part of a batch, and notes in the result what it did."""

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pillarbox.domain.message import STATES
-
-if TYPE_CHECKING:
-    from pillarbox.store.steps.tx import Reader
+from pillarbox.store.steps.tx import Reader
 
 
 def check(tx: Reader) -> list[str]:

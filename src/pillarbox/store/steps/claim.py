@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-from pillarbox.domain.message import State
+from pillarbox.domain.message import Leased, State
 from pillarbox.domain.transition import Reason
+from pillarbox.store.base import BatchResult, Claim, Ended
 from pillarbox.store.steps import endings, leased
 from pillarbox.store.steps.columns import LEASED
 from pillarbox.store.steps.horizon import horizon
-
-if TYPE_CHECKING:
-    from pillarbox.domain.message import Leased
-    from pillarbox.store.base import BatchResult, Claim, Ended
-    from pillarbox.store.steps.tx import Row
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.store.steps.tx import Row
+from pillarbox.store.steps.writing import Writing
 
 _SCHEDULED, _LEASED, _EXPIRED = (s.code for s in (State.SCHEDULED, State.LEASED, State.EXPIRED))
 _PRIORITIES = (3, 2, 1, 0)

@@ -8,22 +8,18 @@ behind it, and it ends as superseded where the platform does not take it.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from pillarbox.domain.collapse import Place, reason, taken_over
-from pillarbox.domain.message import STATES, State
+from pillarbox.domain.ids import MessageId
+from pillarbox.domain.message import STATES, Draft, State
 from pillarbox.domain.transition import Reason
+from pillarbox.store.base import Ended
+from pillarbox.store.steps.at_once import New
 from pillarbox.store.steps.endings import Ending, ended
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.domain.message import Draft
-    from pillarbox.store.base import Ended
-    from pillarbox.store.steps.at_once import New
-    from pillarbox.store.steps.tx import Row
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.store.steps.tx import Row
+from pillarbox.store.steps.writing import Writing
 
 _DONE, _ASKED = "superseded", "supersede requested"
 

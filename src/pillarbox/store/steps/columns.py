@@ -7,14 +7,12 @@ What a column is made of, each database says for itself.
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from pillarbox.domain.envelope import Envelope
 from pillarbox.domain.message import MessageView
 from pillarbox.domain.orders import ORDERS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _CODED: Final = (
     "id", "tenant", "channel", "recipient", "policy", "created_ms", "max_attempts", "kind", "op", "metadata",

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import State
+from pillarbox.domain.transition import Reason
 from pillarbox.store.base import Ended
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.domain.transition import Reason
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.store.steps.writing import Writing
 
 
 class Ending(NamedTuple):

@@ -9,25 +9,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from pillarbox.domain.envelope import KINDS, OPS
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.keys import first_message
 from pillarbox.domain.message import Draft, State
 from pillarbox.errors import InvalidMessage, KeyConflict, PillarboxError, QueueFull, ValueRefused
-from pillarbox.store.base import Enqueued
+from pillarbox.store.base import BatchResult, Enqueued
 from pillarbox.store.steps import collapse, mirror
 from pillarbox.store.steps.admit import store_parts
-from pillarbox.store.steps.at_once import WAITS, New
+from pillarbox.store.steps.at_once import WAITS, New, Starting
 from pillarbox.store.steps.columns import carried
 from pillarbox.store.steps.queue_limits import Room
-
-if TYPE_CHECKING:
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.store.base import BatchResult
-    from pillarbox.store.steps.at_once import Starting
-    from pillarbox.store.steps.tx import Row
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.store.steps.tx import Row
+from pillarbox.store.steps.writing import Writing
 
 _SMALL_CONTENT_BYTES = 2048
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from pillarbox.domain.envelope import Priority
 from pillarbox.domain.explain.facts import Deed, Facts, Gate, Heir, Standing, Suspect, WorkerStanding
 from pillarbox.domain.explain.texts import MANY
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import STATES, State
 from pillarbox.store.steps import read
 from pillarbox.store.steps.columns import VIEW
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.store.steps.tx import Reader
+from pillarbox.store.steps.tx import Reader
 
 _END: Final = 1 << 62
 """Beyond every position in a lane, and every due time."""

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from pillarbox.domain.message import STATES, State
+from pillarbox.domain.ids import MessageId
+from pillarbox.domain.message import STATES, MessageView, State
 from pillarbox.store.base import Event
 from pillarbox.store.steps.read import get
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.domain.message import MessageView
-    from pillarbox.store.steps.tx import Reader
+from pillarbox.store.steps.tx import Reader
 
 
 def history(tx: Reader, identity: MessageId) -> list[Event]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from pillarbox.store.steps.tx import Reader
+from pillarbox.store.steps.tx import Reader
 
 
 class Horizon(NamedTuple):

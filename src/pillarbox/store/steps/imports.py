@@ -6,19 +6,15 @@ Ledger and message are written by one transaction: neither is ever there without
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from pillarbox.domain.message import State
 from pillarbox.domain.retry import OnHeld
 from pillarbox.errors import InvalidMessage, PillarboxError, ValueRefused
 from pillarbox.store.base import Enqueued, Import
 from pillarbox.store.steps import enqueue
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.store.steps.tx import Row
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.store.steps.tx import Row
+from pillarbox.store.steps.writing import Writing
 
 _STATES = (State.SCHEDULED, State.HELD, State.DEAD, State.EXPIRED)
 

@@ -7,20 +7,16 @@ A delivery is never thrown away, whatever happened meanwhile (contract ST6).
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
+from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.late import Late, ends_part, late, late_part, speaks_first
 from pillarbox.domain.message import STATES, State
-from pillarbox.store.base import Settled
+from pillarbox.store.base import Settled, Settlement
 from pillarbox.store.steps.attempt import arrives, attempt_row, outcome_word, over_by, writable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.domain.ids import LeaseId
-    from pillarbox.store.base import Settlement
-    from pillarbox.store.steps.tx import Row
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.store.steps.tx import Row
+from pillarbox.store.steps.writing import Writing
 
 _LEASED: Final = State.LEASED.code
 _DELIVERED: Final = State.DELIVERED.code

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
 from pillarbox.domain.envelope import KINDS, OPS
-from pillarbox.domain.message import Leased, State
+from pillarbox.domain.ids import LeaseId
+from pillarbox.domain.message import Draft, Leased, State
 from pillarbox.domain.retry import Policy
-from pillarbox.store.base import Lapsed
+from pillarbox.store.base import Lapsed, LapsedBy
 from pillarbox.store.steps.columns import LEASED, carried
 from pillarbox.store.steps.endings import Ending
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pillarbox.domain.ids import LeaseId
-    from pillarbox.domain.message import Draft
-    from pillarbox.store.base import LapsedBy
-    from pillarbox.store.steps.numbers import Numbers
-    from pillarbox.store.steps.tx import Reader, Row
+from pillarbox.store.steps.numbers import Numbers
+from pillarbox.store.steps.tx import Reader, Row
 
 _DEAD = State.DEAD.code
 

@@ -8,16 +8,11 @@ late, by a person's word, in parts — can forget it.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from pillarbox.domain.mirror import MirrorEntry
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.domain.mirror import Mirror
-    from pillarbox.store.steps.tx import Reader
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.domain.mirror import Mirror, MirrorEntry
+from pillarbox.store.steps.tx import Reader
+from pillarbox.store.steps.writing import Writing
 
 
 def store(tx: Writing, records: Sequence[tuple[Mirror, str]]) -> None:

@@ -6,14 +6,10 @@ They outlive a transaction; a caller that undoes one must forget them, because r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from pillarbox.domain.retry import Policy
-
-if TYPE_CHECKING:
-    from pillarbox.store.steps.tx import Reader, Row
+from pillarbox.store.steps.tx import Reader, Row
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Policy)

@@ -7,22 +7,18 @@ Orders of one kind, of different messages, are carried out together: a filter pi
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from pillarbox.domain.message import State
 from pillarbox.domain.orders import Answer, Order, answer
 from pillarbox.domain.transition import Reason
-from pillarbox.store.base import Acted, Bury, Cancel, Pause, Purge, Replay, Resolve, Resume, Retry
+from pillarbox.store.base import Act, Acted, ActOnMessage, Bury, Cancel, Pause, Purge, Replay, Resolve, Resume, Retry
 from pillarbox.store.steps import audit
 from pillarbox.store.steps.replay import purge, replay
 from pillarbox.store.steps.resolve import resolve, retry, word
 from pillarbox.store.steps.subject import Given, Subject
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from pillarbox.store.base import Act, ActOnMessage
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.store.steps.writing import Writing
 
 
 def act(tx: Writing, acts: Sequence[Act], *, again: bool) -> list[Acted]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import STATES, State
+from pillarbox.store.base import Prune
 from pillarbox.store.steps import mirror
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.store.base import Prune
-    from pillarbox.store.steps.subject import Subject
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.store.steps.subject import Subject
+from pillarbox.store.steps.writing import Writing
 
 
 class Gone(NamedTuple):

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from pillarbox.domain.limits import Active, full
 from pillarbox.domain.message import State
-
-if TYPE_CHECKING:
-    from pillarbox.errors import QueueFull
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.errors import QueueFull
+from pillarbox.store.steps.writing import Writing
 
 _SCHEDULED = State.SCHEDULED.code
 

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from pillarbox.domain.arrival import part_of
 from pillarbox.domain.envelope import KINDS, OPS
-from pillarbox.domain.filter_fields import Field
+from pillarbox.domain.filter_fields import Condition, Field
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import STATES, MessageView, Part, State
 from pillarbox.domain.timeline import ClockMark, ClockNews
 from pillarbox.store.base import Backlog, Query, QueueInfo, Tally, WorkerInfo
 from pillarbox.store.steps.columns import VIEW
 from pillarbox.store.steps.numbers import decode_policy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from pillarbox.domain.filter_fields import Condition
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.store.steps.tx import Reader, Row
+from pillarbox.store.steps.tx import Reader, Row
 
 _KIND_CODES = {str(kind): code for code, kind in enumerate(KINDS)}
 _ID_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -10,17 +10,12 @@ from pillarbox.domain.lifecycle import new_expiry_ms
 from pillarbox.domain.message import State
 from pillarbox.domain.replay import Copy, copied
 from pillarbox.errors import QueueFull, Refused
-from pillarbox.store.base import Acted
+from pillarbox.store.base import Acted, Purge, Replay
 from pillarbox.store.steps import audit
 from pillarbox.store.steps.prune import Gone, delete_belongings
 from pillarbox.store.steps.queue_limits import Room
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from pillarbox.store.base import Purge, Replay
-    from pillarbox.store.steps.subject import Given, Subject
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.store.steps.subject import Given, Subject
+from pillarbox.store.steps.writing import Writing
 
 _UNREADABLE = "its retry policy cannot be read"
 

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import msgspec
 
 from pillarbox.domain.ids import EPOCHS_MAX
-from pillarbox.domain.lifecycle import expired, new_expiry_ms, resolved
+from pillarbox.domain.lifecycle import Resolved, expired, new_expiry_ms, resolved
 from pillarbox.domain.message import State
 from pillarbox.domain.retry import Policy
 from pillarbox.errors import Refused
-from pillarbox.store.base import Acted
+from pillarbox.store.base import Acted, Resolve, Retry
 from pillarbox.store.steps import audit
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.domain.lifecycle import Resolved
-    from pillarbox.store.base import Resolve, Retry
-    from pillarbox.store.steps.subject import Given, Subject
-    from pillarbox.store.steps.tx import Row
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.store.steps.subject import Given, Subject
+from pillarbox.store.steps.tx import Row
+from pillarbox.store.steps.writing import Writing
 
 _DELIVERED = State.DELIVERED.code
 _OVER = "its time is over, so it would expire at once: give it a new ttl, or cancel it"

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from pillarbox.domain.message import State
 from pillarbox.domain.transition import ErrorClass
-from pillarbox.store.base import Settled
+from pillarbox.store.base import Settled, Settlement
 from pillarbox.store.steps import late_answer
 from pillarbox.store.steps.attempt import arrives, attempt_row, over_by, writable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from pillarbox.store.base import Settlement
-    from pillarbox.store.steps.tx import Row
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.store.steps.tx import Row
+from pillarbox.store.steps.writing import Writing
 
 _LEASED: Final = State.LEASED.code
 

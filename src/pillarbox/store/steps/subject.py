@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import STATES, State
 from pillarbox.domain.orders import shown
-
-if TYPE_CHECKING:
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.store.steps.tx import Row
+from pillarbox.store.steps.tx import Row
 
 T = TypeVar("T")
 

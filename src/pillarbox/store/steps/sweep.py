@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from pillarbox.domain.message import State
 from pillarbox.domain.transition import Reason
-from pillarbox.store.base import ABANDON_MAX
+from pillarbox.store.base import ABANDON_MAX, Batch, Ended
 from pillarbox.store.steps.endings import Ending, ended
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.store.base import Batch, Ended
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.store.steps.writing import Writing
 
 
 def expire(tx: Writing, limit: int) -> list[Ended]:

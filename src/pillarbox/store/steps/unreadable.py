@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from pillarbox.domain.message import State
 from pillarbox.domain.transition import Reason
+from pillarbox.store.base import Ended
 from pillarbox.store.steps.endings import Ending, ended
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.store.base import Ended
-    from pillarbox.store.steps.writing import Writing
+from pillarbox.store.steps.writing import Writing
 
 _BURIED = (State.SCHEDULED, State.HELD)
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
+from pillarbox.domain.limits import Limits
+from pillarbox.domain.retry import Policy
 from pillarbox.store.steps.counters import Counters
+from pillarbox.store.steps.horizon import Horizon
+from pillarbox.store.steps.numbers import Numbers
 from pillarbox.store.steps.overview import Overview, overview
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pillarbox.domain.limits import Limits
-    from pillarbox.domain.retry import Policy
-    from pillarbox.store.steps.horizon import Horizon
-    from pillarbox.store.steps.numbers import Numbers
-    from pillarbox.store.steps.tx import Tx
+from pillarbox.store.steps.tx import Tx
 
 
 class Writing:

@@ -7,17 +7,14 @@ import contextlib
 import re
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
-from pillarbox.channels.base import Seams
+from pillarbox.channels.base import Channel, Seams
 from pillarbox.domain.outcome import Delivered
 from pillarbox.testing.channel_suite.fixtures import PATIENCE_SECONDS, ChannelFixtures, Point, an_attempt, sent
-
-if TYPE_CHECKING:
-    from pillarbox.channels.base import Channel
-    from pillarbox.testing.channel_suite.platform import Platform
+from pillarbox.testing.channel_suite.platform import Platform
 
 _PLACE: Final = re.compile(r"[a-z][a-z0-9+.-]{0,30}://[^/?#@\s]+/?")
 _DESCRIPTORS: Final = Path("/proc/self/fd")  # Linux; elsewhere sockets are not counted

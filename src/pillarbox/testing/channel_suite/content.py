@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
+from pillarbox.channels.base import Channel
 from pillarbox.channels.text.split import length
 from pillarbox.domain.message import Content, decode_content
 from pillarbox.domain.outcome import Delivered
 from pillarbox.testing.channel_suite.fixtures import ChannelFixtures, Point, sent
-
-if TYPE_CHECKING:
-    from pillarbox.channels.base import Channel
-    from pillarbox.testing.channel_suite.platform import Platform
+from pillarbox.testing.channel_suite.platform import Platform
 
 # Of one, two, three and four bytes, and one that takes two of UTF-16.
 _CHARACTERS: Final = ("a", "ż", "中", "😀")

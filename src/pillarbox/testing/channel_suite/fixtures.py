@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import pytest
 
-from pillarbox.channels.base import Attempt, Seams
+from pillarbox.channels.base import Attempt, Channel, Seams
 from pillarbox.domain.ids import dedupe_token
 from pillarbox.domain.message import Content
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from pillarbox.channels.base import Channel
-    from pillarbox.testing.channel_suite.platform import Platform
+from pillarbox.testing.channel_suite.platform import Platform
 
 T = TypeVar("T")
 

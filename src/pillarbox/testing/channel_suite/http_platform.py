@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 
 from pillarbox.testing.channel_suite.platform import Limit, Platform
 from pillarbox.testing.receiver import Answer, Fault, Received, Receiver
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import TracebackType
 
 _DRIPS = 1000
 _DRIP_SECONDS = 0.02

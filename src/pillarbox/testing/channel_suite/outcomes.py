@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
+from pillarbox.channels.base import Channel
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.testing.channel_suite.fixtures import (
     PATIENCE_SECONDS,
@@ -17,10 +17,7 @@ from pillarbox.testing.channel_suite.fixtures import (
     an_attempt,
     sent,
 )
-
-if TYPE_CHECKING:
-    from pillarbox.channels.base import Channel
-    from pillarbox.testing.channel_suite.platform import Platform
+from pillarbox.testing.channel_suite.platform import Platform
 
 _ANSWER_BYTES_MAX = 1024
 _SHORT_SECONDS = 0.5

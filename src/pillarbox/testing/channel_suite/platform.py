@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from pillarbox.channels.base import Channel
 from pillarbox.domain.outcome import Scope
 from pillarbox.testing.fakes import FakeClock
-
-if TYPE_CHECKING:
-    from pillarbox.channels.base import Channel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import base64
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 from urllib.parse import quote
 
 import pytest
 
+from pillarbox.channels.base import Channel
+from pillarbox.domain.outcome import AnyOutcome
 from pillarbox.testing.channel_suite.fixtures import ChannelFixtures, Point, an_attempt
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from pillarbox.channels.base import Channel
-    from pillarbox.domain.outcome import AnyOutcome
-    from pillarbox.testing.channel_suite.platform import Platform
+from pillarbox.testing.channel_suite.platform import Platform
 
 _TEXT = "The patient in room seven is better."
 

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from pillarbox.clock import Clock
 from pillarbox.testing.platforms.server import Bucket, FakePlatform, answer_json, fields_of
-from pillarbox.testing.receiver import Answer
-
-if TYPE_CHECKING:
-    from pillarbox.clock import Clock
-    from pillarbox.testing.receiver import Received
+from pillarbox.testing.receiver import Answer, Received
 
 TOKEN: Final = "MTIzNDU2Nzg5MDEyMzQ1Njc4.FakeFk.FakeFakeFakeFakeFakeFakeFake"  # noqa: S105 — nobody's
 HOOK: Final = ("123456789012345678", "FakeFakeFakeFakeFakeFakeFakeFake")

@@ -7,14 +7,12 @@ Written from https://spec.matrix.org (client-server API), with what Synapse does
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote
 
+from pillarbox.clock import Clock
 from pillarbox.testing.platforms.server import Bucket, FakePlatform, answer_json, fields_of
-
-if TYPE_CHECKING:
-    from pillarbox.clock import Clock
-    from pillarbox.testing.receiver import Answer, Received
+from pillarbox.testing.receiver import Answer, Received
 
 _BURST: Final = 3
 _EVENT_BYTES_MAX: Final = 65_536

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final, Self
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Final, Self
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.testing.receiver import Answer, Plan, Received, Receiver
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import TracebackType
 
 JSON: Final = {"Content-Type": "application/json"}
 

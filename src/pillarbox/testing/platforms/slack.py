@@ -7,16 +7,13 @@ Written from https://docs.slack.dev: chat.postMessage, chat.update, chat.delete,
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
+from pillarbox.clock import Clock
 from pillarbox.testing.platforms.server import Bucket, FakePlatform, answer_json, fields_of
-from pillarbox.testing.receiver import Answer
-
-if TYPE_CHECKING:
-    from pillarbox.clock import Clock
-    from pillarbox.testing.receiver import Received
+from pillarbox.testing.receiver import Answer, Received
 
 TOKEN: Final = "xoxb-1234567890-FakeFakeFake"  # noqa: S105 — nobody's
 HOOK: Final = "T00000000/B00000000/FakeFakeFakeFakeFakeFake"

@@ -7,18 +7,15 @@ Written from https://core.telegram.org/bots/api and the texts of tdlib/telegram-
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
+from pillarbox.clock import Clock
 from pillarbox.testing.platforms.server import Bucket, FakePlatform, answer_json, fields_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pillarbox.clock import Clock
-    from pillarbox.testing.receiver import Answer, Received
+from pillarbox.testing.receiver import Answer, Received
 
 TOKEN: Final = "123456789:AAFakeFakeFakeFakeFakeFakeFakeFake12"  # noqa: S105 — nobody's
 _TEXT_MAX: Final = 4096

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import asyncio
+from collections.abc import Callable
+from typing import Final
 
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
-
-    from pillarbox.clock import Timer
+from pillarbox.clock import Timer
 
 _START_MS: Final = 1_700_000_000_000
 _BOOT_MS: Final = 5_000_000

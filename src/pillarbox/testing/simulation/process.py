@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from pillarbox.domain.envelope import Kind
 from pillarbox.domain.message import State
 from pillarbox.store.base import ABANDON_MAX
-from pillarbox.testing.store_suite.fixtures import StoreFixtures
-
-if TYPE_CHECKING:
-    from pillarbox.testing.store_suite.driver import StoreDriver
-    from pillarbox.testing.store_suite.fixtures import OpenDriver
+from pillarbox.testing.store_suite.driver import StoreDriver
+from pillarbox.testing.store_suite.fixtures import OpenDriver, StoreFixtures
 
 GONE = b"nobody registered"
 

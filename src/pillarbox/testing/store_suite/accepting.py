@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
 from pillarbox.domain.envelope import Kind, Op, Priority
-from pillarbox.domain.message import Admission, Content, Draft, State, encode_content
+from pillarbox.domain.message import Admission, Content, Draft, Leased, State, encode_content
 from pillarbox.domain.outcome import Deferred
 from pillarbox.domain.retry import OnDead, OnHeld, Policy, UncertainAction
 from pillarbox.errors import InvalidMessage, KeyConflict
 from pillarbox.store.base import AdmissionWrite, Enqueued, Prune
-from pillarbox.testing.store_suite.fixtures import StoreFixtures
-
-if TYPE_CHECKING:
-    from pillarbox.domain.message import Leased
-    from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
-    from pillarbox.testing.store_suite.fixtures import OpenDriver
+from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
+from pillarbox.testing.store_suite.fixtures import OpenDriver, StoreFixtures
 
 # Around 2 KiB, where a store may keep contents apart; one byte; quotes, an escaped NUL, line ends, several scripts.
 CONTENTS: Final = {

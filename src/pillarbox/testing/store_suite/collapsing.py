@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.lifecycle import cancelled, decide
 from pillarbox.domain.limits import Limits
-from pillarbox.domain.message import Admission, State
-from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Uncertain
+from pillarbox.domain.message import Admission, Leased, State
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Uncertain
 from pillarbox.domain.retry import OnDead, OnHeld, Policy, UncertainAction
 from pillarbox.domain.transition import Reason
 from pillarbox.errors import KeyConflict, QueueFull
 from pillarbox.store.base import CANCELLED_FOR, Cancel, Replay, Settled
-from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY
-from pillarbox.testing.store_suite.fixtures import StoreFixtures
-
-if TYPE_CHECKING:
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.domain.message import Leased
-    from pillarbox.domain.outcome import AnyOutcome
-    from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
-    from pillarbox.testing.store_suite.fixtures import OpenDriver
+from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, Backstage, StoreDriver
+from pillarbox.testing.store_suite.fixtures import OpenDriver, StoreFixtures
 
 LANE: Final = "lane"
 KEY: Final = "progress"

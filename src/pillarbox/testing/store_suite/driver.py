@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from pillarbox.domain.ids import LeaseId, MessageId, message_id
 from pillarbox.domain.lifecycle import cancelled, decide, lost_worker
+from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Content, Draft, Leased, MessageView, State, encode_content
-from pillarbox.domain.outcome import Delivered, Outcome
+from pillarbox.domain.outcome import AnyOutcome, Delivered, Outcome
 from pillarbox.domain.retry import Policy
+from pillarbox.domain.transition import Transition
 from pillarbox.errors import PillarboxError
 from pillarbox.store import lost_answers
 from pillarbox.store.base import (
@@ -28,14 +31,7 @@ from pillarbox.store.base import (
     Store,
     WorkerStart,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.domain.limits import Limits
-    from pillarbox.domain.outcome import AnyOutcome
-    from pillarbox.domain.transition import Transition
-    from pillarbox.testing.fakes import FakeClock, SeededEntropy
+from pillarbox.testing.fakes import FakeClock, SeededEntropy
 
 LEASE_MS: Final = 30_000
 CHANNEL: Final = "chat"

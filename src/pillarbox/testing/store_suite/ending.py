@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import Final
 
 import pytest
 
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import STATES, State
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected
 from pillarbox.domain.transition import Reason
 from pillarbox.store.base import Cancel, Pause, Prune
+from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 from pillarbox.testing.store_suite.states import in_state
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
 
 TERMINAL: Final = [state for state in STATES if state.terminal]
 ACTIVE: Final = [state for state in STATES if not state.terminal]

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 import pytest
 
 from pillarbox.domain.envelope import Priority
+from pillarbox.domain.explain.facts import Facts
 from pillarbox.domain.explain.texts import MANY
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, RateLimited, Rejected, Unavailable
 from pillarbox.domain.retry import OnDead
 from pillarbox.store.base import Cancel, Pause, Replay
-from pillarbox.testing.store_suite.driver import CHANNEL, LEASE_MS, POLICY
+from pillarbox.testing.store_suite.driver import CHANNEL, LEASE_MS, POLICY, Backstage, StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
-
-if TYPE_CHECKING:
-    from pillarbox.domain.explain.facts import Facts
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
 
 BLOCKING: Final = msgspec.structs.replace(POLICY, on_dead=OnDead.BLOCK)
 

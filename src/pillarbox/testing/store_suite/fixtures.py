@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import AsyncIterator
+from typing import Literal, Protocol
 
 import pytest
 
+from pillarbox.domain.limits import Limits
 from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite.driver import Backstage, MakeStore, StoreDriver
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from pillarbox.domain.limits import Limits
 
 
 class OpenDriver(Protocol):

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import pytest
 
 from pillarbox.domain.ids import MessageId
+from pillarbox.domain.message import Leased
 from pillarbox.domain.outcome import Delivered
 from pillarbox.domain.transition import ErrorClass, Reason, Transition
 from pillarbox.errors import NotStarted
 from pillarbox.store.base import Batch, Durability
-from pillarbox.testing.store_suite.fixtures import StoreFixtures
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from pillarbox.domain.message import Leased
-    from pillarbox.testing.store_suite.driver import MakeStore, StoreDriver
-    from pillarbox.testing.store_suite.fixtures import OpenDriver
-
+from pillarbox.testing.store_suite.driver import MakeStore, StoreDriver
+from pillarbox.testing.store_suite.fixtures import OpenDriver, StoreFixtures
 
 LANE: Final = "chat//ann"
 NOTICE_SECONDS: Final = 0.01

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import pytest
 
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered
 from pillarbox.domain.transition import Reason
 from pillarbox.store.base import Lapsed, Presence, Settled
-from pillarbox.testing.store_suite.driver import LEASE_MS
-from pillarbox.testing.store_suite.fixtures import StoreFixtures
-
-if TYPE_CHECKING:
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
-    from pillarbox.testing.store_suite.fixtures import OpenDriver
+from pillarbox.testing.store_suite.driver import LEASE_MS, Backstage, StoreDriver
+from pillarbox.testing.store_suite.fixtures import OpenDriver, StoreFixtures
 
 LEASE_SECONDS: Final = LEASE_MS / 1000
 

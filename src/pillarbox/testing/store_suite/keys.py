@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Delivered, Rejected
 from pillarbox.errors import KeyConflict
 from pillarbox.store.base import Cancel, Enqueued, Prune
+from pillarbox.testing.store_suite.driver import StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
-
-if TYPE_CHECKING:
-    from pillarbox.testing.store_suite.driver import StoreDriver
 
 RETENTION_SECONDS = 7 * 24 * 3600
 

@@ -7,30 +7,21 @@ A message of a lane is open or waiting. A claim starts the lane's first open mes
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 import pytest
 
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.lifecycle import release_unsent
-from pillarbox.domain.message import State
-from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Redirected, Rejected, Uncertain
-from pillarbox.domain.retry import OnDead, OnHeld, UncertainAction
+from pillarbox.domain.message import Leased, State
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Redirected, Rejected, Uncertain
+from pillarbox.domain.retry import OnDead, OnHeld, Policy, UncertainAction
 from pillarbox.domain.transition import Reason, Transition
-from pillarbox.store.base import Bury, Cancel, Import, Retry, Settled
-from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY
-from pillarbox.testing.store_suite.fixtures import StoreFixtures
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.domain.message import Leased
-    from pillarbox.domain.outcome import AnyOutcome
-    from pillarbox.domain.retry import Policy
-    from pillarbox.store.base import Act
-    from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
-    from pillarbox.testing.store_suite.fixtures import OpenDriver
+from pillarbox.store.base import Act, Bury, Cancel, Import, Retry, Settled
+from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, Backstage, StoreDriver
+from pillarbox.testing.store_suite.fixtures import OpenDriver, StoreFixtures
 
 LANE: Final = "chat//ann"
 HOLD_SKIP: Final = msgspec.structs.replace(POLICY, uncertain=UncertainAction.HOLD)

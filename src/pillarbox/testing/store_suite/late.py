@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from pillarbox.domain.message import State
-from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Rejected, Uncertain
 from pillarbox.store.base import Cancel, Settled
+from pillarbox.testing.store_suite.driver import StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 from pillarbox.testing.store_suite.states import in_state
-
-if TYPE_CHECKING:
-    from pillarbox.domain.outcome import AnyOutcome
-    from pillarbox.testing.store_suite.driver import StoreDriver
 
 OTHER_ENDS = [Delivered("second"), Deferred("busy"), Rejected("no"), Uncertain("no answer"), None]
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 import pytest
 
 from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.lifecycle import release_unsent
-from pillarbox.domain.message import Admission, State
+from pillarbox.domain.message import Admission, Leased, State
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited
 from pillarbox.domain.transition import ErrorClass, Reason, Transition
 from pillarbox.store.base import AdmissionWrite, Cancel, Settled
 from pillarbox.testing.fakes import FakeClock
-from pillarbox.testing.store_suite.driver import LEASE_MS, fields_of
-from pillarbox.testing.store_suite.fixtures import StoreFixtures
-
-if TYPE_CHECKING:
-    from pillarbox.domain.message import Leased
-    from pillarbox.testing.store_suite.driver import StoreDriver
-    from pillarbox.testing.store_suite.fixtures import OpenDriver
+from pillarbox.testing.store_suite.driver import LEASE_MS, StoreDriver, fields_of
+from pillarbox.testing.store_suite.fixtures import OpenDriver, StoreFixtures
 
 LEASE_SECONDS: Final = LEASE_MS / 1000
 STALE: Final = {

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 import pytest
 
 from pillarbox.domain.limits import Limits
-from pillarbox.domain.message import Admission
-from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Redirected, Rejected, Uncertain
+from pillarbox.domain.message import Admission, Draft
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Redirected, Rejected, Uncertain
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.domain.transition import Reason, Transition
 from pillarbox.errors import KeyConflict, QueueFull
 from pillarbox.store.base import AdmissionWrite, Bury, Cancel, Retry
 from pillarbox.testing.store_suite.accepting import prune
-from pillarbox.testing.store_suite.driver import POLICY
-from pillarbox.testing.store_suite.fixtures import StoreFixtures
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.domain.message import Draft
-    from pillarbox.domain.outcome import AnyOutcome
-    from pillarbox.testing.store_suite.driver import StoreDriver
-    from pillarbox.testing.store_suite.fixtures import OpenDriver
+from pillarbox.testing.store_suite.driver import POLICY, StoreDriver
+from pillarbox.testing.store_suite.fixtures import OpenDriver, StoreFixtures
 
 NO_LIMITS: Final = Limits(messages=None, bytes=None)
 

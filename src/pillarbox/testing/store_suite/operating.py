@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 import pytest
 
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.lifecycle import MOVES
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.domain.transition import Reason, Transition
 from pillarbox.store.base import Backlog, Bury, Cancel, Event, Pause, Query, Resume, Retry, Settled
-from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY
+from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, Backstage, StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 from pillarbox.testing.store_suite.leasing import STALE
 from pillarbox.testing.store_suite.states import in_state
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
 
 MANUAL: Final = msgspec.structs.replace(POLICY, uncertain=UncertainAction.HOLD)
 NEVER_AGAIN: Final = ("retry", "release", "redirect", "hold")

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 import pytest
 
 from pillarbox.domain.arrival import aggregate
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.lifecycle import cancelled, decide, lost_worker
-from pillarbox.domain.message import Admission, State
-from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Uncertain
-from pillarbox.domain.retry import OnDead, PartsMode, UncertainAction
+from pillarbox.domain.message import Admission, MessageView, State
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Uncertain
+from pillarbox.domain.retry import OnDead, PartsMode, Policy, UncertainAction
 from pillarbox.domain.transition import Reason
 from pillarbox.store.base import Bury, Cancel, Prune, Query, Retry, Settled
 from pillarbox.testing.fakes import SeededEntropy
-from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY
+from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
-
-if TYPE_CHECKING:
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.domain.message import MessageView
-    from pillarbox.domain.outcome import AnyOutcome
-    from pillarbox.domain.retry import Policy
-    from pillarbox.testing.store_suite.driver import StoreDriver
 
 PARTS: Final = (b'"a"', b'"b"', b'"c"')
 BEST_EFFORT: Final = msgspec.structs.replace(POLICY, parts=PartsMode.BEST_EFFORT)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 import pytest
 
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.lifecycle import cancelled, decide
 from pillarbox.domain.message import Admission, State
-from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import OnHeld, PartsMode, UncertainAction
 from pillarbox.domain.transition import Reason
 from pillarbox.store.base import Cancel, Settled
 from pillarbox.testing.store_suite.accepting import prune
-from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY
+from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
-
-if TYPE_CHECKING:
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.domain.outcome import AnyOutcome
-    from pillarbox.testing.store_suite.driver import StoreDriver
 
 PARTS: Final = (b'"a"', b'"b"', b'"c"')
 BEST_EFFORT: Final = msgspec.structs.replace(POLICY, parts=PartsMode.BEST_EFFORT)

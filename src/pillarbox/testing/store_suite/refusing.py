@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,10 +11,8 @@ from pillarbox.domain.message import Admission, State
 from pillarbox.domain.transition import ErrorClass, Transition
 from pillarbox.errors import InvalidMessage, StoreError, ValueRefused
 from pillarbox.store.base import AdmissionWrite, Resolve, Settled
+from pillarbox.testing.store_suite.driver import StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
-
-if TYPE_CHECKING:
-    from pillarbox.testing.store_suite.driver import StoreDriver
 
 UNSTORABLE: list[Any] = [b"bytes", 7, 2.5, ["a list"], {"an": "object"}, True, object()]
 BEYOND_64_BITS = 1 << 70

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 import pytest
 
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import Admission, Content, encode_content
-from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.domain.transition import Transition
 from pillarbox.store.base import (
@@ -23,13 +24,8 @@ from pillarbox.store.base import (
     Retry,
     Settled,
 )
-from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, fields_of
+from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, StoreDriver, fields_of
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
-
-if TYPE_CHECKING:
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.domain.outcome import AnyOutcome
-    from pillarbox.testing.store_suite.driver import StoreDriver
 
 MANUAL: Final = msgspec.structs.replace(POLICY, uncertain=UncertainAction.HOLD)
 PARTS: Final = Admission(recipient="ann", parts=(b"1", b"2", b"3"), splitter="1")

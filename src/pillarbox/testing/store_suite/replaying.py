@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 import pytest
 
-from pillarbox.domain.ids import message_id
+from pillarbox.domain.ids import MessageId, message_id
 from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Draft, State
@@ -16,19 +16,13 @@ from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import PartsMode
 from pillarbox.domain.transition import Reason
 from pillarbox.errors import KeyConflict, QueueFull, Refused
-from pillarbox.store.base import Bury, Cancel, Prune, Purge, Replay, Resolve, Settled
+from pillarbox.store.base import Acted, Bury, Cancel, Prune, Purge, Replay, Resolve, Settled
 from pillarbox.testing.store_suite.accepting import OF_THE_DRAFT_ONLY, full_draft
-from pillarbox.testing.store_suite.driver import POLICY
-from pillarbox.testing.store_suite.fixtures import StoreFixtures
+from pillarbox.testing.store_suite.driver import POLICY, Backstage, StoreDriver
+from pillarbox.testing.store_suite.fixtures import OpenDriver, StoreFixtures
 from pillarbox.testing.store_suite.operating import chained
 from pillarbox.testing.store_suite.resolving import PARTS, held, split
 from pillarbox.testing.store_suite.states import TERMINAL, in_state
-
-if TYPE_CHECKING:
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.store.base import Acted
-    from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
-    from pillarbox.testing.store_suite.fixtures import OpenDriver
 
 BEST_EFFORT: Final = msgspec.structs.replace(POLICY, parts=PartsMode.BEST_EFFORT)
 LARGE: Final = b'"' + b"x" * 5000 + b'"'

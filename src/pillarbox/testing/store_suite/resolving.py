@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 import pytest
 
-from pillarbox.domain.ids import EPOCHS_MAX
+from pillarbox.domain.ids import EPOCHS_MAX, MessageId
 from pillarbox.domain.lifecycle import Verdict
-from pillarbox.domain.message import Admission, State
+from pillarbox.domain.message import Admission, Leased, State
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import ExpireAction, OnDead, OnHeld, PartsMode, UncertainAction
 from pillarbox.domain.transition import Reason
 from pillarbox.errors import Refused
-from pillarbox.store.base import Cancel, Resolve, Retry, Settled
-from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY
+from pillarbox.store.base import Acted, Cancel, Resolve, Retry, Settled
+from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 from pillarbox.testing.store_suite.operating import chained
 from pillarbox.testing.store_suite.states import in_state
-
-if TYPE_CHECKING:
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.domain.message import Leased
-    from pillarbox.store.base import Acted
-    from pillarbox.testing.store_suite.driver import StoreDriver
 
 MANUAL: Final = msgspec.structs.replace(POLICY, uncertain=UncertainAction.HOLD)
 BLOCKING: Final = msgspec.structs.replace(MANUAL, on_held=OnHeld.BLOCK)

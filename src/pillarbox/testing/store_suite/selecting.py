@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pytest
 
 from pillarbox.domain.envelope import Kind
 from pillarbox.domain.filter_fields import Condition, Field
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Rejected
 from pillarbox.store.base import Cancel, Query, Replay
+from pillarbox.testing.store_suite.driver import StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
-
-if TYPE_CHECKING:
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.testing.store_suite.driver import StoreDriver
 
 ODD: Final = "a'b\"c,d %_\\ =~ é\U0001f4ee"
 # For each field: what a message gets, what the condition says, and what another one has that must not fit.

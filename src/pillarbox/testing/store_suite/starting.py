@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
 
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.limits import Limits
-from pillarbox.domain.message import Admission, State
+from pillarbox.domain.message import Admission, Draft, State
 from pillarbox.domain.outcome import Deferred, Uncertain
 from pillarbox.domain.retry import OnHeld, UncertainAction
 from pillarbox.errors import InvalidMessage, QueueFull
 from pillarbox.store.base import Pause
 from pillarbox.testing.store_suite.accepting import full_draft
-from pillarbox.testing.store_suite.driver import POLICY
+from pillarbox.testing.store_suite.driver import POLICY, StoreDriver
 from pillarbox.testing.store_suite.fixtures import OpenDriver, StoreFixtures
-
-if TYPE_CHECKING:
-    from pillarbox.domain.ids import MessageId
-    from pillarbox.domain.message import Draft
-    from pillarbox.testing.store_suite.driver import StoreDriver
 
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},

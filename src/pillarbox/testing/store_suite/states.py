@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 import pytest
 
 from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.lifecycle import MOVES, Verdict, lost_worker
-from pillarbox.domain.message import STATES, Admission, State
+from pillarbox.domain.message import STATES, Admission, Leased, State
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.domain.transition import ErrorClass, Reason, Transition
 from pillarbox.store.base import AdmissionWrite, Bury, Cancel, Prune, Replay, Resolve, Retry, Settled
-from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, fields_of
+from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, StoreDriver, fields_of
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 from pillarbox.testing.store_suite.leasing import STALE
-
-if TYPE_CHECKING:
-    from pillarbox.domain.message import Leased
-    from pillarbox.testing.store_suite.driver import StoreDriver
 
 LEASE_SECONDS: Final = LEASE_MS / 1000
 MANUAL: Final = msgspec.structs.replace(POLICY, uncertain=UncertainAction.HOLD)
