@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pillarbox.testing.receiver import Receiver
 from tests.cli.commands import Pillarbox
+from tests.cli.typed import Typed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,3 +30,14 @@ def pillarbox(tmp_path: Path, bytecode: Path) -> Pillarbox:
 async def receiver() -> AsyncIterator[Receiver]:
     async with Receiver() as found:
         yield found
+
+
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    for name in [name for name in os.environ if name.startswith(("PILLARBOX_", "XDG_"))]:
+        monkeypatch.delenv(name)
+    for name, place in {"HOME": "", "XDG_STATE_HOME": "state", "XDG_CONFIG_HOME": "config"}.items():
+        monkeypatch.setenv(name, str(tmp_path / place))
+    monkeypatch.setenv("PILLARBOX_DB", str(tmp_path / "outbox.db"))
+    monkeypatch.chdir(tmp_path)
+    return Typed(tmp_path, capsys)

@@ -49,7 +49,18 @@ def json_of(value: object) -> bytes:
 
 
 def talk(line: str) -> None:
-    """Write a line that is not data, to stderr. Where that cannot be written, nothing is raised: it decides nothing."""
+    """
+    Write a line that is not data, to stderr, unless --quiet is given.
+
+    Where that cannot be written, nothing is raised: it decides nothing.
+    """
+    running = click.get_current_context(silent=True)
+    # Errors are written when the command is over.
+    if running is None or not running.obj.get("quiet"):
+        _say(line)
+
+
+def _say(line: str) -> None:
     try:
         click.echo(visible(line), err=True)
     except (OSError, ValueError):
@@ -71,7 +82,7 @@ def reporting(done: str) -> Iterator[None]:
         sys.stdout.flush()
     except OSError as exc:
         hush(sys.stdout)
-        talk(f"{done}, but that could not be written to stdout: {exc.strerror or type(exc).__name__}")
+        _say(f"{done}, but that could not be written to stdout: {exc.strerror or type(exc).__name__}")
 
 
 def on_terminal(stream: IO[str] | None = None) -> bool:

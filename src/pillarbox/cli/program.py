@@ -19,6 +19,7 @@ import click
 from pillarbox.__about__ import __version__
 from pillarbox.cli.exits import Exit, Stop, code_of
 from pillarbox.cli.output import hush, talk
+from pillarbox.cli.shared_options import no_such
 from pillarbox.errors import PillarboxError
 
 COMMANDS: Final[dict[str, str]] = {
@@ -44,6 +45,16 @@ COMMANDS: Final[dict[str, str]] = {
 }
 """Where each command is: ``module:function``, imported at the first use."""
 
+ALIASES: Final = {"list": "ls", "log": "history", "worker": "run"}
+"""What other programs call a command. Both names run it."""
+
+# Other programs' words for what we have a word of our own for. They are only named: what they do elsewhere differs.
+_MEANT: Final = {
+    "rm": "cancel", "delete": "cancel", "remove": "cancel", "requeue": "retry", "redrive": "replay", "prune": "purge",
+    "start": "run", "serve": "run", "deliver": "run", "enqueue": "send", "migrate": "db", "settings": "config",
+    "get": "show", "why": "explain", "count": "stats",
+}  # fmt: skip
+
 _ONE_LINE_MAX: Final = 1000
 _PACKAGE: Final = Path(__file__).parent.parent
 
@@ -57,11 +68,21 @@ class Program(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 — the same
         """Load a command."""
+        cmd_name = ALIASES.get(cmd_name, cmd_name)
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """See `click.Group`. A slip is answered with the nearest command; an alias goes by the command's name."""
+        given = args[0]
+        if given.startswith("-") or ctx.resilient_parsing or self.get_command(ctx, given) is not None:
+            return super().resolve_command(ctx, [ALIASES.get(given, given), *args[1:]])
+        raise click.UsageError(no_such("command", given, (*COMMANDS, *ALIASES), _MEANT), ctx)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """See `click.Group`. Shows ``--help``, which ends as `invoke` does where its reader is gone."""

@@ -28,7 +28,13 @@ _LIMIT_MAX: Final = 10_000
 @click.command()
 @filtered
 @click.option(
-    "--limit", type=click.IntRange(1, _LIMIT_MAX), metavar="N", default=50, show_default=True, help="At most so many."
+    "-n",
+    "--limit",
+    type=click.IntRange(1, _LIMIT_MAX),
+    metavar="N",
+    default=50,
+    show_default=True,
+    help="At most so many.",
 )
 @click.option("--before", metavar="ID", help="Only older ones than this: the next page.")
 @shared

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
@@ -46,8 +46,11 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
     "--budget", type=span_above_zero, default="60s", show_default=True, metavar="SPAN",
     help="How long --drain may take.",
 )  # fmt: skip
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Log all there is, as log_level = debug does; -q logs warnings only."
+)
 @shared
-def run(call: Call, *, app: str | None, drain: bool, budget: timedelta) -> int:
+def run(call: Call, *, app: str | None, drain: bool, budget: timedelta, verbose: bool) -> int:
     """
     Deliver: through the configured channels, or those of your own Outbox.
 
@@ -59,8 +62,14 @@ def run(call: Call, *, app: str | None, drain: bool, budget: timedelta) -> int:
 
     box, db = _box(call, app)
 
+    level: Literal["debug", "warning"] | None = "debug" if verbose else "warning" if call.ctx.obj["quiet"] else None
+
     def fitted(settings: Settings) -> Settings:
-        return dataclasses.replace(settings, drain_on_startup=False) if drain else settings
+        return dataclasses.replace(
+            settings,
+            drain_on_startup=settings.drain_on_startup and not drain,
+            log_level=level or settings.log_level,
+        )
 
     routes = inside(box).routes
     routes.settings = fitted(routes.settings)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from pillarbox.cli.shared_options import span
+from pillarbox.cli.shared_options import no_such, span
 
 STATES: Final = ("scheduled", "leased", "held", "delivered", "dead", "expired", "cancelled")
 
@@ -17,6 +17,18 @@ _SHORT: Final = ("channel", "to", "tenant", "older", "newer")
 _WHERE_HELP: Final = (
     "Only messages that fit, such as 'state=dead error~timeout older=2h'; may be repeated, all must fit."
 )
+
+
+class _State(click.Choice[str]):
+    """A state's name; where another system's word or a slip is given, the error names ours."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See `click.Choice`."""
+        if value in STATES:
+            return value
+        from pillarbox.outbox.filters import STATE_WORDS
+
+        raise click.BadParameter(no_such("state", value, STATES, STATE_WORDS), ctx, param)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +48,7 @@ def filtered(command: Callable[..., int]) -> Callable[..., int]:
     """Add --where and its short forms; the command gets their texts as ``where``."""
 
     @click.option("--where", metavar="EXPR", multiple=True, help=_WHERE_HELP)
-    @click.option("--state", "states", type=click.Choice(STATES), multiple=True, help="Only these; may be repeated.")
+    @click.option("--state", "states", type=_State(STATES), multiple=True, help="Only these; may be repeated.")
     @click.option("--channel", help="Only this channel.")
     @click.option("--to", help="Only this recipient.")
     @click.option("--tenant", help="Only this tenant.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -28,15 +28,35 @@ def shared(command: Callable[..., int]) -> Callable[..., int]:
     # PILLARBOX_DB and PILLARBOX_CONFIG are settings, so the configuration reads them.
     @click.option("--db", metavar="DSN", allow_from_autoenv=False, help=_DB_HELP)
     @click.option("--config", metavar="FILE", allow_from_autoenv=False, help=_CONFIG_HELP)
-    @click.option("--json", "as_json", is_flag=True, envvar="PILLARBOX_JSON", show_envvar=True, help="Write JSON.")
+    @click.option(
+        "-j", "--json", "as_json", is_flag=True, envvar="PILLARBOX_JSON", show_envvar=True, help="Write JSON."
+    )
+    @click.option("-q", "--quiet", is_flag=True, help="Of stderr, leave out all but errors.")
     @click.pass_context
     @functools.wraps(command)
     def wrapped(
-        ctx: click.Context, /, *args: Any, db: str | None, config: str | None, as_json: bool, **options: Any
+        ctx: click.Context,
+        /,
+        *args: Any,
+        db: str | None,
+        config: str | None,
+        as_json: bool,
+        quiet: bool,
+        **options: Any,
     ) -> int:
+        ctx.obj["quiet"] = quiet
         return command(Call(ctx=ctx, db=db, config=config, json=as_json), *args, **options)
 
     return wrapped
+
+
+def no_such(what: str, given: str, known: Sequence[str], meant: Mapping[str, str]) -> str:
+    """Return the sentence that *given* is none of the *known* words, and which of them was probably *meant*."""
+    import difflib
+
+    near = meant.get(given.lower()) or next(iter(difflib.get_close_matches(given.lower(), known, n=1)), None)
+    hint = f"did you mean {near!r}?" if near else f"there are {', '.join(known)}."
+    return f"no {what} {given!r}; {hint}"
 
 
 FOREVER: Final = timedelta.max

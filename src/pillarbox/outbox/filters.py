@@ -40,6 +40,12 @@ _TIMES: Final = ("older", "newer")
 KNOWN: Final = (_STATE, *(str(field) for field in Field), *_TIMES)
 """The fields of the grammar, in the order of its documentation."""
 _ARGUMENT: Final = "where"
+STATE_WORDS: Final = {
+    "failed": "dead", "error": "dead", "rejected": "dead", "queued": "scheduled", "pending": "scheduled",
+    "waiting": "scheduled", "retrying": "scheduled", "sent": "delivered", "done": "delivered", "acked": "delivered",
+    "sending": "leased", "running": "leased", "active": "leased", "uncertain": "held", "timeout": "expired",
+}  # fmt: skip
+"""Other systems' words for states: they are never taken, but errors name ours."""
 # What `Query` has a field of its own for: looked at first, and where there is an index, looked up.
 _DIRECT: Final = {
     Field.CHANNEL: "channel",
@@ -166,7 +172,9 @@ def _choice(term: Term, value: str, options: type[E]) -> E:
         if value.lower() in {option.name.lower(), str(option.value)}:
             return option
     known = ", ".join(option.name.lower() for option in options)
-    raise InvalidMessage(_ARGUMENT, f"{term.field}: expected one of {known}, not {value!r}")
+    ours = STATE_WORDS.get(value.lower()) if options is State else None
+    hint = f"; did you mean {ours!r}?" if ours else ""
+    raise InvalidMessage(_ARGUMENT, f"{term.field}: expected one of {known}, not {value!r}{hint}")
 
 
 def _with_time(query: Query, term: Term, now_ms: int) -> Query:

@@ -1,0 +1,50 @@
+"""Words that people type: slips, other systems' names, short options. Each leads on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pillarbox import Outbox
+
+if TYPE_CHECKING:
+    from tests.cli.typed import Typed
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    {
+        "sned ops hi": "no command 'sned'; did you mean 'send'?",
+        "requeue x": "no command 'requeue'; did you mean 'retry'?",
+        "lst": "no command 'lst'; did you mean 'list'?",
+        "xyzzy": "no command 'xyzzy'; there are demo, send, run,",
+        "ls --state failed": "Invalid value for '--state': no state 'failed'; did you mean 'dead'?",
+        "ls --state Delivred": "Invalid value for '--state': no state 'Delivred'; did you mean 'delivered'?",
+        "ls --state xyzzy": "Invalid value for '--state': no state 'xyzzy'; there are scheduled, leased,",
+        "ls --sate dead": "No such option '--sate'. (Did you mean one of: '--state', '--to'?)",
+        "ls --where state=failed": "where: state: expected one of scheduled, leased, held, delivered, dead,",
+    }.items(),
+)
+def test_a_slip_is_answered_with_what_was_meant(typed: Typed, line: str, said: str) -> None:
+    typed.stored(Outbox(typed.db, deliver=False), "ops")
+    refused = typed(line)
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith(f"error: {said}"), refused.err
+    assert len(refused.err.splitlines()) == 1
+
+
+def test_an_alias_is_its_command(typed: Typed) -> None:
+    typed.stored(Outbox(typed.db, deliver=False), "ops", "ops")
+    assert typed("list --json").json == typed("ls -j").json
+    newest = typed("ls -j -n 1").json[0]["id"]
+    assert [row["act"] for row in typed(f"log {newest} -j").json] == ["enqueue"]
+    assert "Usage: pillarbox run " in typed("worker --help").out
+
+
+def test_quiet_leaves_only_errors_on_stderr(typed: Typed) -> None:
+    loud, quiet = (typed(f"send http://127.0.0.1:1/ hi --to ann {option}") for option in ("", "-q"))
+    assert (loud.code, quiet.code) == (0, 0)
+    assert "queued" in loud.err
+    assert (quiet.err, len(quiet.lines)) == ("", 1)
+    assert typed("show -q nosuchmessage").err == "error: no message 'nosuchmessage'\n"
