@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import sys
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from pillarbox.cli.columns import NOTHING, aligned, drawn
 from pillarbox.domain.plain_characters import escaped, visible
 
 if TYPE_CHECKING:
@@ -118,19 +120,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, whole: int 
     """
     cells = [[visible(_shown(cell)) for cell in row] for row in rows]
     if not on_terminal():
-        _columns(columns, cells)
+        click.echo("\n".join(aligned(columns, cells)))
         return
-    from rich.table import Table
-    from rich.text import Text
-
     screen = console()
+    (head, *_), *lines = drawn(columns, cells, room=screen.width, whole=whole)
     # NO_COLOR asks for no colour; whoever sets it is better off without bold letters too.
-    drawn = Table(box=None, pad_edge=False, header_style="" if screen.no_color else "bold")
-    for place, column in enumerate(columns):
-        drawn.add_column(column, no_wrap=place < whole)
-    for row in cells:
-        drawn.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
-    screen.print(drawn)
+    click.echo(head if screen.no_color else click.style(head, bold=True))
+    for line in itertools.chain.from_iterable(lines):
+        click.echo(line)
 
 
 def listing(
@@ -167,11 +164,4 @@ def to_second(stamp: object) -> str | None:
 
 
 def _shown(cell: Cell) -> str:
-    return "-" if cell is None or cell == "" else str(cell)
-
-
-def _columns(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[place]) for row in (columns, *rows)) for place in range(len(columns))]
-    for row in (columns, *rows):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
+    return NOTHING if cell is None or cell == "" else str(cell)

@@ -11,6 +11,7 @@ from pillarbox.cli.last_sent import find
 from pillarbox.cli.output import Cell, Row, emit, emit_json, listing, pairs, table, to_second
 from pillarbox.cli.selection import STATES, filtered
 from pillarbox.cli.shared_options import shared
+from pillarbox.cli.spans_of_time import about, relative, seconds_since
 from pillarbox.errors import NotFound
 
 if TYPE_CHECKING:
@@ -46,16 +47,24 @@ def ls(call: Call, *, where: tuple[str, ...], limit: int, before: str | None) ->
         return await box.list(where=where, limit=limit, before_seq=None if last is None else last.seq)
 
     rows = [message.to_dict() for message in call.observe(look)]
-    columns = ("ID", "STATE", "CHANNEL", "TO", "CREATED", "TRIES", "WHY")
+    columns = ("ID", "STATE", "CHANNEL", "TO", "AGE", "NEXT", "TRIES", "WHY")
     listing(rows, columns, _listed, as_json=call.json, whole=2)
     return Exit.OK
 
 
 def _listed(row: Row) -> tuple[Cell, ...]:
-    state = f"{row['state']} (in line)" if row["waiting"] else str(row["state"])
-    # Without year and seconds: a list is no older than its retention, and `show` has them.
-    created = f"{row['created_at'][5:10]} {row['created_at'][11:16]}"
-    return row["id"], state, row["channel"], row["to"], created, row["claims"], row["error"] or row["reason"]
+    age = about(seconds_since(row["created_at"]))
+    why = row["error"] or row["reason"]
+    return row["id"], row["state"], row["channel"], row["to"], age, _next_try(row), row["claims"], why
+
+
+def _next_try(row: Row) -> str | None:
+    """Return when a message may go: at its time, when those before it in its lane are gone, or at this moment."""
+    if row["state"] != "scheduled":
+        return "sending" if row["state"] == "leased" else None
+    if row["waiting"]:
+        return "in line"
+    return "now" if seconds_since(row["due_at"]) >= 0 else relative(row["due_at"])
 
 
 @click.command()
@@ -77,7 +86,7 @@ def show(call: Call, message: str) -> int:
     from pillarbox.domain.explain.texts import first_line
 
     row["answer"] = first_line(answer)
-    pairs([(name, value) for name, value in row.items() if _is_plain(value)])
+    pairs([(name, _dated(name, value)) for name, value in row.items() if _is_plain(value)])
     for part in row["parts"]:
         emit(f"part {part['number']}  {part['state']}  {part['receipt'] or part['reason'] or ''}".rstrip())
     for name, value in {**(row["metadata"] or {}), **(row["content"] or {})}.items():
@@ -233,9 +242,14 @@ _ALIVE: Final[dict[object, str]] = {True: "yes", False: "no", None: "unknown"}
 
 
 def _working(row: Row) -> tuple[Cell, ...]:
-    times = to_second(row["started_at"]), to_second(row["seen_at"])
+    times = relative(row["started_at"]), relative(row["seen_at"])
     channels = ", ".join(row["channels"])
     return row["worker"], row["host"], row["pid"], row["version"], channels, *times, _ALIVE[row["alive"]]
+
+
+def _dated(name: str, value: Cell) -> Cell:
+    """Add to a time how long ago it was, or how long it is until then."""
+    return f"{value} ({relative(str(value))})" if name.endswith("_at") or name == "not_before" else value
 
 
 def _is_plain(value: object) -> bool:
