@@ -23,7 +23,7 @@ from pillarbox.events.events import BusEvent
 from pillarbox.loop_thread import LoopThread, not_open
 from pillarbox.outbox import mirror, outbox
 from pillarbox.outbox.add_channel import AddChannel
-from pillarbox.outbox.message import BaseMessage
+from pillarbox.outbox.message import BaseMessage, Timeout
 from pillarbox.outbox.message import Message as AsyncMessage
 
 P = ParamSpec("P")
@@ -45,8 +45,8 @@ class Message(BaseMessage):
             setattr(self, name, getattr(message, name))
         self._box = box
 
-    def wait(self, timeout: float | None = None) -> Message:
-        """Block until it is settled or held, at most *timeout* seconds. See `pillarbox.outbox.message.Message.wait`."""
+    def wait(self, timeout: Timeout = None) -> Message:
+        """Block until it is settled or held, at most so long. See `pillarbox.outbox.message.Message.wait`."""
         if self.id is not None:
             self._box.run(self._until_settled(timeout))
         return self

@@ -153,6 +153,13 @@ def test_the_shortest_life_still_has_a_first_millisecond() -> None:
     assert accept(ttl=0.0001).expires_ms == NOW + 1
 
 
+def test_spans_are_written_as_everywhere_else() -> None:
+    assert accept(ttl="1.5h") == accept(ttl=5400)
+    assert accept(ttl="none") == accept(ttl=None)
+    assert accept(at="10m") == accept(at=timedelta(minutes=10))
+    assert accept(expires_at="2030-01-31T09:00+01:00").expires_ms == 1_896_076_800_000
+
+
 @pytest.mark.parametrize("ttl", [1e300, 10**400, timedelta.max])
 def test_a_life_beyond_the_calendar_ends_with_it(ttl: float | timedelta) -> None:
     assert accept(ttl=ttl).expires_ms == 253_402_300_799_999

@@ -22,7 +22,8 @@ BEHIND, AHEAD = timezone(timedelta(hours=-12)), timezone(timedelta(hours=14))
     [
         datetime(9999, 12, 31, 23, 59, 59, tzinfo=BEHIND), datetime(1, 1, 1, tzinfo=AHEAD),
         datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(2030, 1, 1),  # noqa: DTZ001 — to see it refused
-        timedelta.max, timedelta(microseconds=-1), timedelta.min, 5, "tomorrow", None, math.nan,
+        timedelta.max, timedelta(microseconds=-1), timedelta.min, 5, "tomorrow", "2030-01-31T09:00", "-5s",
+        f"{10**400}d", None, math.nan,
     ],
 )  # fmt: skip
 def test_a_moment_beyond_the_calendar_is_refused_by_name(at: object) -> None:
@@ -36,6 +37,9 @@ def test_a_moment_beyond_the_calendar_is_refused_by_name(at: object) -> None:
         (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), MS_MAX),
         (datetime(1970, 1, 1, tzinfo=UTC), 0),
         (datetime(1970, 1, 1, tzinfo=BEHIND), 12 * 3_600_000),
+        ("1970-01-01T01:00+01:00", 0),
+        ("0s", NOW_MS),
+        ("1.5h", NOW_MS + 5_400_000),
         (timedelta(), NOW_MS),
         (timedelta(milliseconds=1), NOW_MS + 1),
     ],
@@ -47,8 +51,8 @@ def test_a_moment_inside_it_is_taken(at: datetime | timedelta, ms: int) -> None:
 @pytest.mark.contract("PR1")
 @pytest.mark.parametrize(
     "span",
-    [0, -1, 1e-9, 0.0009, math.nan, math.inf, 1e16, 1e300, 10**400, 10**5000, True, "5s", None, timedelta(),
-     timedelta(microseconds=1), timedelta(microseconds=999), -timedelta(1)],
+    [0, -1, 1e-9, 0.0009, math.nan, math.inf, 1e16, 1e300, 10**400, 10**5000, True, "five", "0s", "0.5ms", None,
+     timedelta(), timedelta(microseconds=1), timedelta(microseconds=999), -timedelta(1)],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_a_span_that_rounds_to_nothing_or_is_beyond_the_calendar_is_refused_by_name(span: object) -> None:
@@ -80,7 +84,10 @@ def test_a_time_comes_back_as_it_was() -> None:
 @pytest.mark.contract("DR1")
 @pytest.mark.parametrize("span", [-1, -5e-324, math.nan, math.inf, 1e300, 10**400, True, "5", None, -timedelta(1)])
 def test_a_budget_that_means_nothing_is_refused_by_name(span: object) -> None:
-    with pytest.raises(InvalidMessage, match=r"^budget: expected a span of 0 or more in seconds, or a timedelta, not "):
+    with pytest.raises(
+        InvalidMessage,
+        match=r"^budget: expected a span of 0 or more in seconds, a timedelta or text such as '10m', not ",
+    ):
         budget_ms("budget", span)
 
 

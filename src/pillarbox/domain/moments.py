@@ -6,11 +6,13 @@ What is stored is always readable: a number beyond the calendar is shown as its 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pillarbox.errors import InvalidMessage
+from pillarbox.domain.retry import parse_span
+from pillarbox.errors import ConfigError, InvalidMessage
 
 MS_MAX: Final = 253_402_300_799_999
 """The last millisecond of the year 9999 in UTC, where the calendar of `datetime` ends."""
@@ -36,16 +38,21 @@ def moment_ms(field: str, value: object, now_ms: int) -> int:
     """
     Check a time, or a span of 0 or more from *now_ms* on, and return it in milliseconds since 1970.
 
+    As text it is ``10m``, or a time with its zone such as ``2030-01-31T09:00+01:00``.
+
     Raises:
         InvalidMessage: It is neither, has no timezone, or is not in the years 1970–9999 (UTC). Names *field*.
     """
+    value = read(field, value)
     if isinstance(value, timedelta):
         ms = now_ms + value // _MS
         if not now_ms <= ms <= MS_MAX:
             raise InvalidMessage(field, "expected a span of 0 or more that ends before the year 10000")
         return ms
     if not isinstance(value, datetime):
-        raise InvalidMessage(field, f"expected a datetime or a timedelta, not {type(value).__name__}")
+        raise InvalidMessage(
+            field, f"expected a datetime, a timedelta or text such as '10m', not {type(value).__name__}"
+        )
     try:
         ms = to_ms(value)
     except ValueError:
@@ -57,7 +64,7 @@ def moment_ms(field: str, value: object, now_ms: int) -> int:
 
 def span_ms(field: str, value: object) -> int:
     """
-    Check a span: seconds, or a timedelta; and return it in milliseconds.
+    Check a span: seconds, a timedelta, or text such as ``10m``; and return it in milliseconds.
 
     Raises:
         InvalidMessage: It is neither, or not between a millisecond and the length of the calendar. Names *field*.
@@ -76,14 +83,42 @@ def budget_ms(field: str, value: object) -> int:
 
 
 def _milliseconds(field: str, value: object, *, least: float, length: str) -> int:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    expected = f"expected a span of {length} in seconds, or a timedelta, not {shown(value)}"
+    seconds = in_seconds(value)
+    expected = f"expected a span of {length} in seconds, a timedelta or text such as '10m', not {shown(value)}"
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise InvalidMessage(field, expected)
     # NaN fails both comparisons.
     if not least <= seconds <= MS_MAX / 1000:
         raise InvalidMessage(field, expected)
     return math.floor(seconds * 1000)
+
+
+def in_seconds(value: object) -> object:
+    """Return a timedelta, or text such as ``10m``, in seconds; what is neither as it is."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, str):
+        with contextlib.suppress(ConfigError, OverflowError):
+            return parse_span(value, field="")
+    return value
+
+
+def read(field: str, value: object) -> object:
+    """
+    Return what a text means: a span, or a time with its zone; what is no text as it is.
+
+    Raises:
+        InvalidMessage: The text is neither. Names *field*.
+    """
+    if not isinstance(value, str):
+        return value
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(value)
+    try:
+        return timedelta(seconds=parse_span(value, field=field))
+    except (ConfigError, OverflowError):
+        expected = "expected a span such as 10m, or a time with its zone such as 2030-01-31T09:00+01:00"
+        raise InvalidMessage(field, f"{expected}, not {value!r}") from None
 
 
 def shown(value: object) -> str:

@@ -21,7 +21,7 @@ from pillarbox.domain.envelope import TRACEPARENT, Kind, Priority
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import Content, Draft, FileRef, Format, encode_content
 from pillarbox.domain.mirror import mirror_of
-from pillarbox.domain.moments import MS_MAX, moment_ms, shown
+from pillarbox.domain.moments import MS_MAX, in_seconds, moment_ms, read, shown
 from pillarbox.domain.outgoing import DEFAULT, Default, Outgoing, Payload
 from pillarbox.domain.plain_characters import CONTROL
 from pillarbox.domain.plain_json import plain, plain_object, plain_text
@@ -54,8 +54,9 @@ class Options(TypedDict, total=False):
         extra: A JSON object that the channel's adapter knows what to do with.
         key: Makes it safe to call again: the same key and content find the first message (``created`` is false); the
             same key with other content is refused. Scope: the tenant; kept 7 days beyond the message.
-        at: Not before this time, or this long from now.
-        ttl: Seconds or a timedelta, counted from *at*; past it the message expires. ``None``: never.
+        at: Not before this time, or this long from now: ``"10m"``, ``"2030-01-31T09:00+01:00"``.
+        ttl: Seconds, a timedelta or text such as ``"2h"``, counted from *at*; past it the message expires. ``None`` or
+            ``"none"``: never.
         expires_at: The same as a time.
         lane: What must stay in order; messages of one lane go one at a time. Default: by recipient and thread, where
             the channel is ordered; ``None``: no order.
@@ -86,9 +87,9 @@ class Options(TypedDict, total=False):
     extra: Mapping[str, Any] | None
     mirror: Mapping[str, Any] | None
     key: str | None
-    at: datetime | timedelta | None
-    ttl: float | timedelta | Default | None
-    expires_at: datetime | None
+    at: datetime | timedelta | str | None
+    ttl: float | timedelta | str | Default | None
+    expires_at: datetime | str | None
     lane: str | Default | None
     priority: int
     max_attempts: int | None
@@ -261,6 +262,7 @@ def _priority(value: object) -> int:
 
 def _moment(field: str, value: object, now_ms: int, ahead_ms: int) -> int:
     """Return a moment as the queue knows it: a time that a caller gives is on the caller's clock, a span is not."""
+    value = read(field, value)
     ms = moment_ms(field, value, now_ms)
     return moved(ms, -ahead_ms) if ahead_ms and isinstance(value, datetime) else ms
 
@@ -309,11 +311,13 @@ def _schedule(value: object) -> tuple[float, ...]:
 
 
 def _ttl_seconds(ttl: object) -> float | None:
-    if ttl is None:
+    if ttl is None or ttl == "none":
         return None
-    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    seconds = in_seconds(ttl)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise InvalidMessage("ttl", f"expected seconds, a timedelta or None, not {type(ttl).__name__}")
+        raise InvalidMessage(
+            "ttl", f"expected seconds, a timedelta, text such as '10m', or None, not {type(ttl).__name__}"
+        )
     # NaN fails the comparison, as do the infinities, which end one way or the other.
     if not 0 < seconds < math.inf:
         raise InvalidMessage("ttl", f"expected a span above 0, not {seconds}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pillarbox.domain.arrival import Aggregate, aggregate
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import Content, MessageView, Part, State, decode_content
-from pillarbox.domain.moments import to_datetime
+from pillarbox.domain.moments import budget_ms, to_datetime
 from pillarbox.domain.timeline import shifted
 from pillarbox.errors import NotFound
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pillarbox.outbox.checks import Skipped
     from pillarbox.outbox.lifetime import Lifetime
     from pillarbox.store.base import Durability
+
+Timeout = float | timedelta | str | None
+"""How long is waited: seconds, a timedelta or text such as ``"30s"``; ``None`` for as long as it takes."""
 
 
 class BaseMessage:
@@ -125,11 +129,13 @@ class BaseMessage:
         """When it may next be tried."""
         return None if self._view is None else to_datetime(self._view.due_ms)
 
-    async def _until_settled(self, timeout: float | None) -> None:
+    async def _until_settled(self, timeout: Timeout) -> None:
         if self.id is None or self.state.terminal:
             return
         runtime = await self._lifetime.opened()
         clock, identity = runtime.clock, MessageId(self.id)
+        if isinstance(timeout, str | timedelta):
+            timeout = budget_ms("timeout", timeout) / 1000
         deadline = None if timeout is None else clock.mono() + timeout
         with runtime.waits.waiting(identity) as wait:
             while True:
@@ -166,12 +172,12 @@ class Message(BaseMessage):
 
     __slots__ = ()
 
-    async def wait(self, timeout: float | None = None) -> Message:
+    async def wait(self, timeout: Timeout = None) -> Message:
         """
         Wait until it is delivered, dead, expired or cancelled, or held for a person to decide.
 
         Args:
-            timeout: In seconds; ``None`` waits as long as it takes.
+            timeout: Seconds, a timedelta or text such as ``"30s"``; ``None`` waits as long as it takes.
 
         Returns:
             Itself, with ``state``, ``receipt``, ``reason`` and ``parts`` as they are then; after a timeout ``settled``

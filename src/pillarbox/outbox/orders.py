@@ -87,13 +87,13 @@ class Orders:
         return (await self._act(id, Cancel, actor, reason)).applied
 
     async def retry(
-        self, id: str, *, ttl: float | timedelta | None = None, reason: str | None = None, actor: str = ACTOR  # noqa: A002
+        self, id: str, *, ttl: float | timedelta | str | None = None, reason: str | None = None, actor: str = ACTOR  # noqa: A002
     ) -> bool:  # fmt: skip
         """
         Make a scheduled or held message due now. Returns and raises as `cancel`.
 
         Args:
-            ttl: Its new time to live from now on, in seconds or as a timedelta.
+            ttl: Its new time to live from now on, in seconds, as a timedelta or as text such as ``"10m"``.
 
         Raises:
             Refused: It is held, and its time is over: it needs a new *ttl*.
@@ -107,7 +107,7 @@ class Orders:
         *,
         force_copy: bool = False,
         receipt: str | None = None,
-        ttl: float | timedelta | None = None,
+        ttl: float | timedelta | str | None = None,
         reason: str | None = None,
         actor: str = ACTOR,
     ) -> bool:
@@ -119,7 +119,7 @@ class Orders:
                 the tail of its lane; ``resend`` whatever became of the last attempt.
             force_copy: With ``resend``: under a new dedupe token, so that a platform that has it takes it again.
             receipt: With ``delivered``: the platform's id for it.
-            ttl: Its new time to live from now on, in seconds or as a timedelta.
+            ttl: Its new time to live from now on, in seconds, as a timedelta or as text such as ``"10m"``.
 
         Returns:
             False where it is not held; nothing changed then.
@@ -199,14 +199,14 @@ class Orders:
         return await self._many(Cancel, Order.CANCEL, where, **how)
 
     async def retry_many(
-        self, where: Where | None = None, *, ttl: float | timedelta | None = None, **how: Unpack[ToMany]
+        self, where: Where | None = None, *, ttl: float | timedelta | str | None = None, **how: Unpack[ToMany]
     ) -> BulkReport:
         """Make all that *where* picks of what is scheduled or held due now. See `retry`."""
         return await self._many(functools.partial(Retry, ttl_ms=_ttl_ms(ttl)), Order.RETRY, where, **how)
 
     async def resolve_many(
         self, verdict: Verdict | str, where: Where | None = None, *, force_copy: bool = False,
-        ttl: float | timedelta | None = None, **how: Unpack[ToMany],
+        ttl: float | timedelta | str | None = None, **how: Unpack[ToMany],
     ) -> BulkReport:  # fmt: skip
         """Resolve all that *where* picks of what is held, with the same verdict. See `resolve`."""
         make = _resolving(verdict, force_copy=force_copy, receipt=None, ttl=ttl)
@@ -280,7 +280,7 @@ class Orders:
 
 
 def _resolving(
-    verdict: Verdict | str, *, force_copy: bool, receipt: str | None, ttl: float | timedelta | None
+    verdict: Verdict | str, *, force_copy: bool, receipt: str | None, ttl: float | timedelta | str | None
 ) -> MakeAct:
     try:
         said = Verdict(verdict)
@@ -313,7 +313,7 @@ def _tenant(tenant: object) -> str | None:
     return None if tenant is None else text_of("tenant", tenant)
 
 
-def _ttl_ms(ttl: float | timedelta | None) -> int | None:
+def _ttl_ms(ttl: float | timedelta | str | None) -> int | None:
     if ttl is None:
         return None
     return span_ms("ttl", ttl)
