@@ -21,14 +21,14 @@ from pillarbox.channels import registry
 from pillarbox.channels.base import Channel
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.url_schemes import WITH_A_HOST
-from pillarbox.errors import ConfigError
+from pillarbox.errors import ConfigError, UnknownChannel
 from pillarbox.outbox.engine_settings import limits_of
 from pillarbox.outbox.outbox import Outbox, inside
 from pillarbox.outbox.routes import make_route
 from pillarbox.settings import load as config
 from pillarbox.settings.derived import lease_seconds
 from pillarbox.settings.load import Loaded
-from pillarbox.settings.model import Settings
+from pillarbox.settings.model import ChannelSettings, Settings
 from pillarbox.settings.places import default_db
 from pillarbox.settings.problems import Problem
 from pillarbox.store.base import Durability
@@ -175,9 +175,38 @@ def sender(settings: Settings, target: str) -> Sender:
     return Sender(box=box, name=name, channel=inside(box).routes.of(name).channel, adhoc=is_url(target))
 
 
-def _only(settings: Settings, name: str) -> Settings:
+def _only(settings: Settings, *names: str) -> Settings:
     """Leave out every other channel: a mistake in one must not stop what has nothing to do with it."""
-    return dataclasses.replace(settings, channels={key: item for key, item in settings.channels.items() if key == name})
+    return dataclasses.replace(
+        settings, channels={name: item for name, item in settings.channels.items() if name in names}
+    )
+
+
+def only(settings: Settings, names: Collection[str]) -> Settings:
+    """
+    Return settings with no other channels than *names*.
+
+    Raises:
+        UnknownChannel: One of them is not configured.
+    """
+    configured = tuple(name for name, item in settings.channels.items() if item.url is not None)
+    for name in names:
+        if name not in configured:
+            raise UnknownChannel(name, configured)
+    return _only(settings, *names)
+
+
+def only_url(settings: Settings, url: str) -> Settings:
+    """
+    Return settings with one channel: that of a URL on a command line, under the name that `sender` gives it.
+
+    Raises:
+        ConfigError: It is no URL of a channel; never repeats it.
+    """
+    registry.build(url, field="url")
+    name = adhoc_name(url)
+    item = settings.channels.get(name, ChannelSettings())
+    return dataclasses.replace(settings, channels={name: dataclasses.replace(item, url=url)})
 
 
 def importer(settings: Settings) -> Outbox:

@@ -191,6 +191,13 @@ def test_a_file_with_secrets_that_others_can_read_is_a_problem(tmp_path: Path) -
     loaded = load(path=file, environ={"XDG_STATE_HOME": str(tmp_path)})
     assert check(loaded) == [Problem(field=str(file), advice=check(loaded)[0].advice)]
     assert "chmod 600" in check(loaded)[0].advice
+    for url, tells in {
+        "https://example.org": False, "https://example.org/": False, "smtp://mail.example.org:25": False,
+        "file:///var/log/x": False, "https://example.org/hook/s3cret": True, "https://example.org?key=1": True,
+        "smtp://me:pw@example.org": True, "tgram://TOKEN": True,
+    }.items():  # fmt: skip
+        one = dataclasses.replace(loaded.settings, channels={"ops": ChannelSettings(url=url)})
+        assert bool(check(dataclasses.replace(loaded, settings=one))) is tells, url
     file.chmod(0o600)
     assert check(loaded) == []
     file.unlink()

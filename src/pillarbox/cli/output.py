@@ -59,10 +59,11 @@ def talk(line: str) -> None:
     running = click.get_current_context(silent=True)
     # Errors are written when the command is over.
     if running is None or not running.obj.get("quiet"):
-        _say(line)
+        complain(line)
 
 
-def _say(line: str) -> None:
+def complain(line: str) -> None:
+    """Write a line to stderr that is read whether or not --quiet is given."""
     try:
         click.echo(visible(line), err=True)
     except (OSError, ValueError):
@@ -84,7 +85,7 @@ def reporting(done: str) -> Iterator[None]:
         sys.stdout.flush()
     except OSError as exc:
         hush(sys.stdout)
-        _say(f"{done}, but that could not be written to stdout: {exc.strerror or type(exc).__name__}")
+        complain(f"{done}, but that could not be written to stdout: {exc.strerror or type(exc).__name__}")
 
 
 def on_terminal(stream: IO[str] | None = None) -> bool:

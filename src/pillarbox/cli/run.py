@@ -15,8 +15,8 @@ import click
 
 from pillarbox.__about__ import __version__
 from pillarbox.cli.call import naming
-from pillarbox.cli.exits import Exit
-from pillarbox.cli.output import hush, messages, on_terminal
+from pillarbox.cli.exits import Exit, Stop
+from pillarbox.cli.output import complain, hush, messages, on_terminal
 from pillarbox.cli.shared_options import shared, span_above_zero
 from pillarbox.cli.worker_log import Voice, log
 from pillarbox.errors import PillarboxError
@@ -40,6 +40,8 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 @click.command(short_help="Deliver, until it is told to stop; or --drain what is due.")
+@click.argument("url", required=False, metavar="[URL]")
+@click.option("--channel", "names", metavar="NAME", multiple=True, help="Only through this channel; may be repeated.")
 @click.option("--app", metavar="MODULE:BOX", help="Deliver for your own Outbox, functions as channels included.")
 @click.option("--drain", is_flag=True, help="Send what is due, then end with a report.")
 @click.option(
@@ -50,9 +52,20 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
     "-v", "--verbose", is_flag=True, help="Log all there is, as log_level = debug does; -q logs warnings only."
 )
 @shared
-def run(call: Call, *, app: str | None, drain: bool, budget: timedelta, verbose: bool) -> int:
+def run(
+    call: Call,
+    *,
+    url: str | None,
+    names: tuple[str, ...],
+    app: str | None,
+    drain: bool,
+    budget: timedelta,
+    verbose: bool,
+) -> int:
     """
     Deliver: through the configured channels, or those of your own Outbox.
+
+    With URL: what `send URL` stored for it. With --channel: through those alone; others' messages wait.
 
     One line an outcome on stderr; with --json, one object a line on stdout. SIGTERM or Ctrl-C stops it gracefully:
     no new sends, and those under way may end. A second signal cuts them off. SIGHUP reads the configuration again.
@@ -60,7 +73,8 @@ def run(call: Call, *, app: str | None, drain: bool, budget: timedelta, verbose:
     """
     from pillarbox.outbox.outbox import inside
 
-    box, db = _box(call, app)
+    _exclude(call, url=url, names=names, app=app)
+    box, db = _box(call, app, url=url, names=names)
 
     level: Literal["debug", "warning"] | None = "debug" if verbose else "warning" if call.ctx.obj["quiet"] else None
 
@@ -77,7 +91,7 @@ def run(call: Call, *, app: str | None, drain: bool, budget: timedelta, verbose:
     if not box.settings.enabled:
         with voice.heard():
             return _nothing_to_run(voice, drain=drain)
-    runner = _Runner(box, voice, read=(lambda: fitted(call.loaded().settings)) if app is None else None)
+    runner = _Runner(box, voice, read=(lambda: fitted(_settings(call, url, names))) if app is None else None)
     with naming(db), voice.heard(), asyncio.Runner(loop_factory=_fast_loop()) as loop:
         return loop.run(runner.drained(budget.total_seconds()) if drain else runner.forever())
 
@@ -108,16 +122,35 @@ def _nothing_to_run(voice: Voice, *, drain: bool) -> int:
     return Exit.OK
 
 
-def _box(call: Call, where: str | None) -> tuple[Outbox, str]:
-    from pillarbox import app
-
-    if where is None:
-        settings = call.loaded().settings
-        return app.worker(settings), settings.db
-    if call.db is not None or call.config is not None:
+def _exclude(call: Call, *, url: str | None, names: tuple[str, ...], app: str | None) -> None:
+    if app is not None and (call.db is not None or call.config is not None):
         raise click.UsageError(
             "--app brings its own database and configuration: leave --db and --config out.", call.ctx
         )
+    if sum([app is not None, url is not None, bool(names)]) > 1:
+        raise click.UsageError("URL, --channel and --app exclude each other.", call.ctx)
+
+
+def _settings(call: Call, url: str | None, names: tuple[str, ...]) -> Settings:
+    """Read the configuration, with those channels alone that are asked for."""
+    from pillarbox import app
+
+    settings = call.loaded().settings
+    return app.only_url(settings, url) if url is not None else app.only(settings, names) if names else settings
+
+
+def _box(call: Call, where: str | None, *, url: str | None, names: tuple[str, ...]) -> tuple[Outbox, str]:
+    from pillarbox import app
+    from pillarbox.cli.program import variables
+
+    if where is None:
+        errors = app.examine(path=call.config, db=call.db, other_variables=variables(call.ctx)).errors
+        if len(errors) > 1 and url is None and not names:
+            for error in errors:
+                complain(f"error: {error}")
+            raise Stop(Exit.CONFIGURATION, f"the configuration has {len(errors)} mistakes: nothing is delivered")
+        settings = _settings(call, url, names)
+        return app.worker(settings), settings.db
     box = app.imported(where, directory=Path.cwd())
     return box, box.settings.db
 
@@ -185,7 +218,7 @@ class _Runner:
         self._stopping = True
         cut = await self._box.stop(deadline)
         cut += self._cut
-        said = f"; {cut} sends were cut off: those messages may have arrived, and are tried again" if cut else ""
+        said = _cut_off(cut)
         if not self._unrecorded:
             self._voice.tell("stopped", {"cut_off": cut, "unrecorded": 0}, f"stopped{said}")
             return Exit.OK
@@ -301,6 +334,12 @@ class _Runner:
             return Exit.TIMED_OUT
         lost = report.failed + report.exhausted + report.expired + report.held
         return Exit.NOT_DELIVERED if lost else Exit.OK
+
+
+def _cut_off(count: int) -> str:
+    if count == 1:
+        return "; 1 send was cut off: that message may have arrived, and is tried again"
+    return f"; {count} sends were cut off: those messages may have arrived, and are tried again" if count else ""
 
 
 def _unsent(report: DrainReport) -> str:

@@ -71,5 +71,4 @@ def who_sends(sender: Sender) -> str:
     """Return a sentence that says what will send a queued message whose channel has no worker."""
     if not sender.adhoc:
         return f"`pillarbox run` sends it, once a worker has channel {sender.name}"
-    variable = f"PILLARBOX_CHANNELS__{sender.name.upper()}__URL"
-    return f"nobody else knows this URL: `pillarbox run` sends it where {variable} is set to it"
+    return "nobody else knows this URL: `pillarbox run URL` sends it, with the same URL"

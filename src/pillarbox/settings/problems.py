@@ -6,14 +6,20 @@ None of this stops a program; ``pillarbox config check`` and ``doctor`` print it
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
+from pillarbox.domain.url_schemes import WITH_A_HOST, scheme_of
 from pillarbox.settings.derived import policy_for
 from pillarbox.settings.model import Settings
+
+_OF_THIS_MACHINE: Final = frozenset({"console", "file"})
+_HOST_ALONE: Final = re.compile(r"\s*[^:]+://[^/?#@]*/?\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +98,16 @@ def _an_open_guard(settings: Settings, _file: Path | None) -> Iterator[Problem]:
             yield Problem(field="egress.allow", advice=f"{network} allows every private address: name networks")
 
 
+def _tells(url: str | None) -> bool:
+    """Whether a URL may hold a secret: beside the host, or because its host is a token."""
+    scheme = None if url is None else scheme_of(url)
+    if url is None or scheme in _OF_THIS_MACHINE:
+        return False
+    return scheme not in WITH_A_HOST or not _HOST_ALONE.fullmatch(url)
+
+
 def _a_file_others_can_read(settings: Settings, file: Path | None) -> Iterator[Problem]:
-    secrets = "@" in settings.db or any(one.url or one.options for one in settings.channels.values())
+    secrets = "@" in settings.db or any(one.options or _tells(one.url) for one in settings.channels.values())
     if file is None or not secrets:
         return
     try:
