@@ -44,10 +44,12 @@ def as_json(made: logging.LogRecord) -> dict[str, Any]:
 
 
 def test_a_line_for_people_has_time_level_message_and_fields() -> None:
-    line = TextFormatter().format(record(entryId="AaI-_x", durationMs=12, error="HTTP 503", late=True, tags=["a", 1]))
+    said: dict[str, Any] = {"durationMs": 12, "sendMs": 61_500, "nextRetryAt": 1_893_456_000_000, "error": "HTTP 503"}
+    line = TextFormatter().format(record(entryId="AaI-_x", **said, late=True, tags=["a", 1]))
     assert line == (
         "2030-01-31T09:00:00.123Z info Message delivered and acked"
-        ' entryId=AaI-_x durationMs=12 error="HTTP 503" late=true tags=["a",1]'
+        ' entryId=AaI-_x duration=12ms send=61.5s nextRetryAt=2030-01-01T00:00:00.000Z error="HTTP 503"'
+        ' late=true tags=["a",1]'
     )
 
 

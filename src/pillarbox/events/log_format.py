@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from pillarbox.domain.moments import to_datetime
 from pillarbox.domain.plain_characters import escaped, visible
 
 __all__ = ["LEVELS", "JsonFormatter", "TextFormatter", "make_formatter"]
@@ -34,6 +35,7 @@ _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "
 _OURS: Final = frozenset({"timestamp", "level", "logger", "message", "exception", "frames"})
 _PLAIN: Final = re.compile(r"[\w.:/@#+*,-]+")
 _FRAMES_MAX: Final = 50
+_SECOND_MS: Final = 1000
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -69,7 +71,9 @@ def make_formatter(style: Literal["text", "json"]) -> logging.Formatter:
 
 class TextFormatter(logging.Formatter):
     """
-    ``2030-01-31T09:00:00.000Z info Message delivered and acked entryId=… durationMs=12``.
+    ``2030-01-31T09:00:00.000Z info Message delivered and acked entryId=… duration=12ms``.
+
+    A duration has its unit, a time is written as RFC 3339.
 
     A value with a space or a quotation mark stands in quotation marks. An exception follows in parentheses: its type,
     and its frames where the record is an error.
@@ -78,7 +82,8 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
         pieces = [_stamp(record), record.levelname.lower(), visible(record.getMessage())]
-        pieces += [f"{visible(name)}={_word(value)}" for name, value in _fields_of(record).items()]
+        fields = (_readable(name, value) for name, value in _fields_of(record).items())
+        pieces += [f"{visible(name)}={_word(value)}" for name, value in fields]
         kind = _exception_type(record)
         if kind is not None:
             frames = _frames_of(record)
@@ -110,7 +115,19 @@ class JsonFormatter(logging.Formatter):
 
 
 def _stamp(record: logging.LogRecord) -> str:
-    at = datetime.fromtimestamp(record.created, UTC)
+    return _iso(datetime.fromtimestamp(record.created, UTC))
+
+
+def _readable(name: str, value: object) -> tuple[str, object]:
+    """Return a field for people: a duration has its unit, and milliseconds since 1970 are a time."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return name, value
+    if name.endswith("Ms"):
+        return name.removesuffix("Ms"), f"{value}ms" if value < _SECOND_MS else f"{value / _SECOND_MS:.1f}s"
+    return name, _iso(to_datetime(value)) if name.endswith("At") else value
+
+
+def _iso(at: datetime) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
