@@ -18,11 +18,11 @@ if TYPE_CHECKING:
         "sned ops hi": "no command 'sned'; did you mean 'send'?",
         "requeue x": "no command 'requeue'; did you mean 'retry'?",
         "lst": "no command 'lst'; did you mean 'list'?",
-        "xyzzy": "no command 'xyzzy'; there are demo, send, run,",
+        "xyzzy": "no command 'xyzzy'; there are demo,",
         "ls --state failed": "Invalid value for '--state': no state 'failed'; did you mean 'dead'?",
         "ls --state Delivred": "Invalid value for '--state': no state 'Delivred'; did you mean 'delivered'?",
         "ls --state xyzzy": "Invalid value for '--state': no state 'xyzzy'; there are scheduled, leased,",
-        "ls --sate dead": "No such option '--sate'. (Did you mean one of: '--state', '--to'?)",
+        "ls --sate dead": "No such option '--sate'. (Did you mean one of: '--state', '--to'",
         "ls --where state=failed": "where: state: expected one of scheduled, leased, held, delivered, dead,",
     }.items(),
 )

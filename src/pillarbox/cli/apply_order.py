@@ -12,7 +12,7 @@ import click
 
 from pillarbox.cli.call import actor
 from pillarbox.cli.exits import Exit
-from pillarbox.cli.last_sent import find
+from pillarbox.cli.last_sent import find, remember
 from pillarbox.cli.output import emit_json, json_of, messages, on_terminal, reporting, talk
 from pillarbox.cli.selection import Picked, picking
 from pillarbox.errors import NotFound, QueueFull, Refused
@@ -123,6 +123,8 @@ async def _given(box: Outbox, identity: str, verb: Verb, manner: Manner) -> Row:
         done = await verb.one(box, identity, **manner.by)
     except (Refused, QueueFull) as exc:
         return {"refused": str(exc), "full": isinstance(exc, QueueFull)}
+    if not isinstance(done, bool) and done.id is not None:
+        remember(box.settings.db, done.id)
     return {"applied": bool(done), "replayed_as": None if isinstance(done, bool) else done.id}
 
 
@@ -153,8 +155,18 @@ def _to_many(call: Call, picked: Picked, verb: Verb, manner: Manner) -> int:
             count = (await ask(box, dry_run=True, on_item=None)).matched
             if count > 1 and not _agreed(verb, count, manner):
                 return None
-        with _rows(as_json=call.json, verb=verb, manner=manner) as on_item:
-            return await ask(box, dry_run=manner.dry_run, on_item=on_item)
+        newest: str | None = None
+        with _rows(as_json=call.json, verb=verb, manner=manner) as write:
+
+            def on_item(item: BulkItem) -> None:
+                nonlocal newest
+                newest = item.replayed_as or newest
+                write(item)
+
+            report = await ask(box, dry_run=manner.dry_run, on_item=on_item)
+        if newest is not None:
+            remember(box.settings.db, newest)
+        return report
 
     bulk = call.operate(act)
     if bulk is None:

@@ -1,5 +1,5 @@
 """
-What ``LAST`` means: the message that this user sent last, to this database, from the command line.
+What ``LAST`` means: the message that this user sent or replayed last, in this database, from the command line.
 
 It is remembered in a small file in the user's state directory, one for each database. A newer message of somebody
 else in the same database is never ``LAST``: what is cancelled by that word should be one's own.

@@ -24,6 +24,7 @@ from pillarbox.errors import PillarboxError
 
 COMMANDS: Final[dict[str, str]] = {
     "demo": "pillarbox.cli.demo:demo",
+    "init": "pillarbox.cli.init:init",
     "send": "pillarbox.cli.send:send",
     "run": "pillarbox.cli.run:run",
     "ls": "pillarbox.cli.read_commands:ls",
@@ -42,6 +43,9 @@ COMMANDS: Final[dict[str, str]] = {
     "import": "pillarbox.cli.import_queue:import_",
     "config": "pillarbox.cli.config:config",
     "db": "pillarbox.cli.db:db",
+    "status": "pillarbox.cli.status:status",
+    "doctor": "pillarbox.cli.doctor:doctor",
+    "completion": "pillarbox.cli.completion:completion",
 }
 """Where each command is: ``module:function``, imported at the first use."""
 
@@ -51,7 +55,7 @@ ALIASES: Final = {"list": "ls", "log": "history", "worker": "run"}
 # Other programs' words for what we have a word of our own for. They are only named: what they do elsewhere differs.
 _MEANT: Final = {
     "rm": "cancel", "delete": "cancel", "remove": "cancel", "requeue": "retry", "redrive": "replay", "prune": "purge",
-    "start": "run", "serve": "run", "deliver": "run", "enqueue": "send", "migrate": "db", "settings": "config",
+    "start": "run", "serve": "run", "deliver": "run", "enqueue": "send", "settings": "config",
     "get": "show", "why": "explain", "count": "stats",
 }  # fmt: skip
 

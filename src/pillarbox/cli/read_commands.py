@@ -8,10 +8,11 @@ import click
 
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.last_sent import find
-from pillarbox.cli.output import Cell, Row, emit, emit_json, listing, pairs, table, to_second
+from pillarbox.cli.output import Cell, Row, emit, emit_json, listing, on_terminal, pairs, table, to_second
 from pillarbox.cli.selection import STATES, filtered
 from pillarbox.cli.shared_options import shared
 from pillarbox.cli.spans_of_time import about, relative, seconds_since
+from pillarbox.clock import SystemClock
 from pillarbox.errors import NotFound
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pillarbox.store.base import Event, QueueInfo, Tally
 
 _LIMIT_MAX: Final = 10_000
+_WATCH_SECONDS: Final = 2.0
 
 
 @click.command()
@@ -38,17 +40,31 @@ _LIMIT_MAX: Final = 10_000
     help="At most so many.",
 )
 @click.option("--before", metavar="ID", help="Only older ones than this: the next page.")
+@click.option("--watch", is_flag=True, help="List again every two seconds, until Ctrl-C.")
 @shared
-def ls(call: Call, *, where: tuple[str, ...], limit: int, before: str | None) -> int:
+def ls(call: Call, *, where: tuple[str, ...], limit: int, before: str | None, watch: bool) -> int:
     """List messages, the newest first."""
 
     async def look(box: Outbox) -> list[Message]:
         last = None if before is None else (await find(box, before)).view
         return await box.list(where=where, limit=limit, before_seq=None if last is None else last.seq)
 
-    rows = [message.to_dict() for message in call.observe(look)]
+    def show(found: list[Message]) -> None:
+        listing([message.to_dict() for message in found], columns, _listed, as_json=call.json, whole=2)
+
+    async def look_on(box: Outbox) -> None:
+        while True:
+            found = await look(box)
+            if on_terminal() and not call.json:
+                click.clear()
+            show(found)
+            await SystemClock().sleep(_WATCH_SECONDS)
+
     columns = ("ID", "STATE", "CHANNEL", "TO", "AGE", "NEXT", "TRIES", "WHY")
-    listing(rows, columns, _listed, as_json=call.json, whole=2)
+    if watch:
+        call.observe(look_on)
+    else:
+        show(call.observe(look))
     return Exit.OK
 
 

@@ -1,0 +1,140 @@
+"""What a newcomer and an operator type first: init, completion, status, doctor, ls --watch."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pillarbox import Outbox
+from pillarbox.cli import read_commands
+from pillarbox.cli.condition import Condition, findings
+from pillarbox.domain.message import State
+from pillarbox.store.base import QueueInfo, Tally, WorkerInfo
+
+if TYPE_CHECKING:
+    from tests.cli.typed import Typed
+
+
+@pytest.mark.contract("CF2", "CF4")
+def test_the_configuration_of_init_is_accepted_as_it_is_and_with_every_comment_taken_away(typed: Typed) -> None:
+    assert typed("init").code == 0
+    file = typed.home / "pillarbox.toml"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert (typed("config check").code, typed("config check").out) == (0, "")
+    before = typed("config show").out
+    file.write_text(re.sub(r"^# (?=[\w.]+ = |\[)", "", file.read_text("utf-8"), flags=re.MULTILINE), "utf-8")
+    assert typed("config check").out == ""
+    after = typed("config show").out
+    assert [line.split() for line in after.splitlines() if not line.startswith("channels")] == [
+        line.split() for line in before.splitlines()
+    ]
+
+
+def test_init_leaves_what_is_there_alone(typed: Typed) -> None:
+    (typed.home / "pillarbox.toml").write_text("mine", "utf-8")
+    refused = typed("init")
+    assert (refused.code, refused.err) == (
+        1, "error: pillarbox.toml is there already: name another file, or move it away\n"
+    )  # fmt: skip
+    assert (typed.home / "pillarbox.toml").read_text("utf-8") == "mine"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands(typed: Typed, shell: str) -> None:
+    script = typed(f"completion {shell}").out
+    assert "_PILLARBOX_COMPLETE" in script
+    assert "pillarbox" in script
+
+
+def test_a_new_queue_and_a_quiet_one_have_their_remedies(typed: Typed) -> None:
+    new = typed("doctor")
+    assert new.code == 0
+    assert new.lines == [
+        "no channel is configured",
+        "  → `pillarbox init` writes a configuration to add one to",
+        "there is no database yet",
+        "  → the first `pillarbox send` makes it",
+    ]
+    typed.stored(Outbox(typed.db, deliver=False), "ops", "ops")
+    assert typed("status").lines == [
+        f"database  {typed.db}",
+        "messages  2 scheduled",
+        "workers   none",
+        "2 messages waiting for ops: no worker runs",
+        "  → `pillarbox run`, where channel ops is configured (`pillarbox config show`)",
+    ]
+    assert typed("status -j").json["states"] == {"scheduled": 2}
+    assert [one["what"] for one in typed("doctor -j").json["findings"]][1:] == [
+        "2 messages waiting for ops: no worker runs"
+    ]
+
+
+def test_a_doctor_names_what_is_broken_by_its_exit_code(typed: Typed) -> None:
+    (typed.home / "pillarbox.toml").write_text('lease_seconds = "soon"', "utf-8")
+    assert typed("doctor").code == 4
+    (typed.home / "pillarbox.toml").unlink()
+    typed.db.write_bytes(b"no database at all" * 1000)
+    broken = typed("doctor -j")
+    assert (broken.code, broken.json["ok"]) == (5, False)
+
+
+def test_every_finding_says_what_to_do() -> None:
+    def tally(state: State, channel: str = "ops", count: int = 1) -> Tally:
+        return Tally(tenant="", channel=channel, state=state, messages=count, bytes=1)
+
+    worker = WorkerInfo(
+        slot=1, id=b"1", host="h", pid=1, version="1", channels=("ops",), started_ms=0, seen_ms=0, alive=True
+    )
+    queue = QueueInfo(
+        id=1, tenant="acme", channel="ops", paused=True, paused_until_ms=None, pause_reason="upkeep", strikes=0
+    )
+    seen = Condition(
+        [
+            tally(State.SCHEDULED, count=5),
+            tally(State.SCHEDULED, "mail"),
+            tally(State.HELD),
+            tally(State.DEAD, count=2),
+        ],
+        [queue],
+        [worker],
+    )
+    assert [one.what for one in findings(seen)] == [
+        "1 message waiting for mail: no worker has channel mail",
+        "channel ops of tenant acme is paused: upkeep",
+        "1 message held, until somebody decides",
+        "2 messages dead: nobody tries again",
+    ]
+    assert all(one.remedy for one in findings(seen))
+
+
+def test_a_list_is_shown_again_and_again(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = typed.stored(Outbox(typed.db, deliver=False), "ops")
+    shown = 0
+
+    class Clock:
+        async def sleep(self, seconds: float) -> None:
+            nonlocal shown
+            shown += 1
+            if shown == 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(read_commands, "SystemClock", Clock)
+    watched = typed("ls --watch -j")
+    assert watched.code == 130
+    assert [[row["id"] for row in json.loads(line)] for line in watched.lines] == [sent, sent]
+
+
+@pytest.mark.contract("ST2")
+def test_last_follows_a_replay(typed: Typed) -> None:
+    typed("send http://127.0.0.1:1/ hi --to ann")
+    first = typed("show LAST -j").json["id"]
+    typed("cancel LAST")
+    (row,) = typed("replay LAST -j").json
+    assert typed("show LAST -j").json["id"] == row["replayed_as"] != first
+    typed("cancel LAST")
+    (row,) = typed(f"replay -j --where id={row['replayed_as']}").json
+    assert typed("show LAST -j").json["id"] == row["replayed_as"]
