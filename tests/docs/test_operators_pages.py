@@ -1,0 +1,55 @@
+"""The pages for operators name commands and options that exist, and settings that are accepted."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from tests.docs.test_how_to import blocks, shell
+from tools.reference.command_line import commands
+
+PAGES = Path(__file__).parents[2] / "docs/how-to"
+
+
+@pytest.mark.parametrize("page", ["production.md", "troubleshooting.md"])
+def test_every_command_that_a_page_names_is_there_with_its_options(page: str) -> None:
+    named = re.findall(r"\bpillarbox ((?:[a-z]+ ?)(?:[^`\n;#|]*))", (PAGES / page).read_text("utf-8"))
+    known = commands()
+    found = 0
+    for line in named:
+        words = line.split()
+        name = next(
+            (" ".join(("pillarbox", *words[:n])) for n in (2, 1) if " ".join(("pillarbox", *words[:n])) in known), ""
+        )
+        if not name:
+            continue
+        assert not isinstance(known[name], click.Group), line
+        found += 1
+        options = {text for param in known[name].params for text in param.opts}
+        assert {word for word in words if word.startswith("-")} <= options, line
+    assert found > 3
+
+
+def test_every_command_in_backquotes_is_one() -> None:
+    for page in ("production.md", "troubleshooting.md"):
+        for name in re.findall(r"`pillarbox ([a-z]+)", (PAGES / page).read_text("utf-8")):
+            assert f"pillarbox {name}" in commands(), name
+
+
+def test_the_unit_gives_a_worker_the_time_that_it_needs_to_stop() -> None:
+    unit = configparser.ConfigParser(strict=True)
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read_string(blocks("production.md", "ini")[0])
+    assert "pillarbox run " in unit["Service"]["ExecStart"]
+    assert int(unit["Service"]["TimeoutStopSec"]) > 30
+
+
+def test_the_commands_of_production_run(tmp_path: Path) -> None:
+    typed = "pillarbox send http://127.0.0.1:1/ hi --to ann\n" + "".join(blocks("production.md", "sh"))
+    said = shell(typed.replace("/tmp/", f"{tmp_path}/"), tmp_path, {})
+    assert '"findings"' in said
+    assert (tmp_path / "outbox-backup.db").is_file()
