@@ -174,7 +174,7 @@ async def test_what_is_allowed_and_probably_not_meant_is_a_warning(pillarbox: Pi
         0,
         "warning: egress.allow: 0.0.0.0/0 allows every private address: name networks\n",
     )
-    assert checked.said == "0 errors, 1 warnings"
+    assert checked.said == "0 errors, 1 warning"
 
 
 async def test_without_any_configuration_nothing_is_wrong(pillarbox: Pillarbox) -> None:

@@ -116,7 +116,7 @@ async def test_files_are_put_away_and_failed_ones_as_one_asks(pillarbox: Pillarb
     assert (queue.path / "failed/b.json").exists()
     archived = await imported(pillarbox, queue.case, "--archive-failed")
     assert (archived.json["totals"], archived.json["retired"]) == ({"skipped": 1}, 1)
-    assert "1 files were moved to imported/" in archived.err
+    assert "moved to imported/: 1 file\n" in archived.err
     assert (queue.path / "imported/a.json").exists()
     assert (queue.path / "failed/imported/b.json").exists()
 

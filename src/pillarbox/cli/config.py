@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from pillarbox.cli.exits import Exit
-from pillarbox.cli.output import Row, emit, emit_json, listing, pairs, table, talk
+from pillarbox.cli.output import Row, counted, emit, emit_json, listing, pairs, table, talk
 from pillarbox.cli.shared_options import shared
 from pillarbox.domain.url_schemes import WITH_A_HOST, mask_url
 
@@ -44,7 +44,11 @@ def check(call: Call) -> int:
     else:
         for row in rows:
             emit(f"{row['severity']}: {row['field']}: {row['expected']}")
-    talk(f"{len(found.errors)} errors, {len(found.warnings)} warnings" if rows else "no problem found")
+    talk(
+        f"{counted(len(found.errors), 'error')}, {counted(len(found.warnings), 'warning')}"
+        if rows
+        else "no problem found"
+    )
     return Exit.CONFIGURATION if found.errors else Exit.OK
 
 

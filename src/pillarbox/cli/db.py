@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pillarbox.cli.exits import Exit
-from pillarbox.cli.output import emit, emit_json, talk
+from pillarbox.cli.output import counted, emit, emit_json, talk
 from pillarbox.cli.shared_options import shared
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def check(call: Call) -> int:
     else:
         for problem in problems:
             emit(problem)
-    talk(f"{len(problems)} problems found" if problems else "no problem found")
+    talk(f"{counted(len(problems), 'problem')} found" if problems else "no problem found")
     return Exit.DATABASE if problems else Exit.OK
 
 

@@ -10,7 +10,7 @@ import click
 
 from pillarbox.cli.call import naming
 from pillarbox.cli.exits import Exit
-from pillarbox.cli.output import emit_json, reporting, table, talk
+from pillarbox.cli.output import counted, emit_json, reporting, table, talk
 from pillarbox.cli.shared_options import shared, span_above_zero
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _warn(report: SourceReport, settings: Settings, channels: dict[str, str]) ->
     if report.dry_run:
         talk("a dry run: nothing was written")
     if report.retired:
-        talk(f"{report.retired} files were moved to imported/")
+        talk(f"moved to imported/: {counted(report.retired, 'file')}")
     if report.kept is not None:
         talk(f"their files stay, although their messages are stored: {report.kept}")
     for name in sorted(set(channels.values())):

@@ -154,9 +154,14 @@ def pairs(rows: Sequence[tuple[str, Cell]]) -> None:
         click.echo(f"{name.ljust(width)}  {value}")
 
 
+def counted(count: int, what: str) -> str:
+    """Write how many there are of something: ``1 error``, ``2 errors``."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def messages(count: int) -> str:
     """Write how many messages, in words."""
-    return f"{count} message{'' if count == 1 else 's'}"
+    return counted(count, "message")
 
 
 def to_second(stamp: object) -> str | None:
