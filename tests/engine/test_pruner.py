@@ -68,7 +68,7 @@ async def left(box: Box, ids: dict[State, str]) -> set[State]:
 @pytest.mark.contract("PR1")
 @pytest.mark.parametrize(
     "age",
-    [0, -1, -0.0, math.nan, math.inf, -math.inf, timedelta(0), timedelta(seconds=-1), True, "1h", None, Decimal(5),
+    [0, -1, -0.0, math.nan, math.inf, -math.inf, timedelta(0), timedelta(seconds=-1), True, "1 hour", None, Decimal(5),
      0.0009, 5e-324, timedelta(microseconds=999), 253_402_300_800, 1e300],
     ids=str,
 )  # fmt: skip
