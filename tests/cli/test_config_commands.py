@@ -142,7 +142,7 @@ async def test_every_mistake_has_its_line(pillarbox: Pillarbox) -> None:
     assert not missing, (missing, errors)
     assert len(errors) == len(wanted), errors
     assert "s3cret" not in checked.out + checked.err
-    assert checked.err.endswith("warnings\n")
+    assert checked.err.endswith("1 warning\n")
     as_json = await pillarbox("config", "check", "--json", "--db", "gopher://x")
     assert (as_json.code, as_json.json["ok"]) == (4, False)
     assert {tuple(row) for row in as_json.json["problems"]} == {("severity", "field", "expected")}

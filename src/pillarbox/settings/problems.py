@@ -19,7 +19,7 @@ from pillarbox.settings.derived import policy_for
 from pillarbox.settings.model import Settings
 
 _OF_THIS_MACHINE: Final = frozenset({"console", "file"})
-_HOST_ALONE: Final = re.compile(r"\s*[^:]+://[^/?#@]*/?\s*")
+_HOST_ALONE: Final = re.compile(r"[^:]+://[^/?#@\s]*/?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +103,7 @@ def _tells(url: str | None) -> bool:
     scheme = None if url is None else scheme_of(url)
     if url is None or scheme in _OF_THIS_MACHINE:
         return False
-    return scheme not in WITH_A_HOST or not _HOST_ALONE.fullmatch(url)
+    return scheme not in WITH_A_HOST or not _HOST_ALONE.fullmatch(url.strip())
 
 
 def _a_file_others_can_read(settings: Settings, file: Path | None) -> Iterator[Problem]:
