@@ -31,6 +31,10 @@ class Ended:
     def json(self) -> Any:
         return json.loads(self.out)
 
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
     def row(self, event: str) -> Any:
         """The only line of JSON that tells of *event*."""
         (found,) = (row for row in map(json.loads, self.out.splitlines()) if row["event"] == event)

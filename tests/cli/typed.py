@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pillarbox.cli import main
+from tests.cli.commands import Ended
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,23 +14,6 @@ if TYPE_CHECKING:
     import pytest
 
     from pillarbox import Message, Outbox
-
-
-@dataclass(frozen=True, kw_only=True)
-class Said:
-    """What a command wrote, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.splitlines()
 
 
 class Typed:
@@ -42,12 +24,12 @@ class Typed:
         self.db = home / "outbox.db"
         self._capsys = capsys
 
-    def __call__(self, line: str, *words: str) -> Said:
+    def __call__(self, line: str, *words: str) -> Ended:
         self._capsys.readouterr()
         code = main([*line.split(), *words])
         found = self._capsys.readouterr()
         assert "internal error" not in found.err
-        return Said(code=code, out=found.out, err=found.err)
+        return Ended(code=code, out=found.out, err=found.err)
 
     def stored(self, box: Outbox, *channels: str, **options: Any) -> list[str]:
         """Store a message for each of *channels*; return their ids."""
