@@ -36,6 +36,10 @@ class Condition(NamedTuple):
         """Return the workers that are not known to be dead."""
         return [worker for worker in self.workers if worker.alive is not False]
 
+    def served(self) -> set[str]:
+        """Return the channels that a live worker has."""
+        return {channel for worker in self.alive() for channel in worker.channels}
+
     def waiting(self) -> Counter[str]:
         """Count the scheduled messages of each channel."""
         found: Counter[str] = Counter()
@@ -61,7 +65,7 @@ def findings(seen: Condition) -> Iterator[Finding]:
 
 
 def _unserved(seen: Condition) -> Iterator[Finding]:
-    served = {channel for worker in seen.alive() for channel in worker.channels}
+    served = seen.served()
     for channel, count in sorted(seen.waiting().items()):
         if count and channel not in served:
             why = f"no worker has channel {channel}" if seen.alive() else "no worker runs"

@@ -24,7 +24,7 @@ def status(call: Call) -> int:
     found = list(findings(seen))
     states = {str(state): count for state, count in seen.states().items() if count}
     alive = seen.alive()
-    channels = sorted({channel for worker in alive for channel in worker.channels})
+    channels = sorted(seen.served())
     db = _place(call)
     if call.json:
         emit_json(
