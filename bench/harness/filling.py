@@ -13,7 +13,7 @@ from pillarbox.domain.retry import Policy
 from pillarbox.entropy import SystemEntropy
 from pillarbox.store.base import Batch, Durability
 from pillarbox.store.sqlite.store import SQLiteStore
-from pillarbox.store.sqlite.thread import Inline
+from pillarbox.store.thread import Inline
 
 if TYPE_CHECKING:
     from pathlib import Path

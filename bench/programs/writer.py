@@ -20,7 +20,7 @@ from pillarbox.clock import SystemClock
 from pillarbox.store.base import Batch, Durability
 from pillarbox.store.sqlite import opening
 from pillarbox.store.sqlite.store import SQLiteStore
-from pillarbox.store.sqlite.thread import Inline
+from pillarbox.store.thread import Inline
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

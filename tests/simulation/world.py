@@ -27,7 +27,7 @@ from pillarbox.outbox.outbox import Outbox
 from pillarbox.store.base import Durability
 from pillarbox.store.sqlite.opening import connect
 from pillarbox.store.sqlite.store import SQLiteStore
-from pillarbox.store.sqlite.thread import Delayed
+from pillarbox.store.thread import Delayed
 from pillarbox.testing.fakes import SeededEntropy
 from pillarbox.testing.simulation import Killed, Order, Process, SimulatedClock, SimulatedLoop
 

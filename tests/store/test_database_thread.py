@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from pillarbox.store.sqlite.thread import DatabaseThread
+from pillarbox.store.thread import DatabaseThread
 
 
 async def test_many_answers_in_a_row_are_all_heard() -> None:

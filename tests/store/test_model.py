@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 from pillarbox.store.base import Durability
 from pillarbox.store.registry import open_store
-from pillarbox.store.sqlite.thread import Inline
+from pillarbox.store.thread import Inline
 from tests.store.machine import StoreMachine
 
 if TYPE_CHECKING:

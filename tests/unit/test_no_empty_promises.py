@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from pathlib import Path
 
@@ -49,17 +50,18 @@ def test_each_thing_that_a_rejection_is_about_has_its_own_effect() -> None:
 @pytest.mark.contract("CF4")
 def test_no_database_is_offered_that_cannot_be_opened(tmp_path: Path) -> None:
     one = explain("db")
-    assert "postgres" not in repr(one)
-    assert "sqlite:///" in repr(one)
+    assert "mysql" not in repr(one)
+    assert {"sqlite:///", "postgresql://"} <= set(re.findall(r"\w+:/+", repr(one)))
     with pytest.raises(ConfigError, match="unknown database scheme"):
-        open_store("postgresql://u:p@h/d")
+        open_store("mysql://u:p@h/d")
+    open_store("postgresql://u:p@h/d")
     open_store(f"sqlite:///{tmp_path}/x.db")
 
 
-def test_no_extra_installs_what_nothing_uses() -> None:
+def test_an_extra_installs_what_its_database_needs() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-    assert extras["postgres"] == []
-    assert "psycopg" not in (ROOT / "constraints.txt").read_text("utf-8")
+    assert [one.partition(">")[0] for one in extras["postgres"]] == ["psycopg[binary]"]
+    assert "psycopg==" in (ROOT / "constraints.txt").read_text("utf-8")
 
 
 @pytest.mark.contract("ST1")

@@ -16,8 +16,8 @@ from pillarbox.domain.retry import parse_span
 from pillarbox.errors import ConfigError
 
 _DB_HELP: Final = (
-    "The database: a path or sqlite:///….  [env var: PILLARBOX_DB; default: the configuration's, else outbox.db in"
-    " your state directory]"
+    "The database: a path, sqlite:///… or postgresql://….  [env var: PILLARBOX_DB; default: the"
+    " configuration's, else outbox.db in your state directory]"
 )
 _CONFIG_HELP: Final = "The configuration file, TOML or YAML.  [env var: PILLARBOX_CONFIG]"
 

@@ -267,12 +267,11 @@ def _line(raw: object, expected: str) -> str:
 
 
 class Dsn(Kind):
-    """A database: the path of an SQLite file, or ``sqlite:///…``."""
+    """A database: the path of an SQLite file, ``sqlite:///…``, or ``postgresql://…``."""
 
-    # PostgreSQL's are read, so that a password in one is never shown; who opens the database says that it cannot be.
     _SCHEMES: Final = frozenset({"sqlite", "postgresql", "postgres"})
 
-    expected = "the path of a file, or sqlite:///…"
+    expected = "the path of a file, sqlite:///…, or postgresql://…"
 
     def read(self, raw: object) -> str:
         """See `Kind`."""

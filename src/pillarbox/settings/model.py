@@ -258,7 +258,7 @@ class Settings:
         metadata={
             SETTING: Setting(
                 "Database",
-                "Where messages are kept: the path of an SQLite file, or sqlite:///…. May hold a secret.",
+                "Where messages are kept: a path, sqlite:///… (a file), or postgresql://…. May hold a secret.",
                 Dsn(),
                 reload=False,
                 secret=True,

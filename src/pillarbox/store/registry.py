@@ -12,7 +12,10 @@ from pillarbox.store.base import Store
 
 _MODULES: Final = {
     "sqlite": ("pillarbox.store.sqlite.store", "SQLiteStore"),
+    "postgresql": ("pillarbox.store.postgres.store", "PostgresStore"),
 }
+_NAMES: Final = {"postgres": "postgresql"}
+"""Other names of schemes."""
 _MEMORY: Final = ":memory:"
 
 
@@ -21,14 +24,18 @@ def open_store(dsn: str | Path, **options: Any) -> Store:  # noqa: ANN401 — pa
     Make the store that *dsn* names, without opening it.
 
     ``outbox.db``, ``/var/lib/app/outbox.db``, ``sqlite:///outbox.db`` (relative), ``sqlite:////var/lib/outbox.db``
-    (absolute) and ``:memory:`` mean SQLite.
+    (absolute) and ``:memory:`` mean SQLite; ``postgresql://user@host/database`` means PostgreSQL.
 
     Raises:
-        ConfigError: An empty DSN or an unknown scheme.
+        ConfigError: An empty DSN, an unknown scheme, or one whose library is not installed.
     """
     scheme, place = _split(str(dsn))
     module, name = _MODULES[scheme]
-    return cast("Store", getattr(importlib.import_module(module), name)(place, **options))
+    try:
+        driver = importlib.import_module(module)
+    except ModuleNotFoundError as exc:
+        raise ConfigError("db", f"{scheme} needs {exc.name}: pip install 'pillarbox[postgres]'") from exc
+    return cast("Store", getattr(driver, name)(place, **options))
 
 
 def no_store(key: bytes) -> Store:
@@ -58,9 +65,12 @@ def _split(dsn: str) -> tuple[str, str]:
     parts = urlsplit(dsn)
     if "://" not in dsn:
         return "sqlite", dsn
-    if parts.scheme not in _MODULES:
+    scheme = _NAMES.get(parts.scheme, parts.scheme)
+    if scheme not in _MODULES:
         known = ", ".join(sorted(_MODULES))
         raise ConfigError("db", f"unknown database scheme {parts.scheme!r}; known: {known}, or a path")
+    if scheme != "sqlite":
+        return scheme, dsn
     if parts.netloc:
         raise ConfigError("db", "a SQLite URL has three slashes before a relative path, four before an absolute one")
     path = unquote(parts.path).removeprefix("/")

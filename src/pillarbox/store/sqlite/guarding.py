@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Final
 
 from pillarbox.clock import pause_thread
 from pillarbox.errors import StoreReplaced, StoreUnavailable, StoreUnsafe
-from pillarbox.store.sqlite import forking, ofd
+from pillarbox.store import forking
+from pillarbox.store.sqlite import ofd
 from pillarbox.store.sqlite.contents import Contents
 from pillarbox.store.sqlite.turns import Line
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pillarbox.store.sqlite.statements import READ
+from pillarbox.store.sqlite.statements import DRIVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 
 def damage(connection: apsw.Connection) -> Iterator[str]:
     """Yield what is damaged. Raises apsw.CorruptError where nothing more can be read."""
-    for (said,) in connection.execute(READ["integrity"]):
+    for (said,) in connection.execute(DRIVER["integrity"]):
         if said != "ok":
             yield said

@@ -1,18 +1,13 @@
-"""
-The schema's versions. Forward only; each step runs inside the transaction that records it.
-
-``version`` is the newest step applied; ``usable_from`` the oldest code that may still work on the file, so that
-machines can be upgraded one by one: code older than that refuses, code between works.
-"""
+"""The schema's versions. Forward only; each step runs inside the transaction that records it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import apsw
 
-from pillarbox.errors import StoreCorrupt, StoreTooNew, StoreTooOld
+from pillarbox.store.schema_version import steps_to
 from pillarbox.store.sqlite.statements import READ, SCHEMA
 
 Step = Callable[[apsw.Connection], None]
@@ -54,27 +49,16 @@ def migrate(
             work (contract SG2).
 
     Raises:
-        StoreTooNew: The file's ``usable_from`` is above what this code knows.
-        StoreTooOld: It is older, and *forward* is false.
-        StoreCorrupt: The file does not say what it is.
+        StoreTooNew, StoreTooOld, StoreCorrupt: As `schema_version.steps_to`.
     """
     try:
-        meta: dict[Any, Any] = {row[0]: row[1] for row in connection.execute(READ["meta"])}
-        found, needed = int(meta["version"]), int(meta["usable_from"])
-    except (KeyError, ValueError, TypeError, apsw.SQLError) as exc:
-        raise StoreCorrupt("the database does not say which schema it has") from exc
-    if needed > version:
-        raise StoreTooNew(
-            f"the database has schema {found}, usable from {needed}; this pillarbox knows {version}: upgrade it"
-        )
-    if found >= version:
+        meta: dict[str, str] = {row[0]: row[1] for row in connection.execute(READ["meta"])}
+    except apsw.SQLError:
+        meta = {}
+    due, needed = steps_to(version, meta, forward=forward)
+    if not due:
         return
-    if not forward:
-        raise StoreTooOld(
-            f"the database has schema {found}, this pillarbox works on {version}: start a worker or your application"
-            " once, which brings it up to date"
-        )
-    for step in range(found, version):
+    for step in due:
         steps[step](connection)
     _record(connection, version, max(needed, usable_from))
 

@@ -29,7 +29,7 @@ from pillarbox.errors import (
 )
 from pillarbox.store.base import Durability
 from pillarbox.store.sqlite import io_errors, migrations
-from pillarbox.store.sqlite.statements import READ, SCHEMA, WRITE
+from pillarbox.store.sqlite.statements import DRIVER, READ, SCHEMA
 
 # https://sqlite.org/wal.html#walresetbug: two connections checkpointing at once can lose or corrupt committed pages.
 _WAL_RESET_BUG: Final = ((3, 7, 0), (3, 51, 2))
@@ -84,12 +84,12 @@ def _translation(what: str, error: apsw.Error | OSError) -> PillarboxError:
 @contextlib.contextmanager
 def snapshot(connection: apsw.Connection) -> Iterator[None]:
     """Show all reads inside one state of the database."""
-    connection.execute(READ["snapshot"])
+    connection.execute(DRIVER["snapshot"])
     try:
         yield
     finally:
         if connection.in_transaction:
-            connection.execute(READ["snapshot_end"])
+            connection.execute(DRIVER["snapshot_end"])
 
 
 def check_library(version: tuple[int, int, int] | None = None) -> None:
@@ -318,13 +318,13 @@ def prepare_schema(connection: apsw.Connection, *, create: bool = True) -> None:
                 raise
         else:
             return
-        connection.execute(WRITE["begin"])
+        connection.execute(DRIVER["begin"])
         try:
             _make_or_migrate(connection, create=True)
-            connection.execute(WRITE["commit"])
+            connection.execute(DRIVER["commit"])
         except BaseException:
             if connection.in_transaction:
-                connection.execute(WRITE["rollback"])
+                connection.execute(DRIVER["rollback"])
             raise
 
 
@@ -343,13 +343,13 @@ def count_recipients(connection: apsw.Connection) -> None:
     with translated("preparing the count per recipient", connection):
         if connection.execute(READ["recipients_counted"]).fetchall():
             return
-        connection.execute(WRITE["begin"])
+        connection.execute(DRIVER["begin"])
         try:
             if not connection.execute(READ["recipients_counted"]).fetchall():
                 connection.execute(SCHEMA["recipient_counting"])
                 connection.execute(SCHEMA["recipient_counting_fill"])
-            connection.execute(WRITE["commit"])
+            connection.execute(DRIVER["commit"])
         except BaseException:
             if connection.in_transaction:
-                connection.execute(WRITE["rollback"])
+                connection.execute(DRIVER["rollback"])
             raise

@@ -68,8 +68,9 @@ _RETURNING: Final = re.compile(r"\sRETURNING .*\Z")
 WRITE: Final = {name: sql.replace(_GIVEN, "") for name, sql in _WRITE.items()}
 READ: Final = queries.load("sqlite", "read.sql", {**_FRAGMENTS, "leased": _LEASED})
 SCHEMA: Final = queries.load("sqlite", "schema.sql")
-DAMAGE: Final = queries.load("sqlite", "damage.sql")
-STATEMENTS: Final = WRITE | READ | DAMAGE
+DAMAGE: Final = queries.load("sqlite", "damage.sql", _FRAGMENTS)
+DRIVER: Final = queries.load("sqlite", "driver.sql")
+STATEMENTS: Final = WRITE | READ | DAMAGE | DRIVER
 FOR_MANY: Final = frozenset(name for name, sql in _WRITE.items() if _GIVEN in sql)
 """Statements that may be run for many rows at once."""
 

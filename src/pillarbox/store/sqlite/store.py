@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
 import sys
 import threading
@@ -24,8 +23,6 @@ from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.explain.facts import Facts
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.limits import Limits
-from pillarbox.domain.message import MessageView
-from pillarbox.domain.mirror import MirrorEntry
 from pillarbox.domain.timeline import ClockNews
 from pillarbox.errors import (
     NotStarted,
@@ -36,37 +33,33 @@ from pillarbox.errors import (
     StoreUnavailable,
     ValueRefused,
 )
+from pillarbox.store import forking
 from pillarbox.store.base import (
-    Backlog,
     Batch,
     BatchResult,
     Durability,
     Ended,
-    Event,
     Lapsed,
-    Query,
-    QueueInfo,
-    StateCounts,
-    Tally,
     WorkerInfo,
     WorkerStart,
 )
-from pillarbox.store.sqlite import asking, backup, damage, disk_space, forking, integrity, opening, turns
+from pillarbox.store.plain_reads import Reads
+from pillarbox.store.sqlite import asking, backup, damage, disk_space, integrity, opening, turns
 from pillarbox.store.sqlite.foreign_commits import Versions
 from pillarbox.store.sqlite.handles import Connector, Handles
 from pillarbox.store.sqlite.notices import Notices
 from pillarbox.store.sqlite.session import Session, Statements
 from pillarbox.store.sqlite.sidecar import Sidecar
-from pillarbox.store.sqlite.thread import Caller, DatabaseThread
 from pillarbox.store.steps import batch as steps
-from pillarbox.store.steps import check, facts, history, mirror, read
+from pillarbox.store.steps import check, facts, read
 from pillarbox.store.steps.leased import lapsed
 from pillarbox.store.steps.tx import Reader
+from pillarbox.store.thread import Caller, DatabaseThread
 
 T = TypeVar("T")
 
 
-class SQLiteStore:
+class SQLiteStore(Reads):
     """
     One SQLite file, or a database in memory.
 
@@ -409,14 +402,6 @@ class SQLiteStore:
             owners = tx.many("worker", (worker,))
         return any(self._alive(*owner) is not False for owner in owners)
 
-    async def turn(self, correlation_id: str, *, final_only: bool) -> StateCounts:
-        """See `Store`."""
-        return await self._read(lambda tx: read.turn(tx, correlation_id, final_only=final_only))
-
-    async def mirror_pending(self, session_key: str, *, limit: int) -> list[MirrorEntry]:
-        """See `Store`."""
-        return await self._read(lambda tx: mirror.pending(tx, session_key, limit))
-
     async def log_key(self) -> bytes:
         """See `Store`."""
         return await self._write(lambda: read.log_key(self._live_session()))
@@ -429,54 +414,11 @@ class SQLiteStore:
         with self._translated("reading what is known of the clocks"):
             return read.clock_news(self._live_session())
 
-    async def overdue_holds(self, *, before_ms: int, limit: int) -> list[MessageId]:
-        """See `Store`."""
-        rows = await self._read(lambda tx: tx.many("overdue_holds", (before_ms, limit)))
-        return [MessageId(row[0]) for row in rows]
-
-    async def get(self, message: MessageId) -> MessageView | None:
-        """See `Store`."""
-        return await self._read(lambda tx: read.get(tx, message))
-
-    async def ended(self, messages: Sequence[MessageId]) -> set[MessageId]:
-        """See `Store`."""
-        return {row[0] for row in await self._read(lambda tx: tx.many("ended", (json.dumps(messages),)))}
-
-    async def resolve_id(self, text: str) -> list[MessageId]:
-        """See `Store`."""
-        return await self._read(lambda tx: read.resolve_id(tx, text))
-
-    async def list_messages(self, query: Query) -> list[MessageView]:
-        """See `Store`."""
-        return await self._read(lambda tx: read.listing(tx, query))
-
-    async def history(self, message: MessageId) -> list[Event]:
-        """See `Store`."""
-        return await self._read(lambda tx: history.history(tx, message))
-
     async def facts(self, message: MessageId, *, now_ms: int) -> Facts | None:
         """See `Store`."""
         return await self._read(
             lambda tx: facts.facts(tx, message, self._alive, now_ms=now_ms, lease_now_ms=self._lease_clock())
         )
-
-    async def known_imports(self, system: str, source_ids: Sequence[str]) -> set[str]:
-        """See `Store`."""
-        bindings = (system, json.dumps(list(source_ids)))
-        rows = await self._read(lambda tx: tx.many("known_imports", bindings))
-        return {row[0] for row in rows}
-
-    async def stats(self) -> list[Tally]:
-        """See `Store`."""
-        return await self._read(read.stats)
-
-    async def backlog(self, *, now_ms: int, channels: Sequence[str], worker: int) -> Backlog:
-        """See `Store`."""
-        return await self._read(lambda tx: read.backlog(tx, now_ms, channels, worker))
-
-    async def queues(self) -> list[QueueInfo]:
-        """See `Store`."""
-        return await self._read(read.queues)
 
     async def workers(self) -> list[WorkerInfo]:
         """See `Store`."""

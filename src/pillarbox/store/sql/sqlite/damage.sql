@@ -39,3 +39,9 @@ UPDATE history SET
     message_id = as_text(CAST(message_id AS BLOB)), act = as_text(CAST(act AS BLOB)),
     actor = as_text(CAST(actor AS BLOB)), reason = as_text(CAST(reason AS BLOB))
 WHERE NOT is_text(CAST(message_id AS BLOB), CAST(act AS BLOB), CAST(actor AS BLOB), CAST(reason AS BLOB))
+
+-- bury_damaged --
+UPDATE message SET state = 4, terminal_reason = 'unreadable', error_class = 'permanent', last_error = ?3,
+    completed_at = ?4, charged = charged + 1, waiting = 0
+WHERE seq = ?1 AND state = ?2
+RETURNING {ended_returned}

@@ -1,9 +1,3 @@
--- snapshot --
-BEGIN
-
--- snapshot_end --
-ROLLBACK
-
 -- view --
 SELECT {view} FROM message JOIN queue ON queue.id = message.queue JOIN policy ON policy.id = message.policy
 WHERE message.id = ?1
@@ -120,12 +114,6 @@ SELECT slot FROM owner WHERE slot IS NOT NULL
 
 -- overdue_holds --
 SELECT id FROM message WHERE state = 2 AND completed_at < ?1 ORDER BY completed_at LIMIT ?2
-
--- data_version --
-PRAGMA data_version
-
--- integrity --
-PRAGMA integrity_check(20)
 
 -- check_tally --
 SELECT queue, state, count(*), sum(content_size) FROM message GROUP BY queue, state

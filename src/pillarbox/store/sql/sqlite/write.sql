@@ -3,33 +3,6 @@
 -- {given}: the statement may be run for many rows of bindings at once (store/sqlite/statements.py). It passes over rows
 -- whose first value is NULL, and says +state, so that no index by state is taken for the one by number.
 
--- begin --
-BEGIN IMMEDIATE
-
--- commit --
-COMMIT
-
--- rollback --
-ROLLBACK
-
--- savepoint --
-SAVEPOINT item
-
--- rollback_item --
-ROLLBACK TO item
-
--- release_item --
-RELEASE item
-
--- try_rows --
-SAVEPOINT many_rows
-
--- undo_rows --
-ROLLBACK TO many_rows
-
--- keep_rows --
-RELEASE many_rows
-
 -- deliver --
 -- The plain success: the only settlement that leaves no attempt row.
 UPDATE message SET state = 3, receipt = ?3, completed_at = ?4, lease = NULL, lease_until = NULL, lost = 0,
@@ -385,12 +358,6 @@ UPDATE message SET state = 4, terminal_reason = 'unreadable', error_class = 'per
     completed_at = ?4, charged = charged + 1, lease = NULL, lease_until = NULL
 WHERE seq = ?1 AND state = 1 AND lease = ?2
 
--- bury_damaged --
-UPDATE message SET state = 4, terminal_reason = 'unreadable', error_class = 'permanent', last_error = ?3,
-    completed_at = ?4, charged = charged + 1, waiting = 0
-WHERE seq = ?1 AND state = ?2
-RETURNING {ended_returned}
-
 -- expire --
 UPDATE message SET state = 5, terminal_reason = 'expired', completed_at = ?1, waiting = 0
 WHERE seq IN (SELECT seq FROM message WHERE state = 0 AND expires_at IS NOT NULL AND expires_at < ?1
@@ -600,9 +567,6 @@ UPDATE worker SET seen_at = ?2, channels = ?3 WHERE slot = ?1 RETURNING slot
 
 -- worker_delete --
 DELETE FROM worker WHERE slot = ?1
-
--- worker_slots --
-SELECT slot FROM worker
 
 -- mirror_add --
 INSERT INTO mirror (key, session_key, text, media, message_id, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)

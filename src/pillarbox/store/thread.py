@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pillarbox.store.sqlite import forking
+from pillarbox.store import forking
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,0 +1,78 @@
+"""The reads of a store that are one statement or one step, the same for every database."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, TypeVar
+
+from pillarbox.domain.ids import MessageId
+from pillarbox.store.steps import history, mirror, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pillarbox.domain.message import MessageView
+    from pillarbox.domain.mirror import MirrorEntry
+    from pillarbox.store.base import Backlog, Event, Query, QueueInfo, StateCounts, Tally
+    from pillarbox.store.steps.tx import Reader
+
+T = TypeVar("T")
+
+
+class Reads(ABC):
+    """What a driver inherits that can read in one snapshot."""
+
+    @abstractmethod
+    async def _read(self, function: Callable[[Reader], T]) -> T:
+        """Run *function* on one state of the database."""
+
+    async def turn(self, correlation_id: str, *, final_only: bool) -> StateCounts:
+        """See `Store`."""
+        return await self._read(lambda tx: read.turn(tx, correlation_id, final_only=final_only))
+
+    async def mirror_pending(self, session_key: str, *, limit: int) -> list[MirrorEntry]:
+        """See `Store`."""
+        return await self._read(lambda tx: mirror.pending(tx, session_key, limit))
+
+    async def overdue_holds(self, *, before_ms: int, limit: int) -> list[MessageId]:
+        """See `Store`."""
+        rows = await self._read(lambda tx: tx.many("overdue_holds", (before_ms, limit)))
+        return [MessageId(row[0]) for row in rows]
+
+    async def get(self, message: MessageId) -> MessageView | None:
+        """See `Store`."""
+        return await self._read(lambda tx: read.get(tx, message))
+
+    async def ended(self, messages: Sequence[MessageId]) -> set[MessageId]:
+        """See `Store`."""
+        return {row[0] for row in await self._read(lambda tx: tx.many("ended", (json.dumps(messages),)))}
+
+    async def resolve_id(self, text: str) -> list[MessageId]:
+        """See `Store`."""
+        return await self._read(lambda tx: read.resolve_id(tx, text))
+
+    async def list_messages(self, query: Query) -> list[MessageView]:
+        """See `Store`."""
+        return await self._read(lambda tx: read.listing(tx, query))
+
+    async def history(self, message: MessageId) -> list[Event]:
+        """See `Store`."""
+        return await self._read(lambda tx: history.history(tx, message))
+
+    async def known_imports(self, system: str, source_ids: Sequence[str]) -> set[str]:
+        """See `Store`."""
+        bindings = (system, json.dumps(list(source_ids)))
+        return {row[0] for row in await self._read(lambda tx: tx.many("known_imports", bindings))}
+
+    async def stats(self) -> list[Tally]:
+        """See `Store`."""
+        return await self._read(read.stats)
+
+    async def backlog(self, *, now_ms: int, channels: Sequence[str], worker: int) -> Backlog:
+        """See `Store`."""
+        return await self._read(lambda tx: read.backlog(tx, now_ms, channels, worker))
+
+    async def queues(self) -> list[QueueInfo]:
+        """See `Store`."""
+        return await self._read(read.queues)

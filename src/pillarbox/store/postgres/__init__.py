@@ -1,0 +1,1 @@
+"""The store on PostgreSQL: how to talk to its server, nothing else."""

@@ -1,0 +1,229 @@
+"""Connections to the server: how each begins, and what is run on it by name."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+
+from pillarbox.errors import PillarboxError, StoreReadOnly, StoreUnavailable, ValueRefused
+from pillarbox.store.base import Durability
+from pillarbox.store.postgres.errors import CONFLICTS, REFUSALS, translated
+from pillarbox.store.postgres.statements import ONE_ROW_EACH, SETS, STATEMENTS
+from pillarbox.store.postgres.values import array, text
+from pillarbox.store.steps.numbers import Numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pillarbox.store.postgres.dsn import Place
+    from pillarbox.store.steps.tx import Row
+
+_PREPARED_MAX: Final = 500
+_NEVER_BY_ITSELF: Final = 1 << 30  # tries until a statement is prepared; ours say so themselves
+_SETTINGS: Final = {
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "60s",
+    # Plans by what a statement says, not by how many rows there were when it was prepared: a queue is empty at first,
+    # and every statement of ours has the index that it needs.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "jit": "off",
+}
+
+
+def settings(place: Place, durability: Durability) -> dict[str, str]:
+    """Return what the server is told about each session, or each transaction where it has no sessions."""
+    # Whatever the server's default is: it may be off, and then a commit that was answered can be lost.
+    committed = {"synchronous_commit": "on"} if durability is Durability.POWER else {"synchronous_commit": "off"}
+    return {"search_path": f"{place.schema}, pg_catalog"} | _SETTINGS | committed
+
+
+def connect(place: Place, durability: Durability) -> psycopg.Connection[Any]:
+    """
+    Open a connection to a primary.
+
+    Raises:
+        StoreUnavailable: The server cannot be reached, or does not let us in.
+        StoreReadOnly: It is a standby.
+    """
+    with translated("connecting to the server"):
+        try:
+            connection = psycopg.connect(
+                place.conninfo,
+                autocommit=True,
+                cursor_factory=psycopg.RawCursor,
+                # A pooler may give the next transaction another server's connection, which has prepared nothing.
+                prepare_threshold=None if place.poll else _NEVER_BY_ITSELF,
+            )
+        except psycopg.OperationalError as exc:
+            raise _refused(exc) from exc
+        connection.prepared_max = _PREPARED_MAX
+        if not place.poll:
+            try:
+                connection.execute("; ".join(_set(place, durability, "SET")))
+            except BaseException:
+                connection.close()
+                raise
+    return connection
+
+
+def _set(place: Place, durability: Durability, verb: str) -> list[str]:
+    return [f"{verb} {name} = {_value(name, value)}" for name, value in settings(place, durability).items()]
+
+
+def _value(name: str, value: str) -> str:
+    return value if name == "search_path" else f"'{value}'"
+
+
+def _refused(error: psycopg.OperationalError) -> PillarboxError:
+    """Return why no connection came about. Of several tries the library tells each in lines of its own."""
+    said = " ".join(str(error).split())
+    if "read-only" in said or "hot standby" in said:
+        return StoreReadOnly(f"connecting to the server: it is a standby; connect to the primary ({said})")
+    return StoreUnavailable(f"connecting to the server: {said}")
+
+
+class Statements:
+    """Runs named statements on a connection; see `Tx`."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+        self._cursor = connection.cursor()
+
+    def many(self, name: str, bindings: Sequence[Any] = ()) -> list[Row]:
+        """See `Reader`."""
+        if name in SETS:
+            return self._run(name, [array((value,), kind) for value, kind in zip(bindings, SETS[name], strict=True)])
+        return self._run(name, [text(value) for value in bindings])
+
+    def one(self, name: str, bindings: Sequence[Any] = ()) -> Row | None:
+        """See `Reader`."""
+        rows = self.many(name, bindings)
+        return rows[0] if rows else None
+
+    def each(self, name: str, rows: Sequence[Sequence[Any]]) -> list[list[Row]]:
+        """See `Tx`."""
+        if not rows:
+            return []
+        asked = [bindings[0] for bindings in rows]
+        alone = len(set(asked)) < len(rows)
+        if name not in SETS or (alone and name in ONE_ROW_EACH):
+            return [self.many(name, bindings) for bindings in rows]
+        returned = self._run(name, list(map(array, zip(*rows, strict=True), SETS[name])))
+        if not returned:
+            return [[] for _ in rows]
+        if asked == [row[0] for row in returned]:
+            return [[row] for row in returned]
+        found: dict[Any, list[Row]] = {first: [] for first in asked}
+        for row in returned:
+            found[row[0]].append(row)
+        return [found[first] for first in asked]
+
+    def _run(self, name: str, values: Sequence[str | None]) -> list[Row]:
+        cursor = self._cursor.execute(STATEMENTS[name], values or None, prepare=True)
+        return cursor.fetchall() if cursor.description is not None else []
+
+    def _simple(self, sql: str) -> list[Row]:
+        """Run statements that take no values, in one round trip; return the last one's rows."""
+        cursor = self._cursor.execute(sql)
+        while cursor.nextset():
+            pass
+        return cursor.fetchall() if cursor.description is not None else []
+
+
+class Session(Statements):
+    """
+    A connection with its transactions, and the numbers that are known on it. Used on one thread only.
+
+    Args:
+        lease_clock: Milliseconds by which leases are judged, in tests; ``None``: the server's clock.
+
+    Attributes:
+        committing: From then on only the database shows whether the transaction was written.
+        lease_now: What the lease clock showed when the transaction began.
+        backend: The process of the server that the transaction runs in.
+        patient: Whether a key that is taken already may be one that another transaction has just taken: then all of the
+            transaction is worth another try.
+    """
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        place: Place,
+        durability: Durability,
+        lease_clock: Callable[[], int] | None,
+    ) -> None:
+        super().__init__(connection)
+        self.numbers = Numbers(self)
+        self.committing = False
+        self.lease_now = 0
+        self.backend = 0
+        self.patient = True
+        self._lease_clock = lease_clock
+        self._local = [f"{one};" for one in _set(place, durability, "SET LOCAL")] if place.poll else []
+
+    @property
+    def broken(self) -> bool:
+        """Whether the connection is gone."""
+        return self.connection.broken or self.connection.closed
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write what is done inside, or nothing of it where an error leaves it."""
+        self.committing = False
+        try:
+            self._begin("begin")
+            yield
+            self.committing = True
+            self._simple("COMMIT")
+            self.committing = False
+        except BaseException:
+            # Rows that they name were undone.
+            self.numbers.forget()
+            with contextlib.suppress(psycopg.Error):
+                self._end()
+            raise
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Show all reads inside one state of the database."""
+        try:
+            self._begin("snapshot")
+            yield
+        finally:
+            self._end()
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """See `Tx`."""
+        self._simple("SAVEPOINT item")
+        try:
+            yield
+        except PillarboxError:
+            self._undo()
+            raise
+        except REFUSALS as exc:
+            if self.patient and isinstance(exc, CONFLICTS):
+                raise
+            self._undo()
+            raise ValueRefused(f"the database refused a value ({type(exc).__name__})") from exc
+        self._simple("RELEASE item")
+
+    def hint(self, channel: str) -> None:
+        """Give notice to who listens."""
+        self._simple(STATEMENTS["hint"].replace("{channel}", channel))
+
+    def _begin(self, name: str) -> None:
+        begin, _, rest = STATEMENTS[name].partition(";")
+        ((now, self.backend),) = self._simple(" ".join((f"{begin};", *self._local, rest)))
+        self.lease_now = now if self._lease_clock is None else self._lease_clock()
+
+    def _end(self) -> None:
+        if not self.broken and self.connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            self._simple("ROLLBACK")
+
+    def _undo(self) -> None:
+        self._simple("ROLLBACK TO item; RELEASE item")

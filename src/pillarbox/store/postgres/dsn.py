@@ -1,0 +1,73 @@
+"""What a DSN says: to the library where the server is, to us in which schema the tables are."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+import msgspec
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+
+from pillarbox.errors import ConfigError
+
+_SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_NOTICES: Final = ("listen", "poll")
+_CONNECT_SECONDS: Final = 10
+_USUAL: Final = {
+    "application_name": "pillarbox",
+    "client_encoding": "utf8",
+    "connect_timeout": str(_CONNECT_SECONDS),
+    # A server that is gone without a word is noticed by then.
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Where a queue is.
+
+    Attributes:
+        conninfo: For the library; it may hold a password.
+        schema: In which all tables are.
+        poll: Look for what others wrote, and rely on nothing that a connection keeps between two transactions: for
+            poolers that give each transaction another one.
+    """
+
+    conninfo: str
+    schema: str
+    poll: bool
+
+
+def parse(dsn: str) -> Place:
+    """Read a ``postgresql://`` URL. Raises ConfigError."""
+    parts = urlsplit(dsn)
+    ours = {"schema": "pillarbox", "notices": "listen"}
+    theirs = []
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name in ours:
+            ours[name] = value
+        else:
+            theirs.append((name, value))
+    if not _SCHEMA.fullmatch(ours["schema"]) or ours["schema"].startswith("pg_"):
+        raise ConfigError("db", "schema: expected a name of lower-case letters, digits and underscores, not pg_…")
+    if ours["notices"] not in _NOTICES:
+        raise ConfigError("db", f"notices: expected {' or '.join(_NOTICES)}")
+    url = urlunsplit(parts._replace(query=urlencode(theirs, quote_via=quote)))
+    try:
+        said = conninfo_to_dict(url)
+    except ProgrammingError as exc:
+        # What the library says may quote the password.
+        raise ConfigError("db", "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE?NAME=VALUE") from exc
+    usual = dict(_USUAL)
+    if "," in str(said.get("host") or ""):
+        # Of several servers the one that is the primary now.
+        usual["target_session_attrs"] = "read-write"
+    missing = {name: value for name, value in usual.items() if name not in said}
+    query = urlencode([*theirs, *missing.items()], quote_via=quote)
+    conninfo = urlunsplit(parts._replace(query=query))
+    return Place(conninfo=conninfo, schema=ours["schema"], poll=ours["notices"] == "poll")

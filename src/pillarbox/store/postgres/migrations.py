@@ -1,0 +1,113 @@
+"""Makes the schema, and brings it up to date. Forward only; each step runs inside the transaction that records it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+from psycopg import errors
+
+from pillarbox.errors import StoreCorrupt, StoreNotFound, StoreReadOnly, StoreUnsafe
+from pillarbox.store.postgres.statements import SCHEMA, STATEMENTS
+from pillarbox.store.schema_version import steps_to
+
+if TYPE_CHECKING:
+    from pillarbox.store.postgres.connection import Session
+
+Step = Callable[["psycopg.Connection[Any]"], None]
+
+VERSION: Final = 1
+USABLE_FROM: Final = 1
+# Step n brings a schema from version n to n + 1.
+STEPS: Final[Mapping[int, Step]] = {}
+
+
+def prepare(
+    session: Session,
+    schema: str,
+    *,
+    create: bool,
+    version: int = VERSION,
+    usable_from: int = USABLE_FROM,
+    steps: Mapping[int, Step] = STEPS,
+) -> None:
+    """
+    Make or migrate the schema.
+
+    Args:
+        create: Whether a missing one is made, and an older one brought up to date; commands say no.
+        version: What this code knows.
+        usable_from: The oldest code that may work on a schema that was brought to *version*.
+        steps: Step n brings a schema from version n to n + 1.
+
+    Raises:
+        StoreNotFound: It is missing, and *create* is false.
+        StoreReadOnly: The server is a standby, or this role may not make it.
+        StoreUnsafe: The database does not hold every text.
+        StoreTooNew, StoreTooOld, StoreCorrupt: As `schema_version.steps_to`; or the schema is another program's.
+    """
+    connection = session.connection
+    if not _there(connection, schema, create=create):
+        with session.transaction():
+            connection.execute(SCHEMA["schema_lock"], (schema,))
+            if not _there(connection, schema, create=create):
+                _make(connection, schema, version, usable_from)
+                return
+    if not steps_to(version, _meta(connection), forward=create)[0]:
+        return
+    with session.transaction():
+        connection.execute(SCHEMA["schema_lock"], (schema,))
+        due, needed = steps_to(version, _meta(connection), forward=create)
+        for step in due:
+            steps[step](connection)
+        _record(connection, version, max(needed, usable_from))
+
+
+def _there(connection: psycopg.Connection[Any], schema: str, *, create: bool) -> bool:
+    """Whether our tables are there."""
+    ((_, meta, message, encoding, standby, read_only),) = connection.execute(SCHEMA["schema_known"], (schema,))
+    if encoding != "UTF8":
+        raise StoreUnsafe(f"the database is encoded in {encoding}, which does not hold every text: make one in UTF8")
+    if standby or read_only == "on":
+        raise StoreReadOnly("the server is a standby, or set read-only; connect to the primary")
+    if message and not meta:
+        raise StoreCorrupt(f"the schema {schema} is another program's; choose a name of its own (?schema=NAME)")
+    if not meta and not create:
+        raise StoreNotFound(
+            f"the database has no schema {schema} of pillarbox's: start a worker or your application once, which makes"
+            " it"
+        )
+    return bool(meta)
+
+
+def _make(connection: psycopg.Connection[Any], schema: str, version: int, usable_from: int) -> None:
+    try:
+        connection.execute(SCHEMA["schema_make"].replace("{schema}", schema))
+        connection.execute(SCHEMA["tables"])
+    except errors.InsufficientPrivilege as exc:
+        raise StoreReadOnly(f"this database role may not make the schema {schema}, nor tables in it") from exc
+    _record(connection, version, usable_from)
+
+
+def _meta(connection: psycopg.Connection[Any]) -> dict[str, str]:
+    try:
+        return dict(connection.execute(STATEMENTS["meta"]).fetchall())
+    except errors.UndefinedColumn as exc:
+        raise StoreCorrupt("the schema is another program's") from exc
+
+
+def _record(connection: psycopg.Connection[Any], version: int, usable_from: int) -> None:
+    for name, value in (("version", version), ("usable_from", usable_from)):
+        connection.execute(SCHEMA["record"], (name, str(value)))
+
+
+def count_recipients(session: Session, schema: str) -> None:
+    """Count each recipient's messages from now on, if nobody asked for that before."""
+    connection = session.connection
+    with session.transaction():
+        if connection.execute(STATEMENTS["recipients_counted"]).fetchall():
+            return
+        connection.execute(SCHEMA["schema_lock"], (schema,))
+        if not connection.execute(STATEMENTS["recipients_counted"]).fetchall():
+            connection.execute(SCHEMA["recipient_counting"])

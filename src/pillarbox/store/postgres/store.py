@@ -1,0 +1,443 @@
+"""
+`PostgresStore`: the store's contract on a schema of a PostgreSQL database.
+
+All writes run on one thread over one connection, a batch a transaction; people's reads run on another one, so that a
+long list delays no commit. Row locks arbitrate between workers, on whatever machine they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import psycopg
+
+from pillarbox.domain.limits import Limits
+from pillarbox.errors import NotStarted, PillarboxError, Refused, StoreOutcomeUnknown, StoreUnavailable, ValueRefused
+from pillarbox.store import forking
+from pillarbox.store.base import Batch, BatchResult, Durability, Lapsed, WorkerInfo, WorkerStart
+from pillarbox.store.plain_reads import Reads
+from pillarbox.store.postgres import dsn, migrations
+from pillarbox.store.postgres.connection import Session, connect
+from pillarbox.store.postgres.errors import CONFLICTS, REFUSALS, translated, translation
+from pillarbox.store.postgres.listener import Listener
+from pillarbox.store.steps import batch as steps
+from pillarbox.store.steps import check, facts, read
+from pillarbox.store.steps.leased import lapsed
+from pillarbox.store.thread import Caller, DatabaseThread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pillarbox.clock import Clock
+    from pillarbox.domain.explain.facts import Facts
+    from pillarbox.domain.ids import MessageId
+    from pillarbox.domain.timeline import ClockNews
+    from pillarbox.store.steps.tx import Reader
+
+T = TypeVar("T")
+
+HEARD_MS: Final = 10_000
+"""How often a worker that commits says that it is there."""
+ALIVE_MS: Final = 60_000
+"""How long after that it is taken to run. Afterwards that is not known."""
+GONE_MS: Final = 600_000
+"""And how long until it surely runs no more: by then its connection is gone, and whatever it sent was given up."""
+_TRIES_MAX: Final = 20
+_PATIENT_TRIES: Final = 10
+_END_DOUBT_MS: Final = 5_000
+
+
+class PostgresStore(Reads):
+    """
+    One schema of a database.
+
+    Leases are judged by the server's clock, so that machines whose clocks differ can share them. That a worker is gone
+    is told by itself, or by its leases, which run out: a connection that breaks says nothing of who held it.
+
+    Args:
+        url: A ``postgresql://`` URL; see `dsn`.
+        create: Whether a missing schema is made, and an older one brought up to date; reading commands say no.
+        make_parents: Only files have directories: nothing is made for it.
+        clock: Of the machine; leases do not ask it.
+        lease_clock: Judges leases instead of the server, in tests.
+        caller: Makes the place where connections are used; the simulator passes one without threads.
+    """
+
+    in_memory = False
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        durability: Durability = Durability.POWER,
+        limits: Limits | None = None,
+        create: bool = True,
+        make_parents: bool = False,  # noqa: ARG002 — of every store
+        clock: Clock | None = None,  # noqa: ARG002 — of every store
+        lease_clock: Callable[[], int] | None = None,
+        caller: Callable[[str], Caller] = DatabaseThread,
+    ) -> None:
+        self.durability = durability
+        self._place = dsn.parse(url)
+        self._limits = limits or Limits()
+        self._create = create
+        self._lease_clock = lease_clock
+        self._caller = caller
+        self._writer: Caller | None = None
+        self._reader: Caller | None = None
+        self._session: Session | None = None
+        self._reading: Session | None = None
+        self._doubtful = 0
+        self._starts: dict[int, WorkerStart] = {}
+        self._heard_ms = 0
+        self._channel = f"pillarbox_{self._place.schema}"
+        self._listener = Listener(None if self._place.poll else self._connect, self._channel, self._backends)
+        self.idle = threading.Lock()
+        forking.drops(self)
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        return connect(self._place, self.durability)
+
+    def _opened(self) -> Session:
+        return Session(self._connect(), self._place, self.durability, self._lease_clock)
+
+    def _backends(self) -> set[int]:
+        session = self._session
+        return set() if session is None else {session.backend}
+
+    async def open(self) -> None:
+        """See `Store`."""
+        if self._writer is not None:
+            return
+        writer = self._caller("pillarbox-writer")
+        try:
+            await writer.run(self._open)
+        except BaseException:
+            # Whoever gave up waiting must not leave open what was opened meanwhile.
+            writer.stop()
+            self._close()
+            raise
+        self._writer = writer
+
+    def _open(self) -> None:
+        session = self._opened()
+        try:
+            with translated("reading the schema"):
+                migrations.prepare(session, self._place.schema, create=self._create)
+            self._count_recipients(session, self._limits)
+        except BaseException:
+            session.connection.close()
+            raise
+        self._session = session
+
+    def _count_recipients(self, session: Session, limits: Limits) -> None:
+        if limits.recipient_messages is not None:
+            with translated("counting the recipients' messages"):
+                migrations.count_recipients(session, self._place.schema)
+
+    async def close(self) -> None:
+        """See `Store`."""
+        listener = self._listener
+        writer, self._writer = self._writer, None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.run_through(self._close_reading)
+            reader.stop()
+        if writer is not None:
+            await writer.run_through(self._leave)
+            writer.stop()
+        listener.end()
+
+    def __del__(self) -> None:
+        """
+        Release everything where it was not closed. Its threads do that: this may run on any thread, at any moment.
+
+        A forked child has nothing left by now (`drop_inherited`), and at the end of the process nothing is to be done.
+        """
+        if not sys.is_finalizing():
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Drop every handle without waiting, as the end of the process does: what is not committed is not."""
+        reader, writer = getattr(self, "_reader", None), getattr(self, "_writer", None)
+        self._reader = self._writer = None
+        if reader is not None:
+            reader.leave(self._close_reading)
+        if writer is not None:
+            writer.leave(self._close)
+
+    def drop_inherited(self) -> None:
+        """In a forked child: forget the parent's connections. To close one here would end the parent's session."""
+        self._session = self._reading = self._writer = self._reader = None
+        self._starts = {}
+        self._listener.drop_inherited()
+
+    def _close_reading(self) -> None:
+        session, self._reading = self._reading, None
+        if session is not None:
+            session.connection.close()
+
+    def _close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.connection.close()
+
+    def _leave(self) -> None:
+        """Record that the workers of this handle are gone, so that nobody waits for their leases; then close."""
+        starts, self._starts = self._starts, {}
+        with contextlib.suppress(psycopg.Error, PillarboxError):
+            if starts:
+                session = self._live_session()
+                with session.transaction():
+                    session.each("workers_closed", [(slot,) for slot in starts])
+        self._close()
+
+    async def limit(self, limits: Limits) -> None:
+        """See `Store`."""
+        await self._write(lambda: self._limit(limits))
+
+    def _limit(self, limits: Limits) -> None:
+        self._count_recipients(self._live_session(), limits)
+        self._limits = limits
+
+    async def commit(self, batch: Batch) -> BatchResult:
+        """See `Store`."""
+        return await self._write_through(lambda: self._commit(batch))
+
+    def _commit(self, batch: Batch) -> BatchResult:
+        result = self._transact("writing", lambda session: self._apply(session, batch))
+        if result.touched or batch.acts:
+            self._hint()
+        return result
+
+    def _apply(self, session: Session, batch: Batch) -> BatchResult:
+        if self._starts and (batch.presence or batch.claim) and session.lease_now - self._heard_ms >= HEARD_MS:
+            session.each("workers_heard", [_row(slot, one, session) for slot, one in sorted(self._starts.items())])
+            self._heard_ms = session.lease_now
+        return steps.apply(session, session.numbers, batch, limits=self._limits, lease_now=session.lease_now)
+
+    def _transact(self, what: str, work: Callable[[Session], T]) -> T:
+        """
+        Run *work* in a transaction, again where another one was first.
+
+        Raises:
+            StoreOutcomeUnknown: The answer to the commit was lost.
+            StoreError, ValueRefused: Nothing was written.
+        """
+        tries = 0
+        while True:
+            fresh, session = self._session is None, self._live_session()
+            session.patient = tries < _PATIENT_TRIES
+            try:
+                with session.transaction():
+                    return work(session)
+            except CONFLICTS as exc:
+                tries += 1
+                if tries >= _TRIES_MAX:
+                    raise translation(what, exc) from exc
+            except psycopg.Error as exc:
+                error = translation(what, exc)
+                if session.broken:
+                    self._close()
+                    if session.committing:
+                        self._doubtful = session.backend
+                        raise StoreOutcomeUnknown(str(error)) from exc
+                    if not fresh:
+                        # It was gone before we began, as after a restart of the server: nothing was written.
+                        continue
+                raise error from exc
+            except REFUSALS as exc:
+                raise ValueRefused(f"{what}: a value cannot be stored ({type(exc).__name__}: {exc})") from exc
+
+    def _live_session(self) -> Session:
+        if self._session is None:
+            session = self._opened()
+            try:
+                if self._doubtful:
+                    self._end_doubt(session)
+            except BaseException:
+                session.connection.close()
+                raise
+            self._session = session
+        return self._session
+
+    def _end_doubt(self, session: Session) -> None:
+        """End the transaction whose answer was lost, if it still runs: what it did is to be seen by what follows."""
+        with translated("asking what became of a commit"), session.transaction():
+            ended = session.many("backend_end", (self._doubtful, _END_DOUBT_MS))
+        if ended and not ended[0][0]:
+            raise StoreUnavailable("a commit whose answer was lost is still under way")
+        self._doubtful = 0
+
+    def _hint(self) -> None:
+        """Wake who listens. After the commit, because the server lets one transaction do this at a time."""
+        session = self._session
+        if session is not None and not self._place.poll:
+            with contextlib.suppress(psycopg.Error):
+                session.hint(self._channel)
+
+    async def register(self, start: WorkerStart) -> int:
+        """See `Store`."""
+        return await self._write_through(lambda: self._register(start))
+
+    def _register(self, start: WorkerStart) -> int:
+        def insert(session: Session) -> int:
+            named = (start.id, start.host, start.pid, start.version, ",".join(start.channels), start.now_ms)
+            ((slot,),) = session.many("worker_insert", (*named, session.lease_now))
+            for channel in start.channels:
+                # So that the worker knows its queues before the first message: one commit then stores and claims.
+                session.numbers.queue("", channel, start.now_ms)
+            return int(slot)
+
+        slot = self._transact("registering the worker", insert)
+        self._starts[slot] = start
+        return slot
+
+    async def deregister(self, worker: int) -> None:
+        """See `Store`."""
+        await self._write_through(lambda: self._deregister(worker))
+
+    def _deregister(self, worker: int) -> None:
+        self._transact("removing the worker", lambda session: session.many("worker_delete", (worker,)))
+        self._starts.pop(worker, None)
+
+    async def lapsed(self, *, limit: int) -> list[Lapsed]:
+        """See `Store`."""
+        found, dead = await self._read_session(lambda session: self._lapsed(session, limit))
+        if dead:
+            await self._write(lambda: self._transact("forgetting workers that are gone", _deleting(dead)))
+        return found
+
+    def _lapsed(self, session: Session, limit: int) -> tuple[list[Lapsed], list[int]]:
+        """Find lapsed leases, and the workers that are gone and hold nothing any more."""
+        owners = {slot: marks for slot, *marks in session.many("owners")}
+        gone = {slot for slot, (_, closed) in owners.items() if closed}
+        found = lapsed(
+            session,
+            session.numbers,
+            gone=lambda slot: slot not in owners or slot in gone,
+            lease_now=session.lease_now,
+            limit=limit,
+        )
+        holding = {slot for (slot,) in session.many("leased_workers")}
+        alive = self._alive(session)
+        dead = [slot for slot, marks in owners.items() if slot not in holding and alive(slot, *marks) is False]
+        return found, dead
+
+    @staticmethod
+    def _alive(session: Session) -> Callable[..., bool | None]:
+        """Return what judges by a worker's row whether it runs; ``None`` where that is not known."""
+        now_ms = session.lease_now
+
+        def alive(_: int, heard_ms: int, closed: bool) -> bool | None:  # noqa: FBT001 — a column
+            if closed or now_ms - heard_ms >= GONE_MS:
+                return False
+            return True if now_ms - heard_ms < ALIVE_MS else None
+
+        return alive
+
+    async def gone_acceptors(self) -> list[bytes]:
+        """See `Store`."""
+        return await self._read_session(
+            lambda session: [one for (one,) in session.many("acceptors") if not self._may_live(session, one)]
+        )
+
+    async def gone(self, worker: bytes) -> bool:
+        """See `Store`."""
+        return await self._read_session(lambda session: not self._may_live(session, worker))
+
+    def _may_live(self, session: Session, worker: bytes) -> bool:
+        alive = self._alive(session)
+        return any(alive(*owner) is not False for owner in session.many("worker", (worker,)))
+
+    async def log_key(self) -> bytes:
+        """See `Store`."""
+        return await self._read(read.log_key)
+
+    async def clock_news(self) -> ClockNews:
+        """See `Store`."""
+        return await self._read(read.clock_news)
+
+    async def facts(self, message: MessageId, *, now_ms: int) -> Facts | None:
+        """See `Store`."""
+        return await self._read_session(
+            lambda session: facts.facts(
+                session, message, self._alive(session), now_ms=now_ms, lease_now_ms=session.lease_now
+            )
+        )
+
+    async def workers(self) -> list[WorkerInfo]:
+        """See `Store`."""
+        return await self._read_session(lambda session: read.workers(session, self._alive(session)))
+
+    async def check(self) -> list[str]:
+        """See `Store`."""
+        return await self._read(check.check)
+
+    def on_question(self, problems: Callable[[], Sequence[str]]) -> None:
+        """Never ask: other machines' workers are asked for nothing but what they write."""
+
+    def problems(self) -> list[str]:
+        """Return none: there are no files of ours."""
+        return []
+
+    def remarks(self) -> list[str]:
+        """Return none."""
+        return []
+
+    async def backup(self, path: Path) -> int:  # noqa: ARG002 — of `Store`
+        """Refuse: the server has tools for that."""
+        raise Refused(f"PostgreSQL copies itself: use pg_dump --schema={self._place.schema}, or your server's backups")
+
+    def on_change(self, listener: Callable[[], None], *, seconds: float) -> Callable[[], None]:
+        """See `Store`."""
+        return self._listener.add(asyncio.get_running_loop(), listener, seconds=seconds)
+
+    async def _write(self, function: Callable[[], T]) -> T:
+        if self._writer is None:
+            raise NotStarted("the store is not open")
+        return await self._writer.run(function)
+
+    async def _write_through(self, function: Callable[[], T]) -> T:
+        """As `_write`, for what the caller must know, cancelled or not: else leases would have no holder."""
+        if self._writer is None:
+            raise NotStarted("the store is not open")
+        return await self._writer.run_through(function)
+
+    async def _read(self, function: Callable[[Reader], T]) -> T:
+        return await self._read_session(function)
+
+    async def _read_session(self, function: Callable[[Session], T]) -> T:
+        if self._writer is None:
+            raise NotStarted("the store is not open")
+        if self._reader is None:
+            self._reader = self._caller("pillarbox-reader")
+        return await self._reader.run(lambda: self._read_with(function))
+
+    def _read_with(self, function: Callable[[Session], T]) -> T:
+        while True:
+            fresh = self._reading is None
+            session = self._reading = self._reading or self._opened()
+            try:
+                with session.snapshot():
+                    return function(session)
+            except psycopg.Error as exc:
+                if session.broken:
+                    self._close_reading()
+                    if not fresh:
+                        continue
+                raise translation("reading", exc) from exc
+
+
+def _row(slot: int, start: WorkerStart, session: Session) -> tuple[object, ...]:
+    named = (start.id, start.host, start.pid, start.version, ",".join(start.channels), start.now_ms)
+    return (slot, *named, session.lease_now)
+
+
+def _deleting(slots: Sequence[int]) -> Callable[[Session], object]:
+    return lambda session: session.each("worker_delete", [(slot,) for slot in slots])

@@ -1,0 +1,46 @@
+"""
+What a database's schema version means to this code, the same for every database.
+
+``version`` is the newest step applied; ``usable_from`` the oldest code that may still work on the database, so that
+machines can be upgraded one by one: code older than that refuses, code between works.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pillarbox.errors import StoreCorrupt, StoreTooNew, StoreTooOld
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def steps_to(version: int, meta: Mapping[str, str], *, forward: bool) -> tuple[range, int]:
+    """
+    Return the versions from which a step is to be applied, in order, and the ``usable_from`` that the database has.
+
+    Args:
+        version: What this code knows.
+        meta: What the database says of itself.
+        forward: Whether an older one is brought up to date; commands that look or order leave that to who starts to
+            work (contract SG2).
+
+    Raises:
+        StoreTooNew: Its ``usable_from`` is above what this code knows.
+        StoreTooOld: It is older, and *forward* is false.
+        StoreCorrupt: It does not say what it is.
+    """
+    try:
+        found, needed = int(meta["version"]), int(meta["usable_from"])
+    except (KeyError, ValueError, TypeError) as exc:
+        raise StoreCorrupt("the database does not say which schema it has") from exc
+    if needed > version:
+        raise StoreTooNew(
+            f"the database has schema {found}, usable from {needed}; this pillarbox knows {version}: upgrade it"
+        )
+    if found < version and not forward:
+        raise StoreTooOld(
+            f"the database has schema {found}, this pillarbox works on {version}: start a worker or your application"
+            " once, which brings it up to date"
+        )
+    return range(found, version), needed

@@ -1,0 +1,322 @@
+
+
+-- tables --
+CREATE TABLE meta (
+    key text PRIMARY KEY,
+    value text NOT NULL
+);
+
+CREATE TABLE queue (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    tenant text COLLATE "C" NOT NULL DEFAULT '',
+    channel text COLLATE "C" NOT NULL,
+    paused_at bigint,
+    paused_until bigint,
+    pause_reason text,
+    paused_by text,
+    strikes integer NOT NULL DEFAULT 0,
+    UNIQUE (tenant, channel)
+);
+CREATE INDEX queue_channel ON queue (channel);
+CREATE INDEX queue_gate ON queue (id) WHERE paused_at IS NOT NULL OR strikes > 0;
+
+-- A channel paused for every tenant: queues made later begin with it.
+CREATE TABLE channel_pause (
+    channel text PRIMARY KEY,
+    paused_at bigint NOT NULL,
+    paused_until bigint,
+    pause_reason text,
+    paused_by text
+);
+
+CREATE TABLE policy (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    spec text NOT NULL UNIQUE
+);
+
+-- Content over 2 KiB, and content shared by a fan-out: beside the row it would be rewritten at every transition.
+CREATE TABLE payload (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    content text NOT NULL,
+    key_id text
+);
+
+-- Every transition writes a row anew, so tables and indexes are tidied up early and without pauses.
+CREATE TABLE message (
+    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id text COLLATE "C" NOT NULL UNIQUE,
+    queue bigint NOT NULL,
+    state smallint NOT NULL DEFAULT 0 CHECK (state BETWEEN 0 AND 6),
+    waiting boolean NOT NULL DEFAULT false,
+    priority smallint NOT NULL DEFAULT 1 CHECK (priority BETWEEN 0 AND 3),
+    due_at bigint NOT NULL,
+    lane text COLLATE "C",
+    floating boolean NOT NULL DEFAULT false,
+    admitted_seq bigint,
+    lane_pos bigint GENERATED ALWAYS AS (CASE WHEN floating THEN admitted_seq ELSE seq END) STORED,
+    lease bytea,
+    lease_until bigint,
+    worker bigint,
+    claims integer NOT NULL DEFAULT 0,
+    charged integer NOT NULL DEFAULT 0,
+    lost integer NOT NULL DEFAULT 0,
+    free_returns integer NOT NULL DEFAULT 0,
+    max_attempts bigint NOT NULL DEFAULT 5,
+    policy bigint NOT NULL,
+    recipient text NOT NULL,
+    account text NOT NULL DEFAULT '',
+    thread text,
+    kind smallint NOT NULL DEFAULT 0 CHECK (kind BETWEEN 0 AND 2),
+    op smallint NOT NULL DEFAULT 0 CHECK (op BETWEEN 0 AND 2),
+    target text,
+    created_at bigint NOT NULL,
+    not_before bigint,
+    expires_at bigint,
+    claimed_at bigint,
+    completed_at bigint,
+    prepared boolean NOT NULL DEFAULT false,
+    part_count bigint NOT NULL DEFAULT 1,
+    part_next bigint NOT NULL DEFAULT 0,
+    splitter text,
+    content text,
+    payload bigint,
+    content_size bigint NOT NULL DEFAULT 0,
+    receipt text,
+    arrived_at bigint,
+    also_arrived_at bigint,
+    extra_copies integer NOT NULL DEFAULT 0,
+    terminal_reason text,
+    error_class text,
+    last_error text,
+    cancel_requested_at bigint,
+    key text,
+    collapse_key text,
+    group_id text,
+    correlation_id text,
+    origin text,
+    traceparent text,
+    metadata text,
+    replay_of text,
+    token_id text,
+    token_epoch integer NOT NULL DEFAULT 0,
+    accepted_by bytea
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05,
+    autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+
+-- A row is in the due index only once it has a position (or needs none): see lanes.md on messages for later.
+CREATE INDEX message_due ON message (queue, priority, due_at, seq)
+    WHERE state = 0 AND NOT waiting AND lost < 2 AND lane_pos IS NOT NULL;
+CREATE INDEX message_suspect ON message (queue, due_at, seq)
+    WHERE state = 0 AND NOT waiting AND lost >= 2 AND lane_pos IS NOT NULL;
+CREATE INDEX message_later ON message (queue, due_at, seq) WHERE state = 0 AND lane_pos IS NULL;
+CREATE INDEX message_open ON message (lane, lane_pos) WHERE state < 3 AND NOT waiting AND lane IS NOT NULL;
+CREATE INDEX message_wait ON message (lane, lane_pos) WHERE state = 0 AND waiting;
+CREATE UNIQUE INDEX message_one ON message (lane) WHERE state = 1 AND lane IS NOT NULL;
+CREATE INDEX message_block ON message (lane) WHERE state = 2 AND lane IS NOT NULL AND lane_pos IS NOT NULL;
+CREATE INDEX message_leased ON message (worker, lease_until) WHERE state = 1;
+CREATE INDEX message_expiry ON message (expires_at) WHERE state = 0 AND expires_at IS NOT NULL;
+CREATE INDEX message_held ON message (completed_at) WHERE state = 2;
+CREATE INDEX message_done ON message (state, completed_at) WHERE state > 2;
+CREATE INDEX message_payload ON message (payload) WHERE payload IS NOT NULL;
+-- Only messages that must not outlive the process that accepted them say who that was.
+CREATE INDEX message_accepted_by ON message (accepted_by) WHERE state = 0 AND accepted_by IS NOT NULL;
+CREATE INDEX message_receipt ON message (queue, receipt) WHERE receipt IS NOT NULL;
+CREATE INDEX message_correlation ON message (correlation_id) WHERE correlation_id IS NOT NULL;
+CREATE INDEX message_replay ON message (replay_of) WHERE replay_of IS NOT NULL;
+CREATE INDEX message_collapse ON message (queue, collapse_key, recipient) WHERE collapse_key IS NOT NULL AND state < 3;
+
+CREATE TABLE part (
+    message bigint NOT NULL,
+    number bigint NOT NULL,
+    state smallint NOT NULL DEFAULT 0,
+    content text,
+    receipt text,
+    reason text,
+    delivered_at bigint,
+    PRIMARY KEY (message, number)
+);
+
+CREATE TABLE blob (
+    digest bytea PRIMARY KEY,
+    size bigint NOT NULL,
+    content bytea NOT NULL,
+    key_id text
+);
+
+CREATE TABLE message_blob (
+    message bigint NOT NULL,
+    digest bytea NOT NULL,
+    PRIMARY KEY (message, digest)
+);
+CREATE INDEX message_blob_digest ON message_blob (digest);
+
+CREATE TABLE message_key (
+    tenant text NOT NULL DEFAULT '',
+    key text NOT NULL,
+    digest bytea NOT NULL,
+    message_id text NOT NULL,
+    expires_at bigint,
+    PRIMARY KEY (tenant, key)
+);
+CREATE INDEX message_key_expiry ON message_key (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE attempt (
+    message bigint NOT NULL,
+    number bigint NOT NULL,
+    message_id text NOT NULL,
+    part bigint NOT NULL DEFAULT 0,
+    lease bytea NOT NULL,
+    worker bigint,
+    outcome text NOT NULL,
+    error_class text,
+    reason text,
+    receipt text,
+    answer text,
+    charged integer NOT NULL DEFAULT 0,
+    claimed_at bigint,
+    began_at bigint,
+    ended_at bigint NOT NULL,
+    to_state smallint NOT NULL,
+    due_at bigint,
+    kept boolean NOT NULL DEFAULT false,
+    arrived_at bigint,
+    PRIMARY KEY (message, number)
+);
+-- Those kept for the audit when their message is gone.
+CREATE INDEX attempt_kept ON attempt (ended_at) WHERE kept;
+CREATE INDEX attempt_kept_id ON attempt (message_id) WHERE kept;
+
+CREATE TABLE history (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    message bigint NOT NULL,
+    message_id text NOT NULL,
+    at bigint NOT NULL,
+    act text NOT NULL,
+    actor text NOT NULL,
+    from_state smallint,
+    to_state smallint NOT NULL,
+    reason text
+);
+CREATE INDEX history_message ON history (message);
+CREATE INDEX history_id ON history (message_id);
+CREATE INDEX history_at ON history (at);
+
+CREATE TABLE audit (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at bigint NOT NULL,
+    actor text NOT NULL,
+    act text NOT NULL,
+    subject text NOT NULL,
+    reason text,
+    detail text
+);
+CREATE INDEX audit_at ON audit (at);
+
+CREATE TABLE import_ledger (
+    system text NOT NULL,
+    source_id text NOT NULL,
+    message_id text,
+    outcome text NOT NULL,
+    at bigint NOT NULL,
+    PRIMARY KEY (system, source_id)
+);
+
+-- heard_at is the server's time, by which it is judged how long nothing was heard; the other times are the queue's.
+CREATE TABLE worker (
+    slot bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    id bytea NOT NULL UNIQUE,
+    host text NOT NULL,
+    pid bigint NOT NULL,
+    version text NOT NULL,
+    channels text NOT NULL,
+    started_at bigint NOT NULL,
+    seen_at bigint NOT NULL,
+    heard_at bigint NOT NULL,
+    closed boolean NOT NULL DEFAULT false
+) WITH (fillfactor = 50);
+
+-- Messages and bytes by queue and state; queue 0 is the sum of all, so that no limit adds up thousands of them. Each is
+-- the sum over its shares: a connection counts in its own, so that no commit waits for another's.
+CREATE TABLE tally (
+    queue bigint NOT NULL,
+    state smallint NOT NULL,
+    share smallint NOT NULL,
+    messages bigint NOT NULL DEFAULT 0,
+    bytes bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (queue, state, share)
+) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_cost_delay = 0);
+
+CREATE TABLE recipient_alias (
+    queue bigint NOT NULL,
+    recipient text NOT NULL,
+    address text NOT NULL,
+    at bigint NOT NULL,
+    PRIMARY KEY (queue, recipient)
+);
+
+-- A record of what was said, for the host to read once its message is delivered; delivered_at is set when that is gone.
+CREATE TABLE mirror (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    key text NOT NULL UNIQUE,
+    session_key text NOT NULL,
+    text text NOT NULL,
+    media text,
+    message_id text NOT NULL,
+    created_at bigint NOT NULL,
+    delivered_at bigint,
+    acknowledged_at bigint
+);
+CREATE INDEX mirror_pending ON mirror (session_key, id) WHERE acknowledged_at IS NULL;
+CREATE INDEX mirror_message ON mirror (message_id);
+
+-- Made by whoever first limits the messages per recipient: kept by triggers from then on, whatever the settings.
+CREATE TABLE recipient_tally (
+    queue bigint NOT NULL,
+    recipient text NOT NULL,
+    messages bigint NOT NULL,
+    PRIMARY KEY (queue, recipient)
+);
+CREATE FUNCTION recipient_tally_add(its_queue bigint, its_recipient text, change bigint) RETURNS void
+LANGUAGE sql SET search_path FROM CURRENT AS $$
+    INSERT INTO recipient_tally VALUES (its_queue, its_recipient, change)
+        ON CONFLICT (queue, recipient) DO UPDATE SET messages = recipient_tally.messages + excluded.messages;
+    DELETE FROM recipient_tally WHERE queue = its_queue AND recipient = its_recipient AND messages <= 0
+$$;
+CREATE FUNCTION recipient_tally_keep() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' AND old.state < 3 THEN
+        PERFORM recipient_tally_add(old.queue, old.recipient, -1);
+    END IF;
+    IF new.state < 3 THEN
+        PERFORM recipient_tally_add(new.queue, new.recipient, 1);
+    END IF;
+    RETURN NULL;
+END $$;
+
+-- Log lines of all processes write a recipient by the same name (EV3).
+INSERT INTO meta (key, value) VALUES ('log_key', replace(gen_random_uuid()::text, '-', ''));
+
+-- schema_known --
+SELECT to_regnamespace($1) IS NOT NULL, to_regclass($1 || '.meta') IS NOT NULL,
+    to_regclass($1 || '.message') IS NOT NULL, current_setting('server_encoding'), pg_is_in_recovery(),
+    current_setting('transaction_read_only')
+
+-- schema_lock --
+-- Whoever makes or changes the schema is alone in that; nothing else ever takes this lock.
+SELECT pg_advisory_xact_lock(hashtextextended('pillarbox schema ' || $1, 0))
+
+-- schema_make --
+CREATE SCHEMA IF NOT EXISTS {schema}
+
+-- record --
+INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+
+-- recipient_counting --
+LOCK TABLE message IN SHARE ROW EXCLUSIVE MODE;
+CREATE TRIGGER recipient_tally_new AFTER INSERT ON message FOR EACH ROW EXECUTE FUNCTION recipient_tally_keep();
+CREATE TRIGGER recipient_tally_change AFTER UPDATE OF state, recipient ON message FOR EACH ROW
+    WHEN ((old.state < 3) <> (new.state < 3) OR (old.state < 3 AND old.recipient <> new.recipient))
+    EXECUTE FUNCTION recipient_tally_keep();
+DELETE FROM recipient_tally;
+INSERT INTO recipient_tally SELECT queue, recipient, count(*) FROM message WHERE state < 3 GROUP BY queue, recipient

