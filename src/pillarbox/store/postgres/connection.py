@@ -213,7 +213,7 @@ class Session(Statements):
         self._simple("RELEASE item")
 
     def hint(self, channel: str) -> None:
-        """Give notice to who listens."""
+        """Notify who listens."""
         self._simple(STATEMENTS["hint"].replace("{channel}", channel))
 
     def _begin(self, name: str) -> None:

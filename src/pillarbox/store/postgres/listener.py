@@ -101,8 +101,9 @@ class Listener:
     def _hear(self, connection: psycopg.Connection[Any], woken: socket.socket) -> None:
         while self._thread is threading.current_thread():
             _wait(woken, connection.fileno(), None)
+            connection.pgconn.consume_input()
             # What has come by now is one notice, however many wrote.
-            heard = {notice.pid for notice in connection.notifies(timeout=0)}
+            heard = {notice.be_pid for notice in iter(connection.pgconn.notifies, None)}
             if heard - self._ours():
                 self._tell()
 

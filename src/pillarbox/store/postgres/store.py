@@ -211,7 +211,8 @@ class PostgresStore(Reads):
 
     def _commit(self, batch: Batch) -> BatchResult:
         result = self._transact("writing", lambda session: self._apply(session, batch))
-        if result.touched or batch.acts:
+        # Others may wait for what ended, as well as for something to claim.
+        if result.touched or batch.settle or batch.acts or result.expired or result.abandoned:
             self._hint()
         return result
 

@@ -115,7 +115,7 @@ WITH RECURSIVE owner (slot) AS (
 SELECT slot FROM owner WHERE slot IS NOT NULL
 
 -- overdue_holds --
-SELECT id FROM message WHERE state = 2 AND completed_at < $1 ORDER BY completed_at LIMIT $2
+SELECT id FROM message WHERE state = 2 AND completed_at IS NOT NULL AND completed_at < $1 ORDER BY completed_at LIMIT $2
 
 -- check_tally --
 SELECT queue, state, count(*), sum(content_size)::bigint FROM message GROUP BY queue, state

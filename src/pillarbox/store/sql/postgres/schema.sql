@@ -115,7 +115,8 @@ CREATE UNIQUE INDEX message_one ON message (lane) WHERE state = 1 AND lane IS NO
 CREATE INDEX message_block ON message (lane) WHERE state = 2 AND lane IS NOT NULL AND lane_pos IS NOT NULL;
 CREATE INDEX message_leased ON message (worker, lease_until) WHERE state = 1;
 CREATE INDEX message_expiry ON message (expires_at) WHERE state = 0 AND expires_at IS NOT NULL;
-CREATE INDEX message_held ON message (completed_at) WHERE state = 2;
+-- Of completed_at too, so that nobody who looks for a lane takes it for an index of what is held there.
+CREATE INDEX message_held ON message (completed_at) WHERE state = 2 AND completed_at IS NOT NULL;
 CREATE INDEX message_done ON message (state, completed_at) WHERE state > 2;
 CREATE INDEX message_payload ON message (payload) WHERE payload IS NOT NULL;
 -- Only messages that must not outlive the process that accepted them say who that was.

@@ -1,5 +1,7 @@
 -- The states by their numbers: 0 scheduled, 1 leased, 2 held, 3 delivered, 4 dead, 5 expired, 6 cancelled. Below 3 a message
 -- is active. Which of them an order is for ({cancel_states} and so on), domain/orders.py says.
+-- +state keeps the planner to the row's number where that is known: partial indexes by state look good to it while it knows
+-- little of a table, and are read once for each row that is asked for.
 -- {each a type, b type} stands for the rows that a statement is run for, as `asked`: an array of each column.
 
 -- deliver --
@@ -7,7 +9,7 @@
 UPDATE message SET state = 3, receipt = asked.receipt, completed_at = asked.at, lease = NULL, lease_until = NULL, lost = 0,
     free_returns = 0, error_class = NULL, last_error = NULL
 FROM {each seq bigint, lease bytea, receipt text, at bigint}
-WHERE message.seq = asked.seq AND state = 1 AND message.lease = asked.lease AND arrived_at IS NULL
+WHERE message.seq = asked.seq AND +state = 1 AND message.lease = asked.lease AND arrived_at IS NULL
 RETURNING message.seq
 
 -- settle --
@@ -22,7 +24,7 @@ UPDATE message SET state = asked.becomes, due_at = coalesce(asked.due, due_at),
 FROM {each seq bigint, held_lease bytea, becomes smallint, due bigint, costs integer, free boolean, losses integer,
     its_receipt text, reason text, class text, error text, spelt text, at bigint, steps_out boolean, over_by bigint,
     goes_on boolean}
-WHERE message.seq = asked.seq AND state = 1 AND lease = asked.held_lease AND arrived_at IS NULL
+WHERE message.seq = asked.seq AND +state = 1 AND lease = asked.held_lease AND arrived_at IS NULL
     AND (over_by IS NULL OR lease_until <= over_by) AND (cancel_requested_at IS NULL OR asked.becomes NOT IN (0, 2))
 RETURNING message.seq
 
@@ -32,7 +34,7 @@ UPDATE message SET state = 3, completed_at = arrived_at, receipt = coalesce(rece
     lease_until = NULL, also_arrived_at = CASE WHEN twice THEN asked.at ELSE also_arrived_at END,
     extra_copies = extra_copies + twice::integer, charged = charged + asked.costs
 FROM {each seq bigint, held_lease bytea, twice boolean, its_receipt text, at bigint, over_by bigint, costs integer}
-WHERE message.seq = asked.seq AND state = 1 AND lease = asked.held_lease AND arrived_at IS NOT NULL
+WHERE message.seq = asked.seq AND +state = 1 AND lease = asked.held_lease AND arrived_at IS NOT NULL
     AND (over_by IS NULL OR lease_until <= over_by)
 RETURNING message.seq
 
@@ -49,7 +51,7 @@ FROM {each seq bigint, its_lease bytea} JOIN attempt ON message = asked.seq AND 
 -- Scheduled or held: the old attempt did deliver it. A waiting row leaves its lane like any other.
 UPDATE message SET state = 3, receipt = asked.its_receipt, completed_at = asked.at, waiting = false,
     terminal_reason = NULL, error_class = NULL
-FROM {each seq bigint, its_receipt text, at bigint} WHERE message.seq = asked.seq AND state IN (0, 2)
+FROM {each seq bigint, its_receipt text, at bigint} WHERE message.seq = asked.seq AND +state IN (0, 2)
 RETURNING message.seq
 
 -- arrive_part --
@@ -60,7 +62,7 @@ UPDATE message SET state = becomes, part_next = part_next + goes_on::integer,
     completed_at = CASE WHEN becomes <> 0 THEN asked.at END, waiting = waiting AND becomes = 0,
     terminal_reason = asked.reason, error_class = NULL, last_error = NULL
 FROM {each seq bigint, becomes smallint, goes_on boolean, its_receipt text, at bigint, reason text}
-WHERE message.seq = asked.seq AND state IN (0, 2)
+WHERE message.seq = asked.seq AND +state IN (0, 2)
 RETURNING message.seq
 
 -- arrive_copy --
@@ -71,14 +73,14 @@ RETURNING message.seq
 -- arrive_while_leased --
 -- Leased by another: delivered for everybody who looks, but the lane opens only when that lease ends.
 UPDATE message SET arrived_at = asked.at, receipt = asked.its_receipt
-FROM {each seq bigint, its_receipt text, at bigint} WHERE message.seq = asked.seq AND state = 1 AND arrived_at IS NULL
+FROM {each seq bigint, its_receipt text, at bigint} WHERE message.seq = asked.seq AND +state = 1 AND arrived_at IS NULL
 RETURNING message.seq
 
 -- arrive_again --
 UPDATE message SET receipt = coalesce(receipt, asked.its_receipt), also_arrived_at = asked.at,
     extra_copies = extra_copies + 1
 FROM {each seq bigint, its_receipt text, at bigint}
-WHERE message.seq = asked.seq AND (state > 2 OR arrived_at IS NOT NULL)
+WHERE message.seq = asked.seq AND (+state > 2 OR arrived_at IS NOT NULL)
 RETURNING message.seq
 
 -- attempt_arrived --
@@ -113,12 +115,12 @@ RETURNING message.seq
 -- Once: parts that may have been sent already are never cut anew.
 UPDATE message SET prepared = true, recipient = asked.spelt, part_count = asked.parts, splitter = asked.cut_by
 FROM {each seq bigint, held_lease bytea, spelt text, parts bigint, cut_by text}
-WHERE message.seq = asked.seq AND state = 1 AND lease = asked.held_lease AND NOT prepared
+WHERE message.seq = asked.seq AND +state = 1 AND lease = asked.held_lease AND NOT prepared
 RETURNING message.seq
 
 -- admitted --
 SELECT message.seq FROM {each seq bigint, held_lease bytea} JOIN message ON message.seq = asked.seq
-WHERE state = 1 AND lease = asked.held_lease AND prepared
+WHERE +state = 1 AND lease = asked.held_lease AND prepared
 
 -- part --
 INSERT INTO part (message, number, content)
@@ -127,7 +129,7 @@ SELECT message, number, content FROM {each message bigint, number bigint, conten
 -- renew --
 UPDATE message SET lease_until = asked.until
 FROM {each seq bigint, held_lease bytea, until bigint}
-WHERE message.seq = asked.seq AND state = 1 AND lease = asked.held_lease
+WHERE message.seq = asked.seq AND +state = 1 AND lease = asked.held_lease
 RETURNING message.seq, cancel_requested_at
 
 -- enqueue --
@@ -413,7 +415,7 @@ FROM (
 -- bury_unreadable --
 UPDATE message SET state = 4, terminal_reason = 'unreadable', error_class = 'permanent', last_error = $3,
     completed_at = $4, charged = charged + 1, lease = NULL, lease_until = NULL
-WHERE seq = $1 AND state = 1 AND lease = $2
+WHERE seq = $1 AND +state = 1 AND lease = $2
 
 -- expire --
 WITH past AS MATERIALIZED (
@@ -452,7 +454,7 @@ ORDER BY message.seq FOR UPDATE OF message
 -- cancel --
 UPDATE message SET state = 6, terminal_reason = asked.reason, completed_at = asked.at, waiting = false
 FROM {each seq bigint, reason text, at bigint}
-WHERE message.seq = asked.seq AND state IN ({cancel_states})
+WHERE message.seq = asked.seq AND +state IN ({cancel_states})
 RETURNING message.seq
 
 -- asked_to_supersede --
@@ -463,7 +465,7 @@ WHERE EXISTS (SELECT 1 FROM history h WHERE h.message = asked.seq AND h.act = 's
 
 -- cancel_request --
 UPDATE message SET cancel_requested_at = coalesce(cancel_requested_at, asked.at)
-FROM {each seq bigint, at bigint} WHERE message.seq = asked.seq AND state = 1
+FROM {each seq bigint, at bigint} WHERE message.seq = asked.seq AND +state = 1
 RETURNING message.seq
 
 -- retry --
@@ -472,14 +474,14 @@ RETURNING message.seq
 UPDATE message SET state = 0, due_at = asked.at, terminal_reason = NULL, completed_at = NULL,
     expires_at = CASE WHEN anew THEN asked.until ELSE expires_at END
 FROM {each seq bigint, at bigint, anew boolean, until bigint}
-WHERE message.seq = asked.seq AND state IN ({retry_states})
-    AND (state = 0 OR anew OR expires_at IS NULL OR expires_at >= asked.at)
+WHERE message.seq = asked.seq AND +state IN ({retry_states})
+    AND (+state = 0 OR anew OR expires_at IS NULL OR expires_at >= asked.at)
 RETURNING message.seq
 
 -- bury --
 UPDATE message SET state = 4, terminal_reason = asked.reason, completed_at = asked.at
 FROM {each seq bigint, reason text, at bigint}
-WHERE message.seq = asked.seq AND state IN ({bury_states})
+WHERE message.seq = asked.seq AND +state IN ({bury_states})
 RETURNING message.seq
 
 -- resolve --
@@ -496,7 +498,7 @@ UPDATE message SET state = becomes, due_at = CASE WHEN becomes = 0 THEN asked.at
     expires_at = CASE WHEN anew AND becomes = 0 THEN asked.until ELSE expires_at END
 FROM {each seq bigint, becomes smallint, at bigint, part bigint, its_receipt text, reason text, class text, error text,
     goes_on boolean, to_tail boolean, copies boolean, epochs integer, anew boolean, until bigint}
-WHERE message.seq = asked.seq AND state IN ({resolve_states}) AND part_next = asked.part
+WHERE message.seq = asked.seq AND +state IN ({resolve_states}) AND part_next = asked.part
     AND token_epoch + copies::integer < epochs
     AND (becomes <> 0 OR anew OR expires_at IS NULL OR expires_at >= asked.at)
 RETURNING message.seq
@@ -555,7 +557,7 @@ UPDATE mirror SET message_id = asked.copy FROM {each original text, copy text}
 WHERE message_id = asked.original AND delivered_at IS NULL AND acknowledged_at IS NULL
 
 -- purge --
-DELETE FROM message USING {each seq bigint} WHERE message.seq = asked.seq AND state IN ({purge_states})
+DELETE FROM message USING {each seq bigint} WHERE message.seq = asked.seq AND +state IN ({purge_states})
 RETURNING message.seq
 
 -- purge_attempts --

@@ -1,0 +1,250 @@
+"""
+What two transactions may do to one lane while neither has ended, in an order that the test gives.
+
+Each of these goes wrong with the plain SQL that a single writer may use (decision 0021). A random load finds none.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pillarbox.domain.lifecycle import decide, lost_worker
+from pillarbox.domain.limits import Limits
+from pillarbox.domain.message import State
+from pillarbox.domain.outcome import Delivered
+from pillarbox.entropy import SeededEntropy
+from pillarbox.store.base import Batch, BatchResult, Cancel, Claim, Durability, Settled, Settlement
+from pillarbox.store.postgres import dsn
+from pillarbox.store.postgres.connection import Session, connect
+from pillarbox.store.registry import open_store
+from pillarbox.store.steps import batch as steps
+from pillarbox.testing.fakes import FakeClock
+from pillarbox.testing.store_suite import StoreDriver
+from tests.store.postgres_server import connected, fresh_database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from pillarbox.domain.message import Leased
+
+LANE = "l"
+SECONDS = 10
+NOW_MS = FakeClock().wall_ms()
+
+
+class Hand:
+    """A connection whose transactions the test opens and ends; a batch that has to wait does so on a thread."""
+
+    def __init__(self, url: str) -> None:
+        place = dsn.parse(url)
+        self._session = Session(connect(place, Durability.PROCESS), place, Durability.PROCESS, lambda: 0)
+        self._transaction: Any = None
+        self._thread: threading.Thread | None = None
+        self._result: list[BatchResult | Exception] = []
+
+    def begin(self) -> None:
+        self._transaction = self._session.transaction()
+        self._transaction.__enter__()
+
+    def apply(self, **work: Any) -> BatchResult:
+        return steps.apply(
+            self._session, self._session.numbers, Batch(now_ms=NOW_MS, **work), limits=Limits(), lease_now=0
+        )
+
+    def start(self, **work: Any) -> None:
+        """Apply a batch that may have to wait for somebody."""
+
+        def run() -> None:
+            try:
+                self._result.append(self.apply(**work))
+            except Exception as exc:  # noqa: BLE001 — handed to the test
+                self._result.append(exc)
+
+        self._thread = threading.Thread(target=run)
+        self._thread.start()
+
+    def waits(self, watcher: Any) -> bool:
+        """Return whether it waits for a lock; otherwise it is done."""
+        assert self._thread is not None
+        backend = self._session.connection.info.backend_pid
+        asks = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = %s"
+        while self._thread.is_alive():
+            ((waiting,),) = watcher.execute(asks, (backend,))
+            if waiting:
+                return True
+            self._thread.join(0.01)
+        return False
+
+    def done(self) -> BatchResult:
+        assert self._thread is not None
+        self._thread.join(SECONDS)
+        (result,) = self._result
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def commit(self) -> None:
+        self._transaction.__exit__(None, None, None)
+
+    def close(self) -> None:
+        self._session.connection.close()
+
+
+class Lane:
+    """A lane, a handle to look at it, and hands that write to it."""
+
+    def __init__(self, url: str, driver: StoreDriver) -> None:
+        self._url = url
+        self.driver = driver
+        self.watcher = connected(url)
+        self.hands: list[Hand] = []
+
+    def hand(self) -> Hand:
+        hand = Hand(self._url)
+        self.hands.append(hand)
+        hand.begin()
+        return hand
+
+    async def request(self) -> Claim:
+        return await self.driver.request()
+
+    def delivery(self, message: Leased) -> Settlement:
+        transition = decide(message, Delivered("r"), now_ms=NOW_MS, fraction=0.0)
+        return Settlement(message=message, transition=transition, began_ms=NOW_MS, ended_ms=NOW_MS)
+
+    async def deliver_all(self) -> list[str]:
+        """Deliver one after the other, and return in which order; what is stranded is missing."""
+        sent = []
+        while claimed := await self.driver.claim():
+            assert len(claimed) == 1
+            sent.append(claimed[0].id)
+            await self.driver.deliver(*claimed)
+        await self.driver.healthy()
+        return sent
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with fresh_database() as url:
+        yield url
+
+
+@pytest.fixture
+async def lane(url: str) -> AsyncIterator[Lane]:
+    clock = FakeClock()
+    store = open_store(url, clock=clock, lease_clock=clock.boot_ms)
+    await store.open()
+    lane = Lane(url, StoreDriver(store, clock, SeededEntropy(1)))
+    try:
+        # So that nobody has to wait for who is the first to store its queue and policy.
+        await lane.driver.send()
+        await lane.driver.deliver_next()
+        yield lane
+    finally:
+        for hand in lane.hands:
+            hand.close()
+        lane.watcher.close()
+        await store.close()
+
+
+@pytest.mark.contract("LA1", "LE1")
+async def test_a_lower_number_that_is_committed_late_does_not_start_beside_a_higher_one(lane: Lane) -> None:
+    late = lane.hand()
+    first = lane.driver.draft(lane=LANE)
+    late.apply(enqueue=[[first]])
+    second = await lane.driver.send(lane=LANE)
+    (leased,) = await lane.driver.claim()
+    assert leased.id == second
+    late.commit()
+    assert await lane.driver.claim() == []
+    await lane.driver.deliver(leased)
+    assert await lane.deliver_all() == [first.id]
+
+
+@pytest.mark.contract("LA1")
+async def test_of_two_claims_at_once_one_starts_a_lane(lane: Lane) -> None:
+    ids = await lane.driver.send_in_turn(LANE, 2)
+    one, two = lane.hand(), lane.hand()
+    assert [message.id for message in one.apply(claim=await lane.request()).claimed] == [ids[0]]
+    # Neither the first, which is being leased, nor the second, which must not start beside it.
+    assert two.apply(claim=await lane.request()).claimed == []
+    one.commit()
+    two.commit()
+    ((waiting,),) = lane.watcher.execute("SELECT count(*) FROM message WHERE waiting")
+    assert waiting <= 1
+    await lane.driver.healthy()
+
+
+@pytest.mark.contract("LA1", "LA3")
+async def test_what_is_made_to_wait_while_the_head_is_settled_is_freed(lane: Lane) -> None:
+    ids = await lane.driver.send_in_turn(LANE, 2)
+    (head,) = await lane.driver.claim(1)
+    claims, settles = lane.hand(), lane.hand()
+    # Makes the second one wait behind the head, which the other transaction is about to settle.
+    assert claims.apply(claim=await lane.request()).claimed == []
+    settles.start(settle=[lane.delivery(head)])
+    settles.waits(lane.watcher)
+    claims.commit()
+    settles.done()
+    settles.commit()
+    assert await lane.deliver_all() == [ids[1]]
+
+
+@pytest.mark.contract("LA1", "LA3")
+async def test_what_is_claimed_while_the_head_is_settled_is_not_made_to_wait_for_ever(lane: Lane) -> None:
+    ids = await lane.driver.send_in_turn(LANE, 2)
+    (head,) = await lane.driver.claim(1)
+    claims, settles = lane.hand(), lane.hand()
+    settles.apply(settle=[lane.delivery(head)])
+    # The head is about to go: nobody may be made to wait behind it.
+    claims.apply(claim=await lane.request())
+    claims.commit()
+    settles.commit()
+    assert await lane.deliver_all() == [ids[1]]
+
+
+@pytest.mark.contract("LA1", "OP3")
+async def test_where_the_next_one_is_cancelled_while_the_head_is_settled_the_one_behind_it_is_freed(lane: Lane) -> None:
+    ids = await lane.driver.send_in_turn(LANE, 3)
+    (head,) = await lane.driver.claim(1)
+    assert await lane.driver.claim() == []
+    cancels, settles = lane.hand(), lane.hand()
+    assert cancels.apply(acts=[Cancel(id=ids[1], actor="ann")]).acted[0].applied
+    settles.start(settle=[lane.delivery(head)])
+    # It wants to free the one that is being cancelled.
+    settles.waits(lane.watcher)
+    cancels.commit()
+    settles.done()
+    settles.commit()
+    assert await lane.deliver_all() == [ids[2]]
+    assert await lane.driver.state(ids[1]) is State.CANCELLED
+
+
+@pytest.mark.contract("LA1")
+async def test_a_settled_head_s_successor_is_leased_by_the_same_commit(lane: Lane) -> None:
+    """In a later statement, which sees that the head is gone."""
+    ids = await lane.driver.send_in_turn(LANE, 3)
+    (head,) = await lane.driver.claim(1)
+    assert await lane.driver.claim() == []
+    result = await lane.driver.commit(settle=[lane.delivery(head)], claim=await lane.request())
+    assert [message.id for message in result.claimed] == [ids[1]]
+    await lane.driver.deliver(*result.claimed)
+    assert await lane.deliver_all() == [ids[2]]
+
+
+@pytest.mark.contract("LE1", "LE3")
+async def test_a_lease_that_is_renewed_while_the_reaper_looks_is_not_taken(lane: Lane) -> None:
+    await lane.driver.send()
+    message = await lane.driver.claim_one(lease_ms=1)
+    reaps, renews = lane.hand(), lane.hand()
+    renews.apply(renew=[message], renew_ms=60_000 + lane.driver.clock.boot_ms())
+    lost = lost_worker(message, now_ms=NOW_MS, fraction=0.0)
+    reaps.start(settle=[Settlement(message=message, transition=lost, lapsed="time", began_ms=None, ended_ms=NOW_MS)])
+    reaps.waits(lane.watcher)
+    renews.commit()
+    assert reaps.done().settled == [Settled.STALE]
+    reaps.commit()
+    assert await lane.driver.state(message.id) is State.LEASED
