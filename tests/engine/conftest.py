@@ -1,41 +1,50 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from pillarbox.store.registry import open_store
 from tests.engine.stand import MakeStore, Stand, make_sqlite
+from tests.store.postgres_server import fresh_database
 from tests.store.second_driver import SecondStore, Server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from pillarbox.testing.fakes import FakeClock
+    from pillarbox.store.sqlite.store import SQLiteStore
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only_sqlite(why): a test that looks behind SQLite's driver")
+    config.addinivalue_line("markers", "on_files(why): a test that no server's database can pass as it stands")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "make_store" in metafunc.fixturenames:
-        only = metafunc.definition.get_closest_marker("only_sqlite")
-        metafunc.parametrize("make_store", ["sqlite"] if only else ["sqlite", "second"], indirect=True)
+        marked = {mark.name for mark in metafunc.definition.iter_markers()}
+        databases = ["sqlite", "second", "postgres"]
+        if "only_sqlite" in marked:
+            databases = ["sqlite"]
+        elif "on_files" in marked:
+            databases = ["sqlite", "second"]
+        metafunc.parametrize("make_store", databases, indirect=True)
 
 
 @pytest.fixture
-def make_store(request: pytest.FixtureRequest) -> MakeStore:
-    """Make handles on SQLite, and on a database that differs where a server's will."""
+def make_store(request: pytest.FixtureRequest) -> Iterator[MakeStore]:
+    """Make handles on SQLite, on a database that differs where a server's will, and on a server's."""
     if request.param == "sqlite":
-        return make_sqlite
-    # No notice is lost here: what is found without them is found by the clock, which stands still.
-    server = Server(misses=0)
-
-    def make(path: Path, clock: FakeClock) -> SecondStore:
-        return SecondStore(path, server=server, clock=clock)
-
-    return make
+        yield make_sqlite
+    elif request.param == "second":
+        # No notice is lost here: what is found without them is found by the clock, which stands still.
+        server = Server(misses=0)
+        yield lambda path, clock: SecondStore(path, server=server, clock=clock)
+    else:
+        with fresh_database() as url:
+            # Typed as what tests that look behind the seam run on.
+            yield lambda _, clock: cast("SQLiteStore", open_store(url, clock=clock, lease_clock=clock.boot_ms))
 
 
 @pytest.fixture

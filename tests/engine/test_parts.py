@@ -78,6 +78,7 @@ async def resumed(stand: Stand, box: Box, message: Message, *, attempts: int, se
 # The split
 
 
+@pytest.mark.on_files("reads the file")
 @pytest.mark.contract("PA1", "PA2")
 @pytest.mark.parametrize("at_hand", [True, False], ids=["accepted with its channel", "accepted without"])
 async def test_all_parts_are_committed_before_the_first_is_sent(stand: Stand, *, at_hand: bool) -> None:

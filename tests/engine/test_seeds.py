@@ -88,6 +88,7 @@ async def test_comis_expiry_ends_a_message_with_an_event_and_keeps_it(stand: Sta
         assert channel.attempts == []
 
 
+@pytest.mark.on_files("opens the file by its settings")
 @pytest.mark.contract("CF1", "DR1", "DR2")
 async def test_without_a_drain_at_the_start_what_waits_goes_all_the_same(stand: Stand) -> None:
     waiting = await (await stand.open()).send()

@@ -69,6 +69,7 @@ async def test_a_suspect_that_hangs_stalls_the_others_for_five_seconds_and_no_lo
     assert (view.state, view.lost) == (State.DELIVERED, 0)
 
 
+@pytest.mark.on_files("counts on looks that take no time")
 @pytest.mark.contract("LA2")
 async def test_the_next_suspect_waits_until_the_others_had_nine_times_as_long(stand: Stand) -> None:
     acceptor = await stand.open()
@@ -150,6 +151,7 @@ async def test_those_that_fly_beside_a_late_killer_lose_nothing_and_it_runs_out(
         assert (innocent.state, innocent.lost, innocent.charged) == (State.DELIVERED, 0, 0)
 
 
+@pytest.mark.on_files("counts on looks that take no time")
 @pytest.mark.contract("LE2")
 async def test_a_slow_innocent_suspect_is_not_buried_for_what_starts_beside_it(stand: Stand) -> None:
     """Another message kills at once, again and again while the first one is still being sent."""

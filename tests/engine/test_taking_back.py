@@ -177,6 +177,7 @@ async def test_what_another_live_worker_sends_is_left_alone_and_reported(stand: 
     assert (await other.settled(message)).claims == 1
 
 
+@pytest.mark.on_files("is about the lock file")
 @pytest.mark.contract("DR1", "LE4")
 async def test_an_owner_whose_lock_cannot_be_asked_is_not_judged_before_its_lease_runs_out(stand: Stand) -> None:
     hanging = ScriptedChannel(policy=STEADY)

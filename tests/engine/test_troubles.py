@@ -70,6 +70,7 @@ async def test_a_commit_that_does_not_end_is_a_problem(stand: Stand) -> None:
     assert await healthy(box)
 
 
+@pytest.mark.on_files("asks workers through their sockets")
 @pytest.mark.contract("EV4", "OP1")
 async def test_the_check_hears_what_is_wrong_with_a_worker_of_another_process(stand: Stand) -> None:
     worker = await stand.open(ScriptedChannel())
@@ -83,6 +84,7 @@ async def test_the_check_hears_what_is_wrong_with_a_worker_of_another_process(st
     assert await other.outbox.check() == []
 
 
+@pytest.mark.on_files("takes the file away")
 @pytest.mark.contract("SG9", "OP1")
 async def test_a_worker_whose_file_was_taken_away_is_told_by_the_check_of_the_new_one(stand: Stand) -> None:
     worker = await stand.open(ScriptedChannel())
@@ -98,6 +100,7 @@ async def test_a_worker_whose_file_was_taken_away_is_told_by_the_check_of_the_ne
     assert any("while it was open" in problem for problem in said)
 
 
+@pytest.mark.on_files("asks workers through their sockets")
 @pytest.mark.contract("OP1")
 async def test_a_worker_that_says_nothing_is_no_problem_and_keeps_nobody_waiting(stand: Stand) -> None:
     worker = await stand.open(ScriptedChannel())

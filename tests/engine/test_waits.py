@@ -64,6 +64,7 @@ async def all_of(tasks: list[asyncio.Task[Message]]) -> set[State]:
         return {message.state for message in await asyncio.gather(*tasks)}
 
 
+@pytest.mark.on_files("counts on looks that take no time")
 async def test_a_process_that_delivers_alone_reads_nothing_while_it_waits(stand: Stand) -> None:
     channel = ScriptedChannel(policy=FOR_EVER)
     box = await stand.open(channel)
@@ -82,6 +83,7 @@ async def test_a_process_that_delivers_alone_reads_nothing_while_it_waits(stand:
     assert counted.reads <= 2 * MANY + 2 * 5
 
 
+@pytest.mark.on_files("counts on looks that take no time")
 @pytest.mark.contract("DR2")
 async def test_one_look_serves_all_who_wait_for_another_process(stand: Stand) -> None:
     acceptor = await stand.open()

@@ -45,6 +45,7 @@ async def quiet(box: Box) -> None:
         await asyncio.sleep(0)
 
 
+@pytest.mark.on_files("counts looks at the file")
 @pytest.mark.parametrize("lane", [None, "l"])
 async def test_an_idle_message_costs_two_transactions(stand: Stand, lane: str | None) -> None:
     box = await opened(stand, ScriptedChannel(policy=STEADY))

@@ -109,6 +109,7 @@ async def test_what_no_notice_told_of_is_found_all_the_same(stand: Stand) -> Non
     assert (await other.settled(message)).state is State.DELIVERED
 
 
+@pytest.mark.on_files("is about the file")
 @pytest.mark.contract("DR2")
 async def test_looking_at_the_files_version_is_no_query_where_nothing_was_written(stand: Stand) -> None:
     box = await asleep(stand, ScriptedChannel())

@@ -453,6 +453,7 @@ async def test_an_endpoint_that_is_gone_is_closed_until_a_person_opens_it(stand:
     assert (await box.settled(second)).state is State.DELIVERED
 
 
+@pytest.mark.on_files("is about the lock file")
 @pytest.mark.contract("SG9", "LE4")
 async def test_a_lock_file_that_was_taken_away_raises_an_alarm_once_and_work_goes_on(stand: Stand) -> None:
     box = await stand.open(ScriptedChannel(policy=STEADY))
@@ -517,6 +518,7 @@ async def test_one_message_may_be_delivered_by_a_process_that_serves_nothing_els
     await box.outbox.stop()
 
 
+@pytest.mark.on_files("writes into the file")
 @pytest.mark.contract("ST9", "LE7")
 async def test_a_row_that_cannot_be_read_does_not_stop_those_claimed_with_it(stand: Stand) -> None:
     acceptor = await stand.open()

@@ -15,13 +15,12 @@ from pillarbox.domain.lifecycle import decide, lost_worker
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Delivered
-from pillarbox.entropy import SeededEntropy
 from pillarbox.store.base import Batch, BatchResult, Cancel, Claim, Durability, Settled, Settlement
 from pillarbox.store.postgres import dsn
 from pillarbox.store.postgres.connection import Session, connect
 from pillarbox.store.registry import open_store
 from pillarbox.store.steps import batch as steps
-from pillarbox.testing.fakes import FakeClock
+from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver
 from tests.store.postgres_server import connected, fresh_database
 
@@ -117,7 +116,7 @@ class Lane:
 
     async def deliver_all(self) -> list[str]:
         """Deliver one after the other, and return in which order; what is stranded is missing."""
-        sent = []
+        sent: list[str] = []
         while claimed := await self.driver.claim():
             assert len(claimed) == 1
             sent.append(claimed[0].id)

@@ -1,0 +1,162 @@
+"""What may happen on the way to the server, and in it: nothing is lost, nothing is written twice."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from pillarbox.domain.message import State
+from pillarbox.domain.outcome import Deferred, Delivered
+from pillarbox.errors import (
+    ConfigError,
+    PillarboxError,
+    StoreCorrupt,
+    StoreNotFound,
+    StoreTooNew,
+    StoreUnavailable,
+)
+from pillarbox.store.base import Settled
+from pillarbox.store.registry import open_store
+from pillarbox.testing.fakes import FakeClock, SeededEntropy
+from pillarbox.testing.store_suite import StoreDriver
+from tests.store.postgres_proxy import Proxy
+from tests.store.postgres_server import connected, fresh_database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+ROUNDS = 10
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with fresh_database() as url:
+        yield url
+
+
+@pytest.fixture
+def proxy(url: str) -> Iterator[Proxy]:
+    host = parse_qs(urlsplit(url).query).get("host", [""])[0]
+    if not host.startswith("/"):
+        pytest.skip("!!! the server that is named has no socket in a folder: the proxy knows no other way to it !!!")
+    # Short: a socket's name may not be long.
+    folder = Path(tempfile.mkdtemp(prefix="pbx"))
+    proxy = Proxy(folder, Path(host))
+    yield proxy
+    proxy.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+async def driver(url: str, proxy: Proxy) -> AsyncIterator[StoreDriver]:
+    host = parse_qs(urlsplit(url).query)["host"][0]
+    clock = FakeClock()
+    store = open_store(url.replace(host, str(proxy.folder)), clock=clock, lease_clock=clock.boot_ms)
+    await store.open()
+    try:
+        yield StoreDriver(store, clock, SeededEntropy(1))
+    finally:
+        await store.close()
+
+
+@pytest.mark.contract("EN4", "ST7", "LE1")
+@pytest.mark.parametrize("cut", ["before", "after"])
+async def test_where_the_answer_to_a_commit_is_lost_all_is_done_once(
+    driver: StoreDriver, proxy: Proxy, cut: Literal["before", "after"]
+) -> None:
+    await driver.register()
+    for round_ in range(ROUNDS):
+        proxy.cut = cut
+        identity = await driver.send(key=f"k{round_}", digest=b"d")
+        proxy.cut = cut
+        (message,) = await driver.claim()
+        assert (message.id, message.claims) == (identity, 1)
+        proxy.cut = cut
+        assert await driver.settle(message, Deferred("busy") if round_ % 2 else Delivered("r")) is Settled.APPLIED
+    assert proxy.cuts == 3 * ROUNDS
+    views = await driver.everything()
+    assert [view.state for view in views] == [State.DELIVERED, State.SCHEDULED] * (ROUNDS // 2)
+    assert {view.claims for view in views} == {1}
+    await driver.healthy()
+
+
+@pytest.mark.contract("EN4")
+async def test_a_connection_that_the_server_has_ended_is_noticed_by_nobody(url: str) -> None:
+    store = open_store(url, clock=FakeClock())
+    await store.open()
+    driver = StoreDriver(store, FakeClock(), SeededEntropy(1))
+    ids = [await driver.send()]
+    for _ in range(3):
+        with connected(url) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'pillarbox'"
+            )
+        assert (await driver.view(ids[-1])).id == ids[-1]
+        ids.append(await driver.send())
+    assert [view.id for view in await driver.everything()] == ids
+    await driver.healthy()
+    await store.close()
+
+
+async def refusal(url: str, **options: Any) -> PillarboxError:
+    store = open_store(url, **options)
+    with pytest.raises(PillarboxError) as caught:
+        await store.open()
+    await store.close()
+    return caught.value
+
+
+@pytest.mark.contract("EN4", "SG2")
+async def test_each_thing_that_is_wrong_with_a_database_has_a_sentence_of_its_own(url: str) -> None:
+    base, _, schema = url.partition("schema=")
+    missing = await refusal(url, create=False) if not schema_is_there(url) else None
+    assert missing is None or (isinstance(missing, StoreNotFound) and schema in str(missing))
+    with connected(base) as connection:
+        connection.execute(f"DROP SCHEMA IF EXISTS other{schema} CASCADE; CREATE SCHEMA other{schema}")
+        connection.execute(f"CREATE TABLE other{schema}.message (id integer)")
+    foreign = await refusal(f"{base}schema=other{schema}")
+    assert isinstance(foreign, StoreCorrupt)
+    assert "another program's" in str(foreign)
+    with connected(base) as connection:
+        connection.execute(f"DROP SCHEMA other{schema} CASCADE")
+    nowhere = await refusal("postgresql://ann:hunter2@127.0.0.1:9/app")
+    assert isinstance(nowhere, StoreUnavailable)
+    assert "127.0.0.1" in str(nowhere)
+    assert "hunter2" not in str(nowhere)
+    unknown = await refusal(url.replace("/postgres?", "/nosuchdatabase?"))
+    assert isinstance(unknown, StoreUnavailable | StoreNotFound)
+    assert "nosuchdatabase" in str(unknown)
+
+
+def schema_is_there(url: str) -> bool:
+    base, _, schema = url.partition("schema=")
+    with connected(base) as connection:
+        return bool(connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchall())
+
+
+@pytest.mark.contract("SG2")
+async def test_a_schema_of_a_newer_version_is_left_alone(url: str) -> None:
+    store = open_store(url)
+    await store.open()
+    await store.close()
+    with connected(url) as connection:
+        connection.execute("UPDATE meta SET value = '99' WHERE key IN ('version', 'usable_from')")
+    try:
+        assert isinstance(await refusal(url), StoreTooNew)
+    finally:
+        with connected(url) as connection:
+            connection.execute("UPDATE meta SET value = '1' WHERE key IN ('version', 'usable_from')")
+
+
+@pytest.mark.parametrize(
+    "said", ["schema=Upper", "schema=pg_mine", "schema=a;b", "notices=never", "nosuchoption=1"], ids=str
+)
+def test_what_a_url_may_not_say_is_refused_without_its_password(said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_store(f"postgresql://ann:hunter2@h/app?{said}")
+    assert "hunter2" not in str(caught.value)
