@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from pillarbox.domain.ids import MessageId
+from pillarbox.domain.message import MessageView
+from pillarbox.domain.mirror import MirrorEntry
+from pillarbox.store.base import Backlog, Event, Query, QueueInfo, StateCounts, Tally
 from pillarbox.store.steps import history, mirror, read
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from pillarbox.domain.message import MessageView
-    from pillarbox.domain.mirror import MirrorEntry
-    from pillarbox.store.base import Backlog, Event, Query, QueueInfo, StateCounts, Tally
-    from pillarbox.store.steps.tx import Reader
+from pillarbox.store.steps.tx import Reader
 
 T = TypeVar("T")
 

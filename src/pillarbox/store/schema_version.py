@@ -7,12 +7,9 @@ machines can be upgraded one by one: code older than that refuses, code between 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from pillarbox.errors import StoreCorrupt, StoreTooNew, StoreTooOld
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def steps_to(version: int, meta: Mapping[str, str], *, forward: bool) -> tuple[range, int]:

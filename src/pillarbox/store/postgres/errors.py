@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 
 import psycopg
 from psycopg import errors
@@ -18,9 +19,6 @@ from pillarbox.errors import (
     StoreUnavailable,
     ValueRefused,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CONFLICTS: Final = (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation)
 """Another transaction was first: nothing was written, and the next try sees what that one did."""

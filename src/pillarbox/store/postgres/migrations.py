@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import psycopg
 from psycopg import errors
 
 from pillarbox.errors import StoreCorrupt, StoreNotFound, StoreReadOnly, StoreUnsafe
+from pillarbox.store.postgres.connection import Session
 from pillarbox.store.postgres.statements import SCHEMA, STATEMENTS
 from pillarbox.store.schema_version import steps_to
-
-if TYPE_CHECKING:
-    from pillarbox.store.postgres.connection import Session
 
 Step = Callable[["psycopg.Connection[Any]"], None]
 

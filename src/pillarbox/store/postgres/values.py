@@ -7,10 +7,8 @@ calls that Python does quickly.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 
 def text(value: Any) -> str | None:  # noqa: ANN401 — a column's value
