@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import signal
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from tests.contract_numbers import MARKER
+from tests.warm import WarmPython
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # The suites live in the package, where pytest does not look by itself for assertions to explain. Here, because some
 # other test may import one before those that it is for.
@@ -24,3 +29,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{MARKER}(*numbers): the promises that this test keeps, such as 'EN7'")
+
+
+@pytest.fixture(scope="session")
+def warm_python() -> Iterator[WarmPython]:
+    python = WarmPython()
+    yield python
+    python.close()

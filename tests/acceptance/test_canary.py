@@ -25,6 +25,7 @@ from pillarbox.testing.scripted import ScriptedChannel
 from tests.channels.smtp_servers import free_port, rude
 from tests.cli.commands import Pillarbox
 from tests.engine.stand import until
+from tests.warm import WarmPython
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,11 +48,6 @@ SAID: dict[str, Any] = {
     "metadata": {"note": f"{CANARY}-metadata"},
     "reply_to": f"{CANARY}-reply",
 }
-
-
-@pytest.fixture(scope="module")
-def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bytecode")
 
 
 def echo(request: Received, status: int) -> Answer:
@@ -318,10 +314,10 @@ def raising(attempt: Attempt) -> str:
 @pytest.mark.contract("CH8", "EV3", "ST10")
 @pytest.mark.parametrize("history", ["outcomes", "full"])
 async def test_no_secret_of_a_channel_is_anywhere_but_where_it_must_be(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, bytecode: Path, history: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, warm_python: WarmPython, history: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    pillarbox = Pillarbox(tmp_path, bytecode=bytecode)
+    pillarbox = Pillarbox(tmp_path, warm_python)
     user, password = SECRETS["user"], SECRETS["password"]
     coded = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
     replies = {

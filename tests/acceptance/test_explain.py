@@ -26,6 +26,7 @@ from pillarbox.testing.scripted import ScriptedChannel
 from tests.acceptance.processes import SECONDS, WorkerProcess
 from tests.cli.commands import Pillarbox, Running
 from tests.engine.stand import until
+from tests.warm import WarmPython
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -114,9 +115,9 @@ class Sent:
 
 
 async def test_stuck_messages_are_explained_from_their_acceptance_to_the_end_of_their_workers(
-    db: Database, tmp_path: Path
+    db: Database, tmp_path: Path, warm_python: WarmPython
 ) -> None:
-    pillarbox = Pillarbox(tmp_path, bytecode=tmp_path / "bytecode")
+    pillarbox = Pillarbox(tmp_path, warm_python)
     async with Receiver(hangs) as receiver:
         pillarbox.serving(receiver.url, name="hooks", schedule="10ms")
         sent = Sent(

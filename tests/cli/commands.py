@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import signal
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from tests.warm import WarmProcess, WarmPython
+
 COMMAND = str(Path(sys.executable).with_name("pillarbox"))
 PATIENCE_SECONDS = 30
+
+Process: TypeAlias = "asyncio.subprocess.Process | WarmProcess"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,7 @@ class Ended:
 class Running:
     """A command that runs on; its stdout is JSON lines."""
 
-    process: asyncio.subprocess.Process
+    process: Process
 
     async def line(self, event: str) -> dict[str, Any]:
         """Wait for the next line that tells of *event*."""
@@ -80,49 +84,47 @@ class Pillarbox:
     Calling it runs one command to its end; ``running`` leaves it running. ``variables`` are its environment's.
     """
 
-    def __init__(self, home: Path, *, bytecode: Path) -> None:
+    def __init__(self, home: Path, python: WarmPython) -> None:
+        self._python = python
         self.home = home
         self.db = home / "outbox.db"
-        ours = ("PILLARBOX_", "XDG_", "PYTHONDONTWRITEBYTECODE")
+        ours = ("PILLARBOX_", "XDG_")
         self.variables = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
-            # Compiled once for all of these commands, whatever the tests themselves are told to do.
-            "PYTHONPYCACHEPREFIX": str(bytecode),
+            **{name: value for name, value in python.environment.items() if not name.startswith(ours)},
             "HOME": str(home),
             "XDG_STATE_HOME": str(home / "state"),
             "XDG_CONFIG_HOME": str(home / "config"),
             "PILLARBOX_DB": str(self.db),
         }
 
-    async def start(self, *arguments: str, **variables: str) -> asyncio.subprocess.Process:
-        return await self._start(arguments, variables)
+    async def start(self, *arguments: str, **variables: str) -> Process:
+        """Leave it running. It has nothing on stdin."""
+        environment = {**self.variables, **variables}
+        if self._python.suits(environment):
+            return await self._python.start(COMMAND, *arguments, env=environment, cwd=self.home)
+        return await self._start_cold((COMMAND, *arguments), environment, stdin=DEVNULL)
 
-    async def _start(
-        self,
-        arguments: Sequence[str],
-        variables: Mapping[str, str],
-        *,
-        piped: bool = False,
-        before: Sequence[str] = (),
+    async def _start_cold(
+        self, words: Sequence[str], environment: Mapping[str, str], *, stdin: int
     ) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *before,
-            COMMAND,
-            *arguments,
-            stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=self.home,
-            env={**self.variables, **variables},
+            *words, stdin=stdin, stdout=PIPE, stderr=PIPE, cwd=self.home, env=environment
         )
 
     async def __call__(
         self, *arguments: str, stdin: bytes | None = None, before: Sequence[str] = (), **variables: str
     ) -> Ended:
-        process = await self._start(arguments, variables, piped=stdin is not None, before=before)
+        process: Process
+        if before or stdin is not None:
+            environment = {**self.variables, **variables}
+            cold = await self._start_cold((*before, COMMAND, *arguments), environment, stdin=PIPE)
+            process, communicating = cold, cold.communicate(stdin)
+        else:
+            process = await self.start(*arguments, **variables)
+            communicating = process.communicate()
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                out, err = await process.communicate(stdin)
+                out, err = await communicating
         except BaseException:
             process.kill()
             await process.wait()

@@ -15,15 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-
-@pytest.fixture(scope="session")
-def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("bytecode")
+    from tests.warm import WarmPython
 
 
 @pytest.fixture
-def pillarbox(tmp_path: Path, bytecode: Path) -> Pillarbox:
-    return Pillarbox(tmp_path, bytecode=bytecode)
+def pillarbox(tmp_path: Path, warm_python: WarmPython) -> Pillarbox:
+    return Pillarbox(tmp_path, warm_python)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def disabled(pillarbox: Pillarbox) -> Pillarbox:
 
 
 def _left_behind(home: Path) -> list[str]:
-    return [name for _, _, names in os.walk(home) for name in names if "bytecode" not in name and name != "app.py"]
+    return [name for _, _, names in os.walk(home) for name in names if not name.endswith((".pyc", "app.py"))]
 
 
 @pytest.mark.parametrize("wait", [(), ("--wait",)], ids=["plain", "wait"])

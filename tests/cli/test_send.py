@@ -11,6 +11,7 @@ import pytest
 from pillarbox.testing.receiver import Answer, Receiver
 from tests.cli.commands import Pillarbox
 from tests.cli.test_reference import MESSAGE
+from tests.warm import WarmPython
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -225,14 +226,14 @@ async def test_a_url_that_waits_can_be_served_by_its_name(pillarbox: Pillarbox, 
 
 
 async def test_last_is_what_this_user_sent_last_to_this_database(
-    pillarbox: Pillarbox, receiver: Receiver, bytecode: Path
+    pillarbox: Pillarbox, receiver: Receiver, warm_python: WarmPython
 ) -> None:
     send = ("send", receiver.url, "hi", "--to", "x", "--json")
     nothing = await pillarbox("show", "LAST", "--db", (await pillarbox(*send)).json["id"] and str(pillarbox.db))
     assert nothing.code == 0
     mine = (await pillarbox(*send)).json["id"]
     await pillarbox(*send, "--db", "another.db")
-    somebody_else = Pillarbox(pillarbox.home, bytecode=bytecode)
+    somebody_else = Pillarbox(pillarbox.home, warm_python)
     somebody_else.variables["XDG_STATE_HOME"] = str(pillarbox.home / "theirs")
     theirs = (await somebody_else(*send)).json["id"]
     assert (await pillarbox("show", "LAST", "--json")).json["id"] == mine

@@ -10,6 +10,7 @@ import pytest
 
 from pillarbox.testing.receiver import Answer, Receiver
 from tests.cli.commands import Ended, Pillarbox
+from tests.warm import WarmPython
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/dead-letters.md"
 
@@ -41,8 +42,10 @@ async def ended_so(pillarbox: Pillarbox, receiver: Receiver, status: int, to: st
 
 @pytest.mark.timeout(300)
 @pytest.mark.contract("OP1", "ST2", "UN3", "ST10")
-async def test_the_page_s_commands_find_explain_resend_decide_and_delete(tmp_path: Path) -> None:
-    pillarbox = Pillarbox(tmp_path, bytecode=tmp_path / "bytecode")
+async def test_the_page_s_commands_find_explain_resend_decide_and_delete(
+    tmp_path: Path, warm_python: WarmPython
+) -> None:
+    pillarbox = Pillarbox(tmp_path, warm_python)
     async with Receiver() as receiver:
         pillarbox.serving(receiver.url, uncertain="hold")
         other = await ended_so(pillarbox, receiver, 400, "bob")
