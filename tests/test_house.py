@@ -13,9 +13,7 @@ from itertools import combinations
 from pathlib import PurePosixPath
 from typing import Final
 
-import pytest
-
-from tests.test_tidy import PACKAGE, Rule, Tree, this_repository
+from tests.rules import PACKAGE, Planted, RuleTests, Tree, this_repository
 
 MAP: Final = "ARCHITECTURE.md"
 ABSENT: Final = "| room | absent |\n|---|---|\n"
@@ -68,14 +66,17 @@ def modules(tree: Tree) -> list[PurePosixPath]:
 
 def same_names(tree: Tree) -> list[tuple[PurePosixPath, PurePosixPath]]:
     """Every two files of one name in rooms that are side by side, or one inside the other."""
-    found = []
-    for one, other in combinations(modules(tree), 2):
-        here, there = one.parent, other.parent
-        outside = "" in (here.name, there.name)  # beneath no room: a module at the top
-        near = there.parent in {here.parent, here} or there == here.parent
-        if one.name == other.name and near and not outside:
-            found.append((one, other))
-    return found
+    of_a_name: dict[str, list[PurePosixPath]] = {}
+    for path in modules(tree):
+        of_a_name.setdefault(path.name, []).append(path)
+    return [
+        pair for paths in of_a_name.values() for pair in combinations(paths, 2) if _near(*(one.parent for one in pair))
+    ]
+
+
+def _near(here: PurePosixPath, there: PurePosixPath) -> bool:
+    outside = "" in (here.name, there.name)  # beneath no room: a module at the top
+    return not outside and (there.parent in {here.parent, here} or there == here.parent)
 
 
 def names_of_neighbours(tree: Tree) -> list[str]:
@@ -119,7 +120,7 @@ def rooms_not_on_the_map(tree: Tree) -> list[str]:
 
 
 ROOM = '"""What is in it."""\n'
-RULES: list[tuple[Rule, Tree, str, Tree]] = [
+RULES: list[Planted] = [
     (
         names_of_neighbours,
         {f"{PACKAGE}/engine/lanes.py": "", f"{PACKAGE}/outbox/lanes.py": ""},
@@ -178,25 +179,10 @@ RULES: list[tuple[Rule, Tree, str, Tree]] = [
         {f"{PACKAGE}/engine/__init__.py": ROOM, MAP: f"{ABSENT}| `engine/` | SQL, clocks |\n"},
     ),
 ]
-rules = pytest.mark.parametrize(
-    ("rule", "planted", "complaint", "close"), RULES, ids=[rule.__name__ for rule, *_ in RULES]
-)
 
 
-@rules
-def test_this_house_is_in_order(rule: Rule, planted: Tree, complaint: str, close: Tree) -> None:
-    found = rule(this_repository())
-    assert not found, "\n".join(found)
-
-
-@rules
-def test_a_planted_breach_is_found(rule: Rule, planted: Tree, complaint: str, close: Tree) -> None:
-    assert rule(planted) == [complaint]
-
-
-@rules
-def test_what_only_looks_like_a_breach_is_left_alone(rule: Rule, planted: Tree, complaint: str, close: Tree) -> None:
-    assert rule(close) == []
+class TestHouse(RuleTests):
+    rules = RULES
 
 
 def test_nothing_is_allowed_that_is_not_there() -> None:

@@ -9,19 +9,13 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 
 import pytest
 
-Tree = Mapping[str, str]
-Rule = Callable[[Tree], list[str]]
-
-ROOT = Path(__file__).parent.parent
-PACKAGE = "src/pillarbox"
+from tests.rules import PACKAGE, Planted, RuleTests, Tree, parsed, this_repository
 
 VAGUE_NAMES = {
     "common", "data", "handler", "handlers", "helper", "helpers", "manager", "managers", "misc", "qm",
@@ -102,29 +96,10 @@ IMPURE = {
 DOMAIN_MAY_IMPORT = (sys.stdlib_module_names - IMPURE) | {"msgspec"}
 
 
-@lru_cache(maxsize=1)
-def this_repository() -> Tree:
-    """The text of every file that is, or is about to be, under version control."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    tree = {}
-    for path in sorted(filter(None, listed.stdout.split("\0"))):
-        try:
-            tree[path] = (ROOT / path).read_text("utf-8")
-        except (UnicodeDecodeError, FileNotFoundError):
-            continue  # a picture or a database; or deleted, and not yet recorded as such
-    return tree
-
-
 def code(tree: Tree, folder: str = "") -> Iterator[tuple[str, ast.Module]]:
     for path, text in tree.items():
         if path.startswith(folder) and path.endswith(".py"):
-            yield path, ast.parse(text, path)
+            yield path, parsed(text, path)
 
 
 def imported_names(module: ast.Module) -> dict[str, str]:
@@ -411,7 +386,7 @@ def traces_of_a_machine(tree: Tree) -> list[str]:
 # Every rule, with a tree that breaks it, the complaint about that, and a tree that comes close and is fine.
 LONG_FUNCTION = "def f():\n" + "    pass\n" * FUNCTION_LINES_MAX
 LONG_FILE = "A = 1\n" * (FILE_LINES_MAX + 1)
-RULES: list[tuple[Rule, Tree, str, Tree]] = [
+RULES: list[Planted] = [
     (
         vague_names,
         {f"{PACKAGE}/engine/retry_utils.py": ""},
@@ -543,25 +518,10 @@ RULES: list[tuple[Rule, Tree, str, Tree]] = [
         {"docs/a.md": "See artwork/a and /home/ann/work/a, or https://example.org/work/a.\n"},
     ),
 ]
-rules = pytest.mark.parametrize(
-    ("rule", "planted", "complaint", "close"), RULES, ids=[rule.__name__ for rule, *_ in RULES]
-)
 
 
-@rules
-def test_this_repository_is_tidy(rule: Rule, planted: Tree, complaint: str, close: Tree) -> None:
-    found = rule(this_repository())
-    assert not found, "\n".join(found)
-
-
-@rules
-def test_a_planted_breach_is_found(rule: Rule, planted: Tree, complaint: str, close: Tree) -> None:
-    assert rule(planted) == [complaint]
-
-
-@rules
-def test_what_only_looks_like_a_breach_is_left_alone(rule: Rule, planted: Tree, complaint: str, close: Tree) -> None:
-    assert rule(close) == []
+class TestTidy(RuleTests):
+    rules = RULES
 
 
 def test_the_whole_repository_is_looked_at() -> None:
