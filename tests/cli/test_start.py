@@ -40,6 +40,15 @@ def test_a_command_that_looks_loads_neither_channels_nor_drawing() -> None:
     assert not {"httptools", "aiosmtplib", "yarl", "rich", "yaml"} & set(done.stdout.split())
 
 
+def test_nothing_a_command_opens_takes_the_place_of_a_standard_file_that_is_closed() -> None:
+    code = (
+        "import os; from pillarbox.cli import main; main(['ls', '--db', '/nowhere/x']); "
+        "assert all(os.path.samestat(os.fstat(number), os.stat(os.devnull)) for number in range(3))"
+    )
+    command = ["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code]
+    assert subprocess.run(command, check=False).returncode == 0
+
+
 async def test_help_names_every_command(pillarbox: Pillarbox) -> None:
     shown = await pillarbox("--help")
     assert shown.code == 0

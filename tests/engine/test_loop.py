@@ -11,7 +11,7 @@ import pytest
 
 from pillarbox.engine.deadlines import Deadlines
 from pillarbox.engine.loop import Loop
-from pillarbox.errors import StoreBusy
+from pillarbox.errors import NotStarted, StoreBusy
 from pillarbox.testing.fakes import FakeClock
 from tests.engine.stand import until
 
@@ -233,3 +233,25 @@ async def test_a_poke_in_time_makes_a_long_wait_shorter_and_no_short_one_longer(
     await settled()
     assert tick.count == 3
     await loop.stop()
+
+
+async def test_a_tick_that_outlives_a_stop_ends_in_silence_where_its_store_is_closed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whoever closes an outbox waits for a tick only so long, and closes the store then."""
+    closed = asyncio.Event()
+    failures: list[str] = []
+
+    async def until_closed() -> None:
+        await closed.wait()
+        raise NotStarted("the store is not open")
+
+    loop = Loop("test", Ticking(until_closed), clock=FakeClock(), failed=lambda name, _: failures.append(name))
+    loop.start()
+    await settled()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await loop.stop()
+    closed.set()
+    await loop.stop()
+    assert (failures, caplog.records) == ([], [])

@@ -72,3 +72,9 @@ async def test_one_key_is_no_list_of_keys(stand: Stand) -> None:
     box = (await stand.open()).outbox
     with pytest.raises(InvalidMessage, match=r"^entries: "):
         await box.mirror.acknowledge("session")
+
+
+@pytest.mark.parametrize("odd", [5, None, b"x", ["a"], "\ud800", "a\0b"])
+async def test_what_is_no_path_is_refused_by_its_name(stand: Stand, odd: Any) -> None:
+    with pytest.raises(InvalidMessage, match=r"^path: expected a path"):
+        await (await stand.open()).outbox.backup(odd)

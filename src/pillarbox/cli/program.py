@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -60,6 +61,7 @@ _MEANT: Final = {
 }  # fmt: skip
 
 _ONE_LINE_MAX: Final = 1000
+_STANDARD_MAX: Final = 2  # the number of stderr
 _PACKAGE: Final = Path(__file__).parent.parent
 
 
@@ -148,6 +150,7 @@ def _variables(command: click.Command, ctx: click.Context, prefix: str) -> list[
 
 def execute(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit code. Raises nothing."""
+    _fill_standard_files()
     # What the engine logs is for those who run a worker; a command says what went wrong itself.
     logging.getLogger("pillarbox").addHandler(logging.NullHandler())
     state: dict[str, bool] = {"debug": False}
@@ -166,6 +169,18 @@ def execute(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         return _report(exc)
     return result if isinstance(result, int) else Exit.OK
+
+
+def _fill_standard_files() -> None:
+    """
+    Open nothing in the place of each standard file that is closed.
+
+    A database or a socket would get its number, and what is said on stderr with it; libuv ends the process (SIGABRT)
+    when it closes such a file.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_MAX:
+        pass
+    os.close(number)
 
 
 def unwritten(error: OSError) -> int:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 _ENDS: Final = frozenset({"delivered", "held", "dead", "expired", "cancelled"})
 _REPORTED: Final = ("delivered", "failed", "expired", "exhausted", "uncertain")
 _RARE: Final = ("held", "reaped")
-_STANDARD_MAX: Final = 2  # the number of stderr
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -102,10 +101,6 @@ def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
         import uvloop
     except ImportError:
         return None
-    # libuv ends the process (SIGABRT) when it closes a file whose number is that of a standard one which was closed.
-    while (number := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_MAX:
-        pass
-    os.close(number)
     return uvloop.new_event_loop
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pillarbox.clock import Clock, Timer
-from pillarbox.errors import StoreError
+from pillarbox.errors import NotStarted, StoreError
 from pillarbox.user_code import Log, is_from_outside, pass_on
 
 _log = Log("pillarbox.engine")
@@ -89,12 +89,18 @@ class Loop:
                 # A loop outlives one failed tick (style.md).
                 if is_from_outside(exc, self._task):
                     raise
+                if self._is_left_behind(exc):
+                    return
                 pass_on(exc)
                 wait = _FAILED_SECONDS[min(self._failures, len(_FAILED_SECONDS) - 1)]
                 self._failures += 1
                 self._report(exc)
             if wait is not None:
                 self._schedule(wait)
+
+    def _is_left_behind(self, exc: BaseException) -> bool:
+        """Whether a stop could not wait any longer for the tick, and what it works with was closed."""
+        return self._stopping and isinstance(exc, NotStarted)
 
     def _on_task_end(self, task: asyncio.Task[None]) -> None:
         self._task = None

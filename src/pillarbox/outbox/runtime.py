@@ -124,22 +124,24 @@ class Runtime:
             raise
 
     async def _open(self, channels: Mapping[str, Channel], only: MessageId | None) -> None:
-        lease_ms = int(lease_seconds(self._settings, (c.send_timeout_seconds for c in channels.values())) * 1000)
+        self._lease_ms = int(lease_seconds(self._settings, (c.send_timeout_seconds for c in channels.values())) * 1000)
         await self._open_store()
         # Before anything is judged by its time.
         self.clock.learn(await self.store.clock_news())
         self.reporter.lines.recipients = await self._recipients(self._settings)
         self.store.on_question(functools.partial(present, self))
-        if not channels or not self._settings.enabled:
-            self.committer.start()
-            if channels:
-                # Sends without a queue (contract EN12).
-                self.direct = Direct(channels, self.reporter, clock=self.clock, entropy=self._entropy, hooks=self.hooks)
-                await self.direct.start()
+        if channels and self._settings.enabled:
+            await self._start_worker(channels, only)
             return
-        self._lease_ms = lease_ms
+        self.committer.start()
+        if channels:
+            # Sends without a queue (contract EN12).
+            self.direct = Direct(channels, self.reporter, clock=self.clock, entropy=self._entropy, hooks=self.hooks)
+            await self.direct.start()
+
+    async def _start_worker(self, channels: Mapping[str, Channel], only: MessageId | None) -> None:
         seams = Seams(clock=self.clock.machine, entropy=self._entropy)
-        self._channels = LiveChannels(channels, lease_ms=lease_ms, seams=seams, clock=self.clock)
+        self._channels = LiveChannels(channels, lease_ms=self._lease_ms, seams=seams, clock=self.clock)
         self.worker = self._worker(self._channels.by_name, only)
         self.committer = self.worker.committer
         self.committer.start()

@@ -10,7 +10,7 @@ from pathlib import Path
 from pillarbox.domain.message import State
 from pillarbox.domain.moments import budget_ms, span_ms
 from pillarbox.engine.drain import DrainReport
-from pillarbox.errors import Refused
+from pillarbox.errors import InvalidMessage, Refused
 from pillarbox.outbox.health import present
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.routes import Routes
@@ -45,10 +45,17 @@ class Upkeep:
         its bytes are returned.
 
         Raises:
-            InvalidMessage: Something has that name already, or its directory is missing; nothing was written.
+            InvalidMessage: *path* is none, something has that name already, or its directory is missing; nothing was
+                written.
             StoreError: The database could not be read, the copy not written, or it is damaged; it was not kept.
             Refused: The queue is disabled: there is nothing to copy.
         """
+        try:
+            usable = b"\0" not in os.fsencode(Path(path))
+        except (TypeError, UnicodeEncodeError):
+            usable = False
+        if not usable:
+            raise InvalidMessage("path", f"expected a path without NUL, not {path!a}")
         return await (await self._lifetime.opened()).store.backup(Path(path))
 
     async def drain(self, budget: float | None = None) -> DrainReport:
