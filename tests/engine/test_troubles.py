@@ -105,8 +105,7 @@ async def test_a_worker_whose_file_was_taken_away_is_told_by_the_check_of_the_ne
 async def test_a_worker_that_says_nothing_is_no_problem_and_keeps_nobody_waiting(stand: Stand) -> None:
     worker = await stand.open(ScriptedChannel())
     other = await stand.open()
-    for slot in list(worker.store.real._listening):
-        worker.store.real._stop_listening(slot)
+    worker.store.real._sockets.end_all()
     async with asyncio.timeout(SECONDS):
         assert await other.outbox.check() == []
 

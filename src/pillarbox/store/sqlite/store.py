@@ -8,9 +8,7 @@ arbitrate between processes.
 # Long because: one class is all that `store/base.py` promises, a method each; what they do stands in other files.
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -34,15 +32,7 @@ from pillarbox.errors import (
     ValueRefused,
 )
 from pillarbox.store import forking
-from pillarbox.store.base import (
-    Batch,
-    BatchResult,
-    Durability,
-    Ended,
-    Lapsed,
-    WorkerInfo,
-    WorkerStart,
-)
+from pillarbox.store.base import Batch, BatchResult, Durability, Ended, Lapsed, WorkerInfo, WorkerStart
 from pillarbox.store.plain_reads import Reads
 from pillarbox.store.sqlite import asking, backup, damage, disk_space, integrity, opening, turns
 from pillarbox.store.sqlite.foreign_commits import Versions
@@ -50,6 +40,7 @@ from pillarbox.store.sqlite.handles import Connector, Handles
 from pillarbox.store.sqlite.notices import Notices
 from pillarbox.store.sqlite.session import Session, Statements
 from pillarbox.store.sqlite.sidecar import Sidecar
+from pillarbox.store.sqlite.worker_sockets import WorkerSockets
 from pillarbox.store.steps import batch as steps
 from pillarbox.store.steps import check, facts, read
 from pillarbox.store.steps.leased import lapsed
@@ -108,8 +99,7 @@ class SQLiteStore(Reads):
         self._sidecar = None if self.in_memory else Sidecar(self._path, descriptor_locks=descriptor_locks)
         self._versions = Versions(lambda: self._watching)
         self._notices = Notices(self._news, self._clock)
-        self._problems: Callable[[], Sequence[str]] = tuple
-        self._listening: dict[int, tuple[asyncio.AbstractEventLoop, socket.socket]] = {}
+        self._sockets = WorkerSockets(self._sidecar, self._notices.tell)
         self.idle = threading.Lock()
         forking.pauses(self)
         forking.drops(self)
@@ -154,8 +144,7 @@ class SQLiteStore(Reads):
     async def close(self) -> None:
         """See `Store`."""
         self._notices.end()
-        for slot in list(self._listening):
-            self._stop_listening(slot)
+        self._sockets.end_all()
         writer, self._writer = self._writer, None
         reader, self._reader = self._reader, None
         if reader is not None:
@@ -228,8 +217,7 @@ class SQLiteStore(Reads):
     async def commit(self, batch: Batch) -> BatchResult:
         """See `Store`."""
         if batch.imports and self.in_memory:
-            msg = "nothing is imported into a database in memory: it would end with this process"
-            raise Refused(msg)
+            raise Refused("nothing is imported into a database in memory: it would end with this process")
         return await self._write_through(lambda: self._commit(batch))
 
     def _commit(self, batch: Batch) -> BatchResult:
@@ -253,10 +241,8 @@ class SQLiteStore(Reads):
                 told = session.many("worker_slots") if result.touched or batch.acts else []
                 self._to_wake = [slot for (slot,) in told]
             return result
-        except UnicodeDecodeError as exc:
-            if not self._mend():
-                raise ValueRefused(f"writing: a value cannot be stored ({exc})") from exc
-            return None
+        except UnicodeDecodeError:
+            raise
         except (TypeError, ValueError, OverflowError) as exc:
             # What SQLite has no type for, a number beyond 64 bits, half a surrogate pair.
             raise ValueRefused(f"writing: a value cannot be stored ({type(exc).__name__}: {exc})") from exc
@@ -272,12 +258,18 @@ class SQLiteStore(Reads):
                 raise
             return None
 
-    def _mend(self) -> bool:
-        """Bury what nobody can read, and return whether there was any. Who takes part in the next batch hears of it."""
+    def _mend(self, exc: UnicodeDecodeError) -> None:
+        """
+        Bury what nobody can read. Who takes part in the next batch hears of it.
+
+        Raises:
+            ValueRefused: There is nothing of the kind.
+        """
         with self._translated("setting aside what cannot be read"):
             buried = damage.mend(self._live_session(), now_ms=self._clock.wall_ms(), limits=self._limits)
-        self._buried += buried or ()
-        return buried is not None
+        if buried is None:
+            raise ValueRefused(f"a value is no text that can be read ({exc})") from exc
+        self._buried += buried
 
     def _session_on(self, connection: apsw.Connection) -> Session:
         return Session(connection, self._handles, self._lease_clock)
@@ -291,12 +283,7 @@ class SQLiteStore(Reads):
     async def register(self, start: WorkerStart) -> int:
         """See `Store`."""
         slot = await self._write_through(lambda: self._register(start))
-        if self._sidecar is not None:
-            receiver = self._sidecar.listen(slot)
-            if receiver is not None:
-                loop = asyncio.get_running_loop()
-                loop.add_reader(receiver, self._woken, slot, receiver)
-                self._listening[slot] = loop, receiver
+        self._sockets.begin(slot)
         return slot
 
     def _register(self, start: WorkerStart) -> int:
@@ -334,7 +321,7 @@ class SQLiteStore(Reads):
 
     async def deregister(self, worker: int) -> None:
         """See `Store`."""
-        self._stop_listening(worker)
+        self._sockets.end(worker)
         await self._write_through(lambda: self._deregister(worker))
 
     def _deregister(self, worker: int) -> None:
@@ -447,7 +434,7 @@ class SQLiteStore(Reads):
 
     def on_question(self, problems: Callable[[], Sequence[str]]) -> None:
         """See `Store`."""
-        self._problems = problems
+        self._sockets.problems = problems
 
     def problems(self) -> list[str]:
         """See `Store`."""
@@ -462,12 +449,10 @@ class SQLiteStore(Reads):
 
     async def backup(self, path: Path) -> int:
         """See `Store`."""
-        if self._writer is None:
-            msg = "the store is not open"
-            raise NotStarted(msg)
+        writer = self._opened()
         copying = backup.Copying(None if self.in_memory else self._path, path)
         if self.in_memory:
-            return await self._writer.run(lambda: copying.write(self._live_session().connection))
+            return await writer.run(lambda: copying.write(self._live_session().connection))
         # A thread of its own: a large copy must delay neither a commit nor a read.
         caller = self._caller("pillarbox-backup")
         try:
@@ -485,26 +470,17 @@ class SQLiteStore(Reads):
         with self.idle:
             return self._versions.news()
 
-    def _woken(self, slot: int, receiver: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                said, sender = receiver.recvfrom(16)
-                if said == asking.QUESTION:
-                    asking.answer(receiver, sender, slot, self._problems())
-        self._notices.tell()
-
-    def _stop_listening(self, slot: int) -> None:
-        loop, receiver = self._listening.pop(slot, (None, None))
-        if loop is not None and receiver is not None and not loop.is_closed():
-            loop.remove_reader(receiver)
-        if self._sidecar is not None:
-            self._sidecar.stop_listening(slot)
+    def _opened(self) -> Caller:
+        if self._writer is None:
+            raise NotStarted("the store is not open")
+        return self._writer
 
     async def _write(self, function: Callable[[], T]) -> T:
-        if self._writer is None:
-            msg = "the store is not open"
-            raise NotStarted(msg)
-        return await self._writer.run(lambda: self._write_safely(function))
+        return await self._opened().run(lambda: self._write_safely(function))
+
+    async def _write_through(self, function: Callable[[], T]) -> T:
+        """As `_write`, for what the caller must know, cancelled or not: else leases would have no holder."""
+        return await self._opened().run_through(lambda: self._write_safely(function))
 
     def _writing_connection(self) -> apsw.Connection | None:
         return None if self._session is None else self._session.connection
@@ -513,28 +489,17 @@ class SQLiteStore(Reads):
         with self._versions.writing(self._writing_connection), self._handles.unchanged():
             try:
                 return function()
-            except UnicodeDecodeError:
-                if not self._mend():
-                    raise
+            except UnicodeDecodeError as exc:
+                self._mend(exc)
                 return function()
 
-    async def _write_through(self, function: Callable[[], T]) -> T:
-        """As `_write`, for what the caller must know, cancelled or not: else leases would have no holder."""
-        if self._writer is None:
-            msg = "the store is not open"
-            raise NotStarted(msg)
-        return await self._writer.run_through(lambda: self._write_safely(function))
-
     async def _read(self, function: Callable[[Statements], T]) -> T:
-        if self._writer is None:
-            msg = "the store is not open"
-            raise NotStarted(msg)
         try:
-            return await self._read_once(self._writer, function)
-        except UnicodeDecodeError:
-            if not await self._write(self._mend):
-                raise
-            return await self._read_once(self._writer, function)
+            return await self._read_once(self._opened(), function)
+        except UnicodeDecodeError as exc:
+            unreadable = exc
+        await self._write(lambda: self._mend(unreadable))
+        return await self._read_once(self._opened(), function)
 
     async def _read_once(self, writer: Caller, function: Callable[[Statements], T]) -> T:
         if self.in_memory:
