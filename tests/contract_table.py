@@ -10,10 +10,24 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+from collections.abc import Iterable
 
 import pytest
 
 from tests.contract_numbers import MARKER, TITLES, problems
+
+
+def numbers_of(items: Iterable[pytest.Item]) -> dict[str, list[str]]:
+    """Return the names of tests by the number that they name."""
+    tests: dict[str, list[str]] = {}
+    for item in items:
+        test = item.nodeid.partition("[")[0]  # the parameters of one test are one line
+        for mark in item.iter_markers(MARKER):
+            for number in mark.args:
+                named = tests.setdefault(number, [])
+                if test not in named:
+                    named.append(test)
+    return tests
 
 
 class NumberCollector:
@@ -23,13 +37,7 @@ class NumberCollector:
         self.tests: dict[str, list[str]] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        for item in session.items:
-            test = item.nodeid.partition("[")[0]  # the parameters of one test are one line
-            for mark in item.iter_markers(MARKER):
-                for number in mark.args:
-                    tests = self.tests.setdefault(number, [])
-                    if test not in tests:
-                        tests.append(test)
+        self.tests = numbers_of(session.items)
 
 
 def collect() -> dict[str, list[str]]:

@@ -5,8 +5,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.contract_numbers import TITLES, problems
-from tests.contract_table import table
+from tests.contract_table import numbers_of, table
 
 _ROOT = Path(__file__).parent.parent
 _SIZES = {
@@ -15,8 +17,12 @@ _SIZES = {
 }  # fmt: skip
 
 
-def test_tests_name_numbers_that_exist_and_every_required_number() -> None:
-    # A process of its own: whatever this run selected, every test is looked at.
+def test_tests_name_numbers_that_exist_and_every_required_number(request: pytest.FixtureRequest) -> None:
+    if all_are_collected(request.session):
+        found = problems(numbers_of(request.session.items))
+        assert found == []
+        return
+    # In a process of its own: whatever this run selected, every test is looked at.
     collected = subprocess.run(
         [sys.executable, "-m", "tests.contract_table"],
         cwd=_ROOT,
@@ -26,6 +32,14 @@ def test_tests_name_numbers_that_exist_and_every_required_number() -> None:
         check=False,
     )
     assert collected.returncode == 0, collected.stderr
+
+
+def all_are_collected(session: pytest.Session) -> bool:
+    """Whether this run selected nothing: then each of its processes has collected every test."""
+    option = session.config.option
+    files = {path for path in (_ROOT / "tests").rglob("test_*.py") if "fixtures" not in path.parts}
+    selected = option.keyword or option.markexpr or option.deselect
+    return not selected and files <= {item.path for item in session.items}
 
 
 def test_a_number_that_does_not_exist_is_found() -> None:

@@ -49,7 +49,7 @@ class Copy:
         for place in COPIED:
             (root / place).parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / place).is_dir():
-                shutil.copytree(ROOT / place, root / place, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(ROOT / place, root / place)
             else:
                 shutil.copy(ROOT / place, root / place)
         self._before = self.tree()

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,15 +30,25 @@ SECONDS: Final = 100
 OK, FAILED = int(pytest.ExitCode.OK), int(pytest.ExitCode.TESTS_FAILED)
 
 
-@pytest.fixture
-def copy(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the code and its tests; compiled files go along, and are good as long as their source is the same."""
-    folder = tmp_path / "copy"
+    folder = tmp_path_factory.mktemp("planted") / "copy"
     for name in COPIED:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("fixtures"))
     shutil.copy2(ROOT / "pyproject.toml", folder)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def copy(whole: Path) -> Iterator[Path]:
+    """The copy with nothing planted in it; what a test plants is pulled out when it is over."""
+    before = time.time()
+    yield whole
+    for path in (whole / PACKAGE).rglob("*.*"):
+        if path.is_file() and path.stat().st_mtime >= before - 1:
+            shutil.copy2(ROOT / path.relative_to(whole), path)
 
 
 def plant(copy: Path, bug: Bug) -> None:
@@ -67,7 +78,8 @@ def run(copy: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
             *(f"tests/{test}" for test in tests),
         ],
         cwd=copy,
-        env=os.environ | {"PYTHONPATH": str(copy / "src")},
+        # Nothing is compiled there for good, or what was planted could be found after it was pulled out.
+        env=os.environ | {"PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=SECONDS,
