@@ -74,6 +74,8 @@ def run(copy: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
             "pytest",
             "-q",
             *quick,
+            # No bug is planted in what only PostgreSQL has, and each of these runs would start a server of its own.
+            "-k=not postgres",
             f"--timeout={SECONDS // 2}",
             *(f"tests/{test}" for test in tests),
         ],
@@ -107,7 +109,7 @@ def test_a_planted_bug_is_found(copy: Path, bug: Bug) -> None:
 def test_where_nothing_was_planted_every_one_of_these_tests_passes(copy: Path) -> None:
     done = run(copy, sorted({bug.test for bug in BUGS}))
     assert done.returncode == OK, done.stdout + done.stderr
-    assert counted(done).keys() <= {"passed", "warning"}, done.stdout
+    assert counted(done).keys() <= {"passed", "deselected", "warning"}, done.stdout
 
 
 def test_it_is_the_copy_that_is_tested(copy: Path) -> None:
