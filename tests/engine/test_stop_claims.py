@@ -256,8 +256,7 @@ async def test_a_hook_that_answers_before_the_deadline_lets_its_message_go_befor
     message = await box.send()
     async with asyncio.timeout(SECONDS):
         await asked.wait()
-        stopping = asyncio.create_task(box.outbox.stop(SECONDS))
-        await asyncio.sleep(0)
+        stopping = await begun_to_stop(box)
         go.set()
         assert await stopping == 0
     assert (await (await stand.open()).view(message)).state is State.DELIVERED
