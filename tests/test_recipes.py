@@ -356,15 +356,10 @@ def test_add_a_database(copy: Copy, tmp_path: Path) -> None:
         '    "lake": ("pillarbox.store.lake.store", "LakeStore"),\n',
         before='    "sqlite": ("pillarbox.store.sqlite.store", "SQLiteStore"),\n',
     )
-    copy.insert(
-        registry,
-        '    if parts.scheme != "sqlite":\n        return parts.scheme, dsn\n',
-        before="    if parts.netloc:\n",
-    )
     copy.insert("ARCHITECTURE.md", "| `store/lake/` | rules |\n", before="| `store/sqlite/` | rules")
     kinds = f"{SOURCE}/settings/kinds.py"
     copy.insert(kinds, '"lake", ', before='"sqlite", "postgresql"')
-    copy.replace(kinds, "the path of a file, or sqlite:///…", "the path of a file, sqlite:///… or lake://…")
+    copy.insert(kinds, "lake://…, ", before='or postgresql://…"')
     copy.said("-m", "tools.reference")
     listed = recipe("Add a database", "lake")
     sql = {path for path in listed if path.endswith("*.sql")}
