@@ -6,7 +6,7 @@ import pytest
 
 from pillarbox.store.registry import open_store
 from tests.engine.stand import MakeStore, Stand, make_sqlite
-from tests.store.postgres_server import fresh_database
+from tests.store.postgres_server import fresh_database, kept
 from tests.store.second_driver import SecondStore, Server
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def make_store(request: pytest.FixtureRequest) -> Iterator[MakeStore]:
     else:
         with fresh_database() as url:
             # Typed as what tests that look behind the seam run on.
-            yield lambda _, clock: cast("SQLiteStore", open_store(url, clock=clock, lease_clock=clock.boot_ms))
+            yield lambda _, clock: cast(
+                "SQLiteStore", open_store(url, clock=clock, lease_clock=clock.boot_ms, connect=kept)
+            )
 
 
 @pytest.fixture

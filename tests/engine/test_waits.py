@@ -32,6 +32,7 @@ class Counted:
         self.reads = 0
         self.answered = 0
         self.looks: list[int] = []
+        self.looked = 0
         self._box = box
         store: Any = box.store
         store.get = self._get
@@ -45,7 +46,9 @@ class Counted:
 
     async def _ended(self, messages: Sequence[Any]) -> object:
         self.looks.append(len(messages))
-        return await self._box.store.real.ended(messages)
+        ended = await self._box.store.real.ended(messages)
+        self.looked += 1
+        return ended
 
 
 async def waiting(box: Box, messages: list[Message], counted: Counted) -> list[asyncio.Task[Message]]:
@@ -162,6 +165,8 @@ async def test_a_wait_hears_that_the_database_does_not_answer(stand: Stand) -> N
 
     store: Any = acceptor.store
     store.get = store.ended = gone
+    # A look that had begun before would seem to take all of the time that passes now, and rest for many times that.
+    await until(lambda: counted.looked == len(counted.looks))
     stand.advance(5_000)
     async with asyncio.timeout(SECONDS):
         with pytest.raises(StoreUnavailable):

@@ -1,7 +1,8 @@
 """
 A PostgreSQL server for tests: the one that ``PILLARBOX_TEST_PG`` names, or one out of a package.
 
-All processes of a test run share one, and each test has a schema of its own.
+All processes of a test run share one, and each test has a schema of its own. A server's process knows nothing when it
+begins, and plans every statement anew: so schemas and connections are handed on from test to test, emptied.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import contextlib
 import fcntl
 import itertools
 import os
+import select
 import shutil
 import subprocess
 import tempfile
 import warnings
+from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -22,8 +25,13 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import psycopg
 import pytest
 
+from pillarbox.store.postgres.connection import connect
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pillarbox.store.base import Durability
+    from pillarbox.store.postgres.dsn import Place
 
 _NAMED: Final = "PILLARBOX_TEST_PG"
 _RUN: Final = "PYTEST_XDIST_TESTRUNUID"
@@ -34,7 +42,10 @@ OPTIONS: Final = (
     " -c listen_addresses="
 )
 _numbers = itertools.count(1)
+_VACUUM_USES: Final = 50
 _unused: list[str] = []
+_uses: Counter[str] = Counter()
+_idle: defaultdict[tuple[Place, Durability], list[psycopg.Connection[Any]]] = defaultdict(list)
 
 
 class Server:
@@ -148,26 +159,63 @@ def fresh_database() -> Iterator[str]:
     base = server_url()
     schema = _unused.pop() if _unused else f"t{os.getpid()}_{next(_numbers)}"
     yield f"{base}{'&' if '?' in base else '?'}schema={schema}"
-    with connected(base) as connection:
-        try:
-            connection.execute("SET lock_timeout = '2s'")
-            _empty(connection, schema)
-        except psycopg.Error:
-            # Something of the test still holds it.
-            return
+    connection = _cleaner()
+    try:
+        connection.execute(f"SET search_path = {schema}")
+        _empty(connection, schema)
+    except psycopg.Error:
+        # Something of the test still holds it.
+        return
     _unused.append(schema)
+
+
+@cache
+def _cleaner() -> psycopg.Connection[Any]:
+    connection = connected(server_url())
+    connection.execute("SET lock_timeout = '2s'")
+    return connection
 
 
 def _empty(connection: psycopg.Connection[Any], schema: str) -> None:
     tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = %s", (schema,)).fetchall()
     sequences = connection.execute("SELECT sequencename FROM pg_sequences WHERE schemaname = %s", (schema,)).fetchall()
+    triggers = "SELECT tgname FROM pg_trigger WHERE tgrelid = to_regclass('message') AND NOT tgisinternal"
     # Which schema it is stays, and what its log lines are hashed with.
-    wanted = [f"SET search_path = {schema}", "DELETE FROM meta WHERE key NOT IN ('log_key', 'version', 'usable_from')"]
+    wanted = ["DELETE FROM meta WHERE key NOT IN ('log_key', 'version', 'usable_from')"]
     wanted += [f"DELETE FROM {name}" for (name,) in tables if name != "meta"]  # noqa: S608 — our own names
-    wanted += [f"ALTER SEQUENCE {name} RESTART" for (name,) in sequences]
-    wanted += [f"DROP TRIGGER IF EXISTS recipient_tally_{name} ON message" for name in ("new", "change")]
-    if tables:
-        connection.execute("; ".join(wanted))
+    wanted += [f"SELECT setval('{name}', 1, false)" for (name,) in sequences]
+    # Not asked for where there are none: that would have every connection plan all of its statements anew.
+    wanted += [f"DROP TRIGGER {name} ON message" for (name,) in connection.execute(triggers)]
+    if not tables:
+        return
+    connection.execute("; ".join(wanted))
+    _uses[schema] += 1
+    if _uses[schema] % _VACUUM_USES == 0:
+        # Nobody else removes what was deleted, and every scan goes over it.
+        connection.execute(f"VACUUM {', '.join(name for (name,) in tables)}")
+
+
+def kept(place: Place, durability: Durability) -> psycopg.Connection[Any]:
+    """Open a connection as a store does, or hand on one that another store of this process has closed."""
+    idle = _idle[place, durability]
+    while idle:
+        connection = idle.pop()
+        if not select.select([connection], (), (), 0)[0]:
+            return connection
+        # The server has ended it.
+        psycopg.Connection.close(connection)
+    connection = connect(place, durability)
+
+    def keep() -> None:
+        try:
+            connection.execute("UNLISTEN *")
+        except psycopg.Error:
+            psycopg.Connection.close(connection)
+        else:
+            idle.append(connection)
+
+    connection.close = keep  # type: ignore[method-assign]
+    return connection
 
 
 def connected(url: str) -> psycopg.Connection[Any]:

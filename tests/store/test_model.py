@@ -16,7 +16,7 @@ from pillarbox.store.base import Durability
 from pillarbox.store.registry import open_store
 from pillarbox.store.thread import Inline
 from tests.store.machine import StoreMachine
-from tests.store.postgres_server import fresh_database
+from tests.store.postgres_server import fresh_database, kept
 
 if TYPE_CHECKING:
     from pillarbox.store.base import Store
@@ -48,7 +48,7 @@ class PostgresMachine(StoreMachine):
         self.url = self.database.enter_context(fresh_database())
 
     def make_store(self, clock: FakeClock) -> Store:
-        return open_store(self.url, clock=clock, lease_clock=clock.boot_ms, caller=lambda _: Inline())
+        return open_store(self.url, clock=clock, lease_clock=clock.boot_ms, caller=lambda _: Inline(), connect=kept)
 
     def teardown(self) -> None:
         super().teardown()

@@ -36,7 +36,8 @@ ROUNDS = 10
 @pytest.fixture
 def url() -> Iterator[str]:
     with fresh_database() as url:
-        yield url
+        # Other tests run on the same server.
+        yield url.replace("schema=", f"application_name={url.partition('schema=')[2]}&schema=")
 
 
 @pytest.fixture
@@ -94,7 +95,8 @@ async def test_a_connection_that_the_server_has_ended_is_noticed_by_nobody(url: 
     for _ in range(3):
         with connected(url) as other:
             other.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'pillarbox'"
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE application_name = current_setting('application_name') AND pid <> pg_backend_pid()"
             )
         assert (await driver.view(ids[-1])).id == ids[-1]
         ids.append(await driver.send())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pillarbox.store.registry import open_store
 from pillarbox.testing.store_suite import Backstage, MakeStore, StoreSuite
-from tests.store.postgres_server import connected, fresh_database
+from tests.store.postgres_server import connected, fresh_database, kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,8 @@ class TestPostgres(StoreSuite):
         first = clock
 
         def make(*, limits: Limits | None = None, clock: FakeClock | None = None) -> Store:
-            return open_store(url, limits=limits, clock=clock, lease_clock=lambda: first.boot_ms() + HOURS_MS)
+            options: dict[str, Any] = {"lease_clock": lambda: first.boot_ms() + HOURS_MS, "connect": kept}
+            return open_store(url, limits=limits, clock=clock, **options)
 
         return make
 

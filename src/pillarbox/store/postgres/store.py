@@ -66,6 +66,7 @@ class PostgresStore(Reads):
         clock: Of the machine; leases do not ask it.
         lease_clock: Judges leases instead of the server, in tests.
         caller: Makes the place where connections are used; the simulator passes one without threads.
+        connect: Opens a connection; tests pass one that keeps what it opened.
     """
 
     in_memory = False
@@ -81,6 +82,7 @@ class PostgresStore(Reads):
         clock: Clock | None = None,  # noqa: ARG002 — of every store
         lease_clock: Callable[[], int] | None = None,
         caller: Callable[[str], Caller] = DatabaseThread,
+        connect: Callable[[dsn.Place, Durability], psycopg.Connection[Any]] = connect,
     ) -> None:
         self.durability = durability
         self._place = dsn.parse(url)
@@ -88,6 +90,7 @@ class PostgresStore(Reads):
         self._create = create
         self._lease_clock = lease_clock
         self._caller = caller
+        self._connection = connect
         self._writer: Caller | None = None
         self._reader: Caller | None = None
         self._session: Session | None = None
@@ -101,7 +104,7 @@ class PostgresStore(Reads):
         forking.drops(self)
 
     def _connect(self) -> psycopg.Connection[Any]:
-        return connect(self._place, self.durability)
+        return self._connection(self._place, self.durability)
 
     def _opened(self) -> Session:
         return Session(self._connect(), self._place, self.durability, self._lease_clock)
