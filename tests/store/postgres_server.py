@@ -21,6 +21,7 @@ from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -61,13 +62,16 @@ class Server:
     def url(self) -> str:
         return f"postgresql://postgres@/postgres?host={self.folder}"
 
+    def make(self) -> None:
+        if self._user is not None:
+            shutil.chown(self.folder, self._user)
+        said = ("--auth=trust", "--encoding=utf8", "--locale=C", "--no-sync", "-U", "postgres")
+        self._run("initdb", *said, "-D", f"{self.folder}/data")
+
     def start(self, options: str = OPTIONS) -> None:
         data = self.folder / "data"
         if not data.exists():
-            if self._user is not None:
-                shutil.chown(self.folder, self._user)
-            said = ("--auth=trust", "--encoding=utf8", "--locale=C", "--no-sync", "-U", "postgres")
-            self._run("initdb", *said, "-D", str(data))
+            self.make()
         self._run("pg_ctl", "-w", "-D", str(data), "-l", f"{data}/log", "-o", f"-k {self.folder} {options}", "start")
 
     def stop(self, mode: str = "immediate") -> None:
@@ -225,3 +229,9 @@ def connected(url: str) -> psycopg.Connection[Any]:
     if schema:
         connection.execute(f"SET search_path = {schema}")
     return connection
+
+
+def as_role(url: str, role: str) -> str:
+    """Return the URL for another role, which may bring its password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{role}@{parts.netloc.rpartition('@')[2]}").geturl()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from pillarbox.cli.exits import Exit, code_of
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered
 from pillarbox.errors import (
@@ -17,6 +20,7 @@ from pillarbox.errors import (
     PillarboxError,
     StoreCorrupt,
     StoreNotFound,
+    StoreReadOnly,
     StoreTooNew,
     StoreUnavailable,
 )
@@ -25,12 +29,14 @@ from pillarbox.store.registry import open_store
 from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver
 from tests.store.postgres_proxy import Proxy
-from tests.store.postgres_server import connected, fresh_database
+from tests.store.postgres_server import Server, as_role, connected, fresh_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 ROUNDS = 10
+# What a client asks for first: encryption by TLS, or by GSSAPI.
+ENCRYPTION = (bytes.fromhex("0000000804d2162f"), bytes.fromhex("0000000804d21630"))
 
 
 @pytest.fixture
@@ -113,32 +119,116 @@ async def refusal(url: str, **options: Any) -> PillarboxError:
     return caught.value
 
 
+@pytest.fixture
+def says_no() -> Iterator[int]:
+    """The port of a server that has no encryption, and then says nothing."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    asked: list[socket.socket] = []
+
+    def answer() -> None:
+        while True:
+            try:
+                client, _ = listening.accept()
+            except OSError:
+                return
+            asked.append(client)
+            while client.recv(8) in ENCRYPTION:
+                client.sendall(b"N")
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    yield listening.getsockname()[1]
+    listening.shutdown(socket.SHUT_RDWR)
+    for one in asked:
+        one.close()
+    listening.close()
+    thread.join()
+
+
 @pytest.mark.contract("EN4", "SG2")
-async def test_each_thing_that_is_wrong_with_a_database_has_a_sentence_of_its_own(url: str) -> None:
+async def test_each_thing_that_is_wrong_with_a_database_has_a_sentence_of_its_own(url: str, says_no: int) -> None:
     base, _, schema = url.partition("schema=")
-    missing = await refusal(url, create=False) if not schema_is_there(url) else None
-    assert missing is None or (isinstance(missing, StoreNotFound) and schema in str(missing))
+    missing = await refusal(f"{base}schema=no{schema}", create=False)
+    assert isinstance(missing, StoreNotFound)
+    assert f"no schema no{schema}" in str(missing)
     with connected(base) as connection:
         connection.execute(f"DROP SCHEMA IF EXISTS other{schema} CASCADE; CREATE SCHEMA other{schema}")
         connection.execute(f"CREATE TABLE other{schema}.message (id integer)")
-    foreign = await refusal(f"{base}schema=other{schema}")
-    assert isinstance(foreign, StoreCorrupt)
-    assert "another program's" in str(foreign)
-    with connected(base) as connection:
-        connection.execute(f"DROP SCHEMA other{schema} CASCADE")
-    nowhere = await refusal("postgresql://ann:hunter2@127.0.0.1:9/app")
-    assert isinstance(nowhere, StoreUnavailable)
-    assert "127.0.0.1" in str(nowhere)
-    assert "hunter2" not in str(nowhere)
-    unknown = await refusal(url.replace("/postgres?", "/nosuchdatabase?"))
-    assert isinstance(unknown, StoreUnavailable | StoreNotFound)
-    assert "nosuchdatabase" in str(unknown)
+    wrong: dict[str, tuple[type[PillarboxError], str, str]] = {
+        "foreign": (StoreCorrupt, "another program's", f"{base}schema=other{schema}"),
+        "refused": (StoreUnavailable, "Connection refused", "postgresql://ann:hunter2@127.0.0.1:9/app"),
+        "no such database": (StoreUnavailable, "nosuchdatabase", url.replace("/postgres?", "/nosuchdatabase?")),
+        "no such role": (StoreUnavailable, "nosuchrole", as_role(url, "nosuchrole:hunter2")),
+        "read-only": (
+            StoreReadOnly,
+            "set read-only; connect to the primary",
+            url.replace("?", "?options=-cdefault_transaction_read_only%3Don&"),
+        ),
+        "no encryption": (StoreUnavailable, "SSL", f"postgresql://ann:hunter2@127.0.0.1:{says_no}/app?sslmode=require"),
+        "hanging": (
+            StoreUnavailable,
+            "timeout",
+            f"postgresql://ann:hunter2@127.0.0.1:{says_no}/app?sslmode=disable&connect_timeout=1",
+        ),
+    }
+    try:
+        said = {name: await refusal(where) for name, (_, _, where) in wrong.items()}
+    finally:
+        with connected(base) as connection:
+            connection.execute(f"DROP SCHEMA other{schema} CASCADE")
+    for name, (kind, told, _) in wrong.items():
+        assert isinstance(said[name], kind), name
+        assert told in str(said[name]), name
+        assert "hunter2" not in str(said[name]), name
+        assert code_of(said[name]) is Exit.DATABASE
 
 
-def schema_is_there(url: str) -> bool:
+@pytest.mark.contract("EN4", "SG2")
+async def test_a_role_without_rights_hears_what_it_may_not_do_and_writes_nothing(url: str) -> None:
     base, _, schema = url.partition("schema=")
+    store = open_store(url)
+    await store.open()
+    await store.close()
+    role = f"poor{schema}"
     with connected(base) as connection:
-        return bool(connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchall())
+        connection.execute(f"CREATE ROLE {role} LOGIN")
+    try:
+        poor = as_role(url, role)
+        told = "this database role may not"
+        for where in (poor, poor.replace(f"schema={schema}", f"schema=no{schema}")):
+            refused = await refusal(where)
+            assert isinstance(refused, StoreReadOnly)
+            assert told in str(refused)
+        with connected(base) as connection:
+            assert not connection.execute("SELECT to_regnamespace(%s)", (f"no{schema}",)).fetchall()[0][0]
+    finally:
+        with connected(base) as connection:
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+@pytest.mark.contract("EN4")
+async def test_a_wrong_password_and_a_standby_are_told_apart() -> None:
+    # Short: a socket's name may not be long.
+    folder = Path(tempfile.mkdtemp(prefix="pbx"))
+    folder.chmod(0o755)
+    server = Server(folder)
+    try:
+        server.make()
+        rules = folder / "data" / "pg_hba.conf"
+        rules.write_text(f"local all ann scram-sha-256\n{rules.read_text()}")
+        # Without a primary it waits for one, and is read meanwhile.
+        (folder / "data" / "standby.signal").touch()
+        server.start()
+        standby = await refusal(server.url)
+        assert isinstance(standby, StoreReadOnly)
+        assert "is a standby" in str(standby)
+        wrong = await refusal(as_role(server.url, "ann:hunter2"))
+        assert isinstance(wrong, StoreUnavailable)
+        assert "password authentication failed" in str(wrong)
+        assert "hunter2" not in str(wrong)
+        server.stop()
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.mark.contract("SG2")
