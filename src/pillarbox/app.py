@@ -145,6 +145,11 @@ def operator(settings: Settings) -> Outbox:
     return _without_channels(settings, limits=limits_of(settings))
 
 
+def migrator(settings: Settings) -> Outbox:
+    """Return an outbox that makes the database, or brings it up to date, and does nothing else."""
+    return Outbox(settings=dataclasses.replace(settings, channels={}), deliver=False)
+
+
 def _without_channels(settings: Settings, *, limits: Limits | None) -> Outbox:
     settings = dataclasses.replace(settings, channels={})
     durability = Durability(settings.durability)

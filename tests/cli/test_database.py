@@ -207,3 +207,29 @@ async def test_the_default_place_is_made_with_its_parents(pillarbox: Pillarbox) 
     assert sent.code == 0
     assert (state / "pillarbox" / "outbox.db").is_file()
     assert f"made a new database: {state}/pillarbox/outbox.db" in sent.err
+
+
+@pytest.mark.contract("SG2")
+async def test_a_schema_is_made_and_told_of_by_commands(pillarbox: Pillarbox) -> None:
+    refused(await pillarbox("db", "status"), "no database at ")
+    made = await pillarbox("db", "migrate")
+    assert (made.code, made.out) == (0, f"schema {migrations.VERSION}, usable from {migrations.USABLE_FROM}\n")
+    told = {"version": migrations.VERSION, "usable_from": migrations.USABLE_FROM}
+    assert (await pillarbox("db", "status", "--json")).json == told
+    newer = migrations.VERSION + 1
+    execute(pillarbox.db, f"UPDATE meta SET value = {newer} WHERE key IN ('version', 'usable_from')")  # noqa: S608
+    for command in ("status", "migrate"):
+        refused(await pillarbox("db", command), f"the database has schema {newer}, usable from {newer}")
+
+
+async def test_the_sql_of_a_schema_is_written_without_a_server(pillarbox: Pillarbox) -> None:
+    written = await pillarbox("db", "sql", "--db", "postgresql://ann:CANARY@127.0.0.1:9/app?schema=outbox")
+    assert (written.code, written.err) == (0, "")
+    assert "CREATE SCHEMA IF NOT EXISTS outbox;" in written.out
+    assert written.out.endswith("COMMIT;\n")
+    assert "CANARY" not in written.out
+    file = await pillarbox("db", "sql")
+    assert (file.code, file.out) == (1, "")
+    assert file.said == (
+        "error: a file is made by the worker or the application that starts first; it takes no SQL by hand"
+    )

@@ -96,11 +96,11 @@ async def test_workers_lists_who_lives_and_who_was_killed(pillarbox: Pillarbox, 
 
 
 @pytest.mark.contract("SG2")
-async def test_no_command_but_send_and_run_makes_a_database(pillarbox: Pillarbox) -> None:
+async def test_no_command_but_send_run_and_migrate_makes_a_database(pillarbox: Pillarbox) -> None:
     commands = (
         "ls", "show LAST", "history LAST", "stats", "workers", "cancel x", "retry x", "resolve x --resend",
         "replay x", "purge x", "replay --all", "pause ops", "resume ops",
-        "db check",
+        "db check", "db status",
     )  # fmt: skip
     for refused in await asyncio.gather(*(pillarbox(*command.split()) for command in commands)):
         assert (refused.code, refused.out) == (5, "")

@@ -52,6 +52,12 @@ class Call:
 
         return self._use(app.operator, use)
 
+    def migrate(self, use: Callable[[Outbox], Awaitable[T]]) -> T:
+        """Make the database or bring it up to date, look, and close it. Raises PillarboxError."""
+        from pillarbox import app
+
+        return self._use(app.migrator, use)
+
     def _use(self, make: Callable[[Settings], Outbox], use: Callable[[Outbox], Awaitable[T]]) -> T:
         settings = self.loaded().settings
         with naming(settings.db, create=False):

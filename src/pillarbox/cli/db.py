@@ -15,6 +15,7 @@ from pillarbox.cli.shared_options import shared
 if TYPE_CHECKING:
     from pillarbox.cli.call import Call
     from pillarbox.outbox.outbox import Outbox
+    from pillarbox.store.base import Schema
 
 
 @click.group()
@@ -70,4 +71,60 @@ def backup(call: Call, file: Path) -> int:
     if call.json:
         emit_json({"file": name, "bytes": size})
     talk(f"backed up to {name}, {size} bytes")
+    return Exit.OK
+
+
+@db.command()
+@shared
+def migrate(call: Call) -> int:
+    """
+    Make the database, or bring its schema up to date.
+
+    Whoever starts to work does that too, where its role may. Done before that, by an owner of the schema, workers need
+    no right to change tables. Workers of the version before go on meanwhile and afterwards.
+    """
+    from pillarbox.outbox.outbox import inside
+
+    _tell(call, call.migrate(lambda box: inside(box).upkeep.schema()))
+    return Exit.OK
+
+
+@db.command()
+@shared
+def status(call: Call) -> int:
+    """
+    Tell which version the database's schema has, and from which version of it on a pillarbox may work on it.
+
+    Where this pillarbox may not work on it, a line on stderr says why, and the exit code is 5. Nothing is changed.
+    """
+    from pillarbox.outbox.outbox import inside
+
+    _tell(call, call.observe(lambda box: inside(box).upkeep.schema()))
+    return Exit.OK
+
+
+def _tell(call: Call, schema: Schema) -> None:
+    if call.json:
+        emit_json({"version": schema.version, "usable_from": schema.usable_from})
+    else:
+        emit(f"schema {schema.version}, usable from {schema.usable_from}")
+
+
+@db.command()
+@shared
+def sql(call: Call) -> int:
+    """
+    Write the SQL that makes the database's schema, for who may not let a program do that.
+
+    With it come roles for workers, senders and readers, none with more rights than it needs. Nothing is connected to. A
+    file takes no SQL by hand.
+    """
+    from pillarbox import app
+    from pillarbox.outbox.outbox import inside
+
+    script = inside(app.migrator(call.loaded().settings)).upkeep.script()
+    if call.json:
+        emit_json({"sql": script})
+    else:
+        emit(script.rstrip("\n"))
     return Exit.OK

@@ -14,6 +14,7 @@ from pillarbox.errors import InvalidMessage, Refused
 from pillarbox.outbox.health import present
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.routes import Routes
+from pillarbox.store.base import Schema
 
 
 class Upkeep:
@@ -36,6 +37,14 @@ class Upkeep:
     async def remarks(self) -> list[str]:
         """Return what a person should know of how the database is kept, though nothing is wrong with it."""
         return (await self._lifetime.opened()).store.remarks()
+
+    async def schema(self) -> Schema:
+        """Return which version the database's schema has. Raises Refused where the queue is disabled."""
+        return await (await self._lifetime.opened()).store.schema()
+
+    def script(self) -> str:
+        """Return the SQL that makes the schema. Connects nowhere. Raises Refused where nobody makes it by hand."""
+        return self._lifetime.make_store().script()
 
     async def backup(self, path: str | os.PathLike[str]) -> int:
         """

@@ -427,6 +427,13 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, paused=False, paused_until_ms=None, pause_reason=None)
 
 
+class Schema(msgspec.Struct, frozen=True, kw_only=True):
+    """Which version a database's schema has, and the oldest that a pillarbox must know to work on it."""
+
+    version: int
+    usable_from: int
+
+
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One worker's row. ``alive``: its process is known to run, ``None`` where that cannot be told."""
 
@@ -651,6 +658,17 @@ class Store(Protocol):
         What is wrong with the database: integrity, counters, lanes. Empty when nothing is.
 
         Also: that nothing more can be written, and what its workers in other processes say is wrong with them.
+        """
+
+    async def schema(self) -> Schema:
+        """Return which version the database's schema has."""
+
+    def script(self) -> str:
+        """
+        Return the SQL that makes the schema, and roles with no more rights than they need, for who runs it by hand.
+
+        Raises:
+            Refused: Nobody but its driver makes such a database.
         """
 
     def on_question(self, problems: Callable[[], Sequence[str]]) -> None:

@@ -22,6 +22,7 @@ from pillarbox.store.base import (
     Lapsed,
     Query,
     QueueInfo,
+    Schema,
     Tally,
     WorkerInfo,
     WorkerStart,
@@ -155,6 +156,14 @@ class NullStore:
         return []
 
     async def backup(self, path: Path) -> int:  # noqa: ARG002 — of `Store`
+        """Refuse."""
+        raise Refused(_DISABLED)
+
+    async def schema(self) -> Schema:
+        """Refuse."""
+        raise Refused(_DISABLED)
+
+    def script(self) -> str:
         """Refuse."""
         raise Refused(_DISABLED)
 

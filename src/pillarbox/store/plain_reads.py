@@ -10,7 +10,7 @@ from typing import TypeVar
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import MessageView
 from pillarbox.domain.mirror import MirrorEntry
-from pillarbox.store.base import Backlog, Event, Query, QueueInfo, StateCounts, Tally
+from pillarbox.store.base import Backlog, Event, Query, QueueInfo, Schema, StateCounts, Tally
 from pillarbox.store.steps import history, mirror, read
 from pillarbox.store.steps.tx import Reader
 
@@ -69,6 +69,10 @@ class Reads(ABC):
     async def backlog(self, *, now_ms: int, channels: Sequence[str], worker: int) -> Backlog:
         """See `Store`."""
         return await self._read(lambda tx: read.backlog(tx, now_ms, channels, worker))
+
+    async def schema(self) -> Schema:
+        """See `Store`."""
+        return await self._read(read.schema)
 
     async def queues(self) -> list[QueueInfo]:
         """See `Store`."""

@@ -100,6 +100,15 @@ def _record(connection: psycopg.Connection[Any], version: int, usable_from: int)
         connection.execute(SCHEMA["record"], (name, str(value)))
 
 
+def script(schema: str) -> str:
+    """Return the SQL that makes the schema and the roles for it, in one transaction."""
+    pieces = {"version": str(VERSION), "usable_from": str(USABLE_FROM), "schema": schema}
+    sql = SCHEMA["script"].replace("{tables}", SCHEMA["tables"]).replace("{roles}", SCHEMA["roles"])
+    for name, text in pieces.items():
+        sql = sql.replace(f"{{{name}}}", text)
+    return sql
+
+
 def count_recipients(session: Session, schema: str) -> None:
     """Count each recipient's messages from now on, if nobody asked for that before."""
     connection = session.connection

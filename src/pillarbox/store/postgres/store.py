@@ -383,6 +383,10 @@ class PostgresStore(Reads):
         """See `Store`."""
         return await self._read(check.check)
 
+    def script(self) -> str:
+        """See `Store`."""
+        return migrations.script(self._place.schema)
+
     def on_question(self, problems: Callable[[], Sequence[str]]) -> None:
         """Never ask: other machines' workers are asked for nothing but what they write."""
 

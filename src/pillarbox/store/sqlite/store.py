@@ -447,6 +447,10 @@ class SQLiteStore(Reads):
         gap = self._handles.gap
         return [] if gap is None else [opening.UNGUARDED.format(why=gap)]
 
+    def script(self) -> str:
+        """Refuse: a file is made by whoever starts to work on it."""
+        raise Refused("a file is made by the worker or the application that starts first; it takes no SQL by hand")
+
     async def backup(self, path: Path) -> int:
         """See `Store`."""
         writer = self._opened()

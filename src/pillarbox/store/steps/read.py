@@ -14,7 +14,7 @@ from pillarbox.domain.filter_fields import Condition, Field
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import STATES, MessageView, Part, State
 from pillarbox.domain.timeline import ClockMark, ClockNews
-from pillarbox.store.base import Backlog, Query, QueueInfo, Tally, WorkerInfo
+from pillarbox.store.base import Backlog, Query, QueueInfo, Schema, Tally, WorkerInfo
 from pillarbox.store.steps.columns import VIEW
 from pillarbox.store.steps.numbers import decode_policy
 from pillarbox.store.steps.tx import Reader, Row
@@ -144,6 +144,12 @@ def log_key(tx: Reader) -> bytes:
     """Read what recipients are hashed with in the log."""
     meta: dict[str, str] = {row[0]: row[1] for row in tx.many("meta")}
     return bytes.fromhex(meta["log_key"]) if "log_key" in meta else b""
+
+
+def schema(tx: Reader) -> Schema:
+    """Read which version the schema has."""
+    meta: dict[str, str] = {row[0]: row[1] for row in tx.many("meta")}
+    return Schema(version=int(meta["version"]), usable_from=int(meta["usable_from"]))
 
 
 def queues(tx: Reader) -> list[QueueInfo]:

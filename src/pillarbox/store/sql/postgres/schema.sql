@@ -310,6 +310,35 @@ SELECT pg_advisory_xact_lock(hashtextextended('pillarbox schema ' || $1, 0))
 -- schema_make --
 CREATE SCHEMA IF NOT EXISTS {schema}
 
+-- script --
+-- The same by hand, and roles for it.
+BEGIN;
+CREATE SCHEMA IF NOT EXISTS {schema};
+SET LOCAL search_path = {schema}, pg_catalog;
+{tables}
+INSERT INTO meta (key, value) VALUES ('version', '{version}'), ('usable_from', '{usable_from}');
+{roles}
+COMMIT;
+
+-- roles --
+-- Groups, to be granted to the roles that log in. Whoever works does everything; whoever sends stores messages and looks
+-- for what is there; whoever reads changes nothing. None of them makes or changes tables.
+DO $$
+DECLARE its_name text;
+BEGIN
+    FOREACH its_name IN ARRAY ARRAY['{schema}_worker', '{schema}_sender', '{schema}_reader'] LOOP
+        IF to_regrole(its_name) IS NULL THEN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', its_name);
+        END IF;
+    END LOOP;
+END $$;
+GRANT USAGE ON SCHEMA {schema} TO {schema}_worker, {schema}_sender, {schema}_reader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {schema}_worker;
+GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {schema}_sender, {schema}_reader;
+GRANT INSERT ON {schema}.message, {schema}.queue, {schema}.policy, {schema}.payload, {schema}.part, {schema}.message_key,
+    {schema}.tally TO {schema}_sender;
+GRANT UPDATE ON {schema}.tally TO {schema}_sender;
+
 -- record --
 INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value
 

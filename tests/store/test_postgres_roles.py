@@ -1,0 +1,79 @@
+"""Each role does what it is for and nothing else; the schema may be made by hand."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pillarbox.domain.message import State
+from pillarbox.errors import StoreReadOnly
+from pillarbox.store.base import Cancel, Schema
+from pillarbox.store.registry import open_store
+from pillarbox.testing.fakes import FakeClock, SeededEntropy
+from pillarbox.testing.store_suite import StoreDriver
+from tests.store.postgres_server import as_role, connected, fresh_database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+CLOCK = FakeClock()
+GROUPS = ("worker", "sender", "reader")
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """A schema that was made by hand, and for each group a role that logs in."""
+    with fresh_database() as fresh:
+        base, _, schema = fresh.partition("schema=")
+        schema = f"hand_{schema}"
+        url = f"{base}schema={schema}"
+        with connected(base) as connection:
+            connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+            connection.execute(open_store(url).script())
+            for group in GROUPS:
+                connection.execute(f"CREATE ROLE {schema}_{group}_1 LOGIN IN ROLE {schema}_{group}")
+        yield url
+        with connected(base) as connection:
+            connection.execute(f"DROP SCHEMA {schema} CASCADE")
+            for group in GROUPS:
+                connection.execute(f"DROP ROLE {schema}_{group}_1; DROP ROLE {schema}_{group}")
+
+
+@contextlib.asynccontextmanager
+async def driver_as(url: str, group: str, **options: Any) -> AsyncIterator[StoreDriver]:
+    role = f"{url.partition('schema=')[2]}_{group}_1"
+    store = open_store(as_role(url, role), clock=CLOCK, lease_clock=CLOCK.boot_ms, **options)
+    await store.open()
+    try:
+        yield StoreDriver(store, CLOCK, SeededEntropy(GROUPS.index(group)))
+    finally:
+        await store.close()
+
+
+@pytest.mark.contract("SG2")
+async def test_who_sends_works_or_reads_needs_no_more_rights_than_that(url: str) -> None:
+    async with driver_as(url, "sender") as sender:
+        ids = [
+            await sender.send(),
+            await sender.send(key="k", digest=b"d"),
+            await sender.send(lane="a", text="x" * 5000),
+        ]
+        assert await sender.send(key="k", digest=b"d") == ids[1]
+        for order in (sender.claim(), sender.act(Cancel(id=ids[0], actor="ann"))):
+            with pytest.raises(StoreReadOnly, match="this database role may not"):
+                await order
+    async with driver_as(url, "worker") as worker:
+        await worker.register()
+        await worker.deliver(*await worker.claim(10))
+        assert {view.state for view in await worker.everything()} == {State.DELIVERED}
+        await worker.healthy()
+    async with driver_as(url, "reader", create=False) as reader:
+        assert [view.id for view in await reader.everything()] == ids
+        assert await reader.store.schema() == Schema(version=1, usable_from=1)
+        assert await reader.store.stats()
+        await reader.store.workers()
+        await reader.healthy()
+        with pytest.raises(StoreReadOnly, match="this database role may not"):
+            await reader.send()
