@@ -93,7 +93,7 @@ def migrate(call: Call) -> int:
 @shared
 def status(call: Call) -> int:
     """
-    Tell which version the database's schema has, and from which version of it on a pillarbox may work on it.
+    Print which version the database's schema has, and from which version of it on a pillarbox may work on it.
 
     Where this pillarbox may not work on it, a line on stderr says why, and the exit code is 5. Nothing is changed.
     """
