@@ -26,11 +26,12 @@ class QueueClock:
     """
     A `Clock` whose wall time is the queue's: it goes on where the machine's was set.
 
+    Where the database has a clock of its own, which several machines share, it is that one's instead of the machine's.
     Safe to use from several threads: what is computed twice at once is the same.
     """
 
     __slots__ = (
-        "_clock", "_known", "_machine_ms", "_mark", "_saved_ms", "_state", "_unsaved",
+        "_clock", "_known", "_mark", "_saved_ms", "_state", "_unsaved", "_wall_ms",
         "boot_id", "boot_ms", "call_later", "mono", "sleep",
     )  # fmt: skip
 
@@ -38,7 +39,7 @@ class QueueClock:
         self._clock = clock
         # The machine's own, as they are: every message asks for them several times.
         self.boot_ms, self.boot_id, self.mono = clock.boot_ms, clock.boot_id, clock.mono
-        self._machine_ms = clock.wall_ms
+        self._wall_ms = clock.wall_ms
         self.sleep, self.call_later = clock.sleep, clock.call_later
         self._known = False
         self._unsaved = False
@@ -58,7 +59,7 @@ class QueueClock:
     def wall_ms(self) -> int:
         """Return milliseconds since 1970 on the queue's line; the same as the wall clock's until that is set."""
         offset_ms, ahead_ms = self._state
-        wall_ms = self._machine_ms()
+        wall_ms = self._wall_ms()
         if -_NOISE_MS <= wall_ms - self.boot_ms() - offset_ms <= _NOISE_MS:
             return wall_ms - ahead_ms
         return self._look().now_ms
@@ -80,6 +81,7 @@ class QueueClock:
 
     def learn(self, news: ClockNews) -> None:
         """Take over what the processes of a queue know; those that saw more since keep what they know."""
+        self._wall_ms = news.wall_ms or self._clock.wall_ms
         here = self._here()
         known = news.mark
         if self._known and (known is None or _is_later(self._mark, known)):
@@ -128,21 +130,19 @@ class QueueClock:
 
     def _here(self) -> ClockMark:
         """Read both clocks at one instant: a thread that is held up between the two would see a step."""
-        clock = self._clock
-        least, boot_ms, wall_ms = _reading(clock)
+        least, boot_ms, wall_ms = self._reading()
         for _ in range(_READINGS_MAX):
             if least <= _SPREAD_MS:
                 break
-            least, boot_ms, wall_ms = min((least, boot_ms, wall_ms), _reading(clock))
-        return ClockMark(boot=clock.boot_id(), boot_ms=boot_ms, wall_ms=wall_ms)
+            least, boot_ms, wall_ms = min((least, boot_ms, wall_ms), self._reading())
+        return ClockMark(boot=self._clock.boot_id(), boot_ms=boot_ms, wall_ms=wall_ms)
 
-
-def _reading(clock: Clock) -> tuple[int, int, int]:
-    """Return how long it took to read both clocks, then boot time, then the wall clock's."""
-    before_ms = clock.boot_ms()
-    wall_ms = clock.wall_ms()
-    boot_ms = clock.boot_ms()
-    return boot_ms - before_ms, boot_ms, wall_ms
+    def _reading(self) -> tuple[int, int, int]:
+        """Return how long it took to read both clocks, then boot time, then the wall clock's."""
+        before_ms = self.boot_ms()
+        wall_ms = self._wall_ms()
+        boot_ms = self.boot_ms()
+        return boot_ms - before_ms, boot_ms, wall_ms
 
 
 def _is_later(mark: ClockMark, other: ClockMark) -> bool:

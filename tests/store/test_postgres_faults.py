@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from pillarbox.cli.exits import Exit, code_of
+from pillarbox.clock import SystemClock
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered
 from pillarbox.errors import (
@@ -24,7 +25,9 @@ from pillarbox.errors import (
     StoreTooNew,
     StoreUnavailable,
 )
+from pillarbox.queue_clock import QueueClock
 from pillarbox.store.base import Settled
+from pillarbox.store.postgres.server_clock import ServerClock
 from pillarbox.store.registry import open_store
 from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver
@@ -252,3 +255,40 @@ def test_what_a_url_may_not_say_is_refused_without_its_password(said: str) -> No
     with pytest.raises(ConfigError) as caught:
         open_store(f"postgresql://ann:hunter2@h/app?{said}")
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.contract("LE6")
+@pytest.mark.parametrize("hours", [-2, 2])
+async def test_a_machine_whose_clock_is_wrong_goes_by_the_servers(url: str, hours: int) -> None:
+    clock = FakeClock(wall_ms=SystemClock().wall_ms() + hours * 3_600_000)
+    queue_clock = QueueClock(clock)
+    store = open_store(url, clock=clock)
+    await store.open()
+    queue_clock.learn(await store.clock_news())
+    assert abs(queue_clock.wall_ms() - SystemClock().wall_ms()) < 60_000
+    assert not queue_clock.parted_ms()
+    before_ms = queue_clock.wall_ms()
+    clock.set_wall(clock.wall_ms() + 10 * 3_600_000)
+    clock.advance(1)
+    assert queue_clock.wall_ms() - before_ms == 1_000
+    assert not queue_clock.parted_ms()
+    await store.close()
+
+
+def test_a_slow_answer_does_not_move_the_servers_clock() -> None:
+    clock = FakeClock()
+    seen = ServerClock(clock)
+
+    def read(now_ms: int, took_ms: int) -> int:
+        asked_ms = clock.boot_ms()
+        clock.advance(took_ms / 1000)
+        seen.read(now_ms, asked_ms=asked_ms)
+        return seen.wall_ms() - clock.boot_ms()
+
+    zero_ms = 9_000_000_000 - clock.boot_ms()
+    # The first reading counts however long it took.
+    assert read(9_000_000_000, 800) == zero_ms - 400
+    assert read(clock.boot_ms() + zero_ms, 0) == zero_ms
+    for wrong_ms, took_ms in ((5_000, 800), (99, 10), (-99, 0)):
+        assert read(clock.boot_ms() + took_ms // 2 + zero_ms + wrong_ms, took_ms) == zero_ms
+    assert read(clock.boot_ms() + zero_ms + 5_000, 0) == zero_ms + 5_000

@@ -18,6 +18,7 @@ from pillarbox.domain.outcome import Delivered
 from pillarbox.store.base import Batch, BatchResult, Cancel, Claim, Durability, Settled, Settlement
 from pillarbox.store.postgres import dsn
 from pillarbox.store.postgres.connection import Session, connect
+from pillarbox.store.postgres.server_clock import ServerClock
 from pillarbox.store.registry import open_store
 from pillarbox.store.steps import batch as steps
 from pillarbox.testing.fakes import FakeClock, SeededEntropy
@@ -39,7 +40,9 @@ class Hand:
 
     def __init__(self, url: str) -> None:
         place = dsn.parse(url)
-        self._session = Session(connect(place, Durability.PROCESS), place, Durability.PROCESS, lambda: 0)
+        self._session = Session(
+            connect(place, Durability.PROCESS), place, Durability.PROCESS, lambda: 0, ServerClock(FakeClock())
+        )
         self._transaction: Any = None
         self._thread: threading.Thread | None = None
         self._result: list[BatchResult | Exception] = []

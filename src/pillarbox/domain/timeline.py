@@ -8,6 +8,7 @@ that what was due stays due and nothing expires early (contract LE6). Every proc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -72,11 +73,13 @@ class ClockNews(msgspec.Struct, frozen=True, kw_only=True):
         mark: How they stood when a process last said so; ``None`` before any did.
         seen_ms: The latest time at which a worker gave a sign of life; 0 where there is none.
         active: It has active messages, or a pause with an end.
+        wall_ms: The database's own wall clock, by which all of its machines go; ``None`` where it has none.
     """
 
     mark: ClockMark | None = None
     seen_ms: int = 0
     active: bool = False
+    wall_ms: Callable[[], int] | None = None
 
 
 def followed(mark: ClockMark, *, wall_ms: int, boot_ms: int) -> ClockMark:

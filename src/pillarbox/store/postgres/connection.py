@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pillarbox.store.postgres.dsn import Place
+    from pillarbox.store.postgres.server_clock import ServerClock
     from pillarbox.store.steps.tx import Row
 
 _PREPARED_MAX: Final = 500
@@ -140,6 +141,7 @@ class Session(Statements):
 
     Args:
         lease_clock: Milliseconds by which leases are judged, in tests; ``None``: the server's clock.
+        server_clock: Told what the server's clock shows when a transaction begins.
 
     Attributes:
         committing: From then on only the database shows whether the transaction was written.
@@ -155,6 +157,7 @@ class Session(Statements):
         place: Place,
         durability: Durability,
         lease_clock: Callable[[], int] | None,
+        server_clock: ServerClock,
     ) -> None:
         super().__init__(connection)
         self.numbers = Numbers(self)
@@ -163,6 +166,7 @@ class Session(Statements):
         self.backend = 0
         self.patient = True
         self._lease_clock = lease_clock
+        self._server_clock = server_clock
         self._local = [f"{one};" for one in _set(place, durability, "SET LOCAL")] if place.poll else []
 
     @property
@@ -218,7 +222,9 @@ class Session(Statements):
 
     def _begin(self, name: str) -> None:
         begin, _, rest = STATEMENTS[name].partition(";")
+        asked_ms = self._server_clock.boot_ms()
         ((now, self.backend),) = self._simple(" ".join((f"{begin};", *self._local, rest)))
+        self._server_clock.read(now, asked_ms=asked_ms)
         self.lease_now = now if self._lease_clock is None else self._lease_clock()
 
     def _end(self) -> None:

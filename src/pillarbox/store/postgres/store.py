@@ -13,8 +13,10 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import msgspec
 import psycopg
 
+from pillarbox.clock import SystemClock
 from pillarbox.domain.limits import Limits
 from pillarbox.errors import NotStarted, PillarboxError, Refused, StoreOutcomeUnknown, StoreUnavailable, ValueRefused
 from pillarbox.store import forking
@@ -24,6 +26,7 @@ from pillarbox.store.postgres import dsn, migrations
 from pillarbox.store.postgres.connection import Session, connect
 from pillarbox.store.postgres.errors import CONFLICTS, REFUSALS, translated, translation
 from pillarbox.store.postgres.listener import Listener
+from pillarbox.store.postgres.server_clock import ServerClock
 from pillarbox.store.steps import batch as steps
 from pillarbox.store.steps import check, facts, read
 from pillarbox.store.steps.leased import lapsed
@@ -63,7 +66,7 @@ class PostgresStore(Reads):
         url: A ``postgresql://`` URL; see `dsn`.
         create: Whether a missing schema is made, and an older one brought up to date; reading commands say no.
         make_parents: Only files have directories: nothing is made for it.
-        clock: Of the machine; leases do not ask it.
+        clock: Of the machine; it carries on what the server's shows.
         lease_clock: Judges leases instead of the server, in tests.
         caller: Makes the place where connections are used; the simulator passes one without threads.
         connect: Opens a connection; tests pass one that keeps what it opened.
@@ -79,7 +82,7 @@ class PostgresStore(Reads):
         limits: Limits | None = None,
         create: bool = True,
         make_parents: bool = False,  # noqa: ARG002 — of every store
-        clock: Clock | None = None,  # noqa: ARG002 — of every store
+        clock: Clock | None = None,
         lease_clock: Callable[[], int] | None = None,
         caller: Callable[[str], Caller] = DatabaseThread,
         connect: Callable[[dsn.Place, Durability], psycopg.Connection[Any]] = connect,
@@ -89,6 +92,7 @@ class PostgresStore(Reads):
         self._limits = limits or Limits()
         self._create = create
         self._lease_clock = lease_clock
+        self._server_clock = ServerClock(clock or SystemClock())
         self._caller = caller
         self._connection = connect
         self._writer: Caller | None = None
@@ -107,7 +111,7 @@ class PostgresStore(Reads):
         return self._connection(self._place, self.durability)
 
     def _opened(self) -> Session:
-        return Session(self._connect(), self._place, self.durability, self._lease_clock)
+        return Session(self._connect(), self._place, self.durability, self._lease_clock, self._server_clock)
 
     def _backends(self) -> set[int]:
         session = self._session
@@ -364,8 +368,11 @@ class PostgresStore(Reads):
         return await self._read(read.log_key)
 
     async def clock_news(self) -> ClockNews:
-        """See `Store`."""
-        return await self._read(read.clock_news)
+        """See `Store`. What one machine knows of its clocks says nothing to another: all go by the server's."""
+        news = await self._read(read.clock_news)
+        if self._lease_clock is not None:
+            return news
+        return msgspec.structs.replace(news, mark=None, wall_ms=self._server_clock.wall_ms)
 
     async def facts(self, message: MessageId, *, now_ms: int) -> Facts | None:
         """See `Store`."""
