@@ -31,7 +31,7 @@ class WorkerProcess:
 
     script = WORKER
 
-    def __init__(self, db: Path, url: str, **settings: Any) -> None:
+    def __init__(self, db: Path | str, url: str, **settings: Any) -> None:
         channel = RETRY | settings.pop("channel", {})
         self._arguments = [str(db), url, json.dumps({"channel": channel} | settings)]
         self._process: asyncio.subprocess.Process | None = None
@@ -66,13 +66,18 @@ class WorkerProcess:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    async def pause(self) -> None:
+        """Stop it with SIGSTOP, and wait until it stands still."""
+        self.signal(signal.SIGSTOP)
+        async with asyncio.timeout(SECONDS):
+            while _state_of(self.process.pid) != "T":  # noqa: ASYNC110 — the kernel sends no event
+                await asyncio.sleep(0)
+
     async def freeze(self, db: Path) -> None:
         """Stop it with SIGSTOP, but not inside a transaction: nobody else could write for as long as it sleeps."""
         async with asyncio.timeout(SECONDS):
             while True:
-                self.signal(signal.SIGSTOP)
-                while _state_of(self.process.pid) != "T":  # noqa: ASYNC110 — the kernel sends no event
-                    await asyncio.sleep(0)
+                await self.pause()
                 with contextlib.closing(apsw.Connection(str(db))) as probe, contextlib.suppress(apsw.BusyError):
                     probe.execute("BEGIN IMMEDIATE; ROLLBACK")
                     return
@@ -98,9 +103,8 @@ def _state_of(pid: int) -> str:
 class Accepting:
     """An outbox of the test's own process, which accepts and looks but does not deliver."""
 
-    def __init__(self, db: Path, **settings: Any) -> None:
+    def __init__(self, db: Path | str, **settings: Any) -> None:
         self.outbox = Outbox(db, deliver=False, **settings)
-        self.db = db
 
     async def __aenter__(self) -> Self:
         await self.outbox.start()
