@@ -197,6 +197,8 @@ class Session(Statements):
         try:
             self._begin("snapshot")
             yield
+            # Nothing was written; but after a rollback the library forgets every statement that is prepared.
+            self._simple("COMMIT")
         finally:
             self._end()
 
