@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pillarbox.store.steps.tx import Row
 
 _PREPARED_MAX: Final = 500
+_PLANS_MS: Final = 5_000
+"""How long plans are kept. One that was made while the queue was empty may read all of it once it is long."""
 _NEVER_BY_ITSELF: Final = 1 << 30  # tries until a statement is prepared; ours say so themselves
 _SETTINGS: Final = {
     "statement_timeout": "30s",
@@ -167,6 +169,7 @@ class Session(Statements):
         self.patient = True
         self._lease_clock = lease_clock
         self._server_clock = server_clock
+        self._planned_ms = server_clock.boot_ms()
         self._local = [f"{one};" for one in _set(place, durability, "SET LOCAL")] if place.poll else []
 
     @property
@@ -225,7 +228,10 @@ class Session(Statements):
     def _begin(self, name: str) -> None:
         begin, _, rest = STATEMENTS[name].partition(";")
         asked_ms = self._server_clock.boot_ms()
-        ((now, self.backend),) = self._simple(" ".join((f"{begin};", *self._local, rest)))
+        anew = ("DISCARD PLANS;",) if asked_ms - self._planned_ms >= _PLANS_MS else ()
+        ((now, self.backend),) = self._simple(" ".join((f"{begin};", *anew, *self._local, rest)))
+        if anew:
+            self._planned_ms = asked_ms
         self._server_clock.read(now, asked_ms=asked_ms)
         self.lease_now = now if self._lease_clock is None else self._lease_clock()
 

@@ -1,0 +1,102 @@
+"""What a batch costs on PostgreSQL does not depend on how many wait, nor on when the server made its plans."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pillarbox.store.registry import open_store
+from pillarbox.store.thread import Inline
+from pillarbox.testing.fakes import FakeClock, SeededEntropy
+from pillarbox.testing.store_suite import StoreDriver
+from tests.store.postgres_server import connected, fresh_database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pillarbox.store.postgres.store import PostgresStore
+
+FEW, MANY = 300, 20_000
+CAPACITY = 10
+CLAIMS = 7
+_COUNTED = "SELECT sum(hits + reads)::bigint FROM pg_stat_get_backend_io($1::integer) WHERE object = 'relation'"
+_COLUMNS = (
+    "SELECT string_agg(column_name, ',') FROM information_schema.columns WHERE table_schema = current_schema()"
+    " AND table_name = 'message' AND is_generated = 'NEVER' AND column_name <> ALL (%s)"
+)
+# As a message that was sent already, but for what is new with each.
+_FILL = (
+    "INSERT INTO message (id, state, due_at, lane, waiting, claims, {columns})"
+    " SELECT 'm' || n, 0, due_at + n %% 1000, CASE WHEN %s THEN 'long' END, %s AND n > 0, 0, {columns}"
+    " FROM generate_series(0, %s) n, (SELECT * FROM message WHERE id = %s) sent"
+)
+_NEW = ("seq", "id", "state", "due_at", "lane", "waiting", "claims", "lease", "lease_until", "claimed_at",
+        "completed_at", "terminal_reason", "receipt", "worker")  # fmt: skip
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with fresh_database() as url:
+        with connected(url) as connection:
+            if connection.info.server_version < 180_000:
+                pytest.skip("!!! only PostgreSQL 18 and newer count what one connection reads !!!")
+        yield url
+
+
+def pages(store: Any) -> int:
+    """Return how many pages the store's own connection has touched."""
+    postgres: PostgresStore = store
+    session = postgres._session
+    assert session is not None
+    session.connection.execute("SELECT pg_stat_force_next_flush()")
+    ((touched,),) = session.connection.execute(_COUNTED, (str(session.backend),)).fetchall()
+    return int(touched)
+
+
+async def cost(url: str, waiting: int, *, plans: str, long_lane: bool) -> int:
+    """Return how many pages the middle one of several batches touches, in which ten are claimed, and ten settled."""
+    with connected(url) as connection:
+        connection.execute("DELETE FROM message; DELETE FROM tally")
+        # So it looks to the server after a while in which nothing was to be sent.
+        connection.execute("VACUUM ANALYZE message")
+    clock = FakeClock()
+    store = open_store(url, clock=clock, lease_clock=clock.boot_ms, caller=lambda _: Inline())
+    await store.open()
+    driver = StoreDriver(store, clock, SeededEntropy(waiting))
+    sent: str = ""
+    for _ in range(3):
+        # The plans are made while next to nothing is there.
+        sent = await driver.send()
+        await driver.deliver(*await driver.claim())
+    with connected(url) as connection:
+        ((columns,),) = connection.execute(_COLUMNS, (list(_NEW),))
+        fill = _FILL.format(columns=columns)
+        connection.execute(fill, (long_lane, long_lane, waiting, sent))
+        if plans == "new":
+            connection.execute("VACUUM ANALYZE message")
+    clock.advance(10)
+    costs = []
+    for _ in range(CLAIMS):
+        if long_lane:
+            await driver.enqueue(*[driver.draft() for _ in range(CAPACITY)])
+        before = pages(store)
+        claimed = await driver.claim(CAPACITY)
+        await driver.deliver(*claimed)
+        costs.append(pages(store) - before)
+        assert len(claimed) == CAPACITY
+    await store.close()
+    return sorted(costs)[CLAIMS // 2]
+
+
+@pytest.mark.contract("LA1", "LE2")
+@pytest.mark.parametrize("plans", ["old", "new"])
+@pytest.mark.parametrize("long_lane", [False, True])
+async def test_a_claim_costs_the_same_however_many_wait(url: str, plans: str, long_lane: bool) -> None:
+    store = open_store(url)
+    await store.open()
+    await store.close()
+    few = await cost(url, FEW, plans=plans, long_lane=long_lane)
+    many = await cost(url, MANY, plans=plans, long_lane=long_lane)
+    # Its indexes are one level higher.
+    assert many <= 1.5 * few, (few, many)
