@@ -273,8 +273,8 @@ BUGS: Final = (
         edits=(
             Edit(
                 file=_STORE,
-                old="        if watching is not None:\n            self._handles.close(watching)\n        if session",
-                new="        self.left = watching\n        if session",
+                old="        if connection is not None:\n            self._handles.close(connection)\n",
+                new="        self.left = connection\n",
             ),
         ),
         test="store/test_files.py::test_close_lets_every_handle_and_thread_go",

@@ -411,7 +411,7 @@ async def test_every_connection_of_every_handle_has_the_settings_of_its_durabili
             await driver.send()
             await driver.everything()
             assert driver.store.durability is durability
-        assert len(connections) == 6  # each handle writes, reads and watches
+        assert len(connections) == 4  # each handle writes and reads
         for connection in connections:
             assert connection.pragma("journal_mode") == "wal"
             assert connection.pragma("synchronous") == synchronous

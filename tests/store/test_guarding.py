@@ -111,6 +111,8 @@ async def test_nobody_empties_the_index_of_a_log_in_use(path: Path) -> None:
     """SQLite does where it sees no lock, and sees none of its own process: merely opening the file was enough."""
     async with driver_on(path) as driver:
         await driver.send()
+        # Whoever reads first after a commit notes there how far he looks.
+        elsewhere(LOOK, path)
         index = path.with_name("outbox.db-shm").stat()
         by_sqlite3(path)
         elsewhere(LOOK, path)
@@ -513,7 +515,7 @@ async def test_who_lost_the_write_lock_before_it_was_safe_begins_anew_and_harms_
     interrupted: list[str] = []
 
     class Interrupting:
-        turn, look, drop_write_lock = handles.turn, handles.look, handles.drop_write_lock
+        turn, begin, look, end = handles.turn, handles.begin, handles.look, handles.end
 
         def hold_write_lock(self, before: bytes) -> bool:
             if not interrupted:

@@ -1,18 +1,19 @@
 """
 Finds whether anybody *else* wrote to the file, so that a worker's own commits wake nobody.
 
-SQLite's ``data_version`` of a connection changes when another one commits. A watching connection, which the event
-loop may ask at any time, sees our own commits too. The writing one does not, but it is the writing thread's: so each
-commit of ours asks both, and lets the watching one take note of what was ours alone.
+Every commit changes the first bytes of ``-shm``, which say how far the log is written; the event loop may look at them
+at any time. What one's own commit makes of them is read while nobody else can write.
 """
 
 from __future__ import annotations
 
-import contextlib
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Final
 
-import apsw
+# https://sqlite.org/walformat.html#the_wal_index_file_format, in the machine's byte order: what each commit counts up.
+_COMMITS: Final = slice(8, 12)
 
 
 class Versions:
@@ -20,62 +21,52 @@ class Versions:
     Counts what others wrote, as far as it was noticed.
 
     Args:
-        watching: Gives the connection that nothing else is done with; ``None`` for a database in memory.
+        mark: Returns what every commit changes; ``None`` for a database in memory.
     """
 
-    def __init__(self, watching: Callable[[], apsw.Connection | None]) -> None:
-        self._watching = watching
+    def __init__(self, mark: Callable[[], bytes | None]) -> None:
+        self._mark = mark
         # Held by the loop's thread and the writer's; neither waits for anything else meanwhile.
         self._guard = threading.Lock()
         self._count = 0
         self._told = 0
-        self._seen: int | None = None
-        self._ours: tuple[apsw.Connection, int] | None = None
+        self._seen: bytes | None = None
         self._writing = False
 
-    def count(self) -> int:
-        """Return a number that changes when another handle was seen to have written."""
-        watching = self._watching()
-        # While we write, a change may be ours; what others wrote meanwhile is told at the end of that.
-        if watching is not None and not self._writing:
-            with contextlib.suppress(apsw.Error), self._guard:
-                version = _version(watching)
-                if self._seen not in (None, version):
-                    self._count += 1
-                self._seen = version
-        return self._count
-
     def news(self) -> bool:
-        """Whether that number has changed since this was asked last."""
-        told, self._told = self._told, self.count()
+        """Whether another handle was seen to have written since this was asked last."""
+        with self._guard:
+            # While we write, a change is ours.
+            if not self._writing:
+                self._note()
+        told, self._told = self._told, self._count
         return told != self._told
 
-    @contextlib.contextmanager
-    def writing(self, writer: Callable[[], apsw.Connection | None]) -> Iterator[None]:
-        """Take all writes inside the context for our own. On the writing thread."""
+    def begin(self) -> None:
+        """Called on the writing thread when it holds the write lock: what has changed by now, others did."""
         with self._guard:
+            self._note()
             self._writing = True
-        try:
-            yield
-        finally:
-            try:
-                self._written(writer())
-            finally:
-                self._writing = False
 
-    def _written(self, writer: apsw.Connection | None) -> None:
-        watching = self._watching()
-        if watching is None or writer is None:
-            return
-        with contextlib.suppress(apsw.Error), self._guard:
-            # In this order: what somebody else commits between the two is seen by the second.
-            seen = _version(watching)
-            ours = _version(writer)
-            if self._ours != (writer, ours):
-                # Somebody else wrote since our last commit, or this is the connection's first.
+    def end(self) -> None:
+        """
+        Called on the writing thread before it drops the write lock: what has changed since then, it did itself.
+
+        Where SQLite has dropped the lock already (`guarding.Guard.gap`), more than one commit is not ours alone.
+        """
+        with self._guard:
+            mark = self._mark()
+            if mark and self._seen and (_commits(mark) - _commits(self._seen)) % (1 << 32) > 1:
                 self._count += 1
-            self._seen, self._ours = seen, (writer, ours)
+            self._seen = mark
+            self._writing = False
+
+    def _note(self) -> None:
+        mark = self._mark()
+        if self._seen not in (None, mark):
+            self._count += 1
+        self._seen = mark
 
 
-def _version(connection: apsw.Connection) -> int:
-    return int(connection.pragma("data_version"))
+def _commits(mark: bytes) -> int:
+    return int.from_bytes(mark[_COMMITS], sys.byteorder)

@@ -245,6 +245,14 @@ class Guard:
                 return _sentence(self.path + ending, gone=found is None)
         return None if self._contents is None else self._contents.problem
 
+    def mark(self) -> bytes | None:
+        """Return what every commit changes; ``None`` where it is not open."""
+        index = self._index
+        # Another thread may close it this instant.
+        with contextlib.suppress(OSError):
+            return None if index is None else os.pread(index, _HEADER_BYTES, 0)
+        return None
+
     def straggler(self) -> bool:
         """Whether a process that waits for the write lock did not take it, and was passed by (`turns`)."""
         return self._line is not None and not self.closed and self._line.straggler()

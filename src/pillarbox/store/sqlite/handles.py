@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import apsw
@@ -13,6 +14,7 @@ import apsw
 from pillarbox.errors import StoreReplaced
 from pillarbox.store.base import Durability
 from pillarbox.store.sqlite import astray, guarding
+from pillarbox.store.sqlite.foreign_commits import Versions
 from pillarbox.store.sqlite.opening import MEMORY
 
 Connector = Callable[[str, Durability], apsw.Connection]
@@ -25,6 +27,9 @@ class Handles:
     Args:
         connect: Opens a connection; tests pass one whose file system fails.
         locks: Whether locks that foreign closes cannot drop may be used; tests say no.
+
+    Attributes:
+        foreign: What others wrote.
     """
 
     def __init__(self, path: Path, durability: Durability, connect: Connector, *, locks: bool) -> None:
@@ -37,6 +42,7 @@ class Handles:
         self._lock = threading.Lock()
         # Never changed in place: another thread may be looking.
         self._guards: dict[apsw.Connection, guarding.Guard] = {}
+        self.foreign = Versions(self._mark)
 
     def open(self) -> apsw.Connection:
         """Open one more connection. Raises StoreError."""
@@ -83,20 +89,24 @@ class Handles:
         self._guards = {}
         self.forget()
 
-    @contextlib.contextmanager
-    def turn(self, seconds_max: float) -> Iterator[Callable[[], bytes | None]]:
+    def turn(self, seconds_max: float) -> AbstractContextManager[Callable[[], bytes | None]]:
         """See `guarding.Guard.turn`."""
         guard = self._guard
-        with contextlib.nullcontext(lambda: None) if guard is None else guard.turn(seconds_max) as come:
-            yield come
+        return contextlib.nullcontext(lambda: None) if guard is None else guard.turn(seconds_max)
 
     def hold_write_lock(self, before: bytes) -> bool:
         """See `guarding.Guard.hold_write_lock`."""
         guard = self._guard
         return guard is None or guard.hold_write_lock(before)
 
-    def drop_write_lock(self) -> None:
-        """See `guarding.Guard.drop_write_lock`."""
+    def begin(self) -> None:
+        """Called when a transaction has the write lock: note what others wrote before, and look after the files."""
+        self.foreign.begin()
+        self.look()
+
+    def end(self) -> None:
+        """Called at the transaction's end: note what it wrote, and drop the write lock."""
+        self.foreign.end()
         guard = self._guard
         if guard is not None:
             guard.drop_write_lock()
@@ -107,12 +117,10 @@ class Handles:
         if guard is not None:
             guard.look()
 
-    @contextlib.contextmanager
-    def unchanged(self) -> Iterator[None]:
+    def unchanged(self) -> AbstractContextManager[None]:
         """See `guarding.Guard.unchanged`."""
         guard = self._guard
-        with contextlib.nullcontext() if guard is None else guard.unchanged():
-            yield
+        return contextlib.nullcontext() if guard is None else guard.unchanged()
 
     def problem(self) -> str | None:
         """Return what happened to the files; ``None`` while they are those that were opened."""
@@ -137,6 +145,10 @@ class Handles:
         """Why the file is not locked against foreign closes; ``None`` where it is, or is none."""
         guard = self._guard
         return None if guard is None else guard.gap
+
+    def _mark(self) -> bytes | None:
+        guard = self._guard
+        return None if guard is None else guard.mark()
 
     @property
     def _guard(self) -> guarding.Guard | None:

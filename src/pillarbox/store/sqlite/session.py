@@ -63,14 +63,17 @@ class Keeper(Protocol):
         They return what is passed on to `hold_write_lock`; ``None`` where SQLite itself must wait.
         """
 
-    def look(self) -> None:
-        """Called at both ends of a transaction, while it is held."""
-
     def hold_write_lock(self, before: bytes) -> bool:
         """Called when a transaction has taken it. False: begin anew."""
 
-    def drop_write_lock(self) -> None:
-        """Called at the transaction's end."""
+    def begin(self) -> None:
+        """Called when it is held, before anything is written."""
+
+    def look(self) -> None:
+        """Called when everything is written, while it is held."""
+
+    def end(self) -> None:
+        """Called at the transaction's end: it is dropped."""
 
 
 class Statements:
@@ -204,7 +207,7 @@ class Session(Statements):
         self.lease_now = self._lease_clock()
         try:
             # Before anything is written: what was cut short looks whole again when more is written behind the gap.
-            self._keeper.look()
+            self._keeper.begin()
         except BaseException:
             self.rollback()
             raise
@@ -259,4 +262,4 @@ class Session(Statements):
     def _let_write(self) -> None:
         if self._held:
             self._held = False
-            self._keeper.drop_write_lock()
+            self._keeper.end()

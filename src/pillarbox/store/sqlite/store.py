@@ -35,7 +35,6 @@ from pillarbox.store import forking
 from pillarbox.store.base import Batch, BatchResult, Durability, Ended, Lapsed, WorkerInfo, WorkerStart
 from pillarbox.store.plain_reads import Reads
 from pillarbox.store.sqlite import asking, backup, damage, disk_space, integrity, opening, turns
-from pillarbox.store.sqlite.foreign_commits import Versions
 from pillarbox.store.sqlite.handles import Connector, Handles
 from pillarbox.store.sqlite.notices import Notices
 from pillarbox.store.sqlite.session import Session, Statements
@@ -95,9 +94,7 @@ class SQLiteStore(Reads):
         self._reader: Caller | None = None
         self._session: Session | None = None
         self._reading: apsw.Connection | None = None
-        self._watching: apsw.Connection | None = None
         self._sidecar = None if self.in_memory else Sidecar(self._path, descriptor_locks=descriptor_locks)
-        self._versions = Versions(lambda: self._watching)
         self._notices = Notices(self._news, self._clock)
         self._sockets = WorkerSockets(self._sidecar, self._notices.tell)
         self.idle = threading.Lock()
@@ -135,7 +132,6 @@ class SQLiteStore(Reads):
             if self._sidecar is not None:
                 with self._translated("opening the workers' lock file"):
                     self._sidecar.open()
-                self._watching = self._handles.open()
         except BaseException:
             self._handles.close(connection)
             raise
@@ -175,8 +171,8 @@ class SQLiteStore(Reads):
     def drop_inherited(self) -> None:
         """In a forked child: close the parent's connections; its threads and locks are not there (`forking`)."""
         session, self._session = self._session, None
-        inherited = (None if session is None else session.connection, self._reading, self._watching)
-        self._reading = self._watching = None
+        inherited = (None if session is None else session.connection, self._reading)
+        self._reading = None
         self._writer = self._reader = None
         for connection in inherited:
             if connection is not None:
@@ -193,9 +189,6 @@ class SQLiteStore(Reads):
 
     def _close(self) -> None:
         session, self._session = self._session, None
-        watching, self._watching = self._watching, None
-        if watching is not None:
-            self._handles.close(watching)
         if session is not None:
             session.rollback()
             self._handles.close(session.connection)
@@ -472,7 +465,7 @@ class SQLiteStore(Reads):
 
     def _news(self) -> bool:
         with self.idle:
-            return self._versions.news()
+            return self._handles.foreign.news()
 
     def _opened(self) -> Caller:
         if self._writer is None:
@@ -486,11 +479,8 @@ class SQLiteStore(Reads):
         """As `_write`, for what the caller must know, cancelled or not: else leases would have no holder."""
         return await self._opened().run_through(lambda: self._write_safely(function))
 
-    def _writing_connection(self) -> apsw.Connection | None:
-        return None if self._session is None else self._session.connection
-
     def _write_safely(self, function: Callable[[], T]) -> T:
-        with self._versions.writing(self._writing_connection), self._handles.unchanged():
+        with self._handles.unchanged():
             try:
                 return function()
             except UnicodeDecodeError as exc:

@@ -36,8 +36,5 @@ BEGIN
 -- snapshot_end --
 ROLLBACK
 
--- data_version --
-PRAGMA data_version
-
 -- integrity --
 PRAGMA integrity_check(20)
