@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.harness.raw import connect
 from pillarbox.domain.ids import message_id
 from pillarbox.domain.limits import Limits
-from pillarbox.domain.message import Content, Draft, encode_content
+from pillarbox.domain.message import Admission, Content, Draft, encode_content
 from pillarbox.domain.retry import Policy
 from pillarbox.entropy import SystemEntropy
 from pillarbox.store.base import Batch, Durability
@@ -44,6 +44,7 @@ def draft(recipient: str, *, now_ms: int, channel: str = CHANNEL, lane: str | No
         due_ms=now_ms,
         lane=f"\x1f{channel}\x1f\x1f{recipient}\x1f" if lane is None else lane,
         max_attempts=_POLICY.max_attempts,
+        admission=Admission(recipient=recipient),
     )
 
 
@@ -80,11 +81,11 @@ def _copy(path: Path, queue: int, count: int, *, lanes: int) -> None:
         connection.execute(
             """
             WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
-            INSERT INTO message (id, queue, due_at, lane, max_attempts, policy, recipient, created_at, content,
-                content_size)
+            INSERT INTO message (id, queue, due_at, lane, max_attempts, policy, recipient, created_at, prepared,
+                content, content_size)
             SELECT printf('%012x%09dA', m.seq, n), m.queue, m.due_at,
                 replace(m.lane, 'recipient-0', 'recipient-' || (n % :lanes)), m.max_attempts, m.policy,
-                'recipient-' || (n % :lanes), m.created_at, m.content, m.content_size
+                'recipient-' || (n % :lanes), m.created_at, m.prepared, m.content, m.content_size
             FROM numbers, (SELECT * FROM message WHERE queue = :queue ORDER BY seq DESC LIMIT 1) AS m
             """,
             {"count": count, "queue": queue, "lanes": lanes},
