@@ -135,8 +135,9 @@ class Feed:
 
     def _shared(self, due: list[_Queue], free: int, room: dict[str, int]) -> dict[int, int]:
         """Divide *free* slots, at most *room* a channel, among the queues that are *due*."""
-        if len(due) > 1:
-            due.sort(key=lambda queue: (self._served.get(queue.tenant, 0), queue.served))
+        if len(due) == 1:
+            return {due[0].number: min(free, room[due[0].channel], _CLAIM_MAX)}
+        due.sort(key=lambda queue: (self._served.get(queue.tenant, 0), queue.served))
         tenants: dict[str, list[_Queue]] = {}
         for queue in due:
             tenants.setdefault(queue.tenant, []).append(queue)
