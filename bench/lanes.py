@@ -3,9 +3,9 @@ What order costs: lives a second by how many lanes they are in.
 
 Within a lane a message waits until the one before it has ended, so one lane is two commits a message at best, unless
 each settlement leases the next. One lane of 100 000 that wait, beside the raw commits of the same disk; then as many
-messages as are sent in a second or two, spread over 1 to 10 000 lanes. They are stored as `Outbox.send` stores them: its
-channel has admitted them, so no claim needs a commit for that. Default settings; a channel that accepts at once; the
-time runs from the first send until enough were delivered, and what is left stays for the next round.
+messages as are sent in a second or two, spread over 1 to 10 000 lanes. They are stored as `Outbox.send` stores them:
+its channel has admitted them, so no claim needs a commit for that. Default settings; a channel that accepts at once;
+the time runs from the first send until enough were delivered, and what is left stays for the next round.
 """
 
 from __future__ import annotations

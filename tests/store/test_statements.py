@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "settle_row": late_answer._Now._fields,
     "attempt_by_lease": late_answer._Attempt._fields,
     "gates": claim._Gate._fields,
-    "overview": overview.Overview._fields,
+    "overview": tuple(field.name for field in dataclasses.fields(overview.Overview)),
     "horizon": horizon.Horizon._fields,
     "prune_pick": prune._Old._fields,
     "scrub_pick": prune._Said._fields,

@@ -13,9 +13,8 @@ import struct
 from typing import Final, NamedTuple
 
 # https://sqlite.org/walformat.html#the_wal_index_file_format, in the machine's byte order.
-_INDEX_BYTES: Final = 136
-_FRAMES = struct.Struct("=H")
-_PAGE_SIZE_AT, _LAST_FRAME_AT, _SALT_AT, _DONE_AT, _BEGUN_AT = 14, 16, 32, 96, 128
+# Page size, last frame, salt; how far a checkpoint is done, and how far one has begun.
+_INDEX: Final = struct.Struct("=14x H I 12x 8s 56x I 28x I 4x")
 _PAGE_SIZE_64K: Final = 1  # how the largest size is written down
 _LOG_HEADER: Final = 32
 _FRAME_HEADER: Final = 24
@@ -85,27 +84,18 @@ class Contents:
 
     def _progress(self) -> tuple[_Progress | None, int]:
         """Read how far checkpoints got, and how many bytes the log holds at least."""
-        index = os.pread(self._index, _INDEX_BYTES, 0)
-        if len(index) < _INDEX_BYTES:
+        index = os.pread(self._index, _INDEX.size, 0)
+        if len(index) < _INDEX.size:
             return None, 0
-        last = _number(index, _LAST_FRAME_AT)
-        page = int(_FRAMES.unpack_from(index, _PAGE_SIZE_AT)[0])
+        page, last, salt, done, begun = _INDEX.unpack(index)
         page = 1 << 16 if page == _PAGE_SIZE_64K else page
-        progress = _Progress(index[_SALT_AT : _SALT_AT + 8], _number(index, _BEGUN_AT), _number(index, _DONE_AT))
-        return progress, _LOG_HEADER + last * (_FRAME_HEADER + page) if last else 0
+        return _Progress(salt, begun, done), _LOG_HEADER + last * (_FRAME_HEADER + page) if last else 0
 
     def _log_size(self) -> int:
         try:
             return os.stat(f"{self._path}-wal").st_size  # noqa: PTH116 — at every commit
         except OSError:
             return 1 << 62  # that it is gone is found elsewhere
-
-
-def _number(index: bytes, at: int) -> int:
-    return int.from_bytes(index[at : at + 4], _ORDER)
-
-
-_ORDER: Final = "little" if struct.pack("=H", 1) == b"\1\0" else "big"
 
 
 def _sentence(what: str) -> str:

@@ -42,6 +42,7 @@ class Handles:
         self._lock = threading.Lock()
         # Never changed in place: another thread may be looking.
         self._guards: dict[apsw.Connection, guarding.Guard] = {}
+        self._guard: guarding.Guard | None = None
         self.foreign = Versions(self._mark)
 
     def open(self) -> apsw.Connection:
@@ -66,14 +67,14 @@ class Handles:
             return connection
         self._identity = guard.identity
         with self._lock:
-            self._guards = {**self._guards, connection: guard}
+            self._now({**self._guards, connection: guard})
         return connection
 
     def close(self, connection: apsw.Connection) -> None:
         """Close a connection. Raises apsw.Error; it is closed all the same."""
         with self._lock:
             guard = self._guards.get(connection)
-            self._guards = {other: its for other, its in self._guards.items() if other is not connection}
+            self._now({other: its for other, its in self._guards.items() if other is not connection})
         if guard is None:
             connection.close()
         else:
@@ -86,7 +87,7 @@ class Handles:
     def drop_inherited(self) -> None:
         """In a forked child: forget the guards, which are the parent's (`guarding`)."""
         self._lock = threading.Lock()
-        self._guards = {}
+        self._now({})
         self.forget()
 
     def turn(self, seconds_max: float) -> AbstractContextManager[Callable[[], bytes | None]]:
@@ -150,6 +151,5 @@ class Handles:
         guard = self._guard
         return None if guard is None else guard.mark()
 
-    @property
-    def _guard(self) -> guarding.Guard | None:
-        return next(iter(self._guards.values()), None)
+    def _now(self, guards: dict[apsw.Connection, guarding.Guard]) -> None:
+        self._guards, self._guard = guards, next(iter(guards.values()), None)

@@ -95,6 +95,8 @@ class Statements:
         """See `Tx`."""
         if not rows:
             return []
+        if len(rows) == 1:
+            return [self._alone(name, rows[0])]
         if name in _SILENT:
             return [[] for piece, _ in self._at_once(name, rows) for _ in piece]
         asked = [bindings[0] for bindings in rows]
@@ -113,9 +115,19 @@ class Statements:
             found[row[0]].append(row)
         return list(found.values())
 
+    def _alone(self, name: str, bindings: Sequence[Any]) -> list[Row]:
+        """Run for one row."""
+        if name in _GUARDED:
+            self.connection.execute(text(name, returning=False), bindings)
+            return [(bindings[0],)] if self.connection.changes() else []
+        if name in _NUMBERED:
+            self.connection.execute(text(name, returning=False), bindings)
+            return [(bindings[0], self.connection.last_insert_rowid())]
+        return self.connection.execute(STATEMENTS[name], bindings).fetchall()
+
     def _guarded(self, name: str, rows: Sequence[Sequence[Any]]) -> list[list[Row]]:
         """Run for all at once; where a guard refused one of them nothing of that counts, and each is run alone."""
-        if name in FOR_MANY and len(rows) > 1:
+        if name in FOR_MANY:
             self.many("try_rows")
             changed = sum(self.connection.changes() for _ in self._at_once(name, rows, returning=False))
             if changed < len(rows):
@@ -123,12 +135,7 @@ class Statements:
             self.many("keep_rows")
             if changed == len(rows):
                 return [[(bindings[0],)] for bindings in rows]
-        sql = text(name, returning=False)
-        done: list[list[Row]] = []
-        for bindings in rows:
-            self.connection.execute(sql, bindings)
-            done.append([(bindings[0],)] if self.connection.changes() else [])
-        return done
+        return [self._alone(name, bindings) for bindings in rows]
 
     def _numbered(self, name: str, rows: Sequence[Sequence[Any]]) -> list[list[Row]]:
         """Insert rows, which SQLite numbers one after the other, because nobody else writes meanwhile."""

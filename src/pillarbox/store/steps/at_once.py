@@ -7,7 +7,6 @@ in their lane, and there is a slot for each. Everything else is the claim's.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -68,11 +67,14 @@ class Starting:
 
     def _free_queues(self, new: Sequence[New]) -> dict[int, Horizon]:
         """Return the queues in which nothing else is due, and there are slots for all that is."""
-        if self._tx.gated:
+        # A queue that was made just now begins paused where its channel is.
+        if self._tx.overview.gated:
             return {}
         now, capacity = self._tx.now, self._request.capacity
         due = [one for one in new if one.draft.due_ms <= now]
-        counts = Counter(one.queue for one in due)
+        counts: dict[int, int] = {}
+        for one in due:
+            counts[one.queue] = counts.get(one.queue, 0) + 1
         # A message for later gets its position from the claim that finds it.
         later = {one.queue for one in due if one.draft.not_before_ms is not None}
         free = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import NamedTuple
 
 import msgspec
@@ -57,14 +56,14 @@ def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> N
     if again:
         _tell_again(tx, request, result)
     # What was stored already leased takes its slots too.
-    taken = Counter(message.queue for message in result.claimed)
-    gates = {gate.queue: gate for gate in (_Gate(*row) for row in tx.many("gates"))} if tx.gated else {}
+    taken = [message.queue for message in result.claimed]
+    gates = {gate.queue: gate for gate in (_Gate(*row) for row in tx.many("gates"))} if tx.overview.gated else {}
     steps = _Steps()
     for queue, capacity in request.capacity.items():
         if queue in tx.horizons:
             result.next_due_ms[queue], result.suspects_ms[queue] = tx.horizons[queue]
             continue
-        room = capacity - taken[queue]
+        room = capacity - taken.count(queue)
         gate = gates.get(queue)
         if gate is not None:
             if gate.paused_ms is not None and (gate.until_ms is None or gate.until_ms > tx.now):
@@ -182,7 +181,7 @@ def _take(tx: Writing, request: Claim, result: BatchResult, rows: list[Row]) -> 
             result.overdue += endings.ended(tx, [leased.ending(row, charged=0)], State.EXPIRED, Reason.EXPIRED)
             ended += 1
         else:
-            tx.waiting = True
+            tx.overview.waiting = True
     if ended:
         tx.free_lanes()
     if started:

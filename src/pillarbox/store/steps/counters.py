@@ -47,7 +47,7 @@ class Counters:
 
     def active(self) -> tuple[int, int]:
         """Return how many active messages and content bytes there are, this transaction's included."""
-        _, _, messages, size = self._tx.overview
+        messages, size = self._tx.overview.messages, self._tx.overview.bytes
         for (_, state), (count, octets) in self._changes.items():
             if state < FIRST_TERMINAL:
                 messages += count

@@ -156,7 +156,7 @@ def _pause(tx: Writing, item: Pause) -> Acted:
     tx.queue(item.tenant or "", item.channel)
     how = (tx.now, item.until_ms, item.reason, item.actor)
     tx.many("queue_pause", (item.tenant, item.channel, *how))
-    tx.gated = True
+    tx.overview.gated = True
     if item.tenant is None:
         tx.many("channel_pause", (item.channel, *how))
     audit.audit(tx, item, "pause", item.channel, detail=_whose(item))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from pillarbox.store.steps.tx import Reader
 
 
-class Overview(NamedTuple):
+@dataclass(slots=True)
+class Overview:
     """
     The columns of ``overview``, in their order.
 
     Attributes:
-        gated: A queue is paused, or was unavailable.
-        waiting: A message waits behind the head of its lane.
-        messages, bytes: How many of them are active.
+        gated: A queue may be paused, or was unavailable. Whoever makes it so says so here.
+        waiting: A message may wait behind the head of its lane. Whoever makes one wait says so here.
+        messages, bytes: How many of them were active before this transaction wrote.
     """
 
     gated: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 
 from pillarbox.domain.limits import Active, full
 from pillarbox.domain.message import State
@@ -22,7 +22,7 @@ class Room:
     def __init__(self, tx: Writing) -> None:
         self._tx = tx
         # Those that have room and are not stored yet: of these the count per recipient knows nothing.
-        self._recipients: Counter[tuple[int, str]] = Counter()
+        self._recipients: defaultdict[tuple[int, str], int] = defaultdict(int)
 
     def take(self, *, queue: int, tenant: str, channel: str, recipient: str, size: int) -> None:
         """Take room for one more message of so many bytes. Raises QueueFull."""

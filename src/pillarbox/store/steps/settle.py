@@ -25,7 +25,7 @@ def settle(tx: Writing, settlements: Sequence[Settlement], *, again: bool) -> li
         again: An earlier try may have been committed: what it wrote is recognised, not taken for another's.
     """
     results = [settled for run in _runs(settlements) for settled in _settle(tx, run, again=again)]
-    if tx.gated:
+    if tx.overview.gated:
         # One that was unavailable is probed with one message at a time: the next may go when that has ended.
         probed = {queue for queue, *_ in tx.many("gates")}
         tx.touched.update(item.message.queue for item in settlements if item.message.queue in probed)
@@ -131,7 +131,7 @@ def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
     tx.each("attempt", attempts)
     if pauses:
         tx.each("gate_pause", pauses)
-        tx.gated = True
+        tx.overview.gated = True
 
 
 def _part_ends(item: Settlement) -> list[Row]:

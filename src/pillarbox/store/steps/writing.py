@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator
 
 from pillarbox.domain.limits import Limits
@@ -39,6 +38,7 @@ class Writing:
         self.later: dict[int, int] = {}
         self.horizons: dict[int, Horizon] = {}
         self._left: dict[str, None] = {}
+        self._overview: Overview | None = None
         self._tx = tx
 
     @contextlib.contextmanager
@@ -54,20 +54,12 @@ class Writing:
             self.numbers.forget()
             raise
 
-    @functools.cached_property
+    @property
     def overview(self) -> Overview:
-        """What there was before this transaction wrote."""
-        return overview(self)
-
-    @functools.cached_property
-    def gated(self) -> bool:
-        """Whether a queue may be paused, or was unavailable. Whoever makes it so says so here."""
-        return bool(self.overview.gated)
-
-    @functools.cached_property
-    def waiting(self) -> bool:
-        """Whether a message may wait behind the head of its lane. Whoever makes one wait says so here."""
-        return bool(self.overview.waiting)
+        """What there is, read when it is asked for first."""
+        if self._overview is None:
+            self._overview = overview(self)
+        return self._overview
 
     def move(self, queue: int, before: int, after: int, size: int) -> None:
         """Count one message from a state to another."""
@@ -87,7 +79,7 @@ class Writing:
 
     def free_lanes(self) -> None:
         """Free the lowest waiting row of every lane left. A later statement on purpose: it sees what left."""
-        if self._left and self.waiting:
+        if self._left and self.overview.waiting:
             found = [row for rows in self.each("lowest_waiting", [(lane,) for lane in self._left]) for row in rows]
             self.each("free", [(seq,) for _, seq, _ in found])
             self.touched.update(queue for *_, queue in found)
@@ -99,7 +91,7 @@ class Writing:
         number = self.numbers.queue(tenant, channel, self.now)
         if self.numbers.made != made:
             # It begins paused, where its channel is.
-            self.gated = True
+            self.overview.gated = True
         return number
 
     def policy(self, policy: Policy) -> int:
