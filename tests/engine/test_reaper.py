@@ -319,12 +319,19 @@ async def test_it_looks_every_second_while_a_message_waits(stand: Stand) -> None
 
 
 @pytest.mark.contract("LE4")
-async def test_it_looks_every_second_while_another_process_is_registered(stand: Stand) -> None:
+async def test_it_looks_every_second_while_another_process_sends(stand: Stand) -> None:
     box = await stand.open(ScriptedChannel(policy=STEADY))
     assert await rested(box) == REST_SECONDS
-    await stand.open(ScriptedChannel(policy=STEADY))
+    ended = asyncio.Event()
+    channel = ScriptedChannel(lambda _: ended.wait(), policy=STEADY)
+    other = await stand.open(channel)
+    # One that merely is there has nothing that could be lost.
+    assert await rested(box) == REST_SECONDS
+    await other.send()
+    await channel.begun(1)
     # Its next look finds it out, also where no notice came.
     assert await box.worker._reaper.tick() == INTERVAL_SECONDS
+    ended.set()
 
 
 @pytest.mark.contract("EX1")

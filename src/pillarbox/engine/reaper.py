@@ -1,8 +1,8 @@
 """
 Ends what time has ended: messages past their TTL, leases whose worker is gone, holds without a verdict.
 
-It looks every second as long as there is something that can end so. Where nothing waits and no other process is
-registered, only what somebody writes can change that: it rests then until it is told of a write.
+It looks every second as long as there is something that can end so. Where nothing waits and no other process sends,
+only what somebody writes can change that: it rests then until it is told of a write.
 
 A lost lease is an outcome too: it goes through `lifecycle.lost_worker`, so limits and policies hold for crashes.
 """
@@ -109,10 +109,11 @@ class Reaper:
         return more
 
     async def _nothing_can_end(self) -> bool:
-        """Whether no message waits or is held, and no other process that could die is registered."""
-        if any(tally.state in _MAY_END and tally.messages for tally in await self._store.stats()):
+        """Whether no message waits or is held, and no other process could die that sends one."""
+        there = {tally.state for tally in await self._store.stats() if tally.messages}
+        if there & _MAY_END:
             return False
-        return all(worker.id == self._worker for worker in await self._store.workers())
+        return State.LEASED not in there or all(worker.id == self._worker for worker in await self._store.workers())
 
     async def abandon(self) -> bool:
         """End the messages of processes that are gone, where no other may send them; return whether more are left."""
