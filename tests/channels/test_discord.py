@@ -12,7 +12,7 @@ from pillarbox.channels.base import Attempt, Seams
 from pillarbox.channels.discord import DiscordChannel, DiscordWebhookChannel
 from pillarbox.channels.registry import build
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import Content, FileRef, Format
+from pillarbox.domain.message import Content, FileRef
 from pillarbox.domain.outcome import (
     AnyOutcome,
     Deferred,
@@ -26,14 +26,15 @@ from pillarbox.errors import ConfigError, InvalidMessage
 from pillarbox.testing.platforms import FakeDiscord
 from pillarbox.testing.receiver import Answer
 from tests.channels.attempts import TOKEN as NONCE
-from tests.channels.attempts import an_attempt
+from tests.channels.attempts import chat_attempt, sent, started
 from tests.channels.tables import rules_without_an_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from pillarbox.channels.http.chat import ChatChannel
+    from pillarbox.channels.base import Channel
+
 
 TOKEN = "CANARY7f3a9CANARY.CANARY.CANARY7f3a9CANARY7f3a9CANARY"
 HOOK = ("123456789012345678", "CANARY7f3a9CANARY7f3a9")
@@ -48,29 +49,20 @@ async def discord() -> AsyncIterator[FakeDiscord]:
 
 
 @pytest.fixture
-async def channel(discord: FakeDiscord) -> AsyncIterator[ChatChannel]:
-    channel = DiscordChannel.from_url(discord.url)
-    await channel.start(Seams())
-    yield channel
-    await channel.close()
+async def channel(discord: FakeDiscord) -> AsyncIterator[Channel]:
+    async with started(discord.url) as channel:
+        yield channel
 
 
 @pytest.fixture
-async def hook(discord: FakeDiscord) -> AsyncIterator[ChatChannel]:
-    channel = DiscordChannel.from_url(discord.hook_url)
-    assert isinstance(channel, DiscordWebhookChannel)
-    await channel.start(Seams())
-    yield channel
-    await channel.close()
+async def hook(discord: FakeDiscord) -> AsyncIterator[Channel]:
+    async with started(discord.hook_url) as channel:
+        assert isinstance(channel, DiscordWebhookChannel)
+        yield channel
 
 
-def attempt(text: str = "Hello", *, to: str = "42", written: str = "plain", **fields: Any) -> Attempt:
-    inside = {name: fields.pop(name) for name in ("reply_to", "extra", "silent") if name in fields}
-    return an_attempt(to, content=Content(text=text, format=Format(written), **inside), **fields)
-
-
-def sent(discord: FakeDiscord) -> list[dict[str, Any]]:
-    return [request.json for request in discord.receiver.requests]
+def attempt(text: str = "Hello", *, to: str = "42", **fields: Any) -> Attempt:
+    return chat_attempt(text, to=to, **fields)
 
 
 def refusal(status: int, code: int, *, headers: dict[str, str] | None = None, **body: object) -> Answer:
@@ -143,7 +135,7 @@ HOOK_ANSWERS: list[tuple[Answer, AnyOutcome]] = [
 @pytest.mark.contract("CH2", "CL2")
 @pytest.mark.parametrize(("answer", "outcome"), ANSWERS)
 async def test_what_an_answer_means(
-    discord: FakeDiscord, channel: ChatChannel, answer: Answer, outcome: AnyOutcome
+    discord: FakeDiscord, channel: Channel, answer: Answer, outcome: AnyOutcome
 ) -> None:
     discord.script(answer)
     found = await channel.send(attempt())
@@ -156,7 +148,7 @@ async def test_what_an_answer_means(
 @pytest.mark.contract("CH2", "CL2")
 @pytest.mark.parametrize(("answer", "outcome"), HOOK_ANSWERS)
 async def test_what_an_answer_to_a_webhook_means(
-    discord: FakeDiscord, hook: ChatChannel, answer: Answer, outcome: AnyOutcome
+    discord: FakeDiscord, hook: Channel, answer: Answer, outcome: AnyOutcome
 ) -> None:
     discord.script(answer)
     found = await hook.send(attempt(to="ann"))
@@ -175,9 +167,7 @@ def test_every_rule_has_an_answer_that_it_is_about() -> None:
 
 
 @pytest.mark.contract("CO1", "UN2")
-async def test_a_message_is_one_request_with_a_nonce_that_calls_nobody(
-    discord: FakeDiscord, channel: ChatChannel
-) -> None:
+async def test_a_message_is_one_request_with_a_nonce_that_calls_nobody(discord: FakeDiscord, channel: Channel) -> None:
     outcome = await channel.send(attempt("**b** @everyone <@1>", written="markdown", silent=True, extra={"tts": True}))
     assert isinstance(outcome, Delivered)
     assert outcome.receipt == discord.messages[0]["id"]
@@ -199,7 +189,7 @@ async def test_a_message_is_one_request_with_a_nonce_that_calls_nobody(
 
 
 @pytest.mark.contract("UN2")
-async def test_a_second_copy_within_minutes_is_the_first_message(discord: FakeDiscord, channel: ChatChannel) -> None:
+async def test_a_second_copy_within_minutes_is_the_first_message(discord: FakeDiscord, channel: Channel) -> None:
     first = await channel.send(attempt())
     second = await channel.send(attempt(number=2))
     assert isinstance(first, Delivered)
@@ -213,7 +203,7 @@ async def test_a_second_copy_within_minutes_is_the_first_message(discord: FakeDi
 
 
 @pytest.mark.contract("CO1")
-async def test_a_thread_is_a_channel_and_a_reply_names_its_message(discord: FakeDiscord, channel: ChatChannel) -> None:
+async def test_a_thread_is_a_channel_and_a_reply_names_its_message(discord: FakeDiscord, channel: Channel) -> None:
     first = await channel.send(attempt("First", thread="77"))
     assert isinstance(first, Delivered)
     token = NONCE[:-1] + "1"
@@ -223,7 +213,7 @@ async def test_a_thread_is_a_channel_and_a_reply_names_its_message(discord: Fake
 
 
 @pytest.mark.contract("CO1")
-async def test_a_webhook_takes_the_same_and_tells_the_id(discord: FakeDiscord, hook: ChatChannel) -> None:
+async def test_a_webhook_takes_the_same_and_tells_the_id(discord: FakeDiscord, hook: Channel) -> None:
     outcome = await hook.send(attempt("**b**", to="ann", written="markdown", thread="77"))
     assert isinstance(outcome, Delivered)
     assert outcome.receipt == discord.messages[0]["id"]
@@ -236,9 +226,7 @@ async def test_a_webhook_takes_the_same_and_tells_the_id(discord: FakeDiscord, h
 
 @pytest.mark.contract("CO5")
 @pytest.mark.parametrize("way", ["bot", "webhook"])
-async def test_a_message_is_edited_and_deleted(
-    discord: FakeDiscord, channel: ChatChannel, hook: ChatChannel, way: str
-) -> None:
+async def test_a_message_is_edited_and_deleted(discord: FakeDiscord, channel: Channel, hook: Channel, way: str) -> None:
     through, place = (channel, 42) if way == "bot" else (hook, 0)
     first = await through.send(attempt("First"))
     assert isinstance(first, Delivered)

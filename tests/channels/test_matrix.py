@@ -13,7 +13,7 @@ from pillarbox.channels.base import Attempt, Seams
 from pillarbox.channels.matrix import MatrixChannel
 from pillarbox.channels.registry import build
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import Content, FileRef, Format
+from pillarbox.domain.message import Content, FileRef
 from pillarbox.domain.outcome import (
     AnyOutcome,
     Deferred,
@@ -27,13 +27,14 @@ from pillarbox.errors import ConfigError, InvalidMessage
 from pillarbox.testing.platforms import FakeMatrix
 from pillarbox.testing.receiver import Answer
 from tests.channels.attempts import TOKEN as TXN
-from tests.channels.attempts import an_attempt
+from tests.channels.attempts import chat_attempt, started
 from tests.channels.tables import rules_without_an_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from pillarbox.channels.base import Channel
     from pillarbox.testing.receiver import Received
 
 ROOM = "!U2Ajg9room"
@@ -48,16 +49,13 @@ async def matrix() -> AsyncIterator[FakeMatrix]:
 
 
 @pytest.fixture
-async def channel(matrix: FakeMatrix) -> AsyncIterator[MatrixChannel]:
-    channel = MatrixChannel.from_url(matrix.url)
-    await channel.start(Seams())
-    yield channel
-    await channel.close()
+async def channel(matrix: FakeMatrix) -> AsyncIterator[Channel]:
+    async with started(matrix.url) as channel:
+        yield channel
 
 
-def attempt(text: str = "Hello", *, to: str = ROOM, written: str = "plain", **fields: Any) -> Attempt:
-    inside = {name: fields.pop(name) for name in ("reply_to", "extra", "silent") if name in fields}
-    return an_attempt(to, content=Content(text=text, format=Format(written), **inside), **fields)
+def attempt(text: str = "Hello", *, to: str = ROOM, **fields: Any) -> Attempt:
+    return chat_attempt(text, to=to, **fields)
 
 
 def sent(matrix: FakeMatrix) -> list[Received]:
@@ -106,9 +104,7 @@ ANSWERS: list[tuple[Answer, AnyOutcome]] = [
 
 @pytest.mark.contract("CH2", "CL2")
 @pytest.mark.parametrize(("answer", "outcome"), ANSWERS)
-async def test_what_an_answer_means(
-    matrix: FakeMatrix, channel: MatrixChannel, answer: Answer, outcome: AnyOutcome
-) -> None:
+async def test_what_an_answer_means(matrix: FakeMatrix, channel: Channel, answer: Answer, outcome: AnyOutcome) -> None:
     assert isinstance(await channel.send(attempt(token=TXN[:-1] + "9")), Delivered)
     matrix.script(answer)
     found = await channel.send(attempt())
@@ -128,10 +124,10 @@ def test_every_rule_has_an_answer_that_it_is_about() -> None:
 
 
 @pytest.mark.contract("CO1", "UN2")
-async def test_a_message_is_one_event_under_the_attempts_token(matrix: FakeMatrix, channel: MatrixChannel) -> None:
+async def test_a_message_is_one_event_under_the_attempts_token(matrix: FakeMatrix, channel: Channel) -> None:
     outcome = await channel.send(attempt("**b** & c", written="markdown", extra={"com.example.key": 1}))
     assert isinstance(outcome, Delivered)
-    assert outcome.receipt == matrix.events[0]["event_id"]
+    assert outcome.receipt == matrix.messages[0]["event_id"]
     (request,) = sent(matrix)
     assert request.path == f"/_matrix/client/v3/rooms/%21U2Ajg9room/send/m.room.message/{TXN}"
     assert request.json == {
@@ -155,29 +151,27 @@ async def test_a_message_is_one_event_under_the_attempts_token(matrix: FakeMatri
         ("<tg-spoiler>s</tg-spoiler>", "<span data-mx-spoiler>s</span>"),
     ],
 )
-async def test_markup_is_html_that_clients_know(
-    matrix: FakeMatrix, channel: MatrixChannel, markdown: str, html: str
-) -> None:
+async def test_markup_is_html_that_clients_know(matrix: FakeMatrix, channel: Channel, markdown: str, html: str) -> None:
     assert isinstance(await channel.send(attempt(markdown, written="markdown")), Delivered)
-    assert matrix.events[0]["content"]["formatted_body"] == html
+    assert matrix.messages[0]["content"]["formatted_body"] == html
 
 
 @pytest.mark.contract("CO1")
-async def test_threads_and_replies_are_relations(matrix: FakeMatrix, channel: MatrixChannel) -> None:
+async def test_threads_and_replies_are_relations(matrix: FakeMatrix, channel: Channel) -> None:
     for number, fields in enumerate(({"thread": "$t"}, {"reply_to": "$r"}, {"thread": "$t", "reply_to": "$r"})):
         token = f"{TXN[:-1]}{number}"
         assert isinstance(await channel.send(attempt(token=token, silent=True, **fields)), Delivered)
     thread = {"rel_type": "m.thread", "event_id": "$t"}
-    assert [event["content"]["m.relates_to"] for event in matrix.events] == [
+    assert [event["content"]["m.relates_to"] for event in matrix.messages] == [
         {**thread, "is_falling_back": True, "m.in_reply_to": {"event_id": "$t"}},
         {"m.in_reply_to": {"event_id": "$r"}},
         {**thread, "is_falling_back": False, "m.in_reply_to": {"event_id": "$r"}},
     ]
-    assert {event["content"]["msgtype"] for event in matrix.events} == {"m.notice"}
+    assert {event["content"]["msgtype"] for event in matrix.messages} == {"m.notice"}
 
 
 @pytest.mark.contract("CO5")
-async def test_a_message_is_edited_and_deleted(matrix: FakeMatrix, channel: MatrixChannel) -> None:
+async def test_a_message_is_edited_and_deleted(matrix: FakeMatrix, channel: Channel) -> None:
     first = await channel.send(attempt("First"))
     assert isinstance(first, Delivered)
     edit = attempt("Second", op=Op.EDIT, target=first.receipt, token=TXN[:-1] + "1")
@@ -189,13 +183,13 @@ async def test_a_message_is_edited_and_deleted(matrix: FakeMatrix, channel: Matr
 
 
 @pytest.mark.contract("CH3")
-async def test_a_thread_that_cannot_be_goes_without(matrix: FakeMatrix, channel: MatrixChannel) -> None:
+async def test_a_thread_that_cannot_be_goes_without(matrix: FakeMatrix, channel: Channel) -> None:
     assert isinstance(await channel.send(attempt(token=TXN[:-1] + "9")), Delivered)
     matrix.script(code(400, "M_UNKNOWN", error=THREAD_OF_A_RELATION))
     outcome = await channel.send(attempt(thread="$t"))
     assert isinstance(outcome, Delivered)
     assert outcome.degraded == f"sent without its thread: {THREAD_OF_A_RELATION}"
-    assert "m.relates_to" not in matrix.events[-1]["content"]
+    assert "m.relates_to" not in matrix.messages[-1]["content"]
 
 
 @pytest.mark.contract("PA1")
@@ -205,7 +199,7 @@ async def test_a_long_text_goes_out_in_events_that_fit(matrix: FakeMatrix, tmp_p
         message = await box.send("chat", to=ROOM, text=text, format="markdown")
         await message.wait(timeout=60)
         assert message.state == "delivered"
-    assert len(matrix.events) > 2
+    assert len(matrix.messages) > 2
     assert max(len(request.body) for request in sent(matrix)) < 65_000
     assert "\n".join(matrix.texts(ROOM)) == "\n".join(f'• point {i} "quoted" code' for i in range(4000))
 
@@ -226,14 +220,15 @@ async def test_a_second_copy_is_the_first_event_as_long_as_the_device_is_the_sam
         again = await channel.send(attempt(number=2))
         await channel.close()
         receipts += [outcome, again]
-    assert {outcome.receipt for outcome in receipts if isinstance(outcome, Delivered)} == {matrix.events[0]["event_id"]}
+    first = matrix.messages[0]["event_id"]
+    assert {outcome.receipt for outcome in receipts if isinstance(outcome, Delivered)} == {first}
     assert len(receipts) == 6
-    assert len(matrix.events) == 1
+    assert len(matrix.messages) == 1
     assert matrix.logins == 4  # a refresh needed none
 
 
 @pytest.mark.contract("UN5")
-async def test_many_at_once_log_in_once_and_refresh_once(matrix: FakeMatrix, channel: MatrixChannel) -> None:
+async def test_many_at_once_log_in_once_and_refresh_once(matrix: FakeMatrix, channel: Channel) -> None:
     for _ in range(2):
         sends = (channel.send(attempt(token=f"{TXN[:-2]}{number:02}")) for number in range(10))
         assert all(isinstance(outcome, Delivered) for outcome in await asyncio.gather(*sends))
@@ -274,7 +269,7 @@ async def test_only_a_token_with_a_device_covers_a_second_copy(matrix: FakeMatri
     ],
 )  # fmt: skip
 async def test_where_nobody_is_logged_in_nothing_of_the_message_was_sent(
-    matrix: FakeMatrix, channel: MatrixChannel, plans: list[Answer], outcome: AnyOutcome
+    matrix: FakeMatrix, channel: Channel, plans: list[Answer], outcome: AnyOutcome
 ) -> None:
     matrix.script(*plans)
     trying = attempt()
@@ -297,7 +292,7 @@ async def test_a_token_that_is_over_and_cannot_be_renewed_stops_the_channel(matr
     await channel.close()
 
 
-async def test_an_alias_is_looked_up_once(matrix: FakeMatrix, channel: MatrixChannel) -> None:
+async def test_an_alias_is_looked_up_once(matrix: FakeMatrix, channel: Channel) -> None:
     alias = "#ops:test.local"
     unknown = await channel.send(attempt(to=alias))
     assert isinstance(unknown, Rejected)

@@ -25,14 +25,15 @@ from pillarbox.domain.outcome import (
 from pillarbox.errors import ConfigError, InvalidMessage
 from pillarbox.testing.platforms import FakeSlack
 from pillarbox.testing.receiver import Answer
-from tests.channels.attempts import an_attempt
+from tests.channels.attempts import chat_attempt, sent, started
 from tests.channels.tables import rules_without_an_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from pillarbox.channels.http.chat import ChatChannel
+    from pillarbox.channels.base import Channel
+
 
 TOKEN = "xoxb-CANARY7f3a9-CANARY7f3a9"
 HOOK = "T0CANARY7/B0CANARY7/CANARY7f3a9CANARY7f3a9"
@@ -46,29 +47,20 @@ async def slack() -> AsyncIterator[FakeSlack]:
 
 
 @pytest.fixture
-async def channel(slack: FakeSlack) -> AsyncIterator[ChatChannel]:
-    channel = SlackChannel.from_url(slack.url)
-    await channel.start(Seams())
-    yield channel
-    await channel.close()
+async def channel(slack: FakeSlack) -> AsyncIterator[Channel]:
+    async with started(slack.url) as channel:
+        yield channel
 
 
 @pytest.fixture
-async def hook(slack: FakeSlack) -> AsyncIterator[ChatChannel]:
-    channel = SlackChannel.from_url(slack.hook_url)
-    assert isinstance(channel, SlackWebhookChannel)
-    await channel.start(Seams())
-    yield channel
-    await channel.close()
+async def hook(slack: FakeSlack) -> AsyncIterator[Channel]:
+    async with started(slack.hook_url) as channel:
+        assert isinstance(channel, SlackWebhookChannel)
+        yield channel
 
 
-def attempt(text: str = "Hello", *, to: str = "C024BE91L", written: str = "plain", **fields: Any) -> Attempt:
-    inside = {name: fields.pop(name) for name in ("reply_to", "extra", "subject") if name in fields}
-    return an_attempt(to, content=Content(text=text, format=Format(written), **inside), **fields)
-
-
-def sent(slack: FakeSlack) -> list[dict[str, Any]]:
-    return [request.json for request in slack.receiver.requests]
+def attempt(text: str = "Hello", *, to: str = "C024BE91L", **fields: Any) -> Attempt:
+    return chat_attempt(text, to=to, **fields)
 
 
 def error(code: str, status: int = 200, **headers: str) -> Answer:
@@ -160,9 +152,7 @@ WORDS: list[tuple[Answer, AnyOutcome]] = [
 
 @pytest.mark.contract("CH2", "CL2")
 @pytest.mark.parametrize(("answer", "outcome"), ANSWERS)
-async def test_what_an_answer_means(
-    slack: FakeSlack, channel: ChatChannel, answer: Answer, outcome: AnyOutcome
-) -> None:
+async def test_what_an_answer_means(slack: FakeSlack, channel: Channel, answer: Answer, outcome: AnyOutcome) -> None:
     slack.script(answer)
     found = await channel.send(attempt())
     found.answer = None
@@ -174,7 +164,7 @@ async def test_what_an_answer_means(
 @pytest.mark.contract("CH2", "CL2")
 @pytest.mark.parametrize(("answer", "outcome"), WORDS)
 async def test_what_a_webhooks_answer_means(
-    slack: FakeSlack, hook: ChatChannel, answer: Answer, outcome: AnyOutcome
+    slack: FakeSlack, hook: Channel, answer: Answer, outcome: AnyOutcome
 ) -> None:
     slack.script(answer)
     found = await hook.send(attempt(to="ann"))
@@ -202,7 +192,7 @@ async def test_a_configuration_says_otherwise(slack: FakeSlack) -> None:
 
 
 @pytest.mark.contract("CO1")
-async def test_plain_text_calls_nobody_and_is_no_markup(slack: FakeSlack, channel: ChatChannel) -> None:
+async def test_plain_text_calls_nobody_and_is_no_markup(slack: FakeSlack, channel: Channel) -> None:
     outcome = await channel.send(attempt("<!channel> *a* & b", thread=THREAD, extra={"unfurl_links": False}))
     assert isinstance(outcome, Delivered)
     assert outcome.receipt == slack.messages[0]["ts"]
@@ -221,7 +211,7 @@ async def test_plain_text_calls_nobody_and_is_no_markup(slack: FakeSlack, channe
 
 
 @pytest.mark.contract("CO1")
-async def test_markup_is_a_block_of_rich_text(slack: FakeSlack, channel: ChatChannel) -> None:
+async def test_markup_is_a_block_of_rich_text(slack: FakeSlack, channel: Channel) -> None:
     markdown = (
         "# Head\nplain **b *bi*** `c` ~~s~~ <u>u</u> [l](https://e.example)\n\n```\ncode <x>\n```\n\n"
         "> quoted *it*\n\nend"
@@ -246,7 +236,7 @@ async def test_markup_is_a_block_of_rich_text(slack: FakeSlack, channel: ChatCha
 
 
 @pytest.mark.contract("CO1")
-async def test_a_webhook_takes_the_same(slack: FakeSlack, hook: ChatChannel) -> None:
+async def test_a_webhook_takes_the_same(slack: FakeSlack, hook: Channel) -> None:
     assert await hook.send(attempt("**b** & c", to="ann", written="markdown", thread=THREAD)) == Delivered(
         None, answer=b"ok"
     )
@@ -259,7 +249,7 @@ async def test_a_webhook_takes_the_same(slack: FakeSlack, hook: ChatChannel) -> 
 
 
 @pytest.mark.contract("CO5")
-async def test_a_message_is_edited_and_deleted(slack: FakeSlack, channel: ChatChannel) -> None:
+async def test_a_message_is_edited_and_deleted(slack: FakeSlack, channel: Channel) -> None:
     first = await channel.send(attempt("First"))
     assert isinstance(first, Delivered)
     edit = attempt("Second **bold**", written="markdown", op=Op.EDIT, target=first.receipt)

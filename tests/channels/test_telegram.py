@@ -25,13 +25,14 @@ from pillarbox.domain.outcome import (
 from pillarbox.errors import ConfigError, InvalidMessage
 from pillarbox.testing.platforms import FakeTelegram
 from pillarbox.testing.receiver import Answer
-from tests.channels.attempts import an_attempt
+from tests.channels.attempts import chat_attempt, sent, started
 from tests.channels.tables import rules_without_an_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from pillarbox.channels.base import Channel
     from pillarbox.store.base import Event
 
 TOKEN = "123456789:CANARY7f3a9CANARY7f3a9CANARY7f3a9xy"
@@ -44,16 +45,13 @@ async def telegram() -> AsyncIterator[FakeTelegram]:
 
 
 @pytest.fixture
-async def channel(telegram: FakeTelegram) -> AsyncIterator[TelegramChannel]:
-    channel = TelegramChannel.from_url(telegram.url)
-    await channel.start(Seams())
-    yield channel
-    await channel.close()
+async def channel(telegram: FakeTelegram) -> AsyncIterator[Channel]:
+    async with started(telegram.url) as channel:
+        yield channel
 
 
-def attempt(text: str = "Hello", *, to: str = "42", written: str = "plain", **fields: Any) -> Attempt:
-    inside = {name: fields.pop(name) for name in ("reply_to", "extra", "subject", "silent") if name in fields}
-    return an_attempt(to, content=Content(text=text, format=Format(written), **inside), **fields)
+def attempt(text: str = "Hello", *, to: str = "42", **fields: Any) -> Attempt:
+    return chat_attempt(text, to=to, **fields)
 
 
 async def told(box: Outbox, message: Message) -> list[Event]:
@@ -61,10 +59,6 @@ async def told(box: Outbox, message: Message) -> list[Event]:
     await message.wait(timeout=30)
     assert message.id is not None
     return [event for event in await box.history(message.id) if event.act == "settle"]
-
-
-def sent(telegram: FakeTelegram) -> list[dict[str, Any]]:
-    return [request.json for request in telegram.receiver.requests]
 
 
 def refusal(status: int, description: str, **parameters: object) -> Answer:
@@ -159,7 +153,7 @@ ANSWERS: list[tuple[Answer, AnyOutcome]] = [
 @pytest.mark.contract("CH2", "CL2", "CL3")
 @pytest.mark.parametrize(("answer", "outcome"), ANSWERS)
 async def test_what_an_answer_means(
-    telegram: FakeTelegram, channel: TelegramChannel, answer: Answer, outcome: AnyOutcome
+    telegram: FakeTelegram, channel: Channel, answer: Answer, outcome: AnyOutcome
 ) -> None:
     telegram.script(answer)
     found = await channel.send(attempt())
@@ -190,9 +184,7 @@ async def test_a_configuration_says_otherwise(telegram: FakeTelegram) -> None:
 
 
 @pytest.mark.contract("CO1")
-async def test_a_message_is_one_request_with_what_was_asked_for(
-    telegram: FakeTelegram, channel: TelegramChannel
-) -> None:
+async def test_a_message_is_one_request_with_what_was_asked_for(telegram: FakeTelegram, channel: Channel) -> None:
     outcome = await channel.send(
         attempt("Hi 😀 **you**", written="markdown", thread="5", silent=True, extra={"reply_markup": {"x": []}})
     )
@@ -212,7 +204,7 @@ async def test_a_message_is_one_request_with_what_was_asked_for(
 
 
 @pytest.mark.contract("CO1")
-async def test_every_mark_is_an_entity(telegram: FakeTelegram, channel: TelegramChannel) -> None:
+async def test_every_mark_is_an_entity(telegram: FakeTelegram, channel: Channel) -> None:
     html = (
         '<b>b</b><i>i</i><u>u</u><s>s</s><tg-spoiler>h</tg-spoiler><code>c</code><a href="https://e.example/">l</a>\n'
         '<pre lang="python">p</pre>\n<blockquote>q</blockquote>'
@@ -229,14 +221,14 @@ async def test_every_mark_is_an_entity(telegram: FakeTelegram, channel: Telegram
 
 
 @pytest.mark.contract("CO1")
-async def test_a_public_name_stays_a_name(telegram: FakeTelegram, channel: TelegramChannel) -> None:
+async def test_a_public_name_stays_a_name(telegram: FakeTelegram, channel: Channel) -> None:
     assert isinstance(await channel.send(attempt(to="@news_channel")), Delivered)
     assert sent(telegram)[0]["chat_id"] == "@news_channel"
 
 
 @pytest.mark.contract("CO5")
 async def test_a_message_is_edited_and_deleted_and_to_find_it_so_already_is_fine(
-    telegram: FakeTelegram, channel: TelegramChannel
+    telegram: FakeTelegram, channel: Channel
 ) -> None:
     first = await channel.send(attempt("First"))
     assert isinstance(first, Delivered)
@@ -268,7 +260,7 @@ async def test_a_message_is_edited_and_deleted_and_to_find_it_so_already_is_fine
 )
 async def test_what_is_refused_for_something_it_can_do_without_goes_without_it_and_says_so(
     telegram: FakeTelegram,
-    channel: TelegramChannel,
+    channel: Channel,
     description: str,
     fields: dict[str, Any],
     gone: tuple[str, str],
@@ -286,7 +278,7 @@ async def test_what_is_refused_for_something_it_can_do_without_goes_without_it_a
 
 
 @pytest.mark.contract("CH3")
-async def test_it_goes_without_each_at_most_once(telegram: FakeTelegram, channel: TelegramChannel) -> None:
+async def test_it_goes_without_each_at_most_once(telegram: FakeTelegram, channel: Channel) -> None:
     telegram.script(
         refusal(400, "Bad Request: message thread not found"),
         refusal(400, "Bad Request: message to be replied not found"),
@@ -300,7 +292,7 @@ async def test_it_goes_without_each_at_most_once(telegram: FakeTelegram, channel
 
 @pytest.mark.contract("CH3", "CL6")
 async def test_where_the_second_request_has_no_answer_the_message_may_have_arrived(
-    telegram: FakeTelegram, channel: TelegramChannel
+    telegram: FakeTelegram, channel: Channel
 ) -> None:
     telegram.script(refusal(400, "Bad Request: can't parse entities: x"), Answer.reset())
     trying = attempt("**x**", written="markdown")
@@ -331,7 +323,7 @@ async def test_a_group_that_became_a_supergroup_gets_its_messages_there(telegram
     assert telegram.texts(-100_000_000_0042) == ["Hello"]
 
 
-async def test_a_chat_that_moved_to_itself_is_nobody(telegram: FakeTelegram, channel: TelegramChannel) -> None:
+async def test_a_chat_that_moved_to_itself_is_nobody(telegram: FakeTelegram, channel: Channel) -> None:
     there = refusal(400, "Bad Request: group chat was upgraded to a supergroup chat", migrate_to_chat_id=42)
     elsewhere = refusal(400, "Bad Request: group chat was upgraded to a supergroup chat", migrate_to_chat_id=-(10**12))
     telegram.script(there, elsewhere)

@@ -18,16 +18,23 @@ from pillarbox.__about__ import __version__
 from pillarbox.channels.base import Attempt, Capabilities
 from pillarbox.channels.discord_markdown import escaped, written
 from pillarbox.channels.http.answers import Answer
-from pillarbox.channels.http.chat import OPTIONS, ChatChannel, HttpOptions, Request, Said, http_options, rich_of
+from pillarbox.channels.http.chat import (
+    ChatChannel,
+    Exchange,
+    HttpOptions,
+    Request,
+    Said,
+    TokenChannel,
+    check_name,
+    rich_of,
+)
 from pillarbox.channels.http.rules import Rule, Spare, names, words
 from pillarbox.channels.text.rich import Rich
 from pillarbox.channels.text.split import length
-from pillarbox.channels.url_parts import Options, parse_token_url
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import Content
 from pillarbox.domain.outcome import AnyOutcome, Delivered
-from pillarbox.domain.plain_characters import CONTROL
 from pillarbox.errors import ConfigError, InvalidMessage
 
 _DOCS: Final = "discord-api-docs@c98d64bc"
@@ -163,25 +170,16 @@ class _Discord(ChatChannel):
         code = str(found.code) if found.code else "global" * (answer.status == 429 and is_global)
         return Said(code=code, text=f"{found.message} {bytes(found.errors).decode()}".strip(), after=found.retry_after)
 
-    def outcome(
-        self,
-        answer: Answer,
-        said: Said,
-        rule: Rule,
-        *,
-        attempt: Attempt,
-        request: Request,
-        without: Mapping[Spare, str],
-    ) -> AnyOutcome:
+    def outcome(self, exchange: Exchange) -> AnyOutcome:
         """See `ChatChannel`. What is gone need not be deleted, and was there where a nonce says so."""
-        gone = said.code == _UNKNOWN_MESSAGE
-        was_there = "nonce" in request.body and attempt.number > 1 and "message_reference" not in request.body
-        if gone and (attempt.op is Op.DELETE or was_there):
-            return Delivered(answer=answer.body)
-        return super().outcome(answer, said, rule, attempt=attempt, request=request, without=without)
+        attempt, body = exchange.attempt, exchange.request.body
+        was_there = "nonce" in body and attempt.number > 1 and "message_reference" not in body
+        if exchange.said.code == _UNKNOWN_MESSAGE and (attempt.op is Op.DELETE or was_there):
+            return Delivered(answer=exchange.answer.body)
+        return super().outcome(exchange)
 
 
-class DiscordChannel(_Discord):
+class DiscordChannel(_Discord, TokenChannel):
     """
     Send each message as a bot.
 
@@ -197,6 +195,8 @@ class DiscordChannel(_Discord):
     """
 
     rules = RULES
+    scheme = "discord"
+    expected = "discord://BOT_TOKEN, or discord://ID/TOKEN for a webhook"
 
     def __init__(self, token: str, **options: Unpack[HttpOptions]) -> None:
         if not _BOT_TOKEN.match(token):
@@ -205,31 +205,11 @@ class DiscordChannel(_Discord):
         self._headers = {"Authorization": f"Bot {token}"}
 
     @classmethod
-    def from_url(
-        cls,
-        url: str,
-        *,
-        base_url: str | None = None,
-        timeout: float | str | None = None,
-        concurrency: int | str | None = None,
-        outcomes: Mapping[str, str] | None = None,
-    ) -> ChatChannel:
-        """
-        Make the channel of ``discord://BOT.TOKEN.HERE``, or of ``discord://ID/TOKEN`` for a webhook.
-
-        Every option but ``outcomes`` may stand in the URL's query too.
-
-        Raises:
-            ConfigError: Names the option; its text holds no token.
-        """
-        given = {key: value for key, value in locals().items() if key in OPTIONS and value is not None}
-        parsed, found = parse_token_url(url, scheme="discord")
-        options = http_options(Options(parsed, given, known=OPTIONS))
-        if len(found) == 2 and _ID.match(found[0]) and _HOOK_TOKEN.match(found[1]):
-            return DiscordWebhookChannel(found[0], found[1], **options)
-        if len(found) != 1 or not _BOT_TOKEN.match(found[0]):
-            raise ConfigError("url", "expected discord://BOT_TOKEN, or discord://ID/TOKEN for a webhook")
-        return cls(found[0], **options)
+    def from_pieces(cls, pieces: tuple[str, ...], options: HttpOptions) -> ChatChannel | None:
+        """See `TokenChannel`."""
+        if len(pieces) == 2 and _ID.match(pieces[0]) and _HOOK_TOKEN.match(pieces[1]):
+            return DiscordWebhookChannel(pieces[0], pieces[1], **options)
+        return cls(pieces[0], **options) if len(pieces) == 1 and _BOT_TOKEN.match(pieces[0]) else None
 
     def check_recipient(self, to: str, thread: str | None) -> str:
         """See `ChatChannel`."""
@@ -278,10 +258,8 @@ class DiscordWebhookChannel(_Discord):
 
     def check_recipient(self, to: str, thread: str | None) -> str:
         """See `ChatChannel`."""
-        if not to.strip() or CONTROL.search(to):
-            raise InvalidMessage("to", "expected a name for whom it is for, without control characters")
         _check_number("thread", thread)
-        return to
+        return check_name(to)
 
     def unable(self, attempt: Attempt) -> dict[Spare, str]:
         """See `ChatChannel`."""

@@ -14,18 +14,25 @@ from typing import ClassVar, Final, Unpack
 
 import msgspec
 
-from pillarbox.channels.base import Attempt, Capabilities, Unit
+from pillarbox.channels.base import Attempt, Capabilities
 from pillarbox.channels.http.answers import Answer
-from pillarbox.channels.http.chat import OPTIONS, ChatChannel, HttpOptions, Request, Said, http_options, rich_of
+from pillarbox.channels.http.chat import (
+    ChatChannel,
+    Exchange,
+    HttpOptions,
+    Request,
+    Said,
+    TokenChannel,
+    check_name,
+    rich_of,
+)
 from pillarbox.channels.http.rules import Rule, Spare, names
 from pillarbox.channels.text.rich import Edge, Mark, Rich, Span, pieces
 from pillarbox.channels.text.split import length
-from pillarbox.channels.url_parts import Options, parse_token_url
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import Content
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
-from pillarbox.domain.plain_characters import CONTROL
 from pillarbox.errors import ConfigError, InvalidMessage
 
 _POST: Final = "slack-api-ref@f4837c0c methods/chat/chat.postMessage.json"
@@ -202,7 +209,34 @@ class _Answer(msgspec.Struct):
 _ANSWER: Final = msgspec.json.Decoder(_Answer)
 
 
-class SlackChannel(ChatChannel):
+class _Slack(ChatChannel):
+    """What an app and a webhook share."""
+
+    kind = "slack"
+    capabilities = Capabilities(text_limit=_TEXT_MAX, unit="utf16")
+    markup_fields: ClassVar = frozenset({"blocks", "mrkdwn"})
+
+    def check_content(self, content: Content) -> None:
+        """See `ChatChannel`."""
+        super().check_content(content)
+        _check_timestamp("reply_to", content.reply_to)
+
+    def size(self, rich: Rich) -> int:
+        """See `ChatChannel`."""
+        text = length(_escaped(rich.text), self.capabilities.unit)
+        if not rich.spans:
+            return text
+        blocks = length(msgspec.json.encode(_blocks(rich)).decode(), self.capabilities.unit)
+        return max(text, -(-blocks // _BLOCKS_SHARE))
+
+    def has(self, attempt: Attempt, spare: Spare) -> bool:
+        """See `ChatChannel`. An answer to a message is one in its thread."""
+        if spare is Spare.THREAD:
+            return attempt.thread is not None or attempt.content.reply_to is not None
+        return super().has(attempt, spare)
+
+
+class SlackChannel(_Slack, TokenChannel):
     """
     Send each message as an app, by its token.
 
@@ -217,12 +251,11 @@ class SlackChannel(ChatChannel):
         ConfigError: Names the setting; its text does not hold the token.
     """
 
-    kind = "slack"
-    capabilities = Capabilities(text_limit=_TEXT_MAX, unit="utf16")
     public_url = "https://slack.com"
+    scheme = "slack"
+    expected = "slack://xoxb-TOKEN, or slack://T…/B…/SECRET for an incoming webhook"
     rules = RULES
     content_type = "application/json; charset=utf-8"  # without the charset, every answer has a warning
-    markup_fields: ClassVar = frozenset({"blocks", "mrkdwn"})
 
     def __init__(self, token: str, **options: Unpack[HttpOptions]) -> None:
         if not _TOKEN.match(token):
@@ -231,31 +264,11 @@ class SlackChannel(ChatChannel):
         self._headers = {"Authorization": f"Bearer {token}"}
 
     @classmethod
-    def from_url(
-        cls,
-        url: str,
-        *,
-        base_url: str | None = None,
-        timeout: float | str | None = None,
-        concurrency: int | str | None = None,
-        outcomes: Mapping[str, str] | None = None,
-    ) -> ChatChannel:
-        """
-        Make the channel of ``slack://xoxb-TOKEN``, or of ``slack://T…/B…/SECRET`` for an incoming webhook.
-
-        Every option but ``outcomes`` may stand in the URL's query too.
-
-        Raises:
-            ConfigError: Names the option; its text holds no token.
-        """
-        given = {key: value for key, value in locals().items() if key in OPTIONS and value is not None}
-        parsed, found = parse_token_url(url, scheme="slack")
-        options = http_options(Options(parsed, given, known=OPTIONS))
-        if len(found) == 3 and all(map(_HOOK_PIECE.match, found)):
-            return SlackWebhookChannel("/".join(found), **options)
-        if len(found) != 1 or not _TOKEN.match(found[0]):
-            raise ConfigError("url", "expected slack://xoxb-TOKEN, or slack://T…/B…/SECRET for an incoming webhook")
-        return cls(found[0], **options)
+    def from_pieces(cls, pieces: tuple[str, ...], options: HttpOptions) -> ChatChannel | None:
+        """See `TokenChannel`."""
+        if len(pieces) == 3 and all(map(_HOOK_PIECE.match, pieces)):
+            return SlackWebhookChannel("/".join(pieces), **options)
+        return cls(pieces[0], **options) if len(pieces) == 1 and _TOKEN.match(pieces[0]) else None
 
     def check_recipient(self, to: str, thread: str | None) -> str:
         """See `ChatChannel`."""
@@ -263,15 +276,6 @@ class SlackChannel(ChatChannel):
             raise InvalidMessage("to", "expected the id of a conversation or user, such as C024BE91L, and not its name")
         _check_timestamp("thread", thread)
         return to
-
-    def check_content(self, content: Content) -> None:
-        """See `ChatChannel`."""
-        super().check_content(content)
-        _check_timestamp("reply_to", content.reply_to)
-
-    def size(self, rich: Rich) -> int:
-        """See `ChatChannel`."""
-        return _size(rich, self.capabilities.unit)
 
     def request(self, attempt: Attempt, without: Collection[Spare]) -> Request:
         """See `ChatChannel`."""
@@ -289,10 +293,6 @@ class SlackChannel(ChatChannel):
     def _call(self, method: str, body: Mapping[str, object]) -> Request:
         return Request(url=self.base_url / "api" / method, body=body, headers=self._headers)
 
-    def has(self, attempt: Attempt, spare: Spare) -> bool:
-        """See `ChatChannel`. An answer to a message is one in its thread."""
-        return _has_thread(attempt) if spare is Spare.THREAD else super().has(attempt, spare)
-
     def said(self, answer: Answer) -> Said:
         """See `ChatChannel`."""
         try:
@@ -305,23 +305,14 @@ class SlackChannel(ChatChannel):
         warnings = found.response_metadata.warnings if found.response_metadata else []
         return Said(code="ok", receipt=found.ts, remark="Slack cut the text" * ("message_truncated" in warnings))
 
-    def outcome(
-        self,
-        answer: Answer,
-        said: Said,
-        rule: Rule,
-        *,
-        attempt: Attempt,
-        request: Request,
-        without: Mapping[Spare, str],
-    ) -> AnyOutcome:
+    def outcome(self, exchange: Exchange) -> AnyOutcome:
         """See `ChatChannel`. What is gone need not be deleted."""
-        if attempt.op is Op.DELETE and said.code == "message_not_found":
-            return Delivered(answer=answer.body)
-        return super().outcome(answer, said, rule, attempt=attempt, request=request, without=without)
+        if exchange.attempt.op is Op.DELETE and exchange.said.code == "message_not_found":
+            return Delivered(answer=exchange.answer.body)
+        return super().outcome(exchange)
 
 
-class SlackWebhookChannel(ChatChannel):
+class SlackWebhookChannel(_Slack):
     """
     Send each message to an incoming webhook, which has one conversation: the recipient only orders messages.
 
@@ -333,11 +324,8 @@ class SlackWebhookChannel(ChatChannel):
         ConfigError: Names the setting; its text does not hold the hook.
     """
 
-    kind = "slack"
-    capabilities = Capabilities(text_limit=_TEXT_MAX, unit="utf16")
     public_url = "https://hooks.slack.com"
     rules = HOOK_RULES
-    markup_fields: ClassVar = frozenset({"blocks", "mrkdwn"})
 
     def __init__(self, hook: str, **options: Unpack[HttpOptions]) -> None:
         found = hook.split("/")
@@ -348,23 +336,8 @@ class SlackWebhookChannel(ChatChannel):
 
     def check_recipient(self, to: str, thread: str | None) -> str:
         """See `ChatChannel`."""
-        if not to.strip() or CONTROL.search(to):
-            raise InvalidMessage("to", "expected a name for whom it is for, without control characters")
         _check_timestamp("thread", thread)
-        return to
-
-    def check_content(self, content: Content) -> None:
-        """See `ChatChannel`."""
-        super().check_content(content)
-        _check_timestamp("reply_to", content.reply_to)
-
-    def has(self, attempt: Attempt, spare: Spare) -> bool:
-        """See `ChatChannel`. An answer to a message is one in its thread."""
-        return _has_thread(attempt) if spare is Spare.THREAD else super().has(attempt, spare)
-
-    def size(self, rich: Rich) -> int:
-        """See `ChatChannel`."""
-        return _size(rich, self.capabilities.unit)
+        return check_name(to)
 
     def request(self, attempt: Attempt, without: Collection[Spare]) -> Request:
         """See `ChatChannel`."""
@@ -387,17 +360,6 @@ class SlackWebhookChannel(ChatChannel):
 def _check_timestamp(field: str, text: str | None) -> None:
     if text is not None and not _TIMESTAMP.match(text):
         raise InvalidMessage(field, "expected the timestamp of a message, such as 1503435956.000247")
-
-
-def _has_thread(attempt: Attempt) -> bool:
-    return attempt.thread is not None or attempt.content.reply_to is not None
-
-
-def _size(rich: Rich, unit: Unit) -> int:
-    text = length(_escaped(rich.text), unit)
-    if not rich.spans:
-        return text
-    return max(text, -(-length(msgspec.json.encode(_blocks(rich)).decode(), unit) // _BLOCKS_SHARE))
 
 
 def _said_in_blocks(attempt: Attempt, without: Collection[Spare]) -> dict[str, object]:

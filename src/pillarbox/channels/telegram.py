@@ -8,18 +8,17 @@ Telegram knows no dedupe token: a request whose answer was lost may have been ta
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import ClassVar, Final, Unpack
 
 import msgspec
 
 from pillarbox.channels.base import Attempt, Capabilities
 from pillarbox.channels.http.answers import Answer
-from pillarbox.channels.http.chat import OPTIONS, ChatChannel, HttpOptions, Request, Said, http_options, rich_of
+from pillarbox.channels.http.chat import Exchange, HttpOptions, Request, Said, TokenChannel, rich_of
 from pillarbox.channels.http.rules import Rule, Spare, names, words
 from pillarbox.channels.text.rich import Mark, Rich
 from pillarbox.channels.text.split import length
-from pillarbox.channels.url_parts import Options, parse_token_url
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import Content
@@ -197,7 +196,7 @@ _ANSWER: Final = msgspec.json.Decoder(_Answer)
 _MESSAGE: Final = msgspec.json.Decoder(_Message)
 
 
-class TelegramChannel(ChatChannel):
+class TelegramChannel(TokenChannel):
     """
     Send each message as a bot.
 
@@ -213,6 +212,8 @@ class TelegramChannel(ChatChannel):
     """
 
     kind = "telegram"
+    scheme = "tgram"
+    expected = "tgram://TOKEN, and nothing behind it: each message names its chat"
     capabilities = Capabilities(text_limit=4096, unit="utf16")  # https://core.telegram.org/bots/api#sendmessage
     public_url = "https://api.telegram.org"
     rules = RULES
@@ -225,26 +226,9 @@ class TelegramChannel(ChatChannel):
         self._bot = self.base_url / f"bot{token}"
 
     @classmethod
-    def from_url(
-        cls,
-        url: str,
-        *,
-        base_url: str | None = None,
-        timeout: float | str | None = None,
-        concurrency: int | str | None = None,
-        outcomes: Mapping[str, str] | None = None,
-    ) -> TelegramChannel:
-        """
-        Make the channel of ``tgram://TOKEN``. Every option but ``outcomes`` may stand in the URL's query too.
-
-        Raises:
-            ConfigError: Names the option; its text does not hold the token.
-        """
-        given = {key: value for key, value in locals().items() if key in OPTIONS and value is not None}
-        parsed, pieces = parse_token_url(url, scheme="tgram")
-        if len(pieces) != 1 or not _TOKEN.match(pieces[0]):
-            raise ConfigError("url", "expected tgram://TOKEN, and nothing behind it: each message names its chat")
-        return cls(pieces[0], **http_options(Options(parsed, given, known=OPTIONS)))
+    def from_pieces(cls, pieces: tuple[str, ...], options: HttpOptions) -> TelegramChannel | None:
+        """See `TokenChannel`."""
+        return cls(pieces[0], **options) if len(pieces) == 1 and _TOKEN.match(pieces[0]) else None
 
     def check_recipient(self, to: str, thread: str | None) -> str:
         """See `ChatChannel`."""
@@ -298,21 +282,12 @@ class TelegramChannel(ChatChannel):
         after = found.parameters.retry_after if found.parameters else None
         return Said(code=constant[1] if constant else "", text=found.description, after=after)
 
-    def outcome(
-        self,
-        answer: Answer,
-        said: Said,
-        rule: Rule,
-        *,
-        attempt: Attempt,
-        request: Request,
-        without: Mapping[Spare, str],
-    ) -> AnyOutcome:
+    def outcome(self, exchange: Exchange) -> AnyOutcome:
         """See `ChatChannel`. A group that became a supergroup says its new number."""
-        moved = _moved_to(answer)
-        if moved is not None and str(moved) != attempt.to:
+        moved = _moved_to(exchange.answer)
+        if moved is not None and str(moved) != exchange.attempt.to:
             return Redirected(moved, reason="the group became a supergroup")
-        return super().outcome(answer, said, rule, attempt=attempt, request=request, without=without)
+        return super().outcome(exchange)
 
 
 def _receipt(result: msgspec.Raw) -> str | None:

@@ -26,11 +26,12 @@ from pillarbox.channels.privacy.known_secrets import KnownSecrets
 from pillarbox.channels.privacy.masking import place_of
 from pillarbox.channels.privacy.outcomes import values_of
 from pillarbox.channels.text.rich import Mark, Rich, Span
-from pillarbox.channels.url_parts import Options, count, seconds, table, text
+from pillarbox.channels.url_parts import Options, count, parse_token_url, seconds, table, text
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import Admission, Content, Format
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
+from pillarbox.domain.plain_characters import CONTROL
 from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage, NotStarted
 
 SPLITTER: Final = "rich 1"
@@ -108,6 +109,24 @@ class Said:
     receipt: str | None = None
     after: float | None = None
     remark: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """
+    A request of an attempt, and what became of it.
+
+    Attributes:
+        without: What was left out of the message, and why.
+        rule: By which the answer is judged.
+    """
+
+    attempt: Attempt
+    request: Request
+    without: Mapping[Spare, str]
+    answer: Answer
+    said: Said
+    rule: Rule
 
 
 class ChatChannel(Channel):
@@ -256,7 +275,9 @@ class ChatChannel(Channel):
             said = self.said(answer)
             rule = rule_for(self._rules, answer.status, code=said.code, text=said.text)
             if rule.without is None or rule.without in without or not self.has(attempt, rule.without):
-                return self.outcome(answer, said, rule, attempt=attempt, request=request, without=without)
+                return self.outcome(
+                    Exchange(attempt=attempt, request=request, without=without, answer=answer, said=said, rule=rule)
+                )
             without[rule.without] = said.text or said.code
 
     async def ask(self, request: Request, attempt: Attempt) -> Answer | AnyOutcome:
@@ -286,28 +307,20 @@ class ChatChannel(Channel):
             case Spare.THREAD:
                 return attempt.thread is not None
 
-    def outcome(
-        self,
-        answer: Answer,
-        said: Said,
-        rule: Rule,
-        *,
-        attempt: Attempt,
-        request: Request,  # noqa: ARG002 — for those that look at it
-        without: Mapping[Spare, str],
-    ) -> AnyOutcome:
-        """Return what *rule* makes of an answer; *without* has what was left out, and why."""
-        if rule.verdict is Verdict.DELIVERED:
-            degraded = [f"sent without its {spare}: {why}" for spare, why in without.items()]
+    def outcome(self, exchange: Exchange) -> AnyOutcome:
+        """Return what the rule makes of an answer."""
+        answer, said = exchange.answer, exchange.said
+        if exchange.rule.verdict is Verdict.DELIVERED:
+            degraded = [f"sent without its {spare}: {why}" for spare, why in exchange.without.items()]
             degraded += [said.remark] if said.remark else []
             return Delivered(said.receipt, degraded="; ".join(degraded), answer=answer.body or None)
         return judged(
             answer,
-            rule,
+            exchange.rule,
             now_ms=self._seams.clock.wall_ms(),
             reason=f"{said.code} (HTTP {answer.status})" if said.code else status_text(answer.status),
             after=said.after,
-            hide=values_of(attempt),
+            hide=values_of(exchange.attempt),
             known=self.known_secrets,
             covered=self.covered,
         )
@@ -318,6 +331,54 @@ class ChatChannel(Channel):
         if Spare.MARKUP not in without:
             return dict(extra)
         return {name: value for name, value in extra.items() if name not in self.markup_fields}
+
+
+class TokenChannel(ChatChannel):
+    """
+    A platform whose channels have a URL such as ``tgram://TOKEN``: the scheme, and what one was given by the platform.
+
+    Attributes:
+        scheme: Of its URL.
+        expected: What a URL looks like, for whoever wrote another.
+    """
+
+    scheme: ClassVar[str] = ""
+    expected: ClassVar[str] = ""
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        base_url: str | None = None,
+        timeout: float | str | None = None,
+        concurrency: int | str | None = None,
+        outcomes: Mapping[str, str] | None = None,
+    ) -> ChatChannel:
+        """
+        Make the channel of a URL; every option but ``outcomes`` may stand in its query too.
+
+        Raises:
+            ConfigError: Names the option; its text holds no token.
+        """
+        given = {key: value for key, value in locals().items() if key in OPTIONS and value is not None}
+        parsed, pieces = parse_token_url(url, scheme=cls.scheme)
+        found = cls.from_pieces(pieces, http_options(Options(parsed, given, known=OPTIONS)))
+        if found is None:
+            raise ConfigError("url", f"expected {cls.expected}")
+        return found
+
+    @classmethod
+    @abstractmethod
+    def from_pieces(cls, pieces: tuple[str, ...], options: HttpOptions) -> ChatChannel | None:
+        """Make the channel of what stands between the slashes of a URL; return ``None`` where that names none."""
+
+
+def check_name(to: str) -> str:
+    """Return the recipient of a channel with one place, where it only orders messages. Raises InvalidMessage."""
+    if not to.strip() or CONTROL.search(to):
+        raise InvalidMessage("to", "expected a name for whom it is for, without control characters")
+    return to
 
 
 def rich_of(content: Content) -> Rich:

@@ -11,12 +11,11 @@ import re
 from typing import Any, Final
 
 from pillarbox.clock import Clock
-from pillarbox.testing.platforms.server import Bucket, FakePlatform, answer_json, fields_of
+from pillarbox.testing.platforms.server import FakePlatform, answer_json, fields_of
 from pillarbox.testing.receiver import Answer, Received
 
 TOKEN: Final = "MTIzNDU2Nzg5MDEyMzQ1Njc4.FakeFk.FakeFakeFakeFakeFakeFakeFake"  # noqa: S105 — nobody's
 HOOK: Final = ("123456789012345678", "FakeFakeFakeFakeFakeFakeFakeFake")
-_BURST: Final = 3
 _CONTENT_MAX: Final = 2000
 _NONCE_MAX: Final = 25
 _NONCE_MS: Final = 120_000  # "the past few minutes"; nobody says how many
@@ -55,13 +54,10 @@ class FakeDiscord(FakePlatform):
         port: int = 0,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__(port=port, clock=clock)
+        super().__init__(place_seconds=channel_seconds, port=port, clock=clock)
         self.token = token
         self.hook = hook
-        self.messages: list[dict[str, Any]] = []
         self._count = 0
-        self._channel_seconds = channel_seconds
-        self._buckets: dict[str, Bucket] = {}
         self._refused: dict[str, int] = {}
         self._nonces: dict[tuple[str, str], tuple[int, str]] = {}
 
@@ -74,11 +70,6 @@ class FakeDiscord(FakePlatform):
     def hook_url(self) -> str:
         """The URL of a channel that leads to the webhook."""
         return f"discord://{'/'.join(self.hook)}?base_url={self.base_url}"
-
-    @property
-    def ignored_limits(self) -> int:
-        """How many requests came before the wait was over that a 429 had named."""
-        return sum(bucket.ignored for bucket in self._buckets.values())
 
     def texts(self, channel: int | str = 0) -> list[str]:
         """Return what stands in a channel, in order, with its marks but without its escapes."""
@@ -173,10 +164,7 @@ class FakeDiscord(FakePlatform):
         return answer_json({"code": 50035, "message": "Invalid Form Body", "errors": errors}, status=400)
 
     def _limited(self, channel: str) -> Answer | None:
-        if self._channel_seconds is None:
-            return None
-        bucket = self._buckets.setdefault(channel, Bucket(burst=_BURST, seconds=self._channel_seconds))
-        seconds = bucket.wait_ms(self.clock.wall_ms()) / 1000
+        seconds = self.wait_ms(channel) / 1000
         if not seconds:
             return None
         headers = {

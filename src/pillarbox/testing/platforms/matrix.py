@@ -11,10 +11,9 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from pillarbox.clock import Clock
-from pillarbox.testing.platforms.server import Bucket, FakePlatform, answer_json, fields_of
+from pillarbox.testing.platforms.server import FakePlatform, answer_json, fields_of
 from pillarbox.testing.receiver import Answer, Received
 
-_BURST: Final = 3
 _EVENT_BYTES_MAX: Final = 65_536
 _PREFIX: Final = "/_matrix/client/v3/"
 
@@ -29,7 +28,7 @@ class FakeMatrix(FakePlatform):
         seconds: At most one event in so many seconds, after three at once; ``None`` for no limit.
 
     Attributes:
-        events: What stands in the rooms, in the order of sending.
+        messages: What stands in the rooms, in the order of sending.
         aliases: From alias to room.
         logins: How often somebody logged in.
     """
@@ -43,14 +42,12 @@ class FakeMatrix(FakePlatform):
         port: int = 0,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__(port=port, clock=clock)
+        super().__init__(place_seconds=seconds, port=port, clock=clock)
         self.user = user
         self.password = password
-        self.events: list[dict[str, Any]] = []
         self.aliases: dict[str, str] = {}
         self.logins = 0
         self._count = 0
-        self._bucket = None if seconds is None else Bucket(burst=_BURST, seconds=seconds)
         self._devices: dict[str, str | None] = {}  # from access token to device
         self._refresh: dict[str, str] = {}
         self._transactions: dict[tuple[str | None, str], str] = {}
@@ -61,14 +58,9 @@ class FakeMatrix(FakePlatform):
         """The URL of a channel that leads here."""
         return f"matrix://{self.user}:{self.password}@test.local?base_url={self.base_url}"
 
-    @property
-    def ignored_limits(self) -> int:
-        """How many requests came before the wait was over that a 429 had named."""
-        return self._bucket.ignored if self._bucket else 0
-
     def texts(self, room: str) -> list[str]:
         """Return what stands in a room, in order."""
-        return [event["content"]["body"] for event in self.events if event["room_id"] == room]
+        return [event["content"]["body"] for event in self.messages if event["room_id"] == room]
 
     def refuse(self, room: str, code: str = "M_FORBIDDEN", *, status: int = 403, error: str = "not in room") -> None:
         """Refuse everything into a room from now on."""
@@ -114,7 +106,7 @@ class FakeMatrix(FakePlatform):
             case "PUT", ["rooms", room, "send", kind, _]:
                 return self._once(device, path, room, kind, fields, len(request.body))
             case "PUT", ["rooms", room, "redact", event, _]:
-                self.events = [one for one in self.events if one["event_id"] != event]
+                self.messages = [one for one in self.messages if one["event_id"] != event]
                 return self._once(device, path, room, "m.room.redaction", fields, len(request.body))
         return _refusal(404, "M_UNRECOGNIZED", "Unrecognized request")
 
@@ -156,7 +148,7 @@ class FakeMatrix(FakePlatform):
             return _refusal(*self._refused[room])
         if size > _EVENT_BYTES_MAX:
             return _refusal(413, "M_TOO_LARGE", "event too large")
-        wait_ms = self._bucket.wait_ms(self.clock.wall_ms()) if self._bucket else 0.0
+        wait_ms = self.wait_ms("user")
         if wait_ms:
             after = {"Retry-After": str(math.ceil(wait_ms / 1000))}
             return _refusal(429, "M_LIMIT_EXCEEDED", "Too Many Requests", headers=after, retry_after_ms=int(wait_ms))
@@ -169,11 +161,11 @@ class FakeMatrix(FakePlatform):
 
     def _keep(self, event: str, room: str, content: dict[str, Any]) -> None:
         related = content.get("m.relates_to", {})
-        for one in self.events:
+        for one in self.messages:
             if related.get("rel_type") == "m.replace" and one["event_id"] == related.get("event_id"):
                 one["content"] = content["m.new_content"]
                 return
-        self.events.append({"event_id": event, "room_id": room, "content": content})
+        self.messages.append({"event_id": event, "room_id": room, "content": content})
 
 
 def _refusal(status: int, code: str, error: str, *, headers: dict[str, str] | None = None, **fields: object) -> Answer:

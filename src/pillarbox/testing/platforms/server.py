@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.testing.receiver import Answer, Plan, Received, Receiver
 
+_BURST: Final = 3
 JSON: Final = {"Content-Type": "application/json"}
 
 
@@ -65,13 +66,20 @@ class FakePlatform(ABC):
     """
     A server on 127.0.0.1. Use it as an async context manager.
 
+    Args:
+        place_seconds: At most one message in so many seconds to one place, after three at once; ``None``: no limit.
+
     Attributes:
         receiver: Its ledger of requests, and ways not to answer (`Receiver.script`, `Receiver.hold`).
+        messages: What stands in its places, in the order of sending.
     """
 
-    def __init__(self, *, port: int = 0, clock: Clock | None = None) -> None:
+    def __init__(self, *, place_seconds: float | None = None, port: int = 0, clock: Clock | None = None) -> None:
         self.clock: Clock = clock or SystemClock()
         self.receiver = Receiver(self.answer, port=port, clock=self.clock)
+        self.messages: list[dict[str, Any]] = []
+        self._place_seconds = place_seconds
+        self._buckets: dict[str, Bucket] = {}
 
     async def __aenter__(self) -> Self:
         await self.receiver.start()
@@ -86,6 +94,19 @@ class FakePlatform(ABC):
     def base_url(self) -> str:
         """Where it listens, without a slash at its end."""
         return self.receiver.url.rstrip("/")
+
+    @property
+    def ignored_limits(self) -> int:
+        """How many requests came before the wait was over that a 429 had named."""
+        return sum(bucket.ignored for bucket in self._buckets.values())
+
+    def wait_ms(self, place: str, *, seconds: float | None = None) -> float:
+        """Take a place's token, and return 0 or how long to wait for one; *seconds* where it has its own limit."""
+        seconds = self._place_seconds if seconds is None else seconds
+        if seconds is None:
+            return 0.0
+        bucket = self._buckets.setdefault(place, Bucket(burst=_BURST, seconds=seconds))
+        return bucket.wait_ms(self.clock.wall_ms())
 
     def script(self, *plans: Plan) -> None:
         """Answer the next requests like this instead, in this order."""

@@ -12,12 +12,11 @@ from typing import Any, Final
 import msgspec
 
 from pillarbox.clock import Clock
-from pillarbox.testing.platforms.server import Bucket, FakePlatform, answer_json, fields_of
+from pillarbox.testing.platforms.server import FakePlatform, answer_json, fields_of
 from pillarbox.testing.receiver import Answer, Received
 
 TOKEN: Final = "xoxb-1234567890-FakeFakeFake"  # noqa: S105 — nobody's
 HOOK: Final = "T00000000/B00000000/FakeFakeFakeFakeFakeFake"
-_BURST: Final = 3
 _TEXT_MAX: Final = 40_000
 _BLOCKS_MAX: Final = 50
 _BLOCKS_LENGTH_MAX: Final = 13_200
@@ -50,13 +49,10 @@ class FakeSlack(FakePlatform):
         port: int = 0,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__(port=port, clock=clock)
+        super().__init__(place_seconds=channel_seconds, port=port, clock=clock)
         self.token = token
         self.hook = hook
-        self.messages: list[dict[str, Any]] = []
         self._count = 0
-        self._channel_seconds = channel_seconds
-        self._buckets: dict[str, Bucket] = {}
         self._refused: dict[str, str] = {}
 
     @property
@@ -68,11 +64,6 @@ class FakeSlack(FakePlatform):
     def hook_url(self) -> str:
         """The URL of a channel that leads to the webhook."""
         return f"slack://{self.hook}?base_url={self.base_url}"
-
-    @property
-    def ignored_limits(self) -> int:
-        """How many requests came before the wait was over that a 429 had named."""
-        return sum(bucket.ignored for bucket in self._buckets.values())
 
     def texts(self, channel: str = "hook") -> list[str]:
         """Return what people read in a conversation, in order."""
@@ -104,12 +95,10 @@ class FakeSlack(FakePlatform):
         wrong = self._wrong(channel, fields)
         if wrong:
             return _error(wrong)
-        if self._channel_seconds is not None:
-            bucket = self._buckets.setdefault(channel, Bucket(burst=_BURST, seconds=self._channel_seconds))
-            wait_ms = bucket.wait_ms(self.clock.wall_ms())
-            if wait_ms:
-                after = str(math.ceil(wait_ms / 1000))
-                return answer_json({"ok": False, "error": "ratelimited"}, status=429, headers={"Retry-After": after})
+        wait_ms = self.wait_ms(channel)
+        if wait_ms:
+            after = str(math.ceil(wait_ms / 1000))
+            return answer_json({"ok": False, "error": "ratelimited"}, status=429, headers={"Retry-After": after})
         message, cut = self._keep(channel, fields)
         body = {"ok": True, "channel": channel, "ts": message["ts"], "message": message}
         return answer_json(body | ({"response_metadata": {"warnings": ["message_truncated"]}} if cut else {}))

@@ -14,12 +14,11 @@ from typing import Any, Final
 import msgspec
 
 from pillarbox.clock import Clock
-from pillarbox.testing.platforms.server import Bucket, FakePlatform, answer_json, fields_of
+from pillarbox.testing.platforms.server import FakePlatform, answer_json, fields_of
 from pillarbox.testing.receiver import Answer, Received
 
 TOKEN: Final = "123456789:AAFakeFakeFakeFakeFakeFakeFakeFake12"  # noqa: S105 — nobody's
 _TEXT_MAX: Final = 4096
-_BURST: Final = 3
 _LISTS: Final = frozenset({"entities", "reply_parameters", "reply_markup", "link_preview_options"})
 
 
@@ -46,13 +45,10 @@ class FakeTelegram(FakePlatform):
         port: int = 0,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__(port=port, clock=clock)
+        super().__init__(place_seconds=chat_seconds, port=port, clock=clock)
         self.token = token
-        self.messages: list[dict[str, Any]] = []
         self._count = 0
-        self._chat_seconds = chat_seconds
-        self._buckets: dict[str, Bucket] = {}
-        self._overall = None if overall_seconds is None else Bucket(burst=_BURST, seconds=overall_seconds)
+        self._overall_seconds = overall_seconds
         self._refused: dict[str, tuple[int, str]] = {}
         self._moved: dict[str, int] = {}
 
@@ -60,12 +56,6 @@ class FakeTelegram(FakePlatform):
     def url(self) -> str:
         """The URL of a channel that leads here."""
         return f"tgram://{self.token}?base_url={self.base_url}"
-
-    @property
-    def ignored_limits(self) -> int:
-        """How many requests came before the wait was over that a 429 had named."""
-        buckets = [*self._buckets.values(), *([self._overall] if self._overall else [])]
-        return sum(bucket.ignored for bucket in buckets)
 
     def texts(self, chat: int | str) -> list[str]:
         """Return what stands in a chat, in order."""
@@ -186,10 +176,8 @@ class FakeTelegram(FakePlatform):
         return None
 
     def _limited(self, chat: str) -> Answer | None:
-        buckets = [self._overall] if self._overall else []
-        if self._chat_seconds is not None:
-            buckets.append(self._buckets.setdefault(chat, Bucket(burst=_BURST, seconds=self._chat_seconds)))
-        wait_ms = max((bucket.wait_ms(self.clock.wall_ms()) for bucket in buckets), default=0.0)
+        overall_ms = 0.0 if self._overall_seconds is None else self.wait_ms("all", seconds=self._overall_seconds)
+        wait_ms = max(overall_ms, self.wait_ms(chat))
         if not wait_ms:
             return None
         seconds = math.ceil(wait_ms / 1000)
