@@ -264,7 +264,7 @@ async def test_only_a_token_with_a_device_covers_a_second_copy(matrix: FakeMatri
             RateLimited("M_LIMIT_EXCEEDED (HTTP 429) before the message was sent", scope="channel", after=2.5),
         ),
         ([Answer(status=502)], Deferred("no code (HTTP 502) before the message was sent")),
-        ([Answer(body=b"<html>")], Deferred("unintelligible answer to a login")),
+        ([Answer(body=b"<html>")], Deferred("unintelligible answer before the message was sent")),
         ([Answer.reset()], Deferred("disconnected after the request was written; nothing of the message was in it")),
     ],
 )  # fmt: skip
@@ -290,6 +290,50 @@ async def test_a_token_that_is_over_and_cannot_be_renewed_stops_the_channel(matr
     matrix.revoke_tokens()
     assert isinstance(await channel.send(attempt()), Unavailable)
     await channel.close()
+
+
+LOGGED_IN = Answer(body=b'{"access_token": "abc", "device_id": "PILLARBOX"}')
+
+
+@pytest.mark.contract("CL6", "CH1")
+@pytest.mark.parametrize(
+    ("plans", "kind"),
+    [
+        ([LOGGED_IN, code(403, "M_FORBIDDEN")], Unavailable),
+        ([LOGGED_IN, code(400, "M_BAD_JSON")], Unavailable),
+        ([LOGGED_IN, Answer(status=404)], Unavailable),
+        ([LOGGED_IN, Answer(status=413)], Unavailable),
+        ([LOGGED_IN, Answer(body=b"<html>Sign in")], Deferred),
+        ([LOGGED_IN, Answer(body=b"{}")], Deferred),
+        ([LOGGED_IN, Answer(body=b"[" * 10_000)], Deferred),
+        ([Answer(body=b'{"access_token": "a\\r\\nX-Evil: y"}')], Deferred),
+        ([Answer(body='{"access_token": "a€"}'.encode())], Deferred),
+        ([Answer(body=b'{"access_token": "' + b"a" * 10_000 + b'"}')], Deferred),
+    ],
+)
+async def test_a_server_that_answers_nonsense_before_the_message_costs_no_message(
+    matrix: FakeMatrix, channel: Channel, plans: list[Answer], kind: type[AnyOutcome]
+) -> None:
+    matrix.script(*plans)
+    trying = attempt()
+    assert isinstance(await channel.send(trying), kind)
+    assert trying.progress.written is False
+    assert sent(matrix) == []
+    assert isinstance(await channel.send(attempt()), Delivered)
+
+
+@pytest.mark.parametrize("room", ["../../admin", "!" + "x" * 300, "!a b", "", "@ann:test.local"])
+async def test_an_alias_leads_to_a_room_or_nowhere(matrix: FakeMatrix, channel: Channel, room: str) -> None:
+    matrix.aliases["#ops:test.local"] = room
+    assert isinstance(await channel.send(attempt(to="#ops:test.local")), Deferred)
+    assert sent(matrix) == []
+
+
+@pytest.mark.parametrize("token", ["a%0d%0aX%3a%20y", "a%e2%82%ac", "a%00"])
+def test_a_token_that_no_header_can_hold_is_refused(token: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        build(f"matrix://{token}@test.local")
+    assert refused.value.field == "access_token"
 
 
 async def test_an_alias_is_looked_up_once(matrix: FakeMatrix, channel: Channel) -> None:

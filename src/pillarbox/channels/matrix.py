@@ -40,6 +40,7 @@ _ROOM: Final = re.compile(r"![^\s\x00-\x20\x7f]{1,254}\Z")
 _ALIAS: Final = re.compile(r"#[^\s:\x00-\x20\x7f]{1,200}:[^\s\x00-\x20\x7f]{1,200}\Z")
 _EVENT: Final = re.compile(r"\$[^\s\x00-\x20\x7f]{1,254}\Z")
 _DEVICE: Final = re.compile(r"[A-Za-z0-9._~-]{1,100}\Z")
+_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,4096}\Z")  # it goes into a header
 _OPTIONS: Final = (*OPTIONS, "device_id")
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -100,6 +101,7 @@ class _Answer(msgspec.Struct):
     refresh_token: str | None = None
     device_id: str | None = None
     room_id: str | None = None
+    user_id: str = ""
 
 
 _ANSWER: Final = msgspec.json.Decoder(_Answer)
@@ -146,6 +148,8 @@ class MatrixChannel(ChatChannel):
     ) -> None:
         if bool(user and password) == bool(access_token):
             raise ConfigError("user", "expected a user with a password, or an access token")
+        if access_token and not _TOKEN.match(access_token):
+            raise ConfigError("access_token", "expected letters, digits and signs of ASCII, without blanks")
         if not _DEVICE.match(device_id):
             raise ConfigError("device_id", "expected letters, digits, '.', '_', '~' and '-', at most 100")
         super().__init__(secrets=(password, access_token), **options)
@@ -275,15 +279,12 @@ class MatrixChannel(ChatChannel):
             if not isinstance(asked, Answer):
                 return asked
             found = _read(asked)
-            if asked.status != 200 or found is None or not found.room_id:
+            if asked.status != 200:
                 said = self.said(asked)
-                rule = rule_for(self._rules, asked.status, code=said.code, text=said.text)
-                return (
-                    Deferred("unintelligible answer")
-                    if rule.verdict is Verdict.DELIVERED
-                    else self._judged(asked, rule)
-                )
-            self._rooms[attempt.to] = found.room_id
+                return self._judged(asked, rule_for(self._rules, asked.status, code=said.code, text=said.text))
+            if found is None or not _ROOM.match(found.room_id or ""):
+                return Deferred("unintelligible answer to the look-up of an alias")
+            self._rooms[attempt.to] = found.room_id or ""
         return await super().send(attempt)
 
     async def ask(self, request: Request, attempt: Attempt) -> Answer | AnyOutcome:
@@ -322,11 +323,15 @@ class MatrixChannel(ChatChannel):
             asked = await self._beside(attempt, "GET", "account/whoami", {}, token=self._token)
             if not isinstance(asked, Answer):
                 return asked
-            if asked.status != 200 and not (self._can_renew and self.said(asked).code == "M_UNKNOWN_TOKEN"):
-                return self._judged(asked, rule_for((*RULES, *_TO_LOG_IN), asked.status, code=self.said(asked).code))
+            self.covered = False
+            if self._can_renew and self.said(asked).code == "M_UNKNOWN_TOKEN":
+                return None  # the message's own request renews it
             found = _read(asked)
-            self.covered = found is not None and bool(found.device_id)
-            self._is_known = asked.status == 200
+            if asked.status != 200 or found is None or not found.user_id:
+                # Not by the rules for messages: what they refuse is a message, and here it was the account.
+                return self._to_log_in(asked)
+            self.covered = bool(found.device_id)
+            self._is_known = True
             return None
 
     async def _renew(self, attempt: Attempt) -> AnyOutcome | None:
@@ -341,18 +346,20 @@ class MatrixChannel(ChatChannel):
         if not isinstance(answer, Answer):
             return answer
         found = _read(answer)
-        if answer.status != 200 or found is None or not found.access_token:
+        token = "" if answer.status != 200 or found is None else found.access_token or ""
+        if found is None or not _TOKEN.match(token):
             self._refresh_token = None
             return self._to_log_in(answer)
-        self._token, self._refresh_token = found.access_token, found.refresh_token or self._refresh_token
-        kept = (self._password, self._token, self._refresh_token or "")
+        self._token, self._refresh_token = token, found.refresh_token or self._refresh_token
+        kept = (self._password, token, self._refresh_token or "")
         self.known_secrets = KnownSecrets(kept)
         self._is_known = False
         return None
 
     def _to_log_in(self, answer: Answer) -> AnyOutcome:
-        rule = rule_for(_TO_LOG_IN, answer.status)
-        return Deferred("unintelligible answer to a login") if answer.status < 300 else self._judged(answer, rule)
+        if 200 <= answer.status < 300:
+            return Deferred("unintelligible answer before the message was sent")
+        return self._judged(answer, rule_for(_TO_LOG_IN, answer.status))
 
     def _judged(self, answer: Answer, rule: Rule) -> AnyOutcome:
         said = self.said(answer)
