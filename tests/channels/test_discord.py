@@ -290,6 +290,7 @@ async def test_a_long_text_goes_out_in_parts_and_escapes_count(discord: FakeDisc
 @pytest.mark.parametrize(
     ("to", "content", "thread", "field"),
     [
+        ("42", Content(text="x", extra={"nonce": "666"}), None, "extra.nonce"),
         ("", Content(text="x"), None, "to"),
         ("#general", Content(text="x"), None, "to"),
         ("42 ", Content(text="x"), None, "to"),

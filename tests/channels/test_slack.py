@@ -127,6 +127,7 @@ ANSWERS: list[tuple[Answer, AnyOutcome]] = [
     (Answer(status=200, body=b"<html>Sign in"), Uncertain("HTTP 200 OK")),
     (Answer(status=200, body=b'{"ok": "true"}'), Uncertain("HTTP 200 OK")),
     (Answer(status=404), Deferred("HTTP 404 Not Found", unclassified=True)),
+    (Answer(status=400, body=b"<html>"), Deferred("HTTP 400 Bad Request", unclassified=True)),
 ]
 
 WORDS: list[tuple[Answer, AnyOutcome]] = [
@@ -147,6 +148,8 @@ WORDS: list[tuple[Answer, AnyOutcome]] = [
     (word(502, "<html>"), Uncertain("HTTP 502 Bad Gateway")),
     (word(200, "<html>"), Uncertain("HTTP 200 OK")),
     (word(403, "<html>"), Deferred("HTTP 403 Forbidden", unclassified=True)),
+    (word(400, "<html>"), Deferred("HTTP 400 Bad Request", unclassified=True)),
+    (word(400, "something_new"), Deferred("something_new (HTTP 400)", unclassified=True)),
 ]  # fmt: skip
 
 
@@ -309,6 +312,8 @@ async def test_a_long_text_goes_out_in_parts_that_slack_takes_whole(slack: FakeS
 @pytest.mark.parametrize(
     ("to", "content", "thread", "field"),
     [
+        ("C024BE91L", Content(text="x", extra={"channel": "666"}), None, "extra.channel"),
+        ("C024BE91L", Content(text="x", extra={"thread_ts": "666"}), None, "extra.thread_ts"),
         ("", Content(text="x"), None, "to"),
         ("#general", Content(text="x"), None, "to"),
         ("general", Content(text="x"), None, "to"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
+from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
 from pillarbox.testing.channel_suite import ChannelSuite, Platform, Point
 from tests.channels.platforms import (
     ConsolePlatform,
@@ -22,13 +23,19 @@ from tests.channels.platforms import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
 NO_OTHER_SIDE = "nobody is there who could say so"
+NO_HTTP: Mapping[Point, str] = {
+    Point.NONSENSE: "it speaks no HTTP; what such an answer is, tests of its own say",
+    Point.REDIRECT: "it speaks no HTTP",
+}
 
 
 class TestWebhook(ChannelSuite):
+    of_nonsense: ClassVar = (Delivered, Deferred, Uncertain, Rejected)  # here a status says all, whatever is with it
+
     @pytest.fixture
     async def platform(self) -> AsyncIterator[Platform]:
         async with WebhookPlatform() as platform:
@@ -80,6 +87,8 @@ class TestMatrix(ChannelSuite):
 
 
 class TestMail(ChannelSuite):
+    absent: ClassVar = NO_HTTP
+
     @pytest.fixture
     async def platform(self) -> AsyncIterator[Platform]:
         async with MailPlatform() as platform:
@@ -88,6 +97,7 @@ class TestMail(ChannelSuite):
 
 class TestFile(ChannelSuite):
     absent: ClassVar = {
+        **NO_HTTP,
         Point.REJECTED_MESSAGE: NO_OTHER_SIDE,
         Point.REJECTED_RECIPIENT: NO_OTHER_SIDE,
         Point.RATE_LIMITED: NO_OTHER_SIDE,
@@ -107,6 +117,7 @@ class TestFile(ChannelSuite):
 
 class TestConsole(ChannelSuite):
     absent: ClassVar = {
+        **NO_HTTP,
         Point.REJECTED_MESSAGE: NO_OTHER_SIDE,
         Point.REJECTED_RECIPIENT: NO_OTHER_SIDE,
         Point.RATE_LIMITED: NO_OTHER_SIDE,
@@ -123,6 +134,7 @@ class TestConsole(ChannelSuite):
 
 class FunctionSuite(ChannelSuite):
     absent: ClassVar = {
+        **NO_HTTP,
         Point.LONG_ANSWER: "what a function reads is its author's affair",
         Point.ENDLESS_ANSWER: "what a function reads is its author's affair",
         Point.DESCRIBE: "it has a name and no address",

@@ -331,6 +331,15 @@ async def test_a_chat_that_moved_to_itself_is_nobody(telegram: FakeTelegram, cha
     assert await channel.send(attempt()) == Redirected(-(10**12), reason="the group became a supergroup")
 
 
+@pytest.mark.contract("CH3")
+@pytest.mark.parametrize("number", [7, 0, 10**40, -(10**40)])
+async def test_what_is_no_supergroup_gets_nothing(telegram: FakeTelegram, channel: Channel, number: int) -> None:
+    text = "Bad Request: group chat was upgraded to a supergroup chat"
+    telegram.script(refusal(400, text, migrate_to_chat_id=number))
+    assert isinstance(await channel.send(attempt(to="-42")), Rejected)
+    assert telegram.receiver.count == 1
+
+
 # Parts
 
 
@@ -369,6 +378,7 @@ def test_what_is_stored_of_a_part_says_all_that_is_needed(telegram: FakeTelegram
 @pytest.mark.parametrize(
     ("to", "content", "thread", "field"),
     [
+        ("42", Content(text="x", extra={"chat_id": "666"}), None, "extra.chat_id"),
         ("", Content(text="x"), None, "to"),
         ("ann", Content(text="x"), None, "to"),
         ("42 ", Content(text="x"), None, "to"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Final, Unpack
+from typing import ClassVar, Final, Unpack
 
 import msgspec
 from yarl import URL
@@ -142,6 +142,7 @@ class _Discord(ChatChannel):
     kind = "discord"
     capabilities = Capabilities(text_limit=2000, unit="codepoints")
     public_url = "https://discord.com"
+    own: ClassVar = frozenset({"enforce_nonce", "nonce"})
 
     def size(self, rich: Rich) -> int:
         """See `ChatChannel`."""

@@ -145,6 +145,11 @@ RULES: Final[tuple[Rule, ...]] = (
         source=f"{_POST}: some aspect of the operation may have succeeded",
     ),
     Rule(verdict=Verdict.UNCLASSIFIED, statuses=("2xx",), codes=("*",), source="a code that no row knows"),
+    Rule(
+        verdict=Verdict.UNCLASSIFIED,
+        statuses=("400", "415", "422"),
+        source="it may be a proxy's, and not the message's",
+    ),
     Rule(verdict=Verdict.UNCERTAIN, statuses=("2xx", "5xx"), source="no answer of the Web API"),
 )
 """What the Web API's answers mean: nearly all of them are a 200 with a code in it."""
@@ -182,6 +187,11 @@ HOOK_RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(verdict=Verdict.UNCERTAIN, codes=("rollup_error",), statuses=("5xx",), source=_HOOK_CHANGES),
     Rule(verdict=Verdict.UNCLASSIFIED, statuses=("2xx",), codes=("*",), source="a text that no row knows"),
+    Rule(
+        verdict=Verdict.UNCLASSIFIED,
+        statuses=("400", "415", "422"),
+        source="it may be a proxy's, and not the message's",
+    ),
     Rule(verdict=Verdict.UNCERTAIN, statuses=("2xx", "5xx"), source="no answer of a webhook"),
 )
 """What an incoming webhook's answers mean: a status, and one word."""
@@ -215,6 +225,7 @@ class _Slack(ChatChannel):
     kind = "slack"
     capabilities = Capabilities(text_limit=_TEXT_MAX, unit="utf16")
     markup_fields: ClassVar = frozenset({"blocks", "mrkdwn"})
+    own: ClassVar = frozenset({"channel", "thread_ts", "ts"})
 
     def check_content(self, content: Content) -> None:
         """See `ChatChannel`."""

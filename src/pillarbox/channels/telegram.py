@@ -218,6 +218,7 @@ class TelegramChannel(TokenChannel):
     public_url = "https://api.telegram.org"
     rules = RULES
     markup_fields: ClassVar = frozenset({"parse_mode", "entities"})
+    own: ClassVar = frozenset({"chat_id", "message_id", "message_thread_id"})
 
     def __init__(self, token: str, **options: Unpack[HttpOptions]) -> None:
         if not _TOKEN.match(token):
@@ -299,11 +300,13 @@ def _receipt(result: msgspec.Raw) -> str | None:
 
 
 def _moved_to(answer: Answer) -> int | None:
+    """Return the number of the supergroup that a group became: below 0, of 64 bits."""
     try:
         parameters = _ANSWER.decode(answer.body).parameters
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    return parameters.migrate_to_chat_id if parameters else None
+    moved = parameters.migrate_to_chat_id if parameters else None
+    return moved if moved is not None and -(1 << 63) <= moved < 0 else None
 
 
 def _entities(rich: Rich) -> list[dict[str, object]]:

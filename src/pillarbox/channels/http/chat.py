@@ -138,6 +138,7 @@ class ChatChannel(Channel):
         rules: What its answers mean; they go before `HTTP_RULES`.
         content_type: Of its requests.
         markup_fields: What of a message's ``extra`` is markup, and goes with it.
+        own: What ``extra`` may not hold, because the message says it: whom it is for, which one it is.
         covered: The platform drops a second copy of a request for as long as we try.
     """
 
@@ -145,6 +146,7 @@ class ChatChannel(Channel):
     rules: ClassVar[tuple[Rule, ...]] = ()
     content_type: ClassVar[str] = "application/json"
     markup_fields: ClassVar[frozenset[str]] = frozenset()
+    own: ClassVar[frozenset[str]] = frozenset()
     covered: bool = False
 
     def __init__(
@@ -202,6 +204,8 @@ class ChatChannel(Channel):
             raise InvalidMessage("payload", f"expected text; {self.kind} takes fields of its own in extra")
         if content.files:
             raise InvalidMessage("files", f"expected none: the {self.kind} channel sends text")
+        for name in sorted(self.own.intersection(content.extra)):
+            raise InvalidMessage(f"extra.{name}", "expected a field that the message does not have by itself")
 
     # What follows from it
 

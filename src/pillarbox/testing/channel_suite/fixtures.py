@@ -34,6 +34,8 @@ class Point(StrEnum):
     UNCERTAIN = "uncertain"
     LONG_ANSWER = "long_answer"
     ENDLESS_ANSWER = "endless_answer"
+    NONSENSE = "nonsense"
+    REDIRECT = "redirect"
     CANCELLED = "cancelled"
     SECRETS = "secrets"
     TEXT_AS_IT_IS = "text_as_it_is"

@@ -6,13 +6,27 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from pillarbox.testing.channel_suite.platform import Limit, Platform
 from pillarbox.testing.receiver import Answer, Fault, Received, Receiver
 
 _DRIPS = 1000
 _DRIP_SECONDS = 0.02
+_ASTRAY: Final = "/led-astray"
+_NONSENSE: Final[Mapping[str, Answer]] = {
+    "a page": Answer(body=b"<html>Sign in</html>", headers={"Content-Type": "text/html"}),
+    "a page that refuses": Answer(status=400, body=b"<html>Bad Request</html>", headers={"Content-Type": "text/html"}),
+    "another type": Answer(body=b"[1, 2]"),
+    "nothing": Answer(body=b"null"),
+    "deep": Answer(body=b"[" * 50_000),
+    "no UTF-8": Answer(status=400, body=b'{"ok": false, "error": "\xff", "description": "\xff", "message": "\xff"}'),
+    "half a pair": Answer(status=400, body=b'{"error": "\\ud800", "description": "\\ud800", "message": "\\ud800"}'),
+    "wrong types": Answer(status=400, body=b'{"ok": 1, "error": 5, "code": 1.5, "description": [], "errcode": {}}'),
+    "packed": Answer(headers={"Content-Encoding": "gzip"}, body=b"\x1f\x8b"),
+    "another protocol": Answer(status=101),
+    "no such status": Answer(status=999),
+}
 
 
 class HttpPlatform(Platform):
@@ -109,6 +123,24 @@ class HttpPlatform(Platform):
         """Accept, one byte after the other."""
         body = self.accepts.body + b" " * _DRIPS
         self._will(replace(self.accepts, body=body, drip_seconds=_DRIP_SECONDS), take=True)
+
+    def nonsense(self) -> tuple[str, ...]:
+        """See `Platform`."""
+        return tuple(_NONSENSE)
+
+    def talk_nonsense(self, name: str) -> None:
+        """Answer with a page, broken JSON, wrong types, statuses that are none."""
+        self._will(_NONSENSE[name])
+
+    def redirect(self) -> None:
+        """Answer with a redirection to another path here."""
+        place = f"{self.receiver.url.rstrip('/')}{_ASTRAY}"
+        self._will(Answer(status=307, headers={"Location": place}))
+
+    @property
+    def led_astray(self) -> int:
+        """Count the requests to that path."""
+        return sum(request.path == _ASTRAY for request in self.receiver.requests)
 
     def hang(self) -> None:
         """Read the request, and do not answer."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 import pytest
 
 from pillarbox.channels.base import Channel
-from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
+from pillarbox.domain.outcome import Deferred, Delivered, Outcome, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.testing.channel_suite.fixtures import (
     PATIENCE_SECONDS,
     TEXT,
@@ -24,7 +25,14 @@ _SHORT_SECONDS = 0.5
 
 
 class OutcomeSuite(ChannelFixtures):
-    """What the platform says, and what the channel makes of it."""
+    """
+    What the platform says, and what the channel makes of it.
+
+    Attributes:
+        of_nonsense: What an answer may come to that the platform would never give.
+    """
+
+    of_nonsense: ClassVar[tuple[type[Outcome], ...]] = (Deferred, Uncertain)
 
     @pytest.mark.contract("CL1")
     async def test_what_is_accepted_is_delivered_with_the_platforms_receipt(
@@ -127,6 +135,25 @@ class OutcomeSuite(ChannelFixtures):
         outcome = sending.result()
         assert isinstance(outcome, Delivered | Uncertain), outcome
         await _still_works(platform, channel)
+
+    @pytest.mark.contract("CL5", "CH1")
+    async def test_nonsense_buries_no_message_and_harms_nobody(self, platform: Platform, channel: Channel) -> None:
+        self.needs(Point.NONSENSE)
+        for name in platform.nonsense():
+            platform.talk_nonsense(name)
+            outcome = await channel.send(an_attempt(platform))
+            # It may be a proxy or a login page that speaks: what it refuses is tried again, if only a few times.
+            assert isinstance(outcome, self.of_nonsense), (name, outcome)
+            assert len((outcome.answer or "").encode()) <= _ANSWER_BYTES_MAX
+            await _still_works(platform, channel)
+
+    @pytest.mark.contract("CL5")
+    async def test_a_redirection_is_not_followed(self, platform: Platform, channel: Channel) -> None:
+        self.needs(Point.REDIRECT)
+        platform.redirect()
+        await sent(Deferred, platform, channel)
+        await _still_works(platform, channel)
+        assert platform.led_astray == 0
 
 
 async def _still_works(platform: Platform, channel: Channel) -> None:

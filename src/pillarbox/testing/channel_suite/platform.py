@@ -99,6 +99,23 @@ class Platform(ABC):
         """Accept, with an answer that drips on for longer than any attempt lasts."""
         raise _unsaid("answer_endlessly")
 
+    def nonsense(self) -> tuple[str, ...]:
+        """Return the name of every way in which `talk_nonsense` answers."""
+        raise _unsaid("nonsense")
+
+    def talk_nonsense(self, name: str) -> None:  # noqa: ARG002 — for those that can
+        """Answer with what the platform would never say: it may have taken the message, or not."""
+        raise _unsaid("talk_nonsense")
+
+    def redirect(self) -> None:
+        """Send whoever comes to another place on this machine; count those who go there in `led_astray`."""
+        raise _unsaid("redirect")
+
+    @property
+    def led_astray(self) -> int:
+        """Return how many went where `redirect` sent them."""
+        raise _unsaid("led_astray")
+
     def hang(self) -> None:
         """Take what comes, and do not answer until `accept` is called."""
         raise _unsaid("hang")
