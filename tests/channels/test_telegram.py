@@ -323,6 +323,25 @@ async def test_a_group_that_became_a_supergroup_gets_its_messages_there(telegram
     assert telegram.texts(-100_000_000_0042) == ["Hello"]
 
 
+@pytest.mark.contract("CH3")
+async def test_where_a_group_went_is_remembered_over_restarts_until_it_is_revoked(
+    telegram: FakeTelegram, tmp_path: Path
+) -> None:
+    telegram.migrate(-42, -100_000_000_0042)
+
+    async def asked(**fields: Any) -> list[str]:
+        before = telegram.receiver.count
+        async with Outbox(tmp_path / "outbox.db", channels={"chat": telegram.url}) as box:
+            if fields:
+                assert await box.forget_redirect("chat", "-42", **fields)
+            await told(box, await box.send("chat", to="-42", text="Hello"))
+        return [str(request.json["chat_id"]) for request in telegram.receiver.requests[before:]]
+
+    assert await asked() == ["-42", "-1000000000042"]
+    assert await asked() == ["-1000000000042"]
+    assert await asked(reason="it was a lie") == ["-42", "-1000000000042"]
+
+
 async def test_a_chat_that_moved_to_itself_is_nobody(telegram: FakeTelegram, channel: Channel) -> None:
     there = refusal(400, "Bad Request: group chat was upgraded to a supergroup chat", migrate_to_chat_id=42)
     elsewhere = refusal(400, "Bad Request: group chat was upgraded to a supergroup chat", migrate_to_chat_id=-(10**12))

@@ -28,7 +28,18 @@ from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.message import Message
 from pillarbox.outbox.routes import Routes
 from pillarbox.outbox.runtime import Runtime
-from pillarbox.store.base import Acted, ActOnMessage, Cancel, Pause, Purge, Replay, Resolve, Resume, Retry
+from pillarbox.store.base import (
+    Acted,
+    ActOnMessage,
+    Cancel,
+    ForgetRedirect,
+    Pause,
+    Purge,
+    Replay,
+    Resolve,
+    Resume,
+    Retry,
+)
 
 ACTOR: Final = "application"
 OnItem = Callable[[BulkItem], object]
@@ -276,6 +287,23 @@ class Orders:
         """
         check_name(channel)
         act = Resume(tenant=_tenant(tenant), channel=channel, **_by(actor, reason))
+        return (await (await self._lifetime.opened()).committer.act(act)).applied
+
+    async def forget_redirect(
+        self, channel: str, recipient: str, *, tenant: str = "", reason: str | None = None, actor: str = ACTOR
+    ) -> bool:
+        """
+        Send to *recipient* itself again, which *channel* said had another address; false where it said no such thing.
+
+        Messages that were led there already stay so.
+        """
+        check_name(channel)
+        act = ForgetRedirect(
+            tenant=_tenant(tenant) or "",
+            channel=channel,
+            recipient=_text("recipient", recipient) or "",
+            **_by(actor, reason),
+        )
         return (await (await self._lifetime.opened()).committer.act(act)).applied
 
 

@@ -232,11 +232,13 @@ class Outbox:
     purge_many = _orders(Orders.purge_many)
     pause = _orders(Orders.pause)
     resume = _orders(Orders.resume)
+    forget_redirect = _orders(Orders.forget_redirect)
 
     # Watch over it
 
     stats = _reads(Reads.stats)
     queues = _reads(Reads.queues)
+    redirects = _reads(Reads.redirects)
     workers = _reads(Reads.workers)
     health = _reads(Reads.health)
 

@@ -22,7 +22,7 @@ from pillarbox.outbox.health import Health, examine
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.message import Message
 from pillarbox.outbox.routes import Routes
-from pillarbox.store.base import Event, Query, QueueInfo, Store, Tally, WorkerInfo
+from pillarbox.store.base import Event, Query, QueueInfo, Redirect, Store, Tally, WorkerInfo
 
 
 class Reads:
@@ -122,6 +122,11 @@ class Reads:
         """List every (tenant, channel) that was ever used, with its pause. One that has run out is none any more."""
         now_ms, ahead_ms = self._clock.wall_ms(), self._clock.known_ahead_ms
         return [shifted(queue.judged(now_ms), ahead_ms) for queue in await (await self._store()).queues()]
+
+    async def redirects(self, *, limit: int = 1000) -> builtins.list[Redirect]:
+        """List recipients that have another address now, as their platforms said, the newest first."""
+        known_ahead_ms = self._clock.known_ahead_ms
+        return [shifted(one, known_ahead_ms) for one in await (await self._store()).redirects(limit=limit)]
 
     async def health(self) -> Health:
         """Return whether all is well: the database answers, nothing fell back to memory, channels work."""

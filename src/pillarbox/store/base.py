@@ -195,8 +195,19 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     reason: str | None = None
 
 
+class ForgetRedirect(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Send to *recipient* itself again, which a channel said had another address (contract CH3)."""
+
+    tenant: str
+    channel: str
+    recipient: str
+    actor: str
+    reason: str | None = None
+
+
 ActOnMessage = Cancel | Retry | Bury | Resolve | Replay | Purge
-Act = ActOnMessage | Pause | Resume
+ActOnChannel = Pause | Resume | ForgetRedirect
+Act = ActOnMessage | ActOnChannel
 
 
 class Acted(msgspec.Struct, frozen=True, kw_only=True):
@@ -434,6 +445,16 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     usable_from: int
 
 
+class Redirect(msgspec.Struct, frozen=True, kw_only=True):
+    """A recipient of a (tenant, channel) that has another address now, and since when that is known."""
+
+    tenant: str
+    channel: str
+    recipient: str
+    address: str
+    at_ms: int
+
+
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One worker's row. ``alive``: its process is known to run, ``None`` where that cannot be told."""
 
@@ -649,6 +670,9 @@ class Store(Protocol):
 
     async def queues(self) -> list[QueueInfo]:
         """Return every queue."""
+
+    async def redirects(self, *, limit: int) -> list[Redirect]:
+        """Return recipients that have another address now, the newest first."""
 
     async def workers(self) -> list[WorkerInfo]:
         """Return every registered worker."""

@@ -22,6 +22,7 @@ from pillarbox.store.base import (
     Lapsed,
     Query,
     QueueInfo,
+    Redirect,
     Schema,
     Tally,
     WorkerInfo,
@@ -134,6 +135,10 @@ class NullStore:
     async def backlog(self, *, now_ms: int, channels: Sequence[str], worker: int) -> Backlog:  # noqa: ARG002 — of `Store`
         """Return an empty backlog: nothing waits."""
         return Backlog()
+
+    async def redirects(self, *, limit: int) -> list[Redirect]:  # noqa: ARG002 — the protocol's signature
+        """Return none: nothing is remembered."""
+        return []
 
     async def queues(self) -> list[QueueInfo]:
         """Return none: there is no queue."""

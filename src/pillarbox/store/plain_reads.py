@@ -10,8 +10,8 @@ from typing import TypeVar
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import MessageView
 from pillarbox.domain.mirror import MirrorEntry
-from pillarbox.store.base import Backlog, Event, Query, QueueInfo, Schema, StateCounts, Tally
-from pillarbox.store.steps import history, mirror, read
+from pillarbox.store.base import Backlog, Event, Query, QueueInfo, Redirect, Schema, StateCounts, Tally
+from pillarbox.store.steps import history, mirror, read, redirects
 from pillarbox.store.steps.tx import Reader
 
 T = TypeVar("T")
@@ -73,6 +73,10 @@ class Reads(ABC):
     async def schema(self) -> Schema:
         """See `Store`."""
         return await self._read(read.schema)
+
+    async def redirects(self, *, limit: int) -> list[Redirect]:
+        """See `Store`."""
+        return await self._read(lambda tx: redirects.redirects(tx, limit))
 
     async def queues(self) -> list[QueueInfo]:
         """See `Store`."""

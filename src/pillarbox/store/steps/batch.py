@@ -11,7 +11,7 @@ from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
 from pillarbox.domain.transition import Reason
 from pillarbox.store.base import ABANDON_MAX, Batch, BatchResult
-from pillarbox.store.steps import admit, claim, enqueue, imports, mirror, orders, prune, settle, sweep
+from pillarbox.store.steps import admit, claim, enqueue, imports, mirror, orders, prune, redirects, settle, sweep
 from pillarbox.store.steps.at_once import Starting
 from pillarbox.store.steps.numbers import Numbers
 from pillarbox.store.steps.tx import Tx
@@ -104,7 +104,7 @@ def _enqueue(tx: Writing, batch: Batch, result: BatchResult) -> None:
 
 def _starting(tx: Writing, batch: Batch) -> Starting | None:
     """Return what picks the new messages that start at once, or ``None`` where that is left to the claim."""
-    if batch.claim is None or batch.again or batch.imports or tx.overview.gated:
+    if batch.claim is None or batch.again or batch.imports or tx.overview.gated or tx.overview.redirected:
         return None
     return None if batch.claim.suspect or batch.claim.only is not None else Starting(tx, batch.claim)
 
@@ -119,6 +119,8 @@ def _import(tx: Writing, batch: Batch, result: BatchResult) -> None:
 def _claim(tx: Writing, batch: Batch, result: BatchResult) -> None:
     if batch.claim is not None:
         claim.claim(tx, batch.claim, result, again=batch.again)
+        if tx.overview.redirected:
+            redirects.lead(tx, result.claimed)
 
 
 def _prune(tx: Writing, batch: Batch, result: BatchResult) -> None:

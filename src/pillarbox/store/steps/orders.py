@@ -13,8 +13,22 @@ from typing import Any, Final
 from pillarbox.domain.message import State
 from pillarbox.domain.orders import Answer, Order, answer
 from pillarbox.domain.transition import Reason
-from pillarbox.store.base import Act, Acted, ActOnMessage, Bury, Cancel, Pause, Purge, Replay, Resolve, Resume, Retry
-from pillarbox.store.steps import audit
+from pillarbox.store.base import (
+    Act,
+    Acted,
+    ActOnChannel,
+    ActOnMessage,
+    Bury,
+    Cancel,
+    ForgetRedirect,
+    Pause,
+    Purge,
+    Replay,
+    Resolve,
+    Resume,
+    Retry,
+)
+from pillarbox.store.steps import audit, redirects
 from pillarbox.store.steps.replay import purge, replay
 from pillarbox.store.steps.resolve import resolve, retry, word
 from pillarbox.store.steps.subject import Given, Subject
@@ -32,8 +46,8 @@ def act(tx: Writing, acts: Sequence[Act], *, again: bool) -> list[Acted]:
     purged: Counter[tuple[str, str | None]] = Counter()
     for run in _runs(acts):
         first = run[0]
-        if isinstance(first, Pause | Resume):
-            acted.append(_pause(tx, first) if isinstance(first, Pause) else _resume(tx, first))
+        if isinstance(first, ActOnChannel):
+            acted.append(_on_channel(tx, first))
             continue
         known = _done_before(tx, run) if again else [None] * len(run)
         left = iter(_carry_out(tx, [item for item, told in zip(run, known, strict=True) if told is None]))
@@ -53,7 +67,7 @@ def _runs(acts: Sequence[Act]) -> Iterator[list[Any]]:
     run: list[Any] = []
     ids: set[str] = set()
     for item in acts:
-        subject = None if isinstance(item, Pause | Resume) else item.id
+        subject = None if isinstance(item, ActOnChannel) else item.id
         if run and (subject is None or subject in ids or type(run[0]) is not type(item)):
             yield run
             run, ids = [], set()
@@ -149,6 +163,16 @@ def _leave(tx: Writing, given: Sequence[Given[Any]], after: State, said: str) ->
         tx.move(subject.queue, subject.state.code, after.code, subject.content_size)
         tx.leave_lane(subject.lane)
     audit.record(tx, [audit.line(one, said, after) for one in given])
+
+
+def _on_channel(tx: Writing, item: ActOnChannel) -> Acted:
+    match item:
+        case Pause():
+            return _pause(tx, item)
+        case Resume():
+            return _resume(tx, item)
+        case ForgetRedirect():
+            return redirects.forget(tx, item)
 
 
 def _pause(tx: Writing, item: Pause) -> Acted:

@@ -9,7 +9,7 @@ from typing import Final
 from pillarbox.domain.message import State
 from pillarbox.domain.transition import ErrorClass
 from pillarbox.store.base import Settled, Settlement
-from pillarbox.store.steps import late_answer
+from pillarbox.store.steps import late_answer, redirects
 from pillarbox.store.steps.attempt import arrives, attempt_row, over_by, writable
 from pillarbox.store.steps.tx import Row
 from pillarbox.store.steps.writing import Writing
@@ -111,6 +111,7 @@ def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
     parts: list[Row] = []
     attempts: list[Row] = []
     pauses: list[Row] = []
+    addresses: list[redirects.Moved] = []
     moved: defaultdict[tuple[int, State], list[int]] = defaultdict(list)
     for item in applied:
         message, transition = item.message, item.transition
@@ -123,12 +124,15 @@ def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
             parts += _part_ends(item)
         if item.keep_attempt or not arrives(item):
             attempts.append(attempt_row(item, to=transition.to))
+        if transition.recipient is not None:
+            addresses.append(redirects.Moved(message.queue, message.recipient, transition.recipient))
         if transition.pause_ms is not None:
             pauses.append(_pause(tx, item))
     for (queue, to), sizes in moved.items():
         tx.counters.move(queue, _LEASED, to.code, sizes)
     tx.each("part_end", parts)
     tx.each("attempt", attempts)
+    redirects.remember(tx, addresses)
     if pauses:
         tx.each("gate_pause", pauses)
         tx.overview.gated = True

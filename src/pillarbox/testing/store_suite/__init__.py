@@ -24,6 +24,7 @@ from pillarbox.testing.store_suite.limits import LimitSuite
 from pillarbox.testing.store_suite.operating import OperatingSuite
 from pillarbox.testing.store_suite.part_ends import PartEndSuite
 from pillarbox.testing.store_suite.parts import PartSuite
+from pillarbox.testing.store_suite.redirecting import RedirectingSuite
 from pillarbox.testing.store_suite.refusing import RefusingSuite
 from pillarbox.testing.store_suite.repeating import RepeatingSuite
 from pillarbox.testing.store_suite.replaying import ReplayingSuite
@@ -43,6 +44,7 @@ class StoreSuite(
     LeasingSuite,
     StartingSuite,
     HarmSuite,
+    RedirectingSuite,
     RefusingSuite,
     LaneSuite,
     CollapsingSuite,

@@ -140,7 +140,8 @@ RETURNING id, seq
 -- overview --
 -- What a transaction must know before it writes. Whether anything waits is no question here: others may make it so until
 -- this transaction holds the heads of the lanes that it leaves.
-SELECT EXISTS (SELECT 1 FROM queue WHERE paused_at IS NOT NULL OR strikes > 0) AS gated, true AS waiting,
+SELECT EXISTS (SELECT 1 FROM queue WHERE paused_at IS NOT NULL OR strikes > 0) AS gated,
+    EXISTS (SELECT 1 FROM recipient_alias) AS redirected, true AS waiting,
     coalesce(sum(messages), 0)::bigint AS messages, coalesce(sum(bytes), 0)::bigint AS bytes
 FROM tally WHERE queue = 0 AND state < 3
 
@@ -307,6 +308,29 @@ WHERE queue.id = pause.queue AND (paused_at IS NULL OR paused_until IS NOT NULL)
 -- gate_clear --
 -- It answered. A pause that is still on runs out by itself.
 UPDATE queue SET strikes = 0 FROM {each queue bigint} WHERE id = asked.queue AND strikes > 0
+
+-- redirect_end --
+-- What is an address has not moved, whatever was said before.
+DELETE FROM recipient_alias WHERE queue = $1 AND recipient = $2
+
+-- redirect_on --
+UPDATE recipient_alias SET address = $3 WHERE queue = $1 AND address = $2
+
+-- redirect_put --
+INSERT INTO recipient_alias (queue, recipient, address, at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (queue, recipient) DO UPDATE SET address = excluded.address, at = excluded.at
+
+-- redirect_of --
+SELECT asked.seq, address FROM {each seq bigint, in_queue bigint, asked_for text}
+JOIN recipient_alias moved ON moved.queue = asked.in_queue AND moved.recipient = asked.asked_for
+
+-- readdress --
+UPDATE message SET recipient = asked.address FROM {each seq bigint, held_lease bytea, address text}
+WHERE message.seq = asked.seq AND +state = 1 AND lease = asked.held_lease
+
+-- redirect_forget --
+DELETE FROM recipient_alias WHERE recipient = $3 AND queue IN (SELECT id FROM queue WHERE tenant = $1 AND channel = $2)
+RETURNING queue
 
 -- queue_pause --
 -- $1 the tenant, NULL for all.

@@ -84,6 +84,10 @@ WHERE state = 1 AND arrived_at IS NULL
 -- queues --
 SELECT id, tenant, channel, paused_at, paused_until, pause_reason, strikes FROM queue ORDER BY id
 
+-- redirects --
+SELECT tenant, channel, recipient, address, at FROM recipient_alias JOIN queue ON queue.id = recipient_alias.queue
+ORDER BY at DESC, queue.id, recipient LIMIT ?1
+
 -- workers --
 SELECT slot, id, host, pid, version, channels, started_at, seen_at, boot, lock_file FROM worker ORDER BY slot
 

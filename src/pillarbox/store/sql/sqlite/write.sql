@@ -115,6 +115,7 @@ RETURNING id, seq
 -- overview --
 -- What a transaction must know before it writes.
 SELECT EXISTS (SELECT 1 FROM queue WHERE paused_at IS NOT NULL OR strikes > 0) AS gated,
+    EXISTS (SELECT 1 FROM recipient_alias) AS redirected,
     EXISTS (SELECT 1 FROM message WHERE state = 0 AND waiting = 1) AS waiting,
     coalesce(sum(messages), 0) AS messages, coalesce(sum(bytes), 0) AS bytes
 FROM tally WHERE queue = 0 AND state < 3
@@ -254,6 +255,27 @@ WHERE id = ?1 AND (paused_at IS NULL OR paused_until IS NOT NULL)
 -- gate_clear --
 -- It answered. A pause that is still on runs out by itself.
 UPDATE queue SET strikes = 0 WHERE id = ?1 AND strikes > 0
+
+-- redirect_end --
+-- What is an address has not moved, whatever was said before.
+DELETE FROM recipient_alias WHERE queue = ?1 AND recipient = ?2
+
+-- redirect_on --
+UPDATE recipient_alias SET address = ?3 WHERE queue = ?1 AND address = ?2
+
+-- redirect_put --
+INSERT INTO recipient_alias (queue, recipient, address, at) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT DO UPDATE SET address = excluded.address, at = excluded.at
+
+-- redirect_of --
+SELECT ?1, address FROM recipient_alias WHERE queue = ?2 AND recipient = ?3
+
+-- readdress --
+UPDATE message SET recipient = ?3 WHERE seq = ?1 AND +state = 1 AND lease = ?2
+
+-- redirect_forget --
+DELETE FROM recipient_alias WHERE recipient = ?3 AND queue IN (SELECT id FROM queue WHERE tenant = ?1 AND channel = ?2)
+RETURNING queue
 
 -- queue_pause --
 -- ?1 the tenant, NULL for all.
