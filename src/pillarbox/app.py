@@ -214,6 +214,11 @@ def only_url(settings: Settings, url: str) -> Settings:
     return dataclasses.replace(settings, channels={name: dataclasses.replace(item, url=url)})
 
 
+def asker(settings: Settings, channel: str) -> Outbox:
+    """Return an outbox that is asked about one of its channels, and need not be started. Raises ConfigError."""
+    return Outbox(settings=_only(settings, channel), deliver=False)
+
+
 def importer(settings: Settings) -> Outbox:
     """
     Return an outbox to import into. It delivers nothing, and knows what the messages of each channel get.

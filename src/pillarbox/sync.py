@@ -210,6 +210,7 @@ class Outbox:
     workers = _blocking(_Core.workers)
     queues = _blocking(_Core.queues)
     redirects = _blocking(_Core.redirects)
+    guarantee = _blocking(_Core.guarantee)
     check = _blocking(_Core.check)
     backup = _blocking(_Core.backup)
     health = _blocking(_Core.health)

@@ -45,6 +45,20 @@ class Capabilities:
     receipts: Receipts = "accepted"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guarantee:
+    """
+    For how long a platform drops a second copy of a message (contract UN5).
+
+    Attributes:
+        seconds: At least so long after the first copy; 0 where nobody may count on it.
+        why: One sentence for people.
+    """
+
+    seconds: float
+    why: str
+
+
 class Progress:
     """
     How far a send has come, for the code that may have to cut it off.
@@ -242,6 +256,10 @@ class Channel(ABC):
     @abstractmethod
     async def send(self, attempt: Attempt) -> AnyOutcome:
         """Try once. Cancelled at the deadline."""
+
+    async def guarantee(self) -> Guarantee:
+        """Return what becomes of a second copy. Called between `start` and `close`: it may ask the platform."""
+        return Guarantee(seconds=0.0, why="nothing is known here by which a second copy would be recognised")
 
     @final
     def fit_to_show(self, outcome: AnyOutcome, attempt: Attempt, *, keep_answer: bool) -> AnyOutcome:

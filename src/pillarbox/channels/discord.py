@@ -15,7 +15,7 @@ import msgspec
 from yarl import URL
 
 from pillarbox.__about__ import __version__
-from pillarbox.channels.base import Attempt, Capabilities
+from pillarbox.channels.base import Attempt, Capabilities, Guarantee
 from pillarbox.channels.discord_markdown import escaped, written
 from pillarbox.channels.http.answers import Answer
 from pillarbox.channels.http.chat import (
@@ -49,6 +49,7 @@ _HOOK_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{10,}\Z")
 
 _SUPPRESS_NOTIFICATIONS: Final = 1 << 12
 _UNKNOWN_MESSAGE: Final = "10008"
+_NONCE_SECONDS: Final = 120.0  # "in the past few minutes": resources/message.mdx
 _REPLIES: Final = words("message_reference")
 
 _COMMON: Final[tuple[Rule, ...]] = (
@@ -212,6 +213,12 @@ class DiscordChannel(_Discord, TokenChannel):
             return DiscordWebhookChannel(pieces[0], pieces[1], **options)
         return cls(pieces[0], **options) if len(pieces) == 1 and _BOT_TOKEN.match(pieces[0]) else None
 
+    async def guarantee(self) -> Guarantee:
+        """See `Channel`."""
+        return Guarantee(
+            seconds=_NONCE_SECONDS, why="Discord recognises a nonce for a few minutes; it does not say for how many"
+        )
+
     def check_recipient(self, to: str, thread: str | None) -> str:
         """See `ChatChannel`."""
         if not _ID.match(to):
@@ -256,6 +263,10 @@ class DiscordWebhookChannel(_Discord):
             raise ConfigError("token", "expected the number and the token of a webhook")
         super().__init__(secrets=(token,), headers={"User-Agent": _AGENT}, **options)
         self._url = self.base_url / _API / "webhooks" / identity / token
+
+    async def guarantee(self) -> Guarantee:
+        """See `Channel`."""
+        return Guarantee(seconds=0.0, why="Discord ignores the nonce of a webhook")
 
     def check_recipient(self, to: str, thread: str | None) -> str:
         """See `ChatChannel`."""

@@ -14,7 +14,7 @@ from typing import ClassVar, Final, Unpack
 
 import msgspec
 
-from pillarbox.channels.base import Attempt, Capabilities
+from pillarbox.channels.base import Attempt, Capabilities, Guarantee
 from pillarbox.channels.http.answers import Answer
 from pillarbox.channels.http.chat import (
     ChatChannel,
@@ -231,6 +231,10 @@ class _Slack(ChatChannel):
         """See `ChatChannel`."""
         super().check_content(content)
         _check_timestamp("reply_to", content.reply_to)
+
+    async def guarantee(self) -> Guarantee:
+        """See `Channel`."""
+        return Guarantee(seconds=0.0, why="Slack documents no token by which a second copy is recognised")
 
     def size(self, rich: Rich) -> int:
         """See `ChatChannel`."""

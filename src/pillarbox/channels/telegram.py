@@ -13,7 +13,7 @@ from typing import ClassVar, Final, Unpack
 
 import msgspec
 
-from pillarbox.channels.base import Attempt, Capabilities
+from pillarbox.channels.base import Attempt, Capabilities, Guarantee
 from pillarbox.channels.http.answers import Answer
 from pillarbox.channels.http.chat import Exchange, HttpOptions, Request, Said, TokenChannel, rich_of
 from pillarbox.channels.http.rules import Rule, Spare, names, words
@@ -230,6 +230,10 @@ class TelegramChannel(TokenChannel):
     def from_pieces(cls, pieces: tuple[str, ...], options: HttpOptions) -> TelegramChannel | None:
         """See `TokenChannel`."""
         return cls(pieces[0], **options) if len(pieces) == 1 and _TOKEN.match(pieces[0]) else None
+
+    async def guarantee(self) -> Guarantee:
+        """See `Channel`."""
+        return Guarantee(seconds=0.0, why="Telegram's Bot API knows no token by which a second copy is recognised")
 
     def check_recipient(self, to: str, thread: str | None) -> str:
         """See `ChatChannel`."""

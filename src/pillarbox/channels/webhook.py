@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pillarbox.channels.base import Attempt, Channel, Seams
+from pillarbox.channels.base import Attempt, Channel, Guarantee, Seams
 from pillarbox.channels.egress import Egress, networks
 from pillarbox.channels.http.answers import Answer, judged
 from pillarbox.channels.http.client import OURS, Client
@@ -216,6 +216,12 @@ class WebhookChannel(Channel):
         """Return a file with its URL as it was read, so that no other URL is read out of the same text."""
         url = None if file.url is None else str(await self._media.vet_url(file.url))
         return _File(url, file.name, file.media_type)
+
+    async def guarantee(self) -> Guarantee:
+        """See `Channel`."""
+        return Guarantee(
+            seconds=0.0, why="every copy has the same webhook-id: whether it is dropped, its receiver says"
+        )
 
     async def send(self, attempt: Attempt) -> AnyOutcome:
         """See `Channel`."""

@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, str]] = {
     "purge": "pillarbox.cli.order_commands:purge",
     "pause": "pillarbox.cli.order_commands:pause",
     "resume": "pillarbox.cli.order_commands:resume",
+    "guarantee": "pillarbox.cli.guarantee:guarantee",
     "recipients": "pillarbox.cli.recipients:recipients",
     "import": "pillarbox.cli.import_queue:import_",
     "config": "pillarbox.cli.config:config",

@@ -130,6 +130,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         base = self.schedule[min(charged, len(self.schedule)) - 1]
         return base * (1.0 + self.jitter * fraction)
 
+    def longest_seconds(self) -> float:
+        """Return how long after the first attempt the last one is at most, where each is charged and nobody hints."""
+        return sum(self.delay_seconds(charged, 1.0) for charged in range(1, self.max_attempts))
+
     def lost_worker_seconds(self, lost: int, fraction: float) -> float:
         """
         Wait after a lost worker, whatever the channel's own schedule says: at once, 1 s, 5 s, 30 s, then 2 min.

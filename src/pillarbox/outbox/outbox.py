@@ -239,6 +239,7 @@ class Outbox:
     stats = _reads(Reads.stats)
     queues = _reads(Reads.queues)
     redirects = _reads(Reads.redirects)
+    guarantee = _reads(Reads.guarantee)
     workers = _reads(Reads.workers)
     health = _reads(Reads.health)
 

@@ -5,24 +5,34 @@ from __future__ import annotations
 import builtins
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from pillarbox.channels.base import Guarantee, Seams
+from pillarbox.domain.channel_names import check_name
 from pillarbox.domain.explain import explain
 from pillarbox.domain.explain.causes import Explanation
 from pillarbox.domain.ids import MessageId, is_message_id
 from pillarbox.domain.message import MessageView
 from pillarbox.domain.plain_json import text_of
+from pillarbox.domain.retry import Policy
 from pillarbox.domain.timeline import shifted
 from pillarbox.domain.turn_summary import TurnSummary, summarised
-from pillarbox.errors import InvalidMessage, NotFound
+from pillarbox.errors import InvalidMessage, NotFound, UnknownChannel
 from pillarbox.outbox.filters import Where, narrowed_by
 from pillarbox.outbox.health import Health, examine
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.message import Message
-from pillarbox.outbox.routes import Routes
+from pillarbox.outbox.routes import Routes, make_route
 from pillarbox.store.base import Event, Query, QueueInfo, Redirect, Store, Tally, WorkerInfo
+
+
+class Promise(NamedTuple):
+    """What a channel does with a second copy, and for how long a message is tried."""
+
+    guarantee: Guarantee
+    policy: Policy
 
 
 class Reads:
@@ -127,6 +137,27 @@ class Reads:
         """List recipients that have another address now, as their platforms said, the newest first."""
         known_ahead_ms = self._clock.known_ahead_ms
         return [shifted(one, known_ahead_ms) for one in await (await self._store()).redirects(limit=limit)]
+
+    async def guarantee(self, channel: str) -> Promise:
+        """
+        Return what *channel* gives a message that is sent now: it may ask the platform.
+
+        Raises:
+            UnknownChannel: This process does not have it.
+        """
+        check_name(channel)
+        route = self._routes.of(channel)
+        if route.channel is None:
+            raise UnknownChannel(channel, self._routes.names)
+        if route.url is None:
+            return Promise(await route.channel.guarantee(), route.policy)
+        # One of its own: that of a worker may not be open here, or closes meanwhile.
+        asked = make_route(self._routes.settings, channel, route.url).channel or route.channel
+        await asked.start(Seams(clock=self._clock))
+        try:
+            return Promise(await asked.guarantee(), route.policy)
+        finally:
+            await asked.close()
 
     async def health(self) -> Health:
         """Return whether all is well: the database answers, nothing fell back to memory, channels work."""
