@@ -23,6 +23,7 @@ from pillarbox.domain.outcome import (
     Uncertain,
 )
 from pillarbox.errors import ConfigError, InvalidMessage
+from pillarbox.events import MessageDelivered
 from pillarbox.testing.platforms import FakeTelegram
 from pillarbox.testing.receiver import Answer
 from tests.channels.attempts import chat_attempt, sent, started
@@ -303,11 +304,14 @@ async def test_where_the_second_request_has_no_answer_the_message_may_have_arriv
 @pytest.mark.contract("CH3")
 async def test_what_was_left_out_stands_in_the_messages_history(telegram: FakeTelegram, tmp_path: Path) -> None:
     async with Outbox(tmp_path / "outbox.db", channels={"chat": telegram.url}) as box:
+        heard: list[str | None] = []
+        box.subscribe(lambda event: heard.append(event.degraded), MessageDelivered)
         telegram.script(refusal(400, "Bad Request: can't parse entities: Can't find end tag"))
         message = await box.send("chat", to="42", text="**Hello**", format="markdown")
         reasons = [event.reason for event in await told(box, message)]
         assert reasons == ["sent without its markup: Bad Request: can't parse entities: Can't find end tag"]
         assert [event.reason for event in await told(box, await box.send("chat", to="42", text="Hello"))] == [None]
+    assert heard == [*reasons, None]
     assert telegram.texts(42) == ["Hello", "Hello"]
 
 

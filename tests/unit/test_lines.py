@@ -45,6 +45,12 @@ SEVEN: list[tuple[BusEvent, str, str, dict[str, Any]]] = [
         COMMON | {"messageId": "m1", "durationMs": 70, "sendMs": 9, "chunksDelivered": 1, "totalChunks": 1},
     ),
     (
+        MessageDelivered(**ABOUT, receipt="m1", duration_ms=70, send_ms=9, degraded="without its reply: gone"),
+        "INFO",
+        "Message delivered and acked",
+        COMMON | CHUNKS | {"messageId": "m1", "durationMs": 70, "sendMs": 9, "degraded": "without its reply: gone"},
+    ),
+    (
         RetryScheduled(**ABOUT, due_ms=77, error="503", error_class="transient", charged=True),
         "WARNING",
         "Message delivery failed, scheduled for retry",

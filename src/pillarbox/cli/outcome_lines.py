@@ -42,7 +42,8 @@ def line_of(event: events.BusEvent) -> str:
     match event:
         case events.MessageDelivered():
             took = "" if event.send_ms is None else f" in {event.send_ms} ms"
-            return f"{_head(event)} delivered{took}{', after its lease had ended' if event.late else ''}"
+            late = ", after its lease had ended" if event.late else ""
+            return f"{_head(event)} delivered{took}{late}{f': {event.degraded}' if event.degraded else ''}"
         case events.RetryScheduled():
             return f"{_head(event)} again at {stamp(event.due_ms)}: {event.error}"
         case events.MessageHeld():

@@ -47,7 +47,7 @@ class MessageDelivered(MessageEvent, frozen=True, kw_only=True):
     The platform has it.
 
     ``duration_ms``: from acceptance; ``send_ms``: the call alone; ``chars``: of the text that went out last, ``None``
-    where it was none, or is not known.
+    where it was none, or is not known; ``degraded``: what had to be left out of it, and why.
     """
 
     receipt: str | None
@@ -55,19 +55,21 @@ class MessageDelivered(MessageEvent, frozen=True, kw_only=True):
     send_ms: int | None
     late: bool = False
     chars: int | None = None
+    degraded: str | None = None
 
 
 class PartDelivered(MessageEvent, frozen=True, kw_only=True):
     """
     The platform has one part of a split message; ``part`` counts from 0. That of the last part comes before the end.
 
-    ``chars``: of the part's text.
+    ``chars``: of the part's text; ``degraded``: what had to be left out of it, and why.
     """
 
     part: int
     receipt: str | None
     send_ms: int | None
     chars: int | None = None
+    degraded: str | None = None
 
 
 class RetryScheduled(MessageEvent, frozen=True, kw_only=True):

@@ -127,7 +127,8 @@ class Lines:
                 return ENQUEUED, {}
             case events.MessageDelivered():
                 fields = {"messageId": event.receipt, "durationMs": event.duration_ms, "sendMs": event.send_ms}
-                return DELIVERED, fields | {"late": event.late or None} | chunks
+                degraded = None if event.degraded is None else self._error(event, event.degraded)
+                return DELIVERED, fields | {"late": event.late or None, "degraded": degraded} | chunks
             case events.RetryScheduled():
                 fields = {"error": self._error(event, event.error), "errorKind": error_kind(event.error_class)}
                 return (RETRYING if event.sent else UNSENT), fields | {"nextRetryAt": event.due_ms}

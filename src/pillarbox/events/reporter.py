@@ -205,13 +205,14 @@ class Reporter:
         if transition.part is State.DELIVERED:
             part, receipt = message.part_next, transition.receipt
             chars = self._chars(events.PartDelivered, message)
-            self._publish(events.PartDelivered, settlement, part=part, receipt=receipt, send_ms=send_ms, chars=chars)
+            told: dict[str, object] = {"send_ms": send_ms, "chars": chars, "degraded": transition.degraded}
+            self._publish(events.PartDelivered, settlement, part=part, receipt=receipt, **told)
         duration_ms = settlement.ended_ms - message.created_ms
         said = self._asked.pop(message.id, None) if transition.to.terminal else None
         match transition.to:
             case State.DELIVERED:
                 fields: dict[str, object] = {"duration_ms": duration_ms, "send_ms": send_ms, "late": late}
-                fields["chars"] = self._chars(events.MessageDelivered, message)
+                fields |= {"chars": self._chars(events.MessageDelivered, message), "degraded": transition.degraded}
                 self._publish(events.MessageDelivered, settlement, receipt=transition.receipt, **fields)
             case State.SCHEDULED if transition.advance:
                 # The next part goes out at once. What a rejected one makes of the message is told at its end.
