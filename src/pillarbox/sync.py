@@ -200,6 +200,8 @@ class Outbox:
 
     send = _as(Message, _Core.send)
     send_many = _as(_some, _Core.send_many)
+    edit = _as(Message, _Core.edit)
+    delete = _as(Message, _Core.delete)
     get = _as(_one_or_none, _Core.get)
     find = _as(Message, _Core.find)
     list = _as(_some, _Core.list)

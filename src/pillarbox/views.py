@@ -29,6 +29,8 @@ def message_dict(view: MessageView) -> dict[str, Any]:
         "tenant": view.tenant,
         "account": view.account,
         "thread": view.thread,
+        "op": str(view.op),
+        "target": view.target,
         "kind": str(view.kind),
         "priority": view.priority,
         "lane": lane_text(view.lane),

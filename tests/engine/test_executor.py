@@ -226,6 +226,7 @@ class Alone:
             entropy=inside(box.outbox).lifetime.entropy,
             guard=self.guard,
             crew=self,
+            find=box.runtime.store.get,
         )
 
     def on_slot_freed(self, message: Leased) -> None:

@@ -24,7 +24,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.contract("UN5")
 def test_a_channel_declares_nothing_that_nobody_reads() -> None:
-    assert {item.name for item in dataclasses.fields(Capabilities)} == {"text_limit", "unit", "receipts"}
+    assert {item.name for item in dataclasses.fields(Capabilities)} == {
+        "text_limit", "unit", "receipts", "edits", "deletes",
+    }  # fmt: skip
 
 
 @pytest.mark.contract("CL1")

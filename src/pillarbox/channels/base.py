@@ -38,11 +38,14 @@ class Capabilities:
         text_limit: Longest text of one part, in ``unit``; ``None`` for no limit. Text in Markdown keeps its code blocks
             whole where it is cut; all other text is cut as it stands.
         receipts: What a delivered message means: nothing, accepted by the platform, or read back from it.
+        edits: `Attempt.op` may be an edit of ``target``, the platform's id of a message. ``deletes``: or its deletion.
     """
 
     text_limit: int | None = None
     unit: Unit = "codepoints"
     receipts: Receipts = "accepted"
+    edits: bool = False
+    deletes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

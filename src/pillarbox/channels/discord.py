@@ -141,7 +141,7 @@ class _Discord(ChatChannel):
     """What a bot and a webhook share."""
 
     kind = "discord"
-    capabilities = Capabilities(text_limit=2000, unit="codepoints")
+    capabilities = Capabilities(text_limit=2000, unit="codepoints", edits=True, deletes=True)
     public_url = "https://discord.com"
     own: ClassVar = frozenset({"enforce_nonce", "nonce"})
 

@@ -134,7 +134,7 @@ class MatrixChannel(ChatChannel):
 
     kind = "matrix"
     # A whole event may have 65 536 bytes of canonical JSON: spec.matrix.org, "Size limits".
-    capabilities = Capabilities(text_limit=60_000, unit="bytes")
+    capabilities = Capabilities(text_limit=60_000, unit="bytes", edits=True, deletes=True)
     rules = RULES
     markup_fields = frozenset({"format", "formatted_body"})
 

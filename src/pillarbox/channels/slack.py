@@ -266,6 +266,7 @@ class SlackChannel(_Slack, TokenChannel):
         ConfigError: Names the setting; its text does not hold the token.
     """
 
+    capabilities = Capabilities(text_limit=_TEXT_MAX, unit="utf16", edits=True, deletes=True)
     public_url = "https://slack.com"
     scheme = "slack"
     expected = "slack://xoxb-TOKEN, or slack://T…/B…/SECRET for an incoming webhook"

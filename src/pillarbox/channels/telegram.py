@@ -214,7 +214,9 @@ class TelegramChannel(TokenChannel):
     kind = "telegram"
     scheme = "tgram"
     expected = "tgram://TOKEN, and nothing behind it: each message names its chat"
-    capabilities = Capabilities(text_limit=4096, unit="utf16")  # https://core.telegram.org/bots/api#sendmessage
+    capabilities = Capabilities(  # https://core.telegram.org/bots/api#sendmessage
+        text_limit=4096, unit="utf16", edits=True, deletes=True
+    )
     public_url = "https://api.telegram.org"
     rules = RULES
     markup_fields: ClassVar = frozenset({"parse_mode", "entities"})

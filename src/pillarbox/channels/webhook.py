@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pillarbox.channels.base import Attempt, Channel, Guarantee, Seams
+from pillarbox.channels.base import Attempt, Capabilities, Channel, Guarantee, Seams
 from pillarbox.channels.egress import Egress, networks
 from pillarbox.channels.http.answers import Answer, judged
 from pillarbox.channels.http.client import OURS, Client
@@ -104,6 +104,7 @@ class WebhookChannel(Channel):
     """
 
     kind = "webhook"
+    capabilities = Capabilities(edits=True, deletes=True)
     policy = WEBHOOK
     ordered = False
 

@@ -39,6 +39,8 @@ class Op(StrEnum):
 KINDS: Final = tuple(Kind)
 OPS: Final = tuple(Op)
 """In the order of their numbers in the database."""
+RECEIPT: Final = "receipt:"
+"""What a target begins with that is the platform's own id, and none of ours."""
 
 
 class Priority(IntEnum):
@@ -64,7 +66,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
         recipient: As its application gave it; in the channel's own spelling once it was admitted.
         metadata: JSON.
         account: ``""`` for the channel's own.
-        target: What an edit or a deletion is about.
+        target: What an edit or a deletion is about: our id of it, or `RECEIPT` and the platform's.
         lane: ``None`` for no order.
         origin: Who sent it, for logs and events.
     """

@@ -9,6 +9,7 @@ import msgspec
 
 from pillarbox.channels.base import Attempt, Channel, checked_admission
 from pillarbox.domain import lifecycle
+from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import Admission, Content, Leased
 from pillarbox.domain.outcome import Deferred
 from pillarbox.domain.timeline import shifted
@@ -16,8 +17,9 @@ from pillarbox.domain.transition import Transition
 from pillarbox.engine.attempts import attempt_of, log_failure
 from pillarbox.engine.committer import Committer
 from pillarbox.engine.flight import Flight
+from pillarbox.engine.references import Find, References, refers
 from pillarbox.entropy import Entropy
-from pillarbox.errors import InvalidMessage, InvalidOutcome
+from pillarbox.errors import InvalidMessage, InvalidOutcome, StoreError
 from pillarbox.queue_clock import QueueClock
 from pillarbox.store.base import AdmissionWrite
 
@@ -25,12 +27,18 @@ _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, IndexError)
 
 
 class Preparing:
-    """Makes attempts of messages."""
+    """
+    Makes attempts of messages.
 
-    def __init__(self, committer: Committer, *, clock: QueueClock, entropy: Entropy) -> None:
+    Args:
+        find: Reads what a message refers to.
+    """
+
+    def __init__(self, committer: Committer, find: Find, *, clock: QueueClock, entropy: Entropy) -> None:
         self._committer = committer
         self._clock = clock
         self._entropy = entropy
+        self._references = References(find, clock=clock)
 
     def attempt(self, message: Leased, channel: Channel) -> Attempt | Transition:
         """Return what is to be sent of an admitted message, or its move where that cannot be read."""
@@ -38,6 +46,15 @@ class Preparing:
             return shifted(attempt_of(message, channel), self._clock.known_ahead_ms)
         except _UNREADABLE as exc:
             return _unreadable(message, exc)
+
+    async def resolved(self, message: Leased, attempt: Attempt) -> Attempt | Transition:
+        """Return the attempt with the platform's ids in the place of ours, or the message's move."""
+        if not refers(attempt):
+            return attempt
+        try:
+            return await self._references.resolved(message, attempt)
+        except StoreError as exc:
+            return lifecycle.release_unsent(message, str(exc), now_ms=self._clock.wall_ms())
 
     async def admitted(
         self, flight: Flight, channel: Channel, *, fatal: Callable[[BaseException], None]
@@ -50,7 +67,13 @@ class Preparing:
         """
         message = flight.message
         try:
-            admission = self._admission(message, channel, attempt_of(message, channel).content, fatal)
+            content = attempt_of(message, channel).content
+            if message.op is Op.DELETE:
+                admission: Admission | Transition = Admission(recipient=message.recipient)
+            else:
+                admission = self._admission(message, channel, content, fatal)
+            if message.op is not Op.SEND and isinstance(admission, Admission):
+                admission = await self._references.admission(message, channel, len(admission.parts))
             if not isinstance(admission, Admission):
                 return admission
             # Committed before the first send (EN16, PA2). What was split goes on as its first part.
@@ -59,6 +82,8 @@ class Preparing:
         except InvalidMessage as exc:
             # The store cannot hold what the adapter made of it.
             return lifecycle.refused(message, str(exc))
+        except StoreError as exc:
+            return lifecycle.release_unsent(message, str(exc), now_ms=self._clock.wall_ms())
         except _UNREADABLE as exc:
             return _unreadable(message, exc)
         flight.message = _admitted(message, admission)

@@ -35,6 +35,7 @@ from pillarbox.engine.deadlines import SEND_GRACE, Deadlines
 from pillarbox.engine.flight import Flight
 from pillarbox.engine.hooks import Defer, Hooks, Withdraw
 from pillarbox.engine.outages import Outages
+from pillarbox.engine.references import Find
 from pillarbox.engine.runners import Runners
 from pillarbox.engine.task_cancellation import SHORT_SECONDS, Lull
 from pillarbox.engine.written_off import Leftovers
@@ -56,6 +57,7 @@ class Executor:
 
     Args:
         guard: While the wall clock is not to be trusted, no message is taken for expired.
+        find: Reads a message that another one refers to.
         hooks: Called just before each send.
         full_history: Channels whose every attempt leaves a row, the plain successes too.
     """
@@ -70,6 +72,7 @@ class Executor:
         entropy: Entropy,
         guard: ClockGuard,
         crew: Crew,
+        find: Find,
         hooks: Hooks | None = None,
         full_history: Collection[str] = (),
     ) -> None:
@@ -83,7 +86,7 @@ class Executor:
         self._hooks = hooks or Hooks(reporter.alarm, clock=clock)
         self.full_history = frozenset(full_history)
         self.flights: dict[int, Flight] = {}
-        self._preparing = Preparing(committer, clock=self._clock, entropy=entropy)
+        self._preparing = Preparing(committer, find, clock=self._clock, entropy=entropy)
         self._outages = Outages()
         self._empty = asyncio.Event()
         self._runners = Runners(self._run, failed=self._on_failed, refused=self._on_refused)
@@ -202,6 +205,8 @@ class Executor:
         else:
             attempt = await self._preparing.admitted(flight, channel, fatal=functools.partial(self._owe, flight))
             message = flight.message
+        if isinstance(attempt, Attempt):
+            attempt = await self._preparing.resolved(message, attempt)
         if not isinstance(attempt, Attempt):
             return attempt
         if self._hooks.any_revalidate and self._too_late(flight, self._clock.wall_ms()) is None:

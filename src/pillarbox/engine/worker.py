@@ -114,6 +114,7 @@ class Worker:
             entropy=entropy,
             guard=guard,
             crew=self,
+            find=store.get,
             hooks=hooks,
             full_history=settings.full_history,
         )

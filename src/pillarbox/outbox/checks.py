@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal, TypedDict, TypeVar
@@ -16,10 +17,10 @@ from typing import Any, Final, Literal, TypedDict, TypeVar
 import msgspec
 
 from pillarbox.abort import AbortSignal
-from pillarbox.channels.base import checked_admission
-from pillarbox.domain.envelope import TRACEPARENT, Kind, Priority
+from pillarbox.channels.base import Channel, checked_admission
+from pillarbox.domain.envelope import TRACEPARENT, Kind, Op, Priority
 from pillarbox.domain.ids import MessageId
-from pillarbox.domain.message import Content, Draft, FileRef, Format, encode_content
+from pillarbox.domain.message import Admission, Content, Draft, FileRef, Format, MessageView, encode_content
 from pillarbox.domain.mirror import mirror_of
 from pillarbox.domain.moments import MS_MAX, in_seconds, moment_ms, read, shown
 from pillarbox.domain.outgoing import DEFAULT, Default, Outgoing, Payload
@@ -106,8 +107,33 @@ class Options(TypedDict, total=False):
     abort: AbortSignal | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """
+    What is done to what stands at the platform.
+
+    Attributes:
+        target: As in `Envelope`.
+        lane: That of the target; ``None`` where nobody knows it.
+    """
+
+    op: Op = Op.SEND
+    target: str | None = None
+    lane: str | None = None
+
+
+_NEW: Final = Change()
+
+
 def checked(
-    outgoing: Outgoing, route: Route, *, message_id: MessageId, now_ms: int, content_bytes_max: int, ahead_ms: int = 0
+    outgoing: Outgoing,
+    route: Route,
+    *,
+    message_id: MessageId,
+    now_ms: int,
+    content_bytes_max: int,
+    ahead_ms: int = 0,
+    change: Change = _NEW,
 ) -> Draft:
     """
     Check one message and make its draft.
@@ -116,6 +142,7 @@ def checked(
         route: Where it goes. Its channel admits it right away; where that is ``None``, the first claim will.
         content_bytes_max: Of the stored content.
         ahead_ms: How far the caller's clock is ahead of the queue's, which *now_ms* is from.
+        change: What it changes, where it is no message of its own.
 
     Raises:
         InvalidMessage: Names the argument and what was expected.
@@ -127,20 +154,14 @@ def checked(
     tenant = "" if o.tenant == "" else _optional_line("tenant", o.tenant) or ""
     account = "" if o.account == "" else _optional_line("account", o.account) or ""
     kind = o.kind if type(o.kind) is Kind else _choice("kind", Kind, o.kind)
-    content = content_of(o)
-    stored = encode_content(content)
-    if len(stored) > content_bytes_max:
-        what = "payload" if content.payload is not None else "text"
-        raise InvalidMessage(what, f"expected at most {content_bytes_max} bytes of content, not {len(stored)}")
+    content = Content() if change.op is Op.DELETE else content_of(o)
+    stored = _stored(content, content_bytes_max)
     not_before_ms = None if o.at is None else _moment("at", o.at, now_ms, ahead_ms)
     starts_ms = now_ms if not_before_ms is None else max(now_ms, not_before_ms)
     policy = _policy(route.policy, o)
     key = None if o.key is None else _optional_line("key", o.key)
     if o.abort is not None and not isinstance(o.abort, AbortSignal):
         raise InvalidMessage("abort", f"expected an AbortSignal, not {type(o.abort).__name__}")
-    admission = (
-        None if route.channel is None else checked_admission(route.channel.admit(to=to, content=content, thread=thread))
-    )
     return Draft(
         id=message_id,
         tenant=tenant,
@@ -152,12 +173,14 @@ def checked(
         account=account,
         thread=thread,
         kind=kind,
+        op=change.op,
+        target=change.target,
         group_id=o.group_id,
         priority=_NORMAL if o.priority is Priority.NORMAL else _priority(o.priority),
         not_before_ms=not_before_ms,
         due_ms=starts_ms,
         expires_ms=_expiry(o, policy, starts_ms, ahead_ms),
-        lane=_lane(o, tenant, account, to, thread, ordered=route.ordered),
+        lane=change.lane or _lane(o, tenant, account, to, thread, ordered=route.ordered),
         max_attempts=policy.max_attempts,
         key=key,
         digest=None if key is None else _digest(o.channel, to, thread, kind, stored),
@@ -166,7 +189,7 @@ def checked(
         correlation_id=None if o.correlation_id is None else _optional_line("correlation_id", o.correlation_id),
         traceparent=None if o.traceparent is None else _traceparent(o.traceparent),
         metadata=None if o.metadata is None else _metadata(o.metadata),
-        admission=admission,
+        admission=_admission(route.channel if change.op is not Op.DELETE else None, to, content, thread),
         mirror=None if content.mirror is None else mirror_of(content, message_id),
     )
 
@@ -191,6 +214,18 @@ def content_of(o: Outgoing) -> Content:
         mirror=None if o.mirror is None else plain_object("mirror", o.mirror),
         extra={} if o.extra is None else plain_object("extra", o.extra),
     )
+
+
+def _admission(channel: Channel | None, to: str, content: Content, thread: str | None) -> Admission | None:
+    return None if channel is None else checked_admission(channel.admit(to=to, content=content, thread=thread))
+
+
+def _stored(content: Content, bytes_max: int) -> bytes:
+    stored = encode_content(content)
+    if len(stored) > bytes_max:
+        what = "payload" if content.payload is not None else "text"
+        raise InvalidMessage(what, f"expected at most {bytes_max} bytes of content, not {len(stored)}")
+    return stored
 
 
 def _raw_content(o: Outgoing) -> Content:
@@ -322,6 +357,13 @@ def _ttl_seconds(ttl: object) -> float | None:
     if not 0 < seconds < math.inf:
         raise InvalidMessage("ttl", f"expected a span above 0, not {seconds}")
     return float(min(seconds, MS_MAX / 1000))
+
+
+def order_of(view: MessageView) -> str:
+    """Return the lane of what changes a stored message: its own, or where it has none, one for its changes."""
+    return view.lane or "\x1f".join(
+        (view.tenant, view.channel, view.account, view.recipient, view.thread or "", view.id)
+    )
 
 
 def _lane(o: Outgoing, tenant: str, account: str, to: str, thread: str | None, *, ordered: bool) -> str | None:

@@ -20,6 +20,7 @@ from pillarbox.events.bus import Bus, Subscriber
 from pillarbox.events.events import BusEvent
 from pillarbox.outbox.abort_watch import AbortWatch
 from pillarbox.outbox.add_channel import AddChannel
+from pillarbox.outbox.edits import Edits
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.mirror import MirrorBook
 from pillarbox.outbox.orders import Orders
@@ -47,6 +48,7 @@ class Inside:
     routes: Routes
     lifetime: Lifetime
     sending: Sending
+    edits: Edits
     reads: Reads
     orders: Orders
     upkeep: Upkeep
@@ -74,6 +76,7 @@ class _Of(Generic[T]):
 
 
 _sending = _Of(lambda inside: inside.sending)
+_edits = _Of(lambda inside: inside.edits)
 _reads = _Of(lambda inside: inside.reads)
 _orders = _Of(lambda inside: inside.orders)
 _upkeep = _Of(lambda inside: inside.upkeep)
@@ -124,10 +127,12 @@ class Outbox:
             store=store,
         )
         orders = Orders(lifetime, routes)
+        sending = Sending(lifetime, routes, AbortWatch(lifetime, orders))
         self._inside = Inside(
             routes=routes,
             lifetime=lifetime,
-            sending=Sending(lifetime, routes, AbortWatch(lifetime, orders)),
+            sending=sending,
+            edits=Edits(lifetime, routes, sending),
             reads=Reads(lifetime, routes),
             orders=orders,
             upkeep=Upkeep(lifetime, routes),
@@ -208,6 +213,8 @@ class Outbox:
 
     send = _sending(Sending.send)
     send_many = _sending(Sending.send_many)
+    edit = _edits(Edits.edit)
+    delete = _edits(Edits.delete)
 
     # Look at messages
 

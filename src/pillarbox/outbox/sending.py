@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Unpack
+from typing import Any, Final, Unpack
 
 import msgspec
 
 from pillarbox.abort import AbortSignal
-from pillarbox.domain.envelope import Kind
+from pillarbox.domain.envelope import Kind, Op
 from pillarbox.domain.ids import ID_RANDOM_BYTES, MessageId, message_id
 from pillarbox.domain.message import Draft
 from pillarbox.domain.outgoing import Outgoing, is_empty, outgoing_of
@@ -21,13 +21,15 @@ from pillarbox.errors import InvalidMessage, KeyConflict, Refused
 from pillarbox.events.events import MessageCancelled
 from pillarbox.events.reporter import of_draft
 from pillarbox.outbox.abort_watch import AbortWatch
-from pillarbox.outbox.checks import Options, Skipped, checked
+from pillarbox.outbox.checks import Change, Options, Skipped, checked
 from pillarbox.outbox.direct import Direct, refuse_what_needs_a_queue
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.message import Message
 from pillarbox.outbox.routes import Routes
 from pillarbox.outbox.runtime import Runtime
 from pillarbox.store.base import Enqueued
+
+_NEW: Final = Change()
 
 
 class Sending:
@@ -113,6 +115,21 @@ class Sending:
             made = iter(await self._stored(runtime, wanted) if wanted else ())
         return [next(made) if isinstance(draft, Draft) else self._skipped(draft) for _, draft in drafts]
 
+    async def change(self, outgoing: Outgoing, change: Change) -> Message:
+        """
+        Accept a change of what was sent. Raises as `send`.
+
+        Raises:
+            Refused: The queue is disabled.
+        """
+        runtime = await self._lifetime.opened()
+        if runtime.direct is not None or not self._routes.settings.enabled:
+            raise Refused("a change needs the queue, which is disabled (enabled = false)")
+        draft = await self._asked(runtime, outgoing, change)
+        if not isinstance(draft, Draft):
+            return self._skipped(draft)
+        return (await self._stored(runtime, [(outgoing, draft)]))[0]
+
     def _check_accepting(self, runtime: Runtime) -> None:
         if not self._routes.settings.enabled and runtime.direct is None:
             msg = "the queue is disabled (enabled = false), and this outbox does not deliver: nobody would send it"
@@ -136,23 +153,23 @@ class Sending:
     def _new_id(self) -> MessageId:
         return new_message_id(self._clock, self._lifetime.entropy)
 
-    async def _asked(self, runtime: Runtime, outgoing: Outgoing) -> Draft | Skipped:
+    async def _asked(self, runtime: Runtime, outgoing: Outgoing, change: Change = _NEW) -> Draft | Skipped:
         """Ask what has to be waited for: hooks, and by what others can tell that this process is gone."""
         now_ms = self._clock.wall_ms()
-        if runtime.hooks.any_before:
+        if runtime.hooks.any_before and change.op is not Op.DELETE:
             answer = await runtime.hooks.before(outgoing)
             if not isinstance(answer, Outgoing):
                 runtime.reporter.publish(cancelled_event(outgoing, answer.reason, at_ms=now_ms))
                 return "hook"
             outgoing = answer
-        draft = self._checked(runtime, outgoing, now_ms)
+        draft = self._checked(runtime, outgoing, now_ms, change)
         if runtime.direct is None and isinstance(draft, Draft) and draft.kind is not Kind.FINAL:
             draft = msgspec.structs.replace(draft, accepted_by=await runtime.presence())
         return draft
 
-    def _checked(self, runtime: Runtime, outgoing: Outgoing, now_ms: int) -> Draft | Skipped:
+    def _checked(self, runtime: Runtime, outgoing: Outgoing, now_ms: int, change: Change = _NEW) -> Draft | Skipped:
         """Return what is to be stored, or why nothing is."""
-        if is_empty(outgoing):
+        if is_empty(outgoing) and change.op is not Op.DELETE:
             return "empty"
         draft = checked(
             outgoing,
@@ -161,6 +178,7 @@ class Sending:
             now_ms=now_ms,
             content_bytes_max=self._routes.settings.content_bytes_max,
             ahead_ms=self._clock.known_ahead_ms,
+            change=change,
         )
         if outgoing.abort is not None and outgoing.abort.aborted:
             aborted = {"reason": "aborted", "said": outgoing.abort.reason, "duration_ms": 0}

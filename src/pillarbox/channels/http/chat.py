@@ -29,6 +29,7 @@ from pillarbox.channels.text.rich import Mark, Rich, Span
 from pillarbox.channels.url_parts import Options, count, parse_token_url, seconds, table, text
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
+from pillarbox.domain.ids import is_message_id
 from pillarbox.domain.message import Admission, Content, Format
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
 from pillarbox.domain.plain_characters import CONTROL
@@ -225,7 +226,9 @@ class ChatChannel(Channel):
     def admit(self, *, to: str, content: Content, thread: str | None = None) -> Admission:
         """See `Channel`."""
         recipient = self.check_recipient(to, thread)
-        self.check_content(content)
+        # One of our ids becomes the platform's at the send (contract CO3).
+        ours = content.reply_to is not None and is_message_id(content.reply_to)
+        self.check_content(msgspec.structs.replace(content, reply_to=None) if ours else content)
         return Admission(recipient=recipient, **self.split(content))
 
     def split(self, content: Content) -> Cut:
@@ -268,7 +271,10 @@ class ChatChannel(Channel):
         attempt.progress.written = False
         if attempt.op is Op.EDIT and attempt.part_count > 1:
             return Rejected("an edit is one message, and this text is longer")
-        without = self.unable(attempt)
+        content, without = attempt.content, self.unable(attempt)
+        if content.reply_to is not None and is_message_id(content.reply_to):
+            attempt = msgspec.structs.replace(attempt, content=msgspec.structs.replace(content, reply_to=None))
+            without[Spare.REPLY] = "what it answers is not delivered"
         if attempt.content.bare:
             without[Spare.MARKUP] = "it would not have fitted into a part"
         while True:

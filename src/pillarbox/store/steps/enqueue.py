@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 
-from pillarbox.domain.envelope import KINDS, OPS
+from pillarbox.domain.envelope import KINDS, OPS, Op
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.keys import first_message
 from pillarbox.domain.message import Draft, State
 from pillarbox.errors import InvalidMessage, KeyConflict, PillarboxError, QueueFull, ValueRefused
 from pillarbox.store.base import BatchResult, Enqueued
-from pillarbox.store.steps import collapse, mirror
+from pillarbox.store.steps import changes, collapse, mirror
 from pillarbox.store.steps.admit import store_parts
 from pillarbox.store.steps.at_once import WAITS, New, Starting
 from pillarbox.store.steps.columns import carried
@@ -124,6 +124,8 @@ def _in_their_places(
     intake = _Intake(tx, [wave], known, uncounted)
     firsts = {draft.id: intake.first(draft) for draft in wave if draft.id not in known}
     new = [draft for draft in wave if draft.id in firsts and firsts[draft.id] is None]
+    folded = changes.fold(tx, new, lambda draft: _payload(tx, draft, shared))
+    new = [draft for draft in new if draft.id not in folded]
     collapsing = [
         New(draft, tx.queue(draft.tenant, draft.channel), _recipient(draft))
         for draft in new
@@ -138,7 +140,8 @@ def _in_their_places(
     superseded = collapse.superseded_before(tx, [draft for draft in wave if draft.id in known])
     superseded |= {identity: way.superseded for identity, way in ways.items()}
     return [
-        Enqueued(
+        folded.get(draft.id)
+        or Enqueued(
             firsts.get(draft.id) or draft.id,
             created=firsts.get(draft.id) is None,
             superseded=tuple(superseded.get(draft.id, ())),
@@ -259,7 +262,9 @@ def _write(tx: Writing, new: Sequence[New], shared: Shared, starting: Starting |
     if keys:
         tx.each("key_insert", keys)
     split = [
-        (seq, draft.admission.parts) for seq, draft in zip(numbers, drafts, strict=True) if draft.admission is not None
+        (seq, draft.admission.parts)
+        for seq, draft in zip(numbers, drafts, strict=True)
+        if draft.admission is not None and draft.op is Op.SEND
     ]
     store_parts(tx, split)
     mirror.store(tx, [(draft.mirror, draft.id) for draft in drafts if draft.mirror is not None])
@@ -280,7 +285,8 @@ def _payload(tx: Writing, draft: Draft, shared: Shared) -> int | None:
 
 def _row(tx: Writing, new: New, payload: int | None, lease: Row) -> Row:
     d, queue, recipient = new
-    admission = d.admission
+    # What a change is about has no receipt yet: it is admitted when it has its turn.
+    admission = d.admission if d.op is Op.SEND else None
     return (
         d.id,
         queue,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pillarbox.testing.store_suite.abandoning import AbandoningSuite
 from pillarbox.testing.store_suite.accepting import AcceptingSuite
+from pillarbox.testing.store_suite.changing import ChangingSuite
 from pillarbox.testing.store_suite.collapsing import CollapsingSuite
 from pillarbox.testing.store_suite.driver import Backstage, MakeStore, StoreDriver
 from pillarbox.testing.store_suite.ending import EndingSuite
@@ -48,6 +49,7 @@ class StoreSuite(
     RefusingSuite,
     LaneSuite,
     CollapsingSuite,
+    ChangingSuite,
     StateSuite,
     LateSuite,
     OperatingSuite,

@@ -153,13 +153,24 @@ WHERE EXISTS (SELECT 1 FROM message p WHERE p.lane = wanted.lane AND p.lane IS N
 OR EXISTS (SELECT 1 FROM message p WHERE p.lane = wanted.lane AND p.lane IS NOT NULL AND p.state = 1)
 
 -- collapsible --
--- What a newer message of the same collapse key, to the same recipient, takes the place of.
+-- What a newer message of the same collapse key, to the same recipient, takes the place of. No edit undoes a deletion.
 SELECT newer, {ended}, state, lane_pos AS position, due_at AS due_ms, error_class IS NOT DISTINCT FROM 'rate_limited' AS limited,
     arrived_at IS NOT NULL AS arrived, cancel_requested_at AS asked_ms, {maybe_arrived} AS maybe_arrived
 FROM {each newer text, its_queue bigint, its_key text, its_recipient text, its_account text, its_thread text}
 JOIN message ON queue = its_queue AND collapse_key = its_key AND recipient = its_recipient AND account = its_account
-    AND thread IS NOT DISTINCT FROM its_thread AND collapse_key IS NOT NULL AND state < 3
+    AND thread IS NOT DISTINCT FROM its_thread AND collapse_key IS NOT NULL AND state < 3 AND op < 2
 ORDER BY message.seq FOR UPDATE OF message
+
+-- unbegun --
+-- The message that a change is about, where surely nobody has any of it yet.
+SELECT change, {ended}, payload FROM {each change text, about text} JOIN message ON message.id = about
+WHERE state = 0 AND op = 0 AND claims = 0 AND charged = 0 AND part_next = 0 AND replay_of IS NULL FOR UPDATE OF message
+
+-- rewrite --
+UPDATE message SET content = asked.new_content, payload = asked.new_payload, content_size = asked.size,
+    prepared = asked.is_prepared, part_count = asked.parts, splitter = asked.cut_by, recipient = asked.spelt
+FROM {each seq bigint, new_content text, new_payload bigint, size bigint, is_prepared boolean, parts bigint, cut_by text,
+    spelt text} WHERE message.seq = asked.seq
 
 -- supersede --
 UPDATE message SET state = 6, terminal_reason = asked.reason, completed_at = asked.at, waiting = false

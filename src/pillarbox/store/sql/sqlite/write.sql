@@ -127,11 +127,21 @@ SELECT value FROM json_each(?1) given WHERE EXISTS (SELECT 1 FROM message p WHER
 OR EXISTS (SELECT 1 FROM message p WHERE p.lane = given.value AND p.lane IS NOT NULL AND p.state = 1)
 
 -- collapsible --
--- What a newer message of the same collapse key, to the same recipient, takes the place of.
+-- What a newer message of the same collapse key, to the same recipient, takes the place of. No edit undoes a deletion.
 SELECT ?1 AS newer, {ended}, state, lane_pos AS position, due_at AS due_ms, error_class IS 'rate_limited' AS limited,
     arrived_at IS NOT NULL AS arrived, cancel_requested_at AS asked_ms, {maybe_arrived} AS maybe_arrived FROM message
 WHERE queue = ?2 AND collapse_key = ?3 AND recipient = ?4 AND account = ?5 AND thread IS ?6
-    AND collapse_key IS NOT NULL AND state < 3
+    AND collapse_key IS NOT NULL AND state < 3 AND op < 2
+
+-- unbegun --
+-- The message ?2 that a change ?1 is about, where surely nobody has any of it yet.
+SELECT ?1 AS change, {ended}, payload FROM message
+WHERE id = ?2 AND state = 0 AND op = 0 AND claims = 0 AND charged = 0 AND part_next = 0 AND replay_of IS NULL
+
+-- rewrite --
+UPDATE message SET content = ?2, payload = ?3, content_size = ?4, prepared = ?5, part_count = ?6, splitter = ?7,
+    recipient = ?8
+WHERE seq = ?1
 
 -- supersede --
 UPDATE message SET state = 6, terminal_reason = ?2, completed_at = ?3, waiting = 0

@@ -1,0 +1,143 @@
+"""`Edits`: what was sent is changed or taken back, by a message of its own that goes to the same place behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, TypedDict, Unpack
+
+from pillarbox.domain.envelope import RECEIPT, Op
+from pillarbox.domain.ids import MessageId
+from pillarbox.domain.message import MessageView, State
+from pillarbox.domain.outgoing import Default, Outgoing
+from pillarbox.domain.plain_json import text_of
+from pillarbox.errors import InvalidMessage, NotFound, Refused
+from pillarbox.outbox.checks import Change, order_of
+from pillarbox.outbox.lifetime import Lifetime
+from pillarbox.outbox.message import BaseMessage, Message
+from pillarbox.outbox.routes import Routes
+from pillarbox.outbox.sending import Sending
+
+
+class Place(TypedDict, total=False):
+    """
+    Where a message stands that this outbox did not send: by the platform's own id of it.
+
+    Attributes:
+        receipt: That id.
+    """
+
+    receipt: str
+    channel: str
+    to: str
+    thread: str | None
+    account: str
+    tenant: str
+
+
+class ChangeOptions(Place, total=False):
+    """What a change takes beside what it says; as in `Options`."""
+
+    at: datetime | timedelta | None
+    ttl: float | timedelta | Default | None
+    priority: int
+    max_attempts: int | None
+    schedule: str | None
+    correlation_id: str | None
+    origin: str | None
+    metadata: Mapping[str, Any] | None
+    traceparent: str | None
+
+
+class EditOptions(ChangeOptions, total=False):
+    """The new text, as in `Options`."""
+
+    text: str
+    format: str
+    subject: str | None
+    extra: Mapping[str, Any] | None
+
+
+class Edits:
+    """Changes of what was sent through one outbox, or stands at a platform."""
+
+    def __init__(self, lifetime: Lifetime, routes: Routes, sending: Sending) -> None:
+        self._lifetime = lifetime
+        self._routes = routes
+        self._sending = sending
+
+    async def edit(self, id: str | BaseMessage | None = None, **options: Unpack[EditOptions]) -> Message:  # noqa: A002
+        """
+        Change what a message says (contract CO5). When this returns, that is committed.
+
+        What is not begun yet gets the new content, and goes out once. Otherwise the edit is a message of its own, in
+        the same lane behind the first; a newer edit takes the place of one that is not sent yet.
+
+        Args:
+            id: The message, or its id. Instead of it, `Place` says where one stands that this outbox did not send.
+            options: The new text, which is one message of the platform, and how it is sent: see `EditOptions`.
+
+        Returns:
+            The message that carries the change: the first itself (``created`` is false) where it was not begun.
+
+        Raises:
+            NotFound: There is no such message.
+            Refused: It has ended and was not delivered, or is a change itself; or the queue is disabled.
+            InvalidMessage: Its channel cannot edit; or as `send`.
+        """
+        return await self._change(Op.EDIT, id, dict(options), EditOptions)
+
+    async def delete(self, id: str | BaseMessage | None = None, **options: Unpack[ChangeOptions]) -> Message:  # noqa: A002
+        """
+        Take a message back, all of its parts. What is not begun yet ends as cancelled; otherwise as `edit`.
+
+        Edits of it that are not sent yet are cancelled. What is gone from the platform already counts as deleted.
+        """
+        return await self._change(Op.DELETE, id, dict(options), ChangeOptions)
+
+    async def _change(self, op: Op, identity: object, given: dict[str, Any], known: type[Any]) -> Message:
+        unknown = sorted(given.keys() - known.__annotations__.keys())
+        if unknown:
+            msg = f"{op}() got an unexpected keyword argument {unknown[0]!r}"
+            raise TypeError(msg)
+        receipt = given.pop("receipt", None)
+        if (identity is None) == (receipt is None):
+            raise InvalidMessage("id", "expected a message of ours, or receipt, channel and to")
+        if receipt is None:
+            change, place = await self._ours(op, identity, given)
+            given |= place
+        else:
+            change = Change(op=op, target=f"{RECEIPT}{text_of('receipt', receipt)}")
+        for field in ("channel", "to"):
+            if field not in given:
+                raise InvalidMessage(field, "is missing")
+        # A second copy of a change changes nothing.
+        outgoing = Outgoing(**given, collapse=f"change of {change.target}"[:255], uncertain="resend")
+        return await self._sending.change(outgoing, change)
+
+    async def _ours(self, op: Op, identity: object, given: Mapping[str, Any]) -> tuple[Change, dict[str, Any]]:
+        """Return the change of a message, and where that went."""
+        if isinstance(identity, BaseMessage):
+            identity = identity.id
+        target = MessageId(text_of("id", identity))
+        if said := sorted(given.keys() & Place.__annotations__.keys()):
+            raise InvalidMessage(said[0], "goes with receipt; of a message of ours it is known")
+        view = await (await self._lifetime.opened()).store.get(target)
+        if view is None:
+            raise NotFound("message", target)
+        self._must_be_possible(op, view)
+        place = {"channel": view.channel, "to": view.recipient, "thread": view.thread}
+        place |= {"account": view.account, "tenant": view.tenant}
+        return Change(op=op, target=target, lane=order_of(view)), place
+
+    def _must_be_possible(self, op: Op, view: MessageView) -> None:
+        if view.op is not Op.SEND:
+            raise Refused("it is a change itself: name the message that it is about")
+        if view.state.terminal and view.state is not State.DELIVERED and not view.parts_delivered:
+            raise Refused(f"it is {view.state}, and was not delivered")
+        channel = self._routes.of(view.channel).channel
+        if channel is None or view.state is not State.DELIVERED:
+            return
+        able = channel.capabilities
+        if not (able.edits if op is Op.EDIT else able.deletes):
+            raise InvalidMessage("channel", f"the {channel.kind} channel cannot {op} a message")

@@ -1,0 +1,76 @@
+"""
+Changes what is not begun yet: an edit replaces its content, a deletion ends it (contract CO5).
+
+What was begun is left alone: there the change is a message of its own, in the same lane behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pillarbox.domain.envelope import Op
+from pillarbox.domain.ids import MessageId
+from pillarbox.domain.message import Draft, State
+from pillarbox.domain.transition import Reason
+from pillarbox.store.base import Enqueued
+from pillarbox.store.steps.admit import store_parts
+from pillarbox.store.steps.endings import Ending, ended
+from pillarbox.store.steps.tx import Row
+from pillarbox.store.steps.writing import Writing
+
+_SCHEDULED = State.SCHEDULED.code
+_ACTOR = "application"
+
+
+def fold(
+    tx: Writing, drafts: Sequence[Draft], payload: Callable[[Draft], int | None]
+) -> dict[MessageId, Enqueued]:  # fmt: skip
+    """
+    Carry out those changes whose message is not begun.
+
+    Args:
+        payload: Stores what does not belong into the row, and returns its number.
+
+    Returns:
+        What became of each by its id: the message that it was about, which stands for it.
+    """
+    changes = {draft.id: draft for draft in drafts if draft.op is not Op.SEND}
+    found = tx.each("unbegun", [(draft.id, draft.target) for draft in changes.values()]) if changes else []
+    return {row[0]: _carry_out(tx, changes[row[0]], row, payload) for rows in found for row in rows}
+
+
+def _carry_out(tx: Writing, draft: Draft, row: Row, payload: Callable[[Draft], int | None]) -> Enqueued:
+    about, before = Ending(*row[1:-1]), row[-1]
+    if draft.op is Op.DELETE:
+        tx.each("cancel", [(about.seq, Reason.REQUESTED, tx.now)])
+        _tell(tx, about, "cancel", State.CANCELLED)
+        gone = ended(tx, [about], State.CANCELLED, Reason.REQUESTED)
+        return Enqueued(about.id, created=False, superseded=tuple(gone))
+    admission, number = draft.admission, payload(draft)
+    tx.each("prune_parts", [(about.seq,)])
+    tx.each(
+        "rewrite",
+        [
+            (
+                about.seq,
+                draft.content.decode() if number is None else None,
+                number,
+                len(draft.content),
+                admission is not None,
+                1 if admission is None else max(1, len(admission.parts)),
+                None if admission is None else admission.splitter,
+                draft.recipient if admission is None else admission.recipient,
+            )
+        ],
+    )
+    if admission is not None:
+        store_parts(tx, [(about.seq, admission.parts)])
+    if before is not None:
+        tx.each("prune_payload", [(before,)])
+    tx.count(about.queue, _SCHEDULED, 0, len(draft.content) - about.content_size)
+    _tell(tx, about, "edit", State.SCHEDULED)
+    return Enqueued(about.id, created=False)
+
+
+def _tell(tx: Writing, about: Ending, said: str, after: State) -> None:
+    tx.each("history_add", [(about.seq, about.id, tx.now, said, _ACTOR, _SCHEDULED, after.code, None)])
