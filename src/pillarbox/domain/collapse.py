@@ -14,10 +14,12 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         due_ms: When it may go.
+        limited: Its platform asked to wait until then.
         position: The lowest position that an older one had in its lane; ``None``: it stands where it came.
     """
 
     due_ms: int
+    limited: bool = False
     position: int | None = None
 
 
@@ -39,5 +41,6 @@ def taken_over(place: Place, *, due_ms: int, limited: bool, position: int | None
         position: That it had in the newer one's lane; ``None``: it had none there.
     """
     lowest = [known for known in (place.position, position) if known is not None]
-    due_ms = max(place.due_ms, due_ms) if limited else min(place.due_ms, due_ms)
-    return Place(due_ms=due_ms, position=min(lowest, default=None))
+    earlier_ms = place.due_ms if place.limited else min(place.due_ms, due_ms)
+    due_ms = max(place.due_ms, due_ms) if limited else earlier_ms
+    return Place(due_ms=due_ms, limited=place.limited or limited, position=min(lowest, default=None))

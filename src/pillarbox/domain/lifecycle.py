@@ -40,7 +40,7 @@ from pillarbox.domain.retry import (
     Policy,
     UncertainAction,
 )
-from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
+from pillarbox.domain.transition import MAYBE_ARRIVED, RATE_LIMITS, ErrorClass, Reason, Transition
 
 MOVES: Final[Mapping[tuple[State, State], str]] = MappingProxyType(
     {
@@ -253,6 +253,8 @@ def cancelled(instead_of: Transition, reason: Reason = Reason.REQUESTED) -> Tran
     cancel = Transition.cancel(reason, charged=instead_of.charged, error=instead_of.error)
     return msgspec.structs.replace(
         cancel,
+        # What takes its place waits as long as the platform asked for.
+        due_ms=instead_of.due_ms if instead_of.error_class in RATE_LIMITS else None,
         part=instead_of.part,
         receipt=instead_of.receipt,
         error_class=instead_of.error_class,

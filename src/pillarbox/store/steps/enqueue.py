@@ -14,6 +14,7 @@ from pillarbox.domain.envelope import KINDS, OPS, Op
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.keys import first_message
 from pillarbox.domain.message import Draft, State
+from pillarbox.domain.transition import ErrorClass
 from pillarbox.errors import InvalidMessage, KeyConflict, PillarboxError, QueueFull, ValueRefused
 from pillarbox.store.base import BatchResult, Enqueued
 from pillarbox.store.steps import changes, collapse, mirror
@@ -136,7 +137,10 @@ def _in_their_places(
     for draft in new:
         intake.take(draft)
     intake.write(shared)
-    tx.each("take_place", [(i, way.place.position, way.place.due_ms) for i, way in ways.items() if way.superseded])
+    places = [(i, way.place) for i, way in ways.items() if way.superseded]
+    tx.each(
+        "take_place", [(i, p.position, p.due_ms, ErrorClass.RATE_LIMITED if p.limited else None) for i, p in places]
+    )
     superseded = collapse.superseded_before(tx, [draft for draft in wave if draft.id in known])
     superseded |= {identity: way.superseded for identity, way in ways.items()}
     return [

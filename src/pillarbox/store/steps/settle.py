@@ -112,6 +112,7 @@ def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
     attempts: list[Row] = []
     pauses: list[Row] = []
     addresses: list[redirects.Moved] = []
+    waits: list[Row] = []
     moved: defaultdict[tuple[int, State], list[int]] = defaultdict(list)
     for item in applied:
         message, transition = item.message, item.transition
@@ -126,6 +127,8 @@ def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
             attempts.append(attempt_row(item, to=transition.to))
         if transition.recipient is not None:
             addresses.append(redirects.Moved(message.queue, message.recipient, transition.recipient))
+        if transition.to is State.CANCELLED and transition.due_ms is not None:
+            waits.append((message.seq, transition.due_ms))
         if transition.pause_ms is not None:
             pauses.append(_pause(tx, item))
     for (queue, to), sizes in moved.items():
@@ -133,6 +136,7 @@ def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
     tx.each("part_end", parts)
     tx.each("attempt", attempts)
     redirects.remember(tx, addresses)
+    tx.each("keep_wait", waits)
     if pauses:
         tx.each("gate_pause", pauses)
         tx.overview.gated = True

@@ -53,6 +53,21 @@ async def end(driver: StoreDriver, message: Leased, outcome: AnyOutcome) -> Sett
 class CollapsingSuite(StoreFixtures):
     """Collapse keys."""
 
+    @pytest.mark.contract("FL4", "RE4")
+    async def test_the_wait_that_one_in_flight_was_told_holds_for_the_newer(self, driver: StoreDriver) -> None:
+        first = await update(driver)
+        flying = await driver.claim_one()
+        second = await update(driver)
+        assert await end(driver, flying, RateLimited("slow down", after=30.0)) is Settled.SUPERSEDE
+        assert await ended(driver, first) == SUPERSEDED
+        assert await driver.claimed_ids() == []
+        # And for what takes the place of that, and of that again.
+        third = [await update(driver) for _ in range(2)][-1]
+        assert (await ended(driver, second), await driver.claimed_ids()) == (SUPERSEDED, [])
+        driver.clock.advance(30.1)
+        assert await driver.deliver_next() == third
+        await driver.healthy()
+
     @pytest.mark.contract("FL4")
     async def test_a_newer_message_takes_the_place_of_the_unsent_one(self, driver: StoreDriver) -> None:
         first = await update(driver)

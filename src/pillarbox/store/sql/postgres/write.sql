@@ -177,6 +177,14 @@ UPDATE message SET state = 6, terminal_reason = asked.reason, completed_at = ask
 FROM {each seq bigint, reason text, at bigint} WHERE message.seq = asked.seq AND +state IN (0, 2)
 RETURNING message.seq
 
+-- keep_wait --
+-- A wait that a platform asked for holds for what takes the place of a message too.
+UPDATE message SET due_at = greatest(message.due_at, asked.until), error_class = 'rate_limited'
+FROM {each about bigint, until bigint} JOIN message older ON older.seq = about
+WHERE message.queue = older.queue AND message.collapse_key = older.collapse_key AND message.recipient = older.recipient
+    AND message.account = older.account AND message.thread IS NOT DISTINCT FROM older.thread
+    AND message.collapse_key IS NOT NULL AND message.state < 3 AND +message.state = 0
+
 -- superseded_by --
 -- After a commit whose answer was lost: whose places messages took.
 SELECT history.actor, {ended}, message.terminal_reason FROM {each its_actor text, at_ms bigint}
@@ -184,8 +192,8 @@ JOIN history ON history.at = asked.at_ms AND history.act = 'superseded' AND hist
 JOIN message ON message.seq = history.message AND +message.state = 6
 
 -- take_place --
-UPDATE message SET floating = true, admitted_seq = asked.position, due_at = asked.due
-FROM {each id text, position bigint, due bigint} WHERE message.id = asked.id
+UPDATE message SET floating = true, admitted_seq = asked.position, due_at = asked.due, error_class = asked.class
+FROM {each id text, position bigint, due bigint, class text} WHERE message.id = asked.id
 
 -- import_known --
 SELECT ledger.source_id, message_id FROM {each source_id text, of_system text}

@@ -148,13 +148,21 @@ UPDATE message SET state = 6, terminal_reason = ?2, completed_at = ?3, waiting =
 WHERE seq = ?1 AND state IN (0, 2)
 RETURNING seq
 
+-- keep_wait --
+-- A wait that a platform asked for, until ?2, holds for what takes the place of the message ?1 too.
+UPDATE message SET due_at = max(due_at, ?2), error_class = 'rate_limited' WHERE seq IN (
+    SELECT newer.seq FROM message older CROSS JOIN message newer ON newer.queue = older.queue
+        AND newer.collapse_key = older.collapse_key AND newer.recipient = older.recipient
+        AND newer.account = older.account AND newer.thread IS older.thread
+    WHERE older.seq = ?1 AND newer.state = 0 AND newer.state < 3 AND newer.collapse_key IS NOT NULL)
+
 -- superseded_by --
 -- After a commit whose answer was lost: whose place the message ?1 took at ?2.
 SELECT history.actor, {ended}, message.terminal_reason FROM history INDEXED BY history_at CROSS JOIN message ON message.seq = history.message
 WHERE history.at = ?2 AND history.act = 'superseded' AND history.actor = ?1 AND message.state = 6
 
 -- take_place --
-UPDATE message SET floating = 1, admitted_seq = ?2, due_at = ?3 WHERE id = ?1
+UPDATE message SET floating = 1, admitted_seq = ?2, due_at = ?3, error_class = ?4 WHERE id = ?1
 
 -- import_known --
 SELECT source_id, message_id FROM import_ledger WHERE system = ?2 AND source_id = ?1
