@@ -28,6 +28,7 @@ from pillarbox.outbox.reads import Reads
 from pillarbox.outbox.reload import reload
 from pillarbox.outbox.routes import Routes, Target
 from pillarbox.outbox.sending import Sending
+from pillarbox.outbox.stream import Streams
 from pillarbox.outbox.upkeep import Upkeep
 from pillarbox.queue_clock import QueueClock
 from pillarbox.settings.changes import Changes
@@ -49,6 +50,7 @@ class Inside:
     lifetime: Lifetime
     sending: Sending
     edits: Edits
+    streams: Streams
     reads: Reads
     orders: Orders
     upkeep: Upkeep
@@ -77,6 +79,7 @@ class _Of(Generic[T]):
 
 _sending = _Of(lambda inside: inside.sending)
 _edits = _Of(lambda inside: inside.edits)
+_streams = _Of(lambda inside: inside.streams)
 _reads = _Of(lambda inside: inside.reads)
 _orders = _Of(lambda inside: inside.orders)
 _upkeep = _Of(lambda inside: inside.upkeep)
@@ -128,11 +131,13 @@ class Outbox:
         )
         orders = Orders(lifetime, routes)
         sending = Sending(lifetime, routes, AbortWatch(lifetime, orders))
+        edits = Edits(lifetime, routes, sending)
         self._inside = Inside(
             routes=routes,
             lifetime=lifetime,
             sending=sending,
-            edits=Edits(lifetime, routes, sending),
+            edits=edits,
+            streams=Streams(lifetime, routes, sending, edits),
             reads=Reads(lifetime, routes),
             orders=orders,
             upkeep=Upkeep(lifetime, routes),
@@ -215,6 +220,7 @@ class Outbox:
     send_many = _sending(Sending.send_many)
     edit = _edits(Edits.edit)
     delete = _edits(Edits.delete)
+    stream = _streams(Streams.stream)
 
     # Look at messages
 
