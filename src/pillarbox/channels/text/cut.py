@@ -14,7 +14,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pillarbox.channels.text.rich import Rich
-from pillarbox.channels.text.split import length, split_text
+from pillarbox.channels.text.split import Cutter, length, split_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +69,7 @@ class _Cutter:
         self._starts = [span.start for span in rich.spans]
         self._limit = limit
         self._unit: Unit = unit
-        self._mode: Mode = mode
+        self._places = Cutter(rich.text, limit=limit, unit=unit, mode=mode, fences=False)
         self._size = size
         self._at = 0
         self._embeds = _EMBEDDING.search(rich.text) is not None
@@ -101,7 +101,7 @@ class _Cutter:
         """Return the piece that begins here, and go on to where the next one does."""
         room, bare = self._limit, False
         while True:
-            start, stop, resume = self._cut_text(room)
+            start, stop, resume = self._places.piece(self._at, room)
             if start == stop:
                 self._go_to(resume)
                 return None
@@ -130,18 +130,6 @@ class _Cutter:
             raise ValueError(f"a limit of {self._limit} is below the length of one code point")
         self._go_to(at + 1)
         return Piece(piece, bare=True)
-
-    def _cut_text(self, room: int) -> tuple[int, int, int]:
-        """Return where the next piece of plain text begins, where it ends, and where the text after it begins."""
-        # A code point is at least one unit, and where to cut depends on what would fit behind the cut.
-        window = self._text[self._at : self._at + 2 * room + 1]
-        pieces = split_text(window, limit=room, unit=self._unit, mode=self._mode, fences=False)
-        end = self._at + len(window)
-        if not pieces:
-            return self._at, self._at, end
-        start = self._text.index(pieces[0], self._at)
-        stop = start + len(pieces[0])
-        return start, stop, self._text.index(pieces[1], stop) if len(pieces) > 1 else end
 
     def _beside_spans(self, start: int, stop: int, resume: int) -> tuple[int, int]:
         """Draw a cut back to the beginning of what it would tear although it fits into one piece."""

@@ -54,18 +54,23 @@ class HtmlReader(ABC):
             opening = self._html.find("<", at)
             if opening < 0:
                 opening = len(self._html)
-            self._text(self._html[at:opening])
+            if at < opening:
+                self._text(self._html[at:opening])
             at = self._markup(opening) if opening < len(self._html) else opening
 
     def _markup(self, at: int) -> int:
         """Read what begins with the ``<`` at *at*; return where it ends."""
+        # What nearly always comes, and nothing else looks like it.
+        found = _TAG.match(self._html, at) if self._quotes_end else None
+        if found is not None:
+            return self._tag(found[1], found[2].lower(), found[3], at, found.end())
         if self._html.startswith("<!--", at):
             # Nothing is shown behind a comment that does not end, as in every browser.
             return self._behind("-->", at + 4) or len(self._html)
         if self._html.startswith(("<!", "<?"), at):
             return self._behind(">", at) or len(self._html)
         if _NAME.match(self._html, at + 1):
-            return self._tag(at)
+            return self._open_tag(at)
         self._text("<")
         return at + 1
 
@@ -73,19 +78,17 @@ class HtmlReader(ABC):
         found = self._html.find(end, at)
         return found + len(end) if found >= 0 else 0
 
-    def _tag(self, at: int) -> int:
-        found = _TAG.match(self._html, at) if self._quotes_end else None
-        if found is not None:
-            end, closing, name, rest = found.end(), found[1], found[2].lower(), found[3]
-        else:
-            # A quote is left open: from here on, a tag ends at the next sign that could be its end.
-            self._quotes_end = False
-            end = self._behind(">", at)
-            if not end:
-                self._text(self._html[at:])
-                return len(self._html)
-            name, _, rest = self._html[at + 1 : end - 1].replace("\n", " ").partition(" ")
-            closing, name = name[:1] if name.startswith("/") else "", name.strip("/").lower()
+    def _open_tag(self, at: int) -> int:
+        """Read a tag in which a quote is left open: from here on, a tag ends at the next sign that could be its end."""
+        self._quotes_end = False
+        end = self._behind(">", at)
+        if not end:
+            self._text(self._html[at:])
+            return len(self._html)
+        name, _, rest = self._html[at + 1 : end - 1].replace("\n", " ").partition(" ")
+        return self._tag(name[:1] if name.startswith("/") else "", name.strip("/").lower(), rest, at, end)
+
+    def _tag(self, closing: str, name: str, rest: str, at: int, end: int) -> int:
         if closing:
             self._closed(name, self._html[at:end])
             return end

@@ -230,7 +230,7 @@ class _Reader(HtmlReader):
             if self._rows and self._rows[-1]:
                 self._rows[-1][-1] += text
             return
-        if self._is_page and not any(one.mark is Mark.PRE for one in self._open):
+        if self._is_page and not (self._code and any(one.mark is Mark.PRE for one in self._open)):
             text = _WHITE.sub(" ", text)
             if self._blank or self._breaks or not self._length:
                 text = text.lstrip()

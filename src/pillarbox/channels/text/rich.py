@@ -48,12 +48,14 @@ class Rich(NamedTuple):
 
     def piece(self, start: int, stop: int) -> Rich:
         """Return what stands from *start* up to *stop*; a span that reaches beyond ends, or begins, there."""
-        spans = (
-            Span(max(span.start, start) - start, min(span.stop, stop) - start, span.mark, span.value)
-            for span in self.spans
-            if span.start < stop and span.stop > start
+        spans = tuple(
+            [
+                Span(max(first, start) - start, min(last, stop) - start, mark, value)
+                for first, last, mark, value in self.spans
+                if first < stop and last > start
+            ]
         )
-        return Rich(self.text[start:stop], tuple(spans))
+        return Rich(self.text[start:stop], spans)
 
 
 class Edge(NamedTuple):

@@ -86,17 +86,17 @@ def split_text(text: str, *, limit: int, unit: Unit, mode: Mode = "paragraph", f
         return ()
     if length(text, unit) <= limit:
         return (text,)
-    return _Cutter(text, limit=limit, unit=unit, coarsest=_COARSEST[mode], fences=fences).parts()
+    return Cutter(text, limit=limit, unit=unit, mode=mode, fences=fences).parts()
 
 
-class _Cutter:
+class Cutter:
     """One text on its way to parts: where it may be cut, and the walk from its start to its end."""
 
-    def __init__(self, text: str, *, limit: int, unit: Unit, coarsest: Level, fences: bool) -> None:
+    def __init__(self, text: str, *, limit: int, unit: Unit, mode: Mode, fences: bool) -> None:
         self._text = text
         self._limit = limit
         self._unit: Unit = "codepoints" if text.isascii() else unit
-        self._levels = [level for level in reversed(Level) if level <= coarsest]
+        self._levels = [level for level in reversed(Level) if level <= _COARSEST[mode]]
         self._inside = inside_clusters(text)
         self._signs = FENCE_SIGNS if fences else ()
         self._fences = [fence for fence in find_fences(text) if self._kept(fence)] if fences else []
@@ -105,6 +105,7 @@ class _Cutter:
         self._breaks = list(self._usable(breaks))
 
     def parts(self) -> tuple[str, ...]:
+        """Return what `split_text` does. Raises ValueError as that."""
         parts = []
         start = 0
         while start < self._end:
@@ -115,6 +116,25 @@ class _Cutter:
                 parts.append(f"{before.opening if before else ''}{piece}{after.closing if after else ''}")
             start = cut.resume
         return tuple(parts)
+
+    def piece(self, start: int, room: int) -> tuple[int, int, int]:
+        """
+        Return where the next piece that is not blank begins and ends, and where to go on, of a text without fences.
+
+        Args:
+            start: Where to begin to look; the piece is empty where the rest is blank.
+            room: How long it may be.
+
+        Raises:
+            ValueError: As `split_text`.
+        """
+        self._limit = room
+        while start < self._end:
+            cut = self._cut(start)
+            if self._text[start : cut.stop].strip():
+                return start, cut.stop, cut.resume
+            start = cut.resume
+        return start, start, len(self._text)
 
     # What one cut is.
 
@@ -141,7 +161,12 @@ class _Cutter:
         if level <= Level.WORD:
             start = self._after_white(start)  # indentation gives way to a word
         room = self._room(start)
-        while following < len(self._breaks) and self._breaks[following].level < level:
+        # What ends beyond the room does not fit, wherever the end is that is looked for.
+        while (
+            following < len(self._breaks)
+            and self._breaks[following].level < level
+            and self._breaks[following].stop - start <= room
+        ):
             following += 1
         stop = self._breaks[following].stop if following < len(self._breaks) else self._end
         fence = self._reopened(stop)
