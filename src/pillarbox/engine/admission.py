@@ -17,7 +17,7 @@ from pillarbox.domain.transition import Transition
 from pillarbox.engine.attempts import attempt_of, log_failure
 from pillarbox.engine.committer import Committer
 from pillarbox.engine.flight import Flight
-from pillarbox.engine.references import Find, References, refers
+from pillarbox.engine.references import Find, References
 from pillarbox.entropy import Entropy
 from pillarbox.errors import InvalidMessage, InvalidOutcome, StoreError
 from pillarbox.queue_clock import QueueClock
@@ -49,8 +49,6 @@ class Preparing:
 
     async def resolved(self, message: Leased, attempt: Attempt) -> Attempt | Transition:
         """Return the attempt with the platform's ids in the place of ours, or the message's move."""
-        if not refers(attempt):
-            return attempt
         try:
             return await self._references.resolved(message, attempt)
         except StoreError as exc:

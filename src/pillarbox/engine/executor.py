@@ -35,7 +35,7 @@ from pillarbox.engine.deadlines import SEND_GRACE, Deadlines
 from pillarbox.engine.flight import Flight
 from pillarbox.engine.hooks import Defer, Hooks, Withdraw
 from pillarbox.engine.outages import Outages
-from pillarbox.engine.references import Find
+from pillarbox.engine.references import Find, refers
 from pillarbox.engine.runners import Runners
 from pillarbox.engine.task_cancellation import SHORT_SECONDS, Lull
 from pillarbox.engine.written_off import Leftovers
@@ -205,7 +205,7 @@ class Executor:
         else:
             attempt = await self._preparing.admitted(flight, channel, fatal=functools.partial(self._owe, flight))
             message = flight.message
-        if isinstance(attempt, Attempt):
+        if isinstance(attempt, Attempt) and refers(attempt):
             attempt = await self._preparing.resolved(message, attempt)
         if not isinstance(attempt, Attempt):
             return attempt
