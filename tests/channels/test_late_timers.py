@@ -181,7 +181,7 @@ async def test_a_webhook_whose_time_was_over_before_its_connection_came_is_not_s
         egress = Egress(operator=True, resolve=resolve)
         async with started(WebhookChannel(url, timeout_seconds=TIMEOUT, egress=egress)) as channel:
             attempt = an_attempt()
-            assert await channel.send(attempt) == Deferred("timed out before the request was written")
+            assert await channel.send(attempt) == Deferred("timed out before the request was written", outage=True)
             assert attempt.progress.written is False
         await receiver.wait_until_quiet()
         assert receiver.count == 0

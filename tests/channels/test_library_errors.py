@@ -96,7 +96,8 @@ MAKERS = [httpx_error, requests_error, aiohttp_error, urllib_error, botocore_err
     [
         (400, Rejected("…")), (413, Rejected("…")), (415, Rejected("…")), (422, Rejected("…")),
         (410, Rejected("…", about="endpoint")),
-        (408, Deferred("…")), (409, Deferred("…")), (425, Deferred("…")), (302, Deferred("…")), (503, Deferred("…")),
+        (408, Deferred("…")), (409, Deferred("…")), (425, Deferred("…")), (302, Deferred("…")),
+        (503, Deferred("…", outage=True)),
         (429, RateLimited("…", scope="channel")),
         (401, Deferred("…", unclassified=True)), (403, Deferred("…", unclassified=True)),
         (404, Deferred("…", unclassified=True)), (499, Deferred("…", unclassified=True)),

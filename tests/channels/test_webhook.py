@@ -241,7 +241,7 @@ async def test_parts_and_ordered_copies_are_new_to_a_receiver_and_an_inherited_t
         ((429,), RateLimited("…", scope="channel")),
         ((401, 402, 403, 404, 405, 406, 411, 418, 423, 451, 499), Deferred("…", unclassified=True)),
         ((500, 501, 502, 504, 505, 507, 511, 599), Uncertain("…")),
-        ((503,), Deferred("…")),
+        ((503,), Deferred("…", outage=True)),
         ((300, 301, 302, 303, 304, 307, 308, 399), Deferred("…")),
     ],
     ids=["2xx", "rejected", "gone", "retry", "slow", "unknown", "uncertain", "busy", "redirect"],
@@ -355,7 +355,7 @@ def a_free_port() -> int:
 @pytest.mark.contract("CL6")
 async def test_without_a_listener_nothing_was_sent() -> None:
     outcome = await sent(f"http://127.0.0.1:{a_free_port()}/")
-    assert outcome == Deferred("not connected: Connection refused before the request was written")
+    assert outcome == Deferred("not connected: Connection refused before the request was written", outage=True)
 
 
 @pytest.mark.contract("CL6")
@@ -364,7 +364,9 @@ async def test_without_a_name_nothing_was_sent() -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     outcome = await sent("http://hooks.example.com/", egress=Egress(operator=True, resolve=unknown))
-    assert outcome == Deferred("name not resolved: Name or service not known before the request was written")
+    assert outcome == Deferred(
+        "name not resolved: Name or service not known before the request was written", outage=True
+    )
 
 
 @pytest.mark.contract("CL6")
@@ -376,7 +378,7 @@ async def test_a_name_server_that_hangs_has_sent_nothing() -> None:
     outcome = await sent(
         "http://hooks.example.com/", egress=Egress(operator=True, resolve=hangs), fields={"deadline_seconds": 0.05}
     )
-    assert outcome == Deferred("timed out before the request was written")
+    assert outcome == Deferred("timed out before the request was written", outage=True)
 
 
 @pytest.mark.contract("CL6")
@@ -388,7 +390,7 @@ async def test_a_connection_that_is_never_accepted_has_sent_nothing() -> None:
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
         outcome = await sent(f"http://127.0.0.1:{full.getsockname()[1]}/", fields={"deadline_seconds": 0.2})
-    assert outcome == Deferred("timed out before the request was written")
+    assert outcome == Deferred("timed out before the request was written", outage=True)
 
 
 @pytest.mark.contract("CL6")
@@ -403,7 +405,7 @@ async def test_a_failed_tls_handshake_has_sent_nothing() -> None:
         assert outcome.reason.startswith("TLS failed: ")
     async with Receiver(Answer.reset_unread()) as receiver:
         outcome = await sent(receiver.url.replace("http://", "https://"))
-    assert outcome == Deferred("not connected: Connection reset by peer before the request was written")
+    assert outcome == Deferred("not connected: Connection reset by peer before the request was written", outage=True)
 
 
 @asynccontextmanager

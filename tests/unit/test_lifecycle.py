@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from pillarbox.domain import lifecycle
+from pillarbox.domain import lifecycle, ramp
 from pillarbox.domain.lifecycle import MOVES, decide, lost_worker
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import (
@@ -35,8 +35,10 @@ DROP = Policy(jitter=0.0, uncertain=UncertainAction.DROP)
 BLOCKING = Policy(jitter=0.0, on_dead=OnDead.BLOCK)
 
 
-def decided(message: Leased, outcome: AnyOutcome, *, fraction: float = 0.0, strikes: int = 0) -> Transition:
-    return decide(message, outcome, now_ms=NOW, fraction=fraction, strikes=strikes)
+def decided(
+    message: Leased, outcome: AnyOutcome, *, fraction: float = 0.0, strikes: int = 0, failures: int = 0
+) -> Transition:
+    return decide(message, outcome, now_ms=NOW, fraction=fraction, strikes=strikes, failures=failures)
 
 
 def waits(transition: Transition) -> float:
@@ -521,3 +523,42 @@ def test_a_cancel_while_it_was_sent_ends_it_with_what_the_attempt_cost_and_said(
         State.CANCELLED, Reason.REQUESTED, 1, "no route",
     )  # fmt: skip
     assert lifecycle.cancelled(decided(leased(), RateLimited("slow"))).charged == 0
+
+
+# Outages
+
+
+@pytest.mark.contract("FL2", "RE5")
+@pytest.mark.parametrize(
+    ("failures", "strikes", "max_attempts", "free"),
+    [(0, 0, 5, False), (1, 0, 5, False), (2, 0, 5, True), (0, 1, 5, True), (1, 0, 2, True), (0, 0, 1, True)],
+)
+def test_a_channel_that_lets_nothing_through_costs_no_attempt_once_its_breaker_is_open(
+    failures: int, strikes: int, max_attempts: int, *, free: bool
+) -> None:
+    message = leased(STEADY, charged=max_attempts - 1 if free else 0, max_attempts=max_attempts)
+    transition = decided(message, Deferred("refused", outage=True), failures=failures, strikes=strikes)
+    assert (transition.to, transition.charged) == (State.SCHEDULED, 0 if free else 1)
+    assert transition.error_class == (ErrorClass.OUTAGE if free else ErrorClass.TRANSIENT)
+    assert (transition.pause_ms is not None) is free
+
+
+@pytest.mark.contract("FL2")
+def test_an_open_breaker_lets_a_message_try_again_sooner_at_first() -> None:
+    refused = Deferred("refused", outage=True)
+    pauses = [decided(leased(STEADY), refused, failures=3, strikes=n).pause_ms or 0 for n in range(9)]
+    assert [(pause - NOW) // 1000 for pause in pauses] == [5, 10, 20, 40, 60, 60, 60, 60, 60]
+    asked = decided(leased(STEADY), Deferred("later", outage=True, after=90), failures=3)
+    assert (asked.pause_ms, asked.due_ms) == (NOW + 90_000, NOW + 90_000)
+
+
+@pytest.mark.contract("FL2")
+def test_what_fails_by_itself_alone_is_charged_whatever_its_channel_does() -> None:
+    assert decided(leased(STEADY), Deferred("busy"), strikes=2, failures=9).charged == 1
+
+
+@pytest.mark.contract("FL2")
+def test_a_channel_is_opened_step_by_step_and_then_wholly() -> None:
+    allowed = [ramp.most_at_once(NOW, NOW + after) for after in (0, 999, 1000, 2500, 9999, 10_000)]
+    assert allowed == [2, 2, 4, 8, 1024, None]
+    assert ramp.most_at_once(NOW, NOW - 1) is None

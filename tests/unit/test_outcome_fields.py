@@ -194,6 +194,7 @@ def refusals() -> list[tuple[str, Callable[[Any], object], list[Any]]]:
         ("Redirected.recipient", Redirected, NO_RECIPIENT),
         ("Redirected.reason", lambda odd: Redirected("bob", reason=odd), NOT_TEXT),
         ("Deferred.unclassified", lambda odd: Deferred(unclassified=odd), NO_FLAG),
+        ("Deferred.outage", lambda odd: Deferred(outage=odd), NO_FLAG),
         ("Uncertain.covered", lambda odd: Uncertain(covered=odd), NO_FLAG),
         ("Uncertain.error_class", lambda odd: Uncertain(error_class=odd), NO_WORD),
     ]

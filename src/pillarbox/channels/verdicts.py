@@ -16,6 +16,7 @@ class Verdict(StrEnum):
     REJECTED_RECIPIENT = "rejected_recipient"
     CLOSED = "closed"  # the endpoint wants nothing more: its channel pauses
     DEFERRED = "deferred"
+    OUTAGE = "outage"  # deferred, and so would be every other message of the channel
     UNCLASSIFIED = "unclassified"  # deferred, at most three attempts (contract CL5)
     RATE_LIMITED = "rate_limited"
     RATE_LIMITED_RECIPIENT = "rate_limited_recipient"
@@ -45,6 +46,8 @@ def outcome_of(
             return Rejected(reason, about="endpoint", answer=answer)
         case Verdict.DEFERRED:
             return Deferred(reason, after=after, answer=answer)
+        case Verdict.OUTAGE:
+            return Deferred(reason, after=after, outage=True, answer=answer)
         case Verdict.UNCLASSIFIED:
             return Deferred(reason, after=after, unclassified=True, answer=answer)
         case Verdict.RATE_LIMITED:

@@ -77,9 +77,15 @@ class Verdict(StrEnum):
 
 UNAVAILABLE_PAUSE_MS = 60_000
 UNAVAILABLE_PAUSE_MS_MAX = 3_600_000
+OUTAGE_FAILURES: Final = 3
+"""So many failures in a row that are the channel's and no message's open its breaker."""
+OUTAGE_PAUSE_MS: Final = 5_000
+OUTAGE_PAUSE_MS_MAX: Final = 60_000
 
 
-def decide(message: Leased, outcome: AnyOutcome, *, now_ms: int, fraction: float, strikes: int = 0) -> Transition:
+def decide(
+    message: Leased, outcome: AnyOutcome, *, now_ms: int, fraction: float, strikes: int = 0, failures: int = 0
+) -> Transition:
     """
     Return the transition that an attempt's outcome means for its message.
 
@@ -87,9 +93,13 @@ def decide(message: Leased, outcome: AnyOutcome, *, now_ms: int, fraction: float
         message: As it was claimed; its counters do not include this attempt's charge.
         now_ms: When the outcome was known.
         fraction: In [0, 1), places the delay in its jitter.
-        strikes: How often in a row the message's channel was unavailable before.
+        strikes: How often in a row the message's channel was out of order before: 0 while its breaker is closed.
+        failures: How often in a row nothing got through it before.
     """
-    transition = _decide(message, outcome, now_ms=now_ms, fraction=fraction, strikes=strikes)
+    if isinstance(outcome, Deferred) and outcome.outage and _is_outage(message, strikes, failures):
+        transition = _rests(message, outcome, now_ms=now_ms, strikes=strikes)
+    else:
+        transition = _decide(message, outcome, now_ms=now_ms, fraction=fraction, strikes=strikes)
     if isinstance(outcome, Delivered) and outcome.degraded is not None:
         transition = msgspec.structs.replace(transition, degraded=outcome.degraded)
     # Whatever becomes of the message, what was answered belongs to the attempt (contract ST10).
@@ -139,6 +149,18 @@ def _decide(message: Leased, outcome: AnyOutcome, *, now_ms: int, fraction: floa
             return _uncertain(message, outcome, reason or "no answer", now_ms=now_ms, fraction=fraction)
         case _:
             assert_never(outcome)
+
+
+def _is_outage(message: Leased, strikes: int, failures: int) -> bool:
+    """Whether a channel that fails once more is broken: tried again and again, or as often as this message may be."""
+    return strikes > 0 or failures + 1 >= min(OUTAGE_FAILURES, message.max_attempts)
+
+
+def _rests(message: Leased, outcome: Deferred, *, now_ms: int, strikes: int) -> Transition:
+    """Return the release that opens a channel's breaker, or keeps it open. Delays and attempts stay as they are."""
+    hint_ms = _whole_ms(message.policy.bounded_hint(outcome.after))
+    pause_ms = now_ms + max(hint_ms, min(OUTAGE_PAUSE_MS << min(strikes, 6), OUTAGE_PAUSE_MS_MAX))
+    return _freed(message, ErrorClass.OUTAGE, outcome.reason or "nothing gets through", pause_ms, pause_ms)
 
 
 def _part_delivered(message: Leased, receipt: str | None, now_ms: int) -> Transition:

@@ -169,6 +169,7 @@ class Leased(Envelope, frozen=True):
         content: The first unsent part's, where the message was split.
         bounded_limits: Attempts of that part which met a bounded rate limit.
         receipts: Of the parts before it; ``parts_dead``: how many of those were rejected.
+        strikes: Times in a row that its channel was out of order: it is tried with this message.
     """
 
     seq: int = 0
@@ -192,6 +193,7 @@ class Leased(Envelope, frozen=True):
     content: bytes = b""
     receipts: tuple[str | None, ...] = ()
     parts_dead: int = 0
+    strikes: int = 0
 
 
 class MessageView(Envelope, frozen=True, kw_only=True):

@@ -103,9 +103,12 @@ class Deferred(Outcome):
 
     ``after`` is the least wait that the server asked for: seconds, a timedelta, or the number that a header holds as
     text. ``unclassified`` marks an answer no table knows: it is tried at most 3 times (contract CL5).
+
+    ``outage`` says that nothing gets through the channel, whatever the message: no connection, no such name, a server
+    that is not ready. A few such failures in a row pause the channel, and cost no attempt from then on (contract FL2).
     """
 
-    __slots__ = ("after", "answer", "reason", "unclassified")
+    __slots__ = ("after", "answer", "outage", "reason", "unclassified")
     __match_args__ = ("reason", "after")
 
     def __init__(
@@ -114,8 +117,10 @@ class Deferred(Outcome):
         *,
         after: float | str | timedelta | None = None,
         unclassified: bool = False,
+        outage: bool = False,
         answer: str | bytes | None = None,
     ) -> None:
+        self.outage: bool = _flag("Deferred", "outage", outage)
         self.reason: str = _reason("Deferred", reason)
         self.after: float | None = None if after is None else _seconds("Deferred", after)
         self.unclassified: bool = _flag("Deferred", "unclassified", unclassified)

@@ -58,6 +58,8 @@ class ErrorClass(StrEnum):
     """It will never work as it is."""
     UNAVAILABLE = "unavailable"
     """The channel as a whole is out of order, and pauses. It costs no attempt."""
+    OUTAGE = "outage"
+    """Nothing got through the channel, several times in a row, so it pauses. It costs no attempt."""
     UNCERTAIN = "uncertain"
     """No answer came: the platform may have the message."""
     WORKER_LOST = "worker_lost"
@@ -71,6 +73,9 @@ class ErrorClass(StrEnum):
 
 
 RATE_LIMITS: Final = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.RATE_LIMITED_BOUNDED})
+
+OUT_OF_ORDER: Final = frozenset({ErrorClass.UNAVAILABLE, ErrorClass.OUTAGE})
+"""The channel as a whole rests, and is then tried with one message."""
 
 MAYBE_ARRIVED: Final = frozenset({ErrorClass.UNCERTAIN, ErrorClass.WORKER_LOST})
 """The platform may have what was sent."""

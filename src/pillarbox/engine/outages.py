@@ -6,15 +6,23 @@ from dataclasses import dataclass
 from typing import Final
 
 from pillarbox.domain import lifecycle
-from pillarbox.domain.outcome import AnyOutcome
-from pillarbox.domain.transition import ErrorClass, Transition
+from pillarbox.domain.outcome import AnyOutcome, Deferred
+from pillarbox.domain.transition import OUT_OF_ORDER, Transition
 from pillarbox.engine.flight import Flight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Outage:
-    """How often in a row a queue was unavailable, and the wall time until which it rests for that."""
+    """
+    What is known of a queue that fails.
 
+    Attributes:
+        failures: How often in a row nothing got through it.
+        strikes: How often in a row it was paused for being out of order.
+        until_ms: The wall time until which it rests for that.
+    """
+
+    failures: int = 0
     strikes: int = 0
     until_ms: int = 0
 
@@ -23,7 +31,7 @@ _NO_OUTAGE: Final = _Outage()
 
 
 class Outages:
-    """The outages of this worker's queues."""
+    """The outages of this worker's queues. What the store knows of one comes with the message that probes it."""
 
     def __init__(self) -> None:
         self._outages: dict[int, _Outage] = {}
@@ -34,11 +42,19 @@ class Outages:
         outage = self._outages.get(message.queue, _NO_OUTAGE)
         # Sends that were under way when the channel went away are part of the same outage, not a worse one.
         same = flight.began_ms is not None and flight.began_ms < outage.until_ms
-        strikes = outage.strikes - same
-        transition = lifecycle.decide(message, outcome, now_ms=now_ms, fraction=fraction, strikes=max(0, strikes))
-        if transition.error_class is ErrorClass.UNAVAILABLE:
+        if outage.strikes and not message.strikes and not same:
+            # It was claimed from a queue that has been opened again, by whatever worker.
+            outage = _NO_OUTAGE
+        strikes = outage.strikes - 1 if same else message.strikes
+        transition = lifecycle.decide(
+            message, outcome, now_ms=now_ms, fraction=fraction, strikes=strikes, failures=outage.failures
+        )
+        failures = outage.failures + 1 if isinstance(outcome, Deferred) and outcome.outage else 0
+        if transition.error_class in OUT_OF_ORDER:
             until_ms = max(outage.until_ms, transition.pause_ms or 0)
-            self._outages[message.queue] = _Outage(strikes=strikes + 1, until_ms=until_ms)
-        elif outage.strikes and not same:
-            del self._outages[message.queue]
+            self._outages[message.queue] = _Outage(failures=failures, strikes=strikes + 1, until_ms=until_ms)
+        elif failures:
+            self._outages[message.queue] = _Outage(failures=failures)
+        elif not same:
+            self._outages.pop(message.queue, None)
         return transition

@@ -52,8 +52,8 @@ def classify_exception(exc: BaseException, *, hide: tuple[str, ...] = (), now_ms
 def _classified(exc: BaseException, said: str, reason: str, *, hide: tuple[str, ...], now_ms: int) -> AnyOutcome:
     known = carried(exc, reason, hide=hide, now_ms=now_ms)
     match known:
-        case Sent.NO:
-            return Deferred(reason)
+        case Sent.NO | Sent.UNREACHABLE:
+            return Deferred(reason, outage=known is Sent.UNREACHABLE)
         case Sent.MAYBE:
             return Uncertain(reason)
         case Deferred() if known.unclassified:
@@ -94,7 +94,7 @@ def _carried(exc: BaseException, reason: str, *, hide: tuple[str, ...], now_ms: 
         if found is not None:
             return found
         if "aiohttp.client_exceptions.ClientHttpProxyError" in names_of(one):
-            return Sent.NO  # the proxy's status, and not the receiver's
+            return Sent.UNREACHABLE  # the proxy's status, and not the receiver's
         found = http_answers.refusal(one, reason, hide=hide, now_ms=now_ms)
         if found is not None:
             return found

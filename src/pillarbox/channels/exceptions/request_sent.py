@@ -20,10 +20,12 @@ class Sent(Enum):
 
     NO = 1  # surely not written
     MAYBE = 2
+    UNREACHABLE = 3  # surely not written, because no connection came about
 
 
 _HTTPCORE: Final[Mapping[Sent, tuple[str, ...]]] = {
-    Sent.NO: ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"),
+    Sent.UNREACHABLE: ("ConnectError", "ConnectTimeout", "ProxyError"),
+    Sent.NO: ("PoolTimeout", "UnsupportedProtocol"),
     Sent.MAYBE: (
         "ReadTimeout", "WriteTimeout", "ReadError", "WriteError", "CloseError", "RemoteProtocolError",
         "LocalProtocolError", "DecodingError",
@@ -32,7 +34,8 @@ _HTTPCORE: Final[Mapping[Sent, tuple[str, ...]]] = {
 _BY_LIBRARY: Final[Mapping[str, Mapping[Sent, tuple[str, ...]]]] = {
     # Refused, no such name, no TLS, a proxy that does not connect us.
     "aiohttp.client_exceptions": {
-        Sent.NO: ("ClientConnectorError", "ConnectionTimeoutError", "ClientHttpProxyError", "InvalidURL"),
+        Sent.UNREACHABLE: ("ClientConnectorError", "ConnectionTimeoutError", "ClientHttpProxyError"),
+        Sent.NO: ("InvalidURL",),
         Sent.MAYBE: ("ServerTimeoutError", "ServerDisconnectedError", "ClientPayloadError", "ClientOSError"),
     },
     # "Exceptions"
@@ -40,25 +43,19 @@ _BY_LIBRARY: Final[Mapping[str, Mapping[Sent, tuple[str, ...]]]] = {
     "httpx": {**_HTTPCORE, Sent.NO: (*_HTTPCORE[Sent.NO], "InvalidURL")},
     # Its ConnectionError is about either, and says which inside.
     "requests.exceptions": {
-        Sent.NO: (
-            "ConnectTimeout", "ProxyError", "MissingSchema", "InvalidSchema", "InvalidURL", "InvalidProxyURL",
-            "InvalidHeader",
-        ),
+        Sent.UNREACHABLE: ("ConnectTimeout", "ProxyError"),
+        Sent.NO: ("MissingSchema", "InvalidSchema", "InvalidURL", "InvalidProxyURL", "InvalidHeader"),
         Sent.MAYBE: ("ReadTimeout", "ChunkedEncodingError", "ContentDecodingError"),
     },
     # NameResolutionError is a NewConnectionError.
     "urllib3.exceptions": {
-        Sent.NO: (
-            "NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError", "EmptyPoolError",
-            "ClosedPoolError", "LocationValueError",
-        ),
+        Sent.UNREACHABLE: ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError"),
+        Sent.NO: ("EmptyPoolError", "ClosedPoolError", "LocationValueError"),
         Sent.MAYBE: ("ReadTimeoutError", "ProtocolError"),
     },
     "botocore.exceptions": {
-        Sent.NO: (
-            "EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "NoCredentialsError",
-            "PartialCredentialsError", "ParamValidationError", "NoRegionError",
-        ),
+        Sent.UNREACHABLE: ("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError"),
+        Sent.NO: ("NoCredentialsError", "PartialCredentialsError", "ParamValidationError", "NoRegionError"),
         Sent.MAYBE: ("ReadTimeoutError", "ConnectionClosedError"),
     },
     "http.client": {
@@ -66,7 +63,8 @@ _BY_LIBRARY: Final[Mapping[str, Mapping[Sent, tuple[str, ...]]]] = {
         Sent.MAYBE: ("RemoteDisconnected", "IncompleteRead", "BadStatusLine"),
     },
     "aiosmtplib.errors": {
-        Sent.NO: ("SMTPConnectError", "SMTPNotSupported"),
+        Sent.UNREACHABLE: ("SMTPConnectError",),
+        Sent.NO: ("SMTPNotSupported",),
         Sent.MAYBE: ("SMTPServerDisconnected", "SMTPReadTimeoutError"),
     },
     "smtplib": {Sent.NO: ("SMTPNotSupportedError",), Sent.MAYBE: ("SMTPServerDisconnected",)},
@@ -96,13 +94,13 @@ def sent(exc: BaseException) -> Sent | None:
     handshake = False
     for one in chain(exc):
         if isinstance(one, ssl.SSLError):
-            return Sent.NO if _is_handshake(one) else Sent.MAYBE
+            return Sent.UNREACHABLE if _is_handshake(one) else Sent.MAYBE
         if isinstance(one, ConnectionRefusedError | socket.gaierror):
-            return Sent.NO
+            return Sent.UNREACHABLE
         names = names_of(one)
         known = next((SENT[name] for name in names if name in SENT), None)
         if "aiohttp.client_exceptions.ClientConnectorError" in names:
-            return Sent.NO
+            return Sent.UNREACHABLE
         if known is not None:
             return known
         handshake = handshake or not _TLS_TYPES.isdisjoint(names)
@@ -110,7 +108,7 @@ def sent(exc: BaseException) -> Sent | None:
             return Sent.NO  # no such scheme, no host
         if isinstance(one, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
             return Sent.MAYBE
-    return Sent.NO if handshake else None
+    return Sent.UNREACHABLE if handshake else None
 
 
 def _is_handshake(error: ssl.SSLError) -> bool:

@@ -34,7 +34,7 @@ def failure(exc: BaseException, *, written: bool, covered: bool = False) -> Defe
     if isinstance(exc, EgressRefused) or isinstance(exc.__cause__, ssl.SSLCertVerificationError):
         # Nothing about one message: a certificate or an address is wrong until a person changes something.
         return Unavailable(reason)
-    return Deferred(f"{reason} before the request was written")
+    return Deferred(f"{reason} before the request was written", outage=not isinstance(exc, Closed))
 
 
 def describe(exc: BaseException) -> str:

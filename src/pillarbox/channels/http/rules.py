@@ -78,7 +78,7 @@ HTTP_RULES: Final[tuple[Rule, ...]] = (
     Rule(verdict=Verdict.CLOSED, statuses=("410",), source="Standard Webhooks 1.0, Delivery success and failure"),
     Rule(verdict=Verdict.RATE_LIMITED, statuses=("429",), source="RFC 6585 §4"),
     # The server is not ready, so it did nothing.
-    Rule(verdict=Verdict.DEFERRED, statuses=("503",), source="RFC 9110 §15.6.4"),
+    Rule(verdict=Verdict.OUTAGE, statuses=("503",), source="RFC 9110 §15.6.4"),
     # Something behind the answer may have acted: 500 after half the work, 502 and 504 for somebody further on.
     Rule(verdict=Verdict.UNCERTAIN, statuses=("5xx",), source="RFC 9110 §15.6"),
     # A failure, not followed. Kept on the whole schedule: the operator needs time to change the URL.

@@ -427,12 +427,12 @@ class SmtpSession:
             # RFC 8314 §4: a certificate that does not fit is nothing that sending again would mend.
             return Unavailable(f"{phase}: certificate refused: {cause.verify_message}")
         if isinstance(exc, TimeoutError):
-            return Deferred(f"{phase}: no answer in time")
+            return Deferred(f"{phase}: no answer in time", outage=not self._connected)
         if isinstance(exc, OSError) and not self._connected and (exc.errno or 0) > 0:
             # The error's own text is about a system call.
-            return Deferred(f"{phase}: {os.strerror(exc.errno or 0).lower()}")
+            return Deferred(f"{phase}: {os.strerror(exc.errno or 0).lower()}", outage=True)
         detail = masked(str(cause or exc) or type(exc).__name__, *self._hide, known=self._server.known)
-        return Deferred(f"{phase}: {detail}")
+        return Deferred(f"{phase}: {detail}", outage=not self._connected)
 
 
 def _still_wanted(until_dot: Within) -> None:

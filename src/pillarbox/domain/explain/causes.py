@@ -28,7 +28,7 @@ class Why(StrEnum):
     WORKER_SILENT = "worker_silent", "the only workers that have its channel give no sign of life"
     PAUSED = "paused", "a person paused its channel"
     CHANNEL_RATE_LIMITED = "channel_rate_limited", "the platform asked the whole channel to wait"
-    CHANNEL_UNAVAILABLE = "channel_unavailable", "the channel cannot send: credentials, configuration"
+    CHANNEL_UNAVAILABLE = "channel_unavailable", "the channel cannot send: no connection, credentials, configuration"
     CHANNEL_CLOSED = "channel_closed", "the receiver wants no more from this channel"
     CHANNEL_PROBED = "channel_probed", "the channel was unavailable and is tried with one message, which is under way"
     LATER = "later", "it is not to go before a certain time"

@@ -14,7 +14,7 @@ from pillarbox.domain.lifecycle import expired
 from pillarbox.domain.message import State
 from pillarbox.domain.orders import Order, allowed
 from pillarbox.domain.retry import SUSPECT_LOST
-from pillarbox.domain.transition import RATE_LIMITS, ErrorClass
+from pillarbox.domain.transition import OUT_OF_ORDER, RATE_LIMITS, ErrorClass
 
 OURSELVES: Final = "pillarbox"
 """Who paused a channel after an answer of its platform."""
@@ -22,7 +22,7 @@ OURSELVES: Final = "pillarbox"
 # In the order in which a claim asks; `later` and its like go by their times.
 _RANK: Final = {word: place for place, word in enumerate(Why)}
 _SLOW_MS: Final = 10_000
-_FREE: Final = frozenset({ErrorClass.UNAVAILABLE, ErrorClass.REDIRECTED, ErrorClass.RELEASED})
+_FREE: Final = OUT_OF_ORDER | {ErrorClass.REDIRECTED, ErrorClass.RELEASED}
 _NEVER: Final = 1 << 62
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pillarbox.domain import ramp
 from pillarbox.domain.message import Leased, State
 from pillarbox.domain.transition import Reason
 from pillarbox.store.base import BatchResult, Claim, Ended
@@ -24,12 +25,13 @@ _STATE, _PRIORITY = LEASED.index("state"), LEASED.index("priority")
 
 
 class _Gate(NamedTuple):
-    """The columns of ``gates``, in their order: a queue that is paused, or was unavailable."""
+    """The columns of ``gates``, in their order: a queue that is paused, or was out of order, or is opened again."""
 
     queue: int
     paused_ms: int | None
     until_ms: int | None
     strikes: int
+    reopened_ms: int | None
 
 
 class _Steps:
@@ -48,7 +50,8 @@ def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> N
     """
     Lease up to each queue's capacity.
 
-    A queue is not looked at while it is paused. One that was unavailable is probed with one message at a time.
+    A queue is not looked at while it is paused. One that was out of order is probed with one message at a time; when
+    that was delivered, it is opened step by step.
 
     Args:
         again: First return what a commit whose answer was lost has leased under the same lease id.
@@ -69,14 +72,30 @@ def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> N
             if gate.paused_ms is not None and (gate.until_ms is None or gate.until_ms > tx.now):
                 result.next_due_ms[queue] = result.suspects_ms[queue] = gate.until_ms
                 continue
-            if gate.strikes and _has_leased(tx, queue):
-                # Whoever ends that one touches the queue.
-                result.next_due_ms[queue] = result.suspects_ms[queue] = None
-                continue
-            if gate.strikes:
-                room = min(room, 1)
+            most, again_ms = _most_at_once(tx, gate)
+            if most is not None:
+                room = min(room, most - _leased_count(tx, queue))
+                if room <= 0:
+                    result.next_due_ms[queue] = result.suspects_ms[queue] = again_ms
+                    continue
         if room > 0:
+            before = len(result.claimed)
             _claim_queue(tx, request, result, queue, room=room, steps=steps)
+            if gate is not None and gate.strikes:
+                probes = [msgspec.structs.replace(one, strikes=gate.strikes) for one in result.claimed[before:]]
+                result.claimed[before:] = probes
+
+
+def _most_at_once(tx: Writing, gate: _Gate) -> tuple[int | None, int | None]:
+    """Return how many messages of a queue may be under way, and when that changes; whoever ends one touches it."""
+    if gate.strikes:
+        return 1, None
+    if gate.reopened_ms is None:
+        return None, None
+    most = ramp.most_at_once(gate.reopened_ms, tx.now)
+    if most is None:
+        tx.many("gate_open", (gate.queue, tx.now))
+    return most, tx.now + ramp.STEP_MS
 
 
 def _tell_again(tx: Writing, request: Claim, result: BatchResult) -> None:
@@ -85,9 +104,9 @@ def _tell_again(tx: Writing, request: Claim, result: BatchResult) -> None:
         result.claimed.append(leased.leased(tx, tx.numbers, row))
 
 
-def _has_leased(tx: Writing, queue: int) -> bool:
+def _leased_count(tx: Writing, queue: int) -> int:
     row = tx.one("leased_in_queue", (queue,)) or (0,)
-    return bool(row[0] + tx.counters.pending(queue, _LEASED) > 0)
+    return int(row[0]) + tx.counters.pending(queue, _LEASED)
 
 
 def _claim_queue(tx: Writing, request: Claim, result: BatchResult, queue: int, *, room: int, steps: _Steps) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pillarbox.domain.message import State
-from pillarbox.domain.transition import ErrorClass
+from pillarbox.domain.transition import OUT_OF_ORDER
 from pillarbox.store.base import Settled, Settlement
 from pillarbox.store.steps import late_answer, redirects
 from pillarbox.store.steps.attempt import arrives, attempt_row, over_by, writable
@@ -65,9 +65,9 @@ def _reopen(tx: Writing, settlements: Sequence[Settlement]) -> None:
     for item in settlements:
         if item.transition.to is State.DELIVERED:
             answered.add(item.message.queue)
-        elif item.transition.error_class == ErrorClass.UNAVAILABLE:
+        elif item.transition.error_class in OUT_OF_ORDER:
             answered.discard(item.message.queue)
-    tx.each("gate_clear", [(queue,) for queue in answered])
+    tx.each("gate_clear", [(queue, tx.now) for queue in answered])
 
 
 def _is_plain(item: Settlement) -> bool:
@@ -154,6 +154,6 @@ def _part_ends(item: Settlement) -> list[Row]:
 
 def _pause(tx: Writing, item: Settlement) -> Row:
     transition = item.transition
-    strike = 1 if transition.error_class == ErrorClass.UNAVAILABLE else 0
+    strike = 1 if transition.error_class in OUT_OF_ORDER else 0
     until = transition.pause_ms or None
     return item.message.queue, tx.now, until, writable(transition.error), "pillarbox", strike

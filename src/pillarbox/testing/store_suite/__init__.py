@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pillarbox.testing.store_suite.abandoning import AbandoningSuite
 from pillarbox.testing.store_suite.accepting import AcceptingSuite
+from pillarbox.testing.store_suite.breaking import BreakingSuite
 from pillarbox.testing.store_suite.changing import ChangingSuite
 from pillarbox.testing.store_suite.collapsing import CollapsingSuite
 from pillarbox.testing.store_suite.driver import Backstage, MakeStore, StoreDriver
@@ -52,6 +53,7 @@ class StoreSuite(
     ChangingSuite,
     StateSuite,
     LateSuite,
+    BreakingSuite,
     OperatingSuite,
     ResolvingSuite,
     ReplayingSuite,

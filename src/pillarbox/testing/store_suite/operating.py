@@ -254,23 +254,6 @@ class OperatingSuite(StoreFixtures):
         (queue,) = await driver.store.queues()
         assert (queue.paused, queue.paused_until_ms) == (True, until_ms)
 
-    @pytest.mark.contract("FL2", "CL1")
-    async def test_a_channel_that_was_unavailable_is_probed_with_one_message_until_it_answers(
-        self, driver: StoreDriver, other: StoreDriver
-    ) -> None:
-        await driver.enqueue(*[driver.draft() for _ in range(5)])
-        for strikes in (1, 2):
-            await driver.settle(await driver.claim_one(), Unavailable("token revoked"))
-            assert (await driver.store.queues())[0].strikes == strikes
-            assert await driver.claim() == []
-            driver.clock.advance(3600)
-        probe = await driver.claim(10)
-        assert len(probe) == 1
-        assert await other.claim(10) == []
-        await driver.deliver(*probe)
-        assert (await driver.store.queues())[0].strikes == 0
-        assert len(await other.claim(10)) == 4
-
     @pytest.mark.contract("FL2")
     async def test_a_closed_endpoint_stays_paused_until_somebody_resumes_it(self, driver: StoreDriver) -> None:
         await driver.enqueue(driver.draft(), driver.draft())

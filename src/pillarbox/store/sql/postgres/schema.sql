@@ -15,10 +15,11 @@ CREATE TABLE queue (
     pause_reason text,
     paused_by text,
     strikes integer NOT NULL DEFAULT 0,
+    reopened_at bigint,
     UNIQUE (tenant, channel)
 );
 CREATE INDEX queue_channel ON queue (channel);
-CREATE INDEX queue_gate ON queue (id) WHERE paused_at IS NOT NULL OR strikes > 0;
+CREATE INDEX queue_gate ON queue (id) WHERE paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL;
 
 -- A channel paused for every tenant: queues made later begin with it.
 CREATE TABLE channel_pause (

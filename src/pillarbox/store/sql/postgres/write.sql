@@ -140,7 +140,7 @@ RETURNING id, seq
 -- overview --
 -- What a transaction must know before it writes. Whether anything waits is no question here: others may make it so until
 -- this transaction holds the heads of the lanes that it leaves.
-SELECT EXISTS (SELECT 1 FROM queue WHERE paused_at IS NOT NULL OR strikes > 0) AS gated,
+SELECT EXISTS (SELECT 1 FROM queue WHERE paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL) AS gated,
     EXISTS (SELECT 1 FROM recipient_alias) AS redirected, true AS waiting,
     coalesce(sum(messages), 0)::bigint AS messages, coalesce(sum(bytes), 0)::bigint AS bytes
 FROM tally WHERE queue = 0 AND state < 3
@@ -309,24 +309,29 @@ SELECT messages FROM recipient_tally WHERE queue = $1 AND recipient = $2
 SELECT coalesce(sum(messages), 0)::bigint FROM tally WHERE queue = $1 AND state = 1
 
 -- gates --
-SELECT id AS queue, paused_at AS paused_ms, paused_until AS until_ms, strikes FROM queue
-WHERE paused_at IS NOT NULL OR strikes > 0
+SELECT id AS queue, paused_at AS paused_ms, paused_until AS until_ms, strikes, reopened_at AS reopened_ms FROM queue
+WHERE paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL
 
 -- gate_pause --
 -- An open-ended pause is a person's, and a longer one may be: neither is shortened. Of several for one queue the last
--- says why.
+-- says why. Of an outage, what was under way when it began is no second strike.
 UPDATE queue SET paused_at = pause.at, pause_reason = pause.reason, paused_by = pause.actor,
     paused_until = CASE WHEN pause.until IS NOT NULL THEN greatest(pause.until, coalesce(paused_until, 0)) END,
-    strikes = queue.strikes + pause.strikes
+    strikes = queue.strikes + CASE WHEN queue.strikes > 0 AND paused_until > pause.at THEN 0 ELSE pause.strike END
 FROM (
     SELECT queue, max(at) AS at, CASE WHEN bool_and(until IS NOT NULL) THEN max(until) END AS until,
-        (array_agg(reason ORDER BY ord DESC))[1] AS reason, max(actor) AS actor, sum(strike) AS strikes
+        (array_agg(reason ORDER BY ord DESC))[1] AS reason, max(actor) AS actor, max(strike) AS strike
     FROM {each queue bigint, at bigint, until bigint, reason text, actor text, strike integer} GROUP BY queue) pause
 WHERE queue.id = pause.queue AND (paused_at IS NULL OR paused_until IS NOT NULL)
 
 -- gate_clear --
 -- It answered. A pause that is still on runs out by itself.
-UPDATE queue SET strikes = 0 FROM {each queue bigint} WHERE id = asked.queue AND strikes > 0
+UPDATE queue SET strikes = 0, reopened_at = at FROM {each queue bigint, at bigint} WHERE id = asked.queue AND strikes > 0
+
+-- gate_open --
+-- It is wholly open again; a pause that has run out is forgotten with that.
+UPDATE queue SET reopened_at = NULL, paused_at = NULL, paused_until = NULL, pause_reason = NULL, paused_by = NULL
+WHERE id = $1 AND (paused_at IS NULL OR paused_until <= $2)
 
 -- redirect_end --
 -- What is an address has not moved, whatever was said before.
@@ -367,7 +372,8 @@ DELETE FROM channel_pause WHERE channel = $1 RETURNING channel
 
 -- queue_resume --
 -- $1 the tenant, NULL for all.
-UPDATE queue SET paused_at = NULL, paused_until = NULL, pause_reason = NULL, paused_by = NULL, strikes = 0
+UPDATE queue SET paused_at = NULL, paused_until = NULL, pause_reason = NULL, paused_by = NULL, strikes = 0,
+    reopened_at = NULL
 WHERE channel = $2 AND ($1::text IS NULL OR tenant = $1)
 RETURNING id
 

@@ -13,10 +13,11 @@ CREATE TABLE queue (
     pause_reason TEXT,
     paused_by TEXT,
     strikes INTEGER NOT NULL DEFAULT 0,
+    reopened_at INTEGER,
     UNIQUE (tenant, channel)
 ) STRICT;
 CREATE INDEX queue_channel ON queue (channel);
-CREATE INDEX queue_gate ON queue (id) WHERE paused_at IS NOT NULL OR strikes > 0;
+CREATE INDEX queue_gate ON queue (id) WHERE paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL;
 
 -- A channel paused for every tenant: queues made later begin with it.
 CREATE TABLE channel_pause (
@@ -266,7 +267,11 @@ CREATE INDEX mirror_message ON mirror (message_id);
 INSERT INTO meta (key, value) VALUES ('log_key', lower(hex(randomblob(16))));
 
 -- version_2 --
--- Many recipients may have a message of the same collapse key waiting; a pause may be for tenants that come later.
+-- Many recipients may have a message of the same collapse key waiting; a pause may be for tenants that come later. A
+-- channel that answers again is opened step by step.
+ALTER TABLE queue ADD COLUMN reopened_at INTEGER;
+DROP INDEX queue_gate;
+CREATE INDEX queue_gate ON queue (id) WHERE paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL;
 DROP INDEX message_collapse;
 CREATE INDEX message_collapse ON message (queue, collapse_key, recipient) WHERE collapse_key IS NOT NULL AND state < 3;
 CREATE TABLE channel_pause (

@@ -114,7 +114,7 @@ RETURNING id, seq
 
 -- overview --
 -- What a transaction must know before it writes.
-SELECT EXISTS (SELECT 1 FROM queue WHERE paused_at IS NOT NULL OR strikes > 0) AS gated,
+SELECT EXISTS (SELECT 1 FROM queue WHERE paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL) AS gated,
     EXISTS (SELECT 1 FROM recipient_alias) AS redirected,
     EXISTS (SELECT 1 FROM message WHERE state = 0 AND waiting = 1) AS waiting,
     coalesce(sum(messages), 0) AS messages, coalesce(sum(bytes), 0) AS bytes
@@ -262,17 +262,25 @@ SELECT messages FROM recipient_tally WHERE queue = ?1 AND recipient = ?2
 SELECT messages FROM tally WHERE queue = ?1 AND state = 1
 
 -- gates --
-SELECT id AS queue, paused_at AS paused_ms, paused_until AS until_ms, strikes FROM queue WHERE paused_at IS NOT NULL OR strikes > 0
+SELECT id AS queue, paused_at AS paused_ms, paused_until AS until_ms, strikes, reopened_at AS reopened_ms FROM queue
+WHERE paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL
 
 -- gate_pause --
--- An open-ended pause is a person's, and a longer one may be: neither is shortened.
+-- An open-ended pause is a person's, and a longer one may be: neither is shortened. Of an outage, what was under way when
+-- it began is no second strike.
 UPDATE queue SET paused_at = ?2, paused_until = iif(?3 IS NULL, NULL, max(?3, coalesce(paused_until, 0))),
-    pause_reason = ?4, paused_by = ?5, strikes = strikes + ?6
+    pause_reason = ?4, paused_by = ?5,
+    strikes = strikes + iif(strikes > 0 AND paused_until > ?2, 0, ?6)
 WHERE id = ?1 AND (paused_at IS NULL OR paused_until IS NOT NULL)
 
 -- gate_clear --
 -- It answered. A pause that is still on runs out by itself.
-UPDATE queue SET strikes = 0 WHERE id = ?1 AND strikes > 0
+UPDATE queue SET strikes = 0, reopened_at = ?2 WHERE id = ?1 AND strikes > 0
+
+-- gate_open --
+-- It is wholly open again; a pause that has run out is forgotten with that.
+UPDATE queue SET reopened_at = NULL, paused_at = NULL, paused_until = NULL, pause_reason = NULL, paused_by = NULL
+WHERE id = ?1 AND (paused_at IS NULL OR paused_until <= ?2)
 
 -- redirect_end --
 -- What is an address has not moved, whatever was said before.
@@ -311,7 +319,8 @@ DELETE FROM channel_pause WHERE channel = ?1 RETURNING channel
 
 -- queue_resume --
 -- ?1 the tenant, NULL for all.
-UPDATE queue SET paused_at = NULL, paused_until = NULL, pause_reason = NULL, paused_by = NULL, strikes = 0
+UPDATE queue SET paused_at = NULL, paused_until = NULL, pause_reason = NULL, paused_by = NULL, strikes = 0,
+    reopened_at = NULL
 WHERE channel = ?2 AND (?1 IS NULL OR tenant = ?1)
 RETURNING id
 

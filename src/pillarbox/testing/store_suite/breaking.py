@@ -1,0 +1,67 @@
+"""Channels that are out of order: their breakers (contract FL2)."""
+
+from __future__ import annotations
+
+import pytest
+
+from pillarbox.domain.outcome import Unavailable
+from pillarbox.domain.transition import ErrorClass, Transition
+from pillarbox.testing.store_suite.driver import StoreDriver
+from pillarbox.testing.store_suite.fixtures import StoreFixtures
+
+
+class BreakingSuite(StoreFixtures):
+    """Breakers."""
+
+    @pytest.mark.contract("FL2", "CL1")
+    async def test_a_channel_that_was_unavailable_is_probed_with_one_message_until_it_answers(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        await driver.enqueue(*[driver.draft() for _ in range(5)])
+        for strikes in (1, 2):
+            await driver.settle(await driver.claim_one(), Unavailable("token revoked"))
+            assert (await driver.store.queues())[0].strikes == strikes
+            assert await driver.claim() == []
+            driver.clock.advance(3600)
+        probe = await driver.claim(10)
+        assert len(probe) == 1
+        assert await other.claim(10) == []
+        await driver.deliver(*probe)
+        assert (await driver.store.queues())[0].strikes == 0
+        assert len(await other.claim(10)) == 2
+        driver.clock.advance(1)
+        assert len(await driver.claim(10)) == 2
+
+    @pytest.mark.contract("FL2")
+    async def test_a_channel_that_answers_again_is_opened_step_by_step(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        await driver.enqueue(*[driver.draft() for _ in range(40)])
+        await driver.settle(await driver.claim_one(), Unavailable("token revoked"))
+        driver.clock.advance(3600)
+        await driver.deliver(await driver.claim_one())
+        under_way = 0
+        for worker, most in ((driver, 2), (other, 4), (driver, 8)):
+            for each in (worker, other, driver):
+                under_way += len(await each.claim(10))
+            assert under_way == most
+            driver.clock.advance(1)
+        driver.clock.advance(10)
+        assert len(await driver.claim(100)) > 16
+        assert (await driver.store.queues())[0].paused is False
+
+    @pytest.mark.contract("FL2")
+    async def test_who_probes_a_channel_knows_how_long_it_is_out_of_order(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        await driver.enqueue(*[driver.draft() for _ in range(5)])
+        taken = await driver.claim(4)
+        assert {message.strikes for message in taken} == {0}
+        opened = Transition.release(
+            due_ms=0, error_class=ErrorClass.OUTAGE, error="refused", pause_ms=3_000_000_000_000
+        )
+        for message in taken:
+            await driver.settle(message, opened)
+        assert (await other.store.queues())[0].strikes == 1, "what was under way is no second outage"
+        driver.clock.advance(3_000_000_000)
+        assert [message.strikes for message in await other.claim(10)] == [1]
