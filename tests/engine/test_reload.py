@@ -46,6 +46,7 @@ POLICIES: dict[str, tuple[object, object]] = {
 OTHERS = {
     "content_bytes_max", "stop_seconds", "log_recipients", "egress.allow", "channels.NAME.url", "channels.NAME.timeout",
     "channels.NAME.options.OPTION", "concurrency", "channels.NAME.concurrency", "channels.NAME.history",
+    "channels.NAME.rate", "channels.NAME.recipient_rate",
     "limits.messages", "limits.bytes", "limits.channel_messages", "limits.recipient_messages",
     "limits.tenant_messages", "channels.NAME.limit_messages", "retention.delivered", "retention.cancelled",
     "retention.expired", "retention.dead", "retention.content", "retention.mirror", "held_retention", "key_retention",

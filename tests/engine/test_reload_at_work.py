@@ -35,6 +35,25 @@ async def reloaded(stand: Stand, box: Box, **values: Any) -> None:
     assert changes.restart == ()
 
 
+@pytest.mark.contract("FL1")
+@pytest.mark.parametrize("name", ["rate", "recipient_rate"])
+async def test_as_many_are_sent_in_a_time_as_is_said_now(stand: Stand, name: str) -> None:
+    channel = ScriptedChannel(policy=STEADY, ordered=False)
+    box = await stand.open(channel)
+    for _ in range(3):
+        await box.settled(await box.send())
+    await reloaded(stand, box, channels={"chat": {name: "2/m"}})
+    sent = [await box.send() for _ in range(3)]
+    await box.looked()
+    await box.idle()
+    assert len(channel.attempts) == 5
+    waiting = (await box.outbox.explain(sent[2].id or "")).causes[0]
+    assert str(waiting.word) == "paced"
+    stand.advance(61_200)
+    await box.looked()
+    assert (await box.settled(sent[2])).state is State.DELIVERED
+
+
 @pytest.mark.parametrize("scope", ["worker", "channel"])
 async def test_as_many_are_sent_at_once_as_is_said_now(stand: Stand, scope: str) -> None:
     channel = ScriptedChannel(policy=STEADY, ordered=False)

@@ -152,6 +152,18 @@ CASES: Final[dict[tuple[Why, str], Case]] = {
         since_ms=NOW - 9 * SECOND,
         until_ms=NOW + HOUR,
     ),
+    (Why.PACED, "the whole channel"): Case(
+        facts=facts(standing(gate(full_until_ms=NOW + SECOND))),
+        since_ms=NOW - 60 * SECOND,
+        until_ms=NOW + SECOND,
+        says=("for channel ops",),
+    ),
+    (Why.PACED, ""): Case(
+        facts=facts(standing(due_ms=NOW + SECOND, not_before_ms=None)),
+        since_ms=NOW - 60 * SECOND,
+        until_ms=NOW + SECOND,
+        says=("for this recipient", "`recipient_rate`"),
+    ),
     (Why.CHANNEL_UNAVAILABLE, ""): Case(
         facts=facts(standing(paused(strikes=2))),
         since_ms=NOW - 9 * SECOND,
@@ -539,7 +551,7 @@ def test_the_soonest_moment_is_told_where_it_is_known() -> None:
 
 def test_a_message_for_later_is_in_no_lane_before_it_is_due() -> None:
     ahead = (leased(id=OTHER),)
-    later = standing(lane="l", position=None, due_ms=NOW + HOUR)
+    later = standing(lane="l", position=None, due_ms=NOW + HOUR, not_before_ms=NOW + HOUR)
     assert [cause.word for cause in explained(facts(later, ahead=ahead)).causes] == [Why.LATER]
     due = standing(lane="l", position=None)
     assert [cause.word for cause in explained(facts(due, ahead=ahead)).causes] == [Why.TURN]

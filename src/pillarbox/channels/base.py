@@ -20,6 +20,7 @@ from pillarbox.domain.envelope import Op
 from pillarbox.domain.ids import PARTS_MAX
 from pillarbox.domain.message import Admission, Content, FileRef, Format, encode_content
 from pillarbox.domain.outcome import AnyOutcome, checked_recipient, name_of
+from pillarbox.domain.pace import UNLIMITED, Pace
 from pillarbox.domain.retry import CHAT, Policy
 from pillarbox.entropy import Entropy, SystemEntropy
 from pillarbox.errors import InvalidMessage, InvalidOutcome
@@ -170,9 +171,9 @@ class Channel(ABC):
     One configured way out. Subclasses are adapters.
 
     ``kind`` names the adapter, ``policy`` is its default with the source of its numbers, ``send_timeout_seconds``
-    bounds one attempt, ``concurrency`` is how many sends may run at once, ``ordered`` whether messages get the default
-    lane. ``split_mode`` is where long text is preferably cut. ``known_secrets`` are its own, which are hidden in all
-    that comes back from it.
+    bounds one attempt, ``concurrency`` is how many sends may run at once, ``pace`` how many its platform takes in a
+    time, of all workers of the store together; ``ordered`` whether messages get the default lane. ``split_mode`` is
+    where long text is preferably cut. ``known_secrets`` are its own, which are hidden in all that comes back from it.
     """
 
     kind: str = "channel"
@@ -180,6 +181,7 @@ class Channel(ABC):
     policy: Policy = CHAT
     ordered: bool = True
     concurrency: int = 64
+    pace: Pace = UNLIMITED
     send_timeout_seconds: float = 30.0
     split_mode: Mode = "paragraph"
     known_secrets: KnownSecrets = NOTHING_KNOWN

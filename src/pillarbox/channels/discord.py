@@ -35,6 +35,7 @@ from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import Content
 from pillarbox.domain.outcome import AnyOutcome, Delivered
+from pillarbox.domain.pace import Pace, Rate
 from pillarbox.errors import ConfigError, InvalidMessage
 
 _DOCS: Final = "discord-api-docs@c98d64bc"
@@ -199,6 +200,7 @@ class DiscordChannel(_Discord, TokenChannel):
     rules = RULES
     scheme = "discord"
     expected = "discord://BOT_TOKEN, or discord://ID/TOKEN for a webhook"
+    pace = Pace(whole=(Rate(50),))  # https://docs.discord.com/developers/topics/rate-limits#global-rate-limit
 
     def __init__(self, token: str, **options: Unpack[HttpOptions]) -> None:
         if not _BOT_TOKEN.match(token):

@@ -33,6 +33,7 @@ from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import Content
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
+from pillarbox.domain.pace import Pace, Rate
 from pillarbox.errors import ConfigError, InvalidMessage
 
 _POST: Final = "slack-api-ref@f4837c0c methods/chat/chat.postMessage.json"
@@ -266,6 +267,7 @@ class SlackChannel(_Slack, TokenChannel):
         ConfigError: Names the setting; its text does not hold the token.
     """
 
+    pace = Pace(each=(Rate(1),))  # https://docs.slack.dev/apis/web-api/rate-limits: "1 message per second per channel"
     capabilities = Capabilities(text_limit=_TEXT_MAX, unit="utf16", edits=True, deletes=True)
     public_url = "https://slack.com"
     scheme = "slack"
@@ -340,6 +342,7 @@ class SlackWebhookChannel(_Slack):
         ConfigError: Names the setting; its text does not hold the hook.
     """
 
+    pace = Pace(whole=(Rate(1),))  # https://docs.slack.dev/apis/web-api/rate-limits: "1 per second"
     public_url = "https://hooks.slack.com"
     rules = HOOK_RULES
 

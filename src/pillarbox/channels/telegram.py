@@ -23,6 +23,7 @@ from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import Content
 from pillarbox.domain.outcome import AnyOutcome, Redirected
+from pillarbox.domain.pace import Pace, Rate
 from pillarbox.errors import ConfigError, InvalidMessage
 
 _API: Final = "https://core.telegram.org/bots/api"
@@ -212,6 +213,8 @@ class TelegramChannel(TokenChannel):
     """
 
     kind = "telegram"
+    # https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this: groups have negative numbers.
+    pace = Pace(whole=(Rate(30),), each=(Rate(1),), group=(Rate(1), Rate(20, 60)), group_prefix="-")
     scheme = "tgram"
     expected = "tgram://TOKEN, and nothing behind it: each message names its chat"
     capabilities = Capabilities(  # https://core.telegram.org/bots/api#sendmessage

@@ -22,6 +22,7 @@ from pillarbox.clock import Clock, Timer
 from pillarbox.deadline import at_most
 from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.message import Leased, State
+from pillarbox.domain.pace import UNLIMITED
 from pillarbox.engine.capacity import Feed
 from pillarbox.engine.clock_guard import ClockGuard
 from pillarbox.engine.committer import Committer
@@ -105,6 +106,7 @@ class Worker:
         self._answered = asyncio.Event()
         committer = self.committer = Committer(store, clock, reporter, claims=self)
         self.feed = Feed(settings.concurrency, {name: c.concurrency for name, c in channels.items()})
+        self._paces = {name: c.pace for name, c in channels.items() if c.pace != UNLIMITED}
         guard = self._guard = ClockGuard(self._clock, reporter.alarm)
         self.executor = Executor(
             channels,
@@ -141,6 +143,7 @@ class Worker:
         """Work by other settings from now on; leases, and what is under way, stay as they are."""
         self._settings = settings
         self.feed.resize(settings.concurrency, {name: c.concurrency for name, c in self._channels.items()})
+        self._paces = {name: c.pace for name, c in self._channels.items() if c.pace != UNLIMITED}
         self.executor.full_history = settings.full_history
         self._reaper.held_retention_ms = settings.held_retention_ms
         self.pruner.retention = settings.retention
@@ -373,6 +376,7 @@ class Worker:
             suspect=suspect,
             only=self._settings.only,
             judge_expiry=self._guard.trusted(),
+            paces=self._paces,
         )
         self._asked = _Term(claim=claim, until_ms=until_ms)
         return claim

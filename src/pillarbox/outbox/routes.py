@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from pillarbox.channels import registry
 from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain.channel_names import check_name
@@ -126,8 +128,9 @@ class Routes:
         same = (before.url, before.options, before.timeout, self.settings.egress) == (
             after.url, after.options, after.timeout, wanted.egress,
         )  # fmt: skip
-        # How many sends its adapter takes at once is known only to a new one.
-        same = same and (before.concurrency is None or after.concurrency is not None)
+        # How many sends its adapter takes, at once or in a time, is known only to a new one.
+        for limit in ("concurrency", "rate", "recipient_rate"):
+            same = same and (getattr(before, limit) is None or getattr(after, limit) is not None)
         made = make_route(wanted, name, route.channel if same else after.url)
         return dataclasses.replace(made, url=after.url)
 
@@ -158,6 +161,10 @@ def make_route(settings: Settings, name: str, target: Target) -> Route:
         raise ConfigError(f"channels.{name}", "expected a URL, a Channel or a function")
     if own.concurrency is not None:
         channel.concurrency = own.concurrency
+    if own.rate is not None:
+        channel.pace = msgspec.structs.replace(channel.pace, whole=own.rate)
+    if own.recipient_rate is not None:
+        channel.pace = msgspec.structs.replace(channel.pace, each=own.recipient_rate, group=())
     return Route(
         channel=channel,
         policy=policy_for(settings, name, channel.policy),

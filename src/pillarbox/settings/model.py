@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Literal, TypeVar
 
+from pillarbox.domain import pace
 from pillarbox.domain.retry import CHAT, ExpireAction, OnDead, OnHeld, PartsMode, UncertainAction
 from pillarbox.settings.kinds import Choice, Count, Dsn, Flag, Kind, Networks, Option, Ratio, Size, Url
 from pillarbox.settings.places import default_db
-from pillarbox.settings.spans import NO_LIMIT, Schedule, Span
+from pillarbox.settings.spans import NO_LIMIT, Rates, Schedule, Span
 
 SETTING: Final = "setting"
 SECTION: Final = "section"
@@ -207,6 +208,18 @@ class ChannelSettings:
     hint_max: timedelta | None = field(default=None, metadata={SETTING: _HINT_MAX})
     concurrency: int | None = _setting(
         "Sends at once", "How many sends of this channel may run at once.", Count(most=10_000), default=None
+    )
+    rate: pace.Rates | None = _setting(
+        "Rate",
+        "How many messages may go through this channel in a time, of all workers together, such as '30/s'.",
+        Rates(),
+        default=None,
+    )
+    recipient_rate: pace.Rates | None = _setting(
+        "Rate of a recipient",
+        "How many messages one recipient may get in a time, such as '1/s, 20/m'.",
+        Rates(),
+        default=None,
     )
     timeout: timedelta | None = _setting(
         "Send timeout",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final, Literal
 
+from pillarbox.domain import pace
 from pillarbox.domain.retry import parse_schedule, parse_span
 from pillarbox.errors import ConfigError
 from pillarbox.settings.kinds import Kind, Unfit, number_or_text, shown, whole_or_text
@@ -162,3 +163,22 @@ class Schedule(Kind):
             else:
                 steps.append((delay, 1))
         return ", ".join(span_text(round(delay * 1000)) + (f"*{times}" if times > 1 else "") for delay, times in steps)
+
+
+class Rates(Kind):
+    """How much may go in a time: ``30/s``, or ``1/s, 20/m``; ``off`` for as much as there is."""
+
+    expected = "rates such as '30/s' or '1/s, 20/m', or 'off'"
+
+    def read(self, raw: object) -> pace.Rates:
+        """See `Kind`."""
+        if not isinstance(raw, str):
+            raise Unfit(self.expected)
+        try:
+            return pace.parse_rates(raw, field="rate")
+        except ConfigError:
+            raise Unfit(self.expected) from None
+
+    def show(self, value: object) -> str:
+        """See `Kind`."""
+        return ", ".join(map(str, value)) or "off" if isinstance(value, tuple) else str(value)

@@ -23,6 +23,7 @@ from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Admission, Draft, Leased, MessageView, State
 from pillarbox.domain.mirror import MirrorEntry
+from pillarbox.domain.pace import Pace
 from pillarbox.domain.timeline import ClockMark, ClockNews
 from pillarbox.domain.transition import Reason, Transition
 from pillarbox.errors import PillarboxError
@@ -239,6 +240,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         only: Take this message alone.
         judge_expiry: What is past its time ends instead of being leased (contract EX1). False while the wall clock
             cannot be trusted (LE6): then nothing expires here.
+        paces: What the platforms of channels take in a time, where they say so.
     """
 
     worker: int
@@ -249,6 +251,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     suspect: bool = False
     only: MessageId | None = None
     judge_expiry: bool = True
+    paces: Mapping[str, Pace] = {}
 
 
 class Prune(msgspec.Struct, frozen=True, kw_only=True):

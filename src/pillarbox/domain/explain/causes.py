@@ -34,6 +34,7 @@ class Why(StrEnum):
     LATER = "later", "it is not to go before a certain time"
     BACKOFF = "backoff", "an attempt failed; it is tried again later"
     RATE_LIMITED = "rate_limited", "the platform asked this message to wait"
+    PACED = "paced", "its platform takes only so many messages in a time, and others went before it"
     GIVEN_BACK = "given_back", "it was given back without an attempt being charged, and is not due again yet"
     LANE_HELD = "lane_held", "a held message keeps its turn in the lane"
     TURN = "turn", "another message of its lane goes first"

@@ -22,6 +22,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
         paused_by: ``pillarbox`` itself after an answer of the platform, else who asked for it.
         strikes: Times in a row that the channel was unavailable; it is tried with one message at a time then.
         sending: Messages of this queue under a lease.
+        full_until_ms: When its channel's platform takes more, as was known after the last claim.
     """
 
     tenant: str
@@ -32,6 +33,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     paused_by: str | None = None
     strikes: int = 0
     sending: int = 0
+    full_until_ms: int | None = None
 
     def paused(self, now_ms: int) -> bool:
         """Whether nothing is claimed from it at *now_ms*."""

@@ -11,7 +11,7 @@ from pillarbox.domain.explain.causes import Cause, Why
 from pillarbox.domain.explain.facts import Facts, Gate, Standing, WorkerStanding
 from pillarbox.domain.explain.leased import SILENT_MS, under_way
 from pillarbox.domain.lifecycle import expired
-from pillarbox.domain.message import State
+from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.orders import Order, allowed
 from pillarbox.domain.retry import SUSPECT_LOST
 from pillarbox.domain.transition import OUT_OF_ORDER, RATE_LIMITS, ErrorClass
@@ -59,6 +59,8 @@ def _own_time(facts: Facts, standing: Standing) -> list[Cause]:
         return []
     error = texts.error(standing)
     since_ms = standing.attempt_ended_ms or view.claimed_ms or view.created_ms
+    if view.error_class is None and (view.not_before_ms or 0) < view.due_ms:
+        return [_paced(view, view.due_ms, "this recipient")]
     if view.error_class is None:
         word, since_ms = Why.LATER, view.created_ms
         text = "It is not to go before its time."
@@ -135,7 +137,15 @@ def _channel(facts: Facts, standing: Standing) -> list[Cause]:
         )
         wait = f"If that one is delivered, the others follow; {texts.resume(gate)} does not wait for it."
         return [Cause(word=Why.CHANNEL_PROBED, since_ms=gate.paused_until_ms, text=text, unblock=wait)]
+    if gate.full_until_ms is not None and gate.full_until_ms > facts.now_ms:
+        return [_paced(standing.view, gate.full_until_ms, f"channel {gate.channel}")]
     return []
+
+
+def _paced(view: MessageView, until_ms: int, by: str) -> Cause:
+    text = f"Its platform takes only so many messages in a time for {by}."
+    wait = "Wait; `rate` and `recipient_rate` of its channel say how many."
+    return Cause(word=Why.PACED, since_ms=view.created_ms, until_ms=until_ms, text=text, unblock=wait)
 
 
 def _pause(gate: Gate, standing: Standing) -> Cause:

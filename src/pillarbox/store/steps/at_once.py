@@ -77,6 +77,8 @@ class Starting:
             counts[one.queue] = counts.get(one.queue, 0) + 1
         # A message for later gets its position from the claim that finds it.
         later = {one.queue for one in due if one.draft.not_before_ms is not None}
+        # Which one may go now, and when the others may, is the claim's to say.
+        later |= {one.queue for one in due if one.draft.channel in self._request.paces}
         free = {}
         for queue, count in counts.items():
             if queue not in later and count <= capacity.get(queue, 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +14,7 @@ from pillarbox.store.base import BatchResult, Claim, Ended
 from pillarbox.store.steps import endings, leased
 from pillarbox.store.steps.columns import LEASED
 from pillarbox.store.steps.horizon import horizon
+from pillarbox.store.steps.ledger import Ledger, ledgers
 from pillarbox.store.steps.tx import Row
 from pillarbox.store.steps.writing import Writing
 
@@ -56,12 +58,14 @@ def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> N
     Args:
         again: First return what a commit whose answer was lost has leased under the same lease id.
     """
+    gates = {gate.queue: gate for gate in (_Gate(*row) for row in tx.many("gates"))} if tx.overview.gated else {}
     if again:
         _tell_again(tx, request, result)
+        _mark_probes(result, 0, gates)
     # What was stored already leased takes its slots too.
     taken = [message.queue for message in result.claimed]
-    gates = {gate.queue: gate for gate in (_Gate(*row) for row in tx.many("gates"))} if tx.overview.gated else {}
     steps = _Steps()
+    asked = ledgers(tx, request.capacity, request.paces)
     for queue, capacity in request.capacity.items():
         if queue in tx.horizons:
             result.next_due_ms[queue], result.suspects_ms[queue] = tx.horizons[queue]
@@ -80,10 +84,21 @@ def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> N
                     continue
         if room > 0:
             before = len(result.claimed)
-            _claim_queue(tx, request, result, queue, room=room, steps=steps)
+            ledger = asked.get(queue)
+            if ledger is None:
+                _claim_queue(tx, request, result, queue, room=room, steps=steps)
+            else:
+                _claim_paced(tx, request, result, queue, room=room, steps=steps, ledger=ledger)
             if gate is not None and gate.strikes:
-                probes = [msgspec.structs.replace(one, strikes=gate.strikes) for one in result.claimed[before:]]
-                result.claimed[before:] = probes
+                _mark_probes(result, before, gates)
+
+
+def _mark_probes(result: BatchResult, since: int, gates: Mapping[int, _Gate]) -> None:
+    """Note on what was leased from a queue that is out of order for how long it is."""
+    for place, message in enumerate(result.claimed[since:], since):
+        gate = gates.get(message.queue)
+        if gate is not None and gate.strikes:
+            result.claimed[place] = msgspec.structs.replace(message, strikes=gate.strikes)
 
 
 def _most_at_once(tx: Writing, gate: _Gate) -> tuple[int | None, int | None]:
@@ -131,6 +146,74 @@ def _claim_queue(tx: Writing, request: Claim, result: BatchResult, queue: int, *
         result.next_due_ms[queue] = due
 
 
+def _claim_paced(
+    tx: Writing, request: Claim, result: BatchResult, queue: int, *, room: int, steps: _Steps, ledger: Ledger
+) -> None:
+    """Claim from a queue whose platform takes only so much in a time: what is not to go yet is put off first."""
+    free = left = ledger.free(room)
+    before = len(result.claimed)
+    if free > 0:
+        _give_positions(tx, result, queue)
+    if request.only is not None or request.suspect:
+        name, where = ("due_one", (queue, request.only)) if request.only is not None else ("suspect_rows", (queue,))
+        if free > 0 and _may_go(ledger, result, [(name, where)], wanted=1, steps=steps):
+            _claim_queue(tx, request, result, queue, room=1, steps=steps)
+    else:
+        levels = _by_age(tx, queue) if request.oldest_first else _PRIORITIES
+        due = [("due_rows", (queue, priority)) for priority in levels]
+        # Only the head of a lane is given a time: those behind it would be given earlier ones.
+        while left > 0 and _parked(tx, queue, levels, result, steps=steps):
+            ready = _may_go(ledger, result, due, wanted=left, steps=steps)
+            if not ready:
+                break
+            rows, started, _ = _pass(tx, request, result, name="claim", where=(queue, *levels), limit=min(left, ready))
+            left -= started
+            if not rows or steps.over(len(rows)):
+                result.more = bool(rows)
+                break
+    ledger.took(result.claimed[before:])
+    due_ms, result.suspects_ms[queue] = horizon(tx, queue)
+    if due_ms is not None and ledger.free(1) <= 0:
+        due_ms = max(due_ms, ledger.next_ms())
+    result.next_due_ms[queue] = due_ms
+    result.suspect_due = result.suspect_due or (result.suspects_ms[queue] or tx.now + 1) <= tx.now
+
+
+def _parked(tx: Writing, queue: int, levels: Sequence[int], result: BatchResult, *, steps: _Steps) -> bool:
+    """Let everything that is due wait behind the head of its lane; return whether that was all."""
+    for priority in levels:
+        while parked := tx.many("park", (queue, priority, tx.now, _PARK_MAX)):
+            tx.overview.waiting = True
+            if steps.over(len(parked)):
+                result.more = True
+                return False
+    return True
+
+
+def _may_go(
+    ledger: Ledger,
+    result: BatchResult,
+    due: Sequence[tuple[str, tuple[object, ...]]],
+    *,
+    wanted: int,
+    steps: _Steps,
+) -> int:
+    """Put off what stands before *wanted* messages that may go; return how many of those there are, or more."""
+    ready = 0
+    for name, where in due:
+        late = 1
+        found = 0
+        while late and found < wanted - ready:
+            found, late = ledger.put_off(name, where, wanted - ready)
+            if steps.over(late):
+                result.more = True
+                return ready + found
+        ready += found
+        if ready >= wanted:
+            break
+    return ready
+
+
 def _by_age(tx: Writing, queue: int) -> list[int]:
     """Order the priorities by their oldest due message, so that a low one is not starved for ever."""
     heads = [((tx.one("heads", (queue, priority)) or (None,))[0], priority) for priority in _PRIORITIES]
@@ -157,25 +240,34 @@ def _claim_rows(
         How many were leased.
     """
     taken = 0
-    until = tx.lease_now + request.lease_ms
-    judged_by = tx.now if request.judge_expiry else None
     while True:
         limit = room - taken
-        bindings: tuple[object, ...] = (request.lease, until, request.worker, tx.now, judged_by, *where)
-        rows = tx.many(name, (*bindings, limit) if name == "claim" else bindings)
-        if not rows:
-            return taken
-        started, ended = _take(tx, request, result, rows)
+        rows, started, ended = _pass(tx, request, result, name=name, where=where, limit=limit)
         taken += started
         # Whatever ended made room, and may have freed its successor. Without that: all leased, or that was all.
-        if taken >= room or (not ended and (started == len(rows) or len(rows) < limit)):
+        if not rows or taken >= room or (not ended and (started == len(rows) or len(rows) < limit)):
             return taken
         if steps.over(len(rows)):
             result.more = True
             return taken
-        for priority in {row[_PRIORITY] for row in rows if row[_STATE] == _SCHEDULED}:
-            steps.over(_PARK_MAX)
-            tx.many("park", (where[0], priority, tx.now, _PARK_MAX))
+        _park(tx, rows, queue=where[0], steps=steps)
+
+
+def _pass(
+    tx: Writing, request: Claim, result: BatchResult, *, name: str, where: tuple[object, ...], limit: int
+) -> tuple[list[Row], int, int]:
+    """Run one of the claims once. Returns the rows that it moved, how many were leased, and how many ended."""
+    until = tx.lease_now + request.lease_ms
+    judged_by = tx.now if request.judge_expiry else None
+    bindings: tuple[object, ...] = (request.lease, until, request.worker, tx.now, judged_by, *where)
+    rows = tx.many(name, (*bindings, limit) if name == "claim" else bindings)
+    return rows, *_take(tx, request, result, rows)
+
+
+def _park(tx: Writing, rows: list[Row], *, queue: object, steps: _Steps) -> None:
+    for priority in {row[_PRIORITY] for row in rows if row[_STATE] == _SCHEDULED}:
+        steps.over(_PARK_MAX)
+        tx.many("park", (queue, priority, tx.now, _PARK_MAX))
 
 
 def _take(tx: Writing, request: Claim, result: BatchResult, rows: list[Row]) -> tuple[int, int]:

@@ -91,7 +91,7 @@ def _standing(tx: Reader, message: str, under_way: _UnderWay) -> Standing | None
         return None
     view = read.view(found[0][:_COLUMNS])
     state, position, until, worker, returns, has_content, ended, answer, queue, *gate = found[0][_COLUMNS:]
-    paused, paused_until, reason, paused_by, strikes = gate
+    paused, paused_until, reason, paused_by, strikes, full_until = gate
     return Standing(
         view=view,
         gate=Gate(
@@ -103,6 +103,7 @@ def _standing(tx: Reader, message: str, under_way: _UnderWay) -> Standing | None
             paused_by=paused_by,
             strikes=strikes,
             sending=under_way.queues[queue],
+            full_until_ms=full_until,
         ),
         queue=queue,
         under_lease=state == State.LEASED.code,

@@ -191,6 +191,7 @@ def _resume(tx: Writing, item: Resume) -> Acted:
     rows = tx.many("queue_resume", (item.tenant, item.channel))
     if item.tenant is None:
         tx.many("channel_resume", (item.channel,))
+        tx.many("pace_resume", (item.channel,))
     tx.touched.update(queue for (queue,) in rows)
     audit.audit(tx, item, "resume", item.channel, detail=_whose(item))
     return Acted(applied=bool(rows))

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pillarbox.domain.message import State
-from pillarbox.domain.transition import OUT_OF_ORDER
+from pillarbox.domain.transition import OUT_OF_ORDER, ErrorClass
 from pillarbox.store.base import Settled, Settlement
-from pillarbox.store.steps import late_answer, redirects
+from pillarbox.store.steps import late_answer, ledger, redirects
 from pillarbox.store.steps.attempt import arrives, attempt_row, over_by, writable
 from pillarbox.store.steps.tx import Row
 from pillarbox.store.steps.writing import Writing
@@ -113,6 +113,7 @@ def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
     pauses: list[Row] = []
     addresses: list[redirects.Moved] = []
     waits: list[Row] = []
+    rests: list[tuple[str, str, int, str | None]] = []
     moved: defaultdict[tuple[int, State], list[int]] = defaultdict(list)
     for item in applied:
         message, transition = item.message, item.transition
@@ -131,6 +132,8 @@ def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
             waits.append((message.seq, transition.due_ms))
         if transition.pause_ms is not None:
             pauses.append(_pause(tx, item))
+        elif transition.error_class == ErrorClass.RATE_LIMITED and transition.due_ms is not None:
+            rests.append((message.channel, message.recipient, transition.due_ms, writable(transition.error)))
     for (queue, to), sizes in moved.items():
         tx.counters.move(queue, _LEASED, to.code, sizes)
     tx.each("part_end", parts)
@@ -140,6 +143,8 @@ def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
     if pauses:
         tx.each("gate_pause", pauses)
         tx.overview.gated = True
+    if rests:
+        ledger.rest(tx, rests)
 
 
 def _part_ends(item: Settlement) -> list[Row]:

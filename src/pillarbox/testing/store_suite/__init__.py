@@ -24,6 +24,7 @@ from pillarbox.testing.store_suite.late import LateSuite
 from pillarbox.testing.store_suite.leasing import LeasingSuite
 from pillarbox.testing.store_suite.limits import LimitSuite
 from pillarbox.testing.store_suite.operating import OperatingSuite
+from pillarbox.testing.store_suite.pacing import PacingSuite
 from pillarbox.testing.store_suite.part_ends import PartEndSuite
 from pillarbox.testing.store_suite.parts import PartSuite
 from pillarbox.testing.store_suite.redirecting import RedirectingSuite
@@ -55,6 +56,7 @@ class StoreSuite(
     LateSuite,
     BreakingSuite,
     OperatingSuite,
+    PacingSuite,
     ResolvingSuite,
     ReplayingSuite,
     RepeatingSuite,

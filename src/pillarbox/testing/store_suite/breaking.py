@@ -65,3 +65,14 @@ class BreakingSuite(StoreFixtures):
         assert (await other.store.queues())[0].strikes == 1, "what was under way is no second outage"
         driver.clock.advance(3_000_000_000)
         assert [message.strikes for message in await other.claim(10)] == [1]
+
+    @pytest.mark.contract("FL2")
+    async def test_who_asks_again_for_a_probe_hears_the_same(self, driver: StoreDriver) -> None:
+        await driver.enqueue(*[driver.draft() for _ in range(2)])
+        await driver.settle(await driver.claim_one(), Unavailable("token revoked"))
+        driver.clock.advance(3600)
+        request = await driver.request()
+        first = await driver.commit(claim=request)
+        again = await driver.commit(claim=request, again=True)
+        assert again.claimed == first.claimed
+        assert [message.strikes for message in again.claimed] == [1]

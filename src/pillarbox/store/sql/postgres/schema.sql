@@ -30,6 +30,21 @@ CREATE TABLE channel_pause (
     paused_by text
 );
 
+-- What went to whom lately through a channel whose platform takes so much in a time, and who rests after a rate limit.
+-- Recipient '' is the whole channel; it is locked before any other of its channel.
+CREATE TABLE pace (
+    channel text NOT NULL,
+    recipient text NOT NULL,
+    log text NOT NULL DEFAULT '[]',
+    over_at bigint NOT NULL DEFAULT 0,
+    rests_until bigint,
+    full_until bigint,
+    reason text,
+    PRIMARY KEY (channel, recipient)
+);
+CREATE INDEX pace_over ON pace (channel, over_at);
+CREATE INDEX pace_rest ON pace (channel) WHERE rests_until IS NOT NULL;
+
 CREATE TABLE policy (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     spec text NOT NULL UNIQUE

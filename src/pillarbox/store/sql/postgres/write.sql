@@ -141,7 +141,9 @@ RETURNING id, seq
 -- What a transaction must know before it writes. Whether anything waits is no question here: others may make it so until
 -- this transaction holds the heads of the lanes that it leaves.
 SELECT EXISTS (SELECT 1 FROM queue WHERE paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL) AS gated,
-    EXISTS (SELECT 1 FROM recipient_alias) AS redirected, true AS waiting,
+    EXISTS (SELECT 1 FROM recipient_alias) AS redirected,
+    EXISTS (SELECT 1 FROM pace WHERE rests_until IS NOT NULL) AS resting,
+    true AS waiting,
     coalesce(sum(messages), 0)::bigint AS messages, coalesce(sum(bytes), 0)::bigint AS bytes
 FROM tally WHERE queue = 0 AND state < 3
 
@@ -308,6 +310,54 @@ SELECT messages FROM recipient_tally WHERE queue = $1 AND recipient = $2
 -- leased_in_queue --
 SELECT coalesce(sum(messages), 0)::bigint FROM tally WHERE queue = $1 AND state = 1
 
+-- pace_lock --
+-- The row of a whole channel: whoever has it is alone with the channel's others.
+INSERT INTO pace (channel, recipient) VALUES ($1, '')
+ON CONFLICT (channel, recipient) DO UPDATE SET channel = excluded.channel
+RETURNING log
+
+-- pace_over --
+-- What does not count any more, a hundred at a time.
+DELETE FROM pace WHERE channel = $1 AND recipient IN (
+    SELECT recipient FROM pace WHERE channel = $1 AND over_at < $2 AND recipient <> '' LIMIT 100)
+
+-- pace_of --
+SELECT recipient, log, rests_until FROM jsonb_array_elements_text($2::jsonb) AS given (value) JOIN pace ON channel = $1 AND recipient = given.value
+
+-- pace_set --
+INSERT INTO pace (channel, recipient, log, over_at, full_until)
+SELECT channel, recipient, log, over_at, full_until
+FROM {each channel text, recipient text, log text, over_at bigint, full_until bigint}
+ON CONFLICT (channel, recipient) DO UPDATE SET log = excluded.log, over_at = greatest(pace.over_at, excluded.over_at),
+    full_until = excluded.full_until
+
+-- pace_rest --
+INSERT INTO pace (channel, recipient, over_at, rests_until, reason)
+SELECT channel, recipient, until, until, reason FROM {each channel text, recipient text, until bigint, reason text}
+ON CONFLICT (channel, recipient) DO UPDATE SET over_at = greatest(pace.over_at, excluded.over_at),
+    rests_until = excluded.rests_until, reason = excluded.reason
+
+-- pace_resume --
+UPDATE pace SET rests_until = NULL, reason = NULL WHERE channel = $1 AND rests_until IS NOT NULL
+
+-- resting --
+SELECT DISTINCT channel FROM pace WHERE rests_until IS NOT NULL
+
+-- due_rows --
+SELECT seq, recipient FROM message WHERE queue = $1 AND priority = $2 AND state = 0 AND NOT waiting AND lane_pos IS NOT NULL AND lost < 2 AND due_at <= $3
+ORDER BY due_at, seq LIMIT $4
+
+-- suspect_rows --
+SELECT seq, recipient FROM message WHERE queue = $1 AND state = 0 AND NOT waiting AND lane_pos IS NOT NULL AND lost >= 2 AND due_at <= $2
+ORDER BY due_at, seq LIMIT $3
+
+-- due_one --
+SELECT seq, recipient FROM message WHERE queue = $1 AND id = $2 AND state = 0 AND NOT waiting AND lane_pos IS NOT NULL AND due_at <= $3 LIMIT $4
+
+-- put_off --
+UPDATE message SET due_at = asked.due FROM {each seq bigint, due bigint}
+WHERE message.seq = asked.seq AND state = 0 AND NOT waiting
+
 -- gates --
 SELECT id AS queue, paused_at AS paused_ms, paused_until AS until_ms, strikes, reopened_at AS reopened_ms FROM queue
 WHERE paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL
@@ -441,6 +491,7 @@ certain AS MATERIALIZED ({certain})
 UPDATE message SET waiting = true
 FROM blocked WHERE message.seq = blocked.seq AND (
     blocked.blocker IN (SELECT seq FROM certain) OR blocked.blocker IN (SELECT seq FROM candidate))
+RETURNING message.seq
 
 -- heads --
 SELECT min(due_at), $2::smallint FROM message WHERE queue = $1 AND priority = $2::smallint AND state = 0 AND NOT waiting

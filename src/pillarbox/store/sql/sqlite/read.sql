@@ -188,7 +188,8 @@ SELECT {view_list}, message.state, message.lane_pos, message.lease_until, messag
     message.content IS NOT NULL OR message.payload IS NOT NULL,
     (SELECT a.ended_at FROM attempt a WHERE a.message = message.seq ORDER BY a.number DESC LIMIT 1),
     (SELECT a.answer FROM attempt a WHERE a.message = message.seq ORDER BY a.number DESC LIMIT 1),
-    queue.id, queue.paused_at, queue.paused_until, queue.pause_reason, queue.paused_by, queue.strikes
+    queue.id, queue.paused_at, queue.paused_until, queue.pause_reason, queue.paused_by, queue.strikes,
+    (SELECT full_until FROM pace WHERE pace.channel = queue.channel AND pace.recipient = '') AS full_until
 FROM message JOIN queue ON queue.id = message.queue JOIN policy ON policy.id = message.policy
 WHERE message.id = ?1
 

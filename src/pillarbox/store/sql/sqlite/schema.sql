@@ -28,6 +28,21 @@ CREATE TABLE channel_pause (
     paused_by TEXT
 ) STRICT, WITHOUT ROWID;
 
+-- What went to whom lately through a channel whose platform takes so much in a time, and who rests after a rate limit.
+-- Recipient '' is the whole channel; it is locked before any other of its channel.
+CREATE TABLE pace (
+    channel TEXT NOT NULL,
+    recipient TEXT NOT NULL,
+    log TEXT NOT NULL DEFAULT '[]',
+    over_at INTEGER NOT NULL DEFAULT 0,
+    rests_until INTEGER,
+    full_until INTEGER,
+    reason TEXT,
+    PRIMARY KEY (channel, recipient)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pace_over ON pace (channel, over_at);
+CREATE INDEX pace_rest ON pace (channel) WHERE rests_until IS NOT NULL;
+
 CREATE TABLE policy (
     id INTEGER PRIMARY KEY,
     spec TEXT NOT NULL UNIQUE
@@ -281,6 +296,18 @@ CREATE TABLE channel_pause (
     pause_reason TEXT,
     paused_by TEXT
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE pace (
+    channel TEXT NOT NULL,
+    recipient TEXT NOT NULL,
+    log TEXT NOT NULL DEFAULT '[]',
+    over_at INTEGER NOT NULL DEFAULT 0,
+    rests_until INTEGER,
+    full_until INTEGER,
+    reason TEXT,
+    PRIMARY KEY (channel, recipient)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pace_over ON pace (channel, over_at);
+CREATE INDEX pace_rest ON pace (channel) WHERE rests_until IS NOT NULL;
 
 -- recipient_counting --
 -- Made only where a limit per recipient is configured; from then on kept by every writer, whatever its settings.

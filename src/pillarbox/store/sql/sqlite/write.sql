@@ -116,6 +116,7 @@ RETURNING id, seq
 -- What a transaction must know before it writes.
 SELECT EXISTS (SELECT 1 FROM queue WHERE paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL) AS gated,
     EXISTS (SELECT 1 FROM recipient_alias) AS redirected,
+    EXISTS (SELECT 1 FROM pace WHERE rests_until IS NOT NULL) AS resting,
     EXISTS (SELECT 1 FROM message WHERE state = 0 AND waiting = 1) AS waiting,
     coalesce(sum(messages), 0) AS messages, coalesce(sum(bytes), 0) AS bytes
 FROM tally WHERE queue = 0 AND state < 3
@@ -261,6 +262,48 @@ SELECT messages FROM recipient_tally WHERE queue = ?1 AND recipient = ?2
 -- leased_in_queue --
 SELECT messages FROM tally WHERE queue = ?1 AND state = 1
 
+-- pace_lock --
+-- The row of a whole channel: whoever has it is alone with the channel's others.
+INSERT INTO pace (channel, recipient) VALUES (?1, '')
+ON CONFLICT DO UPDATE SET channel = excluded.channel
+RETURNING log
+
+-- pace_over --
+-- What does not count any more, a hundred at a time.
+DELETE FROM pace WHERE channel = ?1 AND recipient IN (
+    SELECT recipient FROM pace WHERE channel = ?1 AND over_at < ?2 AND recipient <> '' LIMIT 100)
+
+-- pace_of --
+SELECT recipient, log, rests_until FROM json_each(?2) given JOIN pace ON channel = ?1 AND recipient = given.value
+
+-- pace_set --
+INSERT INTO pace (channel, recipient, log, over_at, full_until) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT DO UPDATE SET log = excluded.log, over_at = max(over_at, excluded.over_at), full_until = excluded.full_until
+
+-- pace_rest --
+INSERT INTO pace (channel, recipient, over_at, rests_until, reason) VALUES (?1, ?2, ?3, ?3, ?4)
+ON CONFLICT DO UPDATE SET over_at = max(over_at, excluded.over_at), rests_until = excluded.rests_until, reason = excluded.reason
+
+-- pace_resume --
+UPDATE pace SET rests_until = NULL, reason = NULL WHERE channel = ?1 AND rests_until IS NOT NULL
+
+-- resting --
+SELECT DISTINCT channel FROM pace WHERE rests_until IS NOT NULL
+
+-- due_rows --
+SELECT seq, recipient FROM message WHERE queue = ?1 AND priority = ?2 AND state = 0 AND waiting = 0 AND lane_pos IS NOT NULL AND lost < 2 AND due_at <= ?3
+ORDER BY due_at, seq LIMIT ?4
+
+-- suspect_rows --
+SELECT seq, recipient FROM message WHERE queue = ?1 AND state = 0 AND waiting = 0 AND lane_pos IS NOT NULL AND lost >= 2 AND due_at <= ?2
+ORDER BY due_at, seq LIMIT ?3
+
+-- due_one --
+SELECT seq, recipient FROM message WHERE queue = ?1 AND id = ?2 AND state = 0 AND waiting = 0 AND lane_pos IS NOT NULL AND due_at <= ?3 LIMIT ?4
+
+-- put_off --
+UPDATE message SET due_at = ?2 WHERE seq = ?1 AND state = 0 AND waiting = 0
+
 -- gates --
 SELECT id AS queue, paused_at AS paused_ms, paused_until AS until_ms, strikes, reopened_at AS reopened_ms FROM queue
 WHERE paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL
@@ -382,6 +425,7 @@ UPDATE message SET waiting = 1 FROM (
         AND lane_pos IS NOT NULL
     ORDER BY due_at, seq LIMIT ?4) c
 WHERE message.seq = c.seq AND c.lane IS NOT NULL AND ({blocked})
+RETURNING seq
 
 -- heads --
 SELECT min(due_at), priority FROM message WHERE queue = ?1 AND priority = ?2 AND state = 0 AND waiting = 0 AND lost < 2
