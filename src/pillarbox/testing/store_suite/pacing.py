@@ -8,7 +8,7 @@ import pytest
 
 from pillarbox.domain.outcome import Deferred, RateLimited
 from pillarbox.domain.pace import Pace, Rate
-from pillarbox.store.base import Resume
+from pillarbox.store.base import Resume, Retry
 from pillarbox.testing.store_suite.driver import CHANNEL, StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 
@@ -113,6 +113,14 @@ class PacingSuite(StoreFixtures):
         await driver.settle(await driver.claim_one(), RateLimited("slow", after=30))
         await driver.act(Resume(tenant=None, channel=CHANNEL, actor="ann"))
         assert len(await driver.claim(10)) == 1
+
+    @pytest.mark.contract("FL1", "ST11")
+    async def test_who_wants_a_message_to_go_now_ends_its_recipient_s_rest(self, driver: StoreDriver) -> None:
+        await driver.enqueue(driver.draft(recipient="ann", lane=None))
+        limited = await driver.claim_one()
+        await driver.settle(limited, RateLimited("slow", after=30))
+        await driver.act(Retry(id=limited.id, actor="ann"))
+        assert await driver.claimed_ids() == [limited.id]
 
     @pytest.mark.contract("FL1")
     async def test_one_message_alone_waits_for_its_place_too(self, driver: StoreDriver) -> None:

@@ -340,6 +340,12 @@ ON CONFLICT (channel, recipient) DO UPDATE SET over_at = greatest(pace.over_at, 
 -- pace_resume --
 UPDATE pace SET rests_until = NULL, reason = NULL WHERE channel = $1 AND rests_until IS NOT NULL
 
+-- pace_retry --
+-- Who wants a message to go now ends its recipient's rest.
+UPDATE pace SET rests_until = NULL, reason = NULL
+FROM {each its_seq bigint} JOIN message ON message.seq = its_seq JOIN queue ON queue.id = message.queue
+WHERE pace.channel = queue.channel AND pace.recipient = message.recipient AND rests_until IS NOT NULL
+
 -- resting --
 SELECT DISTINCT channel FROM pace WHERE rests_until IS NOT NULL
 

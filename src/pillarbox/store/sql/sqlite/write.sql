@@ -287,6 +287,11 @@ ON CONFLICT DO UPDATE SET over_at = max(over_at, excluded.over_at), rests_until 
 -- pace_resume --
 UPDATE pace SET rests_until = NULL, reason = NULL WHERE channel = ?1 AND rests_until IS NOT NULL
 
+-- pace_retry --
+-- Who wants a message to go now ends its recipient's rest.
+UPDATE pace SET rests_until = NULL, reason = NULL WHERE rests_until IS NOT NULL AND (channel, recipient) = (
+    SELECT queue.channel, message.recipient FROM message JOIN queue ON queue.id = message.queue WHERE message.seq = ?1)
+
 -- resting --
 SELECT DISTINCT channel FROM pace WHERE rests_until IS NOT NULL
 
