@@ -9,7 +9,7 @@ import pytest
 from pillarbox.channels.function import FunctionChannel
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered
-from pillarbox.events import ChannelPaused
+from pillarbox.events import Alarm, ChannelPaused
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import until
 from tests.unit.leased_messages import STEADY
@@ -89,3 +89,34 @@ async def test_another_worker_goes_on_where_the_first_one_left_a_breaker_open(st
     (queue,) = await other.runtime.store.queues()
     assert queue.strikes == 3
     assert sum([(await other.view(message)).charged for message in messages]) == 2
+
+
+@pytest.mark.contract("FL3", "RE5")
+async def test_a_channel_that_is_not_ready_rests_at_no_attempt_until_it_is(stand: Stand) -> None:
+    channel = ScriptedChannel(policy=STEADY)
+    box = await stand.open({"chat": channel, "mail": ScriptedChannel(policy=STEADY)})
+    why: str | None = "the phone is off"
+    box.outbox.hooks.readiness("chat", lambda _: why)
+    message, other = await box.send(), await box.send(channel="mail")
+    assert (await box.settled(other)).state is State.DELIVERED
+    (paused,) = await box.heard.wait_for(ChannelPaused)
+    assert (paused.channel, paused.reason, paused.until_ms) == ("chat", why, stand.clock.wall_ms() + 5_000)
+    for _ in range(3):
+        await pass_time(stand, box, 5_000)
+    why = None
+    await pass_time(stand, box, 5_000)
+    view = await box.settled(message)
+    assert (view.state, view.charged, len(channel.attempts)) == (State.DELIVERED, 0, 1)
+
+
+@pytest.mark.contract("FL3")
+async def test_a_readiness_hook_that_fails_keeps_nobody_waiting(stand: Stand) -> None:
+    def broken(channel: str) -> None:
+        raise RuntimeError(channel)
+
+    box = await stand.open(ScriptedChannel(policy=STEADY))
+    box.outbox.hooks.readiness("chat", broken)
+    assert (await box.settled(await box.send())).state is State.DELIVERED
+    box.outbox.hooks.readiness("chat", lambda _: 1)
+    assert (await box.settled(await box.send())).state is State.DELIVERED
+    assert [alarm.what for alarm in box.heard.of(Alarm)] == ["hook_failed", "hook_invalid"]

@@ -77,6 +77,7 @@ class Verdict(StrEnum):
 
 UNAVAILABLE_PAUSE_MS = 60_000
 UNAVAILABLE_PAUSE_MS_MAX = 3_600_000
+NOT_READY_PAUSE_MS: Final = 5_000
 OUTAGE_FAILURES: Final = 3
 """So many failures in a row that are the channel's and no message's open its breaker."""
 OUTAGE_PAUSE_MS: Final = 5_000
@@ -240,6 +241,15 @@ def release_unsent(message: Leased, reason: str, *, now_ms: int) -> Transition:
     due_ms = now_ms + FREE_RETURN_MS_MIN
     # The lost count is kept: a send that never began clears nobody of suspicion.
     return Transition.release(due_ms=due_ms, error_class=ErrorClass.RELEASED, error=reason, lost=message.lost)
+
+
+def not_ready(message: Leased, reason: str, *, now_ms: int) -> Transition:
+    """Return the release of a message whose channel is not ready, and which rests for that. Costs no attempt."""
+    due_ms = now_ms + NOT_READY_PAUSE_MS
+    release = Transition.release(
+        due_ms=due_ms, error_class=ErrorClass.RELEASED, error=reason, lost=message.lost, pause_ms=due_ms
+    )
+    return _capped(message, release)
 
 
 def unreadable(message: Leased, error: str) -> Transition:

@@ -209,6 +209,10 @@ class Executor:
             attempt = await self._preparing.resolved(message, attempt)
         if not isinstance(attempt, Attempt):
             return attempt
+        if self._hooks.asks_ready(message.channel):
+            why = await self._hooks.not_ready(message.channel, fatal=functools.partial(self._owe, flight))
+            if why is not None:
+                return lifecycle.not_ready(message, why, now_ms=self._clock.wall_ms())
         if self._hooks.any_revalidate and self._too_late(flight, self._clock.wall_ms()) is None:
             objection = await self._hooks.still_wanted(attempt, fatal=functools.partial(self._owe, flight))
             if objection is not None:

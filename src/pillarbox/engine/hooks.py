@@ -54,6 +54,7 @@ class Defer(msgspec.Struct, frozen=True):
 Before = Callable[[Outgoing], Any]
 After = Callable[[MessageDelivered | MessageDied | MessageExpired], Any]
 Revalidate = Callable[[Attempt], Any]
+Readiness = Callable[[str], Any]
 
 
 class Hooks:
@@ -71,6 +72,7 @@ class Hooks:
         self._bus = bus or Bus()
         self._before: list[tuple[int, int, Before, float]] = []
         self._revalidate: list[tuple[Revalidate, float]] = []
+        self._readiness: dict[str, tuple[Readiness, float]] = {}
         self._calls = Calls(clock)
 
     def before_delivery(self, hook: Before, *, priority: int = 0, timeout_seconds: float = HOOK_SECONDS) -> None:
@@ -101,10 +103,22 @@ class Hooks:
         """Ask *hook* just before each send: ``None`` lets it go, `Withdraw` cancels it, `Defer` gives it back."""
         self._revalidate.append((hook, timeout_seconds))
 
+    def readiness(self, channel: str, hook: Readiness, *, timeout_seconds: float = HOOK_SECONDS) -> None:
+        """
+        Ask *hook* just before each send through *channel*, by its name, whether anything may go through it now.
+
+        ``None`` says yes; text says why not. Then the channel rests for five seconds, and no message is charged.
+        """
+        self._readiness[channel] = (hook, timeout_seconds)
+
     @property
     def any_before(self) -> bool:
         """Whether there is one to run before delivery."""
         return bool(self._before)
+
+    def asks_ready(self, channel: str) -> bool:
+        """Return whether there is one to ask whether a channel is ready."""
+        return channel in self._readiness
 
     @property
     def any_revalidate(self) -> bool:
@@ -156,6 +170,29 @@ class Hooks:
                     self._report("hook_invalid", f"{name_of(hook)} gave {what}; it was skipped")
             elif answer is not None:
                 self._report("hook_invalid", f"{name_of(hook)} gave {_shape(answer)}; it was skipped")
+        return None
+
+    async def not_ready(self, channel: str, *, fatal: Callable[[BaseException], None] = pass_on) -> str | None:
+        """
+        Return why nothing may go through a channel now; ``None`` where it may.
+
+        Args:
+            fatal: See `still_wanted`.
+        """
+        asked = self._readiness.get(channel)
+        if asked is None:
+            return None
+        hook, seconds = asked
+        ended = await self._ask(hook, channel, seconds)
+        if ended.error is not None:
+            fatal(ended.error)
+            return (
+                None if isinstance(ended.error, Exception) else f"{name_of(hook)} raised {type(ended.error).__name__}"
+            )
+        if isinstance(ended.value, str):
+            return _writable(ended.value) or "not ready"
+        if ended.value is not None:
+            self._report("hook_invalid", f"{name_of(hook)} gave {_shape(ended.value)}; it was skipped")
         return None
 
     async def _ask(self, hook: Callable[[Any], Any], subject: object, seconds: float) -> Ended:
