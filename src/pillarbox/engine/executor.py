@@ -209,14 +209,9 @@ class Executor:
             attempt = await self._preparing.resolved(message, attempt)
         if not isinstance(attempt, Attempt):
             return attempt
-        if self._hooks.asks_ready(message.channel):
-            why = await self._hooks.not_ready(message.channel, fatal=functools.partial(self._owe, flight))
-            if why is not None:
-                return lifecycle.not_ready(message, why, now_ms=self._clock.wall_ms())
-        if self._hooks.any_revalidate and self._too_late(flight, self._clock.wall_ms()) is None:
-            objection = await self._hooks.still_wanted(attempt, fatal=functools.partial(self._owe, flight))
-            if objection is not None:
-                return self._objected(message, objection)
+        objected = await self._hooked(flight, attempt)
+        if objected is not None:
+            return objected
         now_ms = self._clock.wall_ms()
         too_late = self._too_late(flight, now_ms)
         if too_late is not None:
@@ -230,6 +225,19 @@ class Executor:
         if flight.kept_back():
             return self._unsent(message, "stopped before it was written")
         return self._decide(flight, outcome)
+
+    async def _hooked(self, flight: Flight, attempt: Attempt) -> Transition | None:
+        """Ask the application whether the channel is ready and the message still wanted; return what keeps it back."""
+        message, fatal = flight.message, functools.partial(self._owe, flight)
+        if self._hooks.asks_ready(message.channel):
+            why = await self._hooks.not_ready(message.channel, fatal=fatal)
+            if why is not None:
+                return lifecycle.not_ready(message, why, now_ms=self._clock.wall_ms())
+        if self._hooks.any_revalidate and self._too_late(flight, self._clock.wall_ms()) is None:
+            objection = await self._hooks.still_wanted(attempt, fatal=fatal)
+            if objection is not None:
+                return self._objected(message, objection)
+        return None
 
     async def _is_abandoned(self, message: Leased) -> bool:
         """Whether it must not be begun any more. The reaper ends what waits; this came due before it looked (DK1)."""

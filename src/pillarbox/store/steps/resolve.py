@@ -28,7 +28,7 @@ def retry(tx: Writing, given: Sequence[Given[Retry]]) -> list[Acted]:
         (one.subject.seq, tx.now, one.item.ttl_ms is not None, _expiry_ms(tx, one.subject, one.item.ttl_ms))
         for one in given
     ]
-    if tx.resting:
+    if tx.overview.resting:
         tx.each("pace_retry", [(one.subject.seq,) for one in given])
     acted, lines = [], []
     for one, done in zip(given, tx.each("retry", rows), strict=True):

@@ -107,13 +107,9 @@ def _settle_bindings(tx: Writing, item: Settlement) -> Row:
 
 
 def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
-    """Count what was settled, free its lanes, and write its parts, attempts and pauses."""
+    """Count what was settled, free its lanes, and write its parts, attempts and what it says of others."""
     parts: list[Row] = []
     attempts: list[Row] = []
-    pauses: list[Row] = []
-    addresses: list[redirects.Moved] = []
-    waits: list[Row] = []
-    rests: list[tuple[str, str, int, str | None]] = []
     moved: defaultdict[tuple[int, State], list[int]] = defaultdict(list)
     for item in applied:
         message, transition = item.message, item.transition
@@ -126,6 +122,21 @@ def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
             parts += _part_ends(item)
         if item.keep_attempt or not arrives(item):
             attempts.append(attempt_row(item, to=transition.to))
+    for (queue, to), sizes in moved.items():
+        tx.counters.move(queue, _LEASED, to.code, sizes)
+    tx.each("part_end", parts)
+    tx.each("attempt", attempts)
+    _tell_others(tx, applied)
+
+
+def _tell_others(tx: Writing, applied: Sequence[Settlement]) -> None:
+    """Write what answers say of other messages: of their recipients, their channels, and of what takes their place."""
+    pauses: list[Row] = []
+    addresses: list[redirects.Moved] = []
+    waits: list[Row] = []
+    rests: list[tuple[str, str, int, str | None]] = []
+    for item in applied:
+        message, transition = item.message, item.transition
         if transition.recipient is not None:
             addresses.append(redirects.Moved(message.queue, message.recipient, transition.recipient))
         if transition.to is State.CANCELLED and transition.due_ms is not None:
@@ -134,10 +145,6 @@ def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
             pauses.append(_pause(tx, item))
         elif transition.error_class == ErrorClass.RATE_LIMITED and transition.due_ms is not None:
             rests.append((message.channel, message.recipient, transition.due_ms, writable(transition.error)))
-    for (queue, to), sizes in moved.items():
-        tx.counters.move(queue, _LEASED, to.code, sizes)
-    tx.each("part_end", parts)
-    tx.each("attempt", attempts)
     redirects.remember(tx, addresses)
     tx.each("keep_wait", waits)
     if pauses:
