@@ -73,6 +73,7 @@ numbers = st.integers(0, 10_000)
 fields = st.fixed_dictionaries(
     {
         "channel": st.sampled_from(CHANNELS),
+        "recipient": st.sampled_from(("ann", "ann", "bob")),
         "lane": st.sampled_from((None, "a", "a", "a", "b")),
         "priority": st.integers(0, 3),
         "later": st.sampled_from((None, None, None, 0, 3, 40)),
@@ -351,6 +352,7 @@ class StoreMachine(RuleBasedStateMachine):
     def resume(self, handle: int) -> None:
         for channel in sorted(self.model.paused):
             self.run(self.handles[handle].act(Resume(tenant=None, channel=channel, actor="ann")))
+            self.model.rested(channel)
         self.model.paused.clear()
 
     @rule(
@@ -376,6 +378,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert views.keys() == self.model.messages.keys()
         for identity, message in self.model.messages.items():
             view = views[identity]
+            if view.due_ms > message.due_ms and message.state is State.SCHEDULED:
+                self.model.put_off(message, view.due_ms)
             assert (view.state, view.claims, view.charged, view.lost, view.due_ms, view.extra_copies) == (
                 message.shown, message.claims, message.charged, message.lost, message.due_ms, message.extra,
             )  # fmt: skip

@@ -15,6 +15,7 @@ import msgspec
 from pillarbox.domain.ids import LeaseId, MessageId
 from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.message import STATES, Draft, State
+from pillarbox.domain.transition import ErrorClass
 from pillarbox.errors import KeyConflict, PillarboxError
 from pillarbox.store.base import Bury, Cancel, Enqueued, Purge, Replay, Resolve, Retry, Settled, Settlement
 
@@ -78,6 +79,9 @@ class Model:
         self.keys: dict[str, Key] = {}
         self.paused: set[str] = set()
         self.pruned: set[MessageId] = set()
+        # Until when recipients rest after a rate limit, and every time at which such a rest was to end.
+        self.rests: dict[tuple[str, str], int] = {}
+        self.rests_ended: dict[tuple[str, str], set[int]] = {}
         self._positions = 0
         self._accepted = 0
 
@@ -134,6 +138,8 @@ class Model:
             return False
         if message.expires_ms is not None and now_ms > message.expires_ms:
             return False
+        if self.rests.get(_whom(message), now_ms) > now_ms:
+            return False
         return not any(self._blocks(other, message) for other in self._lane(message))
 
     def _blocks(self, other: Message, message: Message) -> bool:
@@ -141,6 +147,15 @@ class Model:
         if other.position is None:
             return False
         return other.position < message.position or other.state in {L, H}
+
+    def put_off(self, message: Message, due_ms: int) -> None:
+        """A claim that found its recipient at rest may have put a message off until the rest's end."""
+        assert due_ms in self.rests_ended.get(_whom(message), ()), "put off by nothing"
+        message.due_ms = due_ms
+
+    def rested(self, channel: str) -> None:
+        """Who resumes a channel ends the rests of its recipients."""
+        self.rests = {whom: until for whom, until in self.rests.items() if whom[0] != channel}
 
     def claim(self, leased: Leased, *, until_ms: int, worker: int) -> Message:
         message = self.messages[leased.id]
@@ -188,6 +203,9 @@ class Model:
         message.lost = transition.lost
         message.receipt = transition.receipt or message.receipt
         message.due_ms = message.due_ms if transition.due_ms is None else transition.due_ms
+        if transition.error_class == ErrorClass.RATE_LIMITED and transition.due_ms is not None:
+            self.rests[_whom(message)] = transition.due_ms
+            self.rests_ended.setdefault(_whom(message), set()).add(transition.due_ms)
         message.completed_ms = item.ended_ms if transition.to is not S else None
         if transition.to is H and not transition.keeps_turn:
             message.position, message.stepped_out = None, True
@@ -244,6 +262,7 @@ class Model:
             case Cancel() | Bury():
                 message.state, message.completed_ms = (C if isinstance(order, Cancel) else X), now_ms
             case Retry():
+                self.rests.pop(_whom(message), None)
                 self._schedule(message, order.ttl_ms, now_ms)
             case Resolve():
                 self._resolve(message, order, now_ms)
@@ -328,3 +347,7 @@ class Model:
             count, size = found.get(key, (0, 0))
             found[key] = count + 1, size + len(message.draft.content)
         return found
+
+
+def _whom(message: Message) -> tuple[str, str]:
+    return message.draft.channel, message.draft.recipient

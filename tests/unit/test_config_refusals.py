@@ -124,7 +124,7 @@ REFUSED: list[tuple[dict[str, object], str, str]] = [
     ({"channels": {"ops": {"lane": "fifo"}}}, "channels.ops.lane", "ordered or none, not 'fifo'"),
     ({"channels": {"ops": {"history": ""}}}, "channels.ops.history", "outcomes or full, not ''"),
     # Texts; of those that may be secrets nothing is told.
-    ({"db": ""}, "db", "the path of a file, or sqlite:///…, not an empty text"),
+    ({"db": ""}, "db", "the path of a file, sqlite:///…, or postgresql://…, not an empty text"),
     ({"db": 5}, "db", "not a number"),
     ({"db": "mysql://u:p@h/d"}, "db", "not a text"),
     ({"db": "a\nb"}, "db", "on one line"),

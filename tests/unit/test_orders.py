@@ -150,7 +150,7 @@ def test_a_newer_message_takes_the_earliest_place_and_waits_as_long_as_a_platfor
     place = taken_over(Place(due_ms=50), due_ms=40, limited=False, position=7)
     assert place == Place(due_ms=40, position=7)
     place = taken_over(place, due_ms=90, limited=True, position=3)
-    assert place == Place(due_ms=90, position=3)
+    assert place == Place(due_ms=90, limited=True, position=3)
     assert taken_over(place, due_ms=95, limited=False, position=None) == place
     assert reason(State.LEASED, maybe_arrived=True) is None
     assert reason(State.SCHEDULED, maybe_arrived=True) is Reason.SUPERSEDED_MAYBE_SENT

@@ -7,8 +7,9 @@ Those that began first end first, so a queue for each timeout is enough. One who
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from pillarbox.clock import Clock
 from pillarbox.deadline import Deadline, Grace
@@ -46,7 +47,7 @@ class Deadlines(Generic[T]):
         queue[id(item)] = (self._clock.mono() + seconds, item)
         if seconds not in self._armed:
             self._armed.add(seconds)
-            self._clock.call_later(seconds, self._look, seconds)
+            self._set_timer(seconds, seconds)
 
     def remove(self, item: T, seconds: float) -> None:
         """Watch *item* no more; *seconds* as it was added."""
@@ -57,13 +58,17 @@ class Deadlines(Generic[T]):
         if ending is not None:
             ending.cancel()
 
+    def _set_timer(self, delay: float, seconds: float) -> None:
+        # An event loop holds its timers, and an outbox that nobody holds must not be kept by one.
+        self._clock.call_later(delay, _look_again, weakref.ref(self), seconds)
+
     def _look(self, seconds: float) -> None:
         queue = self._queues[seconds]
         now = self._clock.mono()
         while queue:
             key, (ends, item) = next(iter(queue.items()))
             if ends > now:
-                self._clock.call_later(ends - now, self._look, seconds)
+                self._set_timer(ends - now, seconds)
                 return
             del queue[key]
             self._end(key, item, ends)
@@ -76,3 +81,9 @@ class Deadlines(Generic[T]):
 
         deadline = self._ending[key] = Deadline(over, clock=self._clock, grace=self._grace)
         deadline.come(ends)
+
+
+def _look_again(watching: weakref.ref[Deadlines[Any]], seconds: float) -> None:
+    deadlines = watching()
+    if deadlines is not None:
+        deadlines._look(seconds)  # noqa: SLF001 — its own timer

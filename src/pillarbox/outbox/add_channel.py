@@ -27,6 +27,8 @@ class ChannelOptions(TypedDict, total=False):
         schedule: The waits after the first, second, … failed attempt: ``"5s, 25s, 2m"``.
         uncertain: What to do when the platform may have a message: ``resend``, ``hold``, ``reconcile`` or ``drop``.
         concurrency: Sends at once.
+        rate: What may go through it in a time, from all workers together: ``"30/s"``, ``"1/s, 20/m"``, or ``"off"``.
+        recipient_rate: The same for each recipient.
         timeout: How long one send may take.
         lane: ``ordered``: messages to one recipient go out one after another; or ``none``.
     """
@@ -42,6 +44,8 @@ class ChannelOptions(TypedDict, total=False):
     jitter: float
     hint_max: Span
     concurrency: int
+    rate: str
+    recipient_rate: str
     timeout: Span
     lane: Literal["ordered", "none"]
     limit_messages: int

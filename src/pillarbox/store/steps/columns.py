@@ -10,8 +10,8 @@ import operator
 from collections.abc import Callable
 from typing import Any, Final
 
-from pillarbox.domain.envelope import Envelope
-from pillarbox.domain.message import MessageView
+from pillarbox.domain.envelope import Envelope, Op
+from pillarbox.domain.message import Admission, Draft, MessageView
 from pillarbox.domain.orders import ORDERS
 
 _CODED: Final = (
@@ -46,6 +46,11 @@ VIEW: Final = tuple(name for name in MessageView.__struct_fields__ if name != "p
 def column(field: str) -> str:
     """Return the column in which a field is stored: a time in milliseconds has another ending there."""
     return field.replace("_ms", "_at").replace("not_before_at", "not_before")
+
+
+def admitted(draft: Draft) -> Admission | None:
+    """Return the admission that is stored with a message; a change of another is admitted when it has its turn."""
+    return draft.admission if draft.op is Op.SEND else None
 
 
 FRAGMENTS: Final = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 
-from pillarbox.domain.envelope import KINDS, OPS, Op
+from pillarbox.domain.envelope import KINDS, OPS
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.keys import first_message
 from pillarbox.domain.message import Draft, State
@@ -20,7 +20,7 @@ from pillarbox.store.base import BatchResult, Enqueued
 from pillarbox.store.steps import changes, collapse, mirror
 from pillarbox.store.steps.admit import store_parts
 from pillarbox.store.steps.at_once import WAITS, New, Starting
-from pillarbox.store.steps.columns import carried
+from pillarbox.store.steps.columns import admitted, carried
 from pillarbox.store.steps.queue_limits import Room
 from pillarbox.store.steps.tx import Row
 from pillarbox.store.steps.writing import Writing
@@ -265,11 +265,8 @@ def _write(tx: Writing, new: Sequence[New], shared: Shared, starting: Starting |
     keys = [(draft.tenant, draft.key, draft.digest, draft.id) for draft in drafts if draft.key is not None]
     if keys:
         tx.each("key_insert", keys)
-    split = [
-        (seq, draft.admission.parts)
-        for seq, draft in zip(numbers, drafts, strict=True)
-        if draft.admission is not None and draft.op is Op.SEND
-    ]
+    admissions = ((seq, admitted(draft)) for seq, draft in zip(numbers, drafts, strict=True))
+    split = [(seq, admission.parts) for seq, admission in admissions if admission is not None]
     store_parts(tx, split)
     mirror.store(tx, [(draft.mirror, draft.id) for draft in drafts if draft.mirror is not None])
 
@@ -289,8 +286,7 @@ def _payload(tx: Writing, draft: Draft, shared: Shared) -> int | None:
 
 def _row(tx: Writing, new: New, payload: int | None, lease: Row) -> Row:
     d, queue, recipient = new
-    # What a change is about has no receipt yet: it is admitted when it has its turn.
-    admission = d.admission if d.op is Op.SEND else None
+    admission = admitted(d)
     return (
         d.id,
         queue,

@@ -12,7 +12,7 @@ from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.message import Draft, Leased, State
 from pillarbox.domain.retry import Policy
 from pillarbox.store.base import Lapsed, LapsedBy
-from pillarbox.store.steps.columns import LEASED, carried
+from pillarbox.store.steps.columns import LEASED, admitted, carried
 from pillarbox.store.steps.endings import Ending
 from pillarbox.store.steps.numbers import Numbers
 from pillarbox.store.steps.tx import Reader, Row
@@ -63,10 +63,11 @@ def leased(tx: Reader, numbers: Numbers, row: Row, *, as_is: bool = False) -> Le
 
 def as_stored(draft: Draft, lease: LeaseId, seq: int, queue: int, recipient: str, *, claimed_ms: int) -> Leased:
     """Return what `leased` would read of a message that was stored with its first lease."""
-    d, parts = draft, () if draft.admission is None else draft.admission.parts
+    d, admission = draft, admitted(draft)
+    parts = () if admission is None else admission.parts
     values = (
         d.id, d.tenant, d.channel, recipient, d.policy, d.created_ms, d.max_attempts, d.kind, d.op, d.metadata,
-        *carried(d), seq, queue, lease, d.due_ms, d.expires_ms, 1, 0, 0, d.admission is not None, max(1, len(parts)), 0,
+        *carried(d), seq, queue, lease, d.due_ms, d.expires_ms, 1, 0, 0, admission is not None, max(1, len(parts)), 0,
         d.token_id, d.token_epoch, claimed_ms, len(d.content), 0, d.accepted_by, 0,
         parts[0] if len(parts) > 1 else d.content,
     )  # fmt: skip

@@ -28,9 +28,7 @@ def retry(tx: Writing, given: Sequence[Given[Retry]]) -> list[Acted]:
         (one.subject.seq, tx.now, one.item.ttl_ms is not None, _expiry_ms(tx, one.subject, one.item.ttl_ms))
         for one in given
     ]
-    if tx.overview.resting:
-        tx.each("pace_retry", [(one.subject.seq,) for one in given])
-    acted, lines = [], []
+    acted, lines, retried = [], [], []
     for one, done in zip(given, tx.each("retry", rows), strict=True):
         subject = one.subject
         if not done:
@@ -39,8 +37,11 @@ def retry(tx: Writing, given: Sequence[Given[Retry]]) -> list[Acted]:
             continue
         tx.move(subject.queue, subject.state.code, State.SCHEDULED.code, subject.content_size)
         tx.touched.add(subject.queue)
+        retried.append((subject.seq,))
         lines.append(audit.line(one, "retry", State.SCHEDULED))
         acted.append(Acted(applied=True, state=State.SCHEDULED))
+    if tx.overview.resting:
+        tx.each("pace_retry", retried)
     audit.record(tx, lines)
     return acted
 

@@ -108,7 +108,7 @@ class AcceptingSuite(StoreFixtures):
         view = await driver.view(draft.id)
         for name in set(Draft.__struct_fields__) - OF_THE_DRAFT_ONLY:
             assert getattr(view, name) == getattr(draft, name), name
-        assert view.prepared
+        assert not view.prepared
 
     @pytest.mark.contract("EN2", "EN10")
     async def test_every_option_reaches_the_one_who_sends(self, driver: StoreDriver) -> None:
@@ -119,7 +119,7 @@ class AcceptingSuite(StoreFixtures):
         shared = set(Draft.__struct_fields__) & set(type(leased).__struct_fields__)
         for name in shared:
             assert getattr(leased, name) == getattr(draft, name), name
-        assert leased.prepared
+        assert not leased.prepared
 
     @pytest.mark.contract("EN2")
     async def test_a_message_without_options_has_none(self, driver: StoreDriver) -> None:

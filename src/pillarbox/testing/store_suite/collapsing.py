@@ -154,6 +154,7 @@ class CollapsingSuite(StoreFixtures):
         second = await update(driver)
         assert await end(driver, flying, outcome) is Settled.SUPERSEDE
         assert await ended(driver, first) == (State.CANCELLED, reason)
+        driver.clock.advance(3)
         assert await driver.claimed_ids() == [second]
         await driver.healthy()
 

@@ -194,6 +194,8 @@ class LimitSuite(StoreFixtures):
             await driver.healthy()
             await driver.settle(message, outcome)
             await driver.healthy()
+            # After a rate limit its recipient rests.
+            driver.clock.advance(60)
         held = driver.draft(policy=HOLD, text="held")
         await driver.enqueue(held, driver.draft(policy=HOLD), driver.draft(policy=HOLD))
         for message in await driver.claim():
