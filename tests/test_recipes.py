@@ -303,11 +303,11 @@ def test_add_an_order(copy: Copy, tmp_path: Path) -> None:
     copy.replace(base, "ActOnMessage = ", "ActOnMessage = Postpone | ")
     copy.insert(steps, POSTPONE_STEP.lstrip("\n"), before="def _bury(")
     copy.insert(steps, "    Postpone: (Order.POSTPONE, _postpone),\n", before="    Purge: (Order.PURGE, purge),\n")
-    copy.insert(steps, "Postpone, ", before="Purge, Replay, Resolve, Resume")
+    copy.insert(steps, "    Postpone,\n", before="    Purge,\n    Replay,\n")
     copy.insert(f"{SOURCE}/store/sql/sqlite/write.sql", POSTPONE_SQL, before="-- cancel_request --\n")
     copy.add_twin(box, "    async def cancel(", "    async def retry(", NEW_NAMES)
     copy.add_twin(box, "    async def cancel_many(", "    async def retry_many(", NEW_NAMES)
-    copy.insert(box, "Postpone, ", before="Purge, Replay, Resolve")
+    copy.insert(box, "    Postpone,\n", before="    Purge,\n    Replay,\n")
     for shown in (f"{SOURCE}/outbox/outbox.py", f"{SOURCE}/sync.py"):
         copy.add_twin(shown, "    cancel = ", "    retry = ", NEW_NAMES)
         copy.add_twin(shown, "    cancel_many = ", "    retry_many = ", NEW_NAMES)

@@ -17,7 +17,8 @@ from pillarbox.errors import ConfigError
 EXAMPLES: dict[Verdict, tuple[int, ...]] = {
     Verdict.DELIVERED: (200, 201, 202, 204, 226, 299),
     Verdict.REJECTED: (400, 413, 415, 422),
-    Verdict.DEFERRED: (408, 409, 425, 503, 300, 301, 302, 303, 304, 307, 308, 399),
+    Verdict.DEFERRED: (408, 409, 425, 300, 301, 302, 303, 304, 307, 308, 399),
+    Verdict.OUTAGE: (503,),
     Verdict.CLOSED: (410,),
     Verdict.RATE_LIMITED: (429,),
     Verdict.UNCERTAIN: (500, 501, 502, 504, 505, 507, 511, 599),

@@ -38,7 +38,7 @@ async def test_a_connection_that_hangs_was_not_answered_by_a_banner() -> None:
         timeouts = Timeouts(connect=SHORT)
         server = Server(host="127.0.0.1", port=full.getsockname()[1], timeouts=timeouts)
         outcome = await SmtpChannel(server, sender=SENDER).send(an_attempt())
-    assert outcome == Deferred("connect: no answer in time")
+    assert outcome == Deferred("connect: no answer in time", outage=True)
 
 
 @pytest.mark.contract("CL6")

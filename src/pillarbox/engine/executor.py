@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import functools
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from pillarbox.channels.base import Attempt, Channel
@@ -43,7 +43,7 @@ from pillarbox.entropy import Entropy
 from pillarbox.errors import NotStarted, PillarboxError, StoreError
 from pillarbox.events.reporter import Reporter
 from pillarbox.queue_clock import QueueClock
-from pillarbox.store.base import CANCELLED_FOR, BatchResult, Settled, Settlement
+from pillarbox.store.base import CANCELLED_FOR, Settled, Settlement
 from pillarbox.user_code import FATAL, Log, is_from_outside, pass_on
 
 _log = Log("pillarbox.engine")
@@ -112,7 +112,7 @@ class Executor:
         before = self.flights.get(flight.message.seq)
         if before is not None:
             # Its lease ran out under our own send; the claim that has it now is the only one that counts.
-            self._lose(before)
+            self.lose(before)
         self.flights[flight.message.seq] = flight
         self._empty.clear()
 
@@ -456,28 +456,8 @@ class Executor:
         flight.task.cancel()
         return True
 
-    def wanting_renewal(self, boot_ms: int, *, before_ms: int) -> list[Leased]:
-        """Return the messages whose lease runs out before *before_ms* from now."""
-        limit = boot_ms + before_ms
-        return [
-            flight.message
-            for flight in self.flights.values()
-            if flight.until_ms < limit and not flight.lease_lost and not flight.written_off
-        ]
-
-    def renewed(self, messages: Sequence[Leased], result: BatchResult, until_ms: int) -> None:
-        """Take note of what a renewal of *messages* found."""
-        lost = {message.seq for message in result.lost}
-        for message in messages:
-            flight = self.flights.get(message.seq)
-            if flight is None or flight.message.lease != message.lease:
-                continue
-            if message.seq in lost:
-                self._lose(flight)
-            else:
-                flight.until_ms = until_ms
-
-    def _lose(self, flight: Flight) -> None:
+    def lose(self, flight: Flight) -> None:
+        """Take note that a lease has run out, or is another worker's."""
         flight.lease_lost = True
         if flight.attempt is None or flight.attempt.progress.written is False:
             self._cut(flight)
