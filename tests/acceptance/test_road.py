@@ -11,8 +11,7 @@ from tests.road import Road, follow
 if TYPE_CHECKING:
     from pathlib import Path
 
-# The last of them asks what is known of an outage of the queue.
-STATIONS_MAX = 21
+STATIONS_MAX = 20
 
 
 @pytest.fixture

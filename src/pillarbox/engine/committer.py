@@ -322,7 +322,10 @@ class Committer:
         seconds = self.behind_seconds
         self._slow.add(batch, seconds)
         try:
-            result = await lost_answers.commit(self._store, batch)
+            try:
+                result = await self._store.commit(batch)
+            except StoreOutcomeUnknown as lost:
+                result = await lost_answers.once_more(self._store, batch, lost)
         except BaseException as exc:
             self._unsure |= isinstance(exc, StoreOutcomeUnknown | StoreReplaced) or not isinstance(exc, Exception)
             raise

@@ -20,7 +20,17 @@ async def commit(store: Store, batch: Batch) -> BatchResult:
     try:
         return await store.commit(batch)
     except StoreOutcomeUnknown as lost:
-        try:
-            return await store.commit(msgspec.structs.replace(batch, again=True))
-        except StoreError as exc:
-            raise StoreOutcomeUnknown(f"{lost.reason}, and its outcome could not be read back") from exc
+        return await once_more(store, batch, lost)
+
+
+async def once_more(store: Store, batch: Batch, lost: StoreOutcomeUnknown) -> BatchResult:
+    """
+    Commit a batch whose answer was *lost*: it recognises its own work.
+
+    Raises:
+        StoreOutcomeUnknown: See `commit`.
+    """
+    try:
+        return await store.commit(msgspec.structs.replace(batch, again=True))
+    except StoreError as exc:
+        raise StoreOutcomeUnknown(f"{lost.reason}, and its outcome could not be read back") from exc
