@@ -52,9 +52,9 @@ def test_every_field_of_json_is_described() -> None:
 
 # The stable form: a name that goes away or is renamed breaks somebody's script.
 MESSAGE = [
-    "id", "state", "aggregate", "channel", "to", "tenant", "account", "thread", "kind", "priority", "lane", "waiting",
-    "key", "created_at", "not_before", "due_at", "expires_at", "completed_at", "claims", "charged", "lost",
-    "max_attempts", "receipt", "reason", "error_class", "error", "also_arrived_at", "extra_copies",
+    "id", "state", "aggregate", "channel", "to", "tenant", "account", "thread", "op", "target", "kind", "priority",
+    "lane", "waiting", "key", "created_at", "not_before", "due_at", "expires_at", "completed_at", "claims", "charged",
+    "lost", "max_attempts", "receipt", "reason", "error_class", "error", "also_arrived_at", "extra_copies",
     "cancel_requested_at", "correlation_id", "origin", "traceparent", "replay_of", "metadata", "content",
     "splitter", "part_count", "parts_delivered", "parts",
 ]  # fmt: skip

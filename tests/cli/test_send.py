@@ -153,7 +153,7 @@ async def test_without_a_worker_it_says_what_the_message_waits_for(pillarbox: Pi
     ("status", "options", "ending"),
     [
         (400, {}, ("dead", "rejected")),
-        (503, {"max_attempts": "1"}, ("dead", "retries_exhausted")),
+        (409, {"max_attempts": "1"}, ("dead", "retries_exhausted")),
         (500, {"uncertain": "hold"}, ("held", "uncertain")),
     ],
     ids=["rejected", "exhausted", "held"],
