@@ -10,6 +10,7 @@ import pytest
 
 from pillarbox.domain.message import State
 from pillarbox.domain.retry import Policy
+from pillarbox.engine.waits import UNTOLD_SECONDS
 from pillarbox.errors import NotStarted, StoreUnavailable
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, until
@@ -171,3 +172,25 @@ async def test_a_wait_hears_that_the_database_does_not_answer(stand: Stand) -> N
     async with asyncio.timeout(SECONDS):
         with pytest.raises(StoreUnavailable):
             await wait
+
+
+async def test_after_a_look_that_took_a_minute_the_next_one_comes_soon(stand: Stand) -> None:
+    acceptor = await stand.open()
+    counted = Counted(acceptor)
+    (wait,) = await waiting(acceptor, [await acceptor.send()], counted)
+    answers: Any = acceptor.store
+
+    async def late(_: object) -> set[object]:
+        stand.advance(60_000)
+        counted.looked += 1
+        return set()
+
+    await until(lambda: counted.looked == len(counted.looks))
+    looked, answers.ended = counted.looked, late
+    stand.advance(5_000)
+    await until(lambda: counted.looked > looked)
+    answers.ended = acceptor.store.real.ended
+    rests = await acceptor.runtime.waits.tick()
+    assert rests is not None
+    assert rests <= UNTOLD_SECONDS
+    wait.cancel()

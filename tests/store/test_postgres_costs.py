@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pillarbox.errors import InvalidMessage, ValueRefused
+from pillarbox.store.base import Presence
 from pillarbox.store.registry import open_store
 from pillarbox.store.thread import Inline
 from pillarbox.testing.fakes import FakeClock, SeededEntropy
@@ -100,3 +102,22 @@ async def test_a_claim_costs_the_same_however_many_wait(url: str, plans: str, lo
     many = await cost(url, MANY, plans=plans, long_lane=long_lane)
     # Its indexes are one level higher.
     assert many <= 1.5 * few, (few, many)
+
+
+async def test_what_is_prepared_outlives_what_goes_wrong(url: str) -> None:
+    """Not only what one message's values did to it, but a whole transaction that is undone."""
+    clock = FakeClock()
+    store: Any = open_store(url, clock=clock, lease_clock=clock.boot_ms, caller=lambda _: Inline())
+    await store.open()
+    driver = StoreDriver(store, clock, SeededEntropy(1))
+    await driver.send()
+    await driver.deliver(*await driver.claim())
+    prepared = "SELECT name FROM pg_prepared_statements"
+    before = set(store._session.connection.execute(prepared).fetchall())
+    result = await driver.commit(enqueue=[[driver.draft(recipient="\0")], [driver.draft()]])
+    assert isinstance(result.enqueued[0], InvalidMessage)
+    with pytest.raises(ValueRefused):
+        await driver.commit(enqueue=[[driver.draft()]], presence=Presence(worker=1, channels=("\0",)))
+    await driver.deliver(*await driver.claim())
+    assert before <= set(store._session.connection.execute(prepared).fetchall())
+    await store.close()

@@ -25,7 +25,7 @@ NOTICE_SECONDS: Final = 0.05
 # However sure it seems that nothing was written: a file that is gone says nothing more, and a notice may be lost.
 UNTOLD_SECONDS: Final = 5.0
 _INTERVAL_SECONDS: Final = 1.0
-# Of the time, at most a twentieth is spent on looking.
+# Of the time, at most a twentieth is spent on looking; unless one look takes long because the database hung for once.
 _SHARE: Final = 20
 
 
@@ -148,4 +148,4 @@ class Waits:
         for message in ended:
             self._reporter.wake(message)
         self._last_look = self._clock.mono()
-        self._next_look = self._last_look + _SHARE * (self._last_look - began)
+        self._next_look = self._last_look + min(_SHARE * (self._last_look - began), UNTOLD_SECONDS)

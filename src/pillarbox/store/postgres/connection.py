@@ -200,8 +200,7 @@ class Session(Statements):
         try:
             self._begin("snapshot")
             yield
-            # Nothing was written; but after a rollback the library forgets every statement that is prepared. Not by the
-            # word that ends what is written: tests break the connection there.
+            # Not by the word that ends what is written: tests break the connection there.
             self._simple("END")
         finally:
             self._end()
@@ -238,7 +237,10 @@ class Session(Statements):
 
     def _end(self) -> None:
         if not self.broken and self.connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-            self._simple("ROLLBACK")
+            self._undo("ROLLBACK")
 
-    def _undo(self) -> None:
-        self._simple("ROLLBACK TO item; RELEASE item")
+    def _undo(self, sql: str = "ROLLBACK TO item; RELEASE item") -> None:
+        """Undo what was written. Past the library, which would forget every statement that is prepared."""
+        result = self.connection.pgconn.exec_(sql.encode())
+        if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
+            raise psycopg.errors.error_from_result(result)
