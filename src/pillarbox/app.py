@@ -19,9 +19,12 @@ from urllib.parse import urlsplit
 
 from pillarbox.channels import registry
 from pillarbox.channels.base import Channel
+from pillarbox.clock import SystemClock
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.url_schemes import WITH_A_HOST
+from pillarbox.entropy import SystemEntropy
 from pillarbox.errors import ConfigError, UnknownChannel
+from pillarbox.outbox.database import make_store
 from pillarbox.outbox.engine_settings import limits_of
 from pillarbox.outbox.outbox import Outbox, inside
 from pillarbox.outbox.routes import make_route
@@ -147,7 +150,11 @@ def operator(settings: Settings) -> Outbox:
 
 def migrator(settings: Settings) -> Outbox:
     """Return an outbox that makes the database, or brings it up to date, and does nothing else."""
-    return Outbox(settings=dataclasses.replace(settings, channels={}), deliver=False)
+    return Outbox(
+        settings=dataclasses.replace(settings, channels={}),
+        deliver=False,
+        store=lambda: make_store(settings, clock=SystemClock(), entropy=SystemEntropy(), migrate=True),
+    )
 
 
 def _without_channels(settings: Settings, *, limits: Limits | None) -> Outbox:

@@ -23,7 +23,7 @@ PillarboxError
     ├── StoreCorrupt          not a pillarbox database, or damaged
     ├── StoreReplaced         its files were deleted, moved or replaced while open: put them in order, start again
     ├── StoreTooNew           written by a newer version that this one must not work on
-    ├── StoreTooOld           written by an older version, and only who starts to work brings it up to date
+    ├── StoreTooOld           written by an older version, and not everybody brings it up to date
     └── StoreUnsafe           the SQLite library, the file's owner or its kind cannot be trusted
 
 Messages of these errors never hold a message's text, a secret or a recipient.
@@ -200,7 +200,7 @@ class StoreTooNew(StoreError):
 
 
 class StoreTooOld(StoreError):
-    """The schema is older than this version's, and a command that looks or orders does not change it."""
+    """The schema is older than this version's, and this is not who brings it up to date; the text says who does."""
 
 
 class StoreUnsafe(StoreError):

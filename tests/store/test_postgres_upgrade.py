@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pillarbox.domain.message import State
-from pillarbox.errors import StoreTooNew
+from pillarbox.errors import StoreTooNew, StoreTooOld
 from pillarbox.store.base import Durability, Schema
 from pillarbox.store.postgres import dsn, migrations
 from pillarbox.store.postgres.connection import Session, connect
@@ -49,11 +49,13 @@ def url() -> Iterator[str]:
 
 
 def migrate(url: str, version: int, usable_from: int) -> None:
-    """What a newer pillarbox does when it starts, or by `db migrate`."""
+    """What a newer pillarbox does by `db migrate`."""
     place = dsn.parse(url)
     session = Session(connect(place, Durability.POWER), place, Durability.POWER, None, ServerClock(FakeClock()))
     with contextlib.closing(session.connection):
-        migrations.prepare(session, place.schema, create=True, version=version, usable_from=usable_from, steps=STEPS)
+        migrations.prepare(
+            session, place.schema, create=True, forward=True, version=version, usable_from=usable_from, steps=STEPS
+        )
 
 
 @contextlib.asynccontextmanager
@@ -115,3 +117,17 @@ async def test_two_that_bring_a_schema_up_to_date_at_once_do_it_once(url: str) -
             thread.join()
         assert (await older.store.schema()).version == VERSION + 1
         await older.healthy()
+
+
+@pytest.mark.contract("SG2")
+async def test_whoever_starts_to_work_leaves_an_older_schema_as_it_is_and_says_what_to_run(url: str) -> None:
+    async with worker(url, FakeClock(), 1) as older:
+        await older.send()
+    with connected(url) as connection:
+        connection.execute("UPDATE meta SET value = '0' WHERE key IN ('version', 'usable_from')")
+    store = open_store(url)
+    with pytest.raises(StoreTooOld, match=f"has schema 0, this pillarbox works on {VERSION}: .*`pillarbox db migrate`"):
+        await store.open()
+    await store.close()
+    with connected(url) as connection:
+        assert connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchall() == [("0",)]

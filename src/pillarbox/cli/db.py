@@ -80,8 +80,9 @@ def migrate(call: Call) -> int:
     """
     Make the database, or bring its schema up to date.
 
-    Whoever starts to work does that too, where its role may. Done before that, by an owner of the schema, workers need
-    no right to change tables. Workers of the version before go on meanwhile and afterwards.
+    Whoever starts to work makes a missing one too, where its role may, and brings a file up to date. PostgreSQL's
+    schema is brought up to date by this command alone, run by its owner before the new version starts. Workers of the
+    version before go on meanwhile and afterwards.
     """
     from pillarbox.outbox.outbox import inside
 

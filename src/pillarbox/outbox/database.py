@@ -18,8 +18,8 @@ from pillarbox.store.registry import file_of, no_store, open_store
 _fallbacks: dict[tuple[int, str], Store] = {}
 
 
-def make_store(settings: Settings, *, clock: Clock, entropy: Entropy) -> Store:
-    """Make the store that *settings* name; nothing is opened."""
+def make_store(settings: Settings, *, clock: Clock, entropy: Entropy, migrate: bool = False) -> Store:
+    """Make the store that *settings* name; nothing is opened. *migrate* it, where not everybody who works does that."""
     if not settings.enabled:
         return no_store(entropy.token(16))
     return open_store(
@@ -27,6 +27,7 @@ def make_store(settings: Settings, *, clock: Clock, entropy: Entropy) -> Store:
         durability=Durability(settings.durability),
         limits=limits_of(settings),
         make_parents=is_default_db(settings.db),
+        migrate=migrate,
         clock=clock,
     )
 

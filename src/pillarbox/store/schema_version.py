@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from pillarbox.errors import StoreCorrupt, StoreTooNew, StoreTooOld
 
 
-def steps_to(version: int, meta: Mapping[str, str], *, forward: bool) -> tuple[range, int]:
+def steps_to(version: int, meta: Mapping[str, str], *, forward: bool, who: str) -> tuple[range, int]:
     """
     Return the versions from which a step is to be applied, in order, and the ``usable_from`` that the database has.
 
     Args:
         version: What this code knows.
         meta: What the database says of itself.
-        forward: Whether an older one is brought up to date; commands that look or order leave that to who starts to
-            work (contract SG2).
+        forward: Whether an older one is brought up to date; others leave that to *who* does it (contract SG2).
+        who: For people: whom they have to let do that.
 
     Raises:
         StoreTooNew: Its ``usable_from`` is above what this code knows.
@@ -37,7 +37,6 @@ def steps_to(version: int, meta: Mapping[str, str], *, forward: bool) -> tuple[r
         )
     if found < version and not forward:
         raise StoreTooOld(
-            f"the database has schema {found}, this pillarbox works on {version}: start a worker or your application"
-            " once, which brings it up to date"
+            f"the database has schema {found}, this pillarbox works on {version}: {who}, which brings it up to date"
         )
     return range(found, version), needed

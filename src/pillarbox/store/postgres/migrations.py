@@ -26,6 +26,7 @@ def prepare(
     schema: str,
     *,
     create: bool,
+    forward: bool = False,
     version: int = VERSION,
     usable_from: int = USABLE_FROM,
     steps: Mapping[int, Step] = STEPS,
@@ -34,7 +35,9 @@ def prepare(
     Make or migrate the schema.
 
     Args:
-        create: Whether a missing one is made, and an older one brought up to date; commands say no.
+        create: Whether a missing one is made; commands that look or order say no.
+        forward: Whether an older one is brought up to date: only where somebody orders that (contract SG2). Whoever
+            restarts one program of many would change the tables of all of them.
         version: What this code knows.
         usable_from: The oldest code that may work on a schema that was brought to *version*.
         steps: Step n brings a schema from version n to n + 1.
@@ -52,14 +55,18 @@ def prepare(
             if not _there(connection, schema, create=create):
                 _make(connection, schema, version, usable_from)
                 return
-    if not steps_to(version, _meta(connection), forward=create)[0]:
+    if not _steps(connection, version, forward=forward)[0]:
         return
     with session.transaction():
         connection.execute(SCHEMA["schema_lock"], (schema,))
-        due, needed = steps_to(version, _meta(connection), forward=create)
+        due, needed = _steps(connection, version, forward=forward)
         for step in due:
             steps[step](connection)
         _record(connection, version, max(needed, usable_from))
+
+
+def _steps(connection: psycopg.Connection[Any], version: int, *, forward: bool) -> tuple[range, int]:
+    return steps_to(version, _meta(connection), forward=forward, who="let its owner run `pillarbox db migrate`")
 
 
 def _there(connection: psycopg.Connection[Any], schema: str, *, create: bool) -> bool:

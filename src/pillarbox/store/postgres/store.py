@@ -64,7 +64,8 @@ class PostgresStore(Reads):
 
     Args:
         url: A ``postgresql://`` URL; see `dsn`.
-        create: Whether a missing schema is made, and an older one brought up to date; reading commands say no.
+        create: Whether a missing schema is made; commands that look or order say no.
+        migrate: Whether an older schema is brought up to date.
         make_parents: Only files have directories: nothing is made for it.
         clock: Of the machine; it carries on what the server's shows.
         lease_clock: Judges leases instead of the server, in tests.
@@ -81,6 +82,7 @@ class PostgresStore(Reads):
         durability: Durability = Durability.POWER,
         limits: Limits | None = None,
         create: bool = True,
+        migrate: bool = False,
         make_parents: bool = False,  # noqa: ARG002 — of every store
         clock: Clock | None = None,
         lease_clock: Callable[[], int] | None = None,
@@ -91,6 +93,7 @@ class PostgresStore(Reads):
         self._place = dsn.parse(url)
         self._limits = limits or Limits()
         self._create = create
+        self._migrate = migrate
         self._lease_clock = lease_clock
         self._server_clock = ServerClock(clock or SystemClock())
         self._caller = caller
@@ -135,7 +138,7 @@ class PostgresStore(Reads):
         session = self._opened()
         try:
             with translated("reading the schema"):
-                migrations.prepare(session, self._place.schema, create=self._create)
+                migrations.prepare(session, self._place.schema, create=self._create, forward=self._migrate)
             self._count_recipients(session, self._limits)
         except BaseException:
             session.connection.close()

@@ -55,7 +55,7 @@ def migrate(
         meta: dict[str, str] = {row[0]: row[1] for row in connection.execute(READ["meta"])}
     except apsw.SQLError:
         meta = {}
-    due, needed = steps_to(version, meta, forward=forward)
+    due, needed = steps_to(version, meta, forward=forward, who="start a worker or your application once")
     if not due:
         return
     for step in due:

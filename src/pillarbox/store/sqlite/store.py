@@ -56,6 +56,7 @@ class SQLiteStore(Reads):
     Args:
         path: ``:memory:`` for a database that ends with the process.
         create: Whether a missing file is made; reading commands say no.
+        migrate: Nothing more than *create*: an older file is brought up to date by whoever may make one.
         make_parents: Whether its directory is made as well: only for the default place (contract SG10).
         clock: Its boot time is the clock of the leases. It names this boot, too: leases of another boot's workers have
             lapsed. Where it has no name, the lock alone says who lives.
@@ -71,6 +72,7 @@ class SQLiteStore(Reads):
         durability: Durability = Durability.POWER,
         limits: Limits | None = None,
         create: bool = True,
+        migrate: bool = False,  # noqa: ARG002 — of every store
         make_parents: bool = False,
         clock: Clock | None = None,
         connect: Connector = opening.connect,
