@@ -13,7 +13,7 @@ from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred
 from pillarbox.domain.retry import Policy
 from pillarbox.engine.capacity import Feed
-from pillarbox.engine.watcher import Watcher
+from pillarbox.engine.watcher import UNTOLD_SECONDS, Watcher
 from pillarbox.errors import StoreUnavailable
 from pillarbox.events import RetryScheduled
 from pillarbox.store.base import BatchResult, QueueInfo
@@ -200,6 +200,26 @@ class Queues:
             return []
         about = {"paused": False, "paused_until_ms": None, "pause_reason": None, "strikes": 0}
         return [msgspec.convert({"id": 1, "tenant": "", "channel": "chat"} | about, QueueInfo)]
+
+
+class Exactly(FakeClock):
+    """A clock that says what it is told to, to the last bit."""
+
+    now = 511.52662481623025  # five more, and these taken off again, are less than five
+
+    def mono(self) -> float:
+        return self.now
+
+
+async def test_a_look_at_the_very_time_that_the_last_one_named_is_not_too_early() -> None:
+    clock, feed = Exactly(), Feed(1, {"chat": 1})
+    store = Queues(feed)
+    store.reads = 2
+    watcher = Watcher(cast("Store", store), feed, lambda: None, clock)
+    await watcher.tick()
+    clock.now += UNTOLD_SECONDS
+    await watcher.tick()
+    assert store.reads == 4
 
 
 @pytest.mark.contract("DR2")

@@ -64,6 +64,18 @@ def test_the_clock_goes_by_the_loop_and_its_wall_can_be_set(make: Callable[..., 
     assert loop.run(main()) == (1_090_000, 91_000, 91.0)
 
 
+def test_however_short_a_delay_is_some_time_passes(make: Callable[..., SimulatedLoop]) -> None:
+    loop = make()
+
+    async def main() -> None:
+        await asyncio.sleep(1_000)
+        until = loop.time() + 1e-6
+        while loop.time() < until:  # noqa: ASYNC110 — it is about time
+            await asyncio.sleep(1e-15)
+
+    loop.run(main())
+
+
 async def steps(name: str, trace: list[str]) -> None:
     for number in range(3):
         trace.append(f"{name}{number}")

@@ -42,7 +42,7 @@ class Watcher:
     async def tick(self) -> float | None:
         """Look once, if there is a reason to. Wanted again when nothing was heard for long."""
         now = self._clock.mono()
-        if self._changed or self._feed.unknown or now - self._looked >= UNTOLD_SECONDS:
+        if self._changed or self._feed.unknown or now >= self._looked + UNTOLD_SECONDS:
             self._changed = False
             sighted = self._feed.sighted
             try:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _TASKS_SWEPT_MIN: Final = 256
+_TICK_SECONDS: Final = 1e-9  # no clock tells less, and whoever waits for less must not wait for ever
 _log = logging.getLogger("pillarbox.testing")
 
 
@@ -217,8 +218,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        """Call when *delay* virtual seconds have passed."""
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        """Call when *delay* virtual seconds have passed; some time passes, however short the delay."""
+        when = self._now + (max(delay, _TICK_SECONDS) if delay > 0 else delay)
+        return self.call_at(when, callback, *args, context=context)
 
     def call_at(
         self,
