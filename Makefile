@@ -11,7 +11,7 @@ ARGS ?=
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint format test check demo bench bench-quick test-all contract docs-reference synapse clean
+.PHONY: help venv lint format test check demo bench bench-quick test-all contract docs-reference synapse proof-platforms clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,9 @@ check: lint test ## all that a change has to pass
 synapse: ## install the Matrix server that some tests talk to, in an environment of its own
 	$(PYTHON) -m venv --clear .venv-synapse
 	timeout 180 .venv-synapse/bin/python -m pip install -qq --disable-pip-version-check matrix-synapse==1.163.2
+
+proof-platforms: venv ## send 2000 messages to each fake chat platform at its pace, with killed workers
+	PILLARBOX_TEST_PLATFORM_MESSAGES=2000 $(BIN)/python -m pytest -s --timeout 900 tests/simulation/test_platforms.py $(ARGS)
 
 demo: venv ## see it deliver, be killed midway, and lose nothing
 	$(BIN)/pillarbox demo $(ARGS)

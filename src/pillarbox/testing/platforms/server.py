@@ -101,11 +101,16 @@ class FakePlatform(ABC):
         return sum(bucket.ignored for bucket in self._buckets.values())
 
     def wait_ms(self, place: str, *, seconds: float | None = None) -> float:
-        """Take a place's token, and return 0 or how long to wait for one; *seconds* where it has its own limit."""
+        """
+        Take a place's token, and return 0 or how long to wait for one; *seconds* where it has its own limit.
+
+        As many may come at once as in a second, and three at least.
+        """
         seconds = self._place_seconds if seconds is None else seconds
         if seconds is None:
             return 0.0
-        bucket = self._buckets.setdefault(place, Bucket(burst=_BURST, seconds=seconds))
+        burst = max(_BURST, round(1 / seconds))
+        bucket = self._buckets.setdefault(place, Bucket(burst=burst, seconds=seconds))
         return bucket.wait_ms(self.clock.wall_ms())
 
     def script(self, *plans: Plan) -> None:

@@ -30,7 +30,7 @@ class FakeTelegram(FakePlatform):
         token: The bot's.
         chat_seconds: At most one message in so many seconds to a chat, after three at once; ``None`` for no limit.
             Telegram has 1.
-        overall_seconds: The same for all chats together. Telegram has 1/30.
+        overall_seconds: The same for all chats together, after as many at once as in a second. Telegram has 1/30.
 
     Attributes:
         messages: What stands in the chats, in the order of sending.
