@@ -11,7 +11,8 @@ ARGS ?=
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint format test check demo bench bench-quick test-all contract docs-reference synapse proof-platforms clean
+.PHONY: help venv lint format test check demo bench bench-quick test-all contract docs docs-reference synapse proof-platforms \
+	clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,9 +64,14 @@ test-all: ## run the tests on every newer Python found here
 contract: venv ## which test keeps which promise, and which promise has none
 	$(BIN)/python -m tests.contract_table
 
+docs: venv ## make a site of docs/ in site/; a link that leads nowhere is an error
+	$(PIP) -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "Read it: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
+
 docs-reference: venv ## draw the generated parts of docs/reference/ from the code
 	$(BIN)/python -m tools.reference
 
 clean: ## remove what the other targets made
-	rm -rf .venv .venv-* dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-* dist build site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
