@@ -29,3 +29,29 @@ async def test_other_addresses_are_listed_and_forgotten(pillarbox: Pillarbox) ->
     assert (again.code, again.out) == (3, "")
     assert "knows no other address" in again.err
     assert (await pillarbox("recipients", "redirects", "--json")).json == []
+
+
+@pytest.mark.contract("CL1", "OP1")
+async def test_recipients_that_were_refused_get_no_more_messages_until_they_are_cleared(pillarbox: Pillarbox) -> None:
+    async with FakeTelegram() as telegram, Outbox(pillarbox.db, channels={"chat": telegram.url}) as box:
+        telegram.refuse(42)
+        await (await box.send("chat", to="42", text="Hello")).wait(30)
+        sent = telegram.receiver.count
+        later = await box.send("chat", to="42", text="Hello again")
+        await later.wait(30)
+        assert telegram.receiver.count == sent
+        assert (later.state, later.reason) == ("dead", "suppressed")
+        told = (await pillarbox("explain", str(later.id))).out
+        assert "recipients clear chat 42" in told
+    (row,) = (await pillarbox("recipients", "ls", "--json")).json
+    assert (row["channel"], row["tenant"], row["recipient"]) == ("chat", "", "42")
+    assert f"refused before: {row['reason']}" in told
+    assert (await pillarbox("recipients", "ls", "other", "--json")).json == []
+    listed = await pillarbox("recipients", "ls", "chat")
+    assert listed.out.splitlines()[-1].split()[:3] == ["chat", "-", "42"]
+    assert (await pillarbox("recipients", "clear", "chat")).code == 2
+    cleared = await pillarbox("recipients", "clear", "--json", "chat", "42")
+    assert cleared.json == {"channel": "chat", "tenant": "", "recipient": "42", "suppressed": False}
+    again = await pillarbox("recipients", "clear", "chat", "--all")
+    assert (again.code, again.out) == (3, "")
+    assert (await pillarbox("recipients", "ls", "--json")).json == []

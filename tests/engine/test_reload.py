@@ -39,6 +39,7 @@ POLICIES: dict[str, tuple[object, object]] = {
     "on_held": ("block", lambda view: view.policy.on_held == "block"),
     "parts": ("best_effort", lambda view: view.policy.parts == "best_effort"),
     "jitter": (0.25, lambda view: view.policy.jitter == 0.25),
+    "suppress": (False, lambda view: not view.policy.suppress),
     "hint_max": ("2h", lambda view: view.policy.hint_seconds_max == 7200),
     "lane": ("ordered", lambda view: view.lane is not None),
 }

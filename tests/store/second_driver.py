@@ -100,7 +100,7 @@ class SecondSession(Session):
         if name == "overview":
             row, stale = super().one(name, bindings), self._stale(name, bindings)
             assert row is not None
-            return (*row[:4], *stale[4:])
+            return (*row[:5], *stale[5:])
         if name.startswith("active_"):
             return self._stale(name, bindings)
         return super().one(name, bindings)

@@ -38,6 +38,7 @@ MAY_SCAN: Final = {
     "owners": "the same",
     "queues": "asked for when something new was written",
     "redirects": "for people; queues are few",
+    "suppressed": "the same",
     "tallies": "one row for each queue and state, for people",
     "tally_rows": "for the check",
     "list": "for people, newest first, a page at a time",
@@ -64,6 +65,7 @@ ALL_WANTED: Final = {
         "SCAN queue USING INDEX queue_gate",
         "SCAN message USING COVERING INDEX message_wait",
         "SCAN recipient_alias",
+        "SCAN suppression",
     },  # the first will do
     "clock_news": {"SCAN queue USING INDEX queue_gate"},
     "due_suspects": {"SCAN message USING INDEX message_suspect"},
@@ -73,7 +75,7 @@ ALL_WANTED: Final = {
 # What is sorted is as small as the statement's own limit, or one index has it in another order.
 MAY_SORT: Final = {
     "check_recipients", "check_stranded", "check_tally", "list_collapsed", "list_collapsed_oldest", "replay_first",
-    "replay_parts", "redirects", "tallies", "traces_of_gone",
+    "replay_parts", "redirects", "suppressed", "tallies", "traces_of_gone",
 }  # fmt: skip
 TABLES: Final = (
     "message|payload|attempt|history|audit|queue|tally|policy|part|worker|message_key|message_blob|blob|recipient_tally"

@@ -342,6 +342,12 @@ CASES: Final[dict[tuple[Why, str], Case]] = {
         until_ms=NOW - 7 * SECOND + HOUR,
         says=("retries_exhausted", f"`pillarbox retry {ID} --ttl 1h`", f"`pillarbox cancel {ID}`"),
     ),
+    (Why.HELD_DEAD, "refused for good"): Case(
+        facts=facts(ended(State.HELD, Reason.REJECTED, suppressed="blocked")),
+        since_ms=NOW - 7 * SECOND,
+        until_ms=NOW - 7 * SECOND + HOUR,
+        says=("`pillarbox recipients clear ops ann`, if", f"`pillarbox retry {ID}`"),
+    ),
     (Why.DELIVERED, ""): Case(
         facts=facts(ended(State.DELIVERED, claims=2, receipt="r-1", extra_copies=1)),
         since_ms=NOW - 7 * SECOND,
@@ -352,6 +358,12 @@ CASES: Final[dict[tuple[Why, str], Case]] = {
         facts=facts(ended(State.DEAD, Reason.RETRIES_EXHAUSTED, charged=5, last_error="HTTP 503")),
         since_ms=NOW - 7 * SECOND,
         says=("used up its attempts (5 of 5 charged): HTTP 503", f"`pillarbox replay {ID}`"),
+    ),
+    (Why.DEAD, "refused before"): Case(
+        facts=facts(ended(State.DEAD, Reason.SUPPRESSED, tenant="acme", suppressed="no", last_error="refused: no")),
+        since_ms=NOW - 7 * SECOND,
+        says=("Nothing was sent", "refused: no", "`pillarbox recipients clear ops ann --tenant acme`",
+              f"`pillarbox replay {ID}`"),
     ),
     (Why.DEAD, "in parts"): Case(
         facts=facts(
@@ -422,6 +434,7 @@ ADDED: Final[dict[Why, Facts]] = {
         acts=(Deed(at_ms=NOW, act="cancel requested", actor="ann", reason="wrong text"),),
     ),
     Why.NOT_ADMITTED: facts(standing(prepared=False)),
+    Why.SUPPRESSED: facts(standing(suppressed="blocked")),
     Why.EXPIRES: facts(standing(expires_ms=NOW)),
     Why.CLOCK_SET: facts(standing(), parted_ms=-2 * HOUR),
     Why.EXPIRES_FIRST: facts(failed(ErrorClass.TRANSIENT, expires_ms=NOW + HOUR - 1)),
@@ -459,6 +472,15 @@ def test_a_newer_message_that_waits_for_an_attempt_is_named_unless_a_person_canc
         (cause,) = (cause for cause in found.causes if cause.word is Why.CANCELLING)
         assert says in cause.text
         assert ("ends as superseded" in cause.text) is (acts == newer)
+
+
+@pytest.mark.contract("CL1")
+def test_a_recipient_that_was_refused_is_told_unless_that_is_off() -> None:
+    cause = added(Why.SUPPRESSED)
+    assert (cause.blocking, "blocked" in cause.text) == (False, True)
+    assert "`pillarbox recipients clear ops ann`" in cause.unblock
+    off = facts(standing(suppressed="blocked", policy=Policy(suppress=False)))
+    assert Why.SUPPRESSED not in {one.word for one in explained(off).causes}
 
 
 def test_what_no_channel_has_looked_at_says_so() -> None:
@@ -597,6 +619,6 @@ def test_every_command_that_is_advised_exists_with_its_options() -> None:
     assert advised
     for line in advised:
         words = shlex.split(line)
-        name = f"pillarbox {' '.join(words[:2])}" if words[0] == "db" else f"pillarbox {words[0]}"
+        name = f"pillarbox {' '.join(words[:2])}" if words[0] in {"db", "recipients"} else f"pillarbox {words[0]}"
         options = {text for option in known[name].params for text in option.opts}
         assert {word for word in words if word.startswith("--")} <= options, line

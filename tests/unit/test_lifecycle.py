@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from pillarbox.domain import lifecycle, ramp
-from pillarbox.domain.lifecycle import MOVES, decide, lost_worker
+from pillarbox.domain.lifecycle import MOVES, decide, lost_worker, suppressed
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import (
     Deferred,
@@ -135,8 +135,20 @@ def test_n_attempts_are_exactly_n_calls_and_then_the_message_is_dead(limit: int)
 @pytest.mark.parametrize("about", ["message", "recipient"])
 def test_a_rejected_message_is_dead_at_once_with_its_attempt_and_error_counted(about: str) -> None:
     transition = decided(leased(), Rejected("no such chat", about=about))  # type: ignore[arg-type]
-    assert transition == Transition.bury(Reason.REJECTED, error_class=ErrorClass.PERMANENT, error="no such chat")
+    burial = Transition.bury(Reason.REJECTED, error_class=ErrorClass.PERMANENT, error="no such chat")
+    assert transition == msgspec.structs.replace(burial, suppress=about == "recipient")
     assert (transition.charged, transition.pause_ms) == (1, None)
+
+
+@pytest.mark.contract("CL1")
+def test_a_recipient_is_suppressed_where_that_is_on_and_what_is_kept_from_it_says_why() -> None:
+    off = leased(Policy(suppress=False))
+    assert not decided(off, Rejected("blocked", about="recipient")).suppress
+    assert not decided(leased(), Rejected("gone", about="endpoint")).suppress
+    transition = suppressed(leased(), "blocked")
+    assert (transition.to, transition.reason) == (State.DEAD, Reason.SUPPRESSED)
+    assert transition.error == "its recipient was refused before: blocked"
+    assert suppressed(leased(BLOCKING, lane=LANE), "blocked").to is State.HELD
 
 
 def test_a_rejection_without_a_word_says_what_it_was_about() -> None:

@@ -272,6 +272,11 @@ def refused(message: Leased, error: str) -> Transition:
     return _laid_to_rest(message, Reason.INVALID, ErrorClass.PERMANENT, error)
 
 
+def suppressed(message: Leased, why: str) -> Transition:
+    """Return the end of a message whose recipient was refused for good before; *why* says what was said then."""
+    return _laid_to_rest(message, Reason.SUPPRESSED, ErrorClass.PERMANENT, f"its recipient was refused before: {why}")
+
+
 def cancelled(instead_of: Transition, reason: Reason = Reason.REQUESTED) -> Transition:
     """
     Return the end of a message that was to be cancelled while it was sent, instead of sending it again.
@@ -291,6 +296,7 @@ def cancelled(instead_of: Transition, reason: Reason = Reason.REQUESTED) -> Tran
         receipt=instead_of.receipt,
         error_class=instead_of.error_class,
         answer=instead_of.answer,
+        suppress=instead_of.suppress,
     )
 
 
@@ -436,7 +442,9 @@ def _bounded_limit(message: Leased, outcome: RateLimited, *, now_ms: int, fracti
 
 def _buried(message: Leased, about: str, error: str) -> Transition:
     pause_ms = 0 if about == "endpoint" else None
-    return _laid_to_rest(message, Reason.REJECTED, ErrorClass.PERMANENT, error, pause_ms=pause_ms)
+    burial = _laid_to_rest(message, Reason.REJECTED, ErrorClass.PERMANENT, error, pause_ms=pause_ms)
+    suppress = about == "recipient" and message.policy.suppress
+    return msgspec.structs.replace(burial, suppress=True) if suppress else burial
 
 
 def _laid_to_rest(

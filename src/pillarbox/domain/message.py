@@ -170,6 +170,7 @@ class Leased(Envelope, frozen=True):
         bounded_limits: Attempts of that part which met a bounded rate limit.
         receipts: Of the parts before it; ``parts_dead``: how many of those were rejected.
         strikes: Times in a row that its channel was out of order: it is tried with this message.
+        suppressed: Why its recipient was refused for good before; then it must not be sent.
     """
 
     seq: int = 0
@@ -194,6 +195,7 @@ class Leased(Envelope, frozen=True):
     receipts: tuple[str | None, ...] = ()
     parts_dead: int = 0
     strikes: int = 0
+    suppressed: str | None = None
 
 
 class MessageView(Envelope, frozen=True, kw_only=True):

@@ -162,7 +162,8 @@ class Rejected(Outcome):
     Will never work.
 
     ``about`` says what is at fault. This ``message``: where only one part of it was refused, the others may still go
-    (best effort). Its ``recipient``: no other part is tried. Or the ``endpoint``, which is then closed: its channel is
+    (best effort). Its ``recipient``: no other part is tried, and later messages to it are dead without a call, until a
+    person clears it. Or the ``endpoint``, which is then closed: its channel is
     paused until a person resumes it (HTTP 410, Standard Webhooks).
     """
 

@@ -106,6 +106,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         ttl_seconds: Counted from ``not_before``; ``None`` for no limit.
         jitter: 0–1; a delay d is drawn from [d, d × (1 + jitter)], so no server hint is undercut.
         hint_seconds_max: A longer hint is shortened to this.
+        suppress: A recipient that is refused for good gets no later message.
     """
 
     schedule: tuple[float, ...] = (5.0, 25.0, 120.0, 600.0)
@@ -118,6 +119,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     parts: PartsMode = PartsMode.ALL_OR_ABORT
     jitter: float = 0.2
     hint_seconds_max: float = HINT_SECONDS_MAX
+    suppress: bool = True
 
     def delay_seconds(self, charged: int, fraction: float) -> float:
         """

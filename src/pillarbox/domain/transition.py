@@ -19,6 +19,8 @@ class Reason(StrEnum):
     """Dead: every worker that sent it was lost, as often in a row as it has attempts."""
     REJECTED = "rejected"
     """Dead: the platform refused it for good."""
+    SUPPRESSED = "suppressed"
+    """Dead: its recipient was refused for good before, so it was not sent."""
     PARTIAL = "partial"
     """Dead: some of its parts were rejected, the others delivered."""
     INVALID = "invalid"
@@ -98,6 +100,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``pause_ms`` pauses the message's whole channel until then, 0 until a person resumes it. ``part`` is what becomes of
     the part that was sent, where the message was split, and ``part_error`` what was wrong with it, where ``error`` is
     about the whole message; ``advance`` goes on to the next one. ``degraded`` is what was left out of what was sent.
+    ``suppress`` keeps later messages from the recipient.
     """
 
     to: State
@@ -117,6 +120,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     part: State | None = None
     part_error: str | None = None
     degraded: str | None = None
+    suppress: bool = False
 
     @classmethod
     def next_part(

@@ -41,7 +41,9 @@ class Preparing:
         self._references = References(find, clock=clock)
 
     def attempt(self, message: Leased, channel: Channel) -> Attempt | Transition:
-        """Return what is to be sent of an admitted message, or its move where that cannot be read."""
+        """Return what is to be sent of an admitted message, or its move where it must not be, or cannot be read."""
+        if message.suppressed is not None:
+            return lifecycle.suppressed(message, message.suppressed)
         try:
             return shifted(attempt_of(message, channel), self._clock.known_ahead_ms)
         except _UNREADABLE as exc:

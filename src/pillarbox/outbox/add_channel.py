@@ -43,6 +43,7 @@ class ChannelOptions(TypedDict, total=False):
     parts: PartsMode | Literal["all_or_abort", "best_effort"]
     jitter: float
     hint_max: Span
+    suppress: bool
     concurrency: int
     rate: str
     recipient_rate: str

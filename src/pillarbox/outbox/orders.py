@@ -32,6 +32,7 @@ from pillarbox.store.base import (
     Acted,
     ActOnMessage,
     Cancel,
+    ClearRecipient,
     ForgetRedirect,
     Pause,
     Purge,
@@ -301,7 +302,27 @@ class Orders:
         act = ForgetRedirect(
             tenant=_tenant(tenant) or "",
             channel=channel,
-            recipient=_text("recipient", recipient) or "",
+            recipient=text_of("recipient", recipient),
+            **_by(actor, reason),
+        )
+        return (await (await self._lifetime.opened()).committer.act(act)).applied
+
+    async def clear_recipient(
+        self, channel: str, recipient: str | None, *, tenant: str = "", reason: str | None = None, actor: str = ACTOR
+    ) -> bool:
+        """
+        Send to *recipient* again, which *channel* refused for good; false where it did not, or was cleared already.
+
+        What has ended meanwhile stays so; a replay sends it.
+
+        Args:
+            recipient: ``None`` for all that were refused.
+        """
+        check_name(channel)
+        act = ClearRecipient(
+            tenant=_tenant(tenant) or "",
+            channel=channel,
+            recipient=None if recipient is None else text_of("recipient", recipient),
             **_by(actor, reason),
         )
         return (await (await self._lifetime.opened()).committer.act(act)).applied

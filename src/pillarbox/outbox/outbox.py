@@ -246,12 +246,14 @@ class Outbox:
     pause = _orders(Orders.pause)
     resume = _orders(Orders.resume)
     forget_redirect = _orders(Orders.forget_redirect)
+    clear_recipient = _orders(Orders.clear_recipient)
 
     # Watch over it
 
     stats = _reads(Reads.stats)
     queues = _reads(Reads.queues)
     redirects = _reads(Reads.redirects)
+    suppressed = _reads(Reads.suppressed)
     guarantee = _reads(Reads.guarantee)
     workers = _reads(Reads.workers)
     health = _reads(Reads.health)

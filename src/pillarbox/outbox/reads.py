@@ -25,7 +25,7 @@ from pillarbox.outbox.health import Health, examine
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.message import Message
 from pillarbox.outbox.routes import Routes, make_route
-from pillarbox.store.base import Event, Query, QueueInfo, Redirect, Store, Tally, WorkerInfo
+from pillarbox.store.base import Event, Query, QueueInfo, Redirect, Store, Suppressed, Tally, WorkerInfo
 
 
 class Promise(NamedTuple):
@@ -137,6 +137,11 @@ class Reads:
         """List recipients that have another address now, as their platforms said, the newest first."""
         known_ahead_ms = self._clock.known_ahead_ms
         return [shifted(one, known_ahead_ms) for one in await (await self._store()).redirects(limit=limit)]
+
+    async def suppressed(self, *, limit: int = 1000) -> builtins.list[Suppressed]:
+        """List recipients that get no more messages because they were refused for good, the newest first."""
+        known_ahead_ms = self._clock.known_ahead_ms
+        return [shifted(one, known_ahead_ms) for one in await (await self._store()).suppressed(limit=limit)]
 
     async def guarantee(self, channel: str) -> Promise:
         """

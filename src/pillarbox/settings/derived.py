@@ -44,6 +44,7 @@ def _over(base: Policy, own: ChannelSettings | DefaultSettings) -> Policy:
         parts=_first(own.parts, base.parts),
         jitter=_first(own.jitter, base.jitter),
         hint_seconds_max=base.hint_seconds_max if own.hint_max is None else own.hint_max.total_seconds(),
+        suppress=_first(own.suppress, base.suppress),
     )
 
 

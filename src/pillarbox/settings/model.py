@@ -96,6 +96,12 @@ _HINT_MAX = Setting(
     "The longest wait that a platform may ask for (Retry-After); a longer one is cut to this.",
     Span(least_ms=1000),
 )
+_SUPPRESS = Setting(
+    "Suppression",
+    "Whether a recipient that the platform refused for good gets no more messages: later ones are dead without a call,"
+    " until `pillarbox recipients clear`.",
+    Flag(),
+)
 
 
 def _messages(default: int | None, label: str, about: str) -> int | None:
@@ -134,6 +140,7 @@ class DefaultSettings:
     parts: PartsMode = field(default=CHAT.parts, metadata={SETTING: _PARTS})
     jitter: float = field(default=CHAT.jitter, metadata={SETTING: _JITTER})
     hint_max: timedelta = field(default=timedelta(seconds=CHAT.hint_seconds_max), metadata={SETTING: _HINT_MAX})
+    suppress: bool = field(default=CHAT.suppress, metadata={SETTING: _SUPPRESS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +213,7 @@ class ChannelSettings:
     parts: PartsMode | None = field(default=None, metadata={SETTING: _PARTS})
     jitter: float | None = field(default=None, metadata={SETTING: _JITTER})
     hint_max: timedelta | None = field(default=None, metadata={SETTING: _HINT_MAX})
+    suppress: bool | None = field(default=None, metadata={SETTING: _SUPPRESS})
     concurrency: int | None = _setting(
         "Sends at once", "How many sends of this channel may run at once.", Count(most=10_000), default=None
     )

@@ -206,8 +206,18 @@ class ForgetRedirect(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     reason: str | None = None
 
 
+class ClearRecipient(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Send again to *recipient*, which was refused for good; ``None``: to all of the channel."""
+
+    tenant: str
+    channel: str
+    recipient: str | None
+    actor: str
+    reason: str | None = None
+
+
 ActOnMessage = Cancel | Retry | Bury | Resolve | Replay | Purge
-ActOnChannel = Pause | Resume | ForgetRedirect
+ActOnChannel = Pause | Resume | ForgetRedirect | ClearRecipient
 Act = ActOnMessage | ActOnChannel
 
 
@@ -458,6 +468,16 @@ class Redirect(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int
 
 
+class Suppressed(msgspec.Struct, frozen=True, kw_only=True):
+    """A recipient of a (tenant, channel) that was refused for good, since when, and what was said then."""
+
+    tenant: str
+    channel: str
+    recipient: str
+    reason: str
+    at_ms: int
+
+
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One worker's row. ``alive``: its process is known to run, ``None`` where that cannot be told."""
 
@@ -676,6 +696,9 @@ class Store(Protocol):
 
     async def redirects(self, *, limit: int) -> list[Redirect]:
         """Return recipients that have another address now, the newest first."""
+
+    async def suppressed(self, *, limit: int) -> list[Suppressed]:
+        """Return recipients that get no more messages, the newest first."""
 
     async def workers(self) -> list[WorkerInfo]:
         """Return every registered worker."""

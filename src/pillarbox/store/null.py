@@ -24,6 +24,7 @@ from pillarbox.store.base import (
     QueueInfo,
     Redirect,
     Schema,
+    Suppressed,
     Tally,
     WorkerInfo,
     WorkerStart,
@@ -137,6 +138,10 @@ class NullStore:
         return Backlog()
 
     async def redirects(self, *, limit: int) -> list[Redirect]:  # noqa: ARG002 — the protocol's signature
+        """Return none: nothing is remembered."""
+        return []
+
+    async def suppressed(self, *, limit: int) -> list[Suppressed]:  # noqa: ARG002 — of `Store`
         """Return none: nothing is remembered."""
         return []
 

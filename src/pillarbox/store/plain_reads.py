@@ -10,8 +10,8 @@ from typing import TypeVar
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import MessageView
 from pillarbox.domain.mirror import MirrorEntry
-from pillarbox.store.base import Backlog, Event, Query, QueueInfo, Redirect, Schema, StateCounts, Tally
-from pillarbox.store.steps import history, mirror, read, redirects
+from pillarbox.store.base import Backlog, Event, Query, QueueInfo, Redirect, Schema, StateCounts, Suppressed, Tally
+from pillarbox.store.steps import history, mirror, read, redirects, suppression
 from pillarbox.store.steps.tx import Reader
 
 T = TypeVar("T")
@@ -77,6 +77,10 @@ class Reads(ABC):
     async def redirects(self, *, limit: int) -> list[Redirect]:
         """See `Store`."""
         return await self._read(lambda tx: redirects.redirects(tx, limit))
+
+    async def suppressed(self, *, limit: int) -> list[Suppressed]:
+        """See `Store`."""
+        return await self._read(lambda tx: suppression.suppressed(tx, limit))
 
     async def queues(self) -> list[QueueInfo]:
         """See `Store`."""

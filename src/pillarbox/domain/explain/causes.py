@@ -51,6 +51,7 @@ class Why(StrEnum):
     HELD_STUCK = "held_stuck", "it was given back too often; a person must look"
     HELD_DEAD = "held_dead", "it would be dead, but its lane must wait for a person (`on_dead = block`)"
     NOT_ADMITTED = "not_admitted", "its channel has not looked at it yet: a worker does, before the first send"
+    SUPPRESSED = "suppressed", "its recipient was refused for good before, so it ends without being sent"
     EXPIRES_FIRST = "expires_first", "it expires before it can go"
     EXPIRES = "expires", "it expires at that time"
     CLOCK_SET = "clock_set", "the wall clock was set: times are judged by boot time, and nothing expires for now"

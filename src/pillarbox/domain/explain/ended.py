@@ -21,6 +21,7 @@ _DEAD: Final[dict[str, tuple[str, str]]] = {
     Reason.RETRIES_EXHAUSTED: ("It used up its attempts", "When the channel works again"),
     Reason.KILLS_WORKERS: ("Every worker that sent it was lost", "Find out why the process dies with it; then"),
     Reason.REJECTED: ("The platform refused it for good", "Put right what it complains of; then"),
+    Reason.SUPPRESSED: ("Nothing was sent", "When the recipient can be reached again,"),
     Reason.PARTIAL: ("Some of its parts were rejected, the others delivered", "Look at the parts; then"),
     Reason.INVALID: ("Its channel cannot carry it", "It says what is wrong: send it anew with that put right; or"),
     Reason.UNREADABLE: ("What was stored cannot be read", "Send it anew; or, if the content is there,"),
@@ -53,7 +54,7 @@ def of_held(facts: Facts, *, retention_ms: int | None) -> list[Cause]:
             since_ms=view.completed_ms,
             until_ms=until_ms,
             text=_held_text(word, facts.subject) + end,
-            unblock=_held_advice(word, view, ttl),
+            unblock=_held_advice(word, facts.subject, ttl),
         )
     ]
 
@@ -69,14 +70,16 @@ def _held_text(word: Why, standing: Standing) -> str:
             return f"It would be dead ({standing.view.terminal_reason}), but its lane must wait for a person: {error}."
 
 
-def _held_advice(word: Why, view: MessageView, ttl: tuple[texts.Option, ...]) -> str:
+def _held_advice(word: Why, standing: Standing, ttl: tuple[texts.Option, ...]) -> str:
+    view = standing.view
     cancel = texts.order(Order.CANCEL, view.id, view.state)
     if word is Why.HELD_UNCERTAIN:
         delivered = texts.order(Order.RESOLVE, view.id, view.state, options=[("--delivered", None)])
         missing = texts.order(Order.RESOLVE, view.id, view.state, options=[("--not-delivered", None), *ttl])
         return f"Look whether the platform has it: {delivered} if so, {missing} if not; {cancel} gives it up."
     retry = texts.order(Order.RETRY, view.id, view.state, options=ttl)
-    return f"{retry} tries it once more; {cancel} gives it up and opens its lane."
+    reachable = f"{texts.clear(standing)}, if its recipient can be reached again; then " if standing.suppressed else ""
+    return f"{reachable}{retry} tries it once more; {cancel} gives it up and opens its lane."
 
 
 def of_ended(facts: Facts) -> list[Cause]:
@@ -134,6 +137,8 @@ def _dead(standing: Standing) -> Cause:
     what, when = _DEAD.get(reason, (f"It was given up ({reason or 'no reason recorded'})", "When that is put right,"))
     spent = f" ({view.charged} of {view.max_attempts} charged)" if reason == Reason.RETRIES_EXHAUSTED else ""
     advice = f"{when}{'' if when.endswith((',', 'then', 'or')) else ','} {_replay(standing)}."
+    if standing.suppressed is not None:
+        advice = f"When the recipient can be reached again, {texts.clear(standing)}; then {_replay(standing)}."
     error = texts.error(standing, "no error recorded")
     return _ended(Why.DEAD, view, f"{what}{spent}: {error}{_arrived(view)}.", advice)
 

@@ -38,7 +38,7 @@ def of_scheduled(facts: Facts) -> list[Cause]:
         causes.append(_suspect(facts, 0))
     if not subject.view.prepared:
         causes.append(_not_admitted(facts))
-    return [*causes, *_expiry(facts, causes), *_clock_set(facts)]
+    return [*causes, *_suppressed(subject), *_expiry(facts, causes), *_clock_set(facts)]
 
 
 def _order(cause: Cause) -> tuple[int, int]:
@@ -321,6 +321,16 @@ def _not_admitted(facts: Facts) -> Cause:
         unblock="Nothing has to be done.",
         blocking=False,
     )
+
+
+def _suppressed(standing: Standing) -> list[Cause]:
+    if standing.suppressed is None or not standing.view.policy.suppress:
+        return []
+    text = (
+        f"Its recipient was refused for good before ({texts.said(standing.suppressed)}), so it ends without being sent."
+    )
+    unblock = f"If the recipient can be reached again, {texts.clear(standing)}."
+    return [Cause(word=Why.SUPPRESSED, text=text, unblock=unblock, blocking=False)]
 
 
 def _overdue(facts: Facts) -> Cause:

@@ -71,6 +71,13 @@ def resume(gate: Gate) -> str:
     return command("resume", gate.channel, options=[("--tenant", gate.tenant)] if gate.tenant else [])
 
 
+def clear(standing: Standing) -> str:
+    """Write the command that lets messages go to a recipient again that was refused."""
+    view = standing.view
+    options = [("--tenant", view.tenant)] if view.tenant else []
+    return command("recipients clear", view.channel, view.recipient, options=options)
+
+
 def at(ms: int) -> str:
     """Write a time for people, in UTC to the second."""
     return to_datetime(ms).strftime("%Y-%m-%dT%H:%M:%SZ")

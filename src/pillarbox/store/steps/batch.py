@@ -11,7 +11,19 @@ from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
 from pillarbox.domain.transition import Reason
 from pillarbox.store.base import ABANDON_MAX, Batch, BatchResult
-from pillarbox.store.steps import admit, claim, enqueue, imports, mirror, orders, prune, redirects, settle, sweep
+from pillarbox.store.steps import (
+    admit,
+    claim,
+    enqueue,
+    imports,
+    mirror,
+    orders,
+    prune,
+    redirects,
+    settle,
+    suppression,
+    sweep,
+)
 from pillarbox.store.steps.at_once import Starting
 from pillarbox.store.steps.numbers import Numbers
 from pillarbox.store.steps.tx import Tx
@@ -122,6 +134,8 @@ def _claim(tx: Writing, batch: Batch, result: BatchResult) -> None:
         claim.claim(tx, batch.claim, result, again=batch.again)
         if tx.overview.redirected:
             redirects.lead(tx, result.claimed)
+        if tx.overview.suppressed:
+            suppression.mark(tx, result.claimed)
 
 
 def _prune(tx: Writing, batch: Batch, result: BatchResult) -> None:

@@ -20,6 +20,7 @@ from pillarbox.store.base import (
     ActOnMessage,
     Bury,
     Cancel,
+    ClearRecipient,
     ForgetRedirect,
     Pause,
     Purge,
@@ -28,7 +29,7 @@ from pillarbox.store.base import (
     Resume,
     Retry,
 )
-from pillarbox.store.steps import audit, redirects
+from pillarbox.store.steps import audit, redirects, suppression
 from pillarbox.store.steps.replay import purge, replay
 from pillarbox.store.steps.resolve import resolve, retry, word
 from pillarbox.store.steps.subject import Given, Subject
@@ -173,6 +174,8 @@ def _on_channel(tx: Writing, item: ActOnChannel) -> Acted:
             return _resume(tx, item)
         case ForgetRedirect():
             return redirects.forget(tx, item)
+        case ClearRecipient():
+            return suppression.clear(tx, item)
 
 
 def _pause(tx: Writing, item: Pause) -> Acted:

@@ -15,6 +15,7 @@ class Overview:
     Attributes:
         gated: A queue may be paused, or was unavailable. Whoever makes it so says so here.
         redirected: A recipient may have another address. Whoever learns of one says so here.
+        suppressed: A recipient may be suppressed. Whoever suppresses one says so here.
         resting: A recipient may rest after a rate limit. Whoever lets one rest says so here.
         waiting: A message may wait behind the head of its lane. Whoever makes one wait says so here.
         messages, bytes: How many of them were active before this transaction wrote.
@@ -22,6 +23,7 @@ class Overview:
 
     gated: int
     redirected: int
+    suppressed: int
     resting: int
     waiting: int
     messages: int
@@ -31,4 +33,4 @@ class Overview:
 def overview(tx: Reader) -> Overview:
     """Look. Nobody else changes it while this transaction holds the lock."""
     row = tx.one("overview")
-    return Overview(*row) if row else Overview(1, 1, 1, 1, 0, 0)
+    return Overview(*row) if row else Overview(1, 1, 1, 1, 1, 0, 0)

@@ -9,7 +9,7 @@ from typing import Final
 from pillarbox.domain.message import State
 from pillarbox.domain.transition import OUT_OF_ORDER, ErrorClass
 from pillarbox.store.base import Settled, Settlement
-from pillarbox.store.steps import late_answer, ledger, redirects
+from pillarbox.store.steps import late_answer, ledger, redirects, suppression
 from pillarbox.store.steps.attempt import arrives, attempt_row, over_by, writable
 from pillarbox.store.steps.tx import Row
 from pillarbox.store.steps.writing import Writing
@@ -146,6 +146,7 @@ def _tell_others(tx: Writing, applied: Sequence[Settlement]) -> None:
         elif transition.error_class == ErrorClass.RATE_LIMITED and transition.due_ms is not None:
             rests.append((message.channel, message.recipient, transition.due_ms, writable(transition.error)))
     redirects.remember(tx, addresses)
+    suppression.remember(tx, [item for item in applied if item.transition.suppress])
     tx.each("keep_wait", waits)
     if pauses:
         tx.each("gate_pause", pauses)

@@ -89,6 +89,10 @@ SELECT id, tenant, channel, paused_at, paused_until, pause_reason, strikes FROM 
 SELECT tenant, channel, recipient, address, at FROM recipient_alias JOIN queue ON queue.id = recipient_alias.queue
 ORDER BY at DESC, queue.id, recipient LIMIT $1
 
+-- suppressed --
+SELECT tenant, channel, recipient, reason, at FROM suppression JOIN queue ON queue.id = suppression.queue
+ORDER BY at DESC, queue.id, recipient LIMIT $1
+
 -- workers --
 SELECT slot, id, host, pid, version, channels, started_at, seen_at, heard_at, closed FROM worker ORDER BY slot
 
@@ -193,7 +197,8 @@ SELECT {view_list}, message.state, message.lane_pos, message.lease_until, messag
     (SELECT a.ended_at FROM attempt a WHERE a.message = message.seq ORDER BY a.number DESC LIMIT 1),
     (SELECT a.answer FROM attempt a WHERE a.message = message.seq ORDER BY a.number DESC LIMIT 1),
     queue.id, queue.paused_at, queue.paused_until, queue.pause_reason, queue.paused_by, queue.strikes,
-    (SELECT full_until FROM pace WHERE pace.channel = queue.channel AND pace.recipient = '') AS full_until
+    (SELECT full_until FROM pace WHERE pace.channel = queue.channel AND pace.recipient = '') AS full_until,
+    (SELECT reason FROM suppression s WHERE s.queue = message.queue AND s.recipient = message.recipient) AS suppressed
 FROM message JOIN queue ON queue.id = message.queue JOIN policy ON policy.id = message.policy
 WHERE message.id = $1
 

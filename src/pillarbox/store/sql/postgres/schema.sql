@@ -272,6 +272,15 @@ CREATE TABLE recipient_alias (
     PRIMARY KEY (queue, recipient)
 );
 
+-- Recipients that a platform refused for good: nothing is sent to them any more.
+CREATE TABLE suppression (
+    queue bigint NOT NULL,
+    recipient text NOT NULL,
+    at bigint NOT NULL,
+    reason text NOT NULL,
+    PRIMARY KEY (queue, recipient)
+);
+
 -- A record of what was said, for the host to read once its message is delivered; delivered_at is set when that is gone.
 CREATE TABLE mirror (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

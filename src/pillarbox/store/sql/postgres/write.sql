@@ -142,6 +142,7 @@ RETURNING id, seq
 -- this transaction holds the heads of the lanes that it leaves.
 SELECT EXISTS (SELECT 1 FROM queue WHERE paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL) AS gated,
     EXISTS (SELECT 1 FROM recipient_alias) AS redirected,
+    EXISTS (SELECT 1 FROM suppression) AS suppressed,
     EXISTS (SELECT 1 FROM pace WHERE rests_until IS NOT NULL) AS resting,
     true AS waiting,
     coalesce(sum(messages), 0)::bigint AS messages, coalesce(sum(bytes), 0)::bigint AS bytes
@@ -410,6 +411,20 @@ WHERE message.seq = asked.seq AND +state = 1 AND lease = asked.held_lease
 
 -- redirect_forget --
 DELETE FROM recipient_alias WHERE recipient = $3 AND queue IN (SELECT id FROM queue WHERE tenant = $1 AND channel = $2)
+RETURNING queue
+
+-- suppress --
+INSERT INTO suppression (queue, recipient, at, reason)
+SELECT queue, recipient, at, reason FROM {each queue bigint, recipient text, at bigint, reason text} ON CONFLICT DO NOTHING
+
+-- suppressed_of --
+SELECT asked.seq, reason FROM {each seq bigint, in_queue bigint, asked_for text}
+JOIN suppression refused ON refused.queue = asked.in_queue AND refused.recipient = asked.asked_for
+
+-- suppressed_clear --
+-- $3 the recipient, NULL for all.
+DELETE FROM suppression WHERE ($3::text IS NULL OR recipient = $3)
+    AND queue IN (SELECT id FROM queue WHERE tenant = $1 AND channel = $2)
 RETURNING queue
 
 -- queue_pause --

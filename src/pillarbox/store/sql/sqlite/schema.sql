@@ -263,6 +263,15 @@ CREATE TABLE recipient_alias (
     PRIMARY KEY (queue, recipient)
 ) STRICT, WITHOUT ROWID;
 
+-- Recipients that a platform refused for good: nothing is sent to them any more.
+CREATE TABLE suppression (
+    queue INTEGER NOT NULL,
+    recipient TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (queue, recipient)
+) STRICT, WITHOUT ROWID;
+
 -- A record of what was said, for the host to read once its message is delivered; delivered_at is set when that is gone.
 CREATE TABLE mirror (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -308,6 +317,14 @@ CREATE TABLE pace (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX pace_over ON pace (channel, over_at);
 CREATE INDEX pace_rest ON pace (channel) WHERE rests_until IS NOT NULL;
+
+CREATE TABLE suppression (
+    queue INTEGER NOT NULL,
+    recipient TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (queue, recipient)
+) STRICT, WITHOUT ROWID;
 
 -- recipient_counting --
 -- Made only where a limit per recipient is configured; from then on kept by every writer, whatever its settings.

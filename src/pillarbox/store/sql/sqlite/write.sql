@@ -116,6 +116,7 @@ RETURNING id, seq
 -- What a transaction must know before it writes.
 SELECT EXISTS (SELECT 1 FROM queue WHERE paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL) AS gated,
     EXISTS (SELECT 1 FROM recipient_alias) AS redirected,
+    EXISTS (SELECT 1 FROM suppression) AS suppressed,
     EXISTS (SELECT 1 FROM pace WHERE rests_until IS NOT NULL) AS resting,
     EXISTS (SELECT 1 FROM message WHERE state = 0 AND waiting = 1) AS waiting,
     coalesce(sum(messages), 0) AS messages, coalesce(sum(bytes), 0) AS bytes
@@ -349,6 +350,18 @@ UPDATE message SET recipient = ?3 WHERE seq = ?1 AND +state = 1 AND lease = ?2
 
 -- redirect_forget --
 DELETE FROM recipient_alias WHERE recipient = ?3 AND queue IN (SELECT id FROM queue WHERE tenant = ?1 AND channel = ?2)
+RETURNING queue
+
+-- suppress --
+INSERT INTO suppression (queue, recipient, at, reason) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING
+
+-- suppressed_of --
+SELECT ?1, reason FROM suppression WHERE queue = ?2 AND recipient = ?3
+
+-- suppressed_clear --
+-- ?3 the recipient, NULL for all.
+DELETE FROM suppression WHERE (?3 IS NULL OR recipient = ?3)
+    AND queue IN (SELECT id FROM queue WHERE tenant = ?1 AND channel = ?2)
 RETURNING queue
 
 -- queue_pause --
