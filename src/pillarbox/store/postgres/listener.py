@@ -111,10 +111,16 @@ class Listener:
         return min((seconds for _, _, seconds in tuple(self._listeners.values())), default=None)
 
     def _tell(self) -> None:
-        for loop, listener, _ in tuple(self._listeners.values()):
+        for key, (loop, _, _) in tuple(self._listeners.items()):
             # A loop that was closed meanwhile has nobody left to tell.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(listener)
+                loop.call_soon_threadsafe(self._call, key)
+
+    def _call(self, key: object) -> None:
+        # It may have stopped listening since.
+        found = self._listeners.get(key)
+        if found is not None:
+            found[1]()
 
 
 def _wait(woken: socket.socket, descriptor: int | None, seconds: float | None) -> None:
