@@ -98,10 +98,14 @@ async def test_a_claim_costs_the_same_however_many_wait(url: str, plans: str, lo
     store = open_store(url)
     await store.open()
     await store.close()
-    few = await cost(url, FEW, plans=plans, long_lane=long_lane)
-    many = await cost(url, MANY, plans=plans, long_lane=long_lane)
-    # Its indexes are one level higher.
-    assert many <= 1.5 * few, (few, many)
+    # For as long as somebody reads, no row that was deleted goes away, and a table that is empty still has its pages.
+    with connected(url) as reader:
+        reader.execute("VACUUM")
+        reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM message")
+        few = await cost(url, FEW, plans=plans, long_lane=long_lane)
+        many = await cost(url, MANY, plans=plans, long_lane=long_lane)
+    # Its indexes are one level higher, and what was deleted stands in them. There are 67 times as many messages.
+    assert many <= 2.5 * few, (few, many)
 
 
 async def test_what_is_prepared_outlives_what_goes_wrong(url: str) -> None:

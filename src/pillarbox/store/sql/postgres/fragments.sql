@@ -18,7 +18,7 @@ WHERE c.lane IS NOT NULL
 -- certain --
 -- Of the blockers those that surely are there until this transaction ends: whoever wants to settle one waits, and then
 -- sees what waits behind it. A message made to wait behind any other one might wait for ever.
-SELECT p.seq FROM message p WHERE p.seq IN (SELECT blocker FROM blocked) AND p.state < 3 AND NOT p.waiting
+SELECT p.seq FROM message p WHERE p.seq = ANY (ARRAY(SELECT blocker FROM blocked)) AND +p.state < 3 AND NOT p.waiting
 FOR SHARE SKIP LOCKED
 
 -- taken --
@@ -41,7 +41,7 @@ UPDATE message SET state = becomes, waiting = becomes = 0, claims = claims + (be
     claimed_at = CASE WHEN becomes = 1 THEN $4::bigint ELSE claimed_at END,
     completed_at = CASE WHEN becomes = 5 THEN $4::bigint END,
     terminal_reason = CASE WHEN becomes = 5 THEN 'expired' END
-FROM judged WHERE message.seq = judged.seq AND becomes IS NOT NULL
+FROM judged WHERE message.seq = ANY (ARRAY[judged.seq]) AND becomes IS NOT NULL
 RETURNING {leased}
 
 -- matching --

@@ -463,7 +463,7 @@ SELECT $1::bigint
 UPDATE message SET admitted_seq = drawn.position, floating = true
 FROM (SELECT seq, nextval(pg_get_serial_sequence('message', 'seq')) AS position
     FROM {each seq bigint, place bigint} ORDER BY ord) drawn
-WHERE message.seq = drawn.seq
+WHERE message.seq = ANY (ARRAY[drawn.seq])
 
 -- claim --
 -- $1 lease, $2 until when, $3 worker, $4 now, $5 expired by, $6 queue, $7 to $10 the priorities in their turn, $11 how many.
@@ -510,7 +510,7 @@ WITH candidate AS MATERIALIZED (
 blocked AS MATERIALIZED ({blockers}),
 certain AS MATERIALIZED ({certain})
 UPDATE message SET waiting = true
-FROM blocked WHERE message.seq = blocked.seq AND (
+FROM blocked WHERE message.seq = ANY (ARRAY[blocked.seq]) AND (
     blocked.blocker IN (SELECT seq FROM certain) OR blocked.blocker IN (SELECT seq FROM candidate))
 RETURNING message.seq
 
