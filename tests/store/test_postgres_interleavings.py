@@ -14,8 +14,9 @@ import pytest
 from pillarbox.domain.lifecycle import decide, lost_worker
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
-from pillarbox.domain.outcome import Delivered
-from pillarbox.store.base import Batch, BatchResult, Cancel, Claim, Durability, Settled, Settlement
+from pillarbox.domain.outcome import Delivered, RateLimited
+from pillarbox.domain.pace import Pace, Rate
+from pillarbox.store.base import Batch, BatchResult, Cancel, Claim, Durability, Retry, Settled, Settlement
 from pillarbox.store.postgres import dsn
 from pillarbox.store.postgres.connection import Session, connect
 from pillarbox.store.postgres.server_clock import ServerClock
@@ -23,6 +24,7 @@ from pillarbox.store.registry import open_store
 from pillarbox.store.steps import batch as steps
 from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver
+from pillarbox.testing.store_suite.driver import CHANNEL
 from tests.store.postgres_server import connected, fresh_database
 
 if TYPE_CHECKING:
@@ -99,13 +101,13 @@ class Lane:
     """A lane, a handle to look at it, and hands that write to it."""
 
     def __init__(self, url: str, driver: StoreDriver) -> None:
-        self._url = url
+        self.url = url
         self.driver = driver
         self.watcher = connected(url)
         self.hands: list[Hand] = []
 
     def hand(self) -> Hand:
-        hand = Hand(self._url)
+        hand = Hand(self.url)
         self.hands.append(hand)
         hand.begin()
         return hand
@@ -250,3 +252,47 @@ async def test_a_lease_that_is_renewed_while_the_reaper_looks_is_not_taken(lane:
     assert reaps.done().settled == [Settled.STALE]
     reaps.commit()
     assert await lane.driver.state(message.id) is State.LEASED
+
+
+def limited(message: Leased) -> Settlement:
+    outcome = RateLimited("slow down", after=60.0)
+    transition = decide(message, outcome, now_ms=NOW_MS, fraction=0.0)
+    return Settlement(message=message, transition=transition, began_ms=NOW_MS, ended_ms=NOW_MS)
+
+
+@pytest.mark.contract("FL1", "LE2")
+async def test_a_retry_and_a_claim_that_keeps_to_a_pace_do_not_wait_for_each_other(lane: Lane) -> None:
+    drafts = [lane.driver.draft(), lane.driver.draft()]
+    await lane.driver.enqueue(*drafts)
+    message = await lane.driver.claim_one()
+    claims, retries = lane.hand(), lane.hand()
+    claims.apply(settle=[limited(message)])
+    # It holds the other message, and waits for the channel.
+    (waiting,) = {draft.id for draft in drafts} - {message.id}
+    retries.start(acts=[Retry(id=waiting, actor="ann")])
+    retries.waits(lane.watcher)
+    request = await lane.driver.request(paces={CHANNEL: Pace(whole=(Rate(5),))})
+    assert claims.apply(claim=request).claimed == []
+    claims.commit()
+    assert retries.done().acted[0].applied
+    retries.commit()
+    await lane.driver.healthy()
+
+
+@pytest.mark.contract("FL1", "LE2")
+async def test_who_waits_for_a_message_keeps_nobody_from_its_channel(lane: Lane) -> None:
+    await lane.driver.enqueue(lane.driver.draft(), lane.driver.draft())
+    message = await lane.driver.claim_one()
+    settles, somebody = lane.hand(), connected(lane.url)
+    with somebody, somebody.transaction():
+        ((other,),) = somebody.execute("SELECT id FROM message WHERE state = 0 FOR UPDATE").fetchall()
+        settles.start(settle=[limited(message)], acts=[Cancel(id=other, actor="ann")])
+        assert settles.waits(lane.watcher)
+        somebody.execute("SET LOCAL lock_timeout = '5s'")
+        somebody.execute(
+            "INSERT INTO pace (channel, recipient) VALUES (%s, '') ON CONFLICT (channel, recipient)"
+            " DO UPDATE SET channel = excluded.channel",
+            (CHANNEL,),
+        )
+    assert settles.done().acted[0].applied
+    settles.commit()

@@ -16,6 +16,7 @@ from pillarbox.store.steps import (
     claim,
     enqueue,
     imports,
+    ledger,
     mirror,
     orders,
     prune,
@@ -136,6 +137,8 @@ def _claim(tx: Writing, batch: Batch, result: BatchResult) -> None:
             redirects.lead(tx, result.claimed)
         if tx.overview.suppressed:
             suppression.mark(tx, result.claimed)
+    elif tx.rests:
+        ledger.ledgers(tx, (), {})
 
 
 def _prune(tx: Writing, batch: Batch, result: BatchResult) -> None:

@@ -27,14 +27,12 @@ class Ledger:
     Logs have times of the lease clock: all machines agree on that one.
     """
 
-    def __init__(self, tx: Writing, channel: str, pace: Pace) -> None:
+    def __init__(self, tx: Writing, channel: str, pace: Pace, log: Log) -> None:
         self._tx, self._channel, self._pace = tx, channel, pace
-        self._logs: dict[str, Log] = {}
+        self._logs: dict[str, Log] = {_WHOLE: log}
         self._plans: dict[str, Log] = {}
         self._rests: dict[str, int] = {}
         self._granted: set[int] = set()
-        (row,) = tx.many("pace_lock", (channel,))
-        self._logs[_WHOLE] = _log(row[0])
         tx.many("pace_over", (channel, tx.now))
 
     def free(self, room: int) -> int:
@@ -118,25 +116,48 @@ class Ledger:
 
 
 def ledgers(tx: Writing, queues: Iterable[int], paces: Mapping[str, Pace]) -> dict[int, Ledger]:
-    """Return those of the *queues* that must be asked, the same one for all queues of a channel."""
-    if not paces and not tx.overview.resting:
+    """
+    Write who rests and who rests no more; then return those of the *queues* that must be asked.
+
+    All queues of a channel have the same one. Channels are locked here alone, all in one order, and after every message
+    that this transaction may have to wait for: so nobody waits for one who waits for it.
+    """
+    rests = tx.rests
+    if not paces and not rests and not tx.overview.resting:
         return {}
     named = {queue: tx.numbers.queue_name(queue)[1] for queue in queues}
     resting = {channel for (channel,) in tx.many("resting")} if tx.overview.resting else set()
-    # In one order for all, so that none waits for one that waits for it.
-    made = {
-        name: Ledger(tx, name, paces.get(name, Pace())) for name in sorted({*named.values()} & (paces.keys() | resting))
-    }
+    asked = {*named.values()} & (paces.keys() | rests.keys() | resting)
+    made: dict[str, Ledger] = {}
+    for name in sorted(asked | rests.keys()):
+        (row,) = tx.many("pace_lock", (name,))
+        for write in rests.get(name, ()):
+            write()
+        if name in asked:
+            made[name] = Ledger(tx, name, paces.get(name, Pace()), _log(row[0]))
     return {queue: made[name] for queue, name in named.items() if name in made}
 
 
 def rest(tx: Writing, rows: Sequence[tuple[str, str, int, str | None]]) -> None:
     """Let recipients rest: for each its channel, itself, until when, and why."""
-    for channel in sorted({row[0] for row in rows}):
-        tx.many("pace_lock", (channel,))
     last = {(channel, recipient): (channel, recipient, until, why) for channel, recipient, until, why in rows}
-    tx.each("pace_rest", [last[name] for name in sorted(last)])
+    for channel in sorted({channel for channel, _ in last}):
+        _later(tx, channel, "pace_rest", [last[its, name] for its, name in sorted(last) if its == channel])
     tx.overview.resting = True
+
+
+def rest_no_more(tx: Writing, channel: str, messages: Sequence[int] | None = None) -> None:
+    """Let the recipients of *messages* of a channel rest no more; without any, all of the channel's."""
+    if not tx.overview.resting:
+        return
+    if messages is None:
+        _later(tx, channel, "pace_resume", [(channel,)])
+    else:
+        _later(tx, channel, "pace_retry", [(seq,) for seq in messages])
+
+
+def _later(tx: Writing, channel: str, name: str, rows: Sequence[Row]) -> None:
+    tx.rests[channel].append(lambda: tx.each(name, rows))
 
 
 def _log(text: str) -> Log:

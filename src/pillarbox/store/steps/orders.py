@@ -29,7 +29,7 @@ from pillarbox.store.base import (
     Resume,
     Retry,
 )
-from pillarbox.store.steps import audit, redirects, suppression
+from pillarbox.store.steps import audit, ledger, redirects, suppression
 from pillarbox.store.steps.replay import purge, replay
 from pillarbox.store.steps.resolve import resolve, retry, word
 from pillarbox.store.steps.subject import Given, Subject
@@ -194,7 +194,7 @@ def _resume(tx: Writing, item: Resume) -> Acted:
     rows = tx.many("queue_resume", (item.tenant, item.channel))
     if item.tenant is None:
         tx.many("channel_resume", (item.channel,))
-        tx.many("pace_resume", (item.channel,))
+        ledger.rest_no_more(tx, item.channel)
     tx.touched.update(queue for (queue,) in rows)
     audit.audit(tx, item, "resume", item.channel, detail=_whose(item))
     return Acted(applied=bool(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import msgspec
@@ -12,7 +13,7 @@ from pillarbox.domain.message import State
 from pillarbox.domain.retry import Policy
 from pillarbox.errors import Refused
 from pillarbox.store.base import Acted, Resolve, Retry
-from pillarbox.store.steps import audit
+from pillarbox.store.steps import audit, ledger
 from pillarbox.store.steps.subject import Given, Subject
 from pillarbox.store.steps.tx import Row
 from pillarbox.store.steps.writing import Writing
@@ -28,7 +29,8 @@ def retry(tx: Writing, given: Sequence[Given[Retry]]) -> list[Acted]:
         (one.subject.seq, tx.now, one.item.ttl_ms is not None, _expiry_ms(tx, one.subject, one.item.ttl_ms))
         for one in given
     ]
-    acted, lines, retried = [], [], []
+    acted, lines = [], []
+    retried: defaultdict[str, list[int]] = defaultdict(list)
     for one, done in zip(given, tx.each("retry", rows), strict=True):
         subject = one.subject
         if not done:
@@ -37,11 +39,11 @@ def retry(tx: Writing, given: Sequence[Given[Retry]]) -> list[Acted]:
             continue
         tx.move(subject.queue, subject.state.code, State.SCHEDULED.code, subject.content_size)
         tx.touched.add(subject.queue)
-        retried.append((subject.seq,))
+        retried[subject.channel].append(subject.seq)
         lines.append(audit.line(one, "retry", State.SCHEDULED))
         acted.append(Acted(applied=True, state=State.SCHEDULED))
-    if tx.overview.resting:
-        tx.each("pace_retry", retried)
+    for channel, messages in retried.items():
+        ledger.rest_no_more(tx, channel, messages)
     audit.record(tx, lines)
     return acted
 

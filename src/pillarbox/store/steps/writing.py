@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.retry import Policy
@@ -24,6 +25,7 @@ class Writing:
         touched: Queues with something new to claim.
         later: Queues in which something was put off, and until when.
         horizons: Queues in which nothing that is due is left, and when something is.
+        rests: By channel, what is to be written of who rests in it; see `ledger.ledgers`.
     """
 
     def __init__(self, tx: Tx, numbers: Numbers, *, now_ms: int, lease_now: int, limits: Limits) -> None:
@@ -37,6 +39,7 @@ class Writing:
         self.touched: set[int] = set()
         self.later: dict[int, int] = {}
         self.horizons: dict[int, Horizon] = {}
+        self.rests: defaultdict[str, list[Callable[[], object]]] = defaultdict(list)
         self._left: dict[str, None] = {}
         self._overview: Overview | None = None
         self._tx = tx

@@ -351,15 +351,16 @@ WHERE pace.channel = queue.channel AND pace.recipient = message.recipient AND re
 SELECT DISTINCT channel FROM pace WHERE rests_until IS NOT NULL
 
 -- due_rows --
+-- A message that somebody else changes is left to them: whoever keeps to a pace waits for no message.
 SELECT seq, recipient FROM message WHERE queue = $1 AND priority = $2 AND state = 0 AND NOT waiting AND lane_pos IS NOT NULL AND lost < 2 AND due_at <= $3
-ORDER BY due_at, seq LIMIT $4
+ORDER BY due_at, seq LIMIT $4 FOR UPDATE SKIP LOCKED
 
 -- suspect_rows --
 SELECT seq, recipient FROM message WHERE queue = $1 AND state = 0 AND NOT waiting AND lane_pos IS NOT NULL AND lost >= 2 AND due_at <= $2
-ORDER BY due_at, seq LIMIT $3
+ORDER BY due_at, seq LIMIT $3 FOR UPDATE SKIP LOCKED
 
 -- due_one --
-SELECT seq, recipient FROM message WHERE queue = $1 AND id = $2 AND state = 0 AND NOT waiting AND lane_pos IS NOT NULL AND due_at <= $3 LIMIT $4
+SELECT seq, recipient FROM message WHERE queue = $1 AND id = $2 AND state = 0 AND NOT waiting AND lane_pos IS NOT NULL AND due_at <= $3 LIMIT $4 FOR UPDATE SKIP LOCKED
 
 -- put_off --
 UPDATE message SET due_at = asked.due FROM {each seq bigint, due bigint}
