@@ -233,3 +233,18 @@ async def test_the_sql_of_a_schema_is_written_without_a_server(pillarbox: Pillar
     assert file.said == (
         "error: a file is made by the worker or the application that starts first; it takes no SQL by hand"
     )
+
+
+@pytest.mark.contract("SG7")
+async def test_a_database_is_copied_and_the_copy_goes_on(filled: Pillarbox) -> None:
+    copy = str(filled.home / "copy.db")
+    done = await filled("db", "copy", str(filled.db), copy)
+    assert (done.code, done.out) == (0, "")
+    assert done.said.startswith("copied and compared: 1 message (1 ")
+    told = (await filled("db", "copy", str(filled.db), copy, "--json")).json
+    assert (told["messages"], told["before"]) == (1, True)
+    assert (await filled("ls", "--db", copy, "--json")).out == (await filled("ls", "--json")).out
+    assert "copied to another database" in (await filled("status")).out
+    back = await filled("db", "copy", copy, str(filled.db))
+    assert back.code == 1
+    assert "there is something in it already" in back.said

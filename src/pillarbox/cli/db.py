@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,32 @@ def backup(call: Call, file: Path) -> int:
     if call.json:
         emit_json({"file": name, "bytes": size})
     talk(f"backed up to {name}, {size} bytes")
+    return Exit.OK
+
+
+@db.command()
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@shared
+def copy(call: Call, source: str, target: str) -> int:
+    """
+    Copy the database FROM into the empty database TO, for instance a file into PostgreSQL.
+
+    Stop all workers, and whoever sends, first. FROM is paused, and stays so; TO goes on only when everything is there
+    and both were compared, row by row. A copy that was ended, however that was, goes on where it was when the same
+    command runs again; until then nothing is sent out of TO.
+    """
+    from pillarbox.outbox.outbox import inside
+
+    if call.db is not None:
+        raise click.UsageError("FROM and TO say which databases: --db has nothing to say here")
+    copied = replace(call, db=source).operate(lambda box: inside(box).upkeep.copy_to(target))
+    total = sum(copied.messages.values())
+    if call.json:
+        emit_json({"messages": total, "states": copied.messages, "before": copied.before})
+    by_state = ", ".join(f"{count} {state}" for state, count in copied.messages.items())
+    done = "was copied before" if copied.before else "copied and compared"
+    talk(f"{done}: {counted(total, 'message')}" + (f" ({by_state})" if by_state else ""))
     return Exit.OK
 
 

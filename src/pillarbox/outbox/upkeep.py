@@ -14,7 +14,10 @@ from pillarbox.errors import InvalidMessage, Refused
 from pillarbox.outbox.health import present
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.routes import Routes
+from pillarbox.store import database_copy
 from pillarbox.store.base import Schema
+from pillarbox.store.database_copy import Copied
+from pillarbox.store.registry import open_store
 
 
 class Upkeep:
@@ -66,6 +69,25 @@ class Upkeep:
         if not usable:
             raise InvalidMessage("path", f"expected a path without NUL, not {path!a}")
         return await (await self._lifetime.opened()).store.backup(Path(path))
+
+    async def copy_to(self, db: str) -> Copied:
+        """
+        Copy the database into the empty one that *db* names, compare both, and leave this one paused (contract SG7).
+
+        Safe to repeat: a copy that was ended goes on where it was.
+
+        Raises:
+            ConfigError: *db* names no database.
+            Refused: As `database_copy.copy`.
+            StoreError: One of both failed; what was copied stays.
+        """
+        runtime = await self._lifetime.opened()
+        target = open_store(db, durability=runtime.store.durability)
+        try:
+            await target.open()
+            return await database_copy.copy(runtime.store, target, now_ms=runtime.clock.wall_ms())
+        finally:
+            await target.close()
 
     async def drain(self, budget: float | None = None) -> DrainReport:
         """

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -27,6 +27,9 @@ from pillarbox.domain.pace import Pace
 from pillarbox.domain.timeline import ClockMark, ClockNews
 from pillarbox.domain.transition import Reason, Transition
 from pillarbox.errors import PillarboxError
+from pillarbox.store.steps.tx import Tx
+
+T = TypeVar("T")
 
 
 class Durability(StrEnum):
@@ -744,6 +747,15 @@ class Store(Protocol):
             InvalidMessage: Something has that name, or its directory is missing; nothing was written.
             StoreCorrupt: The copy is damaged, and so may be the database; nothing was kept.
             StoreError: It could not be written or read; nothing was kept.
+        """
+
+    async def moving(self, work: Callable[[Tx], T]) -> T:
+        """
+        Run *work* in one transaction, for what moves whole databases (`store.database_copy`); it may be run again.
+
+        Raises:
+            StoreOutcomeUnknown: The answer was lost: it was written, or it was not.
+            StoreError, ValueRefused: Nothing was written.
         """
 
     def on_change(self, listener: Callable[[], None], *, seconds: float) -> Callable[[], None]:

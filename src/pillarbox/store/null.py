@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pillarbox.domain.explain.facts import Facts
 from pillarbox.domain.ids import MessageId
@@ -29,6 +30,9 @@ from pillarbox.store.base import (
     WorkerInfo,
     WorkerStart,
 )
+from pillarbox.store.steps.tx import Tx
+
+T = TypeVar("T")
 
 _DISABLED = "the queue is disabled (enabled = false): nothing is stored"
 
@@ -179,6 +183,10 @@ class NullStore:
 
     def on_question(self, problems: Callable[[], Sequence[str]]) -> None:
         """Do nothing: no other process can ask."""
+
+    async def moving(self, work: Callable[[Tx], T]) -> T:  # noqa: ARG002 — of `Store`
+        """Refuse: there is nothing to move."""
+        raise Refused(_DISABLED)
 
     def on_change(self, listener: Callable[[], None], *, seconds: float) -> Callable[[], None]:  # noqa: ARG002
         """Never call *listener*: nothing is ever written here."""

@@ -8,6 +8,7 @@ from typing import Final
 from pillarbox.store import queries
 from pillarbox.store.steps.columns import FRAGMENTS, LEASED, NEW, VIEW, column
 from pillarbox.store.steps.endings import Ending
+from pillarbox.store.steps.tables import statements
 
 _LEASED: Final = ", ".join(
     {
@@ -78,7 +79,8 @@ def _load(file: str) -> dict[str, str]:
     return queries.load("postgres", file, _PIECES | pieces)
 
 
-_LOADED: Final = _load("write.sql") | _load("read.sql") | _load("driver.sql")
+_COPY: Final = statements(_load("copy.sql"), "${}".format, {})
+_LOADED: Final = _load("write.sql") | _load("read.sql") | _load("driver.sql") | _COPY
 # Said so, the planner has only one way: to look up each row in an index. With a plain equality it may go over the whole
 # index of a table that was empty when it was last counted, because that costs the same there.
 STATEMENTS: Final = {

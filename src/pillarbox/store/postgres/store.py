@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pillarbox.domain.explain.facts import Facts
     from pillarbox.domain.ids import MessageId
     from pillarbox.domain.timeline import ClockNews
-    from pillarbox.store.steps.tx import Reader
+    from pillarbox.store.steps.tx import Reader, Tx
 
 T = TypeVar("T")
 
@@ -410,7 +410,14 @@ class PostgresStore(Reads):
 
     async def backup(self, path: Path) -> int:  # noqa: ARG002 — of `Store`
         """Refuse: the server has tools for that."""
-        raise Refused(f"PostgreSQL copies itself: use pg_dump --schema={self._place.schema}, or your server's backups")
+        raise Refused(
+            f"PostgreSQL copies itself: use pg_dump --schema={self._place.schema}, or your server's base backups with"
+            " point-in-time recovery; `pillarbox db copy` moves the queue into a file"
+        )
+
+    async def moving(self, work: Callable[[Tx], T]) -> T:
+        """See `Store`."""
+        return await self._write_through(lambda: self._transact("copying", work))
 
     def on_change(self, listener: Callable[[], None], *, seconds: float) -> Callable[[], None]:
         """See `Store`."""

@@ -14,6 +14,7 @@ from typing import Final
 from pillarbox.store import queries
 from pillarbox.store.steps.columns import FRAGMENTS, LEASED, VIEW, column
 from pillarbox.store.steps.endings import Ending
+from pillarbox.store.steps.tables import statements
 
 _LEASED: Final = ", ".join(
     {
@@ -70,7 +71,8 @@ READ: Final = queries.load("sqlite", "read.sql", {**_FRAGMENTS, "leased": _LEASE
 SCHEMA: Final = queries.load("sqlite", "schema.sql")
 DAMAGE: Final = queries.load("sqlite", "damage.sql", _FRAGMENTS)
 DRIVER: Final = queries.load("sqlite", "driver.sql")
-STATEMENTS: Final = WRITE | READ | DAMAGE | DRIVER
+_COPY: Final = statements(queries.load("sqlite", "copy.sql"), "?{}".format, {"kept": "full"})
+STATEMENTS: Final = WRITE | READ | DAMAGE | DRIVER | _COPY
 FOR_MANY: Final = frozenset(name for name, sql in _WRITE.items() if _GIVEN in sql)
 """Statements that may be run for many rows at once."""
 

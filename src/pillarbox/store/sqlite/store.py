@@ -43,7 +43,7 @@ from pillarbox.store.sqlite.worker_sockets import WorkerSockets
 from pillarbox.store.steps import batch as steps
 from pillarbox.store.steps import check, facts, read
 from pillarbox.store.steps.leased import lapsed
-from pillarbox.store.steps.tx import Reader
+from pillarbox.store.steps.tx import Reader, Tx
 from pillarbox.store.thread import Caller, DatabaseThread
 
 T = TypeVar("T")
@@ -460,6 +460,15 @@ class SQLiteStore(Reads):
             # Whoever gave up waiting must not leave it running.
             copying.give_up()
             caller.stop()
+
+    async def moving(self, work: Callable[[Tx], T]) -> T:
+        """See `Store`."""
+        return await self._write_through(lambda: self._moving(work))
+
+    def _moving(self, work: Callable[[Tx], T]) -> T:
+        session = self._live_session()
+        with self._translated("copying"), session.transaction():
+            return work(session)
 
     def on_change(self, listener: Callable[[], None], *, seconds: float) -> Callable[[], None]:
         """See `Store`."""

@@ -1,0 +1,207 @@
+"""A database copied into another one, of whichever kind: nothing is lost, and nothing is sent by both (SG7, LE1)."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pillarbox.domain.pace import Pace, Rate
+from pillarbox.errors import Refused, StoreOutcomeUnknown, StoreUnavailable
+from pillarbox.store import database_copy
+from pillarbox.store.base import Cancel, Durability, Pause, Resume
+from pillarbox.store.registry import open_store
+from pillarbox.store.steps.tables import TABLES
+from pillarbox.testing.fakes import FakeClock, SeededEntropy
+from pillarbox.testing.store_suite import StoreDriver
+from pillarbox.testing.store_suite.driver import CHANNEL
+from tests.store.opened import raw
+from tests.store.postgres_server import connected, fresh_database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from pillarbox.store.base import Store
+
+LIMIT = 3
+LONG = "x" * 3000
+NOT_COPIED = {"meta", "tally", "recipient_tally", "worker", "sqlite_sequence"}
+LEFT_BEHIND = {("message", name) for name in ("lease", "lease_until", "worker", "lane_pos")} | {
+    ("attempt", "worker"),
+    ("pace", "log"),
+    ("pace", "full_until"),
+}
+"""Who sends; what is made of others; and times of a clock that the other database does not have."""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """Make names of databases with nothing in them."""
+    with contextlib.ExitStack() as stack:
+        made: list[str] = []
+
+        def make(kind: str) -> str:
+            made.append(kind)
+            if kind == "sqlite":
+                return str(tmp_path / f"{len(made)}.db")
+            return stack.enter_context(fresh_database())
+
+        yield make
+
+
+@contextlib.asynccontextmanager
+async def handle(place: str, clock: FakeClock, seed: int) -> AsyncIterator[StoreDriver]:
+    options: dict[str, Any] = {"lease_clock": clock.boot_ms} if "://" in place else {}
+    store = open_store(place, clock=clock, durability=Durability.PROCESS, **options)
+    await store.open()
+    try:
+        yield StoreDriver(store, clock, SeededEntropy(seed))
+    finally:
+        await store.close()
+
+
+async def fill(driver: StoreDriver) -> list[str]:
+    """Store messages of every kind; return in which order those of a lane wait."""
+    await driver.send(key="once", digest=b"1")
+    await driver.send(text=LONG)
+    for message in await driver.claim(2, paces={CHANNEL: Pace(whole=(Rate(50),))}):
+        await driver.deliver(message)
+    gone = await driver.send()
+    await driver.commit(acts=[Cancel(id=gone, actor="ann", reason="why not")])
+    await driver.commit(acts=[Pause(tenant=None, channel="other", actor="bob", reason="his")])
+    await driver.send(channel="other")
+    waiting = await driver.send_in_turn("l", 5)
+    # What is behind the head waits, and what is for later has no place yet.
+    await driver.deliver(await driver.claim_one())
+    await driver.store.deregister(driver.worker)
+    driver.worker = 0
+    return [str(one) for one in waiting[1:]]
+
+
+class Cut:
+    """A store whose way to the database breaks at one of the transactions of a copy: before it, or behind it."""
+
+    in_memory = False
+
+    def __init__(self, store: Store, left: int, *, before: bool) -> None:
+        self._store = store
+        self.left = left
+        self._before = before
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def moving(self, work: Any) -> Any:
+        self.left -= 1
+        if self.left == 0 and self._before:
+            raise StoreUnavailable("cut")
+        result = await self._store.moving(work)
+        if self.left == 0:
+            raise StoreOutcomeUnknown("cut")
+        return result
+
+
+async def copied(source: StoreDriver, target: Any) -> database_copy.Copied:
+    return await database_copy.copy(source.store, target, now_ms=source.clock.wall_ms(), limit=LIMIT)
+
+
+@pytest.mark.contract("SG7", "LA1", "EN5")
+@pytest.mark.parametrize(("of", "to"), [("sqlite", "postgres"), ("postgres", "sqlite"), ("sqlite", "sqlite")])
+async def test_the_copy_goes_on_where_the_copied_database_was(place: Callable[[str], str], of: str, to: str) -> None:
+    clock = FakeClock()
+    async with handle(place(of), clock, 1) as source, handle(place(to), clock, 2) as target:
+        waiting = await fill(source)
+        seen = await source.everything()
+        done = await copied(source, target.store)
+        assert not done.before
+        assert sum(done.messages.values()) == len(seen)
+        assert [(one.id, one.state, one.content) for one in await target.everything()] == [
+            (one.id, one.state, one.content) for one in seen
+        ]
+        # The one stands still for good; the other goes on, but where somebody had paused it.
+        assert await source.claim(10) == []
+        sent = []
+        while claimed := await target.claim(10):
+            sent += [message.id for message in claimed]
+            await target.deliver(*claimed)
+        assert sent == waiting
+        await target.commit(acts=[Resume(tenant=None, channel="other", actor="bob")])
+        assert [message.channel for message in await target.claim(channels=("other",))] == ["other"]
+        # What comes later takes no number that was taken.
+        await target.send(lane="l")
+        assert not (await target.enqueue(target.draft(key="once", digest=b"1")))[0].created
+        await target.healthy()
+        assert (await copied(source, target.store)).before
+
+
+@pytest.mark.contract("SG7", "LE1")
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_copy_that_is_ended_anywhere_goes_on_and_has_everything_once(
+    place: Callable[[str], str], before: bool
+) -> None:
+    clock = FakeClock()
+    async with handle(place("sqlite"), clock, 1) as source:
+        waiting = await fill(source)
+        ids = [view.id for view in await source.everything()]
+        async with handle(place("sqlite"), clock, 2) as target:
+            whole = Cut(target.store, 0, before=before)
+            await copied(source, whole)
+        # Each transaction at the beginning, some of the others, and the last one.
+        for seed, at in enumerate([1, 2, 3, *range(4, -whole.left, 5), -whole.left], start=3):
+            async with handle(place("sqlite"), clock, seed) as target:
+                with pytest.raises((StoreUnavailable, StoreOutcomeUnknown)):
+                    await copied(source, Cut(target.store, at, before=before))
+                begun = await target.store.queues()
+                sent = [message.id for message in await target.claim(1)] if begun else []
+                await target.store.deregister(target.worker)
+                if (await copied(source, target.store)).before:
+                    # Its last transaction was written, and only the answer was lost.
+                    assert sent == waiting[:1]
+                else:
+                    assert sent == []
+                    assert [message.id for message in await target.claim(1)] == waiting[:1]
+                assert [view.id for view in await target.everything()] == ids
+                await target.healthy()
+
+
+@pytest.mark.contract("SG7", "LE1")
+async def test_what_cannot_be_copied_whole_is_refused(place: Callable[[str], str]) -> None:
+    clock = FakeClock()
+    async with handle(place("sqlite"), clock, 1) as source, handle(place("sqlite"), clock, 2) as target:
+        await source.send()
+        (message,) = await source.claim()
+        with pytest.raises(Refused, match="stop all of them first"):
+            await copied(source, target.store)
+        await source.store.deregister(source.worker)
+        with pytest.raises(Refused, match="something is being sent"):
+            await copied(source, target.store)
+        assert await target.everything() == []
+        await source.deliver(message)
+        await target.send()
+        with pytest.raises(Refused, match=r"both differ \(queue\)"):
+            await copied(source, target.store)
+    async with handle(place("sqlite"), clock, 3) as other:
+        await other.send()
+        async with handle(place("sqlite"), clock, 4) as third:
+            await third.send()
+            with pytest.raises(Refused, match="there is something in it already"):
+                await copied(other, third.store)
+
+
+async def test_every_column_is_copied_or_left_behind_on_purpose(place: Callable[[str], str]) -> None:
+    clock, file, url = FakeClock(), place("sqlite"), place("postgres")
+    async with handle(file, clock, 1), handle(url, clock, 2):
+        pass
+    with raw(Path(file)) as connection:
+        names = "SELECT m.name, p.name FROM sqlite_schema m, pragma_table_xinfo(m.name) p WHERE m.type = 'table'"
+        of_file = {(table, "kept" if name == "full" else name) for table, name in connection.execute(names)}
+    with connected(url) as opened:
+        names = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = current_schema()"
+        of_server = set(opened.execute(names).fetchall())
+    listed = {(table, name) for table, (_, columns) in TABLES.items() for name in columns}
+    for there in (of_file, of_server):
+        left = {(table, name) for table, name in there - listed if table not in NOT_COPIED}
+        assert left == LEFT_BEHIND
+        assert listed <= there
