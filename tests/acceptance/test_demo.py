@@ -15,6 +15,7 @@ import pytest
 from pillarbox.demo.director import DemoFailed, Director, Play
 from pillarbox.demo.judge import Entry, Sent, Told, Verdict, judge
 from tests.cli.commands import COMMAND, PATIENCE_SECONDS
+from tests.store.postgres_server import fresh_database
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,24 @@ async def test_a_worker_killed_three_times_loses_nothing(tmp_path: Path) -> None
     assert (row["sent"], row["delivered"], row["kills"]) == (300, 300, 3)
     assert (row["lost"], row["unexplained_duplicates"], row["out_of_order"]) == (0, 0, 0)
     assert row["duplicates"] >= 3  # each kill met at least one message that was read and not yet answered
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.contract("LE4", "LA1", "DR4")
+async def test_on_a_server_a_killed_worker_loses_nothing_either(tmp_path: Path) -> None:
+    with fresh_database() as url:
+        how = ("--messages", "30", "--lanes", "3", "--kills", "1", "--db", url)
+        out, err = await ended(await started(*how, "--json", folder=tmp_path))
+        row = json.loads(out)
+        assert (row["sent"], row["delivered"], row["kills"], err) == (30, 30, 1, "")
+        assert (row["lost"], row["unexplained_duplicates"], row["out_of_order"]) == (0, 0, 0)
+        assert row["duplicates"] >= 1
+
+
+async def test_a_file_is_what_it_makes_itself(tmp_path: Path) -> None:
+    process = await started("--db", str(tmp_path / "mine.db"), folder=tmp_path)
+    _, err = await ended(process)
+    assert (process.returncode, "expected postgresql://" in err) == (2, True)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs, urlsplit
 
 import click
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pillarbox.demo.judge import Verdict
 
 _MESSAGES_MAX: Final = 20_000
+_NOTICED_SECONDS: Final = 10
 
 
 @click.command()
@@ -40,23 +42,35 @@ _MESSAGES_MAX: Final = 20_000
 @click.option(
     "--kills", type=click.IntRange(0, 20), metavar="N", default=3, show_default=True, help="How often the worker dies."
 )
+@click.option(
+    "--db", metavar="URL", allow_from_autoenv=False, help="A PostgreSQL database to hold the queue. Default: a file."
+)
 @click.option("--keep", metavar="DIR", help="Keep database, ledger and logs there; it must not exist, or be empty.")
 @click.option("--json", "as_json", is_flag=True, envvar="PILLARBOX_JSON", show_envvar=True, help="Write JSON.")
 @click.pass_context
-def demo(ctx: click.Context, *, messages: int, lanes: int, kills: int, keep: str | None, as_json: bool) -> int:
+def demo(
+    ctx: click.Context, *, messages: int, lanes: int, kills: int, db: str | None, keep: str | None, as_json: bool
+) -> int:
     """
     Watch pillarbox deliver, be killed midway, and lose nothing. Needs no network and no configuration.
 
     A receiver and a worker run as processes of their own. The worker is killed with SIGKILL while the receiver holds
     its answers, and started again. Then the receiver's ledger is compared with the database: the exit code is 0 only
     if nothing was lost, nothing was out of order, and every duplicate has an attempt that explains it.
+
+    With a server's database, the queue is in its schema pillarbox_demo, where the URL names no other one, and stays
+    there. A killed worker is noticed when its leases run out, so each kill takes some seconds.
     """
     from pillarbox.demo.director import DemoFailed, Play
 
+    if db is not None:
+        db = _on_server(ctx, db)
     if messages <= kills:
         raise click.UsageError("expected more messages than kills.", ctx)
     with _folder(keep) as folder, _shown(messages, quiet=as_json) as show:
-        play = Play(folder=folder, messages=messages, lanes=min(lanes, messages), kills=kills)
+        play = Play(folder=folder, messages=messages, lanes=min(lanes, messages), kills=kills, db=db)
+        if db is not None:
+            play = dataclasses.replace(play, seconds_max=play.seconds_max + _NOTICED_SECONDS * kills)
         try:
             verdict, killed, seconds = asyncio.run(_held(play, show))
         except DemoFailed as failed:
@@ -71,6 +85,17 @@ def demo(ctx: click.Context, *, messages: int, lanes: int, kills: int, keep: str
     if verdict.good and not as_json:
         talk(_moral(verdict))
     return Exit.OK if verdict.good and killed == kills else Exit.FAILURE
+
+
+def _on_server(ctx: click.Context, db: str) -> str:
+    from pillarbox.store.registry import file_of
+
+    if db == ":memory:" or file_of(db) is not None:
+        raise click.UsageError("--db: expected postgresql://…; a file is what the demonstration makes itself", ctx)
+    query = urlsplit(db).query
+    if "schema" in parse_qs(query):
+        return db
+    return f"{db}{'&' if query else '?'}schema=pillarbox_demo"
 
 
 async def _held(play: Play, show: Show) -> tuple[Verdict, int, float]:

@@ -20,12 +20,16 @@ import msgspec
 
 from pillarbox.demo.judge import Entry, Sent, Told, Verdict, judge
 from pillarbox.domain.message import State
+from pillarbox.entropy import SystemEntropy
 from pillarbox.outbox.outbox import Outbox
 from pillarbox.settings import load as config
 
 CHANNEL: Final = "demo"
 # A message may be in the hands of every worker that is killed; then it is tried again soon, and never given up.
 _SCHEDULE: Final = "100ms"
+# On a server a killed worker is noticed when its leases run out: they are short, and longer than an attempt.
+_ATTEMPT_SECONDS: Final = 1
+_LEASE_SECONDS: Final = 4
 _MAX_ATTEMPTS: Final = 100
 _STOP_SECONDS: Final = 10.0
 _PAGE: Final = 1000
@@ -43,6 +47,7 @@ class Play:
 
     Attributes:
         folder: For the database, the ledger and the workers' logs; must exist.
+        db: A server's database for the queue, under a channel of its own; ``None``: a file in *folder*.
         worker: The command that delivers; ``--db`` and ``--config`` are added.
         seconds_max: When it is called off, and judged as it stands.
     """
@@ -51,6 +56,7 @@ class Play:
     messages: int = 300
     lanes: int = 20
     kills: int = 3
+    db: str | None = None
     worker: Sequence[str] = (sys.executable, "-m", "pillarbox", "run")
     seconds_max: float = 25.0
 
@@ -74,7 +80,9 @@ class Director:
     def __init__(self, play: Play, show: Show) -> None:
         self._play = play
         self._show = show
-        self._db = play.folder / "outbox.db"
+        self._db = str(play.folder / "outbox.db") if play.db is None else play.db
+        # Of one that was broken off on a server, something may still be waiting.
+        self._channel = CHANNEL if play.db is None else f"{CHANNEL}_{SystemEntropy().token(4).hex()}"
         self._ledger = play.folder / "ledger.jsonl"
         self._config = play.folder / "pillarbox.toml"
         self._scene = Scene()
@@ -92,7 +100,7 @@ class Director:
             DemoFailed: A process ended that was not killed.
         """
         async with self._receiver() as (url, orders):
-            self._config.write_text(f'[channels.{CHANNEL}]\nurl = "{url}"\n', "utf-8")
+            self._config.write_text(self._settings(url), "utf-8")
             async with Outbox(self._db, deliver=False) as box:
                 sent: list[Sent] = []
                 sending = asyncio.ensure_future(self._send_all(box, sent))
@@ -104,8 +112,31 @@ class Director:
                     self._tell(f"called off after {self._play.seconds_max:g} s")
                 finally:
                     sending.cancel()
-                told = await _told(box, sent)
+                told = await self._told(box, sent)
         return judge(sent, _entries(self._ledger), told), self._scene.kills
+
+    def _settings(self, url: str) -> str:
+        channel = f'[channels.{self._channel}]\nurl = "{url}"\n'
+        if self._play.db is None:
+            return channel
+        return f'lease_seconds = {_LEASE_SECONDS}\n{channel}timeout = "{_ATTEMPT_SECONDS}s"\n'
+
+    async def _told(self, box: Outbox, sent: Sequence[Sent]) -> dict[str, Told]:
+        """Ask the database about every message, and when each of its attempts was committed."""
+        told = {}
+        for item in sent:
+            message = await box.get(item.id)
+            events = await box.history(item.id)
+            # A server's clock is not the receiver's: then it counts that an attempt was committed, and not when.
+            told[item.id] = Told(
+                delivered=message is not None and message.state is State.DELIVERED,
+                claims={
+                    event.attempt: event.at_ms if self._play.db is None else 0
+                    for event in events
+                    if event.act == "claim" and event.attempt
+                },
+            )
+        return told
 
     def _tell(self, sentence: str | None = None) -> None:
         self._show(self._scene, sentence)
@@ -118,7 +149,7 @@ class Director:
     async def _send_lane(self, box: Outbox, lane: int, sent: list[Sent]) -> None:
         for place in range(len(range(lane, self._play.messages, self._play.lanes))):
             message = await box.send(
-                CHANNEL,
+                self._channel,
                 to=f"lane {lane}",
                 text=f"message {place}",
                 lane=f"lane {lane}",
@@ -182,18 +213,20 @@ class Director:
     @contextlib.asynccontextmanager
     async def _worker(self) -> AsyncIterator[asyncio.subprocess.Process]:
         self._workers += 1
+        # A URL may hold a password, which everybody on this machine could read in a command line.
+        named = ("--db", self._db) if self._play.db is None else ()
+        told = {} if self._play.db is None else {"PILLARBOX_DB": self._db}
         with self._log().open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *self._play.worker,
-                "--db",
-                str(self._db),
+                *named,
                 "--config",
                 str(self._config),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self._play.folder,
-                env=config.environ_of_others(),
+                env=config.environ_of_others() | told,
             )
         async with _ending(process):
             yield process
@@ -247,19 +280,6 @@ async def _ending(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
         if process.returncode is None:
             process.kill()
         await process.wait()
-
-
-async def _told(box: Outbox, sent: Sequence[Sent]) -> dict[str, Told]:
-    """Ask the database about every message, and when each of its attempts was committed."""
-    told = {}
-    for item in sent:
-        message = await box.get(item.id)
-        events = await box.history(item.id)
-        told[item.id] = Told(
-            delivered=message is not None and message.state is State.DELIVERED,
-            claims={event.attempt: event.at_ms for event in events if event.act == "claim" and event.attempt},
-        )
-    return told
 
 
 def _entries(ledger: Path) -> list[Entry]:
