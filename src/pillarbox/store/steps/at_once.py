@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from pillarbox.domain.lifecycle import expired
-from pillarbox.domain.message import Draft, Leased, State
+from pillarbox.domain.message import Admission, Draft, Leased, State
 from pillarbox.store.base import BatchResult, Claim
 from pillarbox.store.steps.horizon import Horizon, horizon
 from pillarbox.store.steps.leased import as_stored, in_order
@@ -27,11 +27,12 @@ WAITS: Final[Row] = (_SCHEDULED, None, None, None, 0, None)
 
 
 class New(NamedTuple):
-    """A draft that is to be stored."""
+    """A draft that is to be stored, with the admission that is stored with it."""
 
     draft: Draft
     queue: int
     recipient: str
+    admission: Admission | None
 
 
 class Starting:
@@ -53,9 +54,9 @@ class Starting:
         """Return for each what is stored of its lease."""
         free = self._free_queues(new)
         self._horizons = dict(free)
-        taken = self._taken_lanes([draft.lane for draft, queue, _ in new if draft.lane is not None and queue in free])
+        taken = self._taken_lanes([draft.lane for draft, queue, *_ in new if draft.lane is not None and queue in free])
         rows = []
-        for draft, queue, _ in new:
+        for draft, queue, _, _ in new:
             due = draft.due_ms <= self._tx.now
             starts = due and queue in free and draft.lane not in taken and not self._is_over(draft)
             rows.append(self._starts if starts else WAITS)
@@ -102,12 +103,13 @@ class Starting:
 
     def stored(self, new: Sequence[New], rows: Sequence[Row], numbers: Sequence[int]) -> None:
         """Note what was stored, with the numbers of the rows."""
-        tx, sizes = self._tx, dict[int, list[int]]()
+        tx, lease, sizes = self._tx, self._request.lease, dict[int, list[int]]()
         for one, row, seq in zip(new, rows, numbers, strict=True):
             if row is self._starts:
-                message = as_stored(one.draft, self._request.lease, seq, one.queue, one.recipient, claimed_ms=tx.now)
+                draft, queue, recipient, admission = one
+                message = as_stored(draft, lease, seq, queue, recipient, admission=admission, claimed_ms=tx.now)
                 self._started.append(message)
-                sizes.setdefault(one.queue, []).append(message.content_size)
+                sizes.setdefault(queue, []).append(message.content_size)
         for queue, moved in sizes.items():
             tx.counters.move(queue, _SCHEDULED, _LEASED, moved)
 

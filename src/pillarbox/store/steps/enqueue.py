@@ -128,7 +128,7 @@ def _in_their_places(
     folded = changes.fold(tx, new, lambda draft: _payload(tx, draft, shared))
     new = [draft for draft in new if draft.id not in folded]
     collapsing = [
-        New(draft, tx.queue(draft.tenant, draft.channel), _recipient(draft))
+        New(draft, tx.queue(draft.tenant, draft.channel), _recipient(draft), admitted(draft))
         for draft in new
         if draft.collapse_key is not None
     ]
@@ -216,7 +216,7 @@ class _Intake:
             self._room.take(queue=queue, tenant=draft.tenant, channel=draft.channel, recipient=recipient, size=size)
         if draft.key is not None and draft.digest is not None:
             self._keys[draft.tenant, draft.key] = draft.digest, draft.id
-        self.new.append(New(draft, queue, recipient))
+        self.new.append(New(draft, queue, recipient, admitted(draft)))
 
     def write(self, shared: Shared, starting: Starting | None = None) -> None:
         """Write what was taken; *shared* says which contents of its fan-outs are stored already."""
@@ -265,8 +265,7 @@ def _write(tx: Writing, new: Sequence[New], shared: Shared, starting: Starting |
     keys = [(draft.tenant, draft.key, draft.digest, draft.id) for draft in drafts if draft.key is not None]
     if keys:
         tx.each("key_insert", keys)
-    admissions = ((seq, admitted(draft)) for seq, draft in zip(numbers, drafts, strict=True))
-    split = [(seq, admission.parts) for seq, admission in admissions if admission is not None]
+    split = [(seq, a.parts) for seq, (*_, a) in zip(numbers, new, strict=True) if a is not None and a.parts]
     store_parts(tx, split)
     mirror.store(tx, [(draft.mirror, draft.id) for draft in drafts if draft.mirror is not None])
 
@@ -285,8 +284,7 @@ def _payload(tx: Writing, draft: Draft, shared: Shared) -> int | None:
 
 
 def _row(tx: Writing, new: New, payload: int | None, lease: Row) -> Row:
-    d, queue, recipient = new
-    admission = admitted(d)
+    d, queue, recipient, admission = new
     return (
         d.id,
         queue,

@@ -9,10 +9,10 @@ import msgspec
 
 from pillarbox.domain.envelope import KINDS, OPS
 from pillarbox.domain.ids import LeaseId
-from pillarbox.domain.message import Draft, Leased, State
+from pillarbox.domain.message import Admission, Draft, Leased, State
 from pillarbox.domain.retry import Policy
 from pillarbox.store.base import Lapsed, LapsedBy
-from pillarbox.store.steps.columns import LEASED, admitted, carried
+from pillarbox.store.steps.columns import LEASED, carried
 from pillarbox.store.steps.endings import Ending
 from pillarbox.store.steps.numbers import Numbers
 from pillarbox.store.steps.tx import Reader, Row
@@ -61,9 +61,10 @@ def leased(tx: Reader, numbers: Numbers, row: Row, *, as_is: bool = False) -> Le
     return Leased(*values)
 
 
-def as_stored(draft: Draft, lease: LeaseId, seq: int, queue: int, recipient: str, *, claimed_ms: int) -> Leased:
+def as_stored(
+    d: Draft, lease: LeaseId, seq: int, queue: int, recipient: str, *, admission: Admission | None, claimed_ms: int
+) -> Leased:
     """Return what `leased` would read of a message that was stored with its first lease."""
-    d, admission = draft, admitted(draft)
     parts = () if admission is None else admission.parts
     values = (
         d.id, d.tenant, d.channel, recipient, d.policy, d.created_ms, d.max_attempts, d.kind, d.op, d.metadata,

@@ -43,20 +43,23 @@ def _runs(settlements: Sequence[Settlement]) -> Iterator[Sequence[Settlement]]:
 
 
 def _settle(tx: Writing, run: Sequence[Settlement], *, again: bool) -> list[Settled]:
-    plain = [_is_plain(item) for item in run]
-    delivered = iter(
-        tx.each("deliver", [_deliver_bindings(item) for item, simple in zip(run, plain, strict=True) if simple])
-    )
-    settled = iter(
-        tx.each("settle", [_settle_bindings(tx, item) for item, simple in zip(run, plain, strict=True) if not simple])
-    )
-    done = [bool(next(delivered if simple else settled)) for simple in plain]
-    _after(tx, [item for item, applied in zip(run, done, strict=True) if applied])
-    if all(done):
+    plain = [item for item in run if _is_plain(item)]
+    others = [] if len(plain) == len(run) else [item for item in run if not _is_plain(item)]
+    delivered = _applied(plain, tx.each("deliver", [_deliver_bindings(item) for item in plain]))
+    settled = _applied(others, tx.each("settle", [_settle_bindings(tx, item) for item in others]))
+    _count(tx, delivered + settled)
+    if settled:
+        _after(tx, settled)
+    if len(delivered) + len(settled) == len(run):
         return [Settled.APPLIED] * len(run)
-    missed = [item for item, applied in zip(run, done, strict=True) if not applied]
+    done = {item.message.seq for item in (*delivered, *settled)}
+    missed = [item for item in run if item.message.seq not in done]
     explained = iter(late_answer.explained(tx, missed, [_is_plain(item) for item in missed], again=again))
-    return [Settled.APPLIED if applied else next(explained) for applied in done]
+    return [Settled.APPLIED if item.message.seq in done else next(explained) for item in run]
+
+
+def _applied(asked: Sequence[Settlement], found: Sequence[Sequence[Row]]) -> list[Settlement]:
+    return [item for item, rows in zip(asked, found, strict=True) if rows]
 
 
 def _reopen(tx: Writing, settlements: Sequence[Settlement]) -> None:
@@ -106,24 +109,30 @@ def _settle_bindings(tx: Writing, item: Settlement) -> Row:
     )
 
 
-def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
-    """Count what was settled, free its lanes, and write its parts, attempts and what it says of others."""
-    parts: list[Row] = []
-    attempts: list[Row] = []
+def _count(tx: Writing, applied: Sequence[Settlement]) -> None:
+    """Count what was settled, and free its lanes."""
     moved: defaultdict[tuple[int, State], list[int]] = defaultdict(list)
     for item in applied:
-        message, transition = item.message, item.transition
-        moved[message.queue, transition.to].append(message.content_size)
-        if transition.to.terminal or _steps_out(item):
+        message, to = item.message, item.transition.to
+        moved[message.queue, to].append(message.content_size)
+        if to is State.DELIVERED or to.terminal or _steps_out(item):
             tx.leave_lane(message.lane)
+    for (queue, to), sizes in moved.items():
+        tx.counters.move(queue, _LEASED, to.code, sizes)
+
+
+def _after(tx: Writing, applied: Sequence[Settlement]) -> None:
+    """Write the parts and attempts of what was settled, and what it says of others; a plain success has none of it."""
+    parts: list[Row] = []
+    attempts: list[Row] = []
+    for item in applied:
+        message, transition = item.message, item.transition
         if transition.to is State.SCHEDULED:
             tx.put_off(message.queue, transition.due_ms or 0)
         if message.part_count > 1:
             parts += _part_ends(item)
         if item.keep_attempt or not arrives(item):
             attempts.append(attempt_row(item, to=transition.to))
-    for (queue, to), sizes in moved.items():
-        tx.counters.move(queue, _LEASED, to.code, sizes)
     tx.each("part_end", parts)
     tx.each("attempt", attempts)
     _tell_others(tx, applied)
