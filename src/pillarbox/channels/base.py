@@ -63,7 +63,7 @@ class Guarantee:
     why: str
 
 
-class Progress:
+class Progress(msgspec.Struct, eq=False):
     """
     How far a send has come, for the code that may have to cut it off.
 
@@ -74,11 +74,8 @@ class Progress:
     thread: it ends with what came of it after all. A delivery is recorded then, however late.
     """
 
-    __slots__ = ("rest", "written")
-
-    def __init__(self) -> None:
-        self.written: bool | None = None
-        self.rest: asyncio.Future[AnyOutcome] | None = None
+    written: bool | None = None
+    rest: asyncio.Future[AnyOutcome] | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):

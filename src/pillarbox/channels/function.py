@@ -114,7 +114,7 @@ class FunctionChannel(Channel):
             reason = "every thread is busy with a call that overran its deadline"
             return RateLimited(reason, scope="channel", after=BUSY_SECONDS)
         try:
-            return _outcome(await self._call(attempt))
+            return _outcome(await (self._function if self._is_async else self._called_in_thread)(attempt))
         except Exception as exc:  # noqa: BLE001 — whatever it is, it has a meaning
             return self._failed(exc, attempt)
 
@@ -125,9 +125,7 @@ class FunctionChannel(Channel):
         self._bugs.note(exc, channel=attempt.channel, message=attempt.id, hide=hide)
         return classify_exception(exc, hide=hide, now_ms=self._seams.clock.wall_ms())
 
-    async def _call(self, attempt: Attempt) -> Any:  # noqa: ANN401 — it may return anything
-        if self._is_async:
-            return await self._function(attempt)
+    async def _called_in_thread(self, attempt: Attempt) -> Any:  # noqa: ANN401 — it may return anything
         call = self._threads.start(functools.partial(_called, self._function, attempt))
         ended = await answer_of(call, attempt.progress, lambda late: self._late(late, attempt))
         if isinstance(ended.error, Exception):

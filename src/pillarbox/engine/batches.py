@@ -21,14 +21,11 @@ OnSettled = Callable[[base.Settled | Exception], None]
 Ending = tuple[base.Settlement, OnSettled]
 
 
-class Wish(Generic[T, R]):
+class Wish(msgspec.Struct, Generic[T, R], eq=False):
     """One thing that a caller wants written, and the future for its result."""
 
-    __slots__ = ("future", "item")
-
-    def __init__(self, item: T, future: asyncio.Future[R]) -> None:
-        self.item = item
-        self.future = future
+    item: T
+    future: asyncio.Future[R]
 
     def grant(self, result: R) -> None:
         """Set the result. The caller may have stopped waiting, or be gone with its event loop."""

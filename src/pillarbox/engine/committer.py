@@ -125,19 +125,19 @@ class Committer:
         self._unsure = False
         self._loop = Loop("committer", self.tick, clock=clock)
         self._slow: Deadlines[Batch] = Deadlines(self._is_behind, clock=clock, grace=GRACE)
-        self._open = False
+        self._events: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     def start(self) -> None:
         """Begin to write."""
-        self._open, self._closed = True, False
+        self._events, self._closed = asyncio.get_running_loop(), False
         self._loop.start()
 
     async def stop(self) -> None:
         """Write what is still wanted, then no more. Safe to repeat, also where a first call was cancelled."""
         if self._closed:
             return
-        self._open = False
+        self._events = None
         await self._loop.stop()
         while self._waiting():
             try:
@@ -152,7 +152,7 @@ class Committer:
 
         All other waits have ended with that loop: what was not accepted is dropped, and its caller got no answer.
         """
-        self._open = False
+        self._events = None
         for wishes in (self._enqueue, self._admit, self._acts, self._extra):
             wishes.clear()
         self._claims = NoClaims()
@@ -223,10 +223,10 @@ class Committer:
         self._loop.poke()
 
     def _wish(self, wishes: deque[Wish[T, R]], item: T) -> asyncio.Future[R]:
-        if not self._open:
+        if self._events is None:
             msg = "the outbox is not open: await start(), or use it as a context manager"
             raise NotStarted(msg)
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[R] = self._events.create_future()
         wishes.append(Wish(item, future))
         self._loop.poke()
         return future

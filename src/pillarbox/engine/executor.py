@@ -95,6 +95,8 @@ class Executor:
         self._graces: Deadlines[Flight] = Deadlines(self._write_off, clock=self._clock)
         self._left = Leftovers(committer, reporter, clock=self._clock, entropy=entropy)
         self.lull = Lull(committer.want_claim, clock=self._clock)
+        # Bound once: each that is made for a message is another object for the garbage collector.
+        self._on_recorded = self._recorded
 
     def start(self, message: Leased, *, until_ms: int) -> None:
         """Begin to send. The message's slot is taken until `Crew.on_slot_freed`."""
@@ -209,7 +211,7 @@ class Executor:
             attempt = await self._preparing.resolved(message, attempt)
         if not isinstance(attempt, Attempt):
             return attempt
-        objected = await self._hooked(flight, attempt)
+        objected = await self._hooked(flight, attempt) if self._hooks.any_for(message.channel) else None
         if objected is not None:
             return objected
         now_ms = self._clock.wall_ms()
@@ -403,7 +405,7 @@ class Executor:
             ended_ms=self._clock.wall_ms() if flight.ended_ms is None else flight.ended_ms,
             keep_attempt=transition.degraded is not None or flight.message.channel in self.full_history,
         )
-        self._committer.settle(settlement, functools.partial(self._recorded, flight, settlement))
+        self._committer.settle(settlement, functools.partial(self._on_recorded, flight, settlement))
 
     def _recorded(self, flight: Flight, settlement: Settlement, end: Settled | Exception) -> None:
         if isinstance(end, Exception) and not isinstance(end, StoreError | NotStarted) and not flight.restated:

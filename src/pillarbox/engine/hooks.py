@@ -116,6 +116,10 @@ class Hooks:
         """Whether there is one to run before delivery."""
         return bool(self._before)
 
+    def any_for(self, channel: str) -> bool:
+        """Return whether there is any to ask before a send through a channel."""
+        return bool(self._revalidate) or channel in self._readiness
+
     def asks_ready(self, channel: str) -> bool:
         """Return whether there is one to ask whether a channel is ready."""
         return channel in self._readiness

@@ -337,13 +337,13 @@ class Worker:
         if not self._accepting or self.executor.lull.is_on:
             return None
         ending: dict[int, int] = {}
-        under_way = set(self.executor.flights)
+        ended: list[int] = []
         for settlement in settlements:
             flight = self.executor.flights.get(settlement.message.seq)
             if flight is not None and flight.message is settlement.message and not flight.written_off:
                 queue = settlement.message.queue
                 ending[queue] = ending.get(queue, 0) + 1
-                under_way.discard(settlement.message.seq)
+                ended.append(settlement.message.seq)
         now_ms = self._clock.wall_ms()
         suspected = self.feed.suspected(now_ms=now_ms, ending=ending)
         if suspected:
@@ -351,7 +351,7 @@ class Worker:
         else:
             self._suspects.withdraw()
         if self._suspects.hold_back():
-            if suspected and self._suspects.may_start(under_way):
+            if suspected and self._suspects.may_start(self.executor.flights.keys() - ended):
                 return self._claim_for(suspected, suspect=True)
             self._arm(self._suspects.wait_seconds(), self._look_again)
             return None

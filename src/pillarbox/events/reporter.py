@@ -60,6 +60,7 @@ class Reporter:
         self._untold: deque[Callable[[], object]] = deque()
         self._asked: dict[str, str] = {}
         self._quiet = 0
+        self._wanted: dict[type[events.BusEvent], bool] = {}
         self._telling = False
         self._alarming = False
 
@@ -94,7 +95,13 @@ class Reporter:
 
     def _wants(self, kind: type[events.BusEvent]) -> bool:
         """Whether a subscriber or the log wants *kind*: no event needs to be made otherwise."""
-        return self._bus.wants(kind) or self.lines.wants(kind)
+        wanted = self._wanted.get(kind)
+        if wanted is None:
+            wanted = self._bus.wants(kind) or self.lines.wants(kind)
+            if self._quiet:
+                # Nobody is told of anything before its end, so nobody subscribes.
+                self._wanted[kind] = wanted
+        return wanted
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:
@@ -104,6 +111,7 @@ class Reporter:
             yield
         finally:
             self._quiet -= 1
+            self._wanted.clear()
             self._tell_all()
 
     def publish(self, event: events.BusEvent) -> None:
