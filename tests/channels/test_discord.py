@@ -77,10 +77,12 @@ def every(status: int, codes: str, outcome: type[AnyOutcome], **fields: Any) -> 
 COMMON: list[tuple[Answer, AnyOutcome]] = [
     (Answer(body=b'{"id": "9", "channel_id": "42"}'), Delivered("9")),
     (Answer(status=204), Delivered(None)),
-    *every(401, "40001 50014 40002", Unavailable),
-    *every(403, "50025 50026 40012 20001 20002 40333", Unavailable),
+    *every(401, "40001 50014", Unavailable, auth=True),
+    *every(403, "50025", Unavailable, auth=True),
+    *every(401, "40002", Unavailable),
+    *every(403, "50026 40012 20001 20002 40333", Unavailable),
     *every(400, "50041", Unavailable),
-    (refusal(401, 0), Unavailable("HTTP 401 Unauthorized")),
+    (refusal(401, 0), Unavailable("HTTP 401 Unauthorized", auth=True)),
     *every(400, "50006 50109 40005 50045 50046 30015 200000 200001 240000 50081 520004 20009 400001", Rejected),
     *every(400, "50159 50160 50161 50173 50600 520002 160014 50005 520003 50162 10008 160002", Rejected),
     *every(400, "50083 160005", Rejected),
@@ -121,8 +123,8 @@ ANSWERS: list[tuple[Answer, AnyOutcome]] = [
 ]
 HOOK_ANSWERS: list[tuple[Answer, AnyOutcome]] = [
     *COMMON,
-    *every(404, "10015", Unavailable),
-    *every(401, "50027", Unavailable),
+    *every(404, "10015", Unavailable, auth=True),
+    *every(401, "50027", Unavailable, auth=True),
     (Answer(status=404, body=b"<html>"), Unavailable("HTTP 404 Not Found")),
     (
         Answer(status=429, body=msgspec.json.encode(LIMIT)),

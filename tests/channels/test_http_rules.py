@@ -125,6 +125,7 @@ def test_an_answer_is_judged_with_its_hint_and_without_what_must_not_be_repeated
         (Verdict.RATE_LIMITED, RateLimited("why", scope="channel", after=2.5)),
         (Verdict.RATE_LIMITED_RECIPIENT, RateLimited("why", scope="recipient", after=2.5)),
         (Verdict.UNAVAILABLE, Unavailable("why", after=2.5)),
+        (Verdict.AUTH, Unavailable("why", after=2.5, auth=True)),
         (Verdict.UNCERTAIN, Uncertain("why", after=2.5, covered=True)),
     ],
 )

@@ -83,11 +83,13 @@ ANSWERS: list[tuple[Answer, AnyOutcome]] = [
         RateLimited("M_LIMIT_EXCEEDED (HTTP 429)", scope="channel", after=7),
     ),
     (Answer(status=429, body=b"<html>"), RateLimited("HTTP 429 Too Many Requests", scope="channel")),
-    *every(401, "M_MISSING_TOKEN M_USER_LOCKED", Unavailable),
-    *every(403, "M_USER_DEACTIVATED M_USER_SUSPENDED M_CONSENT_NOT_GIVEN M_EXCLUSIVE M_UNKNOWN_DEVICE", Unavailable),
+    *every(401, "M_MISSING_TOKEN", Unavailable, auth=True),
+    *every(403, "M_USER_DEACTIVATED", Unavailable, auth=True),
+    *every(401, "M_USER_LOCKED", Unavailable),
+    *every(403, "M_USER_SUSPENDED M_CONSENT_NOT_GIVEN M_EXCLUSIVE M_UNKNOWN_DEVICE", Unavailable),
     *every(403, "M_RESOURCE_LIMIT_EXCEEDED M_USER_LIMIT_EXCEEDED", Unavailable),
     *every(404, "M_UNRECOGNIZED", Unavailable),
-    (Answer(status=401, body=b"<html>"), Unavailable("HTTP 401 Unauthorized")),
+    (Answer(status=401, body=b"<html>"), Unavailable("HTTP 401 Unauthorized", auth=True)),
     *every(403, "M_FORBIDDEN M_GUEST_ACCESS_FORBIDDEN", Rejected, about="recipient"),
     *every(404, "M_NOT_FOUND M_UNKNOWN_ROOM", Rejected, about="recipient"),
     *every(400, "M_INCOMPATIBLE_ROOM_VERSION", Rejected, about="recipient"),
@@ -258,7 +260,7 @@ async def test_only_a_token_with_a_device_covers_a_second_copy(matrix: FakeMatri
 @pytest.mark.parametrize(
     ("plans", "outcome"),
     [
-        ([code(403, "M_FORBIDDEN")], Unavailable("M_FORBIDDEN (HTTP 403) before the message was sent")),
+        ([code(403, "M_FORBIDDEN")], Unavailable("M_FORBIDDEN (HTTP 403) before the message was sent", auth=True)),
         (
             [code(429, "M_LIMIT_EXCEEDED", retry_after_ms=2500)],
             RateLimited("M_LIMIT_EXCEEDED (HTTP 429) before the message was sent", scope="channel", after=2.5),

@@ -91,8 +91,12 @@ ANSWERS: list[tuple[Answer, AnyOutcome]] = [
     *every("rate_limited", RateLimited),
     *every("message_limit_exceeded", RateLimited, scope="channel", after=60),
     *every(
-        "not_authed invalid_auth account_inactive token_revoked token_expired missing_scope not_allowed_token_type"
-        " org_login_required enterprise_is_restricted access_denied accesslimited app_access_restricted"
+        "not_authed invalid_auth account_inactive token_revoked token_expired missing_scope not_allowed_token_type",
+        Unavailable,
+        auth=True,
+    ),
+    *every(
+        "org_login_required enterprise_is_restricted access_denied accesslimited app_access_restricted"
         " two_factor_setup_required is_bot deprecated_endpoint method_deprecated unknown_method",
         Unavailable,
     ),
@@ -136,8 +140,8 @@ WORDS: list[tuple[Answer, AnyOutcome]] = [
         Answer(status=429, headers={"Retry-After": "30"}, body=b"rate_limited"),
         RateLimited("rate_limited (HTTP 429)", scope="channel", after=30),
     ),
-    *each_word(404, "no_service no_service_id no_active_hooks no_team", Unavailable),
-    *each_word(403, "invalid_token team_disabled", Unavailable),
+    *each_word(404, "no_service no_service_id no_active_hooks no_team", Unavailable, auth=True),
+    *each_word(403, "invalid_token team_disabled", Unavailable, auth=True),
     *each_word(400, "invalid_payload user_not_found no_text too_many_attachments invalid_blocks", Rejected),
     *each_word(400, "missing_text_or_fallback_or_attachments invalid_blocks_format", Rejected),
     *each_word(403, "action_prohibited posting_to_general_channel_denied", Rejected, about="endpoint"),

@@ -131,7 +131,7 @@ TABLE: list[tuple[Stage, int, str, Outcome]] = [
     (Stage.RCPT, 550, "5.7.1 ann@example.org... Relaying denied", UNAVAILABLE),
     (Stage.RCPT, 550, "5.7.54 SMTP; Unable to relay recipient in non-accepted domain", UNAVAILABLE),
     (Stage.RCPT, 550, "relay not permitted", UNAVAILABLE),
-    (Stage.AUTH, 535, "5.7.8 Authentication credentials invalid", UNAVAILABLE),
+    (Stage.AUTH, 535, "5.7.8 Authentication credentials invalid", Unavailable("", auth=True)),
     (Stage.MAIL, 530, "5.7.0 Authentication required", UNAVAILABLE),
     (Stage.MAIL, 530, "5.7.0 Must issue a STARTTLS command first", UNAVAILABLE),
     (Stage.AUTH, 534, "5.7.9 Authentication mechanism is too weak", UNAVAILABLE),

@@ -84,10 +84,10 @@ ANSWERS: list[tuple[Answer, AnyOutcome]] = [
     (refusal(400, "Bad Request: message is not modified: specified new …"), Delivered(None)),
     (refusal(400, "Bad Request: message to delete not found"), Delivered(None)),
     # The bot.
-    (refusal(401, "Unauthorized"), Unavailable("HTTP 401 Unauthorized")),
-    (refusal(401, "Unauthorized: invalid token specified"), Unavailable("HTTP 401 Unauthorized")),
+    (refusal(401, "Unauthorized"), Unavailable("HTTP 401 Unauthorized", auth=True)),
+    (refusal(401, "Unauthorized: invalid token specified"), Unavailable("HTTP 401 Unauthorized", auth=True)),
     (refusal(404, "Not Found"), Unavailable("HTTP 404 Not Found")),
-    (refusal(421, "Misdirected Request: unallowed token"), Unavailable("HTTP 421 Misdirected Request")),
+    (refusal(421, "Misdirected Request: unallowed token"), Unavailable("HTTP 421 Misdirected Request", auth=True)),
     (refusal(400, "Bad Request: FROZEN_METHOD_INVALID"), Unavailable("FROZEN_METHOD_INVALID (HTTP 400)")),
     (refusal(400, "Logged out"), Unavailable("HTTP 400 Bad Request")),
     (refusal(400, "Bad Request: the bot has already been closed"), Unavailable("HTTP 400 Bad Request")),

@@ -8,7 +8,7 @@ import pytest
 
 from pillarbox.channels.function import FunctionChannel
 from pillarbox.domain.message import State
-from pillarbox.domain.outcome import Deferred, Delivered
+from pillarbox.domain.outcome import Deferred, Delivered, Unavailable
 from pillarbox.events import Alarm, ChannelPaused
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import until
@@ -120,3 +120,21 @@ async def test_a_readiness_hook_that_fails_keeps_nobody_waiting(stand: Stand) ->
     box.outbox.hooks.readiness("chat", lambda _: 1)
     assert (await box.settled(await box.send())).state is State.DELIVERED
     assert [alarm.what for alarm in box.heard.of(Alarm)] == ["hook_failed", "hook_invalid"]
+
+
+@pytest.mark.contract("FL2", "CL1")
+async def test_a_start_tries_refused_credentials_with_one_message(stand: Stand) -> None:
+    channel = ScriptedChannel(*[Unavailable("bad password", auth=True)] * 2, policy=STEADY)
+    box = await stand.open(channel)
+    messages = [await box.send(f"r{n}") for n in range(3)]
+    await box.idle()
+    made = len(channel.attempts)
+    await pass_time(stand, box, 600_000)
+    assert len(channel.attempts) == made, "nothing is tried with them"
+    await box.outbox.close()
+    again = ScriptedChannel(policy=STEADY)
+    box = await stand.open(again)
+    await until(lambda: len(again.attempts) >= 1)
+    for _ in range(5):
+        await pass_time(stand, box, 2_000)
+    assert [(await box.view(message)).state for message in messages] == [State.DELIVERED] * 3

@@ -12,8 +12,10 @@ import pytest
 from pillarbox import Attempt, Outbox
 from pillarbox.domain.message import State
 from pillarbox.errors import ConfigError, InvalidMessage, NotStarted, Refused
+from pillarbox.events import ChannelPaused
 from pillarbox.settings.lookup import TABLE
 from pillarbox.settings.overrides import override
+from pillarbox.testing.platforms import FakeTelegram
 from pillarbox.testing.receiver import Answer, Receiver
 
 if TYPE_CHECKING:
@@ -163,6 +165,20 @@ async def test_messages_go_where_the_channel_leads_now_and_sends_under_way_end_w
         )  # fmt: skip
         # The channel that was replaced lets its connections go.
         await old.wait_until_quiet(timeout=PATIENCE_SECONDS)
+
+
+@pytest.mark.contract("FL2")
+async def test_other_credentials_end_the_rest_after_refused_ones(tmp_path: Path) -> None:
+    async with FakeTelegram() as telegram:
+        wrong = telegram.url.replace(telegram.token, f"{telegram.token[:-1]}_")
+        async with Outbox(settings=ops(tmp_path, wrong)) as box, asyncio.timeout(PATIENCE_SECONDS):
+            paused = asyncio.Event()
+            box.subscribe(lambda _: paused.set(), ChannelPaused)
+            message = await box.send("ops", to="42", text="hi")
+            await paused.wait()
+            assert (await box.queues())[0].paused_until_ms is None
+            await box.reload(ops(tmp_path, telegram.url))
+            assert (await message.wait()).state is State.DELIVERED
 
 
 async def test_an_option_of_the_adapter_holds_from_now_on(tmp_path: Path, receiver: Receiver) -> None:

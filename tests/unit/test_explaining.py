@@ -16,7 +16,7 @@ from pillarbox.domain.explain.facts import Deed, Facts, Gate, Heir, Standing, Su
 from pillarbox.domain.ids import message_id
 from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.retry import Policy, UncertainAction
-from pillarbox.domain.transition import ErrorClass, Reason
+from pillarbox.domain.transition import OURSELVES_FOR_CREDENTIALS, ErrorClass, Reason
 from tools.reference.command_line import commands
 
 pytestmark = pytest.mark.contract("OP2")
@@ -163,6 +163,11 @@ CASES: Final[dict[tuple[Why, str], Case]] = {
         since_ms=NOW - 60 * SECOND,
         until_ms=NOW + SECOND,
         says=("for this recipient", "`recipient_rate`"),
+    ),
+    (Why.CHANNEL_UNAVAILABLE, "its credentials"): Case(
+        facts=facts(standing(paused(OURSELVES_FOR_CREDENTIALS, strikes=1, until_ms=None))),
+        since_ms=NOW - 9 * SECOND,
+        says=("its credentials are refused: tea break", "a reload or a start", "`pillarbox resume ops`"),
     ),
     (Why.CHANNEL_UNAVAILABLE, ""): Case(
         facts=facts(standing(paused(strikes=2))),

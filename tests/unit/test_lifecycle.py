@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from pillarbox.domain import lifecycle, ramp
-from pillarbox.domain.lifecycle import MOVES, decide, lost_worker, suppressed
+from pillarbox.domain.lifecycle import MOVES, UNTIL_RESUMED, decide, lost_worker, suppressed
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import (
     Deferred,
@@ -168,7 +168,8 @@ def test_an_endpoint_that_is_gone_closes_its_channel_until_a_person_opens_it() -
     [
         RateLimited("slow down", after=7),
         RateLimited("slow down", scope="channel", after=7),
-        Unavailable("bad credentials"),
+        Unavailable("out of order"),
+        Unavailable("bad credentials", auth=True),
         Redirected("bob", reason="moved"),
     ],
     ids=lambda outcome: type(outcome).__name__,
@@ -252,6 +253,12 @@ def test_a_channel_that_stays_unavailable_rests_longer_each_time_up_to_an_hour()
     pauses = [waits(decided(leased(), Unavailable("bad password"), strikes=strikes)) for strikes in range(9)]
     assert pauses == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
     assert decided(leased(), Unavailable("no")).pause_ms == NOW + 60_000
+
+
+@pytest.mark.contract("RE5", "FL2")
+def test_a_channel_whose_credentials_are_refused_rests_until_somebody_resumes_it() -> None:
+    transition = decided(leased(), Unavailable("bad password", auth=True, after=5), strikes=3)
+    assert (transition.pause_ms, transition.due_ms) == (UNTIL_RESUMED, NOW + 1000)
 
 
 def test_a_redirected_message_goes_to_its_new_recipient() -> None:

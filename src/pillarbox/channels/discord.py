@@ -56,9 +56,10 @@ _REPLIES: Final = words("message_reference")
 _COMMON: Final[tuple[Rule, ...]] = (
     Rule(verdict=Verdict.DELIVERED, statuses=("2xx",), codes=("ok",), source=f"{_DOCS} resources/message.mdx"),
     # The bot, or this machine.
+    Rule(verdict=Verdict.AUTH, codes=names("40001 50014 50025"), source=_CODES),
     Rule(
         verdict=Verdict.UNAVAILABLE,
-        codes=names("40001 50014 50025 50026 40002 40012 20001 20002 50041 40333"),
+        codes=names("50026 40002 40012 20001 20002 50041 40333"),
         source=_CODES,
     ),
     # What it can do without.
@@ -99,7 +100,7 @@ _COMMON: Final[tuple[Rule, ...]] = (
     ),
     # Later.
     Rule(verdict=Verdict.DEFERRED, codes=names("40004 40006 110000 110001 130000"), source=_CODES),
-    Rule(verdict=Verdict.UNAVAILABLE, statuses=("401",), source=f"{_CODES}: 40001 without its code"),
+    Rule(verdict=Verdict.AUTH, statuses=("401",), source=f"{_CODES}: 40001 without its code"),
 )
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -113,7 +114,7 @@ RULES: Final[tuple[Rule, ...]] = (
 
 HOOK_RULES: Final[tuple[Rule, ...]] = (
     Rule(
-        verdict=Verdict.UNAVAILABLE,
+        verdict=Verdict.AUTH,
         codes=("10015", "50027"),
         source=f"{_DOCS} topics/rate-limits.mdx: after a 404, a webhook should not be used again",
     ),

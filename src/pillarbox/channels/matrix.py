@@ -51,14 +51,19 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(verdict=Verdict.RATE_LIMITED, statuses=("429",), source=f"{_SPEC}/#rate-limiting"),
     # The account, its token, or the server.
     Rule(
+        verdict=Verdict.AUTH,
+        codes=names("M_UNKNOWN_TOKEN M_MISSING_TOKEN M_USER_DEACTIVATED"),
+        source=f"{_SPEC}/#common-error-codes",
+    ),
+    Rule(
         verdict=Verdict.UNAVAILABLE,
         codes=names(
-            "M_UNKNOWN_TOKEN M_MISSING_TOKEN M_USER_DEACTIVATED M_USER_LOCKED M_USER_SUSPENDED M_CONSENT_NOT_GIVEN"
-            " M_EXCLUSIVE M_UNKNOWN_DEVICE M_UNRECOGNIZED M_RESOURCE_LIMIT_EXCEEDED M_USER_LIMIT_EXCEEDED"
+            "M_USER_LOCKED M_USER_SUSPENDED M_CONSENT_NOT_GIVEN M_EXCLUSIVE M_UNKNOWN_DEVICE M_UNRECOGNIZED"
+            " M_RESOURCE_LIMIT_EXCEEDED M_USER_LIMIT_EXCEEDED"
         ),
         source=f"{_SPEC}/#common-error-codes",
     ),
-    Rule(verdict=Verdict.UNAVAILABLE, statuses=("401",), source=f"{_SPEC}/#client-authentication"),
+    Rule(verdict=Verdict.AUTH, statuses=("401",), source=f"{_SPEC}/#client-authentication"),
     # What it can do without.
     Rule(
         verdict=Verdict.REJECTED,
@@ -88,6 +93,7 @@ RULES: Final[tuple[Rule, ...]] = (
 _TO_LOG_IN: Final[tuple[Rule, ...]] = (
     Rule(verdict=Verdict.DELIVERED, statuses=("2xx",), source=f"{_SPEC}/#login"),
     Rule(verdict=Verdict.RATE_LIMITED, statuses=("429",), source=f"{_SPEC}/#login"),
+    Rule(verdict=Verdict.AUTH, statuses=("401", "403"), source=f"{_SPEC}/#login: the password is wrong"),
     Rule(verdict=Verdict.UNAVAILABLE, statuses=("4xx",), source=f"{_SPEC}/#login: it cannot log in"),
     Rule(verdict=Verdict.DEFERRED, source="nothing of the message was sent"),
 )
@@ -349,7 +355,9 @@ class MatrixChannel(ChatChannel):
 
     async def _renew(self, attempt: Attempt) -> AnyOutcome | None:
         """Refresh the token, or log in again as the same device; return what became of it where neither works."""
-        answer: Answer | AnyOutcome = Unavailable("the access token is over, and there is no password to log in with")
+        answer: Answer | AnyOutcome = Unavailable(
+            "the access token is over, and there is no password to log in with", auth=True
+        )
         if self._refresh_token is not None:
             answer = await self._beside(attempt, "POST", "refresh", {"refresh_token": self._refresh_token})
             if not isinstance(answer, Answer) or answer.status >= 500 or answer.status == 429:

@@ -58,12 +58,18 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(verdict=Verdict.RATE_LIMITED_RECIPIENT, statuses=("429",), source=_LIMITS),
     # The app or its token.
     Rule(
+        verdict=Verdict.AUTH,
+        codes=names(
+            "not_authed invalid_auth account_inactive token_revoked token_expired missing_scope not_allowed_token_type"
+        ),
+        source=_POST,
+    ),
+    Rule(
         verdict=Verdict.UNAVAILABLE,
         codes=names(
-            "not_authed invalid_auth account_inactive token_revoked token_expired missing_scope"
-            " not_allowed_token_type org_login_required enterprise_is_restricted access_denied accesslimited"
-            " app_access_restricted two_factor_setup_required is_bot deprecated_endpoint method_deprecated"
-            " unknown_method team_access_not_granted"
+            "org_login_required enterprise_is_restricted access_denied accesslimited app_access_restricted"
+            " two_factor_setup_required is_bot deprecated_endpoint method_deprecated unknown_method"
+            " team_access_not_granted"
         ),
         source=_POST,
     ),
@@ -160,7 +166,7 @@ HOOK_RULES: Final[tuple[Rule, ...]] = (
     Rule(verdict=Verdict.RATE_LIMITED, statuses=("429",), source=_LIMITS),
     # The hook is gone, or was never there.
     Rule(
-        verdict=Verdict.UNAVAILABLE,
+        verdict=Verdict.AUTH,
         codes=names("invalid_token no_service no_service_id no_active_hooks no_team team_disabled"),
         statuses=("403", "404"),
         source=_HOOK,

@@ -45,10 +45,11 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(verdict=Verdict.DELIVERED, statuses=("400",), text=words("message to delete not found"), source=_SERVER),
     # The bot itself.
     Rule(
-        verdict=Verdict.UNAVAILABLE,
-        statuses=("401", "404", "421"),
+        verdict=Verdict.AUTH,
+        statuses=("401", "421"),
         source=f"{_SERVER}: Unauthorized; ClientManager.cpp: invalid token specified, unallowed token",
     ),
+    Rule(verdict=Verdict.UNAVAILABLE, statuses=("404",), source=f"{_SERVER}: a malformed token; or another server's"),
     Rule(
         verdict=Verdict.UNAVAILABLE,
         statuses=("400", "406"),

@@ -21,6 +21,7 @@ class Verdict(StrEnum):
     RATE_LIMITED = "rate_limited"
     RATE_LIMITED_RECIPIENT = "rate_limited_recipient"
     UNAVAILABLE = "unavailable"
+    AUTH = "auth"  # unavailable until somebody resumes it, or gives it other credentials
     UNCERTAIN = "uncertain"
 
 
@@ -54,8 +55,8 @@ def outcome_of(
             return RateLimited(reason, scope="channel", after=after, answer=answer)
         case Verdict.RATE_LIMITED_RECIPIENT:
             return RateLimited(reason, scope="recipient", after=after, answer=answer)
-        case Verdict.UNAVAILABLE:
-            return Unavailable(reason, after=after, answer=answer)
+        case Verdict.UNAVAILABLE | Verdict.AUTH:
+            return Unavailable(reason, after=after, auth=verdict is Verdict.AUTH, answer=answer)
         case Verdict.UNCERTAIN:
             return Uncertain(reason, after=after, covered=covered, answer=answer)
         case _:

@@ -77,6 +77,8 @@ class Verdict(StrEnum):
 
 UNAVAILABLE_PAUSE_MS = 60_000
 UNAVAILABLE_PAUSE_MS_MAX = 3_600_000
+UNTIL_RESUMED: Final = 0
+"""As the end of a pause: it has none."""
 NOT_READY_PAUSE_MS: Final = 5_000
 OUTAGE_FAILURES: Final = 3
 """So many failures in a row that are the channel's and no message's open its breaker."""
@@ -142,6 +144,9 @@ def _decide(message: Leased, outcome: AnyOutcome, *, now_ms: int, fraction: floa
                     recipient, due_ms=now_ms + FREE_RETURN_MS_MIN, error=outcome.reason or "redirected"
                 ),
             )
+        case Unavailable(reason) if outcome.auth:
+            due_ms = now_ms + FREE_RETURN_MS_MIN
+            return _freed(message, ErrorClass.UNAVAILABLE, reason or "credentials refused", due_ms, UNTIL_RESUMED)
         case Unavailable(reason):
             hint_ms = _whole_ms(message.policy.bounded_hint(outcome.after))
             pause_ms = now_ms + max(hint_ms, min(UNAVAILABLE_PAUSE_MS << min(strikes, 6), UNAVAILABLE_PAUSE_MS_MAX))
@@ -441,7 +446,7 @@ def _bounded_limit(message: Leased, outcome: RateLimited, *, now_ms: int, fracti
 
 
 def _buried(message: Leased, about: str, error: str) -> Transition:
-    pause_ms = 0 if about == "endpoint" else None
+    pause_ms = UNTIL_RESUMED if about == "endpoint" else None
     burial = _laid_to_rest(message, Reason.REJECTED, ErrorClass.PERMANENT, error, pause_ms=pause_ms)
     suppress = about == "recipient" and message.policy.suppress
     return msgspec.structs.replace(burial, suppress=True) if suppress else burial

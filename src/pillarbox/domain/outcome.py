@@ -198,9 +198,14 @@ class Redirected(Outcome):
 
 
 class Unavailable(Outcome):
-    """The channel cannot send at all (credentials, configuration). Costs no attempt; the channel pauses."""
+    """
+    The channel cannot send at all (credentials, configuration). Costs no attempt; the channel pauses.
 
-    __slots__ = ("after", "answer", "reason")
+    It is tried with one message now and then. ``auth`` says that this is of no use: its credentials are refused, and it
+    rests until a person resumes it, or gives it others.
+    """
+
+    __slots__ = ("after", "answer", "auth", "reason")
     __match_args__ = ("reason",)
 
     def __init__(
@@ -208,9 +213,11 @@ class Unavailable(Outcome):
         reason: str | int | None = "",
         *,
         after: float | str | timedelta | None = None,
+        auth: bool = False,
         answer: str | bytes | None = None,
     ) -> None:
         self.reason: str = _reason("Unavailable", reason)
+        self.auth: bool = _flag("Unavailable", "auth", auth)
         self.after: float | None = None if after is None else _seconds("Unavailable", after)
         self.answer: str | None = None if answer is None else _answer("Unavailable", answer)
 

@@ -74,6 +74,11 @@ class ErrorClass(StrEnum):
     """The message was given back before it was sent. It costs no attempt."""
 
 
+OURSELVES: Final = "pillarbox"
+"""Who paused a channel after an answer of its platform."""
+OURSELVES_FOR_CREDENTIALS: Final = "pillarbox, for its credentials"
+"""The same, where the answer refused the channel's credentials."""
+
 RATE_LIMITS: Final = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.RATE_LIMITED_BOUNDED})
 
 OUT_OF_ORDER: Final = frozenset({ErrorClass.UNAVAILABLE, ErrorClass.OUTAGE})

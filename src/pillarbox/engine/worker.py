@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -44,7 +44,7 @@ from pillarbox.events.events import Drained
 from pillarbox.events.reporter import Reporter
 from pillarbox.queue_clock import QueueClock
 from pillarbox.store import lost_answers
-from pillarbox.store.base import Batch, BatchResult, Claim, Settlement, Store, WorkerStart
+from pillarbox.store.base import Batch, BatchResult, Claim, Settlement, Store, TryAgain, WorkerStart
 from pillarbox.user_code import Log
 
 _log = Log("pillarbox.engine")
@@ -184,7 +184,11 @@ class Worker:
         await self._reaper.take_back()
         self._at_start = self._reporter.counts - before
         sighted = self.feed.sighted
-        self.feed.learn(await self._store.queues(), sighted)
+        queues = await self._store.queues()
+        # Who starts may have been given other credentials.
+        resting = (one.channel for one in queues if one.paused and one.paused_until_ms is None)
+        await self.try_again(resting, other=False)
+        self.feed.learn(queues, sighted)
         presence = PresenceKeeper(
             self._store, self.committer, self._reporter, self._clock, slot=self._slot, channels=self._identity.channels
         )
@@ -202,6 +206,11 @@ class Worker:
         for loop in self._loops:
             loop.start()
         self.committer.want_claim()
+
+    async def try_again(self, channels: Iterable[str], *, other: bool) -> None:
+        """Try those of its channels with one message that rest without end, see `TryAgain`."""
+        for name in sorted(self._channels.keys() & set(channels)):
+            await self.committer.act(TryAgain(channel=name, other=other))
 
     async def stop(self, deadline_seconds: float) -> int:
         """

@@ -55,7 +55,7 @@ class Reporter:
         self._bus = bus
         self._clock = QueueClock.of(clock)
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
-        self._told_until: dict[tuple[str, str], int] = {}
+        self._told_until: dict[tuple[str, str, bool], int] = {}
         self.counts: Counter[str] = Counter()
         self._untold: deque[Callable[[], object]] = deque()
         self._asked: dict[str, str] = {}
@@ -266,10 +266,10 @@ class Reporter:
         """Report a pause once: sends that were under way when the channel went away all say the same."""
         until_ms = transition.pause_ms or None
         now_ms = self._clock.wall_ms()
-        queue = (message.tenant, message.channel)
-        if until_ms is not None and until_ms <= self._told_until.get(queue, 0) + _SAME_PAUSE_MS:
+        pause, end_ms = (message.tenant, message.channel, until_ms is None), until_ms or now_ms
+        if end_ms <= self._told_until.get(pause, 0) + _SAME_PAUSE_MS:
             return
-        self._told_until[queue] = until_ms or 0
+        self._told_until[pause] = end_ms
         error = self.lines.recipients.masked(transition.error, message.recipient)
         self._later(functools.partial(_log.warning, "channel %s paused: %s", message.channel, error))
         self.publish(

@@ -231,6 +231,7 @@ class Runtime:
         recipients = await self._recipients(settings)
         if self._channels is not None and self.worker is not None and channels:
             await self._channels.replace(channels, settings, self.worker)
+            await self.worker.try_again(channels, other=True)
         await self.store.limit(limits_of(settings))
         self.reporter.lines.recipients = recipients
         self._settings = settings

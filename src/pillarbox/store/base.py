@@ -199,6 +199,20 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     reason: str | None = None
 
 
+class TryAgain(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """
+    Try a channel with one message that was paused without end for what it was configured with, and see what is said.
+
+    Attributes:
+        other: It was configured anew: also where its receiver wanted nothing more of what it was.
+    """
+
+    channel: str
+    other: bool
+    actor: str = "pillarbox"
+    reason: str | None = None
+
+
 class ForgetRedirect(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Send to *recipient* itself again, which a channel said had another address (contract CH3)."""
 
@@ -220,7 +234,7 @@ class ClearRecipient(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 ActOnMessage = Cancel | Retry | Bury | Resolve | Replay | Purge
-ActOnChannel = Pause | Resume | ForgetRedirect | ClearRecipient
+ActOnChannel = Pause | Resume | TryAgain | ForgetRedirect | ClearRecipient
 Act = ActOnMessage | ActOnChannel
 
 

@@ -55,6 +55,7 @@ class Verdict(StrEnum):
     RATE_LIMITED_DAILY = "rate_limited_daily"
     RATE_LIMITED_RECIPIENT = "rate_limited_recipient"
     UNAVAILABLE = "unavailable"
+    AUTH = "auth"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,9 +220,10 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(verdict=Verdict.DEFERRED, codes=("4",), source="RFC 5321 §4.2.1: transient; RFC 4954 §6: 432 and 454 too"),
     # --- 5yz: this channel's fault --------------------------------------------------------------------------------
+    Rule(verdict=Verdict.AUTH, codes=("535",), source="RFC 4954 §6: authentication credentials invalid"),
     Rule(
         verdict=Verdict.UNAVAILABLE,
-        codes=("530", "534", "535", "538"),
+        codes=("530", "534", "538"),
         source="RFC 4954 §6 and RFC 3207 §4: credentials, mechanism or encryption",
     ),
     Rule(
@@ -410,5 +412,7 @@ def _outcome(rule: Rule, stage: Stage, reply: Reply) -> AnyOutcome:
             return RateLimited(reason, scope="recipient")
         case Verdict.UNAVAILABLE:
             return Unavailable(reason)
+        case Verdict.AUTH:
+            return Unavailable(reason, auth=True)
         case _:
             assert_never(rule.verdict)

@@ -14,10 +14,7 @@ from pillarbox.domain.lifecycle import expired
 from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.orders import Order, allowed
 from pillarbox.domain.retry import SUSPECT_LOST
-from pillarbox.domain.transition import OUT_OF_ORDER, RATE_LIMITS, ErrorClass
-
-OURSELVES: Final = "pillarbox"
-"""Who paused a channel after an answer of its platform."""
+from pillarbox.domain.transition import OURSELVES, OURSELVES_FOR_CREDENTIALS, OUT_OF_ORDER, RATE_LIMITS, ErrorClass
 
 # In the order in which a claim asks; `later` and its like go by their times.
 _RANK: Final = {word: place for place, word in enumerate(Why)}
@@ -152,7 +149,10 @@ def _pause(gate: Gate, standing: Standing) -> Cause:
     channel, reason = f"Channel {gate.channel}", texts.said(gate.pause_reason)
     resume = texts.resume(gate)
     retry = texts.order(Order.RETRY, standing.view.id, standing.view.state)
-    if gate.paused_by != OURSELVES:
+    if gate.paused_by == OURSELVES_FOR_CREDENTIALS:
+        word, text = Why.CHANNEL_UNAVAILABLE, f"{channel} cannot send, its credentials are refused: {reason}."
+        unblock = f"Give it others: a reload or a start of its worker tries them with one message; or {resume}."
+    elif gate.paused_by != OURSELVES:
         word, text = Why.PAUSED, f"{channel} was paused by {gate.paused_by or 'somebody'}: {reason}."
         unblock = f"{resume} lets its messages go."
     elif gate.paused_until_ms is None:

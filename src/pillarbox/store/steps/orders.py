@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pillarbox.domain.message import State
 from pillarbox.domain.orders import Answer, Order, answer
-from pillarbox.domain.transition import Reason
+from pillarbox.domain.transition import OURSELVES, OURSELVES_FOR_CREDENTIALS, Reason
 from pillarbox.store.base import (
     Act,
     Acted,
@@ -28,6 +28,7 @@ from pillarbox.store.base import (
     Resolve,
     Resume,
     Retry,
+    TryAgain,
 )
 from pillarbox.store.steps import audit, ledger, redirects, suppression
 from pillarbox.store.steps.replay import purge, replay
@@ -172,6 +173,8 @@ def _on_channel(tx: Writing, item: ActOnChannel) -> Acted:
             return _pause(tx, item)
         case Resume():
             return _resume(tx, item)
+        case TryAgain():
+            return _try_again(tx, item)
         case ForgetRedirect():
             return redirects.forget(tx, item)
         case ClearRecipient():
@@ -197,6 +200,15 @@ def _resume(tx: Writing, item: Resume) -> Acted:
         ledger.rest_no_more(tx, item.channel)
     tx.touched.update(queue for (queue,) in rows)
     audit.audit(tx, item, "resume", item.channel, detail=_whose(item))
+    return Acted(applied=bool(rows))
+
+
+def _try_again(tx: Writing, item: TryAgain) -> Acted:
+    also = OURSELVES if item.other else OURSELVES_FOR_CREDENTIALS
+    rows = tx.many("try_again", (item.channel, tx.now, OURSELVES_FOR_CREDENTIALS, also))
+    tx.touched.update(queue for (queue,) in rows)
+    if rows:
+        audit.audit(tx, item, "try again", item.channel)
     return Acted(applied=bool(rows))
 
 

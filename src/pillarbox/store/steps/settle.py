@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pillarbox.domain.message import State
-from pillarbox.domain.transition import OUT_OF_ORDER, ErrorClass
+from pillarbox.domain.transition import OURSELVES, OURSELVES_FOR_CREDENTIALS, OUT_OF_ORDER, ErrorClass
 from pillarbox.store.base import Settled, Settlement
 from pillarbox.store.steps import late_answer, ledger, redirects, suppression
 from pillarbox.store.steps.attempt import arrives, attempt_row, over_by, writable
@@ -176,6 +176,7 @@ def _part_ends(item: Settlement) -> list[Row]:
 
 def _pause(tx: Writing, item: Settlement) -> Row:
     transition = item.transition
-    strike = 1 if transition.error_class in OUT_OF_ORDER else 0
+    out_of_order = transition.error_class in OUT_OF_ORDER
     until = transition.pause_ms or None
-    return item.message.queue, tx.now, until, writable(transition.error), "pillarbox", strike
+    by = OURSELVES_FOR_CREDENTIALS if out_of_order and until is None else OURSELVES
+    return item.message.queue, tx.now, until, writable(transition.error), by, int(out_of_order)

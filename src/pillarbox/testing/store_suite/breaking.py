@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pillarbox.domain.outcome import Unavailable
+from pillarbox.domain.outcome import Rejected, Unavailable
 from pillarbox.domain.transition import ErrorClass, Transition
-from pillarbox.testing.store_suite.driver import StoreDriver
+from pillarbox.store.base import Pause, Resume, TryAgain
+from pillarbox.testing.store_suite.driver import CHANNEL, StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 
 
@@ -76,3 +77,44 @@ class BreakingSuite(StoreFixtures):
         again = await driver.commit(claim=request, again=True)
         assert again.claimed == first.claimed
         assert [message.strikes for message in again.claimed] == [1]
+
+    @pytest.mark.contract("FL2", "CL1")
+    async def test_refused_credentials_pause_a_channel_until_it_is_resumed_whatever_was_under_way(
+        self, driver: StoreDriver
+    ) -> None:
+        await driver.enqueue(*[driver.draft() for _ in range(5)])
+        refused, under_way = await driver.claim(2)
+        await driver.settle(refused, Unavailable("token revoked", auth=True))
+        await driver.deliver(under_way)
+        (queue,) = await driver.store.queues()
+        assert (queue.paused, queue.paused_until_ms, queue.strikes) == (True, None, 1)
+        driver.clock.advance(30 * 86400)
+        assert await driver.claim() == []
+        await driver.act(Resume(tenant=None, channel=CHANNEL, actor="ann"))
+        assert len(await driver.claim()) == 4
+
+    @pytest.mark.contract("FL2")
+    async def test_other_credentials_are_tried_with_one_message(self, driver: StoreDriver) -> None:
+        await driver.enqueue(*[driver.draft() for _ in range(5)])
+        for other in (False, True):
+            await driver.settle(await driver.claim_one(), Unavailable("token revoked", auth=True))
+            driver.clock.advance(2)
+            assert await driver.claim() == []
+            assert (await driver.act(TryAgain(channel=CHANNEL, other=other))).applied
+            assert not (await driver.act(TryAgain(channel=CHANNEL, other=other))).applied
+        probe = await driver.claim_one()
+        assert probe.strikes > 0
+        await driver.deliver(probe)
+        assert len(await driver.claim()) == 2
+
+    @pytest.mark.contract("FL2", "FL3")
+    async def test_a_receiver_that_wants_nothing_is_tried_only_at_another_address_and_a_persons_pause_stays(
+        self, driver: StoreDriver
+    ) -> None:
+        await driver.enqueue(*[driver.draft() for _ in range(3)])
+        await driver.settle(await driver.claim_one(), Rejected("gone", about="endpoint"))
+        assert not (await driver.act(TryAgain(channel=CHANNEL, other=False))).applied
+        assert (await driver.act(TryAgain(channel=CHANNEL, other=True))).applied
+        assert len(await driver.claim()) == 1
+        await driver.act(Pause(tenant=None, channel=CHANNEL, actor="ann"))
+        assert not (await driver.act(TryAgain(channel=CHANNEL, other=True))).applied

@@ -383,8 +383,9 @@ FROM (
 WHERE queue.id = pause.queue AND (paused_at IS NULL OR paused_until IS NOT NULL)
 
 -- gate_clear --
--- It answered. A pause that is still on runs out by itself.
-UPDATE queue SET strikes = 0, reopened_at = at FROM {each queue bigint, at bigint} WHERE id = asked.queue AND strikes > 0
+-- It answered. A pause that is still on runs out by itself; one without end is not ended by what was under way before.
+UPDATE queue SET strikes = 0, reopened_at = at FROM {each queue bigint, at bigint}
+WHERE id = asked.queue AND strikes > 0 AND (paused_at IS NULL OR paused_until IS NOT NULL)
 
 -- gate_open --
 -- It is wholly open again; a pause that has run out is forgotten with that.
@@ -441,6 +442,12 @@ ON CONFLICT (channel) DO UPDATE SET paused_at = excluded.paused_at, paused_until
 
 -- channel_resume --
 DELETE FROM channel_pause WHERE channel = $1 RETURNING channel
+
+-- try_again --
+-- What was paused without end by an answer: by $3 or $4.
+UPDATE queue SET paused_until = $2, strikes = greatest(strikes, 1)
+WHERE channel = $1 AND paused_by IN ($3, $4) AND paused_at IS NOT NULL AND paused_until IS NULL
+RETURNING id
 
 -- queue_resume --
 -- $1 the tenant, NULL for all.
