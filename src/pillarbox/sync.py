@@ -211,6 +211,7 @@ class Outbox:
     stats = _blocking(_Core.stats)
     workers = _blocking(_Core.workers)
     queues = _blocking(_Core.queues)
+    flow = _blocking(_Core.flow)
     redirects = _blocking(_Core.redirects)
     suppressed = _blocking(_Core.suppressed)
     guarantee = _blocking(_Core.guarantee)

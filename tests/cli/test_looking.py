@@ -106,3 +106,18 @@ async def test_no_command_but_send_run_and_migrate_makes_a_database(pillarbox: P
         assert (refused.code, refused.out) == (5, "")
         assert refused.said.startswith(f"error: no database at {pillarbox.db}; the first `pillarbox send` makes it")
     assert list(pillarbox.home.iterdir()) == []
+
+
+@pytest.mark.contract("OP1", "FL2")
+async def test_channels_shows_what_goes_through_each_and_what_keeps_messages_back(pillarbox: Pillarbox) -> None:
+    async with Outbox(pillarbox.db, deliver=False) as box:
+        await box.send("mail", to="ann", text="hi")
+        await box.send("ops", to="ann", text="hi")
+        await box.pause("ops", reason="upkeep", actor="ann")
+    mail, ops = (await pillarbox("channels", "--json")).json
+    assert (mail["channel"], mail["is"], mail["resting"], mail["suppressed"]) == ("mail", "open", 0, 0)
+    assert (ops["is"], ops["paused_by"], ops["pause_reason"]) == ("paused", "ann", "upkeep")
+    (counted,) = (await pillarbox("stats", "ops", "--json")).json["queues"]
+    assert ops.items() <= counted.items()
+    (line,) = (await pillarbox("channels", "ops")).out.splitlines()[1:]
+    assert line.split() == ["ops", "-", "paused", "resumed", "0", "0", "upkeep"]

@@ -38,6 +38,7 @@ MAY_SCAN: Final = {
     "owners": "the same",
     "queues": "asked for when something new was written",
     "redirects": "for people; queues are few",
+    "flow": "the same",
     "suppressed": "the same",
     "tallies": "one row for each queue and state, for people",
     "tally_rows": "for the check",

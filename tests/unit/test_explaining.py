@@ -152,6 +152,12 @@ CASES: Final[dict[tuple[Why, str], Case]] = {
         since_ms=NOW - 9 * SECOND,
         until_ms=NOW + HOUR,
     ),
+    (Why.RATE_LIMITED, "by another message"): Case(
+        facts=facts(standing(rests_until_ms=NOW + SECOND, rest_reason="slow down")),
+        since_ms=None,
+        until_ms=NOW + SECOND,
+        says=("this recipient to wait: slow down", f"`pillarbox retry {ID}`"),
+    ),
     (Why.PACED, "the whole channel"): Case(
         facts=facts(standing(gate(full_until_ms=NOW + SECOND))),
         since_ms=NOW - 60 * SECOND,

@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, str]] = {
     "history": "pillarbox.cli.read_commands:history",
     "explain": "pillarbox.cli.read_commands:explain",
     "stats": "pillarbox.cli.read_commands:stats",
+    "channels": "pillarbox.cli.channels:channels",
     "workers": "pillarbox.cli.read_commands:workers",
     "cancel": "pillarbox.cli.order_commands:cancel",
     "retry": "pillarbox.cli.order_commands:retry",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from pillarbox.cli.channels import flow_row
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.last_sent import find
 from pillarbox.cli.output import Cell, Row, emit, emit_json, listing, on_terminal, pairs, table, to_second
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pillarbox.domain.explain.causes import Explanation
     from pillarbox.outbox.message import Message
     from pillarbox.outbox.outbox import Outbox
-    from pillarbox.store.base import Event, QueueInfo, Tally
+    from pillarbox.store.base import Event, Flow, Tally
 
 _LIMIT_MAX: Final = 10_000
 _WATCH_SECONDS: Final = 2.0
@@ -178,12 +179,12 @@ def _tell(row: dict[str, Any]) -> None:
 def stats(call: Call, channel: str | None, *, tenant: str | None) -> int:
     """Count messages by channel and state: of all channels and tenants, or of one."""
 
-    async def look(box: Outbox) -> tuple[list[Tally], list[QueueInfo]]:
-        return await box.stats(), await box.queues()
+    async def look(box: Outbox) -> tuple[list[Tally], list[Flow]]:
+        return await box.stats(), await box.flow()
 
     tallies, queues = call.observe(look)
 
-    def wanted(item: Tally | QueueInfo) -> bool:
+    def wanted(item: Tally | Flow) -> bool:
         return channel in {None, item.channel} and tenant in {None, item.tenant}
 
     counted = _counted(list(filter(wanted, tallies)), list(filter(wanted, queues)))
@@ -193,29 +194,23 @@ def stats(call: Call, channel: str | None, *, tenant: str | None) -> int:
         emit_json(counted)
         return Exit.OK
     table(
-        ("CHANNEL", "TENANT", *(state.upper() for state in STATES), "BYTES", "PAUSED"),
+        ("CHANNEL", "TENANT", *(state.upper() for state in STATES), "BYTES", "IS", "PAUSED"),
         [
             (queue["channel"], queue["tenant"], *(queue["states"][state] for state in STATES), queue["bytes"],
-             _paused(queue))
+             queue["is"], _paused(queue))
             for queue in counted["queues"]
         ],
     )  # fmt: skip
     return Exit.OK
 
 
-def _counted(tallies: Sequence[Tally], queues: Sequence[QueueInfo]) -> dict[str, Any]:
-    from pillarbox.views import stamp
-
+def _counted(tallies: Sequence[Tally], queues: Sequence[Flow]) -> dict[str, Any]:
     rows: dict[tuple[str, str], dict[str, Any]] = {
         (queue.tenant, queue.channel): {
-            "channel": queue.channel,
-            "tenant": queue.tenant,
             "messages": 0,
             "bytes": 0,
             "states": dict.fromkeys(STATES, 0),
-            "paused": queue.paused,
-            "paused_until": stamp(queue.paused_until_ms),
-            "pause_reason": queue.pause_reason,
+            **flow_row(queue),
         }
         for queue in queues
     }

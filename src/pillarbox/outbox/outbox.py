@@ -252,6 +252,7 @@ class Outbox:
 
     stats = _reads(Reads.stats)
     queues = _reads(Reads.queues)
+    flow = _reads(Reads.flow)
     redirects = _reads(Reads.redirects)
     suppressed = _reads(Reads.suppressed)
     guarantee = _reads(Reads.guarantee)

@@ -25,7 +25,7 @@ from pillarbox.outbox.health import Health, examine
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.message import Message
 from pillarbox.outbox.routes import Routes, make_route
-from pillarbox.store.base import Event, Query, QueueInfo, Redirect, Store, Suppressed, Tally, WorkerInfo
+from pillarbox.store.base import Event, Flow, Query, QueueInfo, Redirect, Store, Suppressed, Tally, WorkerInfo
 
 
 class Promise(NamedTuple):
@@ -132,6 +132,11 @@ class Reads:
         """List every (tenant, channel) that was ever used, with its pause. One that has run out is none any more."""
         now_ms, ahead_ms = self._clock.wall_ms(), self._clock.known_ahead_ms
         return [shifted(queue.judged(now_ms), ahead_ms) for queue in await (await self._store()).queues()]
+
+    async def flow(self) -> builtins.list[Flow]:
+        """List every (tenant, channel) that was ever used: whether messages go through it, and what keeps them back."""
+        ahead_ms = self._clock.known_ahead_ms
+        return [shifted(one, ahead_ms) for one in await (await self._store()).flow(now_ms=self._clock.wall_ms())]
 
     async def redirects(self, *, limit: int = 1000) -> builtins.list[Redirect]:
         """List recipients that have another address now, as their platforms said, the newest first."""

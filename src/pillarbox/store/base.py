@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Final, Literal, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -461,11 +461,42 @@ class QueueInfo(msgspec.Struct, frozen=True, kw_only=True):
     pause_reason: str | None
     strikes: int
 
-    def judged(self, now_ms: int) -> QueueInfo:
+    def judged(self, now_ms: int) -> Self:
         """Return it as it is at a time: without a pause that has run out by then."""
         if self.paused_until_ms is None or self.paused_until_ms > now_ms:
             return self
         return msgspec.structs.replace(self, paused=False, paused_until_ms=None, pause_reason=None)
+
+
+class Flow(QueueInfo, frozen=True, kw_only=True):
+    """
+    What goes through one (tenant, channel), and what keeps the rest back (contract FL1-FL3).
+
+    Attributes:
+        paused_ms, paused_by: Since when it is paused, and by whom; ``pillarbox`` itself after an answer.
+        reopened_ms: Since when it is opened step by step after an outage; ``None`` where it is not.
+        full_until_ms: When its channel's platform takes more, where it takes no more now.
+        resting: Recipients of its channel that rest after a rate limit.
+        suppressed: Recipients that were refused for good.
+    """
+
+    paused_ms: int | None
+    paused_by: str | None
+    reopened_ms: int | None
+    full_until_ms: int | None
+    resting: int
+    suppressed: int
+
+    @property
+    def word(self) -> str:
+        """Return in a word how it is: ``paused``, ``probed``, ``reopening``, ``full`` or ``open``."""
+        if self.paused:
+            return "paused"
+        if self.strikes:
+            return "probed"
+        if self.reopened_ms is not None:
+            return "reopening"
+        return "open" if self.full_until_ms is None else "full"
 
 
 class Schema(msgspec.Struct, frozen=True, kw_only=True):
@@ -710,6 +741,9 @@ class Store(Protocol):
 
     async def queues(self) -> list[QueueInfo]:
         """Return every queue."""
+
+    async def flow(self, *, now_ms: int) -> list[Flow]:
+        """Return how every queue is at a time, by channel and tenant. Counts recipients, so it is for people."""
 
     async def redirects(self, *, limit: int) -> list[Redirect]:
         """Return recipients that have another address now, the newest first."""

@@ -20,6 +20,7 @@ from pillarbox.store.base import (
     BatchResult,
     Durability,
     Event,
+    Flow,
     Lapsed,
     Query,
     QueueInfo,
@@ -140,6 +141,10 @@ class NullStore:
     async def backlog(self, *, now_ms: int, channels: Sequence[str], worker: int) -> Backlog:  # noqa: ARG002 — of `Store`
         """Return an empty backlog: nothing waits."""
         return Backlog()
+
+    async def flow(self, *, now_ms: int) -> list[Flow]:  # noqa: ARG002 — of `Store`
+        """Return none: there is no queue."""
+        return []
 
     async def redirects(self, *, limit: int) -> list[Redirect]:  # noqa: ARG002 — the protocol's signature
         """Return none: nothing is remembered."""

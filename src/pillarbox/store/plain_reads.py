@@ -10,7 +10,18 @@ from typing import TypeVar
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import MessageView
 from pillarbox.domain.mirror import MirrorEntry
-from pillarbox.store.base import Backlog, Event, Query, QueueInfo, Redirect, Schema, StateCounts, Suppressed, Tally
+from pillarbox.store.base import (
+    Backlog,
+    Event,
+    Flow,
+    Query,
+    QueueInfo,
+    Redirect,
+    Schema,
+    StateCounts,
+    Suppressed,
+    Tally,
+)
 from pillarbox.store.steps import history, mirror, read, redirects, suppression
 from pillarbox.store.steps.tx import Reader
 
@@ -73,6 +84,10 @@ class Reads(ABC):
     async def schema(self) -> Schema:
         """See `Store`."""
         return await self._read(read.schema)
+
+    async def flow(self, *, now_ms: int) -> list[Flow]:
+        """See `Store`."""
+        return await self._read(lambda tx: read.flow(tx, now_ms))
 
     async def redirects(self, *, limit: int) -> list[Redirect]:
         """See `Store`."""

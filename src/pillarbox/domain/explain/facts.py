@@ -63,6 +63,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         has_content: What it says is still stored.
         free_returns: Times in a row that it was given back at no cost.
         attempt_ended_ms: When its last attempt that did not simply succeed was over.
+        rests_until_ms, rest_reason: Until when its recipient rests after a rate limit, and what was said then.
         suppressed: What was said when its recipient was refused for good; then nothing is sent to it.
         answer: What may be shown of what the platform said to that attempt.
     """
@@ -78,6 +79,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     free_returns: int = 0
     attempt_ended_ms: int | None = None
     answer: str | None = None
+    rests_until_ms: int | None = None
+    rest_reason: str | None = None
     suppressed: str | None = None
 
 

@@ -52,6 +52,9 @@ def _outside(facts: Facts, standing: Standing) -> list[Cause]:
 
 def _own_time(facts: Facts, standing: Standing) -> list[Cause]:
     view = standing.view
+    rests_until_ms = standing.rests_until_ms or 0
+    if rests_until_ms > facts.now_ms and view.error_class not in RATE_LIMITS and view.due_ms <= rests_until_ms:
+        return [_rests(standing, rests_until_ms)]
     if view.due_ms <= facts.now_ms:
         return []
     error = texts.error(standing)
@@ -137,6 +140,13 @@ def _channel(facts: Facts, standing: Standing) -> list[Cause]:
     if gate.full_until_ms is not None and gate.full_until_ms > facts.now_ms:
         return [_paced(standing.view, gate.full_until_ms, f"channel {gate.channel}")]
     return []
+
+
+def _rests(standing: Standing, until_ms: int) -> Cause:
+    view = standing.view
+    text = f"The platform asked this recipient to wait: {texts.said(standing.rest_reason)}."
+    unblock = f"Wait; or, if the limit is known to be over, {texts.order(Order.RETRY, view.id, view.state)}."
+    return Cause(word=Why.RATE_LIMITED, until_ms=until_ms, text=text, unblock=unblock)
 
 
 def _paced(view: MessageView, until_ms: int, by: str) -> Cause:

@@ -91,7 +91,7 @@ def _standing(tx: Reader, message: str, under_way: _UnderWay) -> Standing | None
         return None
     view = read.view(found[0][:_COLUMNS])
     state, position, until, worker, returns, has_content, ended, answer, queue, *gate = found[0][_COLUMNS:]
-    paused, paused_until, reason, paused_by, strikes, full_until, suppressed = gate
+    paused, paused_until, reason, paused_by, strikes, full_until, rests_until, rest_reason, suppressed = gate
     return Standing(
         view=view,
         gate=Gate(
@@ -105,6 +105,8 @@ def _standing(tx: Reader, message: str, under_way: _UnderWay) -> Standing | None
             sending=under_way.queues[queue],
             full_until_ms=full_until,
         ),
+        rests_until_ms=rests_until,
+        rest_reason=rest_reason,
         suppressed=suppressed,
         queue=queue,
         under_lease=state == State.LEASED.code,

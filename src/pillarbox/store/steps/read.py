@@ -14,7 +14,7 @@ from pillarbox.domain.filter_fields import Condition, Field
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import STATES, MessageView, Part, State
 from pillarbox.domain.timeline import ClockMark, ClockNews
-from pillarbox.store.base import Backlog, Query, QueueInfo, Schema, Tally, WorkerInfo
+from pillarbox.store.base import Backlog, Flow, Query, QueueInfo, Schema, Tally, WorkerInfo
 from pillarbox.store.steps.columns import VIEW
 from pillarbox.store.steps.numbers import decode_policy
 from pillarbox.store.steps.tx import Reader, Row
@@ -166,6 +166,29 @@ def queues(tx: Reader) -> list[QueueInfo]:
         )
         for number, tenant, channel, paused_at, until, reason, strikes in tx.many("queues")
     ]
+
+
+def flow(tx: Reader, now_ms: int) -> list[Flow]:
+    """Read how every queue is."""
+    return [
+        Flow(
+            id=number,
+            tenant=tenant,
+            channel=channel,
+            paused=paused_at is not None,
+            paused_ms=paused_at,
+            paused_until_ms=until,
+            pause_reason=reason,
+            paused_by=by,
+            strikes=strikes,
+            reopened_ms=reopened,
+            full_until_ms=full_until,
+            resting=resting,
+            suppressed=suppressed,
+        ).judged(now_ms)
+        for number, tenant, channel, paused_at, until, reason, by, strikes, reopened, full_until, resting, suppressed
+        in tx.many("flow", (now_ms,))
+    ]  # fmt: skip
 
 
 def workers(tx: Reader, alive: Callable[..., bool | None]) -> list[WorkerInfo]:

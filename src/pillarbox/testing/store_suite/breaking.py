@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pillarbox.domain.outcome import Rejected, Unavailable
+from pillarbox.domain.outcome import RateLimited, Rejected, Unavailable
+from pillarbox.domain.pace import Pace, Rate
 from pillarbox.domain.transition import ErrorClass, Transition
-from pillarbox.store.base import Pause, Resume, TryAgain
+from pillarbox.store.base import Flow, Pause, Resume, TryAgain
 from pillarbox.testing.store_suite.driver import CHANNEL, StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 
@@ -118,3 +119,29 @@ class BreakingSuite(StoreFixtures):
         assert len(await driver.claim()) == 1
         await driver.act(Pause(tenant=None, channel=CHANNEL, actor="ann"))
         assert not (await driver.act(TryAgain(channel=CHANNEL, other=True))).applied
+
+    @pytest.mark.contract("FL1", "FL2", "OP1")
+    async def test_what_goes_through_each_channel_is_told(self, driver: StoreDriver) -> None:
+        async def flow() -> Flow:
+            (found,) = await driver.store.flow(now_ms=driver.clock.wall_ms())
+            return found
+
+        await driver.enqueue(*[driver.draft(recipient=f"r{n}") for n in range(4)])
+        assert (await flow()).word == "open"
+        await driver.settle(await driver.claim_one(), Rejected("blocked", about="recipient"))
+        await driver.settle(await driver.claim_one(), RateLimited("slow", after=10))
+        await driver.settle(await driver.claim_one(), Unavailable("out of order"))
+        found = await flow()
+        assert (found.word, found.paused_by, found.pause_reason, found.strikes) == (
+            "paused", "pillarbox", "out of order", 1,
+        )  # fmt: skip
+        assert (found.resting, found.suppressed) == (1, 1)
+        driver.clock.advance(120)
+        found = await flow()
+        assert (found.word, found.resting, found.suppressed) == ("probed", 0, 1)
+        await driver.deliver(await driver.claim_one())
+        assert (await flow()).word == "reopening"
+        await driver.act(Resume(tenant=None, channel=CHANNEL, actor="ann"))
+        await driver.claim(1, paces={CHANNEL: Pace(whole=(Rate(1),))})
+        found = await flow()
+        assert (found.word, found.full_until_ms) == ("full", driver.clock.wall_ms() + 1020)

@@ -84,6 +84,13 @@ WHERE state = 1 AND arrived_at IS NULL
 -- queues --
 SELECT id, tenant, channel, paused_at, paused_until, pause_reason, strikes FROM queue ORDER BY id
 
+-- flow --
+SELECT id, tenant, queue.channel, paused_at, paused_until, pause_reason, paused_by, strikes, reopened_at,
+    (SELECT full_until FROM pace p WHERE p.channel = queue.channel AND p.recipient = '' AND full_until > ?1),
+    (SELECT count(*) FROM pace p WHERE p.channel = queue.channel AND p.rests_until IS NOT NULL AND p.rests_until > ?1),
+    (SELECT count(*) FROM suppression s WHERE s.queue = queue.id)
+FROM queue ORDER BY queue.channel, tenant
+
 -- redirects --
 SELECT tenant, channel, recipient, address, at FROM recipient_alias JOIN queue ON queue.id = recipient_alias.queue
 ORDER BY at DESC, queue.id, recipient LIMIT ?1
@@ -194,6 +201,8 @@ SELECT {view_list}, message.state, message.lane_pos, message.lease_until, messag
     (SELECT a.answer FROM attempt a WHERE a.message = message.seq ORDER BY a.number DESC LIMIT 1),
     queue.id, queue.paused_at, queue.paused_until, queue.pause_reason, queue.paused_by, queue.strikes,
     (SELECT full_until FROM pace WHERE pace.channel = queue.channel AND pace.recipient = '') AS full_until,
+    (SELECT rests_until FROM pace WHERE pace.channel = queue.channel AND pace.recipient = message.recipient) AS rests_until,
+    (SELECT pace.reason FROM pace WHERE pace.channel = queue.channel AND pace.recipient = message.recipient) AS rest_reason,
     (SELECT reason FROM suppression s WHERE s.queue = message.queue AND s.recipient = message.recipient) AS suppressed
 FROM message JOIN queue ON queue.id = message.queue JOIN policy ON policy.id = message.policy
 WHERE message.id = ?1
