@@ -345,3 +345,26 @@ def test_where_messages_go() -> None:
     for broken in (lambda: DiscordChannel("nonsense"), lambda: DiscordWebhookChannel("1", "x")):
         with pytest.raises(ConfigError):
             broken()
+
+
+@pytest.mark.contract("FL1")
+@pytest.mark.parametrize(
+    ("remaining", "reset", "rest"),
+    [("0", "1.25", 1.25), ("1", "1.25", None), ("0", "soon", None), ("0", None, None)],
+)
+async def test_an_empty_bucket_lets_its_channel_rest_before_there_is_a_429(
+    discord: FakeDiscord, channel: Channel, remaining: str, reset: str | None, rest: float | None
+) -> None:
+    said = {"X-RateLimit-Remaining": remaining, **({} if reset is None else {"X-RateLimit-Reset-After": reset})}
+    discord.script(Answer(body=b'{"id": "9", "channel_id": "42"}', headers=said))
+    found = await channel.send(attempt())
+    found.answer = None
+    assert found == Delivered("9", rest=rest)
+
+
+@pytest.mark.contract("FL1")
+async def test_the_fake_says_when_a_channel_is_full() -> None:
+    async with FakeDiscord(channel_seconds=60) as discord, started(discord.url) as channel:
+        outcomes = [await channel.send(attempt(token=f"{NONCE[:-1]}{n}")) for n in range(3)]
+    rests = [outcome.rest for outcome in outcomes if isinstance(outcome, Delivered)]
+    assert rests == [None, None, pytest.approx(60, abs=30)]

@@ -255,6 +255,15 @@ def test_a_channel_that_stays_unavailable_rests_longer_each_time_up_to_an_hour()
     assert decided(leased(), Unavailable("no")).pause_ms == NOW + 60_000
 
 
+@pytest.mark.contract("FL1")
+def test_a_recipient_rests_for_as_long_as_its_platform_says_beside_a_delivery() -> None:
+    transition = decided(leased(), Delivered("r", rest=2.5))
+    assert (transition.to, transition.rest_ms, transition.due_ms) == (State.DELIVERED, NOW + 2500, None)
+    part = decided(leased(part_count=2), Delivered("r", rest=2.5))
+    assert (part.advance, part.rest_ms, part.due_ms) == (True, NOW + 2500, NOW + 2500)
+    assert decided(leased(), Delivered("r")).rest_ms is None
+
+
 @pytest.mark.contract("RE5", "FL2")
 def test_a_channel_whose_credentials_are_refused_rests_until_somebody_resumes_it() -> None:
     transition = decided(leased(), Unavailable("bad password", auth=True, after=5), strikes=3)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import ClassVar, Final, Unpack
 
 import msgspec
@@ -28,6 +29,7 @@ from pillarbox.channels.http.chat import (
     check_name,
     rich_of,
 )
+from pillarbox.channels.http.hints import retry_after_seconds
 from pillarbox.channels.http.rules import Rule, Spare, names, words
 from pillarbox.channels.text.rich import Rich
 from pillarbox.channels.text.split import length
@@ -208,6 +210,13 @@ class DiscordChannel(_Discord, TokenChannel):
             raise ConfigError("token", "expected a bot's token, three pieces with dots between them")
         super().__init__(secrets=(token, *token.split(".")[1:]), headers={"User-Agent": _AGENT}, **options)
         self._headers = {"Authorization": f"Bot {token}"}
+
+    def said(self, answer: Answer) -> Said:
+        """See `ChatChannel`. A bucket that is empty is a channel's: nothing more goes there until it is full again."""
+        found = super().said(answer)
+        if answer.status >= 300 or answer.headers.get("X-RateLimit-Remaining") != "0":
+            return found
+        return replace(found, rest=retry_after_seconds(answer.headers.get("X-RateLimit-Reset-After"), now_ms=0))
 
     @classmethod
     def from_pieces(cls, pieces: tuple[str, ...], options: HttpOptions) -> ChatChannel | None:

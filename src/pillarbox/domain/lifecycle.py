@@ -5,6 +5,7 @@ Counting (lanes.md, "Attempt counting"): ``claims`` grows in the claim; ``charge
 outcome that costs budget; ``lost`` counts leases lost in a row. None is ever given back.
 """
 
+# Long because: no other file decides on a transition.
 from __future__ import annotations
 
 import math
@@ -105,6 +106,10 @@ def decide(
         transition = _decide(message, outcome, now_ms=now_ms, fraction=fraction, strikes=strikes)
     if isinstance(outcome, Delivered) and outcome.degraded is not None:
         transition = msgspec.structs.replace(transition, degraded=outcome.degraded)
+    if isinstance(outcome, Delivered) and outcome.rest is not None:
+        rest_ms = now_ms + _whole_ms(message.policy.bounded_hint(outcome.rest))
+        due_ms = max(transition.due_ms or 0, rest_ms) if transition.advance else transition.due_ms
+        transition = msgspec.structs.replace(transition, rest_ms=rest_ms, due_ms=due_ms)
     # Whatever becomes of the message, what was answered belongs to the attempt (contract ST10).
     return transition if outcome.answer is None else msgspec.structs.replace(transition, answer=outcome.answer)
 

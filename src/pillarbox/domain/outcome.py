@@ -79,9 +79,12 @@ class Delivered(Outcome):
 
     ``degraded`` says what had to be left out for the platform to take it, for operators; the attempt is then kept with
     those words (contract CH3).
+
+    ``rest`` is how long the platform takes nothing more for this recipient, where it says so by itself: seconds, a
+    timedelta, or a header's text. Its other messages wait for that, at no attempt (contract FL1).
     """
 
-    __slots__ = ("answer", "degraded", "receipt")
+    __slots__ = ("answer", "degraded", "receipt", "rest")
     __match_args__ = ("receipt",)
     _beside = ()
 
@@ -90,8 +93,10 @@ class Delivered(Outcome):
         receipt: str | int | None = None,
         *,
         degraded: str | int | None = None,
+        rest: float | str | timedelta | None = None,
         answer: str | bytes | None = None,
     ) -> None:
+        self.rest: float | None = None if rest is None else _seconds("Delivered", rest, "rest")
         self.receipt: str | None = _receipt(receipt)
         self.degraded: str | None = None if degraded is None else _reason("Delivered", degraded, "degraded") or None
         self.answer: str | None = None if answer is None else _answer("Delivered", answer)
@@ -296,7 +301,7 @@ def plain(answer: object) -> AnyOutcome:
 def _delivered_again(answer: Any) -> Delivered | None:  # noqa: ANN401 — what nearly always comes
     """Copy a success; ``None`` where something is wrong with it, which `plain` puts into words."""
     try:
-        return Delivered(answer.receipt, degraded=answer.degraded, answer=answer.answer)
+        return Delivered(answer.receipt, degraded=answer.degraded, rest=answer.rest, answer=answer.answer)
     except Exception:  # noqa: BLE001 — as there
         return None
 
@@ -364,7 +369,7 @@ def checked_recipient(outcome: str, value: object) -> str:
     raise InvalidOutcome(outcome, "recipient", expected)
 
 
-def _seconds(outcome: str, value: Any) -> float:  # noqa: ANN401 — whatever an adapter gives
+def _seconds(outcome: str, value: Any, field: str = "after") -> float:  # noqa: ANN401 — whatever an adapter gives
     """What is absurd is bounded where it is used (`Policy.bounded_hint`); NaN is no wait at all (contract RE4)."""
     cls = type(value)
     if issubclass(cls, timedelta):
@@ -372,7 +377,7 @@ def _seconds(outcome: str, value: Any) -> float:  # noqa: ANN401 — whatever an
     elif issubclass(cls, str):
         text = str.__str__(value)[:_SECONDS_LENGTH_MAX].strip()
         if not _SECONDS.match(text):
-            raise InvalidOutcome(outcome, "after", f"expected {_WAIT}; this text is no number")
+            raise InvalidOutcome(outcome, field, f"expected {_WAIT}; this text is no number")
         seconds = float(text)
     elif cls is not bool and (issubclass(cls, Real) or cls.__name__ == "Decimal"):
         try:
@@ -380,7 +385,7 @@ def _seconds(outcome: str, value: Any) -> float:  # noqa: ANN401 — whatever an
         except OverflowError:
             seconds = math.inf
     else:
-        raise InvalidOutcome(outcome, "after", f"expected {_WAIT}, not {name_of(cls)}")
+        raise InvalidOutcome(outcome, field, f"expected {_WAIT}, not {name_of(cls)}")
     return 0.0 if math.isnan(seconds) else seconds
 
 

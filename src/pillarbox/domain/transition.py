@@ -105,7 +105,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``pause_ms`` pauses the message's whole channel until then, 0 until a person resumes it. ``part`` is what becomes of
     the part that was sent, where the message was split, and ``part_error`` what was wrong with it, where ``error`` is
     about the whole message; ``advance`` goes on to the next one. ``degraded`` is what was left out of what was sent.
-    ``suppress`` keeps later messages from the recipient.
+    ``suppress`` keeps later messages from the recipient, ``rest_ms`` until then, because its platform takes no more.
     """
 
     to: State
@@ -126,6 +126,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     part_error: str | None = None
     degraded: str | None = None
     suppress: bool = False
+    rest_ms: int | None = None
 
     @classmethod
     def next_part(

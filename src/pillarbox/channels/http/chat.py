@@ -103,6 +103,7 @@ class Said:
         receipt: Its id of the message.
         remark: What it took otherwise than it was asked to.
         after: The least wait it asks for in its body, in seconds.
+        rest: How long it takes nothing more for the same recipient, in seconds.
     """
 
     code: str = ""
@@ -110,6 +111,7 @@ class Said:
     receipt: str | None = None
     after: float | None = None
     remark: str = ""
+    rest: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,7 +325,7 @@ class ChatChannel(Channel):
         if exchange.rule.verdict is Verdict.DELIVERED:
             degraded = [f"sent without its {spare}: {why}" for spare, why in exchange.without.items()]
             degraded += [said.remark] if said.remark else []
-            return Delivered(said.receipt, degraded="; ".join(degraded), answer=answer.body or None)
+            return Delivered(said.receipt, degraded="; ".join(degraded), rest=said.rest, answer=answer.body or None)
         return judged(
             answer,
             exchange.rule,

@@ -152,6 +152,8 @@ def _tell_others(tx: Writing, applied: Sequence[Settlement]) -> None:
             waits.append((message.seq, transition.due_ms))
         if transition.pause_ms is not None:
             pauses.append(_pause(tx, item))
+        elif transition.rest_ms is not None:
+            rests.append((message.channel, message.recipient, transition.rest_ms, "so many went there lately"))
         elif transition.error_class == ErrorClass.RATE_LIMITED and transition.due_ms is not None:
             rests.append((message.channel, message.recipient, transition.due_ms, writable(transition.error)))
     redirects.remember(tx, addresses)

@@ -129,7 +129,18 @@ class FakeDiscord(FakePlatform):
         message |= {name: fields[name] for name in ("embeds", "flags", "nonce", "message_reference") if name in fields}
         self.messages.append(message)
         self._nonces[channel, nonce] = (now_ms, str(message["id"]))
-        return answer_json(message)
+        return answer_json(message, headers=self._bucket(channel))
+
+    def _bucket(self, channel: str) -> dict[str, str]:
+        """Return what Discord says beside each answer: whether the channel takes more, and when."""
+        seconds = self.full_ms(channel) / 1000
+        if not seconds:
+            return {}
+        return {
+            "X-RateLimit-Bucket": channel,
+            "X-RateLimit-Remaining": "0",
+            "X-RateLimit-Reset-After": str(seconds),
+        }
 
     def _change(self, channel: str, identity: str, fields: dict[str, object], *, deletes: bool) -> Answer:
         wanted = (channel, identity)

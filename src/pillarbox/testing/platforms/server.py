@@ -49,6 +49,10 @@ class Bucket:
         self._banned_ms = 0.0
         self.ignored = 0
 
+    def full_ms(self, now_ms: int) -> float:
+        """Return how long there is no token; 0 where there is one."""
+        return max(0.0, self._empty_ms + self._spacing_ms - now_ms)
+
     def wait_ms(self, now_ms: int) -> float:
         """Take a token and return 0, or how long to wait for one."""
         if now_ms < self._banned_ms:
@@ -112,6 +116,11 @@ class FakePlatform(ABC):
         burst = max(_BURST, round(1 / seconds))
         bucket = self._buckets.setdefault(place, Bucket(burst=burst, seconds=seconds))
         return bucket.wait_ms(self.clock.wall_ms())
+
+    def full_ms(self, place: str) -> float:
+        """Return how long a place takes nothing more, now that it took something; 0 where it takes more."""
+        bucket = self._buckets.get(place)
+        return 0.0 if bucket is None else bucket.full_ms(self.clock.wall_ms())
 
     def script(self, *plans: Plan) -> None:
         """Answer the next requests like this instead, in this order."""

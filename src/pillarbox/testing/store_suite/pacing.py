@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from pillarbox.domain.outcome import Deferred, RateLimited
+from pillarbox.domain.outcome import Deferred, Delivered, RateLimited
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.store.base import Resume, Retry
 from pillarbox.testing.store_suite.driver import CHANNEL, StoreDriver
@@ -138,3 +138,15 @@ class PacingSuite(StoreFixtures):
         driver.clock.advance(3600)
         assert len(await driver.claim(20, paces=EACH)) == 20
         assert await driver.store.check() == []
+
+    @pytest.mark.contract("FL1")
+    async def test_a_recipient_rests_where_its_platform_says_so_beside_a_delivery(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        await driver.enqueue(*[driver.draft(recipient=to) for to in ("ann", "ann", "bob")])
+        first = await driver.claim_one()
+        assert await driver.settle(first, Delivered("r", rest=2)) == "applied"
+        assert [message.recipient for message in await other.claim()] == ["bob"]
+        assert await driver.claim() == []
+        driver.clock.advance(2)
+        assert [message.recipient for message in await driver.claim()] == ["ann"]
