@@ -18,12 +18,13 @@ import pytest
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Rejected, Uncertain
+from pillarbox.domain.pace import Pace, Rate
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.store.base import Cancel, Durability, Pause, Prune, Query, Replay
 from pillarbox.store.sqlite import opening
 from pillarbox.store.sqlite.statements import FOR_MANY, READ, WRITE, text
-from pillarbox.testing.store_suite.driver import POLICY
-from tests.store.opened import connecting, driver_on
+from pillarbox.testing.store_suite.driver import CHANNEL, POLICY
+from tests.store.opened import connecting, driver_on, raw
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -468,3 +469,17 @@ async def test_ending_a_few_costs_the_same_whatever_else_there_is(tmp_path: Path
                 assert len(await driver.expire()) == 1
             costs[count] = spent[0]
     assert costs[MANY] <= costs[FEW] * 1.05
+
+
+@pytest.mark.contract("FL1")
+async def test_a_paced_claim_that_finds_nothing_due_writes_nothing(path: Path) -> None:
+    paces = {CHANNEL: Pace(whole=(Rate(1),))}
+    async with driver_on(path) as driver:
+        later = driver.clock.wall_ms() + 60_000
+        await driver.send(not_before_ms=later)
+        assert await driver.claim(paces=paces) == []
+        assert driver.last.next_due_ms == {await driver.queue(): later}
+        with raw(path) as connection:
+            assert connection.execute("SELECT count(*) FROM pace").fetchall() == [(0,)]
+        driver.clock.advance(60)
+        assert len(await driver.claim(paces=paces)) == 1

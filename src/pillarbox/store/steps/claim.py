@@ -85,7 +85,9 @@ def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> N
         if room > 0:
             before = len(result.claimed)
             ledger = asked.get(queue)
-            if ledger is None:
+            if queue in asked and ledger is None:
+                result.next_due_ms[queue], result.suspects_ms[queue] = horizon(tx, queue)
+            elif ledger is None:
                 _claim_queue(tx, request, result, queue, room=room, steps=steps)
             else:
                 _claim_paced(tx, request, result, queue, room=room, steps=steps, ledger=ledger)

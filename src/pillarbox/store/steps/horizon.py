@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from pillarbox.store.steps.tx import Reader
@@ -12,6 +13,10 @@ class Horizon(NamedTuple):
 
     due_ms: int | None
     suspect_ms: int | None
+
+    def first_ms(self) -> float:
+        """Return when the first of the two is due; infinity for never."""
+        return min(math.inf if due_ms is None else due_ms for due_ms in self)
 
 
 def horizon(tx: Reader, queue: int) -> Horizon:

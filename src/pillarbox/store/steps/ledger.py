@@ -10,6 +10,7 @@ import msgspec
 
 from pillarbox.domain.message import Leased
 from pillarbox.domain.pace import Log, Pace
+from pillarbox.store.steps.horizon import horizon
 from pillarbox.store.steps.tx import Row
 from pillarbox.store.steps.writing import Writing
 
@@ -115,19 +116,23 @@ class Ledger:
         return self._tx.now + at - self._tx.lease_now
 
 
-def ledgers(tx: Writing, queues: Iterable[int], paces: Mapping[str, Pace]) -> dict[int, Ledger]:
+def ledgers(tx: Writing, queues: Iterable[int], paces: Mapping[str, Pace]) -> dict[int, Ledger | None]:
     """
     Write who rests and who rests no more; then return those of the *queues* that must be asked.
 
     All queues of a channel have the same one. Channels are locked here alone, all in one order, and after every message
-    that this transaction may have to wait for: so nobody waits for one who waits for it.
+    that this transaction may have to wait for: so nobody waits for one who waits for it. Whoever asks writes. A queue in
+    which nothing is due is not asked for: it has ``None``, and nothing may go there.
     """
     rests = tx.rests
     if not paces and not rests and not tx.overview.resting:
         return {}
     named = {queue: tx.numbers.queue_name(queue)[1] for queue in queues}
     resting = {channel for (channel,) in tx.many("resting")} if tx.overview.resting else set()
-    asked = {*named.values()} & (paces.keys() | rests.keys() | resting)
+    limited = paces.keys() | rests.keys() | resting
+    wanted = {queue: name for queue, name in named.items() if name in limited}
+    due = {queue for queue in wanted if horizon(tx, queue).first_ms() <= tx.now}
+    asked = {wanted[queue] for queue in due}
     made: dict[str, Ledger] = {}
     for name in sorted(asked | rests.keys()):
         (row,) = tx.many("pace_lock", (name,))
@@ -135,7 +140,7 @@ def ledgers(tx: Writing, queues: Iterable[int], paces: Mapping[str, Pace]) -> di
             write()
         if name in asked:
             made[name] = Ledger(tx, name, paces.get(name, Pace()), _log(row[0]))
-    return {queue: made[name] for queue, name in named.items() if name in made}
+    return {queue: made[name] if queue in due else None for queue, name in wanted.items()}
 
 
 def rest(tx: Writing, rows: Sequence[tuple[str, str, int, str | None]]) -> None:
