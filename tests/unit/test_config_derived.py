@@ -85,7 +85,7 @@ def test_every_part_of_a_policy_can_be_set_for_one_channel() -> None:
         "parts": "best_effort",
         "jitter": 0.0,
         "hint_max": "5s",
-        "suppress": False,
+        "suppress": True,
     }
     policy = policy_for(override(None, {"channels": {"ops": said}}), "ops", SMTP)
     assert policy.ttl_seconds is None

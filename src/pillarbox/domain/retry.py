@@ -157,4 +157,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 CHAT = Policy()
 WEBHOOK = Policy(schedule=parse_schedule("5s, 5m, 30m, 2h, 5h, 10h*6"), max_attempts=12, ttl_seconds=3 * 86400.0)
-SMTP = Policy(schedule=parse_schedule("1m, 15m, 30m, 1h*4, 4h*28"), max_attempts=36, ttl_seconds=5 * 86400.0)
+# A mailbox that is full for now is refused for good too (552 5.2.2), so who was refused is not taken for gone.
+SMTP = Policy(
+    schedule=parse_schedule("1m, 15m, 30m, 1h*4, 4h*28"), max_attempts=36, ttl_seconds=5 * 86400.0, suppress=False
+)
