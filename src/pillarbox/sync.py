@@ -23,6 +23,7 @@ from pillarbox.events.events import BusEvent
 from pillarbox.loop_thread import LoopThread, not_open
 from pillarbox.outbox import mirror, outbox
 from pillarbox.outbox.add_channel import AddChannel
+from pillarbox.outbox.joins import Joins, ReadyToWrite
 from pillarbox.outbox.message import BaseMessage, Timeout
 from pillarbox.outbox.message import Message as AsyncMessage
 
@@ -62,6 +63,21 @@ def _as(
     def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> R:
         self._must_be_open()
         return shown(self, self.run(method(self.core, *args, **kwargs)))
+
+    functools.update_wrapper(call, method)
+    return call
+
+
+def _joined(
+    method: Callable[..., object],
+    shown: Callable[[Outbox, S], R],
+    judge: Callable[Concatenate[Joins, P], Coroutine[Any, Any, ReadyToWrite[S]]],
+) -> Callable[Concatenate[Outbox, object, P], R]:
+    """Judge on the outbox's thread, and write on the caller's: the connection is at home there."""
+
+    def call(self: Outbox, connection: object, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        self._must_be_open()
+        return shown(self, self.run(judge(outbox.inside(self.core).joins, *args, **kwargs)).write(connection))
 
     functools.update_wrapper(call, method)
     return call
@@ -200,6 +216,8 @@ class Outbox:
 
     send = _as(Message, _Core.send)
     send_many = _as(_some, _Core.send_many)
+    enqueue = _joined(_Core.enqueue, Message, Joins.ready)
+    enqueue_many = _joined(_Core.enqueue_many, _some, Joins.ready_many)
     edit = _as(Message, _Core.edit)
     delete = _as(Message, _Core.delete)
     get = _as(_one_or_none, _Core.get)

@@ -21,6 +21,7 @@ from pillarbox.events.events import BusEvent
 from pillarbox.outbox.abort_watch import AbortWatch
 from pillarbox.outbox.add_channel import AddChannel
 from pillarbox.outbox.edits import Edits
+from pillarbox.outbox.joins import Joins
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.mirror import MirrorBook
 from pillarbox.outbox.orders import Orders
@@ -49,6 +50,7 @@ class Inside:
     routes: Routes
     lifetime: Lifetime
     sending: Sending
+    joins: Joins
     edits: Edits
     streams: Streams
     reads: Reads
@@ -78,6 +80,7 @@ class _Of(Generic[T]):
 
 
 _sending = _Of(lambda inside: inside.sending)
+_joins = _Of(lambda inside: inside.joins)
 _edits = _Of(lambda inside: inside.edits)
 _streams = _Of(lambda inside: inside.streams)
 _reads = _Of(lambda inside: inside.reads)
@@ -136,6 +139,7 @@ class Outbox:
             routes=routes,
             lifetime=lifetime,
             sending=sending,
+            joins=Joins(lifetime, sending),
             edits=edits,
             streams=Streams(lifetime, routes, sending, edits),
             reads=Reads(lifetime, routes),
@@ -218,6 +222,8 @@ class Outbox:
 
     send = _sending(Sending.send)
     send_many = _sending(Sending.send_many)
+    enqueue = _joins(Joins.enqueue)
+    enqueue_many = _joins(Joins.enqueue_many)
     edit = _edits(Edits.edit)
     delete = _edits(Edits.delete)
     stream = _streams(Streams.stream)

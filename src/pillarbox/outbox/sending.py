@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Unpack
 
 import msgspec
@@ -72,7 +72,7 @@ class Sending:
         else:
             draft = self._checked(runtime, outgoing, self._clock.wall_ms())
         if not isinstance(draft, Draft):
-            return self._skipped(draft)
+            return self.skipped(draft)
         if runtime.direct is not None:
             return await self._passed_on(runtime, runtime.direct, outgoing, draft)
         abort = outgoing.abort
@@ -97,23 +97,46 @@ class Sending:
         Raises:
             InvalidMessage: Names the position and the field; nothing was written. Otherwise as `send`.
         """
-        items: list[Outgoing] = []
-        for position, item in enumerate(messages):
-            with _positioned(position):
-                items += self._one_a_recipient(outgoing_of(item))
-        runtime = await self._lifetime.opened()
-        self._check_accepting(runtime)
-        drafts: list[tuple[Outgoing, Draft | Skipped]] = []
-        for position, outgoing in enumerate(items):
-            with _positioned(position):
-                drafts.append((outgoing, await self._asked(runtime, outgoing)))
+        runtime, drafts = await self.drafts(messages, check=lambda _: None)
         wanted = [(outgoing, draft) for outgoing, draft in drafts if isinstance(draft, Draft)]
         if runtime.direct is not None:
             passing = (self._passed_on(runtime, runtime.direct, outgoing, draft) for outgoing, draft in wanted)
             made = iter(await asyncio.gather(*passing))
         else:
             made = iter(await self._stored(runtime, wanted) if wanted else ())
-        return [next(made) if isinstance(draft, Draft) else self._skipped(draft) for _, draft in drafts]
+        return [next(made) if isinstance(draft, Draft) else self.skipped(draft) for _, draft in drafts]
+
+    async def draft(self, outgoing: Outgoing) -> tuple[Runtime, Draft | Skipped]:
+        """Return what is to be stored of a message, or why nothing is, and by what is open. Raises as `send`."""
+        runtime = await self._lifetime.opened()
+        self._check_accepting(runtime)
+        return runtime, await self._asked(runtime, outgoing)
+
+    async def drafts(
+        self, messages: Iterable[Outgoing | Mapping[str, Any]], *, check: Callable[[Outgoing], None]
+    ) -> tuple[Runtime, list[tuple[Outgoing, Draft | Skipped]]]:
+        """
+        Return what is to be stored of several messages, or why nothing is, and by what is open.
+
+        Args:
+            check: Raises InvalidMessage for what is not taken here.
+
+        Raises:
+            InvalidMessage: As `send_many`. Otherwise as `send`.
+        """
+        items: list[Outgoing] = []
+        for position, item in enumerate(messages):
+            with _positioned(position):
+                outgoing = outgoing_of(item)
+                check(outgoing)
+                items += self._one_a_recipient(outgoing)
+        runtime = await self._lifetime.opened()
+        self._check_accepting(runtime)
+        drafts: list[tuple[Outgoing, Draft | Skipped]] = []
+        for position, outgoing in enumerate(items):
+            with _positioned(position):
+                drafts.append((outgoing, await self._asked(runtime, outgoing)))
+        return runtime, drafts
 
     async def change(self, outgoing: Outgoing, change: Change) -> Message:
         """
@@ -127,7 +150,7 @@ class Sending:
             raise Refused("a change needs the queue, which is disabled (enabled = false)")
         draft = await self._asked(runtime, outgoing, change)
         if not isinstance(draft, Draft):
-            return self._skipped(draft)
+            return self.skipped(draft)
         return (await self._stored(runtime, [(outgoing, draft)]))[0]
 
     def _check_accepting(self, runtime: Runtime) -> None:
@@ -208,7 +231,8 @@ class Sending:
         view = shifted(await direct.deliver(draft, outgoing.abort), self._clock.ahead_ms())
         return Message(self._lifetime, id=draft.id, created=True, durability=runtime.store.durability, view=view)
 
-    def _skipped(self, why: Skipped) -> Message:
+    def skipped(self, why: Skipped) -> Message:
+        """Return what stands for a message of which nothing is stored."""
         return Message(self._lifetime, id=None, created=False, skipped=why)
 
 

@@ -636,6 +636,22 @@ class Backlog(msgspec.Struct, frozen=True, kw_only=True):
     others: int = 0
 
 
+class Ready(Protocol):
+    """Messages that are judged, and still to be written in a caller's own transaction (contract EN9)."""
+
+    def write(self, connection: object) -> list[Enqueued]:
+        """
+        Write them on *connection*, which blocks, in the transaction that is open there.
+
+        Raises:
+            KeyConflict, InvalidMessage, StoreError: Nothing was written, and the transaction stands as before.
+            Refused: It is no connection to this database, no transaction is open, or the open one has failed.
+        """
+
+    async def write_awaited(self, connection: object) -> list[Enqueued]:
+        """As `write`, on a connection that may be awaited."""
+
+
 class Store(Protocol):
     """
     What every database offers the engine.
@@ -672,6 +688,15 @@ class Store(Protocol):
                 again. Given apart, everything else can be written (contract EN8, LE7). A message to be stored is told
                 so in the result, as any other refusal.
             Refused: Imports, into a database in memory; nothing was written.
+        """
+
+    async def ready(self, drafts: Sequence[Draft], *, now_ms: int) -> Ready:
+        """
+        Judge *drafts*, which are to be written in a caller's transaction, by what is committed.
+
+        Raises:
+            KeyConflict, QueueFull: Nothing is to be written.
+            Refused: This database takes none but its own transactions.
         """
 
     async def register(self, start: WorkerStart) -> int:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from pillarbox.domain.explain.facts import Facts
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.limits import Limits
-from pillarbox.domain.message import MessageView, State
+from pillarbox.domain.message import Draft, MessageView, State
 from pillarbox.domain.mirror import MirrorEntry
 from pillarbox.domain.timeline import ClockNews
 from pillarbox.errors import Refused
@@ -24,6 +24,7 @@ from pillarbox.store.base import (
     Lapsed,
     Query,
     QueueInfo,
+    Ready,
     Redirect,
     Schema,
     Suppressed,
@@ -66,6 +67,10 @@ class NullStore:
         if batch.enqueue or batch.imports or batch.settle or batch.admit:
             raise Refused(_DISABLED)
         return BatchResult(acted=[Acted(applied=False) for _ in batch.acts])
+
+    async def ready(self, drafts: Sequence[Draft], *, now_ms: int) -> Ready:  # noqa: ARG002 — of `Store`
+        """Refuse."""
+        raise Refused(_DISABLED)
 
     async def register(self, start: WorkerStart) -> int:  # noqa: ARG002 — of `Store`
         """Refuse."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -89,12 +90,8 @@ def _refused(error: psycopg.OperationalError) -> PillarboxError:
     return StoreUnavailable(f"connecting to the server: {said}")
 
 
-class Statements:
-    """Runs named statements on a connection; see `Tx`."""
-
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self.connection = connection
-        self._cursor = connection.cursor()
+class Statements(ABC):
+    """Runs named statements, on whatever connection; see `Tx`."""
 
     def many(self, name: str, bindings: Sequence[Any] = ()) -> list[Row]:
         """See `Reader`."""
@@ -125,16 +122,9 @@ class Statements:
             found[row[0]].append(row)
         return [found[first] for first in asked]
 
+    @abstractmethod
     def _run(self, name: str, values: Sequence[str | None]) -> list[Row]:
-        cursor = self._cursor.execute(STATEMENTS[name], values or None, prepare=True)
-        return cursor.fetchall() if cursor.description is not None else []
-
-    def _simple(self, sql: str) -> list[Row]:
-        """Run statements that take no values, in one round trip; return the last one's rows."""
-        cursor = self._cursor.execute(sql)
-        while cursor.nextset():
-            pass
-        return cursor.fetchall() if cursor.description is not None else []
+        """Run a statement with the values of its marks; return its rows."""
 
 
 class Session(Statements):
@@ -161,7 +151,8 @@ class Session(Statements):
         lease_clock: Callable[[], int] | None,
         server_clock: ServerClock,
     ) -> None:
-        super().__init__(connection)
+        self.connection = connection
+        self._cursor = connection.cursor()
         self.numbers = Numbers(self)
         self.committing = False
         self.lease_now = 0
@@ -224,6 +215,17 @@ class Session(Statements):
     def hint(self, channel: str) -> None:
         """Notify who listens."""
         self._simple(STATEMENTS["hint"].replace("{channel}", channel))
+
+    def _run(self, name: str, values: Sequence[str | None]) -> list[Row]:
+        cursor = self._cursor.execute(STATEMENTS[name], values or None, prepare=True)
+        return cursor.fetchall() if cursor.description is not None else []
+
+    def _simple(self, sql: str) -> list[Row]:
+        """Run statements that take no values, in one round trip; return the last one's rows."""
+        cursor = self._cursor.execute(sql)
+        while cursor.nextset():
+            pass
+        return cursor.fetchall() if cursor.description is not None else []
 
     def _begin(self, name: str) -> None:
         begin, _, rest = STATEMENTS[name].partition(";")

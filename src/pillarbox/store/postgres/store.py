@@ -23,13 +23,15 @@ from pillarbox.store import forking
 from pillarbox.store.base import Batch, BatchResult, Durability, Lapsed, WorkerInfo, WorkerStart
 from pillarbox.store.plain_reads import Reads
 from pillarbox.store.postgres import dsn, migrations
-from pillarbox.store.postgres.connection import Session, connect
+from pillarbox.store.postgres.connection import Session, connect, settings
 from pillarbox.store.postgres.errors import CONFLICTS, REFUSALS, translated, translation
+from pillarbox.store.postgres.joined import Home, Joined
 from pillarbox.store.postgres.listener import Listener
 from pillarbox.store.postgres.server_clock import ServerClock
 from pillarbox.store.steps import batch as steps
-from pillarbox.store.steps import check, facts, read
+from pillarbox.store.steps import check, facts, read, ready
 from pillarbox.store.steps.leased import lapsed
+from pillarbox.store.steps.writing import Writing
 from pillarbox.store.thread import Caller, DatabaseThread
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from pillarbox.clock import Clock
     from pillarbox.domain.explain.facts import Facts
     from pillarbox.domain.ids import MessageId
+    from pillarbox.domain.message import Draft
     from pillarbox.domain.timeline import ClockNews
     from pillarbox.store.steps.tx import Reader, Tx
 
@@ -227,6 +230,9 @@ class PostgresStore(Reads):
         return result
 
     def _apply(self, session: Session, batch: Batch) -> BatchResult:
+        if batch.expire:
+            # Whoever looks after the queue comes by about once a second.
+            session.many("tally_fold")
         if self._starts and (batch.presence or batch.claim) and session.lease_now - self._heard_ms >= HEARD_MS:
             session.each("workers_heard", [_row(slot, one, session) for slot, one in sorted(self._starts.items())])
             self._heard_ms = session.lease_now
@@ -291,6 +297,21 @@ class PostgresStore(Reads):
         if session is not None and not self._place.poll:
             with contextlib.suppress(psycopg.Error):
                 session.hint(self._channel)
+
+    async def ready(self, drafts: Sequence[Draft], *, now_ms: int) -> Joined:
+        """See `Store`."""
+        return await self._write_through(lambda: self._ready(drafts, now_ms))
+
+    def _ready(self, drafts: Sequence[Draft], now_ms: int) -> Joined:
+        def judge(session: Session) -> tuple[ready.Known, str]:
+            lease_now, limits = session.lease_now, self._limits
+            writing = Writing(session, session.numbers, now_ms=now_ms, lease_now=lease_now, limits=limits)
+            return ready.ready(writing, drafts), read.log_key(session).hex()
+
+        known, mark = self._transact("judging new messages", judge)
+        ours = settings(self._place, self.durability)
+        channel = "" if self._place.poll else self._channel
+        return Joined(Home(mark, ours["search_path"], channel, ours["synchronous_commit"]), drafts, known, now_ms)
 
     async def register(self, start: WorkerStart) -> int:
         """See `Store`."""

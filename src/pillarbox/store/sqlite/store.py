@@ -21,6 +21,7 @@ from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.explain.facts import Facts
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.limits import Limits
+from pillarbox.domain.message import Draft
 from pillarbox.domain.timeline import ClockNews
 from pillarbox.errors import (
     NotStarted,
@@ -32,7 +33,7 @@ from pillarbox.errors import (
     ValueRefused,
 )
 from pillarbox.store import forking
-from pillarbox.store.base import Batch, BatchResult, Durability, Ended, Lapsed, WorkerInfo, WorkerStart
+from pillarbox.store.base import Batch, BatchResult, Durability, Ended, Lapsed, Ready, WorkerInfo, WorkerStart
 from pillarbox.store.plain_reads import Reads
 from pillarbox.store.sqlite import asking, backup, damage, disk_space, integrity, opening, turns
 from pillarbox.store.sqlite.handles import Connector, Handles
@@ -214,6 +215,13 @@ class SQLiteStore(Reads):
         if batch.imports and self.in_memory:
             raise Refused("nothing is imported into a database in memory: it would end with this process")
         return await self._write_through(lambda: self._commit(batch))
+
+    async def ready(self, drafts: Sequence[Draft], *, now_ms: int) -> Ready:  # noqa: ARG002 — of `Store`
+        """Refuse: two SQLite libraries in one process harm a file that both write to."""
+        raise Refused(
+            "a file takes no message inside an application's own transaction: send() it after the commit, or keep the"
+            " queue in PostgreSQL"
+        )
 
     def _commit(self, batch: Batch) -> BatchResult:
         result = None

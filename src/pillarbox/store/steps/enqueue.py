@@ -95,6 +95,11 @@ def store(
     return accepted
 
 
+def judged(tx: Writing, group: Group) -> Accepted:
+    """Judge a group by what is stored, and write nothing of it. Raises KeyConflict or QueueFull."""
+    return _Intake(tx, [group], set(), ()).judged(group)
+
+
 def _stored_before(tx: Writing, groups: Sequence[Group]) -> set[MessageId]:
     rows = tx.each("seq_of", [(draft.id,) for group in groups for draft in group])
     return {identity for found in rows for identity, _ in found}

@@ -6,6 +6,8 @@ They outlive a transaction; a caller that undoes one must forget them, because r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from pillarbox.domain.retry import Policy
@@ -41,6 +43,11 @@ class Numbers:
         self._names.clear()
         self._policies.clear()
         self._policy_by_id.clear()
+
+    def learn(self, queues: Mapping[tuple[str, str], int], policies: Mapping[Policy, int]) -> None:
+        """Take over numbers that are committed."""
+        self._queues |= queues
+        self._policies |= policies
 
     def queue(self, tenant: str, channel: str, now_ms: int) -> int:
         """Return the number of a queue, made on first use."""

@@ -37,6 +37,8 @@ class Room:
         limits = self._tx.limits
         if not limits.of_the_store_alone:
             return False
+        if limits.messages is limits.bytes is None:
+            return True
         messages, octets = self._tx.counters.active()
         return full(limits, Active(messages=messages, bytes=octets), channel="", size=size, count=count) is None
 

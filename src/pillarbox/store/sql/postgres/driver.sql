@@ -28,6 +28,34 @@ SELECT pg_terminate_backend(pid, $2::bigint) FROM pg_stat_activity
 WHERE pid = $1::integer AND pid <> pg_backend_pid() AND usename = current_user
     AND application_name = current_setting('application_name')
 
+-- join --
+-- In a caller's transaction, inside a savepoint: our tables are found from here on. What is committed is to be on disk.
+SELECT current_setting('search_path'), set_config('search_path', $1, true), set_config('synchronous_commit',
+    CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') THEN $2 ELSE current_setting('synchronous_commit') END,
+    true)
+
+-- join_end --
+-- Its own tables again; and whoever listens is told when it commits.
+SELECT set_config('search_path', $1, true), CASE WHEN $2 <> '' THEN pg_notify($2, '') END
+
+-- tally_add_apart --
+-- A caller's transaction may stay open for long: nobody else ever counts in its share.
+INSERT INTO tally (queue, state, share, messages, bytes)
+SELECT queue, state, 64 + pg_current_xact_id()::text::bigint, messages, bytes
+FROM {each queue bigint, state smallint, messages bigint, bytes bigint} ORDER BY queue, state
+ON CONFLICT (queue, state, share) DO UPDATE SET messages = tally.messages + excluded.messages,
+    bytes = tally.bytes + excluded.bytes
+
+-- tally_fold --
+-- What callers' transactions counted, a thousand rows at a time.
+WITH apart AS (SELECT queue, state, share FROM tally WHERE share >= 64 ORDER BY share LIMIT 1000 FOR UPDATE SKIP LOCKED),
+gone AS (DELETE FROM tally USING apart WHERE tally.queue = apart.queue AND tally.state = apart.state
+    AND tally.share = apart.share RETURNING tally.queue, tally.state, tally.messages, tally.bytes)
+INSERT INTO tally (queue, state, share, messages, bytes)
+SELECT queue, state, pg_backend_pid() % 64, sum(messages), sum(bytes) FROM gone GROUP BY queue, state ORDER BY queue, state
+ON CONFLICT (queue, state, share) DO UPDATE SET messages = tally.messages + excluded.messages,
+    bytes = tally.bytes + excluded.bytes
+
 -- snapshot --
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_backend_pid()

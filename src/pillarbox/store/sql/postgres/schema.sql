@@ -253,16 +253,18 @@ CREATE TABLE worker (
 ) WITH (fillfactor = 50);
 
 -- Messages and bytes by queue and state; queue 0 is the sum of all, so that no limit adds up thousands of them. Each is
--- the sum over its shares: a connection counts in its own, so that no commit waits for another's.
+-- the sum over its shares: a connection counts in its own, so that no commit waits for another's. From 64 on shares are
+-- those of callers' transactions, until one of our own adds them up.
 CREATE TABLE tally (
     queue bigint NOT NULL,
     state smallint NOT NULL,
-    share smallint NOT NULL,
+    share bigint NOT NULL,
     messages bigint NOT NULL DEFAULT 0,
     bytes bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (queue, state, share)
 ) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0,
     autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX tally_apart ON tally (share) WHERE share >= 64;
 
 CREATE TABLE recipient_alias (
     queue bigint NOT NULL,
