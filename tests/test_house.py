@@ -27,6 +27,7 @@ SAME_NAMES: Final = {
     "comis": "each holds what its room has to do with that system",
     "migrations": "each database's schema, one version after the other",
     "statements": "each database's, by the same names",
+    "joined": "each database's way into a caller's transaction",
     "store": "each database's store",
     "fixtures": "what a suite for others to run asks of them; each suite has its own",
     "message": "the domain has the values, the outbox the handle that users hold",

@@ -65,9 +65,9 @@ def unknown(connection: object, known: str) -> Refused:
     return Refused(f"a {kind.__module__}.{kind.__qualname__} is no connection to this database: expected {known}")
 
 
-def outside() -> Refused:
-    """Return the error for a connection that commits each statement by itself."""
+def outside(begin: str) -> Refused:
+    """Return the error for a connection that commits each statement by itself; *begin* opens a transaction there."""
     return Refused(
-        "no transaction is open on this connection, and it would commit each statement by itself: open one around the"
-        " call, as with `with connection.transaction():`"
+        "no transaction is open on this connection, and it would commit each statement by itself: open one before the"
+        f" call, as with `{begin}`"
     )

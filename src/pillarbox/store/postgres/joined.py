@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _TRIES_MAX: Final = 3
 _KNOWN: Final = "one of psycopg, asyncpg, SQLAlchemy or Django"
 _AWAITED: Final = "a connection that blocks: one that is awaited is for pillarbox.Outbox"
+_BEGIN: Final = "with connection.transaction():"
 _FAILED: Final = "the open transaction has failed: roll it back before anything else"
 # Every library sends text, whatever a mark stands for.
 _MARK: Final = re.compile(r"\$(\d+)")
@@ -88,7 +89,7 @@ class Joined:
             ask = _asking_psycopg(driver)
         elif _of_asyncpg(driver):
             if not driver.is_in_transaction():
-                raise outside()
+                raise outside(_BEGIN)
             ask = _asking_asyncpg(driver)
         else:
             return self.write(driver)
@@ -177,7 +178,7 @@ def _check_open(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[An
     if status == TransactionStatus.INERROR:
         raise Refused(_FAILED)
     if connection.autocommit and status != TransactionStatus.INTRANS:
-        raise outside()
+        raise outside(_BEGIN)
 
 
 def _ask(connection: psycopg.Connection[Any], sql: str, values: Values) -> list[Row]:

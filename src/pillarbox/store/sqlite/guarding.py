@@ -316,6 +316,12 @@ def enter(path: str, *, locks: bool, expected: Identity | None) -> Guard:
         return guard
 
 
+def keep(guard: Guard) -> None:
+    """Never close its descriptors: somebody's transaction in this process has locks that would fall with that."""
+    with _registry:
+        guard.users += 1
+
+
 def leave(guard: Guard, connection: apsw.Connection | None) -> None:
     """Close a connection, with the guard's help if it is this process's last. Raises what closing it raises."""
     with _registry:

@@ -80,6 +80,11 @@ class Handles:
         else:
             guarding.leave(guard, connection)
 
+    def keep(self) -> None:
+        """See `guarding.keep`."""
+        if self._guard is not None:
+            guarding.keep(self._guard)
+
     def forget(self) -> None:
         """Forget the file: the next connection opens the file that has the name by then. Only when none is open."""
         self._place = self._identity = None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,9 +34,9 @@ from pillarbox.errors import (
     ValueRefused,
 )
 from pillarbox.store import forking
-from pillarbox.store.base import Batch, BatchResult, Durability, Ended, Lapsed, Ready, WorkerInfo, WorkerStart
+from pillarbox.store.base import Batch, BatchResult, Durability, Ended, Lapsed, WorkerInfo, WorkerStart
 from pillarbox.store.plain_reads import Reads
-from pillarbox.store.sqlite import asking, backup, damage, disk_space, integrity, opening, turns
+from pillarbox.store.sqlite import asking, backup, damage, disk_space, integrity, joined, opening, turns
 from pillarbox.store.sqlite.handles import Connector, Handles
 from pillarbox.store.sqlite.notices import Notices
 from pillarbox.store.sqlite.session import Session, Statements
@@ -91,6 +92,7 @@ class SQLiteStore(Reads):
         self._to_wake: list[int] = []
         self._boot_id = self._clock.boot_id()
         self._lease_clock = self._clock.boot_ms
+        self._joined: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
         self._handles = Handles(self._path, self.durability, connect, locks=descriptor_locks)
         self._caller = caller
         self._writer: Caller | None = None
@@ -192,6 +194,8 @@ class SQLiteStore(Reads):
 
     def _close(self) -> None:
         session, self._session = self._session, None
+        if any(joined.is_open(connection) for connection in self._joined):
+            self._handles.keep()
         if session is not None:
             session.rollback()
             self._handles.close(session.connection)
@@ -216,11 +220,14 @@ class SQLiteStore(Reads):
             raise Refused("nothing is imported into a database in memory: it would end with this process")
         return await self._write_through(lambda: self._commit(batch))
 
-    async def ready(self, drafts: Sequence[Draft], *, now_ms: int) -> Ready:  # noqa: ARG002 — of `Store`
-        """Refuse: two SQLite libraries in one process harm a file that both write to."""
-        raise Refused(
-            "a file takes no message inside an application's own transaction: send() it after the commit, or keep the"
-            " queue in PostgreSQL"
+    async def ready(self, drafts: Sequence[Draft], *, now_ms: int) -> joined.Joined:
+        """See `Store`. Nothing is judged before: a transaction of ours would wait for the caller's."""
+        if self.in_memory:
+            raise Refused("a queue in memory takes part in no transaction: it would end with this process")
+        if self._writer is None:
+            raise NotStarted("the store is not open")
+        return joined.Joined(
+            self._path, self.durability, self._limits, drafts, now_ms=now_ms, on_joined=self._joined.add
         )
 
     def _commit(self, batch: Batch) -> BatchResult:

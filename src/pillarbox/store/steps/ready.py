@@ -40,11 +40,19 @@ def ready(tx: Writing, drafts: Sequence[Draft]) -> Known:
     )
 
 
-def write(tx: Tx, drafts: Sequence[Draft], known: Known, *, now_ms: int) -> list[Enqueued]:
-    """Store *drafts*, all or none. Raises KeyConflict or InvalidMessage; then it is the caller's to undo the rest."""
+def write(tx: Tx, drafts: Sequence[Draft], known: Known, *, now_ms: int, limits: Limits = _NO_LIMITS) -> list[Enqueued]:
+    """
+    Store *drafts*.
+
+    Args:
+        limits: Those that were not judged before.
+
+    Raises:
+        KeyConflict, QueueFull, InvalidMessage: None is to be stored; who called undoes what was written.
+    """
     numbers = Numbers(tx)
     numbers.learn(known.queues, known.policies)
-    writing = Writing(tx, numbers, now_ms=now_ms, lease_now=0, limits=_NO_LIMITS)
+    writing = Writing(tx, numbers, now_ms=now_ms, lease_now=0, limits=limits)
     (accepted,) = enqueue(writing, [drafts], BatchResult(), again=False, starting=None)
     if isinstance(accepted, PillarboxError):
         raise accepted

@@ -27,6 +27,16 @@ ROLLBACK TO many_rows
 -- keep_rows --
 RELEASE many_rows
 
+-- join --
+-- In a caller's transaction: all that is ours, or nothing.
+SAVEPOINT pillarbox
+
+-- join_undo --
+ROLLBACK TO pillarbox
+
+-- join_end --
+RELEASE pillarbox
+
 -- worker_slots --
 SELECT slot FROM worker
 

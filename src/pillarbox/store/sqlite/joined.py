@@ -1,0 +1,119 @@
+"""
+Messages that are stored in a caller's own transaction, on its own connection to the file (contract EN9).
+
+Only on one of the library that the outbox has the file open with: see `guarding` for what another one in the process
+does to its locks. The caller's transaction has the file's only write lock, so that limits are exact.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from pillarbox.domain.limits import Limits
+from pillarbox.domain.message import Draft
+from pillarbox.errors import Refused
+from pillarbox.store.base import Durability, Enqueued
+from pillarbox.store.foreign_connections import awaited_drivers, drivers, is_a, outside, unknown
+from pillarbox.store.sqlite import guarding, opening
+from pillarbox.store.sqlite.session import Statements
+from pillarbox.store.steps import ready
+
+_FULL: Final = 2  # of PRAGMA synchronous
+_TWO_LIBRARIES: Final = (
+    "this connection is of Python's own SQLite, the outbox works with that of apsw: two of them in one process break"
+    " each other's locks on a file, and messages would be lost. Connect with apsw.Connection(file), keep the queue in"
+    " PostgreSQL, or send() after the commit"
+)
+
+
+def is_open(connection: apsw.Connection) -> bool:
+    """Whether a transaction is open on a connection."""
+    with contextlib.suppress(apsw.ConnectionClosedError):
+        return connection.in_transaction
+    return False
+
+
+class Joined:
+    """
+    See `Ready`.
+
+    Args:
+        path: Where the outbox's own file is.
+        on_joined: Called with each connection.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        durability: Durability,
+        limits: Limits,
+        drafts: Sequence[Draft],
+        *,
+        now_ms: int,
+        on_joined: Callable[[apsw.Connection], None],
+    ) -> None:
+        self._path = path
+        self._durability = durability
+        self._limits = limits
+        self._drafts = drafts
+        self._now_ms = now_ms
+        self._on_joined = on_joined
+
+    def write(self, connection: object) -> list[Enqueued]:
+        """See `Ready`."""
+        driver = drivers(connection)
+        if is_a(driver, "sqlite3", "Connection") or is_a(driver, "aiosqlite", "Connection"):
+            raise Refused(_TWO_LIBRARIES)
+        if not isinstance(driver, apsw.Connection):
+            raise unknown(driver, "an apsw.Connection")
+        self._check(driver)
+        self._on_joined(driver)
+        with opening.translated("writing in your transaction"), _plain(driver), _all_or_nothing(driver) as tx:
+            nothing = ready.Known({}, {})
+            return ready.write(tx, self._drafts, nothing, now_ms=self._now_ms, limits=self._limits)
+
+    async def write_awaited(self, connection: object) -> list[Enqueued]:
+        """See `Ready`."""
+        return self.write(await awaited_drivers(connection))
+
+    def _check(self, connection: apsw.Connection) -> None:
+        if not connection.in_transaction:
+            raise outside("connection.execute('BEGIN IMMEDIATE')")
+        if guarding.identity(connection.filename) != guarding.identity(str(self._path)):
+            raise Refused(f"this connection's main database is {connection.filename or 'in memory'}, not {self._path}")
+        if self._durability is Durability.POWER and connection.pragma("synchronous") < _FULL:
+            raise Refused(
+                "this connection's commits do not wait for the disk: set PRAGMA synchronous = FULL before the"
+                " transaction"
+            )
+
+
+@contextlib.contextmanager
+def _plain(connection: apsw.Connection) -> Iterator[None]:
+    """Return rows as the library makes them, whatever the caller has made of them."""
+    tracer: Any = connection.row_trace
+    connection.row_trace = None
+    try:
+        yield
+    finally:
+        connection.row_trace = tracer
+
+
+@contextlib.contextmanager
+def _all_or_nothing(connection: apsw.Connection) -> Iterator[Statements]:
+    tx = Statements(connection)
+    tx.many("join")
+    try:
+        yield tx
+    except BaseException:
+        # Some errors end a transaction themselves.
+        if connection.in_transaction:
+            tx.many("join_undo")
+            tx.many("join_end")
+        raise
+    tx.many("join_end")
