@@ -77,3 +77,7 @@ async def test_who_sends_works_or_reads_needs_no_more_rights_than_that(url: str)
         await reader.healthy()
         with pytest.raises(StoreReadOnly, match="this database role may not"):
             await reader.send()
+        # From SQL too.
+        with connected(as_role(url, f"{url.partition('schema=')[2]}_sender_1")) as connection:
+            ((made,),) = connection.execute("""SELECT enqueue('ops', 'ann', '{"text": "hi"}', key => 'l')""").fetchall()
+        assert [view.id for view in await reader.everything()] == [*ids, made]

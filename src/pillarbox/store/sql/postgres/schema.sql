@@ -322,6 +322,92 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- For programs in any language, in their own transactions. Whoever claims the message first checks the rest and splits it.
+CREATE FUNCTION enqueue(channel text, recipient text, content jsonb, key text DEFAULT NULL, ordered boolean DEFAULT true,
+    not_before timestamptz DEFAULT NULL, ttl interval DEFAULT '1 hour', max_attempts integer DEFAULT 5,
+    tenant text DEFAULT '', origin text DEFAULT NULL) RETURNS text
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+    its_now bigint := extract(epoch FROM clock_timestamp()) * 1000;
+    its_id text := rtrim(translate(encode(decode(lpad(to_hex(its_now), 12, '0') || '7'
+        || substr(replace(gen_random_uuid()::text, '-', ''), 14), 'hex'), 'base64'), '+/', '-_'), '=');
+    its_due bigint := coalesce(extract(epoch FROM enqueue.not_before)::numeric * 1000, its_now);
+    its_content jsonb := enqueue.content;
+    its_digest bytea;
+    its_queue bigint;
+    its_policy bigint;
+    its_payload bigint;
+    its_size bigint;
+    known record;
+BEGIN
+    FOR known IN VALUES ('channel', enqueue.channel, 255), ('recipient', enqueue.recipient, 2048),
+            ('key', coalesce(enqueue.key, '-'), 255), ('tenant', coalesce(nullif(enqueue.tenant, ''), '-'), 255),
+            ('origin', coalesce(enqueue.origin, '-'), 255), ('subject', coalesce(its_content ->> 'subject', '-'), 2048),
+            ('reply_to', coalesce(its_content ->> 'reply_to', '-'), 2048) LOOP
+        IF known.column2 IS NULL OR btrim(known.column2) = '' OR length(known.column2) > known.column3
+                OR known.column2 ~ '[\x01-\x1f\x7f-\x9f]' THEN
+            RAISE invalid_parameter_value USING MESSAGE = known.column1 || ': expected one line of 1 to '
+                || known.column3 || ' characters';
+        END IF;
+    END LOOP;
+    IF jsonb_typeof(its_content) IS DISTINCT FROM 'object'
+            OR (coalesce(btrim(its_content ->> 'text'), '') = '') = (its_content -> 'payload' IS NULL)
+            OR EXISTS (SELECT FROM jsonb_object_keys(its_content) name WHERE name NOT IN
+                ('text', 'format', 'subject', 'reply_to', 'silent', 'extra', 'payload', 'content_type')) THEN
+        RAISE invalid_parameter_value USING MESSAGE =
+            'content: expected {"text": …} with format, subject, reply_to, silent, extra, or {"payload": …} with content_type';
+    END IF;
+    IF enqueue.max_attempts NOT BETWEEN 1 AND 10000 OR enqueue.ttl <= interval '0' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'max_attempts: expected 1 to 10000; ttl: expected some time, or NULL';
+    END IF;
+    IF its_content -> 'payload' IS NOT NULL THEN
+        its_content := its_content || jsonb_build_object('payload', translate(encode(convert_to(
+                (its_content -> 'payload')::text, 'UTF8'), 'base64'), E'\n', ''),
+            'content_type', coalesce(its_content ->> 'content_type', 'application/json'));
+    END IF;
+    IF enqueue.key IS NOT NULL THEN
+        its_digest := sha256(convert_to(concat_ws(chr(31), enqueue.channel, enqueue.recipient, its_content), 'UTF8'));
+        INSERT INTO message_key (tenant, key, digest, message_id)
+        VALUES (enqueue.tenant, enqueue.key, its_digest, its_id) ON CONFLICT DO NOTHING;
+        SELECT digest, message_id INTO STRICT known FROM message_key k
+        WHERE k.tenant = enqueue.tenant AND k.key = enqueue.key;
+        IF known.digest <> its_digest THEN
+            RAISE unique_violation USING MESSAGE = 'key: it belongs to message ' || known.message_id
+                || ', which has other content or another route';
+        ELSIF known.message_id <> its_id THEN
+            RETURN known.message_id;
+        END IF;
+    END IF;
+    INSERT INTO queue (tenant, channel, paused_at, paused_until, pause_reason, paused_by)
+    SELECT enqueue.tenant, enqueue.channel, p.paused_at, p.paused_until, p.pause_reason, p.paused_by
+    FROM (SELECT 1) one LEFT JOIN channel_pause p
+        ON p.channel = enqueue.channel AND (p.paused_until IS NULL OR p.paused_until > its_now)
+    WHERE NOT EXISTS (SELECT FROM queue q WHERE q.tenant = enqueue.tenant AND q.channel = enqueue.channel)
+    ON CONFLICT DO NOTHING;
+    SELECT id INTO STRICT its_queue FROM queue q WHERE q.tenant = enqueue.tenant AND q.channel = enqueue.channel;
+    INSERT INTO policy (spec) SELECT '{}' WHERE NOT EXISTS (SELECT FROM policy WHERE spec = '{}') ON CONFLICT DO NOTHING;
+    SELECT id INTO STRICT its_policy FROM policy WHERE spec = '{}';
+    its_size := octet_length(its_content::text);
+    IF its_size > 2048 THEN
+        INSERT INTO payload (content) VALUES (its_content::text) RETURNING id INTO its_payload;
+    END IF;
+    INSERT INTO message (id, queue, recipient, policy, created_at, max_attempts, due_at, floating, not_before, expires_at,
+        content, payload, content_size, key, lane, origin)
+    VALUES (its_id, its_queue, enqueue.recipient, its_policy, its_now, enqueue.max_attempts, its_due,
+        enqueue.not_before IS NOT NULL, CASE WHEN enqueue.not_before IS NOT NULL THEN its_due END,
+        its_due + (extract(epoch FROM enqueue.ttl) * 1000)::bigint,
+        CASE WHEN its_payload IS NULL THEN its_content::text END, its_payload, its_size, enqueue.key,
+        CASE WHEN enqueue.ordered THEN concat_ws(chr(31), enqueue.tenant, enqueue.channel, '', enqueue.recipient, '') END,
+        enqueue.origin);
+    INSERT INTO tally (queue, state, share, messages, bytes)
+    SELECT counted, 0, 64 + pg_current_xact_id()::text::bigint, 1, its_size FROM (VALUES (0), (its_queue)) c (counted)
+    ON CONFLICT (queue, state, share) DO UPDATE SET messages = tally.messages + excluded.messages,
+        bytes = tally.bytes + excluded.bytes;
+    PERFORM pg_notify('pillarbox_' || current_schema(), '');
+    RETURN its_id;
+END $$;
+
 -- Log lines of all processes write a recipient by the same name (EV3).
 INSERT INTO meta (key, value) VALUES ('log_key', replace(gen_random_uuid()::text, '-', ''));
 
