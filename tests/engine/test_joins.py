@@ -303,6 +303,20 @@ async def test_several_are_stored_all_or_none(box: Outbox, shop: Shop) -> None:
     }
 
 
+@pytest.mark.contract("CO2")
+async def test_many_are_stored_in_order_and_a_fan_out_s_content_once(url: str, box: Outbox) -> None:
+    several = [{"channel": "pager", "to": "ann", "text": f"{number:03} {'x' * 3000}"} for number in range(40)]
+    everybody = {"channel": "pager", "to": [f"user {number}" for number in range(70)], "text": "y" * 3000}
+    async with psycopg_async(url) as shop:
+        made = await box.enqueue_many(shop.connection, [*several, everybody, *several[:1]])
+        await shop.commit()
+    assert len(made) == 111
+    found = await box.list(limit=200)
+    assert [message.id for message in reversed(found)] == [message.id for message in made]
+    with connected(url) as connection:
+        assert connection.execute("SELECT count(*) FROM payload").fetchone() == (42,)
+
+
 @of_every_driver
 async def test_the_commit_wakes_who_sends_it(url: str, shop: Shop) -> None:
     async with Outbox(url, channels={"pager": lambda attempt: f"to {attempt.to}"}) as box:

@@ -8,6 +8,7 @@ whatever settings, and may be a pooler's: nothing is prepared on it, and every v
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pillarbox.store.steps.tx import Row
 
 _TRIES_MAX: Final = 3
+_PIECE: Final = 32
 _KNOWN: Final = "one of psycopg, asyncpg, SQLAlchemy or Django"
 _AWAITED: Final = "a connection that blocks: one that is awaited is for pillarbox.Outbox"
 _BEGIN: Final = "with connection.transaction():"
@@ -111,7 +113,9 @@ class Joined:
         try:
             ((path, *_),) = yield _TEXTS["join"], (home.search_path, home.synchronous_commit)
             yield from self._find()
-            stored = yield from answered(self._steps)
+            stored: list[Enqueued] = []
+            for piece in _pieces(self._drafts):
+                stored += yield from answered(functools.partial(self._steps, piece))
             yield _TEXTS["join_end"], (path, home.channel)
         except BaseException:
             with contextlib.suppress(Exception):
@@ -130,8 +134,19 @@ class Joined:
         if ("log_key", self._home.mark) not in found:
             raise _elsewhere()
 
-    def _steps(self, ask: Ask) -> list[Enqueued]:
-        return ready.write(_Asking(ask), self._drafts, self._known, now_ms=self._now_ms)
+    def _steps(self, drafts: Sequence[Draft], ask: Ask) -> list[Enqueued]:
+        return ready.write(_Asking(ask), drafts, self._known, now_ms=self._now_ms)
+
+
+def _pieces(drafts: Sequence[Draft]) -> Iterator[Sequence[Draft]]:
+    """Yield so many at a time, fan-outs whole: each large content is a question, for which a piece is gone through."""
+    start = 0
+    for end in range(1, len(drafts) + 1):
+        group = drafts[end].group_id if end < len(drafts) else None
+        inside = group is not None and group == drafts[end - 1].group_id
+        if end == len(drafts) or (end - start >= _PIECE and not inside):
+            yield drafts[start:end]
+            start = end
 
 
 class _Asking(Statements):
