@@ -121,9 +121,8 @@ def ledgers(tx: Writing, queues: Iterable[int], paces: Mapping[str, Pace]) -> di
     Write who rests and who rests no more; then return those of the *queues* that must be asked.
 
     All queues of a channel have the same one. Channels are locked here alone, all in one order, and after every message
-    that this transaction may have to wait for: so nobody waits for one who waits for it.
-
-    Whoever asks writes. A queue in which nothing is due is not asked for: it has ``None``, and nothing may go there.
+    that this transaction may have to wait for: so nobody waits for one who waits for it. Whoever asks writes. A queue
+    in which nothing is due is not asked for: it has ``None``, and nothing may go there.
     """
     rests = tx.rests
     if not paces and not rests and not tx.overview.resting:

@@ -74,9 +74,9 @@ def _reopen(tx: Writing, settlements: Sequence[Settlement]) -> None:
 
 
 def _is_plain(item: Settlement) -> bool:
-    """Whether it is a plain success, the only settlement that leaves no attempt row."""
-    whole = item.message.part_count == 1
-    return whole and item.transition.to is State.DELIVERED and not item.keep_attempt and item.lapsed is None
+    """Whether it is a plain success, that leaves no attempt row and says nothing of other messages."""
+    t, whole = item.transition, item.message.part_count == 1
+    return whole and t.to is State.DELIVERED and t.rest_ms is None and not item.keep_attempt and item.lapsed is None
 
 
 def _steps_out(item: Settlement) -> bool:
