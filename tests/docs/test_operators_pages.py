@@ -35,9 +35,10 @@ def test_every_command_that_a_page_names_is_there_with_its_options(page: str) ->
 
 
 def test_every_command_in_backquotes_is_one() -> None:
-    for page in ("production.md", "troubleshooting.md"):
-        for name in re.findall(r"`pillarbox ([a-z]+)", (PAGES / page).read_text("utf-8")):
-            assert f"pillarbox {name}" in commands(), name
+    known = commands()
+    for page in PAGES.parent.rglob("*.md"):
+        for name in re.findall(r"`pillarbox ([a-z]+)", page.read_text("utf-8")):
+            assert f"pillarbox {name}" in known, (page.name, name)
 
 
 def test_the_unit_gives_a_worker_the_time_that_it_needs_to_stop() -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import pillarbox
 from pillarbox import errors
 from pillarbox.domain.lifecycle import MOVES
 from pillarbox.domain.message import State
 from pillarbox.domain.transition import ErrorClass, Reason
 from pillarbox.settings.lookup import TABLE
-from tools.reference import PAGES, page
+from tools.reference import PAGES, api, page
 from tools.reference.errors import kinds
 from tools.reference.settings import type_name
 
@@ -98,3 +99,19 @@ class Wordless(StrEnum):
     FINE = "fine"
     """It has words."""
     BULK = "bulk"
+
+
+@pytest.mark.parametrize("name", api.NAMES)
+def test_every_public_name_says_what_it_is(name: str) -> None:
+    told = vars(getattr(pillarbox, name)).get("__doc__")
+    assert told
+    assert f"\n## {name}\n" in text_of("api.md")
+    own = {one: thing for one, thing in vars(getattr(pillarbox, name)).items() if not one.startswith("_")}
+    methods = {one: thing for one, thing in own.items() if callable(thing) or isinstance(thing, property)}
+    assert [one for one, thing in methods.items() if not (thing.__doc__ or "").strip()] == []
+
+
+def test_every_keyword_says_what_it_is_for() -> None:
+    rows = text_of("api.md").partition("\n## Keywords\n")[2]
+    described = re.findall(r"^\| `(\w+)` \| ", rows, re.MULTILINE)
+    assert set(described) == {word for kind in api.KEYWORDS.values() for word in kind.__annotations__}

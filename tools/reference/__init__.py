@@ -5,10 +5,11 @@ One module draws the blocks of one page from the code; nothing about pillarbox i
 block is missing or out of date.
 """
 
-from tools.reference import answers, command_line, errors, events, settings, states
+from tools.reference import answers, api, command_line, errors, events, settings, states
 
 PAGES = {
     "answers.md": answers.blocks,
+    "api.md": api.blocks,
     "cli.md": command_line.blocks,
     "errors.md": errors.blocks,
     "events.md": events.blocks,

@@ -26,11 +26,20 @@ class ChannelOptions(TypedDict, total=False):
         ttl: How long a message may wait before it expires: ``"1h"``, a timedelta, or ``"none"``.
         schedule: The waits after the first, second, … failed attempt: ``"5s, 25s, 2m"``.
         uncertain: What to do when the platform may have a message: ``resend``, ``hold``, ``reconcile`` or ``drop``.
+        expire_action: ``fail``: what is past its time expires; ``deliver``: it goes out all the same.
+        on_dead: Whether the messages behind a dead one in its lane go on (``skip``) or wait (``block``).
+        on_held: The same behind a held one.
+        parts: What a rejected part does to those behind it: ``all_or_abort`` or ``best_effort``.
+        jitter: A wait of d is drawn from d to d × (1 + jitter).
+        hint_max: The longest wait that a platform may ask for.
+        suppress: Whether a recipient that the platform refused for good gets no more messages.
         concurrency: Sends at once.
         rate: What may go through it in a time, from all workers together: ``"30/s"``, ``"1/s, 20/m"``, or ``"off"``.
         recipient_rate: The same for each recipient.
         timeout: How long one send may take.
         lane: ``ordered``: messages to one recipient go out one after another; or ``none``.
+        limit_messages: Active messages; more are refused with `QueueFull`.
+        history: ``outcomes`` keeps the attempts that did not simply succeed, ``full`` every one.
     """
 
     max_attempts: int

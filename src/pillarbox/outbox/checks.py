@@ -50,7 +50,12 @@ class Options(TypedDict, total=False):
     Attributes:
         text: What to say.
         payload: Instead of text: bytes, text or a JSON value that goes out as it is, with *content_type*.
+        content_type: Of the payload.
+        subject: A mail's; chats put it above the text.
         format: How the text is written: ``plain``, ``markdown`` or ``html``.
+        reply_to: What it answers: the platform's id of that, or one of ours.
+        thread: The topic or thread that it belongs to, as the platform writes it.
+        silent: Notify nobody, where the platform can.
         files: URLs to pass on.
         extra: A JSON object that the channel's adapter knows what to do with.
         key: Makes it safe to call again: the same key and content find the first message (``created`` is false); the
@@ -70,6 +75,8 @@ class Options(TypedDict, total=False):
             an unsent one, which ends as ``superseded``. One that is being sent stays, and the newer one goes behind it.
         correlation_id: What belongs together: a turn, a request.
         origin: Who asked for it.
+        tenant: On whose behalf; keys, limits and orders are kept apart by it.
+        account: Which of the channel's accounts; ``""`` for its own.
         metadata: A JSON object of the caller's own, at most 16 KiB.
         traceparent: W3C trace context, handed to the channel.
         mirror: What its session is to record after the delivery: see `pillarbox.domain.mirror.mirror_of`.
