@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_type
 
 from pillarbox import Attempt, BulkItem, BulkReport, Channel, Message, Outbox, Outgoing, State, sync
 from pillarbox.events import BusEvent, MessageDied
@@ -62,6 +62,20 @@ async def main() -> None:
         report: BulkReport = await box.replay_many("state=dead", dry_run=True, on_item=told)
         print(report.matched, [queue.paused for queue in await box.queues()], box.counts["delivered"])
         stop()
+
+
+async def types_of_what_is_returned() -> None:
+    message = assert_type(await box.send("pager", to="ann", text="hi"), Message)
+    assert_type(await message.wait(timeout="5s"), Message)
+    assert_type((message.id, message.receipt, message.created), tuple[str | None, str | None, bool])
+    assert_type(message.state, State)
+    assert_type(await box.send_many([{"channel": "pager", "to": "ann", "text": "hi"}]), list[Message])
+    assert_type(await box.list(where="state=held"), list[Message])
+    assert_type(await box.cancel_many(where="channel=pager"), BulkReport)
+    assert_type(box.channels, tuple[str, ...])
+    assert_type((await box.health()).problems, tuple[str, ...])
+    assert_type(blocking.send("bell", to="ann", text="hi"), sync.Message)
+    assert_type(blocking.list(), list[sync.Message])
 
 
 def main_blocking() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pillarbox import Attempt, Outbox, sync
+from typing import assert_type
+
+from pillarbox import Attempt, Message, Outbox, sync
 
 box = Outbox("outbox.db")
 blocking = sync.Outbox("outbox.db")
@@ -35,4 +37,9 @@ async def main(attempt: Attempt) -> None:
     await box.cancel_many("state=dead", each=print)  # wrong: it is called on_item
     box.stop_now()  # wrong: not a name of an outbox
     blocking.cancel(7)  # wrong: no id
+    await box.send("pager", text="hi")  # wrong: to whom?
+    await box.send("pager", to="ann", text="hi", at=5)  # wrong: neither a time nor a span
+    assert_type(await box.get("id"), Message)  # wrong: it may be none
+    with box:  # wrong: it takes async with
+        pass
     print(count)
