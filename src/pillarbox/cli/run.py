@@ -18,6 +18,7 @@ from pillarbox.cli.call import naming
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.output import complain, hush, messages, on_terminal
 from pillarbox.cli.shared_options import shared, span_above_zero
+from pillarbox.cli.systemd import notify
 from pillarbox.cli.worker_log import Voice, log
 from pillarbox.errors import PillarboxError
 
@@ -203,6 +204,7 @@ class _Runner:
                     {"channels": names, "pid": os.getpid(), "version": __version__, "loop": loop},
                     f"pillarbox {__version__} delivers through {', '.join(names)} (pid {os.getpid()}, {loop})",
                 )
+                notify("READY")
                 yield
             finally:
                 reloading.cancel()
@@ -211,6 +213,7 @@ class _Runner:
 
     async def _finish(self, *, deadline: float | None) -> int:
         self._stopping = True
+        notify("STOPPING")
         cut = await self._box.stop(deadline)
         cut += self._cut
         said = _cut_off(cut)
@@ -260,7 +263,9 @@ class _Runner:
         while True:
             await self._reload.wait()
             self._reload.clear()
+            notify("RELOADING")
             await self._reload_once()
+            notify("READY")
 
     async def _reload_once(self) -> None:
         """Take over what the configuration says now; a mistake in it, or no configuration of ours, changes nothing."""

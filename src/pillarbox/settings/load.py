@@ -90,6 +90,11 @@ def is_default_db(db: str) -> bool:
     return db in {default_db(os.environ), default_db()}
 
 
+def notify_socket() -> str | None:
+    """Return where the service manager that started this process wants to be told of it; ``None`` for nowhere."""
+    return os.environ.get("NOTIFY_SOCKET")
+
+
 def paths(
     *, path: str | Path | None = None, environ: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> list[Candidate]:
