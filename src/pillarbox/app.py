@@ -76,8 +76,12 @@ def load(*, path: str | None, db: str | None, other_variables: Collection[str] =
     """
     loaded = config.load(path=path, flags={"db": db}, other_variables=other_variables)
     _refuse_memory(loaded.settings)
-    # Falling back to memory is for programs that go on; with a command, what it accepted would be lost at its end.
-    return dataclasses.replace(loaded, settings=dataclasses.replace(loaded.settings, fallback=None))
+    return dataclasses.replace(loaded, settings=_without_fallback(loaded.settings))
+
+
+def _without_fallback(settings: Settings) -> Settings:
+    """Falling back to memory is for programs that go on; with a command, what it accepted would be lost at its end."""
+    return dataclasses.replace(settings, fallback=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,11 +93,13 @@ class Examination:
         errors: What a command that needs it would end with, each naming its field.
         warnings: What is allowed and probably not meant.
         file: The configuration file that was read.
+        settings: What was read, for the command; ``None`` where something is wrong with it.
     """
 
     errors: tuple[ConfigError, ...]
     warnings: tuple[Problem, ...] = ()
     file: Path | None = None
+    settings: Settings | None = None
 
 
 def examine(*, path: str | None, db: str | None, other_variables: Collection[str] = ()) -> Examination:
@@ -104,7 +110,12 @@ def examine(*, path: str | None, db: str | None, other_variables: Collection[str
     except ConfigError as exc:
         return Examination(errors=(*errors, exc))
     errors += _unusable(loaded.settings)
-    return Examination(errors=tuple(errors), warnings=tuple(config.check(loaded)), file=loaded.file)
+    return Examination(
+        errors=tuple(errors),
+        warnings=tuple(config.check(loaded)),
+        file=loaded.file,
+        settings=None if errors else _without_fallback(loaded.settings),
+    )
 
 
 def _unusable(settings: Settings) -> Iterator[ConfigError]:

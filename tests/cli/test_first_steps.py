@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,6 +72,20 @@ def test_a_new_queue_and_a_quiet_one_have_their_remedies(typed: Typed) -> None:
     assert [one["what"] for one in typed("doctor -j").json["findings"]][1:] == [
         "2 messages waiting for ops: no worker runs"
     ]
+
+
+@pytest.mark.parametrize("line", ["doctor", "run --drain"])
+def test_what_was_examined_is_what_is_worked_by(typed: Typed, line: str) -> None:
+    """The configuration is read once: a file that changes meanwhile is not half of each."""
+    file = typed.home / "pillarbox.toml"
+    file.write_text('[channels.ops]\nurl = "http://127.0.0.1:1/"\n', "utf-8")
+    opened: list[str] = []
+    watching = [True]
+    # A hook stays for as long as the process lives: it is told when to hear no more.
+    sys.addaudithook(lambda event, said: opened.append(str(said[0])) if watching and event == "open" else None)
+    typed(line)
+    watching.clear()
+    assert [path for path in opened if path.endswith(file.name)] == [file.name]
 
 
 def test_a_doctor_names_what_is_broken_by_its_exit_code(typed: Typed) -> None:

@@ -40,11 +40,15 @@ class Call:
 
         return app.load(path=self.config, db=self.db, other_variables=variables(self.ctx))
 
-    def observe(self, use: Callable[[Outbox], Awaitable[T]]) -> T:
-        """Open the database, which must exist, look, and close it. Raises Stop, PillarboxError."""
+    def observe(self, use: Callable[[Outbox], Awaitable[T]], *, settings: Settings | None = None) -> T:
+        """
+        Open the database, which must exist, look, and close it. Raises Stop, PillarboxError.
+
+        *settings*: where the configuration was read already.
+        """
         from pillarbox import app
 
-        return self._use(app.observer, use)
+        return self._use(app.observer, use, settings)
 
     def operate(self, use: Callable[[Outbox], Awaitable[T]]) -> T:
         """Open the database, which must exist, act, and close it. Raises Stop, PillarboxError."""
@@ -58,8 +62,13 @@ class Call:
 
         return self._use(app.migrator, use)
 
-    def _use(self, make: Callable[[Settings], Outbox], use: Callable[[Outbox], Awaitable[T]]) -> T:
-        settings = self.loaded().settings
+    def _use(
+        self,
+        make: Callable[[Settings], Outbox],
+        use: Callable[[Outbox], Awaitable[T]],
+        settings: Settings | None = None,
+    ) -> T:
+        settings = settings or self.loaded().settings
         with naming(settings.db, create=False):
             return asyncio.run(_with(make(settings), use))
 

@@ -41,12 +41,11 @@ def doctor(call: Call) -> int:
     rows = [Finding(f"error: {error}", _EXPLAIN) for error in found.errors]
     rows += [Finding(f"warning: {one.field} {one.advice}", "see there") for one in found.warnings]
     code = Exit.CONFIGURATION if found.errors else Exit.OK
-    if not found.errors:
-        settings = call.loaded().settings
+    if (settings := found.settings) is not None:
         if not any(item.url is not None for item in settings.channels.values()):
             rows.append(Finding("no channel is configured", "`pillarbox init` writes a configuration to add one to"))
         rows += _room(settings)
-        broken, seen = _database(call)
+        broken, seen = _database(call, settings)
         rows += broken
         code = Exit.DATABASE if any(one.what.startswith("error") for one in broken) else code
         rows += [] if seen is None else findings(seen)
@@ -74,14 +73,14 @@ def _room(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _database(call: Call) -> tuple[list[Finding], Condition | None]:
+def _database(call: Call, settings: Settings) -> tuple[list[Finding], Condition | None]:
     """Look into the database; ``None`` where it cannot be read."""
 
     async def examine(box: Outbox) -> tuple[list[str], Condition]:
         return await box.check(), await look(box)
 
     try:
-        problems, seen = call.observe(examine)
+        problems, seen = call.observe(examine, settings=settings)
     except Stop as stop:
         if isinstance(stop.__cause__, StoreNotFound):
             return [Finding("there is no database yet", "the first `pillarbox send` makes it")], Condition((), (), ())

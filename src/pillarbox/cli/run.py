@@ -129,9 +129,12 @@ def _exclude(call: Call, *, url: str | None, names: tuple[str, ...], app: str | 
 
 def _settings(call: Call, url: str | None, names: tuple[str, ...]) -> Settings:
     """Read the configuration, with those channels alone that are asked for."""
+    return _only(call.loaded().settings, url, names)
+
+
+def _only(settings: Settings, url: str | None, names: tuple[str, ...]) -> Settings:
     from pillarbox import app
 
-    settings = call.loaded().settings
     return app.only_url(settings, url) if url is not None else app.only(settings, names) if names else settings
 
 
@@ -140,12 +143,13 @@ def _box(call: Call, where: str | None, *, url: str | None, names: tuple[str, ..
     from pillarbox.cli.program import variables
 
     if where is None:
-        errors = app.examine(path=call.config, db=call.db, other_variables=variables(call.ctx)).errors
-        if len(errors) > 1 and url is None and not names:
-            for error in errors:
+        found = app.examine(path=call.config, db=call.db, other_variables=variables(call.ctx))
+        if len(found.errors) > 1 and url is None and not names:
+            for error in found.errors:
                 complain(f"error: {error}")
-            raise Stop(Exit.CONFIGURATION, f"the configuration has {len(errors)} mistakes: nothing is delivered")
-        settings = _settings(call, url, names)
+            raise Stop(Exit.CONFIGURATION, f"the configuration has {len(found.errors)} mistakes: nothing is delivered")
+        # A mistake may be in a channel that is not asked for: reading it anew says.
+        settings = _settings(call, url, names) if found.settings is None else _only(found.settings, url, names)
         return app.worker(settings), settings.db
     box = app.imported(where, directory=Path.cwd())
     return box, box.settings.db
