@@ -30,6 +30,7 @@ from pillarbox.testing.receiver import Answer, Received
 from tests.channels.smtp_servers import HOST, PATIENCE_SECONDS, Rude
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
     from pathlib import Path
 
@@ -305,19 +306,30 @@ class MailPlatform(Platform):
         super().__init__()
         self.server = MailServer()
         self._listening: asyncio.Server | None = None
+        self._wants_tls = False
         self._taken: list[bytes] = []
 
     async def __aenter__(self) -> Self:
-        self._listening = await asyncio.start_server(self.server.serve, HOST, 0, limit=2**24)
-        self.server.port = self._listening.sockets[0].getsockname()[1]
+        await self._listen(None)
         return self
+
+    async def _listen(self, tls: ssl.SSLContext | None) -> None:
+        self._listening = await asyncio.start_server(self.server.serve, HOST, 0, limit=2**24, ssl=tls)
+        self.server.port = self._listening.sockets[0].getsockname()[1]
+
+    async def serve_tls(self, tls: ssl.SSLContext | None) -> None:
+        """It has TLS from the first octet."""
+        await self.vanish()
+        await self._listen(tls)
+        self._wants_tls = True
 
     async def __aexit__(self, *_: object) -> None:
         await self.vanish()
         await self.quiet()
 
     def make_channel(self) -> Channel:
-        url = f"smtp://me:{CANARY}@{HOST}:{self.server.port}?sender=me@example.org&starttls=never"
+        scheme = "smtps" if self._wants_tls else "smtp"
+        url = f"{scheme}://me:{CANARY}@{HOST}:{self.server.port}?sender=me@example.org&starttls=never"
         return SmtpChannel.from_url(url)
 
     def _will(self, **replies: bytes | None) -> None:

@@ -31,6 +31,7 @@ NO_HTTP: Mapping[Point, str] = {
     Point.NONSENSE: "it speaks no HTTP; what such an answer is, tests of its own say",
     Point.REDIRECT: "it speaks no HTTP",
 }
+NO_TLS = "what a connection is made of is not its affair"
 
 
 class TestWebhook(ChannelSuite):
@@ -103,6 +104,7 @@ class TestFile(ChannelSuite):
         Point.RATE_LIMITED: NO_OTHER_SIDE,
         Point.NOT_SENT: "there is no connection; a file that cannot be opened is the channel's fault",
         Point.UNCERTAIN: "a write has no answer that could be lost",
+        Point.BAD_TLS: NO_TLS,
         Point.LONG_ANSWER: NO_OTHER_SIDE,
         Point.ENDLESS_ANSWER: NO_OTHER_SIDE,
         Point.DESCRIBE: "where messages go is the file's path",
@@ -122,6 +124,7 @@ class TestConsole(ChannelSuite):
         Point.REJECTED_RECIPIENT: NO_OTHER_SIDE,
         Point.RATE_LIMITED: NO_OTHER_SIDE,
         Point.NOT_SENT: "there is no connection",
+        Point.BAD_TLS: NO_TLS,
         Point.LONG_ANSWER: NO_OTHER_SIDE,
         Point.ENDLESS_ANSWER: NO_OTHER_SIDE,
         Point.TEXT_AS_IT_IS: "what a terminal would obey is spelt out, and a message stays one line",
@@ -135,6 +138,7 @@ class TestConsole(ChannelSuite):
 class FunctionSuite(ChannelSuite):
     absent: ClassVar = {
         **NO_HTTP,
+        Point.BAD_TLS: NO_TLS,
         Point.LONG_ANSWER: "what a function reads is its author's affair",
         Point.ENDLESS_ANSWER: "what a function reads is its author's affair",
         Point.DESCRIBE: "it has a name and no address",

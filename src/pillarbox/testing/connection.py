@@ -82,6 +82,9 @@ class Connection(asyncio.Protocol):
             self._read_request()
 
     def _read_request(self) -> None:
+        if not self._buffer[:1].isalpha():
+            self._refuse(400)  # it speaks another protocol, TLS perhaps, and says no more until it is answered
+            return
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
             if len(self._buffer) > HEAD_BYTES_MAX:

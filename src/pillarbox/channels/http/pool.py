@@ -169,7 +169,7 @@ class Pool:
                 addresses.remove(peer)
 
     async def _begun(self, url: URL, sock: socket.socket) -> Connection:
-        tls = None if url.scheme == "http" else self._tls or _system_trust()
+        tls = None if url.scheme == "http" else self._tls or _system_trust(ssl.get_default_verify_paths())
         # Certificates are for names without the dot at their end.
         name = None if tls is None else (url.raw_host or "").rstrip(".")
         loop = asyncio.get_running_loop()
@@ -183,7 +183,8 @@ class Pool:
 
 
 @functools.cache
-def _system_trust() -> ssl.SSLContext:
+def _system_trust(_: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
+    """Return what trusts the certificates of the system; made once for where they are said to be."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -33,6 +33,7 @@ class Point(StrEnum):
     NOT_SENT = "not_sent"
     UNCERTAIN = "uncertain"
     LONG_ANSWER = "long_answer"
+    BAD_TLS = "bad_tls"
     ENDLESS_ANSWER = "endless_answer"
     NONSENSE = "nonsense"
     REDIRECT = "redirect"

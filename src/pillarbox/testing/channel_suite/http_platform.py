@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
@@ -110,6 +111,13 @@ class HttpPlatform(Platform):
     async def vanish(self) -> None:
         """Close the port."""
         await self.receiver.close()
+
+    async def serve_tls(self, tls: ssl.SSLContext | None) -> None:
+        """See `Platform`."""
+        await self.receiver.close()
+        self.receiver = Receiver(self._answer, tls=tls)
+        await self.receiver.start()
+        self.receiver.url = self.receiver.url.replace("http://", "https://")
 
     def cut(self) -> None:
         """Read the request, and reset the connection."""

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from pillarbox.channels.base import Channel
-from pillarbox.domain.outcome import Deferred, Delivered, Outcome, RateLimited, Rejected, Unavailable, Uncertain
+from pillarbox.channels.base import Attempt, Channel, Seams
+from pillarbox.domain.outcome import (
+    AnyOutcome,
+    Deferred,
+    Delivered,
+    Outcome,
+    RateLimited,
+    Rejected,
+    Unavailable,
+    Uncertain,
+)
 from pillarbox.testing.channel_suite.fixtures import (
     PATIENCE_SECONDS,
     TEXT,
@@ -20,8 +32,12 @@ from pillarbox.testing.channel_suite.fixtures import (
 )
 from pillarbox.testing.channel_suite.platform import Platform
 
+if TYPE_CHECKING:
+    from trustme import LeafCert as Certificate
+
 _ANSWER_BYTES_MAX = 1024
 _SHORT_SECONDS = 0.5
+_HOST = "127.0.0.1"
 
 
 class OutcomeSuite(ChannelFixtures):
@@ -97,6 +113,35 @@ class OutcomeSuite(ChannelFixtures):
         assert attempt.progress.written is not True
         assert platform.received() == []
 
+    @pytest.mark.contract("CL6", "CH1")
+    async def test_nothing_is_sent_to_a_server_that_cannot_prove_who_it_is(
+        self, platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.needs(Point.BAD_TLS)
+        trustme = pytest.importorskip("trustme", reason="it makes certificates")
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(tmp_path / "trusted.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
+        long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+        right = authority.issue_cert(_HOST)
+        wrong: dict[str, Certificate | None] = {
+            "signed by nobody known": trustme.CA().issue_cert(_HOST),
+            "expired": authority.issue_cert(_HOST, not_before=long_ago, not_after=long_ago + timedelta(days=1)),
+            "another's": authority.issue_cert("elsewhere.example"),
+            "no TLS": None,
+        }
+        for name, certificate in wrong.items():
+            platform.accept()
+            attempt, outcome = await _sent_over(certificate, platform)
+            # A certificate is wrong until a person changes something.
+            expected = Deferred if certificate is None else Unavailable
+            assert isinstance(outcome, expected), (name, outcome)
+            assert attempt.progress.written is not True, name
+            assert platform.received() == [], name
+        platform.accept()
+        _, outcome = await _sent_over(right, platform)
+        assert isinstance(outcome, Delivered), outcome
+
     @pytest.mark.contract("CL6", "UN5")
     async def test_where_the_connection_breaks_after_the_request_nobody_knows(
         self, platform: Platform, channel: Channel
@@ -154,6 +199,22 @@ class OutcomeSuite(ChannelFixtures):
         await sent(Deferred, platform, channel)
         await _still_works(platform, channel)
         assert platform.led_astray == 0
+
+
+async def _sent_over(certificate: Certificate | None, platform: Platform) -> tuple[Attempt, AnyOutcome]:
+    """Send once over a connection that begins with *certificate*, or without TLS; return the attempt too."""
+    context = None
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        certificate.configure_cert(context)
+    await platform.serve_tls(context)
+    channel = platform.make_channel()
+    await channel.start(Seams(clock=platform.clock))
+    try:
+        attempt = an_attempt(platform)
+        return attempt, await channel.send(attempt)
+    finally:
+        await channel.close()
 
 
 async def _still_works(platform: Platform, channel: Channel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -86,6 +87,14 @@ class Platform(ABC):
     async def vanish(self) -> None:
         """Refuse connections; those that stand are closed."""
         raise _unsaid("vanish")
+
+    async def serve_tls(self, tls: ssl.SSLContext | None) -> None:  # noqa: ARG002 — for those that can
+        """
+        Serve with TLS from now on, at a new port of 127.0.0.1; ``None`` speaks plainly to whoever wants TLS.
+
+        What `make_channel` returns afterwards wants TLS, and trusts the system's certificates.
+        """
+        raise _unsaid("serve_tls")
 
     def cut(self) -> None:
         """Read what was sent to its end, and break the connection without an answer."""
