@@ -45,8 +45,9 @@ synapse: ## install the Matrix server that some tests talk to, in an environment
 	$(PYTHON) -m venv --clear .venv-synapse
 	timeout 180 .venv-synapse/bin/python -m pip install -qq --disable-pip-version-check matrix-synapse==1.163.2
 
-proof-platforms: venv ## send 2000 messages to each fake chat platform at its pace, with killed workers
-	PILLARBOX_TEST_PLATFORM_MESSAGES=2000 $(BIN)/python -m pytest -s --timeout 900 tests/simulation/test_platforms.py $(ARGS)
+proof-platforms: venv ## send thousands of messages to chat platforms, fake ones and Synapse, with killed workers
+	PILLARBOX_TEST_PLATFORM_MESSAGES=2000 PILLARBOX_TEST_SYNAPSE_MESSAGES=200 $(BIN)/python -m pytest -s --timeout 900 \
+		tests/simulation/test_platforms.py tests/channels/test_synapse.py $(ARGS)
 
 demo: venv ## see it deliver, be killed midway, and lose nothing
 	$(BIN)/pillarbox demo $(ARGS)

@@ -5,7 +5,9 @@ It is not installed with our tools: it brings a hundred packages, and pins some.
 
     make synapse
 
-A variable may name another Python that has it: PILLARBOX_TEST_SYNAPSE=/path/to/bin/python.
+A variable may name another Python that has it: PILLARBOX_TEST_SYNAPSE=/path/to/bin/python. Another says how many
+messages go through killed workers, PILLARBOX_TEST_SYNAPSE_MESSAGES; with 200 of them (``make proof-platforms``) the
+server is killed between, too.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -31,13 +34,15 @@ from pillarbox.channels.matrix import MatrixChannel
 from pillarbox.clock import SystemClock
 from pillarbox.domain.message import Content, Format
 from pillarbox.domain.outcome import Delivered, RateLimited, Rejected, Unavailable
+from tests.acceptance.processes import Accepting, WorkerProcess
 from tests.channels.attempts import TOKEN, an_attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 ROOT: Final = Path(__file__).parents[2]
 PYTHON: Final = Path(os.environ.get("PILLARBOX_TEST_SYNAPSE", ROOT / ".venv-synapse/bin/python"))
+MESSAGES: Final = int(os.environ.get("PILLARBOX_TEST_SYNAPSE_MESSAGES", "20"))
 SECONDS_TO_START: Final = 60
 SETTINGS: Final = """
 suppress_key_server_warning: true
@@ -211,3 +216,105 @@ async def test_an_outbox_sends_each_message_once_in_order_and_waits_when_it_is_t
         assert {message.state for message in messages} == {"delivered"}
     for room in rooms:
         assert await asyncio.to_thread(synapse.bodies, room, token) == [f"{number}" for number in range(8)]
+
+
+class Way:
+    """
+    The way to the homeserver, on which every seventh answer to a send gets lost.
+
+    Attributes:
+        sent: How many sends went by.
+        limited: How many of them were answered with 429.
+        lost: How many answers were not passed on.
+    """
+
+    def __init__(self, synapse: Synapse) -> None:
+        self._port = int(synapse.url.rpartition(":")[2])
+        self._changed = asyncio.Event()
+        self.sent = self.limited = self.lost = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            there, back = await asyncio.open_connection("127.0.0.1", self._port)
+            try:
+                while True:
+                    request = await self._message(reader)
+                    is_send = request.startswith(b"PUT ") and b"/send/" in request.partition(b"\r\n")[0]
+                    back.write(request)
+                    answer = await self._message(there)
+                    if is_send:
+                        self._count(answer)
+                        if self.sent % 7 == 0:
+                            self.lost += 1
+                            break
+                    writer.write(answer)
+            finally:
+                back.close()
+        writer.transport.abort()
+
+    async def _message(self, reader: asyncio.StreamReader) -> bytes:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"(?i)\r\ncontent-length: *([0-9]+)", head)
+        if length is not None:
+            return head + await reader.readexactly(int(length[1]))
+        chunks = [head]
+        while b"chunked" in head.lower():
+            size = await reader.readline()
+            chunks += [size, await reader.readexactly(int(size, 16) + 2)]
+            if int(size, 16) == 0:
+                break
+        return b"".join(chunks)
+
+    def _count(self, answer: bytes) -> None:
+        self.sent += 1
+        self.limited += b" 429 " in answer.partition(b"\r\n")[0]
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def more(self, count: int) -> None:
+        """Wait until so many more sends went by."""
+        wanted = self.sent + count
+        while self.sent < wanted:
+            await self._changed.wait()
+
+
+@contextlib.asynccontextmanager
+async def way_to(synapse: Synapse) -> AsyncIterator[tuple[Way, str]]:
+    way = Way(synapse)
+    server = await asyncio.start_server(way.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield way, url_of(synapse).replace(synapse.url, f"http://127.0.0.1:{port}")
+    finally:
+        server.close()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.contract("EN1", "LA1", "UN2", "RE4", "LE4")
+async def test_killed_workers_and_lost_answers_cost_no_copy_and_no_turn(synapse: Synapse, tmp_path: Path) -> None:
+    token = await asyncio.to_thread(synapse.token)
+    is_long = MESSAGES >= 200
+    rooms = [await asyncio.to_thread(synapse.room, token) for _ in range(10 if is_long else 4)]
+    kills = 10 if is_long else 2
+    db = tmp_path / "outbox.db"
+    policy = {"schedule": "100ms", "max_attempts": 30}
+    async with way_to(synapse) as (way, url), Accepting(db) as box:
+        messages = [
+            await box.send(rooms[number % len(rooms)], text=f"{number}", **policy) for number in range(MESSAGES)
+        ]
+        for number in range(kills):
+            async with WorkerProcess(db, url, channel=policy):
+                async with asyncio.timeout(300):
+                    await way.more(MESSAGES // (2 * kills))
+            if is_long and number == kills // 2:
+                await asyncio.to_thread(synapse.kill)
+                await asyncio.to_thread(synapse.start)
+        async with WorkerProcess(db, url, channel=policy), asyncio.timeout(300):
+            ends = [await message.wait() for message in messages]
+        assert {message.state for message in ends} == {"delivered"}
+    for place, room in enumerate(rooms):
+        expected = [f"{number}" for number in range(place, MESSAGES, len(rooms))]
+        assert await asyncio.to_thread(synapse.bodies, room, token) == expected
+    print(f"\n{MESSAGES} messages, {kills} kills, {way.sent} sends, {way.limited} limited, {way.lost} answers lost")  # noqa: T201 — the figures of the long form
+    assert way.lost
+    assert way.sent <= MESSAGES + kills * len(rooms) + way.lost + way.limited
