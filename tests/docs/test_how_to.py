@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import urllib.error
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pillarbox.channels.exceptions.judge import classify_exception
 from pillarbox.clock import SystemClock
 from pillarbox.imports.entry import System
 from pillarbox.settings.lookup import TABLE
@@ -126,6 +129,28 @@ def test_what_takes_effect_at_once_is_on_the_page() -> None:
         assert names, f"{one.key} is not listed where it belongs"
         if one.path[0] != "channels" and one.key != "concurrency":
             assert f"`{one.key}`" not in other
+
+
+@pytest.mark.contract("CL1", "CL6")
+def test_an_own_channel_is_written_as_its_page_says(tmp_path: Path) -> None:
+    printed = []
+    for number, program in enumerate(blocks("own-channel.md", "python")):
+        script = tmp_path / f"{number}.py"
+        script.write_text(program, "utf-8")
+        printed.append(shell(f"python {script}", tmp_path, {}))
+    function, adapter = printed
+    assert re.fullmatch(r"Message\(id='[\w-]{22}', state='delivered', receipt='sms-1'\)\ndead\n", function)
+    assert re.fullmatch(r"Message\(id='[\w-]{22}', state='delivered', receipt='1'\)\n", adapter)
+
+
+@pytest.mark.contract("CL1", "CL6")
+def test_an_exception_means_what_the_page_about_own_channels_says() -> None:
+    page = (PAGES / "own-channel.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w.*\))` \| `(\w+)` \|", page, re.MULTILINE)
+    assert len(rows) == 12
+    for exception, expected in rows:
+        raised = eval(exception, {"socket": socket, "urllib": urllib, "URL": "http://127.0.0.1/"})  # noqa: S307 — our page
+        assert type(classify_exception(raised)).__name__ == expected, exception
 
 
 @pytest.mark.parametrize(
