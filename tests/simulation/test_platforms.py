@@ -9,6 +9,7 @@ simulated, so that an hour passes in a second. PILLARBOX_TEST_PLATFORM_MESSAGES 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import random
@@ -27,7 +28,9 @@ from pillarbox.channels.http.failures import failure
 from pillarbox.channels.http.pool import NotConnected
 from pillarbox.channels.slack import SlackChannel
 from pillarbox.channels.telegram import TelegramChannel
+from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import State
+from pillarbox.errors import Refused
 from pillarbox.outbox.outbox import Outbox
 from pillarbox.store.base import Durability
 from pillarbox.store.sqlite.store import SQLiteStore
@@ -185,9 +188,9 @@ class Night:
                     ]
                 )
 
-    async def _work(self, worker: Process, number: int) -> None:
+    async def _work(self, worker: Process, number: int, bot: asyncio.Future[None] | None = None) -> None:
         async with self._box(worker, number) as box:
-            while not self._is_over(await box.stats()):
+            while not (self._is_over(await box.stats()) and (bot is None or bot.done())):
                 await self.clock.sleep(1)
 
     def _is_over(self, tallies: list[Tally]) -> bool:
@@ -269,3 +272,80 @@ def test_a_platform_gets_all_in_order_at_its_pace_whoever_is_killed(tmp_path: Pa
         assert night.limited <= COUNT // 100, "what it says that it takes, it should never have to refuse"
     elif name == "strict":
         assert night.limited
+
+
+class Changes(Night):
+    """
+    A night in which what was said is changed, taken back and grows, while two workers are killed again and again.
+
+    Attributes:
+        last: What each message says in the end, by its id; ``None`` where it is taken back.
+        places: Where each message went.
+        dead: What was dead in the end.
+    """
+
+    async def _live(self, recipients: list[str], count: int, kills: int) -> None:
+        self.last: dict[str, str | None] = {}
+        self.places: dict[str, str] = {}
+        self._plan = random.Random(f"plan {self._seed}")
+        bot = self.loop.process("bot").spawn(self._talk(recipients, count))
+        await asyncio.gather(bot, *(self._keep_working(bot, kills // 2) for _ in "12"))
+        async with self._box(self.loop.process("who looks"), 0, deliver=False) as box:
+            self.dead = [message.view.op for message in await box.list(where="state=dead") if message.view]
+
+    async def _keep_working(self, bot: asyncio.Future[None], kills: int) -> None:
+        for lives in itertools.count():
+            number = next(self._processes)
+            worker = self.loop.process(f"worker-{number}")
+            if lives < kills:
+                worker.kill_after(self._plan.randrange(1, 2000))
+            try:
+                await worker.spawn(self._work(worker, number, bot))
+            except Killed:
+                self.kills += 1
+            else:
+                return
+
+    async def _talk(self, recipients: list[str], count: int) -> None:
+        async with self._box(self.loop.process("bot's files"), 0, deliver=False) as box:
+            for number in range(count):
+                await self.clock.sleep(self._plan.expovariate(4))
+                with contextlib.suppress(Refused):  # it is cancelled, and an edit of that is refused
+                    await self._say(box, self._plan.choice(recipients), number)
+            await box.resume("chat")
+
+    async def _say(self, box: Outbox, to: str, number: int) -> None:
+        late = list(self.last)[-6:]
+        match self._plan.choices(("send", "edit", "delete", "pause", "resume"), (30, 30, 4, 2, 4))[0]:
+            case "edit" if late:
+                about = self._plan.choice(late)
+                await box.edit(about, text=f"edit {number} of it")
+                # No edit takes the place of a deletion.
+                self.last[about] = self.last[about] and f"edit {number} of it"
+            case "delete" if late:
+                about = self._plan.choice(late)
+                await box.delete(about)
+                self.last[about] = None
+            case "pause":
+                await box.pause("chat")
+            case "resume":
+                await box.resume("chat")
+            case _:
+                message = await box.send("chat", to=to, text=f"message {number} of it")
+                assert message.id is not None
+                self.last[message.id], self.places[message.id] = f"message {number} of it", to
+
+
+@pytest.mark.contract("CO5", "CH7", "LA1")
+def test_the_newest_edit_is_what_stands_whoever_is_killed(tmp_path: Path) -> None:
+    fake, channel, recipients = PLATFORMS["discord"]
+    night = Changes(tmp_path, 7, fake, channel)
+    night.live(recipients[:3], 100, 6)
+    assert night.kills >= 3
+    assert night.impatient == []
+    # An edit of what is gone by then is refused.
+    assert set(night.dead) <= {Op.EDIT}
+    standing = {(to, text) for to in recipients for text in night.fake.texts(to)}
+    said = {(night.places[identity], text) for identity, text in night.last.items() if text is not None}
+    assert standing == said
+    assert len(standing) == len(night.fake.messages)
