@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pillarbox.channels.base import Channel as Channel
     from pillarbox.domain.lifecycle import Verdict as Verdict
     from pillarbox.domain.message import Content as Content
+    from pillarbox.domain.message import File as File
     from pillarbox.domain.message import State as State
     from pillarbox.domain.outcome import Deferred as Deferred
     from pillarbox.domain.outcome import Delivered as Delivered
@@ -54,7 +55,7 @@ else:  # a type checker would take any name for one of ours
         "outbox.bulk": ("BulkItem", "BulkReport"),
         "channels.base": ("Attempt", "Capabilities", "Channel"),
         "domain.lifecycle": ("Verdict",),
-        "domain.message": ("Content", "State"),
+        "domain.message": ("Content", "File", "State"),
         "domain.outcome": (
             "Deferred", "Delivered", "RateLimited", "Redirected", "Rejected", "Unavailable", "Uncertain",
         ),

@@ -12,7 +12,7 @@ from pillarbox.channels.base import Attempt, Seams
 from pillarbox.channels.discord import DiscordChannel, DiscordWebhookChannel
 from pillarbox.channels.registry import build
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import Content, FileRef
+from pillarbox.domain.message import Content, File
 from pillarbox.domain.outcome import (
     AnyOutcome,
     Deferred,
@@ -299,7 +299,7 @@ async def test_a_long_text_goes_out_in_parts_and_escapes_count(discord: FakeDisc
         ("42", Content(text="x"), "general", "thread"),
         ("42", Content(text="x", reply_to="last"), None, "reply_to"),
         ("42", Content(text=" "), None, "text"),
-        ("42", Content(text="x", files=(FileRef(url="https://e.example/"),)), None, "files"),
+        ("42", Content(text="x", files=(File(url="https://e.example/"),)), None, "files"),
         ("42", Content(payload=b"x"), None, "payload"),
     ],
 )

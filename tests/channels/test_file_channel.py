@@ -16,7 +16,7 @@ from pillarbox.channels.base import Seams
 from pillarbox.channels.console import ConsoleChannel, readable
 from pillarbox.channels.file import FileChannel
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import Content, FileRef, Format
+from pillarbox.domain.message import Content, File, Format
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Unavailable, Uncertain
 from pillarbox.errors import ConfigError
 from pillarbox.testing.fakes import FakeClock
@@ -45,7 +45,7 @@ async def test_every_field_of_a_message_is_in_its_line(tmp_path: Path) -> None:
         subject="S",
         reply_to="<a@b>",
         silent=True,
-        files=(FileRef(name="a.txt", url="https://example.org/a.txt"),),
+        files=(File(name="a.txt", url="https://example.org/a.txt"),),
         extra={"buttons": [1, {"a": None}]},
     )
     fields: dict[str, Any] = {"part": 1, "part_count": 2, "thread": "t", "account": "acc", "metadata": {"k": "v"}}

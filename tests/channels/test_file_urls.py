@@ -9,7 +9,7 @@ import pytest
 from pillarbox.channels.base import Seams
 from pillarbox.channels.egress import Egress
 from pillarbox.channels.webhook import WebhookChannel
-from pillarbox.domain.message import Content, FileRef
+from pillarbox.domain.message import Content, File
 from pillarbox.domain.outcome import Delivered, Rejected
 from pillarbox.errors import InvalidMessage
 from pillarbox.testing.receiver import Receiver
@@ -51,7 +51,7 @@ async def _passed_on(receiver: Receiver, url: str, *, allow: str = "") -> tuple[
     channel = WebhookChannel(receiver.url, egress=guard, allow_networks=allow.split())
     await channel.start(Seams())
     try:
-        content = Content(text="x", files=(FileRef(url=url),))
+        content = Content(text="x", files=(File(url=url),))
         channel.admit(to="ann", content=content)
         outcome = await channel.send(an_attempt("ann", content=content))
     finally:
@@ -73,7 +73,7 @@ async def _passed_on(receiver: Receiver, url: str, *, allow: str = "") -> tuple[
 async def test_a_name_or_number_that_means_an_inner_place_is_refused(host: str) -> None:
     channel = WebhookChannel("http://127.0.0.1/")
     with pytest.raises(InvalidMessage) as refused:
-        channel.admit(to="a", content=Content(text="x", files=(FileRef(url=f"http://{host}/a.pdf"),)))
+        channel.admit(to="a", content=Content(text="x", files=(File(url=f"http://{host}/a.pdf"),)))
     assert refused.value.field == "files"
 
 
@@ -81,7 +81,7 @@ async def test_a_name_or_number_that_means_an_inner_place_is_refused(host: str) 
 def test_no_opened_network_lets_a_metadata_service_through(host: str) -> None:
     channel = WebhookChannel("http://127.0.0.1/", allow_networks=["0.0.0.0/0", "::/0"])
     with pytest.raises(InvalidMessage, match="no setting allows it"):
-        channel.admit(to="a", content=Content(text="x", files=(FileRef(url=f"http://{host}/"),)))
+        channel.admit(to="a", content=Content(text="x", files=(File(url=f"http://{host}/"),)))
 
 
 @pytest.mark.parametrize("host", ["127-0-0-1.nip.example.com", "mixed.example.com", "metadata.example.com"])

@@ -14,7 +14,7 @@ from pillarbox.channels.mail.addresses import parse_address
 from pillarbox.channels.mail.compose import Mail, compose, default_subject
 from pillarbox.channels.mail.fields import check_content
 from pillarbox.channels.text.html import html_to_text
-from pillarbox.domain.message import Content, FileRef, Format
+from pillarbox.domain.message import Content, File, Format
 from pillarbox.errors import InvalidMessage
 
 TOKEN = "AZq0fV9xcRKaW3bQ0pYl2A000"
@@ -363,8 +363,8 @@ def test_a_text_may_hold_anything_and_adds_no_header(bad: str) -> None:
 @pytest.mark.parametrize(
     ("content", "field"),
     [
-        (Content(text="x", files=(FileRef(digest="ab"),)), "files"),
-        (Content(text="x", files=(FileRef(url="https://example.org/a"),)), "files"),
+        (Content(text="x", files=(File(digest="ab"),)), "files"),
+        (Content(text="x", files=(File(url="https://example.org/a"),)), "files"),
         (Content(text="x", extra={"buttons": []}), "extra.buttons"),
         (Content(text="x", extra={"headers": ["a"]}), "extra.headers"),
         (Content(text="x", extra={"headers": {"X-A": 7}}), "extra.headers.X-A"),

@@ -11,7 +11,7 @@ from pillarbox.channels import registry
 from pillarbox.channels.base import Channel
 from pillarbox.channels.registry import SCHEMES, build, schemes
 from pillarbox.channels.webhook import WebhookChannel
-from pillarbox.domain.message import Content, FileRef
+from pillarbox.domain.message import Content, File
 from pillarbox.errors import ConfigError, InvalidMessage
 
 CANARY = "CANARY7f3a9"
@@ -150,7 +150,7 @@ def test_the_same_url_built_twice_gives_two_channels() -> None:
 
 
 def test_a_setting_for_every_channel_reaches_the_adapters_that_know_it_and_gives_way_to_their_own() -> None:
-    file = FileRef(url="http://10.1.2.3/a.png")
+    file = File(url="http://10.1.2.3/a.png")
     everywhere = {"allow_networks": ("10.0.0.0/8",)}
     open_one = build("https://example.com/", defaults=everywhere)
     assert open_one.admit(to="ann", content=Content(text="x", files=(file,))).recipient == "ann"

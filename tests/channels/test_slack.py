@@ -12,7 +12,7 @@ from pillarbox.channels.base import Attempt, Seams
 from pillarbox.channels.registry import build
 from pillarbox.channels.slack import SlackChannel, SlackWebhookChannel
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import Content, FileRef, Format
+from pillarbox.domain.message import Content, File, Format
 from pillarbox.domain.outcome import (
     AnyOutcome,
     Deferred,
@@ -327,7 +327,7 @@ async def test_a_long_text_goes_out_in_parts_that_slack_takes_whole(slack: FakeS
         ("C024BE91L", Content(text=""), None, "text"),
         (
             "C024BE91L",
-            Content(text="**", format=Format.HTML, files=(FileRef(url="https://e.example/"),)),
+            Content(text="**", format=Format.HTML, files=(File(url="https://e.example/"),)),
             None,
             "files",
         ),

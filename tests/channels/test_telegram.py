@@ -11,7 +11,7 @@ from pillarbox.channels.base import Attempt, Seams
 from pillarbox.channels.registry import build
 from pillarbox.channels.telegram import TelegramChannel
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import Content, FileRef, Format, decode_content
+from pillarbox.domain.message import Content, File, Format, decode_content
 from pillarbox.domain.outcome import (
     AnyOutcome,
     Deferred,
@@ -412,7 +412,7 @@ def test_what_is_stored_of_a_part_says_all_that_is_needed(telegram: FakeTelegram
         ("42", Content(text=""), None, "text"),
         ("42", Content(text=" \n"), None, "text"),
         ("42", Content(text="<b> </b><script>x</script>", format=Format.HTML), None, "text"),
-        ("42", Content(text="x", files=(FileRef(url="https://e.example/x"),)), None, "files"),
+        ("42", Content(text="x", files=(File(url="https://e.example/x"),)), None, "files"),
         ("42", Content(payload=b"x"), None, "payload"),
     ],
 )

@@ -24,7 +24,7 @@ from pillarbox.channels.http.answer_reader import ANSWER_BYTES_MAX
 from pillarbox.channels.webhook import WebhookChannel
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.ids import dedupe_token
-from pillarbox.domain.message import Content, FileRef, Format
+from pillarbox.domain.message import Content, File, Format
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.domain.retry import WEBHOOK
 from pillarbox.errors import ConfigError, InvalidMessage, NotStarted
@@ -92,7 +92,7 @@ async def test_every_field_of_a_message_is_in_its_json() -> None:
         subject="S\r\nBcc: x",
         reply_to="r1",
         silent=True,
-        files=(FileRef(name="a.pdf", media_type="application/pdf", url="https://example.com/a.pdf"),),
+        files=(File(name="a.pdf", media_type="application/pdf", url="https://example.com/a.pdf"),),
         extra={"buttons": [1, {"a": None}]},
     )
     request = await request_of(
@@ -602,7 +602,7 @@ def test_what_would_break_out_of_a_header_is_refused_with_its_field(text: str) -
     with pytest.raises(InvalidMessage) as content_type:
         channel.admit(to="ann", content=Content(payload=b"x", content_type=text))
     with pytest.raises(InvalidMessage) as file:
-        channel.admit(to="ann", content=Content(text="x", files=(FileRef(url=f"https://example.com/{text}"),)))
+        channel.admit(to="ann", content=Content(text="x", files=(File(url=f"https://example.com/{text}"),)))
     with pytest.raises(ConfigError) as value:
         WebhookChannel("http://example.com/", headers={"X-Shop": text})
     with pytest.raises(ConfigError) as name:
@@ -663,11 +663,10 @@ def test_header_names_are_tokens(name: Any) -> None:
         ("http://10.1.2.3/a.pdf", "egress.allow would allow it"),
         ("file:///etc/passwd", "expected a URL that begins with http"),
         ("https://me:x@example.com/", "user name or password"),
-        (None, "a webhook passes files on by their address"),
     ],
 )
 def test_a_file_that_leads_inside_or_nowhere_is_refused(url: str | None, words: str) -> None:
-    content = Content(text="x", files=(FileRef(url="https://example.com/fine"), FileRef(url=url, digest="d")))
+    content = Content(text="x", files=(File(url="https://example.com/fine"), File(url=url, digest="d")))
     with pytest.raises(InvalidMessage) as refused:
         WebhookChannel("http://127.0.0.1/").admit(to="a", content=content)
     assert refused.value.field == "files"
@@ -676,7 +675,7 @@ def test_a_file_that_leads_inside_or_nowhere_is_refused(url: str | None, words: 
 
 def test_networks_that_the_operator_opened_may_hold_files() -> None:
     channel = WebhookChannel.from_url("http://127.0.0.1/", allow_networks="10.1.0.0/16, fd12::/48")
-    content = Content(text="x", files=(FileRef(url="http://10.1.2.3/a.pdf"), FileRef(url="http://[fd12::1]/")))
+    content = Content(text="x", files=(File(url="http://10.1.2.3/a.pdf"), File(url="http://[fd12::1]/")))
     assert channel.admit(to="a", content=content).recipient == "a"
 
 

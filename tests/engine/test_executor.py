@@ -227,6 +227,7 @@ class Alone:
             guard=self.guard,
             crew=self,
             find=box.runtime.store.get,
+            read_files=box.runtime.store.files,
         )
 
     def on_slot_freed(self, message: Leased) -> None:

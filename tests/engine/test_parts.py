@@ -13,7 +13,7 @@ from pillarbox.channels.base import Attempt, Capabilities
 from pillarbox.channels.function import FunctionChannel
 from pillarbox.channels.text.split import SPLITTER
 from pillarbox.domain.ids import ID_LENGTH
-from pillarbox.domain.message import FileRef, State, decode_content
+from pillarbox.domain.message import File, State, decode_content
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Uncertain
 from pillarbox.domain.retry import PartsMode, Policy
 from pillarbox.domain.transition import Reason
@@ -165,7 +165,7 @@ async def test_files_and_subject_go_with_the_first_part_only(stand: Stand) -> No
     box = await stand.open(channel)
     await box.settled(await box.send(text="one two", subject="s", files=["https://example.org/a.png"]))
     assert [(a.content.subject, a.files) for a in channel.attempts] == [
-        ("s", (FileRef(url="https://example.org/a.png"),)), (None, ()),
+        ("s", (File(url="https://example.org/a.png"),)), (None, ()),
     ]  # fmt: skip
 
 

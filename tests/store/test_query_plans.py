@@ -56,6 +56,7 @@ MAY_SCAN: Final = {
     "check_waiting": "for the check",
     "check_leases": "for the check",
     "check_payloads": "for the check",
+    "check_blobs": "for the check",
     "check_recipients": "for the check",
     "recipients_counted": "SQLite's own table",
     "meta": "two rows",

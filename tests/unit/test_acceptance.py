@@ -10,7 +10,7 @@ import pytest
 
 from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain.envelope import Kind, Priority
-from pillarbox.domain.message import Admission, Content, FileRef, Format, decode_content, encode_content
+from pillarbox.domain.message import Admission, Content, File, Format, decode_content, encode_content
 from pillarbox.domain.outcome import AnyOutcome, Delivered
 from pillarbox.domain.outgoing import DEFAULT, Outgoing, is_empty
 from pillarbox.domain.retry import CHAT, ExpireAction, Policy, UncertainAction
@@ -42,7 +42,7 @@ def test_every_option_is_in_the_draft_as_it_was_said() -> None:
         reply_to="<1@example.org>",
         thread="7",
         silent=True,
-        files=["https://example.org/a.png"],
+        files=[File(url="https://example.org/a.png")],
         extra={"buttons": [[{"text": "ja", "n": 1.5}]]},
         mirror={"sessionKey": "s"},
         key="invoice-7",
@@ -68,7 +68,7 @@ def test_every_option_is_in_the_draft_as_it_was_said() -> None:
         subject="Überraschung",
         reply_to="<1@example.org>",
         silent=True,
-        files=(FileRef(url="https://example.org/a.png"),),
+        files=(File(url="https://example.org/a.png"),),
         extra={"buttons": [[{"text": "ja", "n": 1.5}]]},
         mirror={"sessionKey": "s"},
     )
@@ -210,7 +210,7 @@ def test_a_named_lane_is_one_for_all_channels_of_a_tenant() -> None:
     [
         {"channel": "mail"}, {"to": "bob"}, {"thread": "1"}, {"kind": "block"}, {"text": "ho"}, {"subject": "s"},
         {"format": "html"}, {"extra": {"a": 1}}, {"text": None, "payload": b"hi"}, {"reply_to": "x"}, {"silent": True},
-        {"files": ["https://example.org/a"]},
+        {"files": [File(url="https://example.org/a")]},
     ],
     ids=lambda other: next(iter(other)),
 )  # fmt: skip

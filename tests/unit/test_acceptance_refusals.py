@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pillarbox.domain.envelope import Priority
-from pillarbox.domain.message import FileRef
+from pillarbox.domain.message import File
 from pillarbox.errors import InvalidMessage
 from tests.unit.accepting import NOW, accept
 
@@ -77,7 +77,7 @@ def test_a_control_character_is_refused_wherever_it_could_reach_a_header(field: 
 @pytest.mark.parametrize("value", CONTROLS.values(), ids=CONTROLS)
 def test_a_control_character_is_refused_in_what_only_some_messages_have(value: str) -> None:
     assert refusal(payload=b"x", content_type=value).field == "content_type"
-    assert refusal(files=[f"https://example.org/{value}"]).field == "files"
+    assert refusal(files=[File(url=f"https://example.org/{value}")]).field == "files"
     assert refusal(traceparent=TRACE + value).field == "traceparent"
 
 
@@ -187,11 +187,11 @@ SIMPLE: list[tuple[str, object]] = [
     ("files", ["/etc/passwd"]),
     ("files", [b"x"]),
     ("files", {"a": 1}),
-    ("files", [FileRef()]),
-    ("files", [FileRef(digest="ab")]),
-    ("files", [FileRef(url="https://example.org/a", digest="ab")]),
-    ("files", [FileRef(url="file:///etc/passwd")]),
-    ("files", [FileRef(url="https://example.org/a", name="a\r\nb")]),
+    ("files", [File()]),
+    ("files", [File(digest="ab")]),
+    ("files", [File(url="https://example.org/a", digest="ab")]),
+    ("files", [File(url="file:///etc/passwd")]),
+    ("files", [File(url="https://example.org/a", name="a\r\nb")]),
     ("payload", 5),
     ("payload", object()),
     ("payload", {"a": math.nan}),

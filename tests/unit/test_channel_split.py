@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Mode, Unit
 from pillarbox.channels.function import FunctionChannel
 from pillarbox.channels.text.split import SPLITTER, length, split_text
-from pillarbox.domain.message import Content, FileRef, Format, decode_content
+from pillarbox.domain.message import Content, File, Format, decode_content
 from pillarbox.domain.outcome import Delivered
 from pillarbox.errors import ConfigError, InvalidMessage
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.contract("PA1")
 
-PICTURE = FileRef(url="https://example.org/a.png")
+PICTURE = File(url="https://example.org/a.png")
 CODE = "```py\na = 1\nb = 2\nc = 3\n```"
 
 

@@ -18,7 +18,7 @@ from pillarbox.channels.privacy.outcomes import fit_to_show
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.ids import PARTS_MAX
-from pillarbox.domain.message import Admission, Content, FileRef, Format, encode_content
+from pillarbox.domain.message import Admission, Content, File, Format, encode_content
 from pillarbox.domain.outcome import AnyOutcome, checked_recipient, name_of
 from pillarbox.domain.pace import UNLIMITED, Pace
 from pillarbox.domain.retry import CHAT, Policy
@@ -122,7 +122,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         return self.content.text or ""
 
     @property
-    def files(self) -> tuple[FileRef, ...]:
+    def files(self) -> tuple[File, ...]:
         """The files to send."""
         return self.content.files
 

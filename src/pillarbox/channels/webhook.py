@@ -28,7 +28,7 @@ from pillarbox.channels.privacy.outcomes import values_of
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import TRACEPARENT, Op
 from pillarbox.domain.ids import ID_LENGTH, dedupe_token
-from pillarbox.domain.message import Admission, Content, FileRef, Format
+from pillarbox.domain.message import Admission, Content, File, Format
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
 from pillarbox.domain.plain_characters import CONTROL
 from pillarbox.domain.retry import WEBHOOK, parse_span
@@ -49,9 +49,12 @@ class _Receipt(msgspec.Struct):
 
 
 class _File(msgspec.Struct, omit_defaults=True):
-    url: str | None
+    """A file by its address, or its bytes in base64."""
+
+    url: str | None = None
     name: str = ""
     media_type: str = ""
+    data: bytes | None = None
 
 
 class _Text(msgspec.Struct, omit_defaults=True):
@@ -205,18 +208,18 @@ class WebhookChannel(Channel):
             self._admit_file(file)
         return Admission(recipient=to, **self.split(content))
 
-    def _admit_file(self, file: FileRef) -> None:
+    def _admit_file(self, file: File) -> None:
         if file.url is None:
-            raise InvalidMessage("files", "expected URLs: a webhook passes files on by their address")
+            return
         try:
             self._media.check_url(file.url)
         except EgressRefused as refused:
             raise InvalidMessage("files", str(refused)) from None
 
-    async def _vetted(self, file: FileRef) -> _File:
+    async def _vetted(self, file: File) -> _File:
         """Return a file with its URL as it was read, so that no other URL is read out of the same text."""
         url = None if file.url is None else str(await self._media.vet_url(file.url))
-        return _File(url, file.name, file.media_type)
+        return _File(url, file.name, file.media_type, file.data)
 
     async def guarantee(self) -> Guarantee:
         """See `Channel`."""

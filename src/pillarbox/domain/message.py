@@ -58,14 +58,21 @@ class Format(StrEnum):
     HTML = "html"
 
 
-class FileRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A file of a message: either ``digest`` of a stored blob, or a ``url`` that is passed on."""
+class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """
+    A file of a message (contract CO4): its bytes, which the store keeps, or a ``url`` that is passed on.
+
+    Attributes:
+        digest: SHA-256 of the bytes, in hexadecimal digits; ``None`` of a URL.
+        data: What the channel is given. A stored content does not have it: there `digest` stands for it.
+    """
 
     name: str = ""
     media_type: str = "application/octet-stream"
     size: int = 0
     digest: str | None = None
     url: str | None = None
+    data: bytes | None = None
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -82,7 +89,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     subject: str | None = None
     reply_to: str | None = None
     silent: bool = False
-    files: tuple[FileRef, ...] = ()
+    files: tuple[File, ...] = ()
     mirror: dict[str, Any] | None = None
     extra: dict[str, Any] = {}
     payload: bytes | None = None
@@ -140,6 +147,7 @@ class Draft(Envelope, frozen=True, kw_only=True):
         expires_ms: ``None`` without a TTL or where expiry delivers.
         accepted_by: The accepting process's worker id, for messages that must not outlive it.
         mirror: The record that its host is to read after the delivery.
+        files: Those that are to be stored, each with its bytes.
     """
 
     content: bytes
@@ -156,6 +164,12 @@ class Draft(Envelope, frozen=True, kw_only=True):
     accepted_by: bytes | None = None
     admission: Admission | None = None
     mirror: Mirror | None = None
+    files: tuple[File, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes, its files included."""
+        return len(self.content) + sum(file.size for file in self.files) if self.files else len(self.content)
 
 
 class Leased(Envelope, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -14,15 +14,17 @@ from pillarbox.domain.message import Admission, Content, Leased
 from pillarbox.domain.outcome import Deferred
 from pillarbox.domain.timeline import shifted
 from pillarbox.domain.transition import Transition
-from pillarbox.engine.attempts import attempt_of, log_failure
+from pillarbox.engine.attempts import attempt_of, log_failure, with_files
 from pillarbox.engine.committer import Committer
 from pillarbox.engine.flight import Flight
-from pillarbox.engine.references import Find, References
+from pillarbox.engine.references import Find, References, refers
 from pillarbox.entropy import Entropy
 from pillarbox.errors import InvalidMessage, InvalidOutcome, StoreError
 from pillarbox.queue_clock import QueueClock
 from pillarbox.store.base import AdmissionWrite
 
+ReadFiles = Callable[[Sequence[str]], Awaitable[Mapping[str, bytes]]]
+"""Reads files by their digests; what is not stored is missing."""
 _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, IndexError)
 
 
@@ -32,13 +34,17 @@ class Preparing:
 
     Args:
         find: Reads what a message refers to.
+        read_files: Reads files by their digests.
     """
 
-    def __init__(self, committer: Committer, find: Find, *, clock: QueueClock, entropy: Entropy) -> None:
+    def __init__(
+        self, committer: Committer, find: Find, read_files: ReadFiles, *, clock: QueueClock, entropy: Entropy
+    ) -> None:
         self._committer = committer
         self._clock = clock
         self._entropy = entropy
         self._references = References(find, clock=clock)
+        self._read_files = read_files
 
     def attempt(self, message: Leased, channel: Channel) -> Attempt | Transition:
         """Return what is to be sent of an admitted message, or its move where it must not be, or cannot be read."""
@@ -49,12 +55,21 @@ class Preparing:
         except _UNREADABLE as exc:
             return _unreadable(message, exc)
 
-    async def resolved(self, message: Leased, attempt: Attempt) -> Attempt | Transition:
-        """Return the attempt with the platform's ids in the place of ours, or the message's move."""
+    async def completed(self, message: Leased, attempt: Attempt) -> Attempt | Transition:
+        """Return the attempt with the platform's ids in the place of ours and with its files, or the message's move."""
         try:
-            return await self._references.resolved(message, attempt)
+            found = await self._references.resolved(message, attempt) if refers(attempt) else attempt
+            return await self._with_files(message, found) if isinstance(found, Attempt) and found.files else found
         except StoreError as exc:
             return lifecycle.release_unsent(message, str(exc), now_ms=self._clock.wall_ms())
+
+    async def _with_files(self, message: Leased, attempt: Attempt) -> Attempt | Transition:
+        wanted = [file.digest for file in attempt.files if file.digest is not None]
+        found = await self._read_files(wanted) if wanted else {}
+        missing = [file.name for file in attempt.files if file.digest is not None and file.digest not in found]
+        if missing:
+            return lifecycle.unreadable(message, f"file {missing[0]} is not stored any more")
+        return with_files(attempt, found)
 
     async def admitted(
         self, flight: Flight, channel: Channel, *, fatal: Callable[[BaseException], None]

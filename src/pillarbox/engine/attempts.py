@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -51,6 +52,12 @@ def attempt_of(message: Leased, channel: Channel) -> Attempt:
         deadline_seconds=channel.send_timeout_seconds,
         created_ms=message.created_ms,
     )
+
+
+def with_files(attempt: Attempt, found: Mapping[str, bytes]) -> Attempt:
+    """Return the attempt with the bytes of those of its files that are stored."""
+    files = tuple(msgspec.structs.replace(file, data=found.get(file.digest or "")) for file in attempt.files)
+    return msgspec.structs.replace(attempt, content=msgspec.structs.replace(attempt.content, files=files))
 
 
 def _fitted(message: Leased, channel: Channel, content: Content) -> Content:

@@ -25,7 +25,7 @@ from pillarbox.domain import lifecycle
 from pillarbox.domain.message import Leased
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
 from pillarbox.domain.transition import Transition
-from pillarbox.engine.admission import Preparing
+from pillarbox.engine.admission import Preparing, ReadFiles
 from pillarbox.engine.attempts import interrupted, outcome_of, raised
 from pillarbox.engine.calls import GRACE_SECONDS
 from pillarbox.engine.clock_guard import ClockGuard
@@ -58,6 +58,7 @@ class Executor:
     Args:
         guard: While the wall clock is not to be trusted, no message is taken for expired.
         find: Reads a message that another one refers to.
+        read_files: Reads the files of a message.
         hooks: Called just before each send.
         full_history: Channels whose every attempt leaves a row, the plain successes too.
     """
@@ -73,6 +74,7 @@ class Executor:
         guard: ClockGuard,
         crew: Crew,
         find: Find,
+        read_files: ReadFiles,
         hooks: Hooks | None = None,
         full_history: Collection[str] = (),
     ) -> None:
@@ -86,7 +88,7 @@ class Executor:
         self._hooks = hooks or Hooks(reporter.alarm, clock=clock)
         self.full_history = frozenset(full_history)
         self.flights: dict[int, Flight] = {}
-        self._preparing = Preparing(committer, find, clock=self._clock, entropy=entropy)
+        self._preparing = Preparing(committer, find, read_files, clock=self._clock, entropy=entropy)
         self._outages = Outages()
         self._empty = asyncio.Event()
         self._runners = Runners(self._run, failed=self._on_failed, refused=self._on_refused)
@@ -207,8 +209,8 @@ class Executor:
         else:
             attempt = await self._preparing.admitted(flight, channel, fatal=functools.partial(self._owe, flight))
             message = flight.message
-        if isinstance(attempt, Attempt) and refers(attempt):
-            attempt = await self._preparing.resolved(message, attempt)
+        if isinstance(attempt, Attempt) and (attempt.files or refers(attempt)):
+            attempt = await self._preparing.completed(message, attempt)
         if not isinstance(attempt, Attempt):
             return attempt
         objected = await self._hooked(flight, attempt) if self._hooks.any_for(message.channel) else None

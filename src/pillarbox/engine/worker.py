@@ -117,6 +117,7 @@ class Worker:
             guard=guard,
             crew=self,
             find=store.get,
+            read_files=store.files,
             hooks=hooks,
             full_history=settings.full_history,
         )

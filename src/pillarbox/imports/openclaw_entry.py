@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from pillarbox.domain.envelope import Kind
-from pillarbox.domain.message import Content, FileRef, Format
+from pillarbox.domain.message import Content, File, Format
 from pillarbox.imports.documents import Json, Unreadable, label, token
 from pillarbox.imports.entry import Outcome, SourceEntry, System, format_of
 
@@ -173,7 +173,7 @@ def _is_blank(payload: Entry) -> bool:
     return not any(isinstance(value, dict | list) and value for value in payload.values())
 
 
-def _files(payload: Entry) -> tuple[FileRef, ...]:
+def _files(payload: Entry) -> tuple[File, ...]:
     many = payload.get("mediaUrls")
     if not (many is None or isinstance(many, list)):
         raise Unreadable("invalid_field:mediaUrls")
@@ -185,7 +185,7 @@ def _files(payload: Entry) -> tuple[FileRef, ...]:
         if not isinstance(url, str) or not url.isprintable():
             raise Unreadable("invalid_field:mediaUrl")
         found[url] = None
-    return tuple(FileRef(url=url) for url in found)
+    return tuple(File(url=url) for url in found)
 
 
 def _reply_to(entry: Entry, *, first: bool) -> str | None:

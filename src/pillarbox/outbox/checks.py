@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar
 
 import msgspec
 
@@ -20,7 +20,7 @@ from pillarbox.abort import AbortSignal
 from pillarbox.channels.base import Channel, checked_admission
 from pillarbox.domain.envelope import TRACEPARENT, Kind, Op, Priority
 from pillarbox.domain.ids import MessageId
-from pillarbox.domain.message import Admission, Content, Draft, FileRef, Format, MessageView, encode_content
+from pillarbox.domain.message import Admission, Content, Draft, File, Format, MessageView, encode_content
 from pillarbox.domain.mirror import mirror_of
 from pillarbox.domain.moments import MS_MAX, in_seconds, moment_ms, read, shown
 from pillarbox.domain.outgoing import DEFAULT, Default, Outgoing, Payload
@@ -30,6 +30,9 @@ from pillarbox.domain.retry import ExpireAction, Policy, UncertainAction, parse_
 from pillarbox.domain.timeline import moved
 from pillarbox.errors import ConfigError, InvalidMessage
 from pillarbox.outbox.routes import Route
+
+if TYPE_CHECKING:
+    from pillarbox.outbox.read_files import Attachable
 
 _NAME_MAX: Final = 255
 _RECIPIENT_MAX: Final = 2048
@@ -56,7 +59,8 @@ class Options(TypedDict, total=False):
         reply_to: What it answers: the platform's id of that, or one of ours.
         thread: The topic or thread that it belongs to, as the platform writes it.
         silent: Notify nobody, where the platform can.
-        files: URLs to pass on.
+        files: What goes with the text: paths and bytes, which are copied into the store, and URLs, which are passed on;
+            `File` gives one of these a name and a media type. Text that is no URL is a path.
         extra: A JSON object that the channel's adapter knows what to do with.
         key: Makes it safe to call again: the same key and content find the first message (``created`` is false); the
             same key with other content is refused. Scope: the tenant; kept 7 days beyond the message.
@@ -91,7 +95,7 @@ class Options(TypedDict, total=False):
     reply_to: str | None
     thread: str | None
     silent: bool
-    files: Sequence[str]
+    files: Sequence[Attachable]
     extra: Mapping[str, Any] | None
     mirror: Mapping[str, Any] | None
     key: str | None
@@ -198,6 +202,7 @@ def checked(
         metadata=None if o.metadata is None else _metadata(o.metadata),
         admission=_admission(route.channel if change.op is not Op.DELETE else None, to, content, thread),
         mirror=None if content.mirror is None else mirror_of(content, message_id),
+        files=tuple(file for file in o.files if file.data is not None) if o.files else (),
     )
 
 
@@ -401,22 +406,22 @@ def _metadata(value: object) -> bytes:
     return encoded
 
 
-def _files(files: object) -> tuple[FileRef, ...]:
-    if not isinstance(files, list | tuple) or not all(isinstance(item, str | FileRef) for item in files):
-        raise InvalidMessage("files", "expected a list of URLs")
+def _files(files: object) -> tuple[File, ...]:
+    """Return what is stored of files in the content: their bytes are stored apart."""
+    if not isinstance(files, list | tuple) or not all(isinstance(item, File) for item in files):
+        raise InvalidMessage("files", "expected a list of files")
     return tuple(_file(item) for item in files)
 
 
-def _file(item: str | FileRef) -> FileRef:
-    if isinstance(item, str):
-        return FileRef(url=_url(item))
-    if item.digest is not None or item.size:
-        raise InvalidMessage("files", "expected URLs: files cannot be stored yet")
+def _file(file: File) -> File:
+    if (file.url is None) == (file.data is None) or (file.digest is None) != (file.data is None):
+        raise InvalidMessage("files", "expected the bytes or the URL of each file")
     return msgspec.structs.replace(
-        item,
-        url=_url(item.url),
-        name=_optional_line("files", item.name) or "",
-        media_type=_line("files", item.media_type, longest=_NAME_MAX),
+        file,
+        name=_optional_line("files", file.name) or "",
+        media_type=_line("files", file.media_type, longest=_NAME_MAX),
+        url=None if file.url is None else _url(file.url),
+        data=None,
     )
 
 

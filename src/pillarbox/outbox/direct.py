@@ -23,7 +23,7 @@ from pillarbox.domain.message import Draft, Leased, MessageView, Part, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
-from pillarbox.engine.attempts import attempt_of, interrupted, outcome_of, raised
+from pillarbox.engine.attempts import attempt_of, interrupted, outcome_of, raised, with_files
 from pillarbox.engine.calls import GRACE_SECONDS, Calls
 from pillarbox.engine.hooks import Hooks, Withdraw
 from pillarbox.engine.resources import close_channel, start_channel
@@ -86,13 +86,19 @@ class Direct:
         contents = () if draft.admission is None else draft.admission.parts
         pieces = contents if len(contents) > 1 else (draft.content,)
         async with self._slots[draft.channel]:
-            parts, end = await self._send_all(_leased(draft, part_count=len(pieces)), pieces, channel, abort)
+            message = _leased(draft, part_count=len(pieces))
+            parts, end = await self._send_all(message, pieces, channel, abort, _files(draft))
         rest = range(len(parts), len(pieces))
         parts += [Part(number=number, state=State.CANCELLED) for number in rest]
         return _view(draft, end, self._clock.wall_ms(), tuple(parts) if len(pieces) > 1 else ())
 
     async def _send_all(
-        self, message: Leased, pieces: Sequence[bytes], channel: Channel, abort: AbortSignal | None
+        self,
+        message: Leased,
+        pieces: Sequence[bytes],
+        channel: Channel,
+        abort: AbortSignal | None,
+        files: Mapping[str, bytes],
     ) -> tuple[list[Part], Transition]:
         """Send one part after the other until the message has ended; return what became of those it came to."""
         parts: list[Part] = []
@@ -110,15 +116,16 @@ class Direct:
                 self._reporter.on_asked(message.id, abort.reason)
                 self._tell(message, end, None)
                 return parts, end
-            end = await self._send(message, channel)
+            end = await self._send(message, channel, files)
             state = end.part or end.to
             reason = None if state is State.DELIVERED else end.part_error or end.error
             parts.append(Part(number=number, state=state, receipt=end.receipt, reason=reason))
             if end.to.terminal:
                 return parts, end
 
-    async def _send(self, message: Leased, channel: Channel) -> Transition:
+    async def _send(self, message: Leased, channel: Channel, files: Mapping[str, bytes]) -> Transition:
         attempt = attempt_of(message, channel)
+        attempt = with_files(attempt, files) if attempt.files else attempt
         objection = await self._hooks.still_wanted(attempt) if self._hooks.any_revalidate else None
         began_ms = None
         if objection is None:
@@ -183,9 +190,13 @@ def _leased(draft: Draft, *, part_count: int) -> Leased:
         prepared=True,
         part_count=part_count,
         claimed_ms=draft.created_ms,
-        content_size=len(draft.content),
+        content_size=draft.size,
         content=draft.content,
     )
+
+
+def _files(draft: Draft) -> dict[str, bytes]:
+    return {file.digest: file.data for file in draft.files if file.digest is not None and file.data is not None}
 
 
 def _recipient(draft: Draft) -> str:
@@ -222,7 +233,7 @@ def _view(draft: Draft, end: Transition, now_ms: int, parts: tuple[Part, ...]) -
         part_count=message.part_count,
         part_next=len(parts),
         worker=None,
-        content_size=len(draft.content),
+        content_size=draft.size,
         content=draft.content,
         parts_delivered=sum(part.state is State.DELIVERED for part in parts),
         maybe_arrived=end.error_class in MAYBE_ARRIVED,

@@ -12,7 +12,7 @@ import msgspec
 from pillarbox.abort import AbortSignal
 from pillarbox.domain.envelope import Kind, Op
 from pillarbox.domain.ids import ID_RANDOM_BYTES, MessageId, message_id
-from pillarbox.domain.message import Draft
+from pillarbox.domain.message import Draft, File
 from pillarbox.domain.outgoing import Outgoing, is_empty, outgoing_of
 from pillarbox.domain.timeline import shifted
 from pillarbox.engine.hooks import cancelled_event
@@ -67,7 +67,7 @@ class Sending:
         outgoing = Outgoing(channel=channel, to=to, **options)
         runtime = self._lifetime.at_hand() or await self._lifetime.opened()
         self._check_accepting(runtime)
-        if runtime.hooks.any_before or outgoing.kind is not Kind.FINAL:
+        if runtime.hooks.any_before or outgoing.kind is not Kind.FINAL or outgoing.files:
             draft = await self._asked(runtime, outgoing)
         else:
             draft = self._checked(runtime, outgoing, self._clock.wall_ms())
@@ -177,7 +177,7 @@ class Sending:
         return new_message_id(self._clock, self._lifetime.entropy)
 
     async def _asked(self, runtime: Runtime, outgoing: Outgoing, change: Change = _NEW) -> Draft | Skipped:
-        """Ask what has to be waited for: hooks, and by what others can tell that this process is gone."""
+        """Ask what has to be waited for: hooks, files, and by what others can tell that this process is gone."""
         now_ms = self._clock.wall_ms()
         if runtime.hooks.any_before and change.op is not Op.DELETE:
             answer = await runtime.hooks.before(outgoing)
@@ -185,10 +185,21 @@ class Sending:
                 runtime.reporter.publish(cancelled_event(outgoing, answer.reason, at_ms=now_ms))
                 return "hook"
             outgoing = answer
+        if outgoing.files:
+            outgoing = msgspec.structs.replace(outgoing, files=await self._files(outgoing.files))
         draft = self._checked(runtime, outgoing, now_ms, change)
         if runtime.direct is None and isinstance(draft, Draft) and draft.kind is not Kind.FINAL:
             draft = msgspec.structs.replace(draft, accepted_by=await runtime.presence())
         return draft
+
+    async def _files(self, files: object) -> tuple[File, ...]:
+        """Take the files of a message. Loaded by those that have some."""
+        from pillarbox.channels.egress import Egress, networks
+        from pillarbox.outbox.read_files import taken
+
+        settings = self._routes.settings
+        egress = Egress(operator=False, allowed_networks=networks(settings.egress.allow))
+        return await taken(files, bytes_max=settings.files_bytes_max, egress=egress)
 
     def _checked(self, runtime: Runtime, outgoing: Outgoing, now_ms: int, change: Change = _NEW) -> Draft | Skipped:
         """Return what is to be stored, or why nothing is."""

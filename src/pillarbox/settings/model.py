@@ -313,6 +313,9 @@ class Settings:
     content_bytes_max: int = _setting(
         "Largest content", "One message's content; a larger one is refused.", Size(most=64 << 20), default=256 * _KIB
     )
+    files_bytes_max: int = _setting(
+        "Largest files", "All files of one message together; more are refused.", Size(most=512 << 20), default=50 << 20
+    )
     lease_seconds: float | None = _setting(
         "Lease",
         "How long a worker may keep a message without a sign of life. Longer than any send timeout; 'auto' is"

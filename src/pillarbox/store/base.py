@@ -740,6 +740,9 @@ class Store(Protocol):
     async def get(self, message: MessageId) -> MessageView | None:
         """Read one message whole."""
 
+    async def files(self, digests: Sequence[str]) -> dict[str, bytes]:
+        """Read files of messages by their digests; what is not stored is missing."""
+
     async def ended(self, messages: Sequence[MessageId]) -> set[MessageId]:
         """Return which of *messages* do not go on by themselves: they are terminal, held, or not there any more."""
 

@@ -115,6 +115,10 @@ class NullStore:
         """Return none: there is no message."""
         return None
 
+    async def files(self, digests: Sequence[str]) -> dict[str, bytes]:  # noqa: ARG002 — of `Store`
+        """Return none: there is no file."""
+        return {}
+
     async def ended(self, messages: Sequence[MessageId]) -> set[MessageId]:
         """Return none: there is no message."""
         return set(messages)

@@ -22,7 +22,7 @@ from pillarbox.store.base import (
     Suppressed,
     Tally,
 )
-from pillarbox.store.steps import history, mirror, read, redirects, suppression
+from pillarbox.store.steps import blobs, history, mirror, read, redirects, suppression
 from pillarbox.store.steps.tx import Reader
 
 T = TypeVar("T")
@@ -51,6 +51,10 @@ class Reads(ABC):
     async def get(self, message: MessageId) -> MessageView | None:
         """See `Store`."""
         return await self._read(lambda tx: read.get(tx, message))
+
+    async def files(self, digests: Sequence[str]) -> dict[str, bytes]:
+        """See `Store`."""
+        return await self._read(lambda tx: blobs.read(tx, digests))
 
     async def ended(self, messages: Sequence[MessageId]) -> set[MessageId]:
         """See `Store`."""

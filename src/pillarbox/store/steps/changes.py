@@ -35,7 +35,9 @@ def fold(
         What became of each by its id: the message that it was about, which stands for it.
     """
     changes = {draft.id: draft for draft in drafts if draft.op is not Op.SEND}
-    found = tx.each("unbegun", [(draft.id, draft.target) for draft in changes.values()]) if changes else []
+    # An edit changes what is said, and no files: of a message with files it goes behind.
+    asked = [(draft.id, draft.target, draft.op is Op.DELETE) for draft in changes.values()]
+    found = tx.each("unbegun", asked) if asked else []
     return {row[0]: _carry_out(tx, changes[row[0]], row, payload) for rows in found for row in rows}
 
 

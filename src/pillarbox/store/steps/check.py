@@ -24,4 +24,5 @@ def check(tx: Reader) -> list[str]:
     found += [f"lane: message {row[0]} waits without reason" for row in tx.many("check_waiting")]
     found += [f"lease: message {row[0]} has a lease without being leased" for row in tx.many("check_leases")]
     found += [f"content: message {row[0]} has lost its payload" for row in tx.many("check_payloads")]
+    found += [f"content: message {row[0]} has lost a file" for row in tx.many("check_blobs")]
     return found

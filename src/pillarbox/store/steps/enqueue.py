@@ -17,7 +17,7 @@ from pillarbox.domain.message import Draft, State
 from pillarbox.domain.transition import ErrorClass
 from pillarbox.errors import InvalidMessage, KeyConflict, PillarboxError, QueueFull, ValueRefused
 from pillarbox.store.base import BatchResult, Enqueued
-from pillarbox.store.steps import changes, collapse, mirror
+from pillarbox.store.steps import blobs, changes, collapse, mirror
 from pillarbox.store.steps.admit import store_parts
 from pillarbox.store.steps.at_once import WAITS, New, Starting
 from pillarbox.store.steps.columns import admitted, carried
@@ -179,7 +179,7 @@ class _Intake:
         drafts = [draft for group in groups for draft in group]
         self._room = Room(tx)
         self._sizes: defaultdict[int, list[int]] = defaultdict(list)
-        self._roomy = self._room.has(len(drafts), sum(len(draft.content) for draft in drafts))
+        self._roomy = self._room.has(len(drafts), sum(draft.size for draft in drafts))
         self._keys = _keys(tx, drafts)
 
     def judged(self, group: Group) -> Accepted:
@@ -212,7 +212,7 @@ class _Intake:
 
     def take(self, draft: Draft) -> None:
         """Take the room for a draft. Raises QueueFull."""
-        queue, recipient, size = self._tx.queue(draft.tenant, draft.channel), _recipient(draft), len(draft.content)
+        queue, recipient, size = self._tx.queue(draft.tenant, draft.channel), _recipient(draft), draft.size
         if draft.id in self._uncounted:
             pass
         elif self._roomy:
@@ -237,7 +237,7 @@ class _Intake:
             elif self._roomy:
                 self._sizes[new.queue].pop()
             else:
-                self._room.give_back(new.queue, new.recipient, len(new.draft.content))
+                self._room.give_back(new.queue, new.recipient, new.draft.size)
             if new.draft.key is not None:
                 self._keys.pop((new.draft.tenant, new.draft.key), None)
         del self.new[before:]
@@ -272,6 +272,7 @@ def _write(tx: Writing, new: Sequence[New], shared: Shared, starting: Starting |
         tx.each("key_insert", keys)
     split = [(seq, a.parts) for seq, (*_, a) in zip(numbers, new, strict=True) if a is not None and a.parts]
     store_parts(tx, split)
+    blobs.store(tx, [(seq, draft.files) for seq, draft in zip(numbers, drafts, strict=True) if draft.files])
     mirror.store(tx, [(draft.mirror, draft.id) for draft in drafts if draft.mirror is not None])
 
 
@@ -309,7 +310,7 @@ def _row(tx: Writing, new: New, payload: int | None, lease: Row) -> Row:
         None if admission is None else admission.splitter,
         d.content.decode() if payload is None else None,
         payload,
-        len(d.content),
+        d.size,
         d.key,
         d.collapse_key,
         d.group_id,

@@ -86,7 +86,7 @@ def _write(tx: Writing, written: Sequence[tuple[Import, Enqueued]]) -> None:
     attempts, lines = [], []
     for item, ((_, seq),) in zip(created, put, strict=True):
         draft, code = item.draft, item.state.code
-        queue, size = tx.queue(draft.tenant, draft.channel), len(draft.content)
+        queue, size = tx.queue(draft.tenant, draft.channel), draft.size
         if item.state.terminal:
             tx.count(queue, code, 1, size)
         else:

@@ -69,7 +69,7 @@ def as_stored(
     values = (
         d.id, d.tenant, d.channel, recipient, d.policy, d.created_ms, d.max_attempts, d.kind, d.op, d.metadata,
         *carried(d), seq, queue, lease, d.due_ms, d.expires_ms, 1, 0, 0, admission is not None, max(1, len(parts)), 0,
-        d.token_id, d.token_epoch, claimed_ms, len(d.content), 0, d.accepted_by, 0,
+        d.token_id, d.token_epoch, claimed_ms, d.size, 0, d.accepted_by, 0,
         parts[0] if len(parts) > 1 else d.content,
     )  # fmt: skip
     return Leased(*values)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import STATES, State
 from pillarbox.store.base import Prune
-from pillarbox.store.steps import mirror
+from pillarbox.store.steps import blobs, mirror
 from pillarbox.store.steps.subject import Subject
 from pillarbox.store.steps.writing import Writing
 
@@ -107,7 +107,7 @@ def _scrub(tx: Writing, before: int, limit: int) -> bool:
         tx.each("scrub", [(said.seq,) for said in picked])
         tx.each("prune_payload", [(said.payload,) for said in picked if said.payload is not None])
         tx.each("scrub_parts", [(said.seq,) for said in picked])
-        tx.each("prune_blobs", [(said.seq,) for said in picked])
+        blobs.release(tx, [said.seq for said in picked])
         for said in picked:
             tx.count(said.queue, state.code, 0, -said.content_size)
         if picked:
@@ -125,7 +125,7 @@ def delete_belongings(tx: Writing, gone: Sequence[Gone]) -> None:
     tx.each("prune_payload", [(one.payload,) for one in gone if one.payload is not None])
     seqs = [(one.seq,) for one in gone]
     tx.each("prune_parts", seqs)
-    tx.each("prune_blobs", seqs)
+    blobs.release(tx, [one.seq for one in gone])
     tx.each("prune_key", [(one.key, one.tenant, one.keys_until_ms) for one in gone if one.key is not None])
     tx.each("mirror_outlives", [(one.id, one.delivered_ms) for one in gone if one.delivered_ms is not None])
     tx.each("mirror_delete", [(one.id,) for one in gone if one.delivered_ms is None])

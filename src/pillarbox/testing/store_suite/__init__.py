@@ -35,6 +35,7 @@ from pillarbox.testing.store_suite.resolving import ResolvingSuite
 from pillarbox.testing.store_suite.selecting import SelectingSuite
 from pillarbox.testing.store_suite.starting import StartingSuite
 from pillarbox.testing.store_suite.states import StateSuite
+from pillarbox.testing.store_suite.storing import FileSuite
 from pillarbox.testing.store_suite.suppressing import SuppressingSuite
 
 __all__ = ["Backstage", "MakeStore", "OpenDriver", "StoreDriver", "StoreSuite"]
@@ -53,6 +54,7 @@ class StoreSuite(
     LaneSuite,
     CollapsingSuite,
     ChangingSuite,
+    FileSuite,
     StateSuite,
     SuppressingSuite,
     LateSuite,

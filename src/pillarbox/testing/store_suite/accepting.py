@@ -28,7 +28,9 @@ CONTENTS: Final = {
     "256 KiB": b'"' + "é".encode() * 131_071 + b'"',
 }
 # What a view names otherwise than a draft, or has besides.
-OF_THE_DRAFT_ONLY: Final = frozenset({"digest", "token_id", "token_epoch", "accepted_by", "admission", "mirror"})
+OF_THE_DRAFT_ONLY: Final = frozenset(
+    {"digest", "token_id", "token_epoch", "accepted_by", "admission", "mirror", "files"}
+)
 
 
 def full_draft(driver: StoreDriver, **fields: Any) -> Draft:

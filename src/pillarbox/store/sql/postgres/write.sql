@@ -166,8 +166,10 @@ ORDER BY message.seq FOR UPDATE OF message
 
 -- unbegun --
 -- The message that a change is about, where surely nobody has any of it yet.
-SELECT change, {ended}, payload FROM {each change text, about text} JOIN message ON message.id = about
-WHERE state = 0 AND op = 0 AND claims = 0 AND charged = 0 AND part_next = 0 AND replay_of IS NULL FOR UPDATE OF message
+SELECT change, {ended}, payload FROM {each change text, about text, whole boolean} JOIN message ON message.id = about
+WHERE state = 0 AND op = 0 AND claims = 0 AND charged = 0 AND part_next = 0 AND replay_of IS NULL
+    AND (whole OR NOT EXISTS (SELECT 1 FROM message_blob WHERE message = seq))
+FOR UPDATE OF message
 
 -- rewrite --
 UPDATE message SET content = asked.new_content, payload = asked.new_payload, content_size = asked.size,
@@ -676,6 +678,14 @@ SELECT copy, row_number() OVER (PARTITION BY copy ORDER BY state <> 3 AND NOT an
     CASE WHEN state = 3 AND NOT anew THEN 3 ELSE 0 END, content, CASE WHEN state = 3 AND NOT anew THEN receipt END
 FROM {each original bigint, copy bigint, anew boolean} JOIN part ON part.message = asked.original
 
+-- blob --
+-- What is there already is held until the end, so that nobody deletes it meanwhile.
+INSERT INTO blob (digest, size, content) VALUES ($1::bytea, $2::bigint, $3::bytea)
+ON CONFLICT (digest) DO UPDATE SET size = excluded.size
+
+-- message_blob --
+INSERT INTO message_blob (message, digest) SELECT message, digest FROM {each message bigint, digest bytea}
+
 -- replay_blobs --
 INSERT INTO message_blob (message, digest)
 SELECT copy, digest FROM {each original bigint, copy bigint} JOIN message_blob b ON b.message = asked.original
@@ -754,6 +764,14 @@ DELETE FROM attempt USING {each message bigint} WHERE attempt.message = asked.me
 
 -- prune_blobs --
 DELETE FROM message_blob USING {each message bigint} WHERE message_blob.message = asked.message
+RETURNING message_blob.message, digest
+
+-- blob_hold --
+SELECT blob.digest FROM {each digest bytea} JOIN blob ON blob.digest = asked.digest ORDER BY ord FOR UPDATE OF blob
+
+-- blob_drop --
+DELETE FROM blob USING {each digest bytea} WHERE blob.digest = asked.digest
+    AND NOT EXISTS (SELECT 1 FROM message_blob WHERE message_blob.digest = asked.digest)
 
 -- prune_key --
 UPDATE message_key SET expires_at = asked.until FROM {each key text, tenant text, until bigint}

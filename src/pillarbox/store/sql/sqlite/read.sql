@@ -153,6 +153,13 @@ SELECT id FROM message WHERE (state = 1) <> (lease IS NOT NULL) LIMIT 20
 SELECT id FROM message WHERE payload IS NOT NULL AND NOT EXISTS (SELECT 1 FROM payload p WHERE p.id = message.payload)
 LIMIT 20
 
+-- check_blobs --
+SELECT m.id FROM message_blob b JOIN message m ON m.seq = b.message
+WHERE NOT EXISTS (SELECT 1 FROM blob WHERE blob.digest = b.digest) LIMIT 20
+
+-- blob_content --
+SELECT content FROM blob WHERE digest = ?1
+
 -- check_recipients --
 SELECT count(*) FROM (
     SELECT queue AS q, recipient AS r, count(*) AS n FROM message WHERE state < 3 GROUP BY queue, recipient) counted

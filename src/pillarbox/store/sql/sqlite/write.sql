@@ -139,6 +139,7 @@ WHERE queue = ?2 AND collapse_key = ?3 AND recipient = ?4 AND account = ?5 AND t
 -- The message ?2 that a change ?1 is about, where surely nobody has any of it yet.
 SELECT ?1 AS change, {ended}, payload FROM message
 WHERE id = ?2 AND state = 0 AND op = 0 AND claims = 0 AND charged = 0 AND part_next = 0 AND replay_of IS NULL
+    AND (?3 OR NOT EXISTS (SELECT 1 FROM message_blob WHERE message = seq))
 
 -- rewrite --
 UPDATE message SET content = ?2, payload = ?3, content_size = ?4, prepared = ?5, part_count = ?6, splitter = ?7,
@@ -584,6 +585,12 @@ SELECT ?2, row_number() OVER (ORDER BY state <> 3 AND NOT ?3, number) - 1, iif(s
     iif(state = 3 AND NOT ?3, receipt, NULL)
 FROM part WHERE message = ?1
 
+-- blob --
+INSERT INTO blob (digest, size, content) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING
+
+-- message_blob --
+INSERT INTO message_blob (message, digest) VALUES (?1, ?2)
+
 -- replay_blobs --
 INSERT INTO message_blob (message, digest) SELECT ?2, digest FROM message_blob WHERE message = ?1
 
@@ -650,7 +657,14 @@ DELETE FROM part WHERE message = ?1
 DELETE FROM attempt WHERE message = ?1 AND full = 0
 
 -- prune_blobs --
-DELETE FROM message_blob WHERE message = ?1
+DELETE FROM message_blob WHERE message = ?1 RETURNING message, digest
+
+-- blob_hold --
+-- One writer at a time: nobody else is about to use it.
+SELECT digest FROM blob WHERE digest = ?1
+
+-- blob_drop --
+DELETE FROM blob WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM message_blob WHERE digest = ?1)
 
 -- prune_key --
 UPDATE message_key SET expires_at = ?3 WHERE tenant = ?2 AND key = ?1
