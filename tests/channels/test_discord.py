@@ -299,7 +299,7 @@ async def test_a_long_text_goes_out_in_parts_and_escapes_count(discord: FakeDisc
         ("42", Content(text="x"), "general", "thread"),
         ("42", Content(text="x", reply_to="last"), None, "reply_to"),
         ("42", Content(text=" "), None, "text"),
-        ("42", Content(text="x", files=(File(url="https://e.example/"),)), None, "files"),
+        ("42", Content(text="x", files=(File(digest="ab", size=11 << 20),)), None, "files"),
         ("42", Content(payload=b"x"), None, "payload"),
     ],
 )

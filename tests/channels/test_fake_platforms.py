@@ -57,6 +57,19 @@ async def test_telegrams_own_client_sends_edits_and_deletes(fake: FakeTelegram, 
         await bot.delete_message(42, sent.message_id)
 
 
+async def test_telegrams_own_client_sends_files(fake: FakeTelegram, bot: Bot) -> None:
+    sent = await bot.send_photo(42, b"photo", caption="See", filename="a.png")
+    assert sent.photo[0].file_size == 5
+    edited = await bot.edit_message_caption(42, sent.message_id, caption="Look")
+    assert isinstance(edited, telegram.Message)
+    with pytest.raises(BadRequest, match="no text in the message"):
+        await bot.edit_message_text("Look", 42, sent.message_id)
+    album = await bot.send_media_group(43, [telegram.InputMediaDocument(b"1"), telegram.InputMediaDocument(b"22")])
+    assert [kind for kind, _, _ in fake.files(43)] == ["document", "document"]
+    assert await bot.delete_messages(43, [one.message_id for one in album])
+    assert (fake.texts(42), fake.texts(43)) == (["Look"], [])
+
+
 async def test_telegrams_own_client_understands_what_is_refused(fake: FakeTelegram, bot: Bot) -> None:
     for text, entities, expected in (
         ("x" * 4097, None, "too long"),

@@ -6,6 +6,7 @@ import re
 from email.message import EmailMessage
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -363,8 +364,6 @@ def test_a_text_may_hold_anything_and_adds_no_header(bad: str) -> None:
 @pytest.mark.parametrize(
     ("content", "field"),
     [
-        (Content(text="x", files=(File(digest="ab"),)), "files"),
-        (Content(text="x", files=(File(url="https://example.org/a"),)), "files"),
         (Content(text="x", extra={"buttons": []}), "extra.buttons"),
         (Content(text="x", extra={"headers": ["a"]}), "extra.headers"),
         (Content(text="x", extra={"headers": {"X-A": 7}}), "extra.headers.X-A"),
@@ -439,3 +438,34 @@ def test_a_malformed_address_is_refused_and_not_repeated(address: str) -> None:
         parse_address(address, field="to")
     assert refused.value.field == "to"
     assert len(address) < 4 or address not in str(refused.value)
+
+
+NAMES = ["a.pdf", 'q"\\.txt', "Grüße aus Köln.txt", "漢" * 255, "x" * 255, "a%20b'c.txt"]
+
+
+@pytest.mark.contract("CO4", "UN2")
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "content", [Content(text="Hi --=_m_"), Content(text="<b>Hi</b>", format=Format.HTML), Content()]
+)
+def test_files_are_attachments(content: Content, name: str) -> None:
+    data = bytes(range(256)) * 3
+    files = (File(name=name, media_type="image/png", data=data), File(media_type="message/rfc822", data=b"--=_m_"))
+    mail = composed(msgspec.structs.replace(content, files=files))
+    assert max(map(len, lines_of(mail))) <= 100
+    message = read(mail)
+    assert message.get_content_type() == "multipart/mixed"
+    found = [(one.get_filename(), one.get_content_type(), one.get_content()) for one in message.iter_attachments()]
+    assert found == [(name, "image/png", data), ("file", "application/octet-stream", b"--=_m_")]
+    body = message.get_body()
+    assert body is not None
+    assert ("Hi" in body.get_content()) == (content.text is not None)
+
+
+@pytest.mark.contract("CO4")
+def test_the_urls_of_files_are_lines_of_the_text() -> None:
+    link = File(url="https://example.org/?a=1&b=2")
+    assert text_of(read(composed(Content(text="Hi", files=(link,))))) == "Hi\r\nhttps://example.org/?a=1&b=2\r\n"
+    html = read(composed(Content(text="<b>Hi</b>", format=Format.HTML, files=(link,)))).get_body(("html",))
+    assert html is not None
+    assert '<a href="https://example.org/?a=1&amp;b=2">' in html.get_content()

@@ -13,7 +13,7 @@ from pillarbox.channels.base import Attempt, Seams
 from pillarbox.channels.matrix import MatrixChannel
 from pillarbox.channels.registry import build
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import Content, File
+from pillarbox.domain.message import Content
 from pillarbox.domain.outcome import (
     AnyOutcome,
     Deferred,
@@ -366,7 +366,6 @@ async def test_an_alias_is_looked_up_once(matrix: FakeMatrix, channel: Channel) 
         (ROOM, Content(text="x"), "main", "thread"),
         (ROOM, Content(text="x", reply_to="last"), None, "reply_to"),
         (ROOM, Content(text=" "), None, "text"),
-        (ROOM, Content(text="x", files=(File(url="https://e.example/"),)), None, "files"),
         (ROOM, Content(payload=b"x"), None, "payload"),
     ],
 )

@@ -327,7 +327,7 @@ async def test_a_long_text_goes_out_in_parts_that_slack_takes_whole(slack: FakeS
         ("C024BE91L", Content(text=""), None, "text"),
         (
             "C024BE91L",
-            Content(text="**", format=Format.HTML, files=(File(url="https://e.example/"),)),
+            Content(text="**", format=Format.HTML, files=(File(digest="ab", size=2_000_000_000),)),
             None,
             "files",
         ),

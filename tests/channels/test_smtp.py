@@ -19,7 +19,7 @@ from pillarbox.channels.mail.smtp import SmtpChannel
 from pillarbox.clock import SystemClock
 from pillarbox.deadline import Within
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import Content, File, State
+from pillarbox.domain.message import Content, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.domain.retry import SMTP
 from pillarbox.errors import ConfigError, InvalidMessage
@@ -783,7 +783,6 @@ def test_admission_spells_the_recipient() -> None:
         ("ann@example.net,bob@example.net", Content(text="x"), "to"),
         ("ann@example.net\r\nRCPT TO:<eve@example.net>", Content(text="x"), "to"),
         ("ann@example.net", Content(text="x", subject="a\nb"), "subject"),
-        ("ann@example.net", Content(text="x", files=(File(digest="ab"),)), "files"),
     ],
 )
 async def test_what_is_not_admitted_is_not_sent_either(to: str, content: Content, field: str) -> None:

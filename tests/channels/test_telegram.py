@@ -412,7 +412,7 @@ def test_what_is_stored_of_a_part_says_all_that_is_needed(telegram: FakeTelegram
         ("42", Content(text=""), None, "text"),
         ("42", Content(text=" \n"), None, "text"),
         ("42", Content(text="<b> </b><script>x</script>", format=Format.HTML), None, "text"),
-        ("42", Content(text="x", files=(File(url="https://e.example/x"),)), None, "files"),
+        ("42", Content(text="x", files=(File(digest="ab", size=60_000_000),)), None, "files"),
         ("42", Content(payload=b"x"), None, "payload"),
     ],
 )

@@ -27,7 +27,6 @@ from pillarbox.channels.http.chat import (
     Said,
     TokenChannel,
     check_name,
-    rich_of,
 )
 from pillarbox.channels.http.hints import retry_after_seconds
 from pillarbox.channels.http.rules import Rule, Spare, names, words
@@ -35,7 +34,7 @@ from pillarbox.channels.text.rich import Rich
 from pillarbox.channels.text.split import length
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import Content
+from pillarbox.domain.message import Content, File
 from pillarbox.domain.outcome import AnyOutcome, Delivered
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.errors import ConfigError, InvalidMessage
@@ -147,6 +146,9 @@ class _Discord(ChatChannel):
     kind = "discord"
     capabilities = Capabilities(text_limit=2000, unit="codepoints", edits=True, deletes=True)
     public_url = "https://discord.com"
+    files_max = 10
+    file_bytes_max = 10 << 20  # https://docs.discord.com/developers/reference#uploading-files
+    request_bytes_max = 24 << 20  # of 25 MiB, the text and its options included
     own: ClassVar = frozenset({"enforce_nonce", "nonce"})
 
     def size(self, rich: Rich) -> int:
@@ -155,10 +157,12 @@ class _Discord(ChatChannel):
 
     def body(self, attempt: Attempt, without: Collection[Spare]) -> dict[str, object]:
         """Return what a message says; it calls nobody unless ``extra`` says so."""
-        rich = rich_of(attempt.content)
+        rich = self.rich(attempt.content)
         text = escaped(rich.text) if Spare.MARKUP in without else written(rich)
         found: dict[str, object] = {"content": text} if text else {}
         found["allowed_mentions"] = {"parse": []}
+        if attempt.files and attempt.op is Op.SEND:
+            found["attachments"] = [{"id": number, "filename": file.name} for number, file in _uploads(attempt)]
         if attempt.content.silent and attempt.op is Op.SEND:
             found["flags"] = _SUPPRESS_NOTIFICATIONS
         return found | self.own_fields(attempt, without)
@@ -252,7 +256,8 @@ class DiscordChannel(_Discord, TokenChannel):
         body: dict[str, object] = {"nonce": attempt.token, "enforce_nonce": True}
         if attempt.content.reply_to is not None and attempt.part == 0 and Spare.REPLY not in without:
             body["message_reference"] = {"message_id": attempt.content.reply_to}
-        return Request(url=url, body=body | self.body(attempt, without), headers=self._headers)
+        body |= self.body(attempt, without)
+        return Request(url=url, body=body, headers=self._headers, files=_form_files(attempt), json_field="payload_json")
 
 
 class DiscordWebhookChannel(_Discord):
@@ -295,7 +300,16 @@ class DiscordWebhookChannel(_Discord):
         body = self.body(attempt, without)
         if attempt.op is not Op.SEND:
             return _changed((self._url / "messages").with_query(thread), attempt, body)
-        return Request(url=self._url.with_query(wait="true", **thread), body=body)
+        url = self._url.with_query(wait="true", **thread)
+        return Request(url=url, body=body, files=_form_files(attempt), json_field="payload_json")
+
+
+def _uploads(attempt: Attempt) -> list[tuple[int, File]]:
+    return list(enumerate(file for file in attempt.files if file.data is not None))
+
+
+def _form_files(attempt: Attempt) -> tuple[tuple[str, File], ...]:
+    return tuple((f"files[{number}]", file) for number, file in _uploads(attempt))
 
 
 def _check_number(field: str, text: str | None) -> None:

@@ -19,7 +19,7 @@ from yarl import URL
 
 from pillarbox.channels.base import Attempt, Capabilities, Guarantee, Progress, Seams
 from pillarbox.channels.http.answers import Answer, judged
-from pillarbox.channels.http.chat import OPTIONS, ChatChannel, HttpOptions, Request, Said, http_options, rich_of
+from pillarbox.channels.http.chat import OPTIONS, ChatChannel, HttpOptions, Request, Said, http_options
 from pillarbox.channels.http.client import Method
 from pillarbox.channels.http.rules import Rule, Spare, names, rule_for, words
 from pillarbox.channels.matrix_html import formatted
@@ -29,7 +29,7 @@ from pillarbox.channels.text.split import length
 from pillarbox.channels.url_parts import Options, parse_url, text
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import Content
+from pillarbox.domain.message import Content, File
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Unavailable, Uncertain
 from pillarbox.errors import ConfigError, InvalidMessage
 
@@ -109,8 +109,10 @@ class _Answer(msgspec.Struct):
     device_id: str | None = None
     room_id: str | None = None
     user_id: str = ""
+    content_uri: str = ""
 
 
+_MEDIA: Final = {"image": "m.image", "audio": "m.audio", "video": "m.video"}
 _ANSWER: Final = msgspec.json.Decoder(_Answer)
 
 
@@ -142,6 +144,7 @@ class MatrixChannel(ChatChannel):
     # A whole event may have 65 536 bytes of canonical JSON: spec.matrix.org, "Size limits".
     capabilities = Capabilities(text_limit=60_000, unit="bytes", edits=True, deletes=True)
     rules = RULES
+    files_max = 1
     markup_fields = frozenset({"format", "formatted_body"})
 
     def __init__(
@@ -238,16 +241,28 @@ class MatrixChannel(ChatChannel):
         if attempt.op is Op.DELETE:
             return self._put(f"rooms/{_part(room)}/redact/{_part(attempt.target or '')}/{attempt.token}", {})
         body = self._said(attempt, without)
+        files = tuple(("url", file) for file in attempt.files if file.data is not None)
         if attempt.op is Op.EDIT:
             replaced = {"rel_type": "m.replace", "event_id": attempt.target}
             body = {**body, "body": f"* {body['body']}", "m.new_content": dict(body), "m.relates_to": replaced}
-        return self._put(f"rooms/{_part(room)}/send/m.room.message/{attempt.token}", body)
+        return self._put(f"rooms/{_part(room)}/send/m.room.message/{attempt.token}", body, files)
 
     def _said(self, attempt: Attempt, without: Collection[Spare]) -> dict[str, object]:
-        content, rich = attempt.content, rich_of(attempt.content)
+        content, rich = attempt.content, self.rich(attempt.content)
         # Nobody is called by a word of the text: spec.matrix.org, "User and room mentions".
         body: dict[str, object] = {"msgtype": "m.notice" if content.silent else "m.text", "body": rich.text}
         body["m.mentions"] = {}
+        stored = [file for file in attempt.files if file.data is not None] if attempt.op is Op.SEND else []
+        for file in stored:
+            # One at most; its URL follows when it is uploaded. spec.matrix.org, "Media captions".
+            body |= {
+                "msgtype": _MEDIA.get(file.media_type.partition("/")[0], "m.file"),
+                "body": rich.text or file.name,
+                "filename": file.name,
+                "info": {"mimetype": file.media_type, "size": file.size},
+            }
+            if file.media_type == "audio/ogg":
+                body["org.matrix.msc3245.voice"] = {}
         if rich.spans and Spare.MARKUP not in without:
             body |= {"format": "org.matrix.custom.html", "formatted_body": formatted(rich)}
         thread = None if Spare.THREAD in without else attempt.thread
@@ -259,8 +274,8 @@ class MatrixChannel(ChatChannel):
             body["m.relates_to"] = related
         return body | self.own_fields(attempt, without)
 
-    def _put(self, path: str, body: dict[str, object]) -> Request:
-        return Request(url=self._url(path), body=body, method="PUT")
+    def _put(self, path: str, body: dict[str, object], files: tuple[tuple[str, File], ...] = ()) -> Request:
+        return Request(url=self._url(path), body=body, method="PUT", files=files)
 
     def _url(self, path: str) -> URL:
         base = str(self.base_url).rstrip("/")
@@ -300,11 +315,39 @@ class MatrixChannel(ChatChannel):
         if refused is not None:
             return refused
         token = self._token
+        if request.files:
+            uploaded = await self._uploaded(request.files[0][1], attempt)
+            if isinstance(uploaded, Answer) and self.said(uploaded).code == "M_UNKNOWN_TOKEN" and self._can_renew:
+                refused = await self._authorise(attempt, stale=token)
+                uploaded = refused or await self._uploaded(request.files[0][1], attempt)
+                token = self._token
+            if not isinstance(uploaded, str):
+                return uploaded
+            request = Request(url=request.url, body={**request.body, "url": uploaded}, method=request.method)
         answer = await super().ask(self._signed(request), attempt)
         if not isinstance(answer, Answer) or self.said(answer).code != "M_UNKNOWN_TOKEN" or not self._can_renew:
             return answer
         refused = await self._authorise(attempt, stale=token)
         return refused if refused is not None else await super().ask(self._signed(request), attempt)
+
+    async def _uploaded(self, file: File, attempt: Attempt) -> str | Answer | AnyOutcome:
+        """Upload a file and return its URL, or the answer, or the outcome, of there being none."""
+        base = str(self.base_url).rstrip("/")
+        answer = await self._client.post(
+            URL(f"{base}/_matrix/media/v3/upload?filename={_part(file.name)}", encoded=True),
+            file.data or b"",
+            content_type=file.media_type,
+            headers={"Authorization": f"Bearer {self._token}"},
+            attempt=msgspec.structs.replace(attempt, progress=Progress()),
+        )
+        if isinstance(answer, Uncertain):
+            return Deferred(f"{answer.reason}; nothing of the message was in it")
+        if not isinstance(answer, Answer) or answer.status != 200:
+            return answer
+        found = _read(answer)
+        if found is None or not found.content_uri.startswith("mxc://"):
+            return Deferred("unintelligible answer to the upload of a file")
+        return found.content_uri
 
     def _signed(self, request: Request) -> Request:
         return Request(

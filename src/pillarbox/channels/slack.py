@@ -8,14 +8,18 @@ taken. Its own client libraries send such a request twice, so they are not used.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Collection, Mapping
 from typing import ClassVar, Final, Unpack
+from urllib.parse import quote
 
 import msgspec
+from yarl import URL
 
-from pillarbox.channels.base import Attempt, Capabilities, Guarantee
-from pillarbox.channels.http.answers import Answer
+from pillarbox.channels.base import Attempt, Capabilities, Guarantee, Progress
+from pillarbox.channels.egress import Egress
+from pillarbox.channels.http.answers import Answer, status_text
 from pillarbox.channels.http.chat import (
     ChatChannel,
     Exchange,
@@ -24,17 +28,17 @@ from pillarbox.channels.http.chat import (
     Said,
     TokenChannel,
     check_name,
-    rich_of,
 )
 from pillarbox.channels.http.rules import Rule, Spare, names
-from pillarbox.channels.text.rich import Edge, Mark, Rich, Span, pieces
+from pillarbox.channels.slack_blocks import blocks
+from pillarbox.channels.text.rich import Rich
 from pillarbox.channels.text.split import length
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import Content
-from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
+from pillarbox.domain.message import Content, File
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.pace import Pace, Rate
-from pillarbox.errors import ConfigError, InvalidMessage
+from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage
 
 _POST: Final = "slack-api-ref@f4837c0c methods/chat/chat.postMessage.json"
 _UPDATE: Final = "https://docs.slack.dev/reference/methods/chat.update#errors"
@@ -203,10 +207,6 @@ HOOK_RULES: Final[tuple[Rule, ...]] = (
 )
 """What an incoming webhook's answers mean: a status, and one word."""
 
-_STYLES: Final = {
-    Mark.BOLD: "bold", Mark.ITALIC: "italic", Mark.UNDERLINE: "underline", Mark.STRIKE: "strike", Mark.CODE: "code",
-}  # fmt: skip
-_BLOCKS: Final = {Mark.PRE: "rich_text_preformatted", Mark.QUOTE: "rich_text_quote"}
 # All blocks of a message may be some 13 000 characters: three times what the text may be.
 _BLOCKS_SHARE: Final = 3
 _TEXT_MAX: Final = 4000  # what is longer Slack itself cuts, and gives the id of one piece
@@ -223,7 +223,14 @@ class _Answer(msgspec.Struct):
     response_metadata: _Metadata | None = None
 
 
+class _Upload(msgspec.Struct):
+    ok: bool = False
+    upload_url: str = ""
+    file_id: str = ""
+
+
 _ANSWER: Final = msgspec.json.Decoder(_Answer)
+_UPLOAD: Final = msgspec.json.Decoder(_Upload)
 
 
 class _Slack(ChatChannel):
@@ -248,8 +255,8 @@ class _Slack(ChatChannel):
         text = length(_escaped(rich.text), self.capabilities.unit)
         if not rich.spans:
             return text
-        blocks = length(msgspec.json.encode(_blocks(rich)).decode(), self.capabilities.unit)
-        return max(text, -(-blocks // _BLOCKS_SHARE))
+        form = length(msgspec.json.encode(blocks(rich)).decode(), self.capabilities.unit)
+        return max(text, -(-form // _BLOCKS_SHARE))
 
     def has(self, attempt: Attempt, spare: Spare) -> bool:
         """See `ChatChannel`. An answer to a message is one in its thread."""
@@ -279,6 +286,8 @@ class SlackChannel(_Slack, TokenChannel):
     scheme = "slack"
     expected = "slack://xoxb-TOKEN, or slack://T…/B…/SECRET for an incoming webhook"
     rules = RULES
+    files_max = 10
+    file_bytes_max = 1_000_000_000  # https://docs.slack.dev/messaging/working-with-files
     content_type = "application/json; charset=utf-8"  # without the charset, every answer has a warning
 
     def __init__(self, token: str, **options: Unpack[HttpOptions]) -> None:
@@ -308,11 +317,88 @@ class SlackChannel(_Slack, TokenChannel):
             body["ts"] = attempt.target
         if attempt.op is Op.DELETE:
             return self._call("chat.delete", body)
-        body |= _said_in_blocks(attempt, without)
+        rich = self.rich(attempt.content)
+        if attempt.files and attempt.op is Op.SEND and any(map(self.carries, attempt.files)):
+            return self._shared(attempt, rich, without)
+        body |= _said_in_blocks(rich, without)
         if attempt.op is Op.SEND:
             body |= _in_thread(attempt, without)
         method = "chat.postMessage" if attempt.op is Op.SEND else "chat.update"
         return self._call(method, body | self.own_fields(attempt, without))
+
+    def _shared(self, attempt: Attempt, rich: Rich, without: Collection[Spare]) -> Request:
+        """Return the last of the calls that share files; `ask` makes those before it."""
+        said = _said_in_blocks(rich, without)
+        body: dict[str, object] = {"channel_id": attempt.to, **_in_thread(attempt, without)}
+        if "blocks" in said:
+            body["blocks"] = said["blocks"]
+        elif said:
+            body["initial_comment"] = said["text"]
+        request = self._call("files.completeUploadExternal", body)
+        uploads = tuple((file.name, file) for file in attempt.files if file.data is not None)
+        return dataclasses.replace(request, files=uploads)
+
+    async def ask(self, request: Request, attempt: Attempt) -> Answer | AnyOutcome:
+        """See `ChatChannel`. Files are uploaded first: until the last call nobody sees them."""
+        if not request.files:
+            return await super().ask(request, attempt)
+        shared: list[dict[str, str]] = []
+        for _, file in request.files:
+            found = await self._uploaded(file, attempt)
+            if not isinstance(found, str):
+                return found
+            shared.append({"id": found, "title": file.name})
+        whole = dataclasses.replace(request, body={**request.body, "files": shared}, files=())
+        return await super().ask(whole, attempt)
+
+    async def _uploaded(self, file: File, attempt: Attempt) -> str | Answer | AnyOutcome:
+        """Upload a file and return its id, or the answer, or the outcome, of that which did not work."""
+        asked = await self._before(
+            attempt,
+            self.base_url / "api" / "files.getUploadURLExternal",
+            f"filename={quote(file.name)}&length={file.size}".encode(),
+            content_type="application/x-www-form-urlencoded",
+            headers=self._headers,
+        )
+        if not isinstance(asked, Answer):
+            return asked
+        if asked.status >= 500:
+            return Deferred(f"uploading a file: {status_text(asked.status)}")
+        try:
+            place = _UPLOAD.decode(asked.body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return Deferred("unintelligible answer before a file was uploaded")
+        if not place.ok:
+            return asked
+        try:
+            url = self._upload_url(place.upload_url)
+        except EgressRefused as refused:
+            return Deferred(f"Slack named a place to upload to that leads elsewhere: {refused}")
+        put = await self._before(attempt, url, file.data or b"", content_type=file.media_type, headers={})
+        if not isinstance(put, Answer):
+            return put
+        if put.status != 200:
+            return Deferred(f"uploading a file: {status_text(put.status)}")
+        return place.file_id
+
+    def _upload_url(self, text: str) -> URL:
+        """Return where to upload to: Slack's own, or the server of one's own. Raises EgressRefused."""
+        url = Egress(operator=True).check_url(text)
+        if url.origin() != self.base_url.origin() and not (
+            url.scheme == "https" and f".{url.host}".endswith(".slack.com")
+        ):
+            raise EgressRefused(f"{url.host} is not Slack")
+        return url
+
+    async def _before(
+        self, attempt: Attempt, url: URL, body: bytes, *, content_type: str, headers: Mapping[str, str]
+    ) -> Answer | AnyOutcome:
+        """Ask something that sends nothing of the message yet."""
+        apart = msgspec.structs.replace(attempt, progress=Progress())
+        answer = await self._client.post(url, body, content_type=content_type, headers=headers, attempt=apart)
+        if isinstance(answer, Uncertain):
+            return Deferred(f"{answer.reason}; nothing of the message was in it")
+        return answer
 
     def _call(self, method: str, body: Mapping[str, object]) -> Request:
         return Request(url=self.base_url / "api" / method, body=body, headers=self._headers)
@@ -366,7 +452,8 @@ class SlackWebhookChannel(_Slack):
 
     def request(self, attempt: Attempt, without: Collection[Spare]) -> Request:
         """See `ChatChannel`."""
-        body = _said_in_blocks(attempt, without) | _in_thread(attempt, without) | self.own_fields(attempt, without)
+        said = _said_in_blocks(self.rich(attempt.content), without)
+        body = said | _in_thread(attempt, without) | self.own_fields(attempt, without)
         return Request(url=self._url, body=body)
 
     async def send(self, attempt: Attempt) -> AnyOutcome:
@@ -387,14 +474,13 @@ def _check_timestamp(field: str, text: str | None) -> None:
         raise InvalidMessage(field, "expected the timestamp of a message, such as 1503435956.000247")
 
 
-def _said_in_blocks(attempt: Attempt, without: Collection[Spare]) -> dict[str, object]:
+def _said_in_blocks(rich: Rich, without: Collection[Spare]) -> dict[str, object]:
     """Return the text as plain text, or, where it has markup, as a block beside it."""
-    rich = rich_of(attempt.content)
     if not rich.text:
         return {}
     if not rich.spans or Spare.MARKUP in without:
         return {"text": _escaped(rich.text), "mrkdwn": False}
-    return {"text": _escaped(rich.text), "blocks": _blocks(rich)}
+    return {"text": _escaped(rich.text), "blocks": blocks(rich)}
 
 
 def _in_thread(attempt: Attempt, without: Collection[Spare]) -> dict[str, object]:
@@ -405,45 +491,3 @@ def _in_thread(attempt: Attempt, without: Collection[Spare]) -> dict[str, object
 def _escaped(text: str) -> str:
     """Return *text* so that nothing in it calls a channel or makes a link: docs.slack.dev, "Escaping text"."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _blocks(rich: Rich) -> list[dict[str, object]]:
-    """Return *rich* as one block of rich text: docs.slack.dev/reference/block-kit/blocks/rich-text-block."""
-    elements: list[dict[str, object]] = []
-    block: Span | None = None  # the quote or code that is open
-    inside: list[dict[str, object]] = []
-    open_spans: list[Span] = []
-    for piece in pieces(rich):
-        if not isinstance(piece, Edge):
-            # A block begins and ends its line by itself.
-            text = piece if block or not elements or inside else piece.lstrip("\n")
-            inside += [_inline(text, open_spans)] if text else []
-            continue
-        if piece.span.mark in _BLOCKS and (block is None or piece.span is block):
-            elements += _finished(block, inside)
-            block, inside = (piece.span if piece.opens else None), []
-        if piece.opens:
-            open_spans.append(piece.span)
-        else:
-            open_spans.pop()
-    elements += _finished(block, inside)
-    return [{"type": "rich_text", "elements": elements}]
-
-
-def _finished(block: Span | None, inside: list[dict[str, object]]) -> list[dict[str, object]]:
-    if block is None and inside:
-        last = inside[-1]
-        last["text"] = str(last["text"]).rstrip("\n")
-        if not last["text"]:
-            inside.pop()
-    name = "rich_text_section" if block is None else _BLOCKS[block.mark]
-    return [{"type": name, "elements": inside}] if inside else []
-
-
-def _inline(text: str, open_spans: list[Span]) -> dict[str, object]:
-    found: dict[str, object] = {"type": "text", "text": text}
-    style = {_STYLES[span.mark]: True for span in open_spans if span.mark in _STYLES}
-    if style:
-        found["style"] = style
-    link = next((span.value for span in open_spans if span.mark is Mark.LINK), None)
-    return found if link is None else {**found, "type": "link", "url": link}

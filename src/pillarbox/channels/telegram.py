@@ -8,20 +8,20 @@ Telegram knows no dedupe token: a request whose answer was lost may have been ta
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import ClassVar, Final, Unpack
 
 import msgspec
 
 from pillarbox.channels.base import Attempt, Capabilities, Guarantee
 from pillarbox.channels.http.answers import Answer
-from pillarbox.channels.http.chat import Exchange, HttpOptions, Request, Said, TokenChannel, rich_of
+from pillarbox.channels.http.chat import Exchange, HttpOptions, Request, Said, TokenChannel
 from pillarbox.channels.http.rules import Rule, Spare, names, words
 from pillarbox.channels.text.rich import Mark, Rich
 from pillarbox.channels.text.split import length
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import Content
+from pillarbox.domain.message import Content, File
 from pillarbox.domain.outcome import AnyOutcome, Redirected
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.errors import ConfigError, InvalidMessage
@@ -175,6 +175,16 @@ _ENTITIES: Final = {
     Mark.BOLD: "bold", Mark.ITALIC: "italic", Mark.UNDERLINE: "underline", Mark.STRIKE: "strikethrough",
     Mark.SPOILER: "spoiler", Mark.CODE: "code", Mark.PRE: "pre", Mark.LINK: "text_link", Mark.QUOTE: "blockquote",
 }  # fmt: skip
+_NO_TEXT: Final = b"there is no text in the message to edit"
+_UPLOAD_MAX: Final = 50_000_000
+_PHOTO_BYTES_MAX: Final = 10 << 20
+_FILES_MAX: Final = 10
+# https://core.telegram.org/bots/api#sendmediagroup: what an album may hold together; all else goes alone.
+_ALBUMS: Final = {"photo": "seen", "video": "seen", "audio": "heard", "document": "document"}
+_KINDS: Final = {
+    "image/jpeg": "photo", "image/png": "photo", "image/webp": "photo", "image/gif": "animation", "video/mp4": "video",
+    "audio/ogg": "voice", "audio/mpeg": "audio", "audio/mp4": "audio",
+}  # fmt: skip
 _ENTITIES_MAX: Final = 100  # what is more is left out by Telegram, without a word: https://core.telegram.org/api/config
 
 
@@ -195,7 +205,7 @@ class _Message(msgspec.Struct):
 
 
 _ANSWER: Final = msgspec.json.Decoder(_Answer)
-_MESSAGE: Final = msgspec.json.Decoder(_Message)
+_MESSAGES: Final = msgspec.json.Decoder(_Message | list[_Message])
 
 
 class TelegramChannel(TokenChannel):
@@ -223,7 +233,11 @@ class TelegramChannel(TokenChannel):
     )
     public_url = "https://api.telegram.org"
     rules = RULES
-    markup_fields: ClassVar = frozenset({"parse_mode", "entities"})
+    files_max = _FILES_MAX
+    file_bytes_max = _UPLOAD_MAX  # https://core.telegram.org/bots/api#sending-files
+    caption_limit = 1024
+    fetches = True
+    markup_fields: ClassVar = frozenset({"parse_mode", "entities", "caption_entities"})
     own: ClassVar = frozenset({"chat_id", "message_id", "message_thread_id"})
 
     def __init__(self, token: str, **options: Unpack[HttpOptions]) -> None:
@@ -264,13 +278,19 @@ class TelegramChannel(TokenChannel):
         """See `ChatChannel`."""
         body: dict[str, object] = {"chat_id": int(attempt.to) if not attempt.to.startswith("@") else attempt.to}
         if attempt.op is not Op.SEND:
-            body["message_id"] = int(attempt.target or 0)
+            # An album's receipt has the numbers of all of it.
+            numbers = [int(number) for number in (attempt.target or "0").split(",")]
+            if attempt.op is Op.DELETE and len(numbers) > 1:
+                return Request(url=self._bot / "deleteMessages", body=body | {"message_ids": numbers})
+            body["message_id"] = numbers[0]
         if attempt.op is Op.DELETE:
             return Request(url=self._bot / "deleteMessage", body=body)
-        rich = rich_of(attempt.content)
-        body["text"] = rich.text
+        rich = self.rich(attempt.content)
+        text, entities = ("caption", "caption_entities") if attempt.files else ("text", "entities")
+        if rich.text or not attempt.files:
+            body[text] = rich.text
         if rich.spans and Spare.MARKUP not in without:
-            body["entities"] = _entities(rich)
+            body[entities] = _entities(rich)
         if attempt.op is Op.EDIT:
             return Request(url=self._bot / "editMessageText", body=body | self.own_fields(attempt, without))
         if attempt.content.silent:
@@ -278,8 +298,47 @@ class TelegramChannel(TokenChannel):
         if attempt.thread is not None and Spare.THREAD not in without:
             body["message_thread_id"] = int(attempt.thread)
         if attempt.content.reply_to is not None and attempt.part == 0 and Spare.REPLY not in without:
-            body["reply_parameters"] = {"message_id": int(attempt.content.reply_to)}
+            body["reply_parameters"] = {"message_id": int(attempt.content.reply_to.partition(",")[0])}
+        if attempt.files:
+            return self._with_files(attempt.files, body | self.own_fields(attempt, without))
         return Request(url=self._bot / "sendMessage", body=body | self.own_fields(attempt, without))
+
+    def _with_files(self, files: Sequence[File], body: dict[str, object]) -> Request:
+        """Return the request for one file, or for an album of them, whose first one has the caption."""
+        uploads = [(f"file{place}", file) for place, file in enumerate(files) if file.data is not None]
+        if len(files) == 1:
+            kind = _kind(files[0])
+            url = self._bot / f"send{kind.capitalize()}"
+            if not uploads:
+                return Request(url=url, body=body | {kind: files[0].url})
+            return Request(url=url, body=body, files=((kind, files[0]),))
+        media: list[dict[str, object]] = [
+            {"type": _kind(file), "media": f"attach://file{place}" if file.url is None else file.url}
+            for place, file in enumerate(files)
+        ]
+        media[0] |= {name: body.pop(name) for name in ("caption", "caption_entities") if name in body}
+        return Request(url=self._bot / "sendMediaGroup", body=body | {"media": media}, files=tuple(uploads))
+
+    def groups(self, files: Sequence[File]) -> list[tuple[File, ...]]:
+        """See `ChatChannel`. An album holds what is of a kind."""
+        found: list[list[File]] = []
+        for file in files:
+            album = _ALBUMS.get(_kind(file))
+            together = found and album is not None and album == _ALBUMS.get(_kind(found[-1][0]))
+            if together and len(found[-1]) < _FILES_MAX and sum(one.size for one in (*found[-1], file)) <= _UPLOAD_MAX:
+                found[-1].append(file)
+            else:
+                found.append([file])
+        return [tuple(group) for group in found]
+
+    async def ask(self, request: Request, attempt: Attempt) -> Answer | AnyOutcome:
+        """See `ChatChannel`. What a message with a file says is its caption."""
+        answer = await super().ask(request, attempt)
+        if attempt.op is not Op.EDIT or not isinstance(answer, Answer) or _NO_TEXT not in answer.body:
+            return answer
+        names = {"text": "caption", "entities": "caption_entities"}
+        body = {names.get(name, name): value for name, value in request.body.items()}
+        return await super().ask(Request(url=self._bot / "editMessageCaption", body=body), attempt)
 
     def said(self, answer: Answer) -> Said:
         """See `ChatChannel`."""
@@ -301,12 +360,20 @@ class TelegramChannel(TokenChannel):
         return super().outcome(exchange)
 
 
+def _kind(file: File) -> str:
+    """Return what Telegram shows a file as."""
+    kind = _KINDS.get(file.media_type, "document")
+    return "document" if kind == "photo" and file.size > _PHOTO_BYTES_MAX else kind
+
+
 def _receipt(result: msgspec.Raw) -> str | None:
+    """Return the number of a message; of an album the numbers of all of it."""
     try:
-        number = _MESSAGE.decode(result).message_id
+        found = _MESSAGES.decode(result)
     except (msgspec.MsgspecError, RecursionError):
         return None
-    return None if number is None else str(number)
+    numbers = [one.message_id for one in (found if isinstance(found, list) else [found])]
+    return ",".join(str(number) for number in numbers if number is not None) or None
 
 
 def _moved_to(answer: Answer) -> int | None:

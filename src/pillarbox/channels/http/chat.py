@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ssl
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, TypedDict, Unpack
 
@@ -29,8 +29,8 @@ from pillarbox.channels.text.rich import Mark, Rich, Span
 from pillarbox.channels.url_parts import Options, count, parse_token_url, seconds, table, text
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.ids import is_message_id
-from pillarbox.domain.message import Admission, Content, Format
+from pillarbox.domain.ids import PARTS_MAX, is_message_id
+from pillarbox.domain.message import Admission, Content, File, Format, encode_content
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
 from pillarbox.domain.plain_characters import CONTROL
 from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage, NotStarted
@@ -83,13 +83,16 @@ class Request:
     One request.
 
     Attributes:
-        body: What goes out as JSON.
+        body: What goes out as JSON; with files as a form, each field by itself, or all in ``json_field``.
+        files: By the names of their fields.
     """
 
     url: URL
     body: Mapping[str, object]
     method: Method = "POST"
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    files: tuple[tuple[str, File], ...] = ()
+    json_field: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +145,10 @@ class ChatChannel(Channel):
         content_type: Of its requests.
         markup_fields: What of a message's ``extra`` is markup, and goes with it.
         own: What ``extra`` may not hold, because the message says it: whom it is for, which one it is.
+        files_max: Files that one request takes; 0 where it takes none.
+        file_bytes_max: The largest of them; ``request_bytes_max``: all of a request. ``None``: nobody knows.
+        caption_limit: The longest text that goes with files, in the unit of `capabilities`; ``None``: as any text.
+        fetches: It takes URLs of files, which go out as a line of the text elsewhere.
         covered: The platform drops a second copy of a request for as long as we try.
     """
 
@@ -150,6 +157,11 @@ class ChatChannel(Channel):
     content_type: ClassVar[str] = "application/json"
     markup_fields: ClassVar[frozenset[str]] = frozenset()
     own: ClassVar[frozenset[str]] = frozenset()
+    files_max: ClassVar[int] = 0
+    file_bytes_max: ClassVar[int | None] = None
+    request_bytes_max: ClassVar[int | None] = None
+    caption_limit: ClassVar[int | None] = None
+    fetches: ClassVar[bool] = False
     covered: bool = False
 
     def __init__(
@@ -205,8 +217,11 @@ class ChatChannel(Channel):
         """
         if content.payload is not None:
             raise InvalidMessage("payload", f"expected text; {self.kind} takes fields of its own in extra")
-        if content.files:
-            raise InvalidMessage("files", f"expected none: the {self.kind} channel sends text")
+        for file in content.files:
+            if file.url is None and not self.files_max:
+                raise InvalidMessage("files", f"expected URLs: this {self.kind} channel takes no files")
+            if self.file_bytes_max is not None and file.size > self.file_bytes_max:
+                raise InvalidMessage("files", f"expected at most {self.file_bytes_max} bytes each for {self.kind}")
         for name in sorted(self.own.intersection(content.extra)):
             raise InvalidMessage(f"extra.{name}", "expected a field that the message does not have by itself")
 
@@ -234,15 +249,55 @@ class ChatChannel(Channel):
         return Admission(recipient=recipient, **self.split(content))
 
     def split(self, content: Content) -> Cut:
-        """See `Channel`."""
-        found = super().split(content)
-        return Cut(parts=found["parts"], splitter=SPLITTER) if found else found
+        """See `Channel`. Files go with the last part of the text, where that can be their caption, or behind it."""
+        groups = self.groups([file for file in content.files if self.carries(file)])
+        if not groups:
+            found = super().split(content)
+            return Cut(parts=found["parts"], splitter=SPLITTER) if found else found
+        loose = tuple(file for file in content.files if not self.carries(file))
+        said = msgspec.structs.replace(content, files=loose)
+        parts = list(self._cut(said)) if self.rich(said).text.strip() else []
+        limit = self.capabilities.text_limit if self.caption_limit is None else self.caption_limit
+        if parts and (limit is None or self.size(self.rich(parts[-1])) <= limit):
+            parts[-1] = msgspec.structs.replace(parts[-1], files=(*parts[-1].files, *groups.pop(0)))
+        bare = msgspec.structs.replace(content, text=None, format=Format.PLAIN, subject=None)
+        parts += [msgspec.structs.replace(bare, files=group) for group in groups]
+        if len(parts) == 1:
+            return Cut()
+        if len(parts) > PARTS_MAX:
+            raise InvalidMessage("text", f"expected at most {PARTS_MAX} parts, not {len(parts)}")
+        first, *others = parts
+        others = [msgspec.structs.replace(part, mirror=None) for part in others]
+        return Cut(parts=tuple(encode_content(part) for part in (first, *others)), splitter=SPLITTER)
+
+    def carries(self, file: File) -> bool:
+        """Whether the platform is given a file itself, and not its URL in the text."""
+        return file.url is None or self.fetches
+
+    def groups(self, files: Sequence[File]) -> list[tuple[File, ...]]:
+        """Return files as requests take them, in order."""
+        found: list[list[File]] = []
+        size = 0
+        for file in files:
+            size += file.size
+            too_large = self.request_bytes_max is not None and size > self.request_bytes_max
+            if not found or len(found[-1]) == self.files_max or too_large:
+                found.append([])
+                size = file.size
+            found[-1].append(file)
+        return [tuple(group) for group in found]
+
+    def rich(self, content: Content) -> Rich:
+        """Return what *content* says, the URLs of its files as lines of it where the platform does not fetch them."""
+        links = [file.url for file in content.files if file.url is not None and not self.carries(file)]
+        said = rich_of(content)
+        return Rich("\n".join([said.text, *links] if said.text else links), said.spans) if links else said
 
     def _cut(self, content: Content) -> tuple[Content, ...]:
         limit, unit = self.capabilities.text_limit, self.capabilities.unit
-        rich = rich_of(content)
+        rich = self.rich(content)
         if not rich.text.strip():
-            if content.extra:
+            if content.extra or content.files:
                 return (content,)
             raise InvalidMessage("text", "expected some: of this one nothing would be seen")
         if limit is None or self.size(rich) <= limit:
@@ -261,6 +316,7 @@ class ChatChannel(Channel):
                 text=to_html(piece) if piece.spans else piece.text,
                 format=Format.HTML if piece.spans else Format.PLAIN,
                 subject=None,
+                files=(),
                 bare=bare,
             )
             for piece, bare in pieces
@@ -294,15 +350,28 @@ class ChatChannel(Channel):
 
     async def ask(self, request: Request, attempt: Attempt) -> Answer | AnyOutcome:
         """Make a request of an attempt; return its answer, or the outcome of there being none."""
+        body, content_type = self._written(request, attempt.token)
         return await self._client.post(
             request.url,
-            msgspec.json.encode(request.body),
-            content_type=self.content_type,
+            body,
+            content_type=content_type,
             headers=request.headers,
             attempt=attempt,
             covered=self.covered,
             method=request.method,
         )
+
+    def _written(self, request: Request, token: str) -> tuple[bytes, str]:
+        if not request.files:
+            return msgspec.json.encode(request.body), self.content_type
+        from pillarbox.channels.http.form import form
+
+        fields = {request.json_field: request.body} if request.json_field else request.body
+        texts = {
+            name: value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            for name, value in fields.items()
+        }
+        return form(texts, request.files, token=token)
 
     def unable(self, attempt: Attempt) -> dict[Spare, str]:  # noqa: ARG002 — for those that are
         """Return what of a message the platform never takes, and why."""

@@ -9,6 +9,7 @@ A message's content as a mail: bytes that are the same for every attempt (contra
 * A mail that is already composed (``message/rfc822``) goes out as it was given, but for its line ends and without
   ``Bcc`` and ``Resent-Bcc``: those recipients must not be shown to the others (RFC 5322 §3.6.3). They get no copy
   either: a message has one recipient.
+* Files are attachments, each in base64; those that are URLs are lines of the text.
 * ``silent`` means nothing in a mail. ``reply_to`` and ``thread`` count where they are Message-IDs in angle brackets,
   as receipts of this channel are; elsewhere the mail goes without.
 """
@@ -18,19 +19,28 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email.header import Header
 from email.utils import format_datetime, formataddr
+from html import escape
 from typing import Final
+from urllib.parse import quote
+
+import msgspec
 
 from pillarbox.channels.mail.addresses import Address
 from pillarbox.channels.mail.fields import MESSAGE_RFC822, as_message_id, extra_headers, has_control
 from pillarbox.channels.text.html import html_to_text
-from pillarbox.domain.message import Content, Format
+from pillarbox.domain.message import Content, File, Format
 from pillarbox.domain.moments import to_datetime
 
 SUBJECT_DEFAULT_LENGTH_MAX: Final = 78
 _LINE_LENGTH_MAX: Final = 78  # RFC 5322 §2.1.1: should, where 998 is must
+_NAME_PIECE_MAX: Final = 55
+_MEDIA_TYPE: Final = re.compile(
+    r"(?!multipart/|message/)[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*\Z", re.IGNORECASE
+)
 _ENCODED_LENGTH_MAX: Final = 76  # RFC 2047 §2, RFC 2045 §6.7 and §6.8
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
@@ -82,6 +92,7 @@ def compose(
     """
     if content.payload is not None and _kind(content) == MESSAGE_RFC822:
         return _as_it_is(content.payload)
+    content = _with_links(content)
     message_id = f"<{token}@{sender.domain}>"
     headers = [
         ("From", _mailbox(sender, sender_name)),
@@ -95,7 +106,10 @@ def compose(
         *((name, _value(name, value)) for name, value in extra_headers(content).items()),
         ("MIME-Version", "1.0"),
     ]
-    part = _body(content, boundary=f"=_{token}")
+    files = [file for file in content.files if file.data is not None]
+    part = _body(content, boundary=f"=_{token}", encode=bool(files))
+    if files:
+        part = _joined("mixed", [part, *map(_attached, files)], boundary=f"=_m_{token}")
     return Mail(
         content=_lines([*headers, *part.headers]).encode() + b"\r\n" + part.body,
         message_id=message_id,
@@ -193,7 +207,53 @@ def _references(content: Content, thread: str | None) -> list[tuple[str, str]]:
     return [*headers, ("References", "\r\n ".join(known))] if known else headers
 
 
-def _body(content: Content, *, boundary: str) -> _Part:
+def _with_links(content: Content) -> Content:
+    """Return *content* with the URLs of its files in its text."""
+    links = [file.url for file in content.files if file.url is not None]
+    if not links:
+        return content
+    if content.format is Format.HTML:
+        written = [f'<p><a href="{escape(link)}">{escape(link)}</a></p>' for link in links]
+    else:
+        written = [f"\n{link}" for link in links]
+    return msgspec.structs.replace(content, text="".join([content.text or "", *written]).lstrip("\n"))
+
+
+def _attached(file: File) -> _Part:
+    # What is composed of parts, and what is a mail, must not be in base64 (RFC 2046 §5.2.1).
+    kind = file.media_type if _MEDIA_TYPE.match(file.media_type) else "application/octet-stream"
+    headers = [
+        ("Content-Type", kind),
+        ("Content-Disposition", f"attachment;\r\n {_filename(file.name or 'file')}"),
+        ("Content-Transfer-Encoding", "base64"),
+    ]
+    return _Part(headers=headers, body=base64.encodebytes(file.data or b"").replace(b"\n", b"\r\n"))
+
+
+def _filename(name: str) -> str:
+    """Return a file's name as a parameter: of ASCII in quotation marks, else by RFC 2231, in pieces."""
+    if name.isascii() and len(name) <= _NAME_PIECE_MAX:
+        return 'filename="{}"'.format(name.replace("\\", "\\\\").replace('"', '\\"'))
+    pieces = [""]
+    for character in name:
+        coded = quote(character, safe="")
+        if len(pieces[-1]) + len(coded) > _NAME_PIECE_MAX:
+            pieces.append("")
+        pieces[-1] += coded
+    charset = "utf-8''"
+    return ";\r\n ".join(f"filename*{place}*={'' if place else charset}{piece}" for place, piece in enumerate(pieces))
+
+
+def _joined(subtype: str, parts: Sequence[_Part], *, boundary: str) -> _Part:
+    """Return several entities as one. "=_" never occurs in an encoded one, so the boundary cannot."""
+    body = b"".join(f"--{boundary}\r\n{_lines(part.headers)}\r\n".encode() + part.body for part in parts)
+    return _Part(
+        headers=[("Content-Type", f'multipart/{subtype}; boundary="{boundary}"')],
+        body=body + f"--{boundary}--\r\n".encode(),
+    )
+
+
+def _body(content: Content, *, boundary: str, encode: bool) -> _Part:
     if content.payload is not None:
         return _Part(
             headers=[("Content-Type", content.content_type or ""), ("Content-Transfer-Encoding", "base64")],
@@ -201,14 +261,10 @@ def _body(content: Content, *, boundary: str) -> _Part:
         )
     text = content.text or ""
     if content.format is not Format.HTML:
-        return _text("plain", text)
-    # Least wanted first (RFC 2046 §5.1.4). Encoded both: "=_" never occurs in either encoding, so the boundary cannot.
+        return _text("plain", text, encode=encode)
+    # Least wanted first (RFC 2046 §5.1.4).
     parts = [_text("plain", html_to_text(text), encode=True), _text("html", text, encode=True)]
-    body = b"".join(f"--{boundary}\r\n{_lines(part.headers)}\r\n".encode() + part.body for part in parts)
-    return _Part(
-        headers=[("Content-Type", f'multipart/alternative; boundary="{boundary}"')],
-        body=body + f"--{boundary}--\r\n".encode(),
-    )
+    return _joined("alternative", parts, boundary=boundary)
 
 
 def _text(subtype: str, text: str, *, encode: bool = False) -> _Part:

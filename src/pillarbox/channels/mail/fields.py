@@ -53,10 +53,8 @@ def check_content(content: Content, *, thread: str | None) -> None:
 
     Raises:
         InvalidMessage: Names the field: ``subject``, ``reply_to``, ``thread``, ``extra.headers``, ``content_type``,
-            ``payload``, ``files`` or ``text``.
+            ``payload`` or ``text``.
     """
-    if content.files:
-        raise InvalidMessage("files", "expected none: files cannot be sent by mail yet")
     _check_line(content.subject, "subject", SUBJECT_LENGTH_MAX)
     _check_line(content.reply_to, "reply_to", HEADER_VALUE_LENGTH_MAX)
     _check_line(thread, "thread", HEADER_VALUE_LENGTH_MAX)

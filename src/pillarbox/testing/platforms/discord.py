@@ -10,13 +10,16 @@ import math
 import re
 from typing import Any, Final
 
+import msgspec
+
 from pillarbox.clock import Clock
-from pillarbox.testing.platforms.server import FakePlatform, answer_json, fields_of
+from pillarbox.testing.platforms.server import FakePlatform, answer_json, fields_of, form_of
 from pillarbox.testing.receiver import Answer, Received
 
 TOKEN: Final = "MTIzNDU2Nzg5MDEyMzQ1Njc4.FakeFk.FakeFakeFakeFakeFakeFakeFake"  # noqa: S105 — nobody's
 HOOK: Final = ("123456789012345678", "FakeFakeFakeFakeFakeFakeFakeFake")
 _CONTENT_MAX: Final = 2000
+_FILE_BYTES_MAX: Final = 10 << 20
 _NONCE_MAX: Final = 25
 _NONCE_MS: Final = 120_000  # "the past few minutes"; nobody says how many
 _PATH: Final = re.compile(r"/api/v10/(?:channels/(\d+)|webhooks/([^/]+/[^/]+))(?:/messages)?(?:/(\d+))?")
@@ -25,6 +28,7 @@ _MEANINGS: Final = {
     10003: (404, "Unknown Channel"),
     10008: (404, "Unknown Message"),
     10015: (404, "Unknown Webhook"),
+    40005: (413, "Request entity too large"),
     50006: (400, "Cannot send an empty message"),
     50007: (403, "Cannot send messages to this user"),
     50013: (403, "Missing Permissions"),
@@ -94,6 +98,12 @@ class FakeDiscord(FakePlatform):
         if not found[2] and not by_bot:
             return _unauthorized()
         fields = fields_of(request)
+        if "payload_json" in fields:
+            uploads = [
+                {"id": str(place), "filename": piece.name, "size": len(piece.data), "url": "u", "proxy_url": "u"}
+                for place, piece in enumerate(piece for piece in form_of(request) if piece.name)
+            ]
+            fields |= {**msgspec.json.decode(str(fields["payload_json"])), "uploads": uploads}
         channel = str(fields.get("thread_id", found[1] or "0"))
         if channel in self._refused:
             return _refusal(self._refused[channel])
@@ -127,6 +137,7 @@ class FakeDiscord(FakePlatform):
             "author": {"id": "1", "username": "bot", "discriminator": "0", "avatar": None},
         }
         message |= {name: fields[name] for name in ("embeds", "flags", "nonce", "message_reference") if name in fields}
+        message["attachments"] = fields.get("uploads", [])
         self.messages.append(message)
         self._nonces[channel, nonce] = (now_ms, str(message["id"]))
         return answer_json(message, headers=self._bucket(channel))
@@ -157,7 +168,10 @@ class FakeDiscord(FakePlatform):
 
     def _wrong(self, channel: str, fields: dict[str, object]) -> Answer | None:
         content = str(fields.get("content") or "")
-        if not content.strip() and not fields.get("embeds"):
+        uploads: Any = fields.get("uploads", [])
+        if any(one["size"] > _FILE_BYTES_MAX for one in uploads):
+            return _refusal(40005)
+        if not content.strip() and not fields.get("embeds") and not uploads:
             return _refusal(50006)
         errors: dict[str, Any] = {}
         if len(content) > _CONTENT_MAX:

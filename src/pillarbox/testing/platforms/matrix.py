@@ -15,6 +15,8 @@ from pillarbox.testing.platforms.server import FakePlatform, answer_json, fields
 from pillarbox.testing.receiver import Answer, Received
 
 _EVENT_BYTES_MAX: Final = 65_536
+_UPLOAD: Final = "/_matrix/media/v3/upload"
+_UPLOAD_BYTES_MAX: Final = 50 << 20
 _PREFIX: Final = "/_matrix/client/v3/"
 
 
@@ -31,6 +33,7 @@ class FakeMatrix(FakePlatform):
         messages: What stands in the rooms, in the order of sending.
         aliases: From alias to room.
         logins: How often somebody logged in.
+        uploads: Name, type and bytes of what was uploaded, by its URL.
     """
 
     def __init__(
@@ -47,6 +50,7 @@ class FakeMatrix(FakePlatform):
         self.password = password
         self.aliases: dict[str, str] = {}
         self.logins = 0
+        self.uploads: dict[str, tuple[str, str, bytes]] = {}
         self._count = 0
         self._devices: dict[str, str | None] = {}  # from access token to device
         self._refresh: dict[str, str] = {}
@@ -81,6 +85,8 @@ class FakeMatrix(FakePlatform):
     def answer(self, request: Received) -> Answer:
         """See `FakePlatform`."""
         path = request.path.partition("?")[0]
+        if path == _UPLOAD:
+            return self._upload(request)
         if not path.startswith(_PREFIX):
             return _refusal(404, "M_UNRECOGNIZED", "Unrecognized request")
         pieces = [unquote(piece) for piece in path.removeprefix(_PREFIX).split("/")]
@@ -93,11 +99,9 @@ class FakeMatrix(FakePlatform):
             case "GET", ["directory", "room", alias]:
                 room = self.aliases.get(alias)
                 return _refusal(404, "M_NOT_FOUND", "No room") if room is None else answer_json({"room_id": room})
-        token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not token:
-            return _refusal(401, "M_MISSING_TOKEN", "Missing access token")
-        if token not in self._devices:
-            return _refusal(401, "M_UNKNOWN_TOKEN", "Invalid access token", soft_logout=True)
+        token = _token(request)
+        if (wrong := self._unauthorized(token)) is not None:
+            return wrong
         device = self._devices[token]
         match request.method, pieces:
             case "GET", ["account", "whoami"]:
@@ -109,6 +113,23 @@ class FakeMatrix(FakePlatform):
                 self.messages = [one for one in self.messages if one["event_id"] != event]
                 return self._once(device, path, room, "m.room.redaction", fields, len(request.body))
         return _refusal(404, "M_UNRECOGNIZED", "Unrecognized request")
+
+    def _unauthorized(self, token: str) -> Answer | None:
+        if not token:
+            return _refusal(401, "M_MISSING_TOKEN", "Missing access token")
+        if token not in self._devices:
+            return _refusal(401, "M_UNKNOWN_TOKEN", "Invalid access token", soft_logout=True)
+        return None
+
+    def _upload(self, request: Received) -> Answer:
+        if (wrong := self._unauthorized(_token(request))) is not None:
+            return wrong
+        if len(request.body) > _UPLOAD_BYTES_MAX:
+            return _refusal(413, "M_TOO_LARGE", "Upload request body is too large")
+        url = f"mxc://test.local/{len(self.uploads)}"
+        name = str(fields_of(request).get("filename", ""))
+        self.uploads[url] = (name, request.headers.get("content-type", ""), request.body)
+        return answer_json({"content_uri": url})
 
     def _login(self, fields: dict[str, Any]) -> Answer:
         name = str(fields.get("identifier", {}).get("user", ""))
@@ -166,6 +187,10 @@ class FakeMatrix(FakePlatform):
                 one["content"] = content["m.new_content"]
                 return
         self.messages.append({"event_id": event, "room_id": room, "content": content})
+
+
+def _token(request: Received) -> str:
+    return request.headers.get("authorization", "").removeprefix("Bearer ")
 
 
 def _refusal(status: int, code: str, error: str, *, headers: dict[str, str] | None = None, **fields: object) -> Answer:

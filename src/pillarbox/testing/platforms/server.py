@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl
@@ -14,6 +16,12 @@ from pillarbox.clock import Clock, SystemClock
 from pillarbox.testing.receiver import Answer, Plan, Received, Receiver
 
 _BURST: Final = 3
+_BOUNDARY: Final = re.compile(r'boundary="?([^";]+)')
+_PIECE: Final = {
+    "field": re.compile(r'[ ;]name="([^"]*)"'),
+    "name": re.compile(r'filename="([^"]*)"'),
+    "media_type": re.compile(r"(?i)content-type:([^\r\n]*)"),
+}
 JSON: Final = {"Content-Type": "application/json"}
 
 
@@ -25,6 +33,8 @@ def answer_json(body: object, *, status: int = 200, headers: Mapping[str, str] |
 def fields_of(request: Received) -> dict[str, object]:
     """Return what a request says: its query, and its JSON object or its form. Empty where it has none."""
     fields: dict[str, object] = dict(parse_qsl(request.path.partition("?")[2]))
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        return fields | {piece.field: piece.data.decode() for piece in form_of(request) if not piece.name}
     if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         return fields | dict(parse_qsl(request.body.decode()))
     try:
@@ -32,6 +42,30 @@ def fields_of(request: Received) -> dict[str, object]:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return fields
     return fields | found if isinstance(found, dict) else fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A field of a form; with a name it is a file."""
+
+    field: str
+    name: str = ""
+    media_type: str = ""
+    data: bytes = b""
+
+
+def form_of(request: Received) -> list[Piece]:
+    """Return what a form of several parts holds: RFC 7578. Empty where it is none."""
+    boundary = _BOUNDARY.search(request.headers.get("content-type", ""))
+    if boundary is None:
+        return []
+    found: list[Piece] = []
+    for piece in (b"\r\n" + request.body).split(b"\r\n--" + boundary[1].encode())[1:-1]:
+        head, _, data = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+        said = {name: _PIECE[name].search(head.decode()) for name in _PIECE}
+        values = {name: "" if match is None else match[1].strip() for name, match in said.items()}
+        found.append(Piece(data=data, **values))
+    return found
 
 
 class Bucket:

@@ -20,7 +20,7 @@ HOOK: Final = "T00000000/B00000000/FakeFakeFakeFakeFakeFake"
 _TEXT_MAX: Final = 40_000
 _BLOCKS_MAX: Final = 50
 _BLOCKS_LENGTH_MAX: Final = 13_200
-_LISTS: Final = frozenset({"blocks", "attachments", "metadata"})
+_LISTS: Final = frozenset({"files", "blocks", "attachments", "metadata"})
 _ELEMENTS: Final = frozenset(
     {"rich_text_section", "rich_text_preformatted", "rich_text_quote", "rich_text_list"}
 )  # fmt: skip
@@ -28,7 +28,7 @@ _ELEMENTS: Final = frozenset(
 
 class FakeSlack(FakePlatform):
     """
-    Slack's ``chat.postMessage``, ``chat.update``, ``chat.delete`` and ``auth.test``, and an incoming webhook.
+    Slack's ``chat.postMessage``, ``chat.update``, ``chat.delete`` and ``auth.test``, uploads, and an incoming webhook.
 
     Args:
         token: The app's.
@@ -38,6 +38,7 @@ class FakeSlack(FakePlatform):
 
     Attributes:
         messages: What stands in the conversations, in the order of sending; the webhook's is called ``hook``.
+        uploads: Name and bytes of each file by its id, shared or not.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class FakeSlack(FakePlatform):
         self.hook = hook
         self._count = 0
         self._refused: dict[str, str] = {}
+        self.uploads: dict[str, tuple[str, bytes]] = {}
 
     @property
     def url(self) -> str:
@@ -82,7 +84,17 @@ class FakeSlack(FakePlatform):
         }
         if path.startswith("/services/"):
             return self._hooked(path.removeprefix("/services/"), fields)
-        known = {"chat.postMessage": self._post, "chat.update": self._update, "chat.delete": self._delete}
+        if path.startswith("/upload/"):
+            identity = path.removeprefix("/upload/")
+            self.uploads[identity] = (self.uploads[identity][0], request.body)
+            return Answer(body=f"OK - {len(request.body)}".encode())
+        known = {
+            "chat.postMessage": self._post,
+            "chat.update": self._update,
+            "chat.delete": self._delete,
+            "files.getUploadURLExternal": self._place,
+            "files.completeUploadExternal": self._share,
+        }
         method = path.removeprefix("/api/")
         if request.headers.get("authorization") != f"Bearer {self.token}":
             return _error("invalid_auth" if "authorization" in request.headers else "not_authed")
@@ -102,6 +114,25 @@ class FakeSlack(FakePlatform):
         message, cut = self._keep(channel, fields)
         body = {"ok": True, "channel": channel, "ts": message["ts"], "message": message}
         return answer_json(body | ({"response_metadata": {"warnings": ["message_truncated"]}} if cut else {}))
+
+    def _place(self, fields: dict[str, Any]) -> Answer:
+        if not fields.get("filename") or not fields.get("length"):
+            return _error("invalid_arguments")
+        identity = f"F{len(self.uploads):08}"
+        self.uploads[identity] = (str(fields["filename"]), b"")
+        return answer_json({"ok": True, "upload_url": f"{self.base_url}/upload/{identity}", "file_id": identity})
+
+    def _share(self, fields: dict[str, Any]) -> Answer:
+        channel = str(fields.get("channel_id", ""))
+        said = {"text": fields.get("initial_comment") or "shared"} | fields
+        wrong = self._wrong(channel, said) or "file_not_found" * any(
+            one.get("id") not in self.uploads for one in fields["files"]
+        )
+        if wrong:
+            return _error(wrong)
+        message, _ = self._keep(channel, {"text": fields.get("initial_comment", "")} | fields)
+        message["files"] = [{"id": one["id"], "name": self.uploads[one["id"]][0]} for one in fields["files"]]
+        return answer_json({"ok": True, "files": message["files"]})
 
     def _keep(self, channel: str, fields: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         self._count += 1

@@ -9,22 +9,29 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from html.parser import HTMLParser
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 
 from pillarbox.clock import Clock
-from pillarbox.testing.platforms.server import FakePlatform, answer_json, fields_of
+from pillarbox.testing.platforms.server import FakePlatform, Piece, answer_json, fields_of, form_of
 from pillarbox.testing.receiver import Answer, Received
 
 TOKEN: Final = "123456789:AAFakeFakeFakeFakeFakeFakeFakeFake12"  # noqa: S105 — nobody's
 _TEXT_MAX: Final = 4096
-_LISTS: Final = frozenset({"entities", "reply_parameters", "reply_markup", "link_preview_options"})
+_CAPTION_MAX: Final = 1024
+_ALBUM_LEAST, _ALBUM_MAX = 2, 10
+_MEDIA: Final = ("photo", "document", "video", "animation", "audio", "voice")
+_SAID: Final = ("text", "entities", "caption", "caption_entities")
+_LISTS: Final = frozenset(
+    {"caption_entities", "media", "message_ids", "entities", "reply_parameters", "reply_markup", "link_preview_options"}
+)
 
 
 class FakeTelegram(FakePlatform):
     """
-    Telegram's Bot API, for `sendMessage`, `editMessageText`, `deleteMessage` and `getMe`.
+    Telegram's Bot API, for `getMe`, `sendMessage`, files and albums, and for edits and deletions.
 
     Args:
         token: The bot's.
@@ -59,7 +66,21 @@ class FakeTelegram(FakePlatform):
 
     def texts(self, chat: int | str) -> list[str]:
         """Return what stands in a chat, in order."""
-        return [message["text"] for message in self.messages if str(message["chat"]["id"]) == str(chat)]
+        return [
+            message.get("text", message.get("caption", ""))
+            for message in self.messages
+            if str(message["chat"]["id"]) == str(chat)
+        ]
+
+    def files(self, chat: int | str) -> list[tuple[str, str, int]]:
+        """Return kind, name or URL, and size of the files that stand in a chat, in order."""
+        found: list[tuple[str, str, int]] = []
+        for message in self.messages:
+            kind = next((kind for kind in _MEDIA if kind in message), None)
+            if kind is not None and str(message["chat"]["id"]) == str(chat):
+                shown = message[kind][0] if kind == "photo" else message[kind]
+                found.append((kind, shown["file_name"], shown["file_size"]))
+        return found
 
     def refuse(self, chat: int | str, description: str = "Forbidden: bot was blocked by the user") -> None:
         """Refuse everything to a chat from now on; what *description* begins with says the status."""
@@ -81,12 +102,18 @@ class FakeTelegram(FakePlatform):
             "getMe": self._me,
             "sendMessage": self._send,
             "editMessageText": self._edit,
+            "editMessageCaption": self._edit,
             "deleteMessage": self._delete,
+            "deleteMessages": self._delete_all,
+            "sendMediaGroup": self._send_album,
+            **{f"send{kind.capitalize()}": self._send for kind in _MEDIA},
         }
         fields = {
             name: msgspec.json.decode(value) if name in _LISTS and isinstance(value, str) else value
             for name, value in fields_of(request).items()
         }
+        fields["files"] = {piece.field: piece for piece in form_of(request) if piece.name}
+        fields["kind"] = method.removeprefix("send").lower()
         found = known.get(method)
         return _refusal(404, "Not Found: method not found") if found is None else found(fields)
 
@@ -106,12 +133,10 @@ class FakeTelegram(FakePlatform):
             "message_id": self._count,
             "date": self.clock.wall_ms() // 1000,
             "chat": {"id": number, "type": "private" if number > 0 else "supergroup"},
-            "text": fields["text"].strip(),
+            **self._said(fields),
         }
         if str(chat).startswith("@"):
             message["chat"]["username"] = chat[1:]
-        if "entities" in fields:
-            message["entities"] = fields["entities"]
         if "message_thread_id" in fields:
             message["message_thread_id"] = int(fields["message_thread_id"])
         self.messages.append(message)
@@ -124,8 +149,10 @@ class FakeTelegram(FakePlatform):
             return wrong or _refusal(400, "Bad Request: message to edit not found")
         if (wrong := self._unfit(fields)) is not None:
             return wrong
-        new = {"text": fields["text"].strip(), "entities": fields.get("entities", [])}
-        if new == {"text": found["text"], "entities": found.get("entities", [])}:
+        if "text" in fields and "text" not in found:
+            return _refusal(400, "Bad Request: there is no text in the message to edit")
+        new = {"entities": [], "caption_entities": []} | self._said(fields)
+        if new == {"entities": [], "caption_entities": []} | {name: found[name] for name in _SAID if name in found}:
             return _refusal(
                 400,
                 "Bad Request: message is not modified: specified new message content and reply markup are exactly the "
@@ -142,6 +169,39 @@ class FakeTelegram(FakePlatform):
         self.messages.remove(found)
         return _result(body=True)
 
+    def _delete_all(self, fields: dict[str, Any]) -> Answer:
+        for number in fields["message_ids"]:
+            self._delete({"chat_id": fields.get("chat_id"), "message_id": number})
+        return _result(body=True)
+
+    def _send_album(self, fields: dict[str, Any]) -> Answer:
+        if not _ALBUM_LEAST <= len(fields["media"]) <= _ALBUM_MAX:
+            return _refusal(400, "Bad Request: wrong number of media in the album")
+        sent: list[object] = []
+        for one in fields["media"]:
+            place = one["media"]
+            inside = fields["files"].get(place.removeprefix("attach://"), place)
+            single = {**fields, **one, "kind": one["type"], "files": {one["type"]: inside}}
+            answer = self._send({name: value for name, value in single.items() if name not in {"media", "type"}})
+            if answer.status != HTTPStatus.OK:
+                return answer
+            sent.append(self.messages[-1])
+        return _result(sent)
+
+    @staticmethod
+    def _said(fields: dict[str, Any]) -> dict[str, Any]:
+        """Return what a message says and shows."""
+        said = {name: fields[name] for name in _SAID if name in fields}
+        kind = fields.get("kind", "")
+        if kind in _MEDIA:
+            given = fields["files"].get(kind, fields.get(kind))
+            size = len(given.data) if isinstance(given, Piece) else 0
+            name = given.name if isinstance(given, Piece) else str(given)
+            shown = {"file_id": name, "file_unique_id": name, "file_name": name, "file_size": size}
+            shown |= {"width": 1, "height": 1, "duration": 1}
+            said[kind] = [shown] if kind == "photo" else shown
+        return {name: value.strip() if isinstance(value, str) else value for name, value in said.items()}
+
     def _find(self, fields: dict[str, Any]) -> dict[str, Any] | None:
         wanted = (str(fields.get("chat_id")), str(fields.get("message_id")))
         return next((one for one in self.messages if (str(one["chat"]["id"]), str(one["message_id"])) == wanted), None)
@@ -156,7 +216,10 @@ class FakeTelegram(FakePlatform):
         return _refusal(*self._refused[chat]) if chat in self._refused else None
 
     def _unfit(self, fields: dict[str, Any]) -> Answer | None:
-        text = str(fields.get("text", ""))
+        text = str(fields.get("text", fields.get("caption", "")))
+        has_file = fields["kind"] in _MEDIA or "caption" in fields
+        if fields["kind"] in _MEDIA and not fields["files"].get(fields["kind"], fields.get(fields["kind"])):
+            return _refusal(400, f"Bad Request: there is no {fields['kind']} in the request")
         parsed = text
         if fields.get("parse_mode") == "HTML":
             reader = _Html()
@@ -165,12 +228,12 @@ class FakeTelegram(FakePlatform):
             if reader.wrong:
                 return _refusal(400, f"Bad Request: can't parse entities: {reader.wrong}")
             parsed = "".join(reader.text)
-        if not parsed.strip():
+        if not parsed.strip() and not has_file:
             return _refusal(400, "Bad Request: message text is empty")
         size = _utf16(parsed)
-        if size > _TEXT_MAX:
-            return _refusal(400, "Bad Request: message is too long")
-        for entity in fields.get("entities", []):
+        if size > (_CAPTION_MAX if has_file else _TEXT_MAX):
+            return _refusal(400, f"Bad Request: message {'caption ' * has_file}is too long")
+        for entity in fields.get("caption_entities" if has_file else "entities", []):
             if not 0 <= entity["offset"] < entity["offset"] + entity["length"] <= size:
                 return _refusal(400, "Bad Request: ENTITY_BOUNDS_INVALID")
         return None
