@@ -14,15 +14,16 @@ import threading
 import warnings
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from pillarbox.engine.hooks import Hooks
 from pillarbox.errors import NotStarted, Refused
 from pillarbox.events.bus import Subscriber
 from pillarbox.events.events import BusEvent
 from pillarbox.loop_thread import LoopThread, not_open
-from pillarbox.outbox import mirror, outbox
+from pillarbox.outbox import mirror, outbox, stream
 from pillarbox.outbox.add_channel import AddChannel
+from pillarbox.outbox.checks import Options
 from pillarbox.outbox.joins import Joins, ReadyToWrite
 from pillarbox.outbox.message import BaseMessage, Timeout
 from pillarbox.outbox.message import Message as AsyncMessage
@@ -108,6 +109,44 @@ class MirrorBook:
     pending = _booked(_Book.pending)
     acknowledge = _booked(_Book.acknowledge)
     prune = _booked(_Book.prune)
+
+
+class Stream:
+    """A text that grows, for programs that block: to be used in ``with``. See `pillarbox.outbox.stream.Stream`."""
+
+    def __init__(self, box: Outbox, stream: stream.Stream) -> None:
+        self._box = box
+        self._stream = stream
+
+    @property
+    def text(self) -> str:
+        """All that was written."""
+        return self._stream.text
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """See `pillarbox.outbox.stream.Stream.messages`."""
+        return tuple(_some(self._box, [*self._stream.messages]))
+
+    @property
+    def last(self) -> Message | None:
+        """See `pillarbox.outbox.stream.Stream.last`."""
+        return _one_or_none(self._box, self._stream.last)
+
+    def write(self, more: str) -> None:
+        """See `pillarbox.outbox.stream.Stream.write`."""
+        self._box.run(self._stream.write(more))
+
+    def __enter__(self) -> Self:
+        """Open. Nothing is committed yet."""
+        self._box.run(self._stream.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Commit the whole text. Raises as `Outbox.send`."""
+        self._box.run(self._stream.__aexit__(kind, error, trace))
 
 
 class Outbox:
@@ -220,6 +259,14 @@ class Outbox:
     enqueue_many = _joined(_Core.enqueue_many, _some, Joins.ready_many)
     edit = _as(Message, _Core.edit)
     delete = _as(Message, _Core.delete)
+
+    def stream(
+        self, channel: str, *, to: str, every: float = stream.EVERY_SECONDS, **options: Unpack[Options]
+    ) -> Stream:
+        """See `pillarbox.Outbox.stream`; to be used in ``with``."""
+        self._must_be_open()
+        return Stream(self, self.core.stream(channel, to=to, every=every, **options))
+
     get = _as(_one_or_none, _Core.get)
     find = _as(Message, _Core.find)
     list = _as(_some, _Core.list)

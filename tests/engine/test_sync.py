@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pillarbox.channels.base import Channel
-from pillarbox.domain.message import State
+from pillarbox.domain.message import State, decode_content
 from pillarbox.domain.outcome import Delivered
 from pillarbox.errors import InvalidMessage, KeyConflict, NotFound, NotStarted, Refused, StoreError, UnknownChannel
 from pillarbox.events import MessageDelivered
@@ -345,3 +345,19 @@ def test_a_coroutine_may_run_on_it_before_it_is_started(db: Path) -> None:
     box = Outbox(db, deliver=False)
     assert box.run(here()) == "pillarbox-loop"
     assert "pillarbox-loop" not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.contract("CO5")
+def test_a_text_grows_in_a_program_that_blocks(db: Path) -> None:
+    with Outbox(db, channels={"chat": deliver}) as box:
+        with box.stream("chat", to="ann") as stream:
+            assert stream.messages == ()
+            stream.write("Hello")
+            stream.write(" you")
+        assert stream.text == "Hello you"
+        assert stream.last is not None
+        view = stream.last.wait(SECONDS).view
+        assert view is not None
+        assert decode_content(view.content or b"").text == "Hello you"
+        with pytest.raises(NotStarted):
+            stream.write("more")

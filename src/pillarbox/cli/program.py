@@ -35,6 +35,8 @@ COMMANDS: Final[dict[str, str]] = {
     "stats": "pillarbox.cli.read_commands:stats",
     "channels": "pillarbox.cli.channels:channels",
     "workers": "pillarbox.cli.read_commands:workers",
+    "edit": "pillarbox.cli.change_sent:edit",
+    "delete": "pillarbox.cli.change_sent:delete",
     "cancel": "pillarbox.cli.order_commands:cancel",
     "retry": "pillarbox.cli.order_commands:retry",
     "resolve": "pillarbox.cli.order_commands:resolve",
@@ -58,7 +60,7 @@ ALIASES: Final = {"list": "ls", "log": "history", "worker": "run"}
 
 # Other programs' words for what we have a word of our own for. They are only named: what they do elsewhere differs.
 _MEANT: Final = {
-    "rm": "cancel", "delete": "cancel", "remove": "cancel", "requeue": "retry", "redrive": "replay", "prune": "purge",
+    "rm": "cancel", "remove": "cancel", "requeue": "retry", "redrive": "replay", "prune": "purge",
     "start": "run", "serve": "run", "deliver": "run", "enqueue": "send", "settings": "config",
     "get": "show", "why": "explain", "count": "stats",
 }  # fmt: skip

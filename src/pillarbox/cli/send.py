@@ -32,6 +32,7 @@ _PRIORITIES: Final = ("bulk", "normal", "high", "urgent")
 @click.option("--to", required=True, metavar="RECIPIENT", help="The recipient, as the channel writes it.")
 @click.option("--payload", type=json_text, metavar="JSON", help="Instead of text: sent as it is, as application/json.")
 @click.option("--payload-file", metavar="FILE", help="Instead of text: a file's bytes, sent as they are; - is stdin.")
+@click.option("--file", "files", multiple=True, metavar="PATH|URL", help="Goes with the text; again for each file.")
 @click.option("--content-type", metavar="TYPE", help="Of the payload.")
 @click.option("--subject", help="Where the channel has one.")
 @click.option("--format", type=click.Choice(("plain", "markdown", "html")), help="How the text is written.")
@@ -59,14 +60,15 @@ def send(
     timeout: timedelta,
     payload: bytes | None,
     payload_file: str | None,
+    files: tuple[str, ...],
     **options: Any,
 ) -> int:
     """
     Accept a message for CHANNEL, or for a URL that stands nowhere else. Its id is written to stdout.
 
-    When this returns, the message is on disk. The text comes from stdin where it is "-", or where it is left out and
-    something is piped in. A URL on the command line may be private; it is not stored, so without --wait its messages
-    wait until a channel of that name is configured.
+    When this returns, the message is on disk, and its files with it. The text comes from stdin where it is "-", or
+    where it is left out and something is piped in. A URL on the command line may be private; it is not stored, so
+    without --wait its messages wait until a channel of that name is configured.
 
     Where the queue is disabled (enabled = false), it is sent at once, whether --wait is given or not, and nothing is
     stored. The exit code shows what became of it.
@@ -77,7 +79,10 @@ def send(
     if options["ephemeral"] and not wait and settings.enabled:
         raise click.UsageError("--ephemeral needs --wait: such a message is never sent by another process.", call.ctx)
     arguments = _arguments(options)
-    arguments |= _content(call, text, payload, payload_file, limit=settings.content_bytes_max)
+    if files:
+        arguments["files"] = files
+    if text is not None or payload is not None or payload_file is not None or not files:
+        arguments |= _content(call, text, payload, payload_file, limit=settings.content_bytes_max)
     sender = app.sender(settings, channel)
     if sender.channel is None:
         _must_be_served(settings, sender)
@@ -120,12 +125,22 @@ def _content(
     piped = _stdin_bytes(limit)
     if text is None and not piped:
         raise click.UsageError("expected TEXT, --payload or --payload-file; nothing came from stdin.", call.ctx)
+    return {"text": _as_text(call, piped, limit)}
+
+
+def text_of(call: Call, text: str) -> str:
+    """Return the text that an argument stands for; "-" is stdin's."""
+    limit = call.loaded().settings.content_bytes_max
+    return text if text != "-" else _as_text(call, _stdin_bytes(limit), limit)
+
+
+def _as_text(call: Call, piped: bytes, limit: int) -> str:
     try:
         # What is too long was cut, perhaps inside a character; that it is too long is what will be said.
         said = piped.decode("utf-8", "replace" if len(piped) > limit else "strict")
     except UnicodeDecodeError as exc:
         raise click.UsageError(f"expected text in UTF-8 from stdin; byte {exc.start} is none.", call.ctx) from None
-    return {"text": said.removesuffix("\n").removesuffix("\r")}
+    return said.removesuffix("\n").removesuffix("\r")
 
 
 def _stdin_bytes(limit: int) -> bytes:

@@ -26,7 +26,7 @@ from pillarbox.outbox.message import Message
 from pillarbox.outbox.routes import Routes
 from pillarbox.outbox.sending import Sending
 
-_EVERY_SECONDS: Final = 1.0
+EVERY_SECONDS: Final = 1.0
 # What goes on with each edit; the rest is said once, with the first message.
 _OF_EDITS: Final = ("ttl", "max_attempts", "schedule", "correlation_id", "origin", "metadata", "traceparent")
 _REFUSED: Final = ("text", "payload", "content_type", "files", "at", "key", "collapse", "abort", "kind", "mirror")
@@ -41,7 +41,7 @@ class Streams:
         self._sending = sending
         self._edits = edits
 
-    def stream(self, channel: str, *, to: str, every: float = _EVERY_SECONDS, **options: Unpack[Options]) -> Stream:
+    def stream(self, channel: str, *, to: str, every: float = EVERY_SECONDS, **options: Unpack[Options]) -> Stream:
         """
         Return an async context manager that says a text while it is being made.
 
