@@ -357,7 +357,7 @@ def test_add_a_database(copy: Copy, tmp_path: Path) -> None:
         before='    "sqlite": ("pillarbox.store.sqlite.store", "SQLiteStore"),\n',
     )
     copy.insert("ARCHITECTURE.md", "| `store/lake/` | rules |\n", before="| `store/sqlite/` | rules")
-    kinds = f"{SOURCE}/settings/kinds.py"
+    kinds = f"{SOURCE}/settings/value_kinds.py"
     copy.insert(kinds, '"lake", ', before='"sqlite", "postgresql"')
     copy.insert(kinds, "lake://…, ", before='or postgresql://…"')
     copy.said("-m", "tools.reference")

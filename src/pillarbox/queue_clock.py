@@ -1,7 +1,7 @@
 """
 The queue's time (contract LE6).
 
-`QueueClock` is the one place that says what "now" is where a stored time is compared or written. `domain.timeline`
+`QueueClock` is the one place that says what "now" is where a stored time is compared or written. `domain.clock_steps`
 says how it differs from the wall clock once somebody sets that.
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pillarbox.domain import timeline
-from pillarbox.domain.timeline import ClockMark
+from pillarbox.domain import clock_steps
+from pillarbox.domain.clock_steps import ClockMark
 
 if TYPE_CHECKING:
     from pillarbox.clock import Clock
-    from pillarbox.domain.timeline import ClockNews
+    from pillarbox.domain.clock_steps import ClockNews
 
 _NOISE_MS: Final = 20
 _SPREAD_MS: Final = 5
@@ -77,7 +77,7 @@ class QueueClock:
     def parted_ms(self) -> int:
         """By how much the wall clock was set, while it is not to be trusted for that; else 0."""
         self.wall_ms()
-        return timeline.parted_ms(self._mark, boot_ms=self._clock.boot_ms())
+        return clock_steps.parted_ms(self._mark, boot_ms=self._clock.boot_ms())
 
     def learn(self, news: ClockNews) -> None:
         """Take over what the processes of a queue know; those that saw more since keep what they know."""
@@ -86,10 +86,10 @@ class QueueClock:
         known = news.mark
         if self._known and (known is None or _is_later(self._mark, known)):
             known = self._mark
-        self._take(timeline.begun(known, here, seen_ms=news.seen_ms, active=news.active))
+        self._take(clock_steps.begun(known, here, seen_ms=news.seen_ms, active=news.active))
         self._known = True
         stored = news.mark
-        same = stored is not None and timeline.is_same_boot(stored, here)
+        same = stored is not None and clock_steps.is_same_boot(stored, here)
         self._unsaved = stored is None or not same or self._mark.ahead_ms != stored.ahead_ms
 
     def unsaved(self, *, refresh: bool) -> ClockMark | None:
@@ -115,10 +115,10 @@ class QueueClock:
         before = self._mark
         if here.boot == before.boot and here.boot_ms < before.boot_ms:
             return before  # another thread looked meanwhile
-        if timeline.is_same_boot(before, here):
-            after = timeline.followed(before, wall_ms=here.wall_ms, boot_ms=here.boot_ms)
+        if clock_steps.is_same_boot(before, here):
+            after = clock_steps.followed(before, wall_ms=here.wall_ms, boot_ms=here.boot_ms)
         else:
-            after = timeline.begun(before, here, active=True)
+            after = clock_steps.begun(before, here, active=True)
         self._unsaved |= after.ahead_ms != before.ahead_ms
         self._take(after)
         return after

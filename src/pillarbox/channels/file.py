@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Seams
-from pillarbox.channels.options import flag
+from pillarbox.channels.option_checks import flag
 from pillarbox.channels.thread_pool import answer_of
 from pillarbox.channels.url_parts import Options, parse_url
 from pillarbox.clock import Clock, SystemClock

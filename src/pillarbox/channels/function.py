@@ -13,7 +13,7 @@ from pillarbox.channels.base import Attempt, Capabilities, Channel, Mode, Seams,
 from pillarbox.channels.exceptions.bug_reports import Bugs
 from pillarbox.channels.exceptions.judge import classify_exception
 from pillarbox.channels.exceptions.unread_body import read_waiting_body
-from pillarbox.channels.options import bounded_count, one_of
+from pillarbox.channels.option_checks import bounded_count, one_of
 from pillarbox.channels.privacy.outcomes import values_of
 from pillarbox.channels.text.limits import TEXT_LIMIT_MAX
 from pillarbox.channels.thread_pool import Ended, Threads, answer_of

@@ -21,7 +21,7 @@ from pillarbox.channels.http.answers import Answer, judged
 from pillarbox.channels.http.client import OURS, Client
 from pillarbox.channels.http.rules import HTTP_RULES, parse_overrides, rule_for
 from pillarbox.channels.http.signing import parse_secret, signature_headers
-from pillarbox.channels.options import HEADER_VALUE, basic_authorization, checked_headers, flag, listed, table
+from pillarbox.channels.option_checks import HEADER_VALUE, basic_authorization, checked_headers, flag, listed, table
 from pillarbox.channels.privacy.known_secrets import KnownSecrets, in_headers, in_signing_secret, in_url
 from pillarbox.channels.privacy.masking import place_of
 from pillarbox.channels.privacy.outcomes import values_of

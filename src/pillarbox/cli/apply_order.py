@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from pillarbox.cli.call import actor
+from pillarbox.cli.command_context import actor
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.last_sent import find, remember
 from pillarbox.cli.output import emit_json, json_of, messages, on_terminal, reporting, talk
@@ -20,7 +20,7 @@ from pillarbox.errors import NotFound, QueueFull, Refused
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from pillarbox.cli.call import Call
+    from pillarbox.cli.command_context import Call
     from pillarbox.outbox.bulk import BulkItem, BulkReport
     from pillarbox.outbox.message import Message
     from pillarbox.outbox.outbox import Outbox

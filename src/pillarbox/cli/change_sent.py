@@ -15,7 +15,7 @@ from pillarbox.cli.shared_options import shared
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from pillarbox.cli.call import Call
+    from pillarbox.cli.command_context import Call
     from pillarbox.outbox.message import Message
     from pillarbox.outbox.outbox import Outbox
 

@@ -14,7 +14,7 @@ from pillarbox.cli.shared_options import shared
 from pillarbox.domain.url_schemes import WITH_A_HOST, mask_url
 
 if TYPE_CHECKING:
-    from pillarbox.cli.call import Call
+    from pillarbox.cli.command_context import Call
     from pillarbox.settings.explain import Explanation
 
 

@@ -14,7 +14,7 @@ from pillarbox.cli.output import counted, emit, emit_json, talk
 from pillarbox.cli.shared_options import shared
 
 if TYPE_CHECKING:
-    from pillarbox.cli.call import Call
+    from pillarbox.cli.command_context import Call
     from pillarbox.outbox.outbox import Outbox
     from pillarbox.store.base import Schema
 

@@ -17,7 +17,7 @@ from pillarbox.errors import StoreNotFound
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pillarbox.cli.call import Call
+    from pillarbox.cli.command_context import Call
     from pillarbox.outbox.outbox import Outbox
     from pillarbox.settings.model import Settings
 

@@ -12,7 +12,7 @@ from pillarbox.cli.output import emit_json, pairs
 from pillarbox.cli.shared_options import shared
 
 if TYPE_CHECKING:
-    from pillarbox.cli.call import Call
+    from pillarbox.cli.command_context import Call
 
 
 @click.command()

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pillarbox.cli.call import naming
+from pillarbox.cli.command_context import naming
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.output import counted, emit_json, reporting, table, talk
 from pillarbox.cli.shared_options import shared, span_above_zero
 
 if TYPE_CHECKING:
-    from pillarbox.cli.call import Call
+    from pillarbox.cli.command_context import Call
     from pillarbox.imports.entry import Line, SourceReport
     from pillarbox.settings.model import Settings
 

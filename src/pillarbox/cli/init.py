@@ -13,7 +13,7 @@ from pillarbox.cli.output import emit_json, reporting, talk
 from pillarbox.cli.shared_options import shared
 
 if TYPE_CHECKING:
-    from pillarbox.cli.call import Call
+    from pillarbox.cli.command_context import Call
 
 _BARE: Final = re.compile(r"[0-9]+(\.[0-9]+)?|true|false")
 _WITHOUT_A_VALUE: Final = frozenset({"empty", "not set"})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pillarbox.cli.apply_order import Manner, Verb, give, ordering
-from pillarbox.cli.call import actor
+from pillarbox.cli.command_context import actor
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.output import emit_json, reporting, talk
 from pillarbox.cli.shared_options import shared, span_above_zero
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from pillarbox.cli.call import Call
+    from pillarbox.cli.command_context import Call
     from pillarbox.cli.selection import Picked
     from pillarbox.outbox.outbox import Outbox
     from pillarbox.store.base import QueueInfo

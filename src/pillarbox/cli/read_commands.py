@@ -19,7 +19,7 @@ from pillarbox.errors import NotFound
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pillarbox.cli.call import Call
+    from pillarbox.cli.command_context import Call
     from pillarbox.domain.explain.causes import Explanation
     from pillarbox.outbox.message import Message
     from pillarbox.outbox.outbox import Outbox

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pillarbox.cli.call import actor
+from pillarbox.cli.command_context import actor
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.output import Cell, Row, emit_json, listing, reporting, talk, to_second
 from pillarbox.cli.shared_options import shared
 
 if TYPE_CHECKING:
-    from pillarbox.cli.call import Call
+    from pillarbox.cli.command_context import Call
     from pillarbox.outbox.outbox import Outbox
     from pillarbox.store.base import Redirect, Suppressed
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from pillarbox.__about__ import __version__
-from pillarbox.cli.call import naming
+from pillarbox.cli.command_context import naming
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.output import complain, hush, messages, on_terminal
 from pillarbox.cli.shared_options import shared, span_above_zero
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from datetime import timedelta
 
-    from pillarbox.cli.call import Call
+    from pillarbox.cli.command_context import Call
     from pillarbox.cli.progress import Bar
     from pillarbox.engine.drain import DrainReport
     from pillarbox.events.events import BusEvent

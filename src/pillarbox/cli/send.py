@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pillarbox.cli.call import naming
+from pillarbox.cli.command_context import naming
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.last_sent import remember
 from pillarbox.cli.output import emit, emit_json, reporting, talk
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from pillarbox.app import Sender
-    from pillarbox.cli.call import Call
+    from pillarbox.cli.command_context import Call
     from pillarbox.outbox.message import Message
     from pillarbox.settings.model import Settings
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from pillarbox.cli.call import Call
+from pillarbox.cli.command_context import Call
 from pillarbox.domain.retry import parse_span
 from pillarbox.errors import ConfigError
 

@@ -9,10 +9,10 @@ import msgspec
 
 from pillarbox.channels.base import Attempt, Channel, checked_admission
 from pillarbox.domain import lifecycle
+from pillarbox.domain.clock_steps import shifted
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import Admission, Content, Leased
 from pillarbox.domain.outcome import Deferred
-from pillarbox.domain.timeline import shifted
 from pillarbox.domain.transition import Transition
 from pillarbox.engine.attempts import attempt_of, log_failure, with_files
 from pillarbox.engine.committer import Committer

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pillarbox.clock import Clock
+from pillarbox.domain.clock_steps import SETTLE_MS
 from pillarbox.domain.lifecycle import expired
-from pillarbox.domain.timeline import SETTLE_MS
 from pillarbox.queue_clock import QueueClock
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from pillarbox.domain.clock_steps import shifted
 from pillarbox.domain.message import Draft, Leased, MessageView, State, decode_content
-from pillarbox.domain.timeline import shifted
 from pillarbox.domain.transition import MAYBE_ARRIVED, ErrorClass, Reason, Transition
 from pillarbox.events import events
 from pillarbox.events.log_lines import Lines, Recipients

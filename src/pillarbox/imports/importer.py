@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pillarbox.clock import Clock
+from pillarbox.domain.clock_steps import shifted
 from pillarbox.domain.retry import Policy
-from pillarbox.domain.timeline import shifted
 from pillarbox.entropy import Entropy, new_message_id
 from pillarbox.errors import InvalidMessage, KeyConflict, NotFound, PillarboxError, QueueFull, Refused
 from pillarbox.imports import comis, openclaw_files, openclaw_outbox, openclaw_sqlite

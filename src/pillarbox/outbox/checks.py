@@ -18,6 +18,7 @@ import msgspec
 
 from pillarbox.abort import AbortSignal
 from pillarbox.channels.base import Channel, checked_admission
+from pillarbox.domain.clock_steps import moved
 from pillarbox.domain.envelope import TRACEPARENT, Kind, Op, Priority
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import Admission, Content, Draft, File, Format, MessageView, encode_content
@@ -27,7 +28,6 @@ from pillarbox.domain.outgoing import DEFAULT, Default, Outgoing, Payload
 from pillarbox.domain.plain_characters import CONTROL
 from pillarbox.domain.plain_json import plain, plain_object, plain_text
 from pillarbox.domain.retry import ExpireAction, Policy, UncertainAction, parse_schedule
-from pillarbox.domain.timeline import moved
 from pillarbox.errors import ConfigError, InvalidMessage
 from pillarbox.outbox.routes import Route
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pillarbox.domain.arrival import Aggregate, aggregate
+from pillarbox.domain.clock_steps import shifted
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import Content, MessageView, Part, State, decode_content
 from pillarbox.domain.moments import budget_ms, to_datetime
-from pillarbox.domain.timeline import shifted
 from pillarbox.errors import NotFound
 
 if TYPE_CHECKING:

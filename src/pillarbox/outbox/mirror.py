@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
+from pillarbox.domain.clock_steps import shifted
 from pillarbox.domain.mirror import ENTRIES_MAX, TEXT_MAX, MirrorEntry, capped
 from pillarbox.domain.moments import shown, span_ms
 from pillarbox.domain.plain_json import text_of
-from pillarbox.domain.timeline import shifted
 from pillarbox.errors import InvalidMessage
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.store.base import Prune

@@ -10,13 +10,13 @@ from typing import Any, Final, TypedDict, Unpack
 import msgspec
 
 from pillarbox.domain.channel_names import check_name
+from pillarbox.domain.clock_steps import shifted
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.moments import moment_ms, span_ms
 from pillarbox.domain.orders import Order
 from pillarbox.domain.plain_json import text_of
-from pillarbox.domain.timeline import shifted
 from pillarbox.domain.transition import Reason
 from pillarbox.entropy import new_message_id
 from pillarbox.errors import InvalidMessage, NotFound, Refused

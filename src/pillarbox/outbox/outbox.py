@@ -101,7 +101,7 @@ class Outbox:
         deliver: Whether this process sends. Without it messages are only accepted, for another process to send.
         settings: Read by `settings.load`; further keyword arguments win over it (`config.explain` lists them).
         clock: Where time comes from; tests and the simulator pass their own, as with *entropy* and *store*. Where it
-            is set, the queue's own time goes on (`pillarbox.domain.timeline`).
+            is set, the queue's own time goes on (`pillarbox.domain.clock_steps`).
 
     Attributes:
         events: Tells subscribers what was committed; see `pillarbox.events`.

@@ -11,13 +11,13 @@ import msgspec
 
 from pillarbox.channels.base import Guarantee, Seams
 from pillarbox.domain.channel_names import check_name
+from pillarbox.domain.clock_steps import shifted
 from pillarbox.domain.explain import explain
 from pillarbox.domain.explain.causes import Explanation
 from pillarbox.domain.ids import MessageId, is_message_id
 from pillarbox.domain.message import MessageView
 from pillarbox.domain.plain_json import text_of
 from pillarbox.domain.retry import Policy
-from pillarbox.domain.timeline import shifted
 from pillarbox.domain.turn_summary import TurnSummary, summarised
 from pillarbox.errors import InvalidMessage, NotFound, UnknownChannel
 from pillarbox.outbox.filters import Where, narrowed_by

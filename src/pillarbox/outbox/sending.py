@@ -10,11 +10,11 @@ from typing import Any, Final, Unpack
 import msgspec
 
 from pillarbox.abort import AbortSignal
+from pillarbox.domain.clock_steps import shifted
 from pillarbox.domain.envelope import Kind, Op
 from pillarbox.domain.ids import ID_RANDOM_BYTES, MessageId, message_id
 from pillarbox.domain.message import Draft, File
 from pillarbox.domain.outgoing import Outgoing, is_empty, outgoing_of
-from pillarbox.domain.timeline import shifted
 from pillarbox.engine.hooks import cancelled_event
 from pillarbox.entropy import new_message_id
 from pillarbox.errors import InvalidMessage, KeyConflict, Refused

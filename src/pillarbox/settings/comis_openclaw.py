@@ -15,9 +15,9 @@ from typing import Final
 
 from pillarbox.domain.retry import ExpireAction
 from pillarbox.errors import ConfigError
-from pillarbox.settings.kinds import Choice, Count, Flag, Kind, Unfit, shown
 from pillarbox.settings.layers import Assignment, Layer, Source, read_tree, table
 from pillarbox.settings.lookup import CHANNELS, KeyPath, did_you_mean, find, is_section
+from pillarbox.settings.value_kinds import Choice, Count, Flag, Kind, Unfit, shown
 
 OWN_SECTION: Final = "pillarbox"
 _COMIS: Final = "deliveryQueue"

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from pillarbox.errors import ConfigError
-from pillarbox.settings.kinds import described
 from pillarbox.settings.lookup import ENV_PREFIX
 from pillarbox.settings.places import config_dir
+from pillarbox.settings.value_kinds import described
 
 CONFIG_VARIABLE: Final = f"{ENV_PREFIX}CONFIG"
 CONFIG_BYTES_MAX: Final = 1 << 20

@@ -14,9 +14,9 @@ from typing import Final, TypeVar, cast
 
 from pillarbox.domain.channel_names import is_url
 from pillarbox.errors import ConfigError
-from pillarbox.settings.kinds import Unfit, described, shown
 from pillarbox.settings.lookup import CHANNELS, Found, KeyPath, did_you_mean, find, is_section, names_inside, nearest
 from pillarbox.settings.model import EACH, SECTION, Settings
+from pillarbox.settings.value_kinds import Unfit, described, shown
 
 _CHANNEL_NAME: Final = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9]+(?:(?:_|-+)[A-Za-z0-9]+)*\Z")
 _KEY_SHOWN_MAX: Final = 64

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final
 
-from pillarbox.settings.kinds import Kind
 from pillarbox.settings.model import EACH, SECTION, SETTING, Setting, Settings
 from pillarbox.settings.spans import Span, Unit
+from pillarbox.settings.value_kinds import Kind
 
 KeyPath = tuple[str, ...]
 """The names of a key from the top, as they stand in a file."""

@@ -14,9 +14,9 @@ from typing import Final, Literal, TypeVar
 
 from pillarbox.domain import pace
 from pillarbox.domain.retry import CHAT, ExpireAction, OnDead, OnHeld, PartsMode, UncertainAction
-from pillarbox.settings.kinds import Choice, Count, Dsn, Flag, Kind, Networks, Option, Ratio, Size, Url
 from pillarbox.settings.places import default_db
 from pillarbox.settings.spans import NO_LIMIT, Rates, Schedule, Span
+from pillarbox.settings.value_kinds import Choice, Count, Dsn, Flag, Kind, Networks, Option, Ratio, Size, Url
 
 SETTING: Final = "setting"
 SECTION: Final = "section"

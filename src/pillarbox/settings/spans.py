@@ -15,7 +15,7 @@ from typing import Final, Literal
 from pillarbox.domain import pace
 from pillarbox.domain.retry import parse_schedule, parse_span
 from pillarbox.errors import ConfigError
-from pillarbox.settings.kinds import Kind, Unfit, number_or_text, shown, whole_or_text
+from pillarbox.settings.value_kinds import Kind, Unfit, number_or_text, shown, whole_or_text
 
 Unit = Literal["", "ms", "seconds"]
 

@@ -16,6 +16,7 @@ from typing import Final, Literal, Protocol, Self, TypeVar
 
 import msgspec
 
+from pillarbox.domain.clock_steps import ClockMark, ClockNews
 from pillarbox.domain.explain.facts import Facts
 from pillarbox.domain.filter_fields import Condition
 from pillarbox.domain.ids import LeaseId, MessageId
@@ -24,7 +25,6 @@ from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Admission, Draft, Leased, MessageView, State
 from pillarbox.domain.mirror import MirrorEntry
 from pillarbox.domain.pace import Pace
-from pillarbox.domain.timeline import ClockMark, ClockNews
 from pillarbox.domain.transition import Reason, Transition
 from pillarbox.errors import PillarboxError
 from pillarbox.store.steps.tx import Tx
@@ -346,7 +346,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     Everything one transaction writes.
 
     Attributes:
-        now_ms: The queue's time (`domain.timeline`), for what is due, expired and recorded.
+        now_ms: The queue's time (`domain.clock_steps`), for what is due, expired and recorded.
         renew_ms: How long the leases of ``renew`` last, from this commit on.
         enqueue: Groups; each is stored whole or not at all, independent of the others.
         imports: Each is stored or not, independent of the others. Refused by a database in memory.

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from pillarbox.domain.clock_steps import ClockNews
 from pillarbox.domain.explain.facts import Facts
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Draft, MessageView, State
 from pillarbox.domain.mirror import MirrorEntry
-from pillarbox.domain.timeline import ClockNews
 from pillarbox.errors import Refused
 from pillarbox.store.base import (
     Acted,

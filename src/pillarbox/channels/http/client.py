@@ -25,7 +25,7 @@ from pillarbox.channels.http.answers import Answer
 from pillarbox.channels.http.connection import Disconnected
 from pillarbox.channels.http.failures import NoAnswer, failure
 from pillarbox.channels.http.pool import NotConnected, Pool
-from pillarbox.channels.options import bounded_count, bounded_seconds
+from pillarbox.channels.option_checks import bounded_count, bounded_seconds
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.deadline import Within
 from pillarbox.errors import EgressRefused, NotStarted

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pillarbox.channels.base import Channel, Mode, Unit
-from pillarbox.channels.options import bounded_count, one_of
+from pillarbox.channels.option_checks import bounded_count, one_of
 from pillarbox.errors import ConfigError
 
 OPTIONS: Final = ("text_limit", "unit", "split_mode")

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pillarbox.clock import Clock
+    from pillarbox.domain.clock_steps import ClockNews
     from pillarbox.domain.explain.facts import Facts
     from pillarbox.domain.ids import MessageId
     from pillarbox.domain.message import Draft
-    from pillarbox.domain.timeline import ClockNews
     from pillarbox.store.steps.tx import Reader, Tx
 
 T = TypeVar("T")

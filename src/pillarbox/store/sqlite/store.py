@@ -19,11 +19,11 @@ from typing import Any, TypeVar
 import apsw
 
 from pillarbox.clock import Clock, SystemClock
+from pillarbox.domain.clock_steps import ClockNews
 from pillarbox.domain.explain.facts import Facts
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Draft
-from pillarbox.domain.timeline import ClockNews
 from pillarbox.errors import (
     NotStarted,
     Refused,

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from pillarbox.domain.arrival import part_of
+from pillarbox.domain.clock_steps import ClockMark, ClockNews
 from pillarbox.domain.envelope import KINDS, OPS
 from pillarbox.domain.filter_fields import Condition, Field
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import STATES, MessageView, Part, State
-from pillarbox.domain.timeline import ClockMark, ClockNews
 from pillarbox.store.base import Backlog, Flow, Query, QueueInfo, Schema, Tally, WorkerInfo
 from pillarbox.store.steps.columns import VIEW
 from pillarbox.store.steps.numbers import decode_policy

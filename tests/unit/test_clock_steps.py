@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pillarbox.domain.message import Part, State
-from pillarbox.domain.timeline import (
+from pillarbox.domain.clock_steps import (
     SETTLE_MS,
     STEP_MS_MAX,
     ClockMark,
@@ -22,6 +21,7 @@ from pillarbox.domain.timeline import (
     settled,
     shifted,
 )
+from pillarbox.domain.message import Part, State
 from pillarbox.events import ChannelPaused, MessageDelivered
 from pillarbox.store.base import QueueInfo
 
