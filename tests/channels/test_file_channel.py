@@ -161,7 +161,8 @@ print(repr(append(sys.argv[1], b"x" * 99 + b"\\n", fsync=True)))
 
 @pytest.mark.contract("CL6")
 @pytest.mark.parametrize(
-    ("limit", "said", "left"), [(50, "Deferred", 50), (80, "Uncertain", 80), (200, "Delivered(None, None, '50')", 150)]
+    ("limit", "said", "left"),
+    [(50, "Deferred", 50), (80, "Uncertain", 80), (200, "Delivered(None, None, '50', None)", 150)],
 )
 def test_a_full_disk_is_certain_only_while_nothing_was_written(
     tmp_path: Path, limit: int, said: str, left: int

@@ -165,7 +165,7 @@ async def test_files_and_subject_go_with_the_first_part_only(stand: Stand) -> No
     box = await stand.open(channel)
     await box.settled(await box.send(text="one two", subject="s", files=["https://example.org/a.png"]))
     assert [(a.content.subject, a.files) for a in channel.attempts] == [
-        ("s", (File(url="https://example.org/a.png"),)), (None, ()),
+        ("s", (File(url="https://example.org/a.png", media_type="image/png"),)), (None, ()),
     ]  # fmt: skip
 
 

@@ -47,7 +47,8 @@ POLICIES: dict[str, tuple[object, object]] = {
 }
 # The others, each with a test of its own; the two of the log are proven with the command.
 OTHERS = {
-    "content_bytes_max", "stop_seconds", "log_recipients", "egress.allow", "channels.NAME.url", "channels.NAME.timeout",
+    "content_bytes_max", "files_bytes_max", "stop_seconds", "log_recipients", "egress.allow", "channels.NAME.url",
+    "channels.NAME.timeout",
     "channels.NAME.options.OPTION", "concurrency", "channels.NAME.concurrency", "channels.NAME.history",
     "channels.NAME.rate", "channels.NAME.recipient_rate",
     "limits.messages", "limits.bytes", "limits.channel_messages", "limits.recipient_messages",
@@ -111,6 +112,14 @@ async def test_the_largest_content_is_what_it_is_now(tmp_path: Path) -> None:
         await box.reload(settings(tmp_path, content_bytes_max=1000))
         with pytest.raises(InvalidMessage, match="at most 1000 bytes"):
             await box.send("chat", to="x", text="x" * 2000)
+
+
+async def test_the_largest_files_are_what_they_are_now(tmp_path: Path) -> None:
+    async with Outbox(settings=settings(tmp_path), deliver=False) as box:
+        await box.send("chat", to="x", files=[b"x" * 2000])
+        await box.reload(settings(tmp_path, files_bytes_max=1000))
+        with pytest.raises(InvalidMessage, match="at most 1000 bytes"):
+            await box.send("chat", to="x", files=[b"x" * 2000])
 
 
 async def test_a_stop_waits_as_long_as_is_said_now(tmp_path: Path) -> None:

@@ -77,8 +77,8 @@ ALL_WANTED: Final = {
 }
 # What is sorted is as small as the statement's own limit, or one index has it in another order.
 MAY_SORT: Final = {
-    "check_recipients", "check_stranded", "check_tally", "list_collapsed", "list_collapsed_oldest", "replay_first",
-    "replay_parts", "redirects", "suppressed", "tallies", "traces_of_gone",
+    "check_recipients", "check_stranded", "check_tally", "flow", "list_collapsed", "list_collapsed_oldest",
+    "replay_first", "replay_parts", "redirects", "suppressed", "tallies", "traces_of_gone",
 }  # fmt: skip
 TABLES: Final = (
     "message|payload|attempt|history|audit|queue|tally|policy|part|worker|message_key|message_blob|blob|recipient_tally"

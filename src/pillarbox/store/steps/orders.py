@@ -49,7 +49,8 @@ def act(tx: Writing, acts: Sequence[Act], *, again: bool) -> list[Acted]:
     for run in _runs(acts):
         first = run[0]
         if isinstance(first, ActOnChannel):
-            acted.append(_on_channel(tx, first))
+            done = _on_channel(tx, first)
+            acted.append(Acted(applied=True) if again and not done.applied and _told(tx, first) else done)
             continue
         known = _done_before(tx, run) if again else [None] * len(run)
         left = iter(_carry_out(tx, [item for item, told in zip(run, known, strict=True) if told is None]))
@@ -167,6 +168,11 @@ def _leave(tx: Writing, given: Sequence[Given[Any]], after: State, said: str) ->
     audit.record(tx, [audit.line(one, said, after) for one in given])
 
 
+def _told(tx: Writing, item: ActOnChannel) -> bool:
+    """Whether an earlier try of this very act did something."""
+    return bool(tx.many("audit_of", (tx.now, item.actor, _SAID[type(item)], item.channel)))
+
+
 def _on_channel(tx: Writing, item: ActOnChannel) -> Acted:
     match item:
         case Pause():
@@ -210,6 +216,15 @@ def _try_again(tx: Writing, item: TryAgain) -> Acted:
     if rows:
         audit.audit(tx, item, "try again", item.channel)
     return Acted(applied=bool(rows))
+
+
+_SAID: Final[Mapping[type[ActOnChannel], str]] = {
+    Pause: "pause",
+    Resume: "resume",
+    TryAgain: "try again",
+    ForgetRedirect: "forget redirect",
+    ClearRecipient: "clear recipient",
+}
 
 
 def _whose(item: Pause | Resume) -> str:

@@ -102,6 +102,7 @@ class BreakingSuite(StoreFixtures):
             driver.clock.advance(2)
             assert await driver.claim() == []
             assert (await driver.act(TryAgain(channel=CHANNEL, other=other))).applied
+            driver.clock.advance(0.001)
             assert not (await driver.act(TryAgain(channel=CHANNEL, other=other))).applied
         probe = await driver.claim_one()
         assert probe.strikes > 0
@@ -118,6 +119,7 @@ class BreakingSuite(StoreFixtures):
         assert (await driver.act(TryAgain(channel=CHANNEL, other=True))).applied
         assert len(await driver.claim()) == 1
         await driver.act(Pause(tenant=None, channel=CHANNEL, actor="ann"))
+        driver.clock.advance(0.001)
         assert not (await driver.act(TryAgain(channel=CHANNEL, other=True))).applied
 
     @pytest.mark.contract("FL1", "FL2", "OP1")

@@ -65,6 +65,7 @@ class SuppressingSuite(StoreFixtures):
             ("", CHANNEL, "ann", "blocked by the user"),
         ]
         assert (await driver.act(clearing("ann"))).applied
+        driver.clock.advance(1)
         assert not (await driver.act(clearing("ann"))).applied
         assert await why(driver, "ann") is None
         assert (await driver.act(clearing(None))).applied

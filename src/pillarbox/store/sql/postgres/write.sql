@@ -712,6 +712,9 @@ ORDER BY ord
 SELECT message_id, act FROM {each id text, at_ms bigint, its_actor text}
 JOIN history ON message_id = asked.id AND at = asked.at_ms AND actor = asked.its_actor
 
+-- audit_of --
+SELECT id FROM audit WHERE at = $1 AND actor = $2 AND act = $3 AND subject = $4
+
 -- audit_add --
 INSERT INTO audit (at, actor, act, subject, reason, detail)
 SELECT at, actor, act, subject, reason, detail

@@ -611,6 +611,9 @@ SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 {given} WHERE ?1 IS NOT NULL
 -- act_of --
 SELECT message_id, act FROM history WHERE message_id = ?1 AND at = ?2 AND actor = ?3
 
+-- audit_of --
+SELECT id FROM audit INDEXED BY audit_at WHERE at = ?1 AND actor = ?2 AND act = ?3 AND subject = ?4
+
 -- audit_add --
 INSERT INTO audit (at, actor, act, subject, reason, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 
