@@ -31,7 +31,7 @@ class QueueClock:
     """
 
     __slots__ = (
-        "_clock", "_known", "_mark", "_saved_ms", "_state", "_unsaved", "_wall_ms",
+        "_clock", "_known", "_mark", "_saved_ms", "_shared", "_state", "_unsaved", "_wall_ms",
         "boot_id", "boot_ms", "call_later", "mono", "sleep",
     )  # fmt: skip
 
@@ -42,6 +42,7 @@ class QueueClock:
         self._wall_ms = clock.wall_ms
         self.sleep, self.call_later = clock.sleep, clock.call_later
         self._known = False
+        self._shared = False
         self._unsaved = False
         self._saved_ms = 0
         self._take(self._here())
@@ -90,16 +91,18 @@ class QueueClock:
         self._known = True
         stored = news.mark
         same = stored is not None and clock_steps.is_same_boot(stored, here)
+        self._shared = news.wall_ms is not None
         self._unsaved = stored is None or not same or self._mark.ahead_ms != stored.ahead_ms
 
     def unsaved(self, *, refresh: bool) -> ClockMark | None:
         """
-        Return what the store does not know yet; ``None`` where that is nothing.
+        Return what the store does not know yet; ``None`` where that is nothing, or it has a clock of its own.
 
         Args:
             refresh: Tell it also how time goes on, once a minute: so is a clock noticed that a boot set back.
         """
-        if not self._unsaved and not (refresh and self._clock.boot_ms() - self._saved_ms >= _REFRESH_MS):
+        due = refresh and self._clock.boot_ms() - self._saved_ms >= _REFRESH_MS
+        if self._shared or not (self._unsaved or due):
             return None
         self._look()
         return self._mark

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pillarbox import Outbox
 from pillarbox.domain.message import State
 from pillarbox.errors import StoreReadOnly
 from pillarbox.store.base import Cancel, Schema
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 CLOCK = FakeClock()
+SECONDS = 30.0
 GROUPS = ("worker", "sender", "reader")
 
 
@@ -81,3 +83,26 @@ async def test_who_sends_works_or_reads_needs_no_more_rights_than_that(url: str)
         with connected(as_role(url, f"{url.partition('schema=')[2]}_sender_1")) as connection:
             ((made,),) = connection.execute("""SELECT enqueue('ops', 'ann', '{"text": "hi"}', key => 'l')""").fetchall()
         assert [view.id for view in await reader.everything()] == [*ids, made]
+
+
+@pytest.mark.contract("EN1", "CO4", "DK1", "HO4", "EN5")
+async def test_an_application_that_only_sends_may_use_all_that_send_takes(url: str) -> None:
+    def seen(_: object) -> str:
+        return "sent"
+
+    role = as_role(url, f"{url.partition('schema=')[2]}_sender_1")
+    async with Outbox(url, deliver=False, limits={"recipient_messages": 9}):
+        pass  # The owner: from now on each recipient's messages are counted.
+    record = {"sessionKey": "s", "text": "hi"}
+    several: tuple[dict[str, Any], ...] = ({}, {"files": [b"abc"]}, {"mirror": record}, {"kind": "block"})
+    async with Outbox(role, deliver=False, limits={"recipient_messages": 9}) as box:
+        for options in several:
+            await box.send("pager", to="ann", **{"text": "hi", **options})
+            with connected(role) as connection, connection.transaction():
+                await box.enqueue(connection, "pager", to="bob", **{"text": "hi", **options})
+        made = await box.list()
+        assert len(made) == 8
+        async with Outbox(url, channels={"pager": seen}) as worker:
+            for message in made:
+                await (await worker.find(message.id or "")).wait(SECONDS)
+        assert {message.state for message in await box.list()} == {State.DELIVERED}

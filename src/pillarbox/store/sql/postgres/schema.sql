@@ -449,8 +449,12 @@ GRANT USAGE ON SCHEMA {schema} TO {schema}_worker, {schema}_sender, {schema}_rea
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {schema}_worker;
 GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {schema}_sender, {schema}_reader;
 GRANT INSERT ON {schema}.message, {schema}.queue, {schema}.policy, {schema}.payload, {schema}.part, {schema}.message_key,
-    {schema}.tally TO {schema}_sender;
+    {schema}.tally, {schema}.blob, {schema}.message_blob, {schema}.mirror TO {schema}_sender;
 GRANT UPDATE ON {schema}.tally TO {schema}_sender;
+-- A file that is there already is held until the commit, and nothing of it changed.
+GRANT UPDATE (size) ON {schema}.blob TO {schema}_sender;
+-- Who accepts what must not outlive it registers itself, and a trigger counts the messages of recipients.
+GRANT INSERT, UPDATE, DELETE ON {schema}.worker, {schema}.recipient_tally TO {schema}_sender;
 
 -- record --
 INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value
