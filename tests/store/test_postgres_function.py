@@ -123,6 +123,9 @@ async def test_what_could_do_harm_is_refused(url: str) -> None:
                 ("pager", "ann", ["hi"], {}, "content: expected"),
                 ("pager", "ann", {"text": "hi"}, {"max_attempts": 0}, "max_attempts: expected 1 to 10000"),
                 ("pager", "ann", {"text": "hi"}, {"ttl": "0s"}, "ttl: expected some time"),
+                ("pager", "ann", {"text": "hi"}, {"ttl": "9000 years"}, "before the year 10000"),
+                ("pager", "ann", {"text": "hi"}, {"not_before": "infinity"}, "before the year 10000"),
+                ("pager", "ann", {"text": "hi"}, {"not_before": "9999-12-31T23:59:59Z"}, "before the year 10000"),
             ):
                 with pytest.raises(errors.InvalidParameterValue, match=why):
                     enqueue(connection, channel, recipient, content, **named)  # type: ignore[arg-type]
@@ -140,3 +143,15 @@ async def test_what_its_channel_does_not_take_is_dead(url: str) -> None:
         message = await (await box.find(made)).wait(SECONDS)
         assert (message.state, message.reason) == (State.DEAD, "invalid")
         assert "to: expected somebody else" in (message.error or "")
+
+
+@pytest.mark.contract("EN13")
+async def test_what_is_for_a_time_that_has_passed_is_sent_now_and_lives_as_long(url: str) -> None:
+    async with Outbox(url, channels={"pager": lambda _: "sent"}) as box:
+        for before in ("2000-01-01T00:00:00Z", "-infinity"):
+            with connected(url) as connection:
+                made = enqueue(connection, "pager", "ann", {"text": "hi"}, not_before=before, ttl="1 minute")
+            message = await (await box.find(made)).wait(SECONDS)
+            assert message.state is State.DELIVERED
+            assert message.view is not None
+            assert (message.view.expires_ms or 0) - message.view.created_ms == 60_000

@@ -329,10 +329,13 @@ CREATE FUNCTION enqueue(channel text, recipient text, content jsonb, key text DE
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
 DECLARE
-    its_now bigint := extract(epoch FROM clock_timestamp()) * 1000;
+    its_clock timestamptz := clock_timestamp();
+    its_now bigint := extract(epoch FROM its_clock) * 1000;
+    -- What is for a time that has passed is for now: its time to live does not begin before.
+    its_start timestamptz := greatest(enqueue.not_before, its_clock);
     its_id text := rtrim(translate(encode(decode(lpad(to_hex(its_now), 12, '0') || '7'
         || substr(replace(gen_random_uuid()::text, '-', ''), 14), 'hex'), 'base64'), '+/', '-_'), '=');
-    its_due bigint := coalesce(extract(epoch FROM enqueue.not_before)::numeric * 1000, its_now);
+    its_due bigint;
     its_content jsonb := enqueue.content;
     its_digest bytea;
     its_queue bigint;
@@ -358,9 +361,12 @@ BEGIN
         RAISE invalid_parameter_value USING MESSAGE =
             'content: expected {"text": …} with format, subject, reply_to, silent, extra, or {"payload": …} with content_type';
     END IF;
-    IF enqueue.max_attempts NOT BETWEEN 1 AND 10000 OR enqueue.ttl <= interval '0' THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'max_attempts: expected 1 to 10000; ttl: expected some time, or NULL';
+    IF enqueue.max_attempts NOT BETWEEN 1 AND 10000 OR enqueue.ttl < interval '1 millisecond'
+            OR its_start >= '10000-01-01Z' OR its_start + enqueue.ttl >= '10000-01-01Z' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'max_attempts: expected 1 to 10000; ttl: expected some time, or NULL;'
+            ' it and not_before: expected to end before the year 10000';
     END IF;
+    its_due := CASE WHEN enqueue.not_before IS NULL THEN its_now ELSE extract(epoch FROM its_start) * 1000 END;
     IF its_content -> 'payload' IS NOT NULL THEN
         its_content := its_content || jsonb_build_object('payload', translate(encode(convert_to(
                 (its_content -> 'payload')::text, 'UTF8'), 'base64'), E'\n', ''),
