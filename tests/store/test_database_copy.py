@@ -142,28 +142,28 @@ async def test_a_copy_that_is_ended_anywhere_goes_on_and_has_everything_once(
     place: Callable[[str], str], before: bool
 ) -> None:
     clock = FakeClock()
-    async with handle(place("sqlite"), clock, 1) as source:
-        waiting = await fill(source)
-        ids = [view.id for view in await source.everything()]
-        async with handle(place("sqlite"), clock, 2) as target:
-            whole = Cut(target.store, 0, before=before)
-            await copied(source, whole)
-        # Each transaction at the beginning, some of the others, and the last one.
-        for seed, at in enumerate([1, 2, 3, *range(4, -whole.left, 5), -whole.left], start=3):
-            async with handle(place("sqlite"), clock, seed) as target:
-                with pytest.raises((StoreUnavailable, StoreOutcomeUnknown)):
-                    await copied(source, Cut(target.store, at, before=before))
-                begun = await target.store.queues()
-                sent = [message.id for message in await target.claim(1)] if begun else []
-                await target.store.deregister(target.worker)
-                if (await copied(source, target.store)).before:
-                    # Its last transaction was written, and only the answer was lost.
-                    assert sent == waiting[:1]
-                else:
-                    assert sent == []
-                    assert [message.id for message in await target.claim(1)] == waiting[:1]
-                assert [view.id for view in await target.everything()] == ids
-                await target.healthy()
+    async with handle(place("sqlite"), clock, 1) as source, handle(place("sqlite"), clock, 2) as target:
+        await fill(source)
+        whole = Cut(target.store, 0, before=before)
+        await copied(source, whole)
+    # Each transaction at the beginning, some of the others, and the last one.
+    for seed, at in enumerate([1, 2, 3, *range(4, -whole.left, 5), -whole.left], start=3):
+        async with handle(place("sqlite"), clock, 1) as source, handle(place("sqlite"), clock, seed) as target:
+            waiting = await fill(source)
+            ids = [view.id for view in await source.everything()]
+            with pytest.raises((StoreUnavailable, StoreOutcomeUnknown)):
+                await copied(source, Cut(target.store, at, before=before))
+            begun = await target.store.queues()
+            sent = [message.id for message in await target.claim(1)] if begun else []
+            await target.store.deregister(target.worker)
+            if (await copied(source, target.store)).before:
+                # Its last transaction was written, and only the answer was lost.
+                assert sent == waiting[:1]
+            else:
+                assert sent == []
+                assert [message.id for message in await target.claim(1)] == waiting[:1]
+            assert [view.id for view in await target.everything()] == ids
+            await target.healthy()
 
 
 @pytest.mark.contract("SG7", "LE1")
@@ -188,6 +188,29 @@ async def test_what_cannot_be_copied_whole_is_refused(place: Callable[[str], str
             await third.send()
             with pytest.raises(Refused, match="there is something in it already"):
                 await copied(other, third.store)
+
+
+@pytest.mark.contract("SG7", "LE1")
+async def test_of_two_copies_only_one_goes_on(place: Callable[[str], str]) -> None:
+    clock = FakeClock()
+    async with handle(place("sqlite"), clock, 1) as source, handle(place("sqlite"), clock, 2) as target:
+        with pytest.raises(Refused, match="one and the same database"):
+            await copied(source, source.store)
+        await source.send()
+        with pytest.raises(StoreUnavailable):
+            await copied(source, Cut(target.store, 5, before=True))
+        # The beginning of a copy is no copy: another one may be made instead.
+        async with handle(place("sqlite"), clock, 3) as second, handle(place("sqlite"), clock, 4) as third:
+            await copied(source, second.store)
+            await source.send(channel="new")
+            for late in (target, third):
+                with pytest.raises(Refused, match="it was copied to another database, which goes on with it"):
+                    await copied(source, late.store)
+                assert await late.everything() == []
+            assert len(await second.claim(10)) == 1
+            await source.commit(acts=[Resume(tenant=None, channel=CHANNEL, actor="bob")])
+            await copied(source, third.store)
+            assert len(await third.claim(10, channels=(CHANNEL, "new"))) == 2
 
 
 async def test_every_column_is_copied_or_left_behind_on_purpose(place: Callable[[str], str]) -> None:

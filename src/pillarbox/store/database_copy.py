@@ -2,7 +2,7 @@
 Copies a database into another one, of whatever kind: paused, resumable, compared at the end (contract SG7).
 
 The database that is copied stays paused for good, and the other one goes on only when both were found to hold the same.
-So nothing is sent by both, whenever the copy ends.
+So nothing is sent by both, whenever the copy ends; nor by a second copy, because the first one is remembered.
 """
 
 from __future__ import annotations
@@ -40,19 +40,20 @@ async def copy(source: Store, target: Store, *, now_ms: int, limit: int = _LIMIT
         limit: Rows a transaction.
 
     Raises:
-        Refused: A worker of *source* runs, or sends something; *target* holds something else; or one of them was
-            written to meanwhile, and they differ.
+        Refused: A worker of *source* runs, or sends something; *target* holds something else, or is *source* itself;
+            *source* was copied elsewhere, and not resumed since; or one of them was written to meanwhile, and they
+            differ.
         StoreError: One of them failed. Call it again.
     """
     if source.in_memory or target.in_memory:
         raise Refused("a database in memory is not copied: it ends with its process")
-    name = await source.moving(steps.source_of)
+    name, other = await source.moving(steps.key_of_database), await target.moving(steps.key_of_database)
     progress = await target.moving(lambda tx: steps.begin(tx, name))
     if progress.done:
         return Copied(messages=_messages(await _sums(target, limit)), before=True)
     if any(worker.alive is not False for worker in await source.workers()):
         raise Refused("a worker of the database that is to be copied runs; stop all of them first")
-    pauses, sending = await source.moving(lambda tx: steps.pause(tx, now_ms))
+    pauses, sending = await source.moving(lambda tx: steps.pause(tx, now_ms, other))
     if sending:
         raise Refused("something is being sent, or its worker was killed: start a worker, stop it, and copy again")
     while (further := await _step(source, target, progress, limit)) != progress:
@@ -61,6 +62,7 @@ async def copy(source: Store, target: Store, *, now_ms: int, limit: int = _LIMIT
     differing = sorted({table for table, _ in was.keys() | now.keys() if _of(table, was) != _of(table, now)})
     if differing:
         raise _written(", ".join(differing))
+    await source.moving(lambda tx: steps.hand_over(tx, other))
     await target.moving(lambda tx: steps.finish(tx, progress, pauses))
     return Copied(messages=_messages(now))
 

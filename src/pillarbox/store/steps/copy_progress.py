@@ -19,6 +19,7 @@ ACTOR: Final = "pillarbox db copy"
 _REASON: Final = "copied to another database, which goes on with it"
 _PROGRESS: Final = "copy"
 _PAUSES: Final = "copy_pauses"
+_HEIR: Final = "copied_to"
 _QUEUES_MAX: Final = 1_000_000
 _LOWEST: Final[dict[str, Any]] = {"bigint": -1, "text": "", "bytea": b""}
 _AT: Final = list(TABLES["queue"].columns).index("paused_at")
@@ -43,18 +44,29 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     done: bool = False
 
 
-def source_of(tx: Tx) -> str:
+def key_of_database(tx: Tx) -> str:
     """Return by what a database is known, wherever it is."""
     ((key,),) = tx.many("meta_value", ("log_key",))
     return str(key)
 
 
-def pause(tx: Tx, now_ms: int) -> tuple[Pauses, bool]:
-    """Pause every queue, and return how each was before, and whether something is being sent all the same."""
+def pause(tx: Tx, now_ms: int, target: str) -> tuple[Pauses, bool]:
+    """
+    Pause every queue, and return how each was before, and whether something is being sent all the same.
+
+    Raises:
+        Refused: Another database than *target* goes on with what is in this one.
+    """
     row = tx.one("meta_value", (_PAUSES,))
     before = msgspec.json.decode(row[0], type=Pauses) if row else {}
     found = {row[0]: tuple(row[_AT : _AT + 4]) for row in tx.many("copy_rows_queue", (-1, _QUEUES_MAX))}
     others = {number: how for number, how in found.items() if how[3] != ACTOR}
+    heir = tx.one("meta_value", (_HEIR,))
+    if heir is not None and heir[0] != target and len(others) < len(found):
+        raise Refused(
+            "it was copied to another database, which goes on with it: copy that one. Where that one is gone and sent"
+            " nothing, resume every channel of this one first"
+        )
     if others:
         before |= others
         tx.many("meta_set", (_PAUSES, msgspec.json.encode(before).decode()))
@@ -62,12 +74,17 @@ def pause(tx: Tx, now_ms: int) -> tuple[Pauses, bool]:
     return before, bool(tx.many("leased_workers"))
 
 
+def hand_over(tx: Tx, target: str) -> None:
+    """Note which database goes on, before it does."""
+    tx.many("meta_set", (_HEIR, target))
+
+
 def begin(tx: Tx, source: str) -> Progress:
     """
     Return how far the copy of *source* came.
 
     Raises:
-        Refused: Something else is in this database.
+        Refused: Something else is in this database, or it is *source* itself.
     """
     row = tx.one("meta_value", (_PROGRESS,))
     if row is not None:
@@ -78,6 +95,8 @@ def begin(tx: Tx, source: str) -> Progress:
     full = [name for name in TABLES if rows(tx, name, first(name), limit=1)]
     if full:
         raise Refused(f"there is something in it already ({', '.join(full)}); name a database that is empty")
+    if key_of_database(tx) == source:
+        raise Refused("this is one and the same database; name another one, which is empty")
     table = next(iter(TABLES))
     progress = Progress(source=source, table=table, after=_stored(first(table)))
     _note(tx, progress)
