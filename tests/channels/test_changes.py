@@ -66,6 +66,18 @@ async def test_what_is_not_there_cannot_be_edited_and_need_not_be_deleted(
         assert (await gone.wait(timeout=30)).state is State.DELIVERED, gone.error
 
 
+@pytest.mark.contract("CO5", "CO3")
+@pytest.mark.parametrize(("kind", "to", "_"), NOT_THERE)
+async def test_what_is_no_receipt_of_a_platform_never_gets_there(tmp_path: Path, kind: Any, to: str, _: str) -> None:
+    async with opened(tmp_path, kind) as (box, fake):
+        for change in (box.edit, box.delete):
+            options: dict[str, Any] = {"text": "new"} if change == box.edit else {}
+            changed = await change(receipt="../../users/@me", channel="chat", to=to, **options)
+            assert (await changed.wait(timeout=30)).state is State.DEAD
+            assert "target: expected" in (changed.error or "")
+        assert all("@me" not in request.path for request in fake.receiver.requests)
+
+
 @pytest.mark.contract("CO5")
 @pytest.mark.parametrize(("kind", "to"), [(kind, to) for kind, url, to in PLATFORMS if url == "url"])
 async def test_an_edit_whose_answer_was_lost_is_made_again(tmp_path: Path, kind: Any, to: str) -> None:

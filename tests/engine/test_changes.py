@@ -213,11 +213,28 @@ async def test_an_answer_to_one_of_ours_goes_to_the_platforms_id(stand: Stand) -
         replies.append(attempt.content.reply_to)
         return Delivered(f"r{len(replies)}")
 
-    channel = able(note, note, note)
+    channel = able(note, note, note, note)
     box = await stand.open(channel)
     first = await box.send()
     second = await box.send(reply_to=first.id)
     unknown = await box.send(reply_to="AAAAAAAAAAAAAAAAAAAAAA")
     await box.settled(second)
     await box.settled(unknown)
-    assert replies == [None, "r1", "AAAAAAAAAAAAAAAAAAAAAA"]
+    elsewhere = await box.send(to="bob", reply_to=first.id)
+    await box.settled(elsewhere)
+    # What stands elsewhere has an id there.
+    assert replies == [None, "r1", "AAAAAAAAAAAAAAAAAAAAAA", first.id]
+
+
+async def test_changes_by_receipts_that_begin_alike_are_two(stand: Stand) -> None:
+    channel = able()
+    box = await stand.open(channel)
+    await box.outbox.pause("chat")
+    there: dict[str, Any] = {"channel": "chat", "to": "ann", "text": "new"}
+    edits = [await box.outbox.edit(receipt=f"{'r' * 300}{number}", **there) for number in range(2)]
+    await box.outbox.resume("chat")
+    for edit in edits:
+        assert (await box.settled(edit)).state is State.DELIVERED
+    for receipt in ("", "a\0b", "r" * 1025):
+        with pytest.raises(InvalidMessage, match="receipt: "):
+            await box.outbox.edit(receipt=receipt, **there)

@@ -34,7 +34,7 @@ from pillarbox.channels.text.rich import Rich
 from pillarbox.channels.text.split import length
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import Content, File
+from pillarbox.domain.message import File
 from pillarbox.domain.outcome import AnyOutcome, Delivered
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.errors import ConfigError, InvalidMessage
@@ -155,6 +155,10 @@ class _Discord(ChatChannel):
         """See `ChatChannel`."""
         return length(written(rich), self.capabilities.unit)
 
+    def check_receipt(self, field: str, receipt: str) -> None:
+        """See `ChatChannel`."""
+        _check_number(field, receipt)
+
     def body(self, attempt: Attempt, without: Collection[Spare]) -> dict[str, object]:
         """Return what a message says; it calls nobody unless ``extra`` says so."""
         rich = self.rich(attempt.content)
@@ -241,11 +245,6 @@ class DiscordChannel(_Discord, TokenChannel):
             raise InvalidMessage("to", "expected the number of a channel")
         _check_number("thread", thread)
         return to
-
-    def check_content(self, content: Content) -> None:
-        """See `ChatChannel`."""
-        super().check_content(content)
-        _check_number("reply_to", content.reply_to)
 
     def request(self, attempt: Attempt, without: Collection[Spare]) -> Request:
         """See `ChatChannel`. A thread is a channel."""

@@ -225,10 +225,9 @@ class MatrixChannel(ChatChannel):
         _check_event("thread", thread)
         return to
 
-    def check_content(self, content: Content) -> None:
+    def check_receipt(self, field: str, receipt: str) -> None:
         """See `ChatChannel`."""
-        super().check_content(content)
-        _check_event("reply_to", content.reply_to)
+        _check_event(field, receipt)
 
     def size(self, rich: Rich) -> int:
         """See `ChatChannel`. Both forms of the text count, as JSON has them."""

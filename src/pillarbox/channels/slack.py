@@ -35,7 +35,7 @@ from pillarbox.channels.text.rich import Rich
 from pillarbox.channels.text.split import length
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import Content, File
+from pillarbox.domain.message import File
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage
@@ -241,10 +241,9 @@ class _Slack(ChatChannel):
     markup_fields: ClassVar = frozenset({"blocks", "mrkdwn"})
     own: ClassVar = frozenset({"channel", "thread_ts", "ts"})
 
-    def check_content(self, content: Content) -> None:
+    def check_receipt(self, field: str, receipt: str) -> None:
         """See `ChatChannel`."""
-        super().check_content(content)
-        _check_timestamp("reply_to", content.reply_to)
+        _check_timestamp(field, receipt)
 
     async def guarantee(self) -> Guarantee:
         """See `Channel`."""

@@ -21,7 +21,7 @@ from pillarbox.channels.text.rich import Mark, Rich
 from pillarbox.channels.text.split import length
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import Content, File
+from pillarbox.domain.message import File
 from pillarbox.domain.outcome import AnyOutcome, Redirected
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.errors import ConfigError, InvalidMessage
@@ -263,11 +263,10 @@ class TelegramChannel(TokenChannel):
             raise InvalidMessage("thread", "expected the number of a topic")
         return to
 
-    def check_content(self, content: Content) -> None:
-        """See `ChatChannel`."""
-        super().check_content(content)
-        if content.reply_to is not None and not _NUMBER.match(content.reply_to):
-            raise InvalidMessage("reply_to", "expected the number of a message")
+    def check_receipt(self, field: str, receipt: str) -> None:
+        """See `ChatChannel`. An album's has the numbers of all of it."""
+        if not all(map(_NUMBER.match, receipt.split(","))):
+            raise InvalidMessage(field, "expected the number of a message")
 
     def size(self, rich: Rich) -> int:
         """See `ChatChannel`. Telegram counts without markup, and the entities by themselves."""
@@ -278,7 +277,6 @@ class TelegramChannel(TokenChannel):
         """See `ChatChannel`."""
         body: dict[str, object] = {"chat_id": int(attempt.to) if not attempt.to.startswith("@") else attempt.to}
         if attempt.op is not Op.SEND:
-            # An album's receipt has the numbers of all of it.
             numbers = [int(number) for number in (attempt.target or "0").split(",")]
             if attempt.op is Op.DELETE and len(numbers) > 1:
                 return Request(url=self._bot / "deleteMessages", body=body | {"message_ids": numbers})

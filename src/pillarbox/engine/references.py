@@ -13,7 +13,7 @@ import msgspec
 
 from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain import lifecycle
-from pillarbox.domain.envelope import RECEIPT, Op
+from pillarbox.domain.envelope import RECEIPT, Envelope, Op
 from pillarbox.domain.ids import MessageId, is_message_id
 from pillarbox.domain.message import Admission, Leased, MessageView, State
 from pillarbox.domain.transition import Transition
@@ -69,7 +69,8 @@ class References:
             # One that a part answers to is there, as it was when the parts were counted.
             return msgspec.structs.replace(attempt, target=receipts[min(attempt.part, len(receipts) - 1)])
         answered = await self._find(MessageId(attempt.content.reply_to or ""))
-        receipts = () if answered is None else _receipts_of(answered)
+        # What stands elsewhere has an id there, which here is another message's, or nobody's.
+        receipts = _receipts_of(answered) if answered is not None and _place_of(answered) == _place_of(message) else ()
         if not receipts:
             return attempt
         return msgspec.structs.replace(attempt, content=msgspec.structs.replace(attempt.content, reply_to=receipts[0]))
@@ -100,6 +101,10 @@ def refers(attempt: Attempt) -> bool:
     """Whether an attempt names a message of ours."""
     reply_to = attempt.content.reply_to
     return attempt.op is not Op.SEND or (reply_to is not None and is_message_id(reply_to))
+
+
+def _place_of(message: Envelope) -> tuple[str, str, str]:
+    return message.channel, message.account, message.recipient
 
 
 def _receipts_of(view: MessageView) -> tuple[str, ...]:

@@ -160,8 +160,8 @@ def checked(
     """
     # What was not said needs no check: most messages say little, and this runs for each of them.
     o = outgoing
-    to = _line("to", o.to, longest=_RECIPIENT_MAX)
-    thread = None if o.thread is None else _line("thread", o.thread, longest=_NAME_MAX)
+    to = line_of("to", o.to, longest=_RECIPIENT_MAX)
+    thread = None if o.thread is None else line_of("thread", o.thread, longest=_NAME_MAX)
     tenant = "" if o.tenant == "" else _optional_line("tenant", o.tenant) or ""
     account = "" if o.account == "" else _optional_line("account", o.account) or ""
     kind = o.kind if type(o.kind) is Kind else _choice("kind", Kind, o.kind)
@@ -256,7 +256,7 @@ def _raw_content(o: Outgoing) -> Content:
     raise InvalidMessage("payload", f"expected bytes, text, or a JSON object or list, not {type(o.payload).__name__}")
 
 
-def _line(field: str, value: object, *, longest: int) -> str:
+def line_of(field: str, value: object, *, longest: int) -> str:
     """Check one line of text that may reach a header, an envelope or a path: no control characters, not empty."""
     if not isinstance(value, str):
         raise InvalidMessage(field, f"expected text, not {type(value).__name__}")
@@ -273,7 +273,7 @@ def _line(field: str, value: object, *, longest: int) -> str:
 
 
 def _optional_line(field: str, value: object, *, longest: int = _NAME_MAX) -> str | None:
-    return None if value is None or value == "" else _line(field, value, longest=longest)
+    return None if value is None or value == "" else line_of(field, value, longest=longest)
 
 
 def _encodable(field: str, value: str) -> str:
@@ -385,7 +385,7 @@ def _lane(o: Outgoing, tenant: str, account: str, to: str, thread: str | None, *
     if o.lane is DEFAULT:
         # A joint that no piece can hold, so that two different routes never share a lane.
         return "\x1f".join((tenant, o.channel, account, to, thread or ""))
-    return f"{tenant}\x1f={_line('lane', o.lane, longest=_NAME_MAX)}"
+    return f"{tenant}\x1f={line_of('lane', o.lane, longest=_NAME_MAX)}"
 
 
 def _digest(channel: str, to: str, thread: str | None, kind: Kind, content: bytes) -> bytes:
@@ -419,7 +419,7 @@ def _file(file: File) -> File:
     return msgspec.structs.replace(
         file,
         name=_optional_line("files", file.name) or "",
-        media_type=_line("files", file.media_type, longest=_NAME_MAX),
+        media_type=line_of("files", file.media_type, longest=_NAME_MAX),
         url=None if file.url is None else _url(file.url),
         data=None,
     )
@@ -428,4 +428,4 @@ def _file(file: File) -> File:
 def _url(text: object) -> str:
     if not isinstance(text, str) or not text.startswith(("https://", "http://")):
         raise InvalidMessage("files", "expected URLs that begin with https:// or http://")
-    return _line("files", text, longest=_RECIPIENT_MAX)
+    return line_of("files", text, longest=_RECIPIENT_MAX)

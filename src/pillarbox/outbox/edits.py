@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, Unpack
@@ -9,10 +10,11 @@ from typing import Any, TypedDict, Unpack
 from pillarbox.domain.envelope import RECEIPT, Op
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import MessageView, State
+from pillarbox.domain.outcome import RECEIPT_LENGTH_MAX
 from pillarbox.domain.outgoing import Default, Outgoing
 from pillarbox.domain.plain_json import text_of
 from pillarbox.errors import InvalidMessage, NotFound, Refused
-from pillarbox.outbox.checks import Change, order_of
+from pillarbox.outbox.checks import Change, line_of, order_of
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.message import BaseMessage, Message
 from pillarbox.outbox.routes import Routes
@@ -107,12 +109,14 @@ class Edits:
             change, place = await self._ours(op, identity, given)
             given |= place
         else:
-            change = Change(op=op, target=f"{RECEIPT}{text_of('receipt', receipt)}")
+            change = Change(op=op, target=f"{RECEIPT}{line_of('receipt', receipt, longest=RECEIPT_LENGTH_MAX)}")
         for field in ("channel", "to"):
             if field not in given:
                 raise InvalidMessage(field, "is missing")
+        # Receipts may be longer than a collapse key, and differ only at their ends.
+        about = hashlib.sha256((change.target or "").encode()).hexdigest() if receipt else change.target
         # A second copy of a change changes nothing.
-        outgoing = Outgoing(**given, collapse=f"change of {change.target}"[:255], uncertain="resend")
+        outgoing = Outgoing(**given, collapse=f"change of {about}", uncertain="resend")
         return await self._sending.change(outgoing, change)
 
     async def _ours(self, op: Op, identity: object, given: Mapping[str, Any]) -> tuple[Change, dict[str, Any]]:

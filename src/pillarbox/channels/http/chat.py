@@ -197,6 +197,10 @@ class ChatChannel(Channel):
         """Return the recipient as it is stored. Raises InvalidMessage for what surely is none."""
 
     @abstractmethod
+    def check_receipt(self, field: str, receipt: str) -> None:
+        """Raise InvalidMessage naming *field* where *receipt* surely is none that the platform gives."""
+
+    @abstractmethod
     def size(self, rich: Rich) -> int:
         """Return how long *rich* is as the platform has it, in the unit of `capabilities`."""
 
@@ -224,6 +228,8 @@ class ChatChannel(Channel):
                 raise InvalidMessage("files", f"expected at most {self.file_bytes_max} bytes each for {self.kind}")
         for name in sorted(self.own.intersection(content.extra)):
             raise InvalidMessage(f"extra.{name}", "expected a field that the message does not have by itself")
+        if content.reply_to is not None:
+            self.check_receipt("reply_to", content.reply_to)
 
     # What follows from it
 
@@ -329,6 +335,11 @@ class ChatChannel(Channel):
         attempt.progress.written = False
         if attempt.op is Op.EDIT and attempt.part_count > 1:
             return Rejected("an edit is one message, and this text is longer")
+        try:
+            if attempt.target is not None:
+                self.check_receipt("target", attempt.target)
+        except InvalidMessage as exc:
+            return Rejected(str(exc))
         content, without = attempt.content, self.unable(attempt)
         if content.reply_to is not None and is_message_id(content.reply_to):
             attempt = msgspec.structs.replace(attempt, content=msgspec.structs.replace(content, reply_to=None))
