@@ -70,6 +70,24 @@ async def test_telegrams_caption_is_edited_and_an_album_deleted_whole(tmp_path: 
         assert fake.texts(42) == ["yes"]
 
 
+@pytest.mark.contract("CO5")
+async def test_an_edit_leaves_links_and_answers_as_they_are(tmp_path: Path) -> None:
+    link = "https://example.org/a.jpg"
+    async with (
+        FakeTelegram() as telegram,
+        FakeSlack() as slack,
+        Outbox(tmp_path / "outbox.db", {"tg": telegram.url, "slack": slack.url}) as box,
+    ):
+        for channel, to in (("tg", "42"), ("slack", "C024BE91L")):
+            message = await box.send(channel, to=to, text="one", files=[link])
+            await message.wait(timeout=30)
+            edit = await box.edit(message, text="two")
+            await edit.wait(timeout=30)
+            assert edit.state is State.DELIVERED, edit.error
+        assert telegram.receiver.requests[-1].path.endswith("/editMessageCaption")
+        assert (telegram.texts(42), slack.texts("C024BE91L")) == (["two"], [f"two\n{link}"])
+
+
 def parts_of(url: str, to: str, text: str | None, files: Sequence[File]) -> list[tuple[str | None, list[str]]]:
     content = Content(text=text, files=tuple(files))
     parts = build(url).admit(to=to, content=content).parts

@@ -238,3 +238,24 @@ async def test_changes_by_receipts_that_begin_alike_are_two(stand: Stand) -> Non
     for receipt in ("", "a\0b", "r" * 1025):
         with pytest.raises(InvalidMessage, match="receipt: "):
             await box.outbox.edit(receipt=receipt, **there)
+
+
+@pytest.mark.contract("CO5", "HO4")
+async def test_what_an_edit_does_not_say_stays_as_it_is(stand: Stand) -> None:
+    channel = able()
+    box = await stand.open(channel)
+    await box.outbox.pause("chat")
+    link = "https://example.org/a.jpg"
+    said: dict[str, Any] = {"reply_to": "r5", "silent": True, "files": [link], "mirror": {"sessionKey": "s"}}
+    first = await box.send(text="one", **said)
+    for text in ("two", "three"):
+        assert not (await box.outbox.edit(first, text=text)).created
+    await box.outbox.resume("chat")
+    await box.settled(first)
+    content = channel.attempts[0].content
+    assert (content.text, content.reply_to, content.silent) == ("three", "r5", True)
+    assert [file.url for file in content.files] == [link]
+    await box.settled(await box.outbox.edit(first, text="four"))
+    assert [file.url for file in channel.attempts[1].files] == [link]
+    # What is recorded is what was sent, and once.
+    assert [(entry.text, entry.media) for entry in await box.outbox.mirror.pending("s")] == [("three", (link,))]

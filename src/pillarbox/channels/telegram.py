@@ -290,7 +290,8 @@ class TelegramChannel(TokenChannel):
         if rich.spans and Spare.MARKUP not in without:
             body[entities] = _entities(rich)
         if attempt.op is Op.EDIT:
-            return Request(url=self._bot / "editMessageText", body=body | self.own_fields(attempt, without))
+            method = "editMessageCaption" if attempt.files else "editMessageText"
+            return Request(url=self._bot / method, body=body | self.own_fields(attempt, without))
         if attempt.content.silent:
             body["disable_notification"] = True
         if attempt.thread is not None and Spare.THREAD not in without:

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, Unpack
 
+import msgspec
+
 from pillarbox.domain.envelope import RECEIPT, Op
 from pillarbox.domain.ids import MessageId
-from pillarbox.domain.message import MessageView, State
+from pillarbox.domain.message import MessageView, State, decode_content
 from pillarbox.domain.outcome import RECEIPT_LENGTH_MAX
 from pillarbox.domain.outgoing import Default, Outgoing
 from pillarbox.domain.plain_json import text_of
@@ -132,6 +134,8 @@ class Edits:
         self._must_be_possible(op, view)
         place = {"channel": view.channel, "to": view.recipient, "thread": view.thread}
         place |= {"account": view.account, "tenant": view.tenant}
+        if op is Op.EDIT and view.content is not None:
+            place |= _kept(view.content)
         return Change(op=op, target=target, lane=order_of(view)), place
 
     def _must_be_possible(self, op: Op, view: MessageView) -> None:
@@ -145,3 +149,13 @@ class Edits:
         able = channel.capabilities
         if not (able.edits if op is Op.EDIT else able.deletes):
             raise InvalidMessage("channel", f"the {channel.kind} channel cannot {op} a message")
+
+
+def _kept(stored: bytes) -> dict[str, Any]:
+    """Return what an edit leaves as it is, for where it takes the place of a content that is not sent yet."""
+    try:
+        content = decode_content(stored)
+    except msgspec.MsgspecError:  # its own send says so
+        return {}
+    links = [file for file in content.files if file.url is not None]
+    return {"reply_to": content.reply_to, "silent": content.silent, "mirror": content.mirror, "files": links}

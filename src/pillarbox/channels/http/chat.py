@@ -340,6 +340,8 @@ class ChatChannel(Channel):
                 self.check_receipt("target", attempt.target)
         except InvalidMessage as exc:
             return Rejected(str(exc))
+        if attempt.op is not Op.SEND:  # what it is about has its answer
+            attempt = msgspec.structs.replace(attempt, content=msgspec.structs.replace(attempt.content, reply_to=None))
         content, without = attempt.content, self.unable(attempt)
         if content.reply_to is not None and is_message_id(content.reply_to):
             attempt = msgspec.structs.replace(attempt, content=msgspec.structs.replace(content, reply_to=None))

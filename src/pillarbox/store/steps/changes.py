@@ -13,6 +13,7 @@ from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import Draft, State
 from pillarbox.domain.transition import Reason
 from pillarbox.store.base import Enqueued
+from pillarbox.store.steps import mirror
 from pillarbox.store.steps.admit import store_parts
 from pillarbox.store.steps.endings import Ending, ended
 from pillarbox.store.steps.tx import Row
@@ -35,7 +36,7 @@ def fold(
         What became of each by its id: the message that it was about, which stands for it.
     """
     changes = {draft.id: draft for draft in drafts if draft.op is not Op.SEND}
-    # An edit changes what is said, and no files: of a message with files it goes behind.
+    # An edit has what it leaves as it is, but for stored files: of a message with those it goes behind.
     asked = [(draft.id, draft.target, draft.op is Op.DELETE) for draft in changes.values()]
     found = tx.each("unbegun", asked) if asked else []
     return {row[0]: _carry_out(tx, changes[row[0]], row, payload) for rows in found for row in rows}
@@ -69,6 +70,8 @@ def _carry_out(tx: Writing, draft: Draft, row: Row, payload: Callable[[Draft], i
         store_parts(tx, [(about.seq, admission.parts)])
     if before is not None:
         tx.each("prune_payload", [(before,)])
+    if draft.mirror is not None:
+        mirror.rewrite(tx, draft.mirror, about.id)
     tx.count(about.queue, _SCHEDULED, 0, len(draft.content) - about.content_size)
     _tell(tx, about, "edit", State.SCHEDULED)
     return Enqueued(about.id, created=False)

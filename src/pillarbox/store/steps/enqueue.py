@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 
-from pillarbox.domain.envelope import KINDS, OPS
+from pillarbox.domain.envelope import KINDS, OPS, Op
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.keys import first_message
 from pillarbox.domain.message import Draft, State
@@ -273,7 +273,7 @@ def _write(tx: Writing, new: Sequence[New], shared: Shared, starting: Starting |
     split = [(seq, a.parts) for seq, (*_, a) in zip(numbers, new, strict=True) if a is not None and a.parts]
     store_parts(tx, split)
     blobs.store(tx, [(seq, draft.files) for seq, draft in zip(numbers, drafts, strict=True) if draft.files])
-    mirror.store(tx, [(draft.mirror, draft.id) for draft in drafts if draft.mirror is not None])
+    mirror.store(tx, [(d.mirror, d.id) for d in drafts if d.mirror is not None and d.op is Op.SEND])
 
 
 def _payload(tx: Writing, draft: Draft, shared: Shared) -> int | None:

@@ -20,11 +20,17 @@ def store(tx: Writing, records: Sequence[tuple[Mirror, str]]) -> None:
     if records:
         tx.each(
             "mirror_add",
-            [
-                (one.key, one.session_key, one.text, json.dumps(one.media) if one.media else None, message, tx.now)
-                for one, message in records
-            ],
+            [(one.key, one.session_key, one.text, _media(one), message, tx.now) for one, message in records],
         )
+
+
+def rewrite(tx: Writing, record: Mirror, message: str) -> None:
+    """Write anew what the record of a message that is not begun says."""
+    tx.each("mirror_rewrite", [(message, record.text, _media(record))])
+
+
+def _media(record: Mirror) -> str | None:
+    return json.dumps(record.media) if record.media else None
 
 
 def pending(tx: Reader, session_key: str, limit: int) -> list[MirrorEntry]:

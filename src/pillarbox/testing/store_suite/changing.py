@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import Admission, Content, State, encode_content
+from pillarbox.domain.mirror import Mirror
 from pillarbox.domain.outcome import Deferred
 from pillarbox.store.base import Enqueued
 from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
@@ -45,6 +47,20 @@ class ChangingSuite(StoreFixtures):
         await driver.deliver(leased)
         assert await driver.deliver_next() == other
         assert "edit" in [event.act for event in await driver.store.history(first)]
+        await driver.healthy()
+
+    @pytest.mark.contract("CO5", "HO4")
+    async def test_the_record_of_a_session_says_what_went_out(self, driver: StoreDriver) -> None:
+        record = Mirror(key="k", session_key="s", text="old", media=("https://example.org/a",))
+        first = await driver.send(lane=LANE, mirror=record)
+        await driver.send(lane=LANE, mirror=msgspec.structs.replace(record, key="other"))
+        await change(driver, first, text="new", mirror=msgspec.structs.replace(record, text="new", media=()))
+        await driver.deliver(await driver.claim_one())
+        await change(driver, first, mirror=msgspec.structs.replace(record, key="of the edit"))
+        assert await driver.deliver_next() != first
+        assert await driver.deliver_next() != first
+        found = await driver.store.mirror_pending("s", limit=9)
+        assert [(entry.key, entry.text, len(entry.media)) for entry in found] == [("k", "new", 0), ("other", "old", 1)]
         await driver.healthy()
 
     @pytest.mark.contract("CO5")

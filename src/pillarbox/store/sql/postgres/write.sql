@@ -823,6 +823,10 @@ SELECT key, session_key, said, media, message_id, at
 FROM {each key text, session_key text, said text, media text, message_id text, at bigint} ORDER BY ord
 ON CONFLICT DO NOTHING
 
+-- mirror_rewrite --
+UPDATE mirror SET text = said, media = asked.media FROM {each message_id text, said text, media text}
+WHERE mirror.message_id = asked.message_id
+
 -- mirror_acknowledge --
 UPDATE mirror SET acknowledged_at = $2
 WHERE key IN (SELECT jsonb_array_elements_text($1::jsonb)) AND acknowledged_at IS NULL

@@ -707,6 +707,9 @@ DELETE FROM worker WHERE slot = ?1
 INSERT INTO mirror (key, session_key, text, media, message_id, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 ON CONFLICT DO NOTHING
 
+-- mirror_rewrite --
+UPDATE mirror SET text = ?2, media = ?3 WHERE message_id = ?1
+
 -- mirror_acknowledge --
 UPDATE mirror SET acknowledged_at = ?2
 WHERE key IN (SELECT value FROM json_each(?1)) AND acknowledged_at IS NULL AND (delivered_at IS NOT NULL OR EXISTS (
