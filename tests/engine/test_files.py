@@ -47,6 +47,22 @@ async def test_the_caller_may_delete_its_file_when_send_returns(tmp_path: Path) 
     ]
 
 
+@pytest.mark.contract("EN15", "CO2")
+async def test_the_files_of_a_fan_out_are_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"one")
+
+    def grow(_: object) -> None:
+        path.write_bytes(path.read_bytes() + b", more")
+
+    channel = ScriptedChannel()
+    async with Outbox(tmp_path / "outbox.db", {"chat": channel}) as box:
+        box.hooks.before_delivery(grow)
+        await box.send_many([{"channel": "chat", "to": ["ann", "bob", "eve"], "text": "see", "files": [path]}])
+        await box.drained()
+    assert [[file.data for file in attempt.files] for attempt in channel.attempts] == [[b"one, more"]] * 3
+
+
 async def test_a_replay_has_the_files(stand: Stand) -> None:
     channel = ScriptedChannel()
     box = await stand.open(channel)

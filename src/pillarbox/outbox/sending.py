@@ -30,6 +30,8 @@ from pillarbox.outbox.runtime import Runtime
 from pillarbox.store.base import Enqueued
 
 _NEW: Final = Change()
+_Taken = dict[int, tuple[File, ...]]
+"""Files as they are stored, by the identity of what a caller said."""
 
 
 class Sending:
@@ -133,9 +135,10 @@ class Sending:
         runtime = await self._lifetime.opened()
         self._check_accepting(runtime)
         drafts: list[tuple[Outgoing, Draft | Skipped]] = []
+        taken: _Taken = {}
         for position, outgoing in enumerate(items):
             with _positioned(position):
-                drafts.append((outgoing, await self._asked(runtime, outgoing)))
+                drafts.append((outgoing, await self._asked(runtime, outgoing, taken=taken)))
         return runtime, drafts
 
     async def change(self, outgoing: Outgoing, change: Change) -> Message:
@@ -176,8 +179,15 @@ class Sending:
     def _new_id(self) -> MessageId:
         return new_message_id(self._clock, self._lifetime.entropy)
 
-    async def _asked(self, runtime: Runtime, outgoing: Outgoing, change: Change = _NEW) -> Draft | Skipped:
-        """Ask what has to be waited for: hooks, files, and by what others can tell that this process is gone."""
+    async def _asked(
+        self, runtime: Runtime, outgoing: Outgoing, change: Change = _NEW, *, taken: _Taken | None = None
+    ) -> Draft | Skipped:
+        """
+        Ask what has to be waited for: hooks, files, and by what others can tell that this process is gone.
+
+        Args:
+            taken: The files of messages of the same call: those of a fan-out are read once, and are the same for all.
+        """
         now_ms = self._clock.wall_ms()
         if runtime.hooks.any_before and change.op is not Op.DELETE:
             answer = await runtime.hooks.before(outgoing)
@@ -186,7 +196,10 @@ class Sending:
                 return "hook"
             outgoing = answer
         if outgoing.files:
-            outgoing = msgspec.structs.replace(outgoing, files=await self._files(outgoing.files))
+            taken = {} if taken is None else taken
+            if id(outgoing.files) not in taken:
+                taken[id(outgoing.files)] = await self._files(outgoing.files)
+            outgoing = msgspec.structs.replace(outgoing, files=taken[id(outgoing.files)])
         draft = self._checked(runtime, outgoing, now_ms, change)
         if runtime.direct is None and isinstance(draft, Draft) and draft.kind is not Kind.FINAL:
             draft = msgspec.structs.replace(draft, accepted_by=await runtime.presence())
