@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -441,6 +442,28 @@ async def test_an_open_transaction_keeps_nobody_waiting(url: str, box: Outbox) -
         await box.send("pager", to="ann", text="3", lane="a")
         shop.commit()
     assert len(await box.list()) == 3
+
+
+@pytest.mark.contract("CO4", "EN9")
+async def test_a_file_that_many_have_keeps_nobody_waiting(url: str, box: Outbox) -> None:
+    """Neither who sends it, nor whoever deletes it."""
+    said: dict[str, Any] = {"to": "ann", "text": "see", "files": [b"logo"]}
+    first = await box.send("pager", **said)
+    bound = "-c lock_timeout=30s"
+    with psycopg.connect(plain(url), options=bound) as one, psycopg.connect(plain(url), options=bound) as other:
+        await box.enqueue(one, "pager", **said)
+        await box.enqueue(other, "pager", **said)
+        async with asyncio.timeout(30):
+            for message in (first, await box.send("pager", **said)):
+                await box.cancel(message.id or "")
+                await box.purge(message.id or "")
+        one.commit()
+        other.rollback()
+    (left,) = await box.list()
+    assert await box.check() == []
+    await box.cancel(left.id or "")
+    await box.purge(left.id or "")
+    assert await box._inside.lifetime.live().store.files([hashlib.sha256(b"logo").hexdigest()]) == {}
 
 
 async def test_two_transactions_with_one_key_end_as_one_message(url: str, box: Outbox) -> None:

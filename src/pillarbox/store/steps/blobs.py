@@ -16,7 +16,8 @@ def store(tx: Writing, files: Sequence[tuple[int, Sequence[File]]]) -> None:
     known = {_key(file.digest): file for _, own in files for file in own}
     # Always in this order: who stores and who deletes the same files in two transactions must not wait for each other.
     for digest in sorted(known):
-        tx.many("blob", (digest, known[digest].size, known[digest].data))
+        if not tx.many("blob_use", (digest,)):
+            tx.many("blob", (digest, known[digest].size, known[digest].data))
     tx.each("message_blob", [(seq, digest) for seq, own in files for digest in {_key(file.digest) for file in own}])
 
 
@@ -24,9 +25,9 @@ def release(tx: Writing, messages: Sequence[int]) -> None:
     """Let go of the files of messages, given by their numbers, and delete what no other message has."""
     released = tx.each("prune_blobs", [(seq,) for seq in messages])
     digests = [(digest,) for digest in sorted({bytes(digest) for rows in released for _, digest in rows})]
-    # First: whoever is about to use one has its row until that is committed, and the deletion then sees it.
-    tx.each("blob_hold", digests)
-    tx.each("blob_drop", digests)
+    # First: the deletion then sees who has used one. What somebody is about to use is left to its last user.
+    held = [row for rows in tx.each("blob_hold", digests) for row in rows]
+    tx.each("blob_drop", held)
 
 
 def read(tx: Reader, digests: Sequence[str]) -> dict[str, bytes]:

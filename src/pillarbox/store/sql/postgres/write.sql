@@ -678,8 +678,12 @@ SELECT copy, row_number() OVER (PARTITION BY copy ORDER BY state <> 3 AND NOT an
     CASE WHEN state = 3 AND NOT anew THEN 3 ELSE 0 END, content, CASE WHEN state = 3 AND NOT anew THEN receipt END
 FROM {each original bigint, copy bigint, anew boolean} JOIN part ON part.message = asked.original
 
+-- blob_use --
+-- What is there is held until the end, so that nobody deletes it meanwhile; others may use it too, and wait for nobody.
+SELECT 1 FROM blob WHERE digest = $1::bytea FOR KEY SHARE
+
 -- blob --
--- What is there already is held until the end, so that nobody deletes it meanwhile.
+-- Somebody else may have stored it since it was looked for.
 INSERT INTO blob (digest, size, content) VALUES ($1::bytea, $2::bigint, $3::bytea)
 ON CONFLICT (digest) DO UPDATE SET size = excluded.size
 
@@ -770,7 +774,8 @@ DELETE FROM message_blob USING {each message bigint} WHERE message_blob.message 
 RETURNING message_blob.message, digest
 
 -- blob_hold --
-SELECT blob.digest FROM {each digest bytea} JOIN blob ON blob.digest = asked.digest ORDER BY ord FOR UPDATE OF blob
+SELECT blob.digest FROM {each digest bytea} JOIN blob ON blob.digest = asked.digest ORDER BY ord
+FOR UPDATE OF blob SKIP LOCKED
 
 -- blob_drop --
 DELETE FROM blob USING {each digest bytea} WHERE blob.digest = asked.digest

@@ -585,6 +585,9 @@ SELECT ?2, row_number() OVER (ORDER BY state <> 3 AND NOT ?3, number) - 1, iif(s
     iif(state = 3 AND NOT ?3, receipt, NULL)
 FROM part WHERE message = ?1
 
+-- blob_use --
+SELECT 1 FROM blob WHERE digest = ?1
+
 -- blob --
 INSERT INTO blob (digest, size, content) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING
 
