@@ -306,7 +306,11 @@ def cancelled(instead_of: Transition, reason: Reason = Reason.REQUESTED) -> Tran
         receipt=instead_of.receipt,
         error_class=instead_of.error_class,
         answer=instead_of.answer,
+        # What was said of others than this message: its recipient, its channel.
+        recipient=instead_of.recipient,
         suppress=instead_of.suppress,
+        rest_ms=instead_of.rest_ms,
+        pause_ms=instead_of.pause_ms,
     )
 
 
@@ -484,6 +488,7 @@ def _capped(message: Leased, transition: Transition) -> Transition:
         error=f"given back {FREE_RETURNS_MAX} times in a row: {transition.error}",
         charged=0,
         keeps_turn=message.policy.on_held is OnHeld.BLOCK,
+        pause_ms=transition.pause_ms,
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pillarbox.domain.message import State
 from pillarbox.domain.outcome import RateLimited, Rejected, Unavailable
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.domain.transition import ErrorClass, Transition
-from pillarbox.store.base import Flow, Pause, Resume, TryAgain
+from pillarbox.store.base import Cancel, Flow, Pause, Resume, TryAgain
 from pillarbox.testing.store_suite.driver import CHANNEL, StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 
@@ -121,6 +122,21 @@ class BreakingSuite(StoreFixtures):
         await driver.act(Pause(tenant=None, channel=CHANNEL, actor="ann"))
         driver.clock.advance(0.001)
         assert not (await driver.act(TryAgain(channel=CHANNEL, other=True))).applied
+
+    @pytest.mark.contract("FL1", "FL2", "FL4")
+    @pytest.mark.parametrize("strikes", [0, 1])
+    async def test_what_an_answer_says_of_a_channel_holds_though_its_message_is_cancelled(
+        self, driver: StoreDriver, strikes: int
+    ) -> None:
+        outcome = Unavailable("out of order") if strikes else RateLimited("slow", scope="channel", after=30)
+        await driver.enqueue(*[driver.draft() for _ in range(3)])
+        message = await driver.claim_one()
+        await driver.act(Cancel(id=message.id, actor="ann"))
+        assert await driver.settle_or_cancel(message, outcome) == "applied"
+        assert await driver.state(message.id) is State.CANCELLED
+        (queue,) = await driver.store.queues()
+        assert (queue.paused, queue.strikes) == (True, strikes)
+        assert await driver.claim() == []
 
     @pytest.mark.contract("FL1", "FL2", "OP1")
     async def test_what_goes_through_each_channel_is_told(self, driver: StoreDriver) -> None:

@@ -189,6 +189,14 @@ class StoreDriver:
         done = await self.commit(settle=[self.settlement(message, result, **fields)])
         return done.settled[0]
 
+    async def settle_or_cancel(self, message: Leased, result: AnyOutcome | Transition, **fields: Any) -> Settled:
+        """Settle one attempt; one that was to be cancelled ends so."""
+        settlement = self.settlement(message, result, **fields)
+        settled = await self.settle(message, settlement.transition, **fields)
+        if settled in CANCELLED_FOR:
+            settled = await self.settle(message, cancelled(settlement.transition, CANCELLED_FOR[settled]), **fields)
+        return settled
+
     async def deliver(self, *messages: Leased, receipt: str | None = "r") -> None:
         """Deliver, and see that each was still ours."""
         done = await self.commit(settle=[self.settlement(message, Delivered(receipt)) for message in messages])
@@ -216,11 +224,7 @@ class StoreDriver:
         """Settle one lapsed lease as its worker's loss; one that was to be cancelled ends so."""
         now_ms, suspect_ms = self.clock.wall_ms(), item.suspect_ms
         transition = lost_worker(item.message, now_ms=now_ms, fraction=0.0, suspect_ms=suspect_ms)
-        settled = await self.settle(item.message, transition, lapsed=item.by, began_ms=None)
-        if settled in CANCELLED_FOR:
-            cancel = cancelled(transition, CANCELLED_FOR[settled])
-            settled = await self.settle(item.message, cancel, lapsed=item.by, began_ms=None)
-        return settled
+        return await self.settle_or_cancel(item.message, transition, lapsed=item.by, began_ms=None)
 
     async def expire(self, limit: int = 100) -> list[MessageId]:
         """End what time has ended."""
