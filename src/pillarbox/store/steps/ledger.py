@@ -34,6 +34,7 @@ class Ledger:
         self._plans: dict[str, Log] = {}
         self._rests: dict[str, int] = {}
         self._granted: set[int] = set()
+        self._led: dict[int, str] = {}
         tx.many("pace_over", (channel, tx.now))
 
     def free(self, room: int) -> int:
@@ -58,7 +59,7 @@ class Ledger:
             changes any more.
         """
         limit = min(_READ_MAX, 2 * wanted)
-        rows = self._tx.many(name, (*where, self._tx.now, limit))
+        rows = self._addressed(where[0], self._tx.many(name, (*where, self._tx.now, limit)))
         self._read({recipient for _, recipient in rows})
         late: list[Row] = []
         for seq, recipient in rows:
@@ -76,11 +77,19 @@ class Ledger:
         """Remember what was leased."""
         changed: set[str] = set()
         for message in messages:
-            for name, rates in ((_WHOLE, self._pace.whole), (message.recipient, self._pace.rates(message.recipient))):
+            to = self._led.get(message.seq, message.recipient)
+            for name, rates in ((_WHOLE, self._pace.whole), (to, self._pace.rates(to))):
                 if rates:
                     self._logs.setdefault(name, Log()).take(rates, self._tx.lease_now)
                     changed.add(name)
         self._tx.each("pace_set", [self._row(name) for name in sorted(changed)])
+
+    def _addressed(self, queue: object, rows: list[Row]) -> list[Row]:
+        """Return messages with the recipients to which they will be led, see `redirects`."""
+        if self._tx.overview.redirected:
+            found = self._tx.each("redirect_of", [(seq, queue, recipient) for seq, recipient in rows])
+            self._led |= {seq: address for moved in found for seq, address in moved}
+        return [(seq, self._led.get(seq, recipient)) for seq, recipient in rows]
 
     def _row(self, name: str) -> Row:
         log = self._logs[name]
@@ -144,8 +153,12 @@ def ledgers(tx: Writing, queues: Iterable[int], paces: Mapping[str, Pace]) -> di
 
 
 def rest(tx: Writing, rows: Sequence[tuple[str, str, int, str | None]]) -> None:
-    """Let recipients rest: for each its channel, itself, until when, and why."""
-    last = {(channel, recipient): (channel, recipient, until, why) for channel, recipient, until, why in rows}
+    """Let recipients rest: for each its channel, itself, until when, and why; the longest of several rests counts."""
+    last: dict[tuple[str, str], tuple[str, str, int, str | None]] = {}
+    for channel, recipient, until, why in rows:
+        _, _, longest, _ = last.get((channel, recipient), (channel, recipient, until, why))
+        if until >= longest:
+            last[channel, recipient] = (channel, recipient, until, why)
     for channel in sorted({channel for channel, _ in last}):
         _later(tx, channel, "pace_rest", [last[its, name] for its, name in sorted(last) if its == channel])
     tx.overview.resting = True

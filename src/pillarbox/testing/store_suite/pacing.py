@@ -11,6 +11,7 @@ from pillarbox.domain.pace import Pace, Rate
 from pillarbox.store.base import Resume, Retry
 from pillarbox.testing.store_suite.driver import CHANNEL, StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
+from pillarbox.testing.store_suite.redirecting import move
 
 WHOLE: Final = {CHANNEL: Pace(whole=(Rate(3),))}
 EACH: Final = {CHANNEL: Pace(whole=(Rate(30),), each=(Rate(1),), group=(Rate(2, 60),), group_prefix="-")}
@@ -150,3 +151,35 @@ class PacingSuite(StoreFixtures):
         assert await driver.claim() == []
         driver.clock.advance(2)
         assert [message.recipient for message in await driver.claim()] == ["ann"]
+
+    @pytest.mark.contract("FL1", "RE5")
+    async def test_a_shorter_rest_does_not_end_a_longer_one(self, driver: StoreDriver) -> None:
+        await driver.enqueue(*[driver.draft(recipient="ann", lane=None) for _ in range(4)])
+        limited, other, third = await driver.claim(3)
+        await driver.commit(
+            settle=[
+                driver.settlement(limited, RateLimited("slow", after=60)),
+                driver.settlement(other, RateLimited("busy", after=5)),
+            ]
+        )
+        await driver.settle(third, Delivered("r", rest=1))
+        driver.clock.advance(6)
+        assert await driver.claim() == []
+        driver.clock.advance(54)
+        assert len(await driver.claim()) == 3
+
+    @pytest.mark.contract("FL1", "RE5", "CH3")
+    async def test_who_has_moved_rests_and_is_paced_under_its_new_address(self, driver: StoreDriver) -> None:
+        await move(driver, "old", "new")
+        driver.clock.advance(5)
+        await driver.enqueue(*[driver.draft(recipient=to) for to in ("old", "new", "old", "bob")])
+        taken = await driver.claim(10, paces=EACH)
+        assert sorted(message.recipient for message in taken) == ["bob", "new"]
+        driver.clock.advance(SECOND)
+        second = await driver.claim_one(paces=EACH)
+        assert second.recipient == "new"
+        await driver.settle(second, RateLimited("slow", after=30))
+        driver.clock.advance(5)
+        assert await driver.claim(10) == []
+        driver.clock.advance(25)
+        assert [message.recipient for message in await driver.claim(10)] == ["new", "new"]

@@ -335,10 +335,12 @@ ON CONFLICT (channel, recipient) DO UPDATE SET log = excluded.log, over_at = gre
     full_until = excluded.full_until
 
 -- pace_rest --
+-- Who rests longer already does so still.
 INSERT INTO pace (channel, recipient, over_at, rests_until, reason)
 SELECT channel, recipient, until, until, reason FROM {each channel text, recipient text, until bigint, reason text}
 ON CONFLICT (channel, recipient) DO UPDATE SET over_at = greatest(pace.over_at, excluded.over_at),
     rests_until = excluded.rests_until, reason = excluded.reason
+WHERE pace.rests_until IS NULL OR pace.rests_until < excluded.rests_until
 
 -- pace_resume --
 UPDATE pace SET rests_until = NULL, reason = NULL WHERE channel = $1 AND rests_until IS NOT NULL

@@ -283,8 +283,10 @@ INSERT INTO pace (channel, recipient, log, over_at, full_until) VALUES (?1, ?2, 
 ON CONFLICT DO UPDATE SET log = excluded.log, over_at = max(over_at, excluded.over_at), full_until = excluded.full_until
 
 -- pace_rest --
+-- Who rests longer already does so still.
 INSERT INTO pace (channel, recipient, over_at, rests_until, reason) VALUES (?1, ?2, ?3, ?3, ?4)
 ON CONFLICT DO UPDATE SET over_at = max(over_at, excluded.over_at), rests_until = excluded.rests_until, reason = excluded.reason
+WHERE rests_until IS NULL OR rests_until < excluded.rests_until
 
 -- pace_resume --
 UPDATE pace SET rests_until = NULL, reason = NULL WHERE channel = ?1 AND rests_until IS NOT NULL
