@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import pytest
 
 from pillarbox.domain.envelope import Kind
@@ -13,7 +14,7 @@ from pillarbox.domain.ids import LeaseId, MessageId
 from pillarbox.domain.lifecycle import Verdict, decide
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Leased, State
-from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Rejected, Uncertain
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Uncertain
 from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.store.base import (
     Act,
@@ -220,3 +221,22 @@ async def test_many_messages_are_written_by_as_many_statements_as_few(tmp_path: 
             asked[count] = bench.asked
     assert asked[MANY] == asked[FEW]
     assert sum(asked[MANY].values()) < MANY
+
+
+@pytest.mark.contract("LA2", "FL1")
+@pytest.mark.parametrize("scope", ["recipient", "channel"])
+async def test_what_rests_in_one_channel_keeps_no_other_from_starting_with_its_acceptance(
+    tmp_path: Path, scope: Literal["recipient", "channel"]
+) -> None:
+    async with driver_on(tmp_path / "outbox.db") as driver:
+        await driver.register()
+    with session_on(tmp_path / "outbox.db") as session:
+        bench = Bench(session, StoreDriver(driver.store, FakeClock(), SeededEntropy(1)), FEW)
+        bench.settle(bench.leased(lane=None)[:1], RateLimited("slow", scope=scope, after=60))
+        claim = Claim(worker=1, lease=LeaseId(b"m" * 16), lease_ms=1000, capacity={1: FEW, 2: FEW})
+        bench.enqueue(channel="mail")
+        bench.apply(claim=claim)
+        drafts = [[bench.maker.draft(channel=name)] for name in ("mail", "chat")]
+        result = bench.apply(enqueue=drafts, claim=msgspec.structs.replace(claim, lease=LeaseId(b"n" * 16)))
+        assert [message.channel for message in result.claimed] == ["mail"]
+        assert bench.asked["claim"] == 0

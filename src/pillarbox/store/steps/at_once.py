@@ -17,6 +17,7 @@ from pillarbox.domain.message import Admission, Draft, Leased, State
 from pillarbox.store.base import BatchResult, Claim
 from pillarbox.store.steps.horizon import Horizon, horizon
 from pillarbox.store.steps.leased import as_stored, in_order
+from pillarbox.store.steps.ledger import resting
 from pillarbox.store.steps.tx import Row
 from pillarbox.store.steps.writing import Writing
 
@@ -68,9 +69,6 @@ class Starting:
 
     def _free_queues(self, new: Sequence[New]) -> dict[int, Horizon]:
         """Return the queues in which nothing else is due, and there are slots for all that is."""
-        # A queue that was made just now begins paused where its channel is.
-        if self._tx.overview.gated:
-            return {}
         now, capacity = self._tx.now, self._request.capacity
         due = [one for one in new if one.draft.due_ms <= now]
         counts: dict[int, int] = {}
@@ -79,7 +77,10 @@ class Starting:
         # A message for later gets its position from the claim that finds it.
         later = {one.queue for one in due if one.draft.not_before_ms is not None}
         # Which one may go now, and when the others may, is the claim's to say.
-        later |= {one.queue for one in due if one.draft.channel in self._request.paces}
+        limited = self._request.paces.keys() | resting(self._tx)
+        later |= {one.queue for one in due if one.draft.channel in limited}
+        # A queue that was made just now begins paused where its channel is.
+        later |= {queue for queue, *_ in self._tx.many("gates", (now,))} if self._tx.overview.gated else set()
         free = {}
         for queue, count in counts.items():
             if queue not in later and count <= capacity.get(queue, 0):

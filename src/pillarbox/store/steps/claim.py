@@ -58,7 +58,8 @@ def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> N
     Args:
         again: First return what a commit whose answer was lost has leased under the same lease id.
     """
-    gates = {gate.queue: gate for gate in (_Gate(*row) for row in tx.many("gates"))} if tx.overview.gated else {}
+    gated = tx.many("gates", (tx.now,)) if tx.overview.gated else []
+    gates = {gate.queue: gate for gate in (_Gate(*row) for row in gated)}
     if again:
         _tell_again(tx, request, result)
         _mark_probes(result, 0, gates)

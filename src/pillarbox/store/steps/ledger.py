@@ -137,8 +137,7 @@ def ledgers(tx: Writing, queues: Iterable[int], paces: Mapping[str, Pace]) -> di
     if not paces and not rests and not tx.overview.resting:
         return {}
     named = {queue: tx.numbers.queue_name(queue)[1] for queue in queues}
-    resting = {channel for (channel,) in tx.many("resting")} if tx.overview.resting else set()
-    limited = paces.keys() | rests.keys() | resting
+    limited = paces.keys() | resting(tx)
     wanted = {queue: name for queue, name in named.items() if name in limited}
     due = {queue for queue in wanted if horizon(tx, queue).first_ms() <= tx.now}
     asked = {wanted[queue] for queue in due}
@@ -150,6 +149,11 @@ def ledgers(tx: Writing, queues: Iterable[int], paces: Mapping[str, Pace]) -> di
         if name in asked:
             made[name] = Ledger(tx, name, paces.get(name, Pace()), _log(row[0]))
     return {queue: made[name] if queue in due else None for queue, name in wanted.items()}
+
+
+def resting(tx: Writing) -> set[str]:
+    """Return the channels in which a recipient may rest."""
+    return {channel for (channel,) in tx.many("resting")} | tx.rests.keys() if tx.overview.resting else set()
 
 
 def rest(tx: Writing, rows: Sequence[tuple[str, str, int, str | None]]) -> None:

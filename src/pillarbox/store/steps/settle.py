@@ -27,7 +27,7 @@ def settle(tx: Writing, settlements: Sequence[Settlement], *, again: bool) -> li
     results = [settled for run in _runs(settlements) for settled in _settle(tx, run, again=again)]
     if tx.overview.gated:
         # One that was unavailable is probed with one message at a time: the next may go when that has ended.
-        probed = {queue for queue, *_ in tx.many("gates")}
+        probed = {queue for queue, *_ in tx.many("gates", (tx.now,))}
         tx.touched.update(item.message.queue for item in settlements if item.message.queue in probed)
         _reopen(tx, settlements)
     return results

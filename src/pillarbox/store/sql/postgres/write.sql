@@ -371,8 +371,10 @@ UPDATE message SET due_at = asked.due FROM {each seq bigint, due bigint}
 WHERE message.seq = asked.seq AND state = 0 AND NOT waiting
 
 -- gates --
+-- Without those whose pause is over, by $1.
 SELECT id AS queue, paused_at AS paused_ms, paused_until AS until_ms, strikes, reopened_at AS reopened_ms FROM queue
-WHERE paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL
+WHERE (paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL)
+    AND (paused_until IS NULL OR paused_until > $1 OR strikes > 0 OR reopened_at IS NOT NULL)
 
 -- gate_pause --
 -- An open-ended pause is a person's, and a longer one may be: neither is shortened. Of several for one queue the last

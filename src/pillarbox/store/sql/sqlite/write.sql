@@ -314,8 +314,10 @@ SELECT seq, recipient FROM message WHERE queue = ?1 AND id = ?2 AND state = 0 AN
 UPDATE message SET due_at = ?2 WHERE seq = ?1 AND state = 0 AND waiting = 0
 
 -- gates --
+-- Without those whose pause is over, by ?1.
 SELECT id AS queue, paused_at AS paused_ms, paused_until AS until_ms, strikes, reopened_at AS reopened_ms FROM queue
-WHERE paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL
+WHERE (paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL)
+    AND (paused_until IS NULL OR paused_until > ?1 OR strikes > 0 OR reopened_at IS NOT NULL)
 
 -- gate_pause --
 -- An open-ended pause is a person's, and a longer one may be: neither is shortened. Of an outage, what was under way when
