@@ -138,6 +138,20 @@ class BreakingSuite(StoreFixtures):
         assert (queue.paused, queue.strikes) == (True, strikes)
         assert await driver.claim() == []
 
+    @pytest.mark.contract("FL1", "FL3", "OP2")
+    async def test_a_longer_pause_of_a_person_stays_its_own_whatever_was_under_way(self, driver: StoreDriver) -> None:
+        await driver.enqueue(*[driver.draft() for _ in range(2)])
+        first, second = await driver.claim(2)
+        until_ms = driver.clock.wall_ms() + 7_200_000
+        await driver.act(Pause(tenant=None, channel=CHANNEL, until_ms=until_ms, actor="ann", reason="the move"))
+        await driver.settle(first, RateLimited("slow", scope="channel", after=30))
+        (found,) = await driver.store.flow(now_ms=driver.clock.wall_ms())
+        assert (found.paused_until_ms, found.paused_by, found.pause_reason) == (until_ms, "ann", "the move")
+        driver.clock.advance(7_190)
+        await driver.settle(second, RateLimited("slow", scope="channel", after=30))
+        (found,) = await driver.store.flow(now_ms=driver.clock.wall_ms())
+        assert (found.paused_until_ms, found.pause_reason) == (until_ms + 20_000, "slow")
+
     @pytest.mark.contract("FL1", "FL2", "OP1")
     async def test_what_goes_through_each_channel_is_told(self, driver: StoreDriver) -> None:
         async def flow() -> Flow:

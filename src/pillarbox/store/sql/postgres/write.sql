@@ -377,9 +377,11 @@ WHERE (paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL)
     AND (paused_until IS NULL OR paused_until > $1 OR strikes > 0 OR reopened_at IS NOT NULL)
 
 -- gate_pause --
--- An open-ended pause is a person's, and a longer one may be: neither is shortened. Of several for one queue the last
--- says why. Of an outage, what was under way when it began is no second strike.
-UPDATE queue SET paused_at = pause.at, pause_reason = pause.reason, paused_by = pause.actor,
+-- An open-ended pause is a person's, and a longer one may be: neither is shortened, or called by another's name. Of
+-- several for one queue the last says why. Of an outage, what was under way when it began is no second strike.
+UPDATE queue SET paused_at = CASE WHEN paused_until > pause.until THEN paused_at ELSE pause.at END,
+    pause_reason = CASE WHEN paused_until > pause.until THEN pause_reason ELSE pause.reason END,
+    paused_by = CASE WHEN paused_until > pause.until THEN paused_by ELSE pause.actor END,
     paused_until = CASE WHEN pause.until IS NOT NULL THEN greatest(pause.until, coalesce(paused_until, 0)) END,
     strikes = queue.strikes + CASE WHEN queue.strikes > 0 AND paused_until > pause.at THEN 0 ELSE pause.strike END
 FROM (

@@ -320,10 +320,11 @@ WHERE (paused_at IS NOT NULL OR strikes > 0 OR reopened_at IS NOT NULL)
     AND (paused_until IS NULL OR paused_until > ?1 OR strikes > 0 OR reopened_at IS NOT NULL)
 
 -- gate_pause --
--- An open-ended pause is a person's, and a longer one may be: neither is shortened. Of an outage, what was under way when
--- it began is no second strike.
-UPDATE queue SET paused_at = ?2, paused_until = iif(?3 IS NULL, NULL, max(?3, coalesce(paused_until, 0))),
-    pause_reason = ?4, paused_by = ?5,
+-- An open-ended pause is a person's, and a longer one may be: neither is shortened, or called by another's name. Of an
+-- outage, what was under way when it began is no second strike.
+UPDATE queue SET paused_until = iif(?3 IS NULL, NULL, max(?3, coalesce(paused_until, 0))),
+    paused_at = iif(paused_until > ?3, paused_at, ?2), pause_reason = iif(paused_until > ?3, pause_reason, ?4),
+    paused_by = iif(paused_until > ?3, paused_by, ?5),
     strikes = strikes + iif(strikes > 0 AND paused_until > ?2, 0, ?6)
 WHERE id = ?1 AND (paused_at IS NULL OR paused_until IS NOT NULL)
 
