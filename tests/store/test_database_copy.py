@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pillarbox.domain.message import File
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.errors import Refused, StoreOutcomeUnknown, StoreUnavailable
 from pillarbox.store import database_copy
-from pillarbox.store.base import Cancel, Durability, Pause, Resume
+from pillarbox.store.base import Cancel, Durability, Pause, Purge, Resume
 from pillarbox.store.registry import open_store
+from pillarbox.store.steps.copy_progress import rows
 from pillarbox.store.steps.tables import TABLES
 from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver
@@ -228,3 +231,22 @@ async def test_every_column_is_copied_or_left_behind_on_purpose(place: Callable[
         left = {(table, name) for table, name in there - listed if table not in NOT_COPIED}
         assert left == LEFT_BEHIND
         assert listed <= there
+
+
+@pytest.mark.contract("CO4")
+@pytest.mark.parametrize(("of", "to"), [("sqlite", "postgres"), ("postgres", "sqlite")])
+async def test_files_are_copied_one_at_a_time(place: Callable[[str], str], of: str, to: str) -> None:
+    clock = FakeClock()
+    async with handle(place(of), clock, 1) as source, handle(place(to), clock, 2) as target:
+        data = {hashlib.sha256(data).hexdigest(): data for data in (b"", bytes(range(256)), b"two")}
+        files = [File(name="a", data=data[digest], size=len(data[digest]), digest=digest) for digest in data]
+        first = await source.send(files=tuple(files))
+        await source.send(files=tuple(files[:2]))
+        first_rows = await source.store.moving(lambda tx: rows(tx, "blob", (b"",), limit=1000))
+        assert len(first_rows) == 1
+        await copied(source, target.store)
+        assert await target.store.files(list(data)) == data
+        await target.commit(acts=[Cancel(id=first, actor="ann")])
+        await target.commit(acts=[Purge(id=first, actor="ann", keys_until_ms=0)])
+        assert len(await target.store.files(list(data))) == 2
+        await target.healthy()

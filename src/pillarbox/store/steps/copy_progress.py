@@ -119,7 +119,8 @@ def after(progress: Progress) -> Row:
 
 
 def rows(tx: Tx, table: str, behind: Row, *, limit: int) -> list[Row]:
-    """Return a table's next rows."""
+    """Return a table's next rows; of files one at a time, since each may be as large as a message's files together."""
+    limit = 1 if table == "blob" else limit
     return [
         tuple(int(value) if isinstance(value, bool) else value for value in row)
         for row in tx.many(f"copy_rows_{table}", (*behind, limit))
