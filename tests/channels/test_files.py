@@ -126,6 +126,18 @@ def test_what_does_not_fit_into_one_request_goes_in_several() -> None:
         parts_of("slack://T00000000/B00000000/FakeFakeFakeFake", "x", "x", [large])
 
 
+def test_what_a_platform_would_refuse_is_refused_before() -> None:
+    for url, to, file, field in (
+        ("slack://xoxb-1-2-FakeFakeFake", "U024BE91L", stored("x"), "to"),
+        ("tgram://123456789:AAFakeFakeFakeFakeFakeFakeFakeFake12", "42", stored("x", size=0), "files"),
+    ):
+        with pytest.raises(InvalidMessage, match="expected") as caught:
+            parts_of(url, to, "x", [file])
+        assert caught.value.field == field
+    link = File(url="https://example.org/a")
+    assert parts_of("slack://xoxb-1-2-FakeFakeFake", "U024BE91L", "x", [link]) == [("x", ["https://example.org/a"])]
+
+
 async def test_discord_is_given_them_with_the_text(tmp_path: Path) -> None:
     async with FakeDiscord() as fake:
         for url in (fake.url, fake.hook_url):

@@ -35,7 +35,7 @@ from pillarbox.channels.text.rich import Rich
 from pillarbox.channels.text.split import length
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import File
+from pillarbox.domain.message import Admission, Content, File
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage
@@ -308,6 +308,12 @@ class SlackChannel(_Slack, TokenChannel):
             raise InvalidMessage("to", "expected the id of a conversation or user, such as C024BE91L, and not its name")
         _check_timestamp("thread", thread)
         return to
+
+    def admit(self, *, to: str, content: Content, thread: str | None = None) -> Admission:
+        """See `Channel`. Files are shared in conversations: https://github.com/slackapi/bolt-js/issues/2115."""
+        if to.startswith(("U", "W")) and any(map(self.carries, content.files)):
+            raise InvalidMessage("to", "expected the id of a conversation (C…, D…, G…), and not of a user, for files")
+        return super().admit(to=to, content=content, thread=thread)
 
     def request(self, attempt: Attempt, without: Collection[Spare]) -> Request:
         """See `ChatChannel`."""

@@ -21,7 +21,7 @@ from pillarbox.channels.text.rich import Mark, Rich
 from pillarbox.channels.text.split import length
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.message import File
+from pillarbox.domain.message import Content, File
 from pillarbox.domain.outcome import AnyOutcome, Redirected
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.errors import ConfigError, InvalidMessage
@@ -262,6 +262,12 @@ class TelegramChannel(TokenChannel):
         if thread is not None and not _NUMBER.match(thread):
             raise InvalidMessage("thread", "expected the number of a topic")
         return to
+
+    def check_content(self, content: Content) -> None:
+        """See `ChatChannel`. An empty file is refused by the server: "file must be non-empty"."""
+        super().check_content(content)
+        if any(file.url is None and not file.size for file in content.files):
+            raise InvalidMessage("files", "expected no empty file for telegram")
 
     def check_receipt(self, field: str, receipt: str) -> None:
         """See `ChatChannel`. An album's has the numbers of all of it."""
