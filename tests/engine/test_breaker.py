@@ -101,6 +101,8 @@ async def test_a_channel_that_is_not_ready_rests_at_no_attempt_until_it_is(stand
     assert (await box.settled(other)).state is State.DELIVERED
     (paused,) = await box.heard.wait_for(ChannelPaused)
     assert (paused.channel, paused.reason, paused.until_ms) == ("chat", why, stand.clock.wall_ms() + 5_000)
+    explanation = await box.outbox.explain(message.id or "")
+    assert any("not ready, says its hook: the phone is off" in cause.text for cause in explanation.causes)
     for _ in range(3):
         await pass_time(stand, box, 5_000)
     why = None

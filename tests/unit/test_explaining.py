@@ -16,7 +16,7 @@ from pillarbox.domain.explain.facts import Deed, Facts, Gate, Heir, Standing, Su
 from pillarbox.domain.ids import message_id
 from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.retry import Policy, UncertainAction
-from pillarbox.domain.transition import OURSELVES_FOR_CREDENTIALS, ErrorClass, Reason
+from pillarbox.domain.transition import OURSELVES_FOR_CREDENTIALS, OURSELVES_FOR_READINESS, ErrorClass, Reason
 from tools.reference.command_line import commands
 
 pytestmark = pytest.mark.contract("OP2")
@@ -174,6 +174,12 @@ CASES: Final[dict[tuple[Why, str], Case]] = {
         facts=facts(standing(paused(OURSELVES_FOR_CREDENTIALS, strikes=1, until_ms=None))),
         since_ms=NOW - 9 * SECOND,
         says=("its credentials are refused: tea break", "a reload or a start", "`pillarbox resume ops`"),
+    ),
+    (Why.CHANNEL_UNAVAILABLE, "its readiness"): Case(
+        facts=facts(standing(paused(OURSELVES_FOR_READINESS))),
+        since_ms=NOW - 9 * SECOND,
+        until_ms=NOW + HOUR,
+        says=("is not ready, says its hook: tea break", "asked again"),
     ),
     (Why.CHANNEL_UNAVAILABLE, ""): Case(
         facts=facts(standing(paused(strikes=2))),

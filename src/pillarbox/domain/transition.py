@@ -78,6 +78,8 @@ OURSELVES: Final = "pillarbox"
 """Who paused a channel after an answer of its platform."""
 OURSELVES_FOR_CREDENTIALS: Final = "pillarbox, for its credentials"
 """The same, where the answer refused the channel's credentials."""
+OURSELVES_FOR_READINESS: Final = "pillarbox, for its readiness"
+"""Who paused a channel after its readiness hook said why it is not ready."""
 
 RATE_LIMITS: Final = frozenset({ErrorClass.RATE_LIMITED, ErrorClass.RATE_LIMITED_BOUNDED})
 

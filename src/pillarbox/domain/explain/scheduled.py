@@ -14,7 +14,14 @@ from pillarbox.domain.lifecycle import expired
 from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.orders import Order, allowed
 from pillarbox.domain.retry import SUSPECT_LOST
-from pillarbox.domain.transition import OURSELVES, OURSELVES_FOR_CREDENTIALS, OUT_OF_ORDER, RATE_LIMITS, ErrorClass
+from pillarbox.domain.transition import (
+    OURSELVES,
+    OURSELVES_FOR_CREDENTIALS,
+    OURSELVES_FOR_READINESS,
+    OUT_OF_ORDER,
+    RATE_LIMITS,
+    ErrorClass,
+)
 
 # In the order in which a claim asks; `later` and its like go by their times.
 _RANK: Final = {word: place for place, word in enumerate(Why)}
@@ -162,6 +169,9 @@ def _pause(gate: Gate, standing: Standing) -> Cause:
     if gate.paused_by == OURSELVES_FOR_CREDENTIALS:
         word, text = Why.CHANNEL_UNAVAILABLE, f"{channel} cannot send, its credentials are refused: {reason}."
         unblock = f"Give it others: a reload or a start of its worker tries them with one message; or {resume}."
+    elif gate.paused_by == OURSELVES_FOR_READINESS:
+        word, text = Why.CHANNEL_UNAVAILABLE, f"{channel} is not ready, says its hook: {reason}."
+        unblock = "The hook is asked again when the pause is over."
     elif gate.paused_by != OURSELVES:
         word, text = Why.PAUSED, f"{channel} was paused by {gate.paused_by or 'somebody'}: {reason}."
         unblock = f"{resume} lets its messages go."

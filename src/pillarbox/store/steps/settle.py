@@ -7,7 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pillarbox.domain.message import State
-from pillarbox.domain.transition import OURSELVES, OURSELVES_FOR_CREDENTIALS, OUT_OF_ORDER, ErrorClass
+from pillarbox.domain.transition import (
+    OURSELVES,
+    OURSELVES_FOR_CREDENTIALS,
+    OURSELVES_FOR_READINESS,
+    OUT_OF_ORDER,
+    ErrorClass,
+)
 from pillarbox.store.base import Settled, Settlement
 from pillarbox.store.steps import late_answer, ledger, redirects, suppression
 from pillarbox.store.steps.attempt import arrives, attempt_row, over_by, writable
@@ -181,4 +187,6 @@ def _pause(tx: Writing, item: Settlement) -> Row:
     out_of_order = transition.error_class in OUT_OF_ORDER
     until = transition.pause_ms or None
     by = OURSELVES_FOR_CREDENTIALS if out_of_order and until is None else OURSELVES
+    if transition.error_class is ErrorClass.RELEASED:
+        by = OURSELVES_FOR_READINESS
     return item.message.queue, tx.now, until, writable(transition.error), by, int(out_of_order)
