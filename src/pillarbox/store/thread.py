@@ -1,5 +1,5 @@
 """
-One thread that owns a connection, behind awaitable calls: SQLite blocks, the event loop must not.
+One thread that owns a connection, behind awaitable calls: databases block, the event loop must not.
 
 Commits are handed over whole, so one hand-over pays for a batch of messages.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
@@ -106,6 +107,51 @@ class DatabaseThread(_Later):
                 with contextlib.suppress(RuntimeError):
                     future.get_loop().call_soon_threadsafe(_settle, future, result, error)
             del future, result, error
+
+
+class TwoThreads(ABC):
+    """What writes on one thread and reads on another, and lets both go where nobody closed it."""
+
+    # Of the class: there is nothing to let go where the making of one failed.
+    _writer: Caller | None = None
+    _reader: Caller | None = None
+
+    @abstractmethod
+    def _close_reading(self) -> None:
+        """Close what is read with; called on the thread that reads."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Close everything else; called on the thread that writes."""
+
+    async def _end_threads(self, last: Callable[[], object]) -> None:
+        """Close what is read with, then run *last* on the thread that writes; return when both threads have ended."""
+        writer, self._writer = self._writer, None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            await reader.run_through(self._close_reading)
+            reader.stop()
+        if writer is not None:
+            await writer.run_through(last)
+            writer.stop()
+
+    def __del__(self) -> None:
+        """
+        Release everything where it was not closed. Its threads do that: this may run on any thread, at any moment.
+
+        A forked child has nothing left by now (`drop_inherited`), and at the end of the process nothing is to be done.
+        """
+        if not sys.is_finalizing():
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Drop every handle without waiting, as the end of the process does: what is not committed is not."""
+        reader, writer = self._reader, self._writer
+        self._reader = self._writer = None
+        if reader is not None:
+            reader.leave(self._close_reading)
+        if writer is not None:
+            writer.leave(self._close)
 
 
 class Delayed(_Later):

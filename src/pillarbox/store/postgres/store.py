@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -32,7 +31,7 @@ from pillarbox.store.steps import batch as steps
 from pillarbox.store.steps import check, facts, read, ready
 from pillarbox.store.steps.leased import lapsed
 from pillarbox.store.steps.writing import Writing
-from pillarbox.store.thread import Caller, DatabaseThread
+from pillarbox.store.thread import Caller, DatabaseThread, TwoThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,7 +57,7 @@ _PATIENT_TRIES: Final = 10
 _END_DOUBT_MS: Final = 5_000
 
 
-class PostgresStore(Reads):
+class PostgresStore(Reads, TwoThreads):
     """
     One schema of a database.
 
@@ -101,8 +100,6 @@ class PostgresStore(Reads):
         self._server_clock = ServerClock(clock or SystemClock())
         self._caller = caller
         self._connection = connect
-        self._writer: Caller | None = None
-        self._reader: Caller | None = None
         self._session: Session | None = None
         self._reading: Session | None = None
         self._doubtful = 0
@@ -156,33 +153,8 @@ class PostgresStore(Reads):
     async def close(self) -> None:
         """See `Store`."""
         listener = self._listener
-        writer, self._writer = self._writer, None
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            await reader.run_through(self._close_reading)
-            reader.stop()
-        if writer is not None:
-            await writer.run_through(self._leave)
-            writer.stop()
+        await self._end_threads(self._leave)
         listener.end()
-
-    def __del__(self) -> None:
-        """
-        Release everything where it was not closed. Its threads do that: this may run on any thread, at any moment.
-
-        A forked child has nothing left by now (`drop_inherited`), and at the end of the process nothing is to be done.
-        """
-        if not sys.is_finalizing():
-            self.let_go()
-
-    def let_go(self) -> None:
-        """Drop every handle without waiting, as the end of the process does: what is not committed is not."""
-        reader, writer = getattr(self, "_reader", None), getattr(self, "_writer", None)
-        self._reader = self._writer = None
-        if reader is not None:
-            reader.leave(self._close_reading)
-        if writer is not None:
-            writer.leave(self._close)
 
     def drop_inherited(self) -> None:
         """In a forked child: forget the parent's connections. To close one here would end the parent's session."""

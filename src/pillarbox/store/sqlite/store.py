@@ -9,7 +9,6 @@ arbitrate between processes.
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -46,12 +45,12 @@ from pillarbox.store.steps import batch as steps
 from pillarbox.store.steps import check, facts, read
 from pillarbox.store.steps.leased import lapsed
 from pillarbox.store.steps.tx import Reader, Tx
-from pillarbox.store.thread import Caller, DatabaseThread
+from pillarbox.store.thread import Caller, DatabaseThread, TwoThreads
 
 T = TypeVar("T")
 
 
-class SQLiteStore(Reads):
+class SQLiteStore(Reads, TwoThreads):
     """
     One SQLite file, or a database in memory.
 
@@ -95,8 +94,6 @@ class SQLiteStore(Reads):
         self._joined: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
         self._handles = Handles(self._path, self.durability, connect, locks=descriptor_locks)
         self._caller = caller
-        self._writer: Caller | None = None
-        self._reader: Caller | None = None
         self._session: Session | None = None
         self._reading: apsw.Connection | None = None
         self._sidecar = None if self.in_memory else Sidecar(self._path, descriptor_locks=descriptor_locks)
@@ -146,32 +143,7 @@ class SQLiteStore(Reads):
         """See `Store`."""
         self._notices.end()
         self._sockets.end_all()
-        writer, self._writer = self._writer, None
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            await reader.run_through(self._close_reading)
-            reader.stop()
-        if writer is not None:
-            await writer.run_through(self._close)
-            writer.stop()
-
-    def __del__(self) -> None:
-        """
-        Release everything where it was not closed. Its threads do that: this may run on any thread, at any moment.
-
-        A forked child has nothing left by now (`drop_inherited`), and at the end of the process nothing is to be done.
-        """
-        if not sys.is_finalizing():
-            self.let_go()
-
-    def let_go(self) -> None:
-        """Drop every handle without waiting, as the end of the process does: what is not committed is not."""
-        reader, writer = getattr(self, "_reader", None), getattr(self, "_writer", None)
-        self._reader = self._writer = None
-        if reader is not None:
-            reader.leave(self._close_reading)
-        if writer is not None:
-            writer.leave(self._close)
+        await self._end_threads(self._close)
 
     def drop_inherited(self) -> None:
         """In a forked child: close the parent's connections; its threads and locks are not there (`forking`)."""
