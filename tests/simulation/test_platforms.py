@@ -15,7 +15,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -32,14 +32,11 @@ from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import State
 from pillarbox.errors import Refused
 from pillarbox.outbox.outbox import Outbox
-from pillarbox.store.base import Durability
-from pillarbox.store.sqlite.store import SQLiteStore
-from pillarbox.store.thread import Delayed
 from pillarbox.testing.fakes import SeededEntropy
 from pillarbox.testing.platforms import FakeDiscord, FakeSlack, FakeTelegram
 from pillarbox.testing.receiver import Received
 from pillarbox.testing.simulation import Killed, Process, SimulatedClock, SimulatedLoop
-from tests.simulation.world import _connect
+from tests.simulation.world import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +47,7 @@ if TYPE_CHECKING:
 
     from pillarbox.channels.base import Attempt, Channel
     from pillarbox.channels.http.failures import NoAnswer
-    from pillarbox.store.base import Store, Tally
+    from pillarbox.store.base import Tally
 
 Fake = FakeDiscord | FakeSlack | FakeTelegram
 COUNT: Final = int(os.environ.get("PILLARBOX_TEST_PLATFORM_MESSAGES", "60"))
@@ -208,21 +205,10 @@ class Night:
             channels={"chat": channel},
             clock=self.clock,
             entropy=SeededEntropy(self._seed * 1000 + number),
-            store=lambda: self._store(process),
+            store=lambda: store_of(process, self._path, self.clock, lambda: 0.002),
             drain_on_startup=False,
             **said,
         )
-
-    def _store(self, process: Process) -> Store:
-        store = SQLiteStore(
-            self._path,
-            clock=self.clock,
-            durability=Durability.PROCESS,
-            connect=_connect,
-            caller=lambda _: Delayed(self.clock, lambda: 0.002),
-        )
-        process.at_end(store.let_go)
-        return cast("Store", store)
 
 
 TELEGRAM: Final = [*(str(n) for n in range(1, 41)), "-100", "-200"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -13,12 +12,9 @@ from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain.outcome import AnyOutcome, Delivered
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.outbox.outbox import Outbox
-from pillarbox.store.base import Durability, Store
-from pillarbox.store.sqlite.store import SQLiteStore
-from pillarbox.store.thread import Delayed
 from pillarbox.testing.fakes import SeededEntropy
 from pillarbox.testing.simulation import Process, SimulatedClock, SimulatedLoop
-from tests.simulation.world import _connect
+from tests.simulation.world import store_of
 from tests.unit.test_pace import most_in
 
 TELEGRAM = Pace(whole=(Rate(30),), each=(Rate(1),), group=(Rate(1), Rate(20, 60)), group_prefix="-")
@@ -53,20 +49,9 @@ class City:
             channels={"chat": Platform(self.clock, self.arrived)},
             clock=self.clock,
             entropy=SeededEntropy(seed),
-            store=lambda: self._store(process),
+            store=lambda: store_of(process, self._path, self.clock, lambda: 0.002),
             drain_on_startup=False,
         )
-
-    def _store(self, process: Process) -> Store:
-        store = SQLiteStore(
-            self._path,
-            clock=self.clock,
-            durability=Durability.PROCESS,
-            connect=_connect,
-            caller=lambda _: Delayed(self.clock, lambda: 0.002),
-        )
-        process.at_end(store.let_go)
-        return cast("Store", store)
 
     def live(self, recipients: list[str], seconds: float) -> list[int]:
         """Let two workers send, and return when anything arrived."""

@@ -13,6 +13,7 @@ import random
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,7 +109,7 @@ _MOOD_WEIGHTS: Final = (50, 20, 10, 8, 4, 2, 6)
 class FaultyStore:
     """A real store on a bad disk: now and then a commit fails, or was made and its answer is lost."""
 
-    def __init__(self, world: World, store: SQLiteStore) -> None:
+    def __init__(self, world: World, store: Store) -> None:
         self._world = world
         self._store = store
 
@@ -222,15 +223,7 @@ class World:
         return box
 
     def _store(self, process: Process) -> Store:
-        store = SQLiteStore(
-            self.path,
-            clock=self.clock,
-            durability=Durability.PROCESS,
-            connect=_connect,
-            caller=lambda _: Delayed(self.clock, self._disk_seconds),
-        )
-        process.at_end(store.let_go)
-        return cast("Store", FaultyStore(self, store))
+        return cast("Store", FaultyStore(self, store_of(process, self.path, self.clock, self._disk_seconds)))
 
     def _disk_seconds(self) -> float:
         if self.slow and not self.healed and self.disk.random() < self.slow:
@@ -349,6 +342,19 @@ class World:
                 if self.sends[second][1] < self.sends[first][0]:
                     found.append(f"{second} stands behind {first}, which was said when it had been accepted")
         return found
+
+
+def store_of(process: Process, path: Path, clock: SimulatedClock, seconds: Callable[[], float]) -> Store:
+    """Give a simulated process its store, on a disk that takes *seconds* each way; it goes with the process."""
+    store = SQLiteStore(
+        path,
+        clock=clock,
+        durability=Durability.PROCESS,
+        connect=_connect,
+        caller=lambda _: Delayed(clock, seconds),
+    )
+    process.at_end(store.let_go)
+    return cast("Store", store)
 
 
 def _connect(path: str, durability: Durability) -> apsw.Connection:
