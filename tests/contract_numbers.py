@@ -210,26 +210,28 @@ TITLES: Final[dict[str, str]] = {
 """Every promise by its number, in the contract's order."""
 
 REQUIRED: Final[tuple[str, ...]] = (
-    "EN1", "EN2", "EN3", "EN4", "EN5", "EN6", "EN7", "EN8", "EN10", "EN11", "EN12", "EN13", "EN14", "EN15", "EN16",
+    "EN1", "EN2", "EN3", "EN4", "EN5", "EN6", "EN7", "EN8", "EN9", "EN10", "EN11", "EN12", "EN13", "EN14",
+    "EN15", "EN16",
     "ST1", "ST2", "ST3", "ST4", "ST5", "ST6", "ST7", "ST8", "ST9", "ST10", "ST11",
-    "CO1", "CO2",
+    "CO1", "CO2", "CO3", "CO4", "CO5",
     "LE1", "LE2", "LE3", "LE4", "LE5", "LE6", "LE7", "LE8", "LE9",
     "RE1", "RE2", "RE3", "RE4", "RE5", "RE6", "RE7",
     "CL1", "CL2", "CL3", "CL4", "CL5", "CL6", "CL7",
-    "UN1", "UN2", "UN3", "UN4",
+    "UN1", "UN2", "UN3", "UN4", "UN5",
     "EX1", "EX2", "EX3",
     "DK1", "DK2",
     "PA1", "PA2", "PA3", "PA4", "PA5",
-    "LA1", "LA2", "LA3", "LA4",
+    "LA1", "LA2", "LA3", "LA4", "LA5",
+    "FL1", "FL2", "FL3", "FL4",
     "HO1", "HO2", "HO3", "HO4",
     "EV1", "EV2", "EV3", "EV4",
     "DR1", "DR2", "DR3", "DR4",
     "IM1", "IM2", "IM3", "IM4", "IM5",
     "PR1", "PR2", "PR3",
-    "SG1", "SG2", "SG3", "SG4", "SG5", "SG7", "SG9",
+    "SG1", "SG2", "SG3", "SG4", "SG5", "SG7", "SG9", "SG10",
     "CF1", "CF2", "CF3", "CF4",
-    "CH2", "CH8",
-    "OP2", "OP3",
+    "CH1", "CH2", "CH3", "CH4", "CH5", "CH7", "CH8",
+    "OP1", "OP2", "OP3",
 )  # fmt: skip
 """The promises that some test must name; a promise that has been kept is added here."""
 

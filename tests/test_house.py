@@ -13,7 +13,9 @@ from itertools import combinations
 from pathlib import PurePosixPath
 from typing import Final
 
-from tests.rules import PACKAGE, Planted, RuleTests, Tree, this_repository
+import pytest
+
+from tests.rules import PACKAGE, Planted, RuleTests, Tree, parsed, this_repository
 
 MAP: Final = "ARCHITECTURE.md"
 ABSENT: Final = "| room | absent |\n|---|---|\n"
@@ -47,6 +49,9 @@ ACTIVITIES: Final = {
     "store/sqlite/opening": "a sequence of checks, done once",
     "store/steps/writing": "one transaction while it is written",
 }
+# Official and well-known clients of platforms. slack_sdk repeats a request whose connection was dropped, discord.py one
+# that met a 500, matrix-nio without an end: then nobody knows how often a message was sent.
+CLIENTS: Final = ("slack_sdk", "slack_bolt", "telegram", "telethon", "aiogram", "discord", "nio", "mautrix", "twilio")
 # A room whose files are named for what one sees a store do.
 ROOMS_OF_ACTIVITIES: Final = ("testing/store_suite",)
 
@@ -120,6 +125,23 @@ def rooms_not_on_the_map(tree: Tree) -> list[str]:
     ]
 
 
+def clients_that_send_again(tree: Tree) -> list[str]:
+    """No adapter leaves the sending to a platform's own client: it may send again by itself (contract CH5)."""
+    found = []
+    for path, text in tree.items():
+        if not (path.startswith(f"{PACKAGE}/") and path.endswith(".py")):
+            continue
+        for node in ast.walk(parsed(text, path)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            found += [
+                f"{path}: {name} may send again by itself; use channels/http"
+                for name in names
+                if name.partition(".")[0] in CLIENTS
+            ]
+    return found
+
+
 ROOM = '"""What is in it."""\n'
 RULES: list[Planted] = [
     (
@@ -179,9 +201,19 @@ RULES: list[Planted] = [
         f"{MAP}: engine/ stands there twice",
         {f"{PACKAGE}/engine/__init__.py": ROOM, MAP: f"{ABSENT}| `engine/` | SQL, clocks |\n"},
     ),
+    (
+        clients_that_send_again,
+        {f"{PACKAGE}/channels/slack.py": "def send():\n    from slack_sdk.web import WebClient\n"},
+        f"{PACKAGE}/channels/slack.py: slack_sdk.web may send again by itself; use channels/http",
+        {
+            f"{PACKAGE}/channels/slack.py": "from pillarbox.channels import discord\nfrom . import telegram\n",
+            "tests/channels/test_slack.py": "import slack_sdk\n",
+        },
+    ),
 ]
 
 
+@pytest.mark.contract("CH5")
 class TestHouse(RuleTests):
     rules = RULES
 

@@ -41,6 +41,7 @@ def leased(policy: Policy = STEADY, **fields: Any) -> Leased:
         "part_next": 0,
         "token_epoch": 0,
         "claimed_ms": NOW,
+        "first_claimed_ms": NOW,
         "content_size": 2,
         "free_returns": 0,
         "content": encode_content(Content(text="hi")),

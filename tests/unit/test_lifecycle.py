@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from pillarbox.domain import lifecycle, ramp
-from pillarbox.domain.lifecycle import MOVES, UNTIL_RESUMED, decide, lost_worker, suppressed
+from pillarbox.domain.lifecycle import MOVES, UNTIL_RESUMED, decide, lost_worker, postponed, release_unsent, suppressed
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import (
     Deferred,
@@ -378,6 +378,44 @@ def test_a_held_message_keeps_its_turn_only_where_that_is_asked_for(on_held: OnH
     assert decided(leased(policy, lane=LANE), Uncertain("no answer")).keeps_turn is keeps
     stuck = leased(policy, lane=LANE, expires_ms=None, free_returns=FREE_RETURNS_MAX)
     assert decided(stuck, RateLimited("slow")).keeps_turn is keeps
+
+
+# Heads that step aside
+
+STEPPING = Policy(jitter=0.0, schedule=(5.0, 25.0, 120.0), lane_block_seconds=60.0)
+
+
+@pytest.mark.contract("LA5")
+@pytest.mark.parametrize(("tried_for", "aside"), [(0, False), (54, False), (55, False), (56, True)])
+def test_a_head_steps_aside_when_its_next_try_would_be_too_long_after_its_first(tried_for: int, *, aside: bool) -> None:
+    head = leased(STEPPING, lane=LANE, first_claimed_ms=NOW - tried_for * 1000)
+    transition = decided(head, Deferred("busy"))
+    assert transition.steps_aside is aside
+    assert waits(transition) == 5, "its retries stay as they are"
+    assert transition.error == ("busy; it steps aside: its lane goes on without it" if aside else "busy")
+
+
+@pytest.mark.contract("LA5")
+def test_nobody_steps_aside_without_a_lane_a_limit_or_a_way_past_it() -> None:
+    long_ago = NOW - 86_400_000
+    assert not decided(leased(STEPPING, lane=None, first_claimed_ms=long_ago), Deferred("busy")).steps_aside
+    unlimited = msgspec.structs.replace(STEPPING, lane_block_seconds=None)
+    assert not decided(leased(unlimited, lane=LANE, first_claimed_ms=long_ago), Deferred("busy")).steps_aside
+    head = leased(STEPPING, lane=LANE, first_claimed_ms=long_ago)
+    assert not decided(head, RateLimited("slow", scope="channel")).steps_aside, "the whole channel rests"
+    assert not decided(head, Rejected("no")).steps_aside, "it has ended"
+    split = leased(STEPPING, lane=LANE, first_claimed_ms=long_ago, part_count=3, part_next=1)
+    assert not decided(split, Delivered("r")).steps_aside, "its next part goes at once"
+    assert decided(split, Deferred("busy")).steps_aside
+
+
+@pytest.mark.contract("LA5", "LE4", "HO3")
+def test_what_is_given_back_in_another_way_steps_aside_as_well() -> None:
+    head = leased(STEPPING, lane=LANE, first_claimed_ms=NOW - 60_001)
+    assert lost_worker(head, now_ms=NOW, fraction=0.0).steps_aside
+    assert lost_worker(head, now_ms=NOW, fraction=0.0, suspect_ms=NOW).steps_aside
+    assert postponed(head, "later", seconds=5, now_ms=NOW).steps_aside
+    assert not release_unsent(head, "stopped", now_ms=NOW).steps_aside, "a stop is not the message's doing"
 
 
 # Lost workers

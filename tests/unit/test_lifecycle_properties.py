@@ -51,6 +51,7 @@ policies = st.builds(
     uncertain=st.sampled_from(UncertainAction),
     on_dead=st.sampled_from(OnDead),
     on_held=st.sampled_from(OnHeld),
+    lane_block_seconds=st.none() | st.floats(0.001, 1e6),
     jitter=st.floats(0, 1),
 )
 lanes = st.sampled_from([None, LANE])

@@ -110,6 +110,7 @@ def decide(
         rest_ms = now_ms + _whole_ms(message.policy.bounded_hint(outcome.rest))
         due_ms = max(transition.due_ms or 0, rest_ms) if transition.advance else transition.due_ms
         transition = msgspec.structs.replace(transition, rest_ms=rest_ms, due_ms=due_ms)
+    transition = _stepping_aside(message, transition)
     # Whatever becomes of the message, what was answered belongs to the attempt (contract ST10).
     return transition if outcome.answer is None else msgspec.structs.replace(transition, answer=outcome.answer)
 
@@ -227,7 +228,8 @@ def lost_worker(message: Leased, *, now_ms: int, fraction: float, suspect_ms: in
         error = f"{lost} workers in a row were lost while sending this message"
         return _laid_to_rest(message, Reason.KILLS_WORKERS, ErrorClass.WORKER_LOST, error, lost=lost)
     outcome = Uncertain("the worker was lost while sending", error_class=ErrorClass.WORKER_LOST)
-    return _uncertain(message, outcome, outcome.reason, now_ms=now_ms, fraction=fraction, lost=lost)
+    transition = _uncertain(message, outcome, outcome.reason, now_ms=now_ms, fraction=fraction, lost=lost)
+    return _stepping_aside(message, transition)
 
 
 def _flew_beside(message: Leased, suspect_ms: int, *, now_ms: int, fraction: float) -> Transition:
@@ -243,7 +245,7 @@ def _flew_beside(message: Leased, suspect_ms: int, *, now_ms: int, fraction: flo
         return _uncertain(message, outcome, outcome.reason, now_ms=now_ms, fraction=fraction, lost=lost)
     due_ms = now_ms + FREE_RETURN_MS_MIN
     release = Transition.release(due_ms=due_ms, error_class=ErrorClass.WORKER_LOST, error=outcome.reason, lost=lost)
-    return _capped(message, release)
+    return _stepping_aside(message, _capped(message, release))
 
 
 def release_unsent(message: Leased, reason: str, *, now_ms: int) -> Transition:
@@ -330,7 +332,7 @@ def postponed(message: Leased, reason: str, *, seconds: float, now_ms: int) -> T
     release = Transition.release(
         due_ms=due_ms, error_class=ErrorClass.RELEASED, error=reason or "postponed", lost=message.lost
     )
-    return _capped(message, release)
+    return _stepping_aside(message, _capped(message, release))
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -489,6 +491,22 @@ def _capped(message: Leased, transition: Transition) -> Transition:
         charged=0,
         keeps_turn=message.policy.on_held is OnHeld.BLOCK,
         pause_ms=transition.pause_ms,
+    )
+
+
+def _stepping_aside(message: Leased, transition: Transition) -> Transition:
+    """
+    Return *transition*, out of the message's lane where it would hold that up for too long until it is due (LA5).
+
+    Where the whole channel rests, those behind it could not go either.
+    """
+    limit = message.policy.lane_block_seconds
+    if limit is None or message.lane is None or transition.to is not State.SCHEDULED or transition.pause_ms is not None:
+        return transition
+    if transition.advance or (transition.due_ms or 0) - message.first_claimed_ms <= _whole_ms(limit):
+        return transition
+    return msgspec.structs.replace(
+        transition, steps_aside=True, error=f"{transition.error}; it steps aside: its lane goes on without it"
     )
 
 

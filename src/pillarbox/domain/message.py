@@ -180,6 +180,7 @@ class Leased(Envelope, frozen=True):
 
     Attributes:
         claims: This claim included: the attempt's number.
+        first_claimed_ms: When its first attempt was claimed of which there is a record.
         content: The first unsent part's, where the message was split.
         bounded_limits: Attempts of that part which met a bounded rate limit.
         receipts: Of the parts before it; ``parts_dead``: how many of those were rejected.
@@ -201,6 +202,7 @@ class Leased(Envelope, frozen=True):
     token_id: str | None = None
     token_epoch: int = 0
     claimed_ms: int = 0
+    first_claimed_ms: int = 0
     content_size: int = 0
     free_returns: int = 0
     accepted_by: bytes | None = None

@@ -104,6 +104,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         schedule: Seconds to wait after the 1st, 2nd, … charged attempt; the last repeats.
         max_attempts: 1–10 000 charged attempts, then the message is dead.
         ttl_seconds: Counted from ``not_before``; ``None`` for no limit.
+        lane_block_seconds: How long a message that fails may keep its lane from going on (contract LA5); ``None`` for
+            no limit.
         jitter: 0–1; a delay d is drawn from [d, d × (1 + jitter)], so no server hint is undercut.
         hint_seconds_max: A longer hint is shortened to this.
         suppress: A recipient that is refused for good gets no later message.
@@ -116,6 +118,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     uncertain: UncertainAction = UncertainAction.RESEND
     on_dead: OnDead = OnDead.SKIP
     on_held: OnHeld = OnHeld.SKIP
+    lane_block_seconds: float | None = None
     parts: PartsMode = PartsMode.ALL_OR_ABORT
     jitter: float = 0.2
     hint_seconds_max: float = HINT_SECONDS_MAX

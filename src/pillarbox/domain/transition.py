@@ -107,6 +107,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``pause_ms`` pauses the message's whole channel until then, 0 until a person resumes it. ``part`` is what becomes of
     the part that was sent, where the message was split, and ``part_error`` what was wrong with it, where ``error`` is
     about the whole message; ``advance`` goes on to the next one. ``degraded`` is what was left out of what was sent.
+    ``steps_aside``: its lane goes on without it; it takes a new place there when it is due.
     ``suppress`` keeps later messages from the recipient, ``rest_ms`` until then, because its platform takes no more.
     """
 
@@ -121,6 +122,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error: str | None = None
     recipient: str | None = None
     keeps_turn: bool = False
+    steps_aside: bool = False
     pause_ms: int | None = None
     answer: str | None = None
     advance: bool = False

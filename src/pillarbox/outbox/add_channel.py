@@ -29,6 +29,7 @@ class ChannelOptions(TypedDict, total=False):
         expire_action: ``fail``: what is past its time expires; ``deliver``: it goes out all the same.
         on_dead: Whether the messages behind a dead one in its lane go on (``skip``) or wait (``block``).
         on_held: The same behind a held one.
+        lane_block_max: How long a message that fails may keep those behind it in its lane waiting, or ``"none"``.
         parts: What a rejected part does to those behind it: ``all_or_abort`` or ``best_effort``.
         jitter: A wait of d is drawn from d to d × (1 + jitter).
         hint_max: The longest wait that a platform may ask for.
@@ -49,6 +50,7 @@ class ChannelOptions(TypedDict, total=False):
     expire_action: ExpireAction | Literal["fail", "deliver"]
     on_dead: OnDead | Literal["skip", "block"]
     on_held: OnHeld | Literal["skip", "block"]
+    lane_block_max: Span
     parts: PartsMode | Literal["all_or_abort", "best_effort"]
     jitter: float
     hint_max: Span

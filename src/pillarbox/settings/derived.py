@@ -36,11 +36,14 @@ def _over(base: Policy, own: ChannelSettings | DefaultSettings) -> Policy:
     return Policy(
         schedule=_first(own.schedule, base.schedule),
         max_attempts=_first(own.max_attempts, base.max_attempts),
-        ttl_seconds=base.ttl_seconds if own.ttl is None else _ttl_seconds(own.ttl),
+        ttl_seconds=base.ttl_seconds if own.ttl is None else _limit_seconds(own.ttl),
         expire_action=_first(own.expire_action, base.expire_action),
         uncertain=_first(own.uncertain, base.uncertain),
         on_dead=_first(own.on_dead, base.on_dead),
         on_held=_first(own.on_held, base.on_held),
+        lane_block_seconds=(
+            base.lane_block_seconds if own.lane_block_max is None else _limit_seconds(own.lane_block_max)
+        ),
         parts=_first(own.parts, base.parts),
         jitter=_first(own.jitter, base.jitter),
         hint_seconds_max=base.hint_seconds_max if own.hint_max is None else own.hint_max.total_seconds(),
@@ -48,8 +51,8 @@ def _over(base: Policy, own: ChannelSettings | DefaultSettings) -> Policy:
     )
 
 
-def _ttl_seconds(ttl: timedelta) -> float | None:
-    return None if ttl == NO_LIMIT else ttl.total_seconds()
+def _limit_seconds(span: timedelta) -> float | None:
+    return None if span == NO_LIMIT else span.total_seconds()
 
 
 def _first(own: _T | None, base: _T) -> _T:

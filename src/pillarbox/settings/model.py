@@ -83,6 +83,12 @@ _ON_DEAD = Setting(
 _ON_HELD = Setting(
     "Behind a held message", "Whether the messages behind it in its lane go on, or wait.", Choice(OnHeld)
 )
+_LANE_BLOCK_MAX = Setting(
+    "Longest block of a lane",
+    "How long a message that fails may keep those behind it in its lane waiting. One that would keep them longer steps"
+    " aside: they go on, and it takes a place behind them when it is due. 'none' keeps the order whatever happens.",
+    Span(word="none", meaning=NO_LIMIT),
+)
 _PARTS = Setting(
     "Rejected parts",
     "What a rejected part of a split message does to those behind it: stop, or let them go out all the same.",
@@ -137,6 +143,7 @@ class DefaultSettings:
     expire_action: ExpireAction = field(default=CHAT.expire_action, metadata={SETTING: _EXPIRE_ACTION})
     on_dead: OnDead = field(default=CHAT.on_dead, metadata={SETTING: _ON_DEAD})
     on_held: OnHeld = field(default=CHAT.on_held, metadata={SETTING: _ON_HELD})
+    lane_block_max: timedelta = field(default=NO_LIMIT, metadata={SETTING: _LANE_BLOCK_MAX})
     parts: PartsMode = field(default=CHAT.parts, metadata={SETTING: _PARTS})
     jitter: float = field(default=CHAT.jitter, metadata={SETTING: _JITTER})
     hint_max: timedelta = field(default=timedelta(seconds=CHAT.hint_seconds_max), metadata={SETTING: _HINT_MAX})
@@ -210,6 +217,7 @@ class ChannelSettings:
     expire_action: ExpireAction | None = field(default=None, metadata={SETTING: _EXPIRE_ACTION})
     on_dead: OnDead | None = field(default=None, metadata={SETTING: _ON_DEAD})
     on_held: OnHeld | None = field(default=None, metadata={SETTING: _ON_HELD})
+    lane_block_max: timedelta | None = field(default=None, metadata={SETTING: _LANE_BLOCK_MAX})
     parts: PartsMode | None = field(default=None, metadata={SETTING: _PARTS})
     jitter: float | None = field(default=None, metadata={SETTING: _JITTER})
     hint_max: timedelta | None = field(default=None, metadata={SETTING: _HINT_MAX})

@@ -13,6 +13,8 @@ from pillarbox.store.steps.tables import statements
 _LEASED: Final = ", ".join(
     {
         # Only a message that was tried before has attempts.
+        "first_claimed_ms": "CASE WHEN message.claims > 1 THEN coalesce((SELECT a.claimed_at FROM attempt a"
+        " WHERE a.message = message.seq ORDER BY a.number LIMIT 1), message.claimed_at) ELSE message.claimed_at END",
         "bounded_limits": "CASE WHEN message.claims > 1 THEN (SELECT count(*) FROM attempt a"
         " WHERE a.message = message.seq AND a.part = message.part_next AND a.error_class = 'rate_limited_bounded')"
         " ELSE 0 END",

@@ -19,6 +19,8 @@ from pillarbox.store.steps.tables import statements
 _LEASED: Final = ", ".join(
     {
         # Only a message that was tried before has attempts.
+        "first_claimed_ms": "iif(message.claims > 1, coalesce((SELECT a.claimed_at FROM attempt a "
+        "WHERE a.message = message.seq ORDER BY a.number LIMIT 1), message.claimed_at), message.claimed_at)",
         "bounded_limits": "iif(message.claims > 1, (SELECT count(*) FROM attempt a WHERE a.message = message.seq "
         "AND a.part = message.part_next AND a.error_class = 'rate_limited_bounded'), 0)",
     }.get(name, f"message.{column(name)}")

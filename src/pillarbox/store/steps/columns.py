@@ -35,8 +35,8 @@ NEW: Final = (
 LEASED: Final = (
     "id", "queue", "recipient", "policy", "created_ms", "max_attempts", "kind", "op", "metadata", "seq", "lease",
     "due_ms", "expires_ms", "claims", "charged", "lost", "prepared", "part_count", "part_next", "token_id",
-    "token_epoch", "claimed_ms", "content_size", "free_returns", "accepted_by", "bounded_limits", "content", "payload",
-    "state", *CARRIED,
+    "token_epoch", "claimed_ms", "first_claimed_ms", "content_size", "free_returns", "accepted_by", "bounded_limits",
+    "content", "payload", "state", *CARRIED,
 )  # fmt: skip
 """A leased message; `leased` reads them."""
 VIEW: Final = tuple(name for name in MessageView.__struct_fields__ if name != "parts")

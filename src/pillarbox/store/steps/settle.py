@@ -86,7 +86,8 @@ def _is_plain(item: Settlement) -> bool:
 
 
 def _steps_out(item: Settlement) -> bool:
-    return item.transition.to is State.HELD and not item.transition.keeps_turn
+    transition = item.transition
+    return transition.steps_aside or (transition.to is State.HELD and not transition.keeps_turn)
 
 
 def _deliver_bindings(item: Settlement) -> Row:

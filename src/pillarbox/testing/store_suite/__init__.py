@@ -35,6 +35,7 @@ from pillarbox.testing.store_suite.resolving import ResolvingSuite
 from pillarbox.testing.store_suite.selecting import SelectingSuite
 from pillarbox.testing.store_suite.starting import StartingSuite
 from pillarbox.testing.store_suite.states import StateSuite
+from pillarbox.testing.store_suite.stepping import SteppingSuite
 from pillarbox.testing.store_suite.storing import FileSuite
 from pillarbox.testing.store_suite.suppressing import SuppressingSuite
 
@@ -52,6 +53,7 @@ class StoreSuite(
     RedirectingSuite,
     RefusingSuite,
     LaneSuite,
+    SteppingSuite,
     CollapsingSuite,
     ChangingSuite,
     FileSuite,
