@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _HOURS: Final = 5
 _TICK_SECONDS: Final = 0.05
 _LOOK_SECONDS: Final = 0.1
+_PATIENCE_SECONDS: Final = 60.0
 _MB: Final = 1e6
 
 
@@ -78,7 +79,9 @@ async def _run(path: Path, count: int, rate: int, hour_seconds: int) -> tuple[li
         sent = 0
         for tick in itertools.count(1):
             batch = min(count - sent, round(tick * _TICK_SECONDS * rate) - sent)
-            await asyncio.gather(*(box.send(CHANNEL, to=f"r-{n}", text="Deploy done") for n in range(batch)))
+            # No more may wait than one tick's worth: a file that grows because sends are slow is not steady.
+            accepted = await asyncio.gather(*(box.send(CHANNEL, to=f"r-{n}", text="Deploy done") for n in range(batch)))
+            await asyncio.gather(*(message.wait(timeout=_PATIENCE_SECONDS) for message in accepted))
             sent += batch
             if sent == count:
                 break
