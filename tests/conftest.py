@@ -14,6 +14,8 @@ from tests.warm import WarmPython
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytest_plugins = ("pytester",)  # pytest within pytest, for the plugin
+
 # The suites live in the package, where pytest does not look by itself for assertions to explain. Here, because some
 # other test may import one before those that it is for.
 pytest.register_assert_rewrite("pillarbox.testing.store_suite", "pillarbox.testing.channel_suite")

@@ -14,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
+from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from pillarbox.engine.hooks import Hooks
 from pillarbox.errors import NotStarted, Refused
@@ -156,8 +156,10 @@ class Outbox:
     ``core`` is the outbox behind it; its coroutines must run on this object's loop (`run`).
     """
 
+    _make_core: ClassVar[type[_Core]] = _Core
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 — the arguments of the core
-        self.core = _Core(*args, **kwargs)
+        self.core = self._make_core(*args, **kwargs)
         self._thread: LoopThread | None = None
         self._lock, self._pid = threading.Lock(), os.getpid()
 

@@ -20,6 +20,10 @@ PRINTS = {
 }
 
 
+SHOWN_ON = {"tested_shop": "how-to/pytest.md"}
+"""The page that shows an application of several files, by its folder."""
+
+
 def run(script: Path, *, cwd: Path) -> str:
     done = subprocess.run(
         [sys.executable, str(script), str(cwd / "outbox.db")],
@@ -44,3 +48,11 @@ def test_the_readme_s_program_runs_as_it_stands(tmp_path: Path) -> None:
     script = tmp_path / "readme.py"
     script.write_text(program[1], encoding="utf-8")
     assert re.fullmatch(r"Message\(id='[\w-]{22}', state='delivered', receipt='page-1'\)\n", run(script, cwd=tmp_path))
+
+
+@pytest.mark.parametrize("folder", sorted(path.name for path in (ROOT / "examples").iterdir() if path.is_dir()))
+def test_a_page_shows_an_application_as_it_stands(folder: str) -> None:
+    """What is run is the page: see `test_sessions`."""
+    page = (ROOT / "docs" / SHOWN_ON[folder]).read_text("utf-8")
+    files = {path.name: path.read_text("utf-8") for path in (ROOT / "examples" / folder).rglob("*.py")}
+    assert dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)) == files

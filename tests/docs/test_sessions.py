@@ -43,7 +43,8 @@ def printed(shown: str) -> str:
 def run(text: str, home: Path, capsys: pytest.CaptureFixture[str]) -> str | None:
     """Run a block: a program alone in this process, because it is there already, all else by a shell."""
     if (program := PROGRAM.fullmatch(text)) is None:
-        return shell(text, home, {"PYTHONWARNINGS": "error"}) or None
+        # A pytest has plugins of others, which warn of settings that a page has no reason to make.
+        return shell(text, home, {} if "-m pytest" in text else {"PYTHONWARNINGS": "error"}) or None
     capsys.readouterr()
     runpy.run_path(str(home / program["name"]), run_name="__main__")
     return capsys.readouterr().out or None

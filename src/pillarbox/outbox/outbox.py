@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.engine.hooks import Hooks
@@ -111,6 +111,8 @@ class Outbox:
         ConfigError: A setting or a channel that cannot be.
     """
 
+    _make_routes: ClassVar[type[Routes]] = Routes
+
     def __init__(
         self,
         db: str | Path | None = None,
@@ -124,7 +126,7 @@ class Outbox:
         **overrides: Any,  # noqa: ANN401 — settings by name; config checks each
     ) -> None:
         self.events = Bus()
-        routes = Routes(override(settings, overrides, db=None if db is None else str(db)), deliver=deliver)
+        routes = self._make_routes(override(settings, overrides, db=None if db is None else str(db)), deliver=deliver)
         lifetime = Lifetime(
             routes,
             self.events,
