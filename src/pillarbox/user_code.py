@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
 FATAL: Final = (KeyboardInterrupt, SystemExit)
+channel_at_work: Final[contextvars.ContextVar[str | None]] = contextvars.ContextVar("channel_at_work", default=None)
+"""The channel whose code runs, or a subscriber's for a message of it: what is logged there must not become one more."""
 
 
 def pass_on(error: BaseException) -> None:

@@ -44,7 +44,7 @@ from pillarbox.errors import NotStarted, PillarboxError, StoreError
 from pillarbox.events.reporter import Reporter
 from pillarbox.queue_clock import QueueClock
 from pillarbox.store.base import CANCELLED_FOR, Settled, Settlement
-from pillarbox.user_code import FATAL, Log, is_from_outside, pass_on
+from pillarbox.user_code import FATAL, Log, channel_at_work, is_from_outside, pass_on
 
 _log = Log("pillarbox.engine")
 # How long a program's end waits for the record of the send that asked for it, where the store does not answer.
@@ -277,6 +277,7 @@ class Executor:
         flight.sending = True
         seconds = channel.send_timeout_seconds
         self._deadlines.add(flight, seconds)
+        channel_at_work.set(attempt.channel)  # its context is its own
         try:
             outcome = await channel.send(attempt)
         except Outcome as said:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pillarbox.deadline import ended_within
 from pillarbox.events.events import BusEvent
-from pillarbox.user_code import Log, is_from_outside, name_of, pass_on
+from pillarbox.user_code import Log, channel_at_work, is_from_outside, name_of, pass_on
 
 if TYPE_CHECKING:
     from pillarbox.clock import Clock
@@ -91,6 +91,15 @@ class Bus:
 
         A subscriber that unsubscribes while an event is published is not called any more.
         """
+        if not self._subscribers:
+            return
+        before = channel_at_work.set(getattr(event, "channel", None))
+        try:
+            self._call_each(event)
+        finally:
+            channel_at_work.reset(before)
+
+    def _call_each(self, event: BusEvent) -> None:
         for each in self._subscribers:
             if each.ended or not isinstance(event, each.types):
                 continue

@@ -32,7 +32,7 @@ from pillarbox.errors import InvalidMessage
 from pillarbox.events.reporter import Reporter
 from pillarbox.queue_clock import QueueClock
 from pillarbox.store.base import Settled, Settlement
-from pillarbox.user_code import pass_on
+from pillarbox.user_code import channel_at_work, pass_on
 
 _NO_LEASE: Final = LeaseId(b"")
 _REFUSED: Final = {"key": "key", "not_before_ms": "at", "collapse_key": "collapse", "mirror": "mirror"}
@@ -139,13 +139,17 @@ class Direct:
         return transition
 
     async def _outcome(self, channel: Channel, attempt: Attempt) -> AnyOutcome:
-        ended = await self._calls.run(
-            attempt.channel,
-            channel.send,
-            attempt,
-            seconds=channel.send_timeout_seconds,
-            grace_seconds=self.grace_seconds,
-        )
+        before = channel_at_work.set(attempt.channel)
+        try:
+            ended = await self._calls.run(
+                attempt.channel,
+                channel.send,
+                attempt,
+                seconds=channel.send_timeout_seconds,
+                grace_seconds=self.grace_seconds,
+            )
+        finally:
+            channel_at_work.reset(before)
         error = ended.error
         if ended.left:
             self._reporter.alarm(

@@ -79,6 +79,12 @@ class Lifetime:
         runtime = self._runtime
         return None if runtime is None or runtime.foreign() or not runtime.here() else runtime
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop in which it is open, whichever asks; ``None`` where it is not open, or in another process."""
+        runtime = self._runtime
+        return None if runtime is None or runtime.foreign() or runtime.stranded() else runtime.loop
+
     async def opened(self) -> Runtime:
         """Return what is open; a forked child opens its own at first use, and delivers nothing (contract LE9)."""
         if self._runtime is not None and self._runtime.foreign():

@@ -95,6 +95,11 @@ class Runtime:
         """Whether the event loop that runs is the one that opened it: with another, nothing of it can be used."""
         return self._events is asyncio.get_running_loop()
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that opened it."""
+        return self._events
+
     def stranded(self) -> bool:
         """Whether its event loop has ended without a `close`: nothing can run there any more."""
         return self._events.is_closed()
