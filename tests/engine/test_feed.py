@@ -197,3 +197,15 @@ def test_a_queue_that_is_not_known_yet_is_asked_for() -> None:
     feed.learn([info(1, "chat", "acme")], feed.sighted)
     assert (before, feed.unknown) == (True, False)
     assert offer(feed) == {1: 5}
+
+
+@pytest.mark.contract("DR2")
+def test_a_notice_during_a_commit_that_found_nothing_is_not_forgotten() -> None:
+    """The commit may have looked before the other process wrote."""
+    feed = feed_of(info(1, "chat"))
+    assert offer(feed) == {1: 10}
+    feed.probe_all()
+    feed.note(BatchResult(next_due_ms={1: None}, suspects_ms={1: None}), claim())
+    assert offer(feed) == {1: 10}
+    feed.note(BatchResult(next_due_ms={1: None}, suspects_ms={1: None}), claim())
+    assert offer(feed) == {}

@@ -235,3 +235,38 @@ async def test_a_queue_that_is_made_during_a_look_or_before_one_that_fails_is_fo
     assert feed.capacity(now_ms=0, ending={}) == {1: 1}
     await watcher.tick()
     assert store.reads == 3
+
+
+class NeverSaid:
+    """A database that does not say which queues there are."""
+
+    async def queues(self) -> list[QueueInfo]:
+        never: asyncio.Future[list[QueueInfo]] = asyncio.get_running_loop().create_future()
+        return await never
+
+
+@pytest.mark.contract("DR2")
+async def test_what_another_process_wrote_is_looked_for_before_the_list_of_queues_is_there() -> None:
+    looked: list[str] = []
+    watcher = Watcher(cast("Store", NeverSaid()), Feed(1, {"chat": 1}), lambda: looked.append("at once"), FakeClock())
+    watcher.on_change()
+    tick = asyncio.ensure_future(watcher.tick())
+    await asyncio.sleep(0)
+    watcher.on_change()
+    assert looked == ["at once", "at once"]
+    assert not tick.done()
+    tick.cancel()
+
+
+@pytest.mark.contract("DR2")
+async def test_a_notice_looks_once_more_only_where_a_queue_is_new() -> None:
+    """What a notice looked for at once would otherwise be looked for twice, in a transaction of its own."""
+    feed, store = Feed(1, {"chat": 1}), Queues(Feed(1, {}))
+    store.reads = 2
+    looked: list[int] = []
+    watcher = Watcher(cast("Store", store), feed, lambda: looked.append(store.reads), FakeClock())
+    watcher.on_change()
+    await watcher.tick()
+    watcher.on_change()
+    await watcher.tick()
+    assert looked == [2, 3, 3]

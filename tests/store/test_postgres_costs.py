@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from pillarbox.errors import InvalidMessage, ValueRefused
 from pillarbox.store.base import Presence
+from pillarbox.store.postgres.connection import connect
+from pillarbox.store.postgres.store import PostgresStore
 from pillarbox.store.registry import open_store
 from pillarbox.store.thread import Inline
 from pillarbox.testing.fakes import FakeClock, SeededEntropy
@@ -17,7 +20,8 @@ from tests.store.postgres_server import connected, fresh_database
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pillarbox.store.postgres.store import PostgresStore
+    from pillarbox.store.base import Durability
+    from pillarbox.store.postgres.dsn import Place
 
 FEW, MANY = 300, 20_000
 CAPACITY = 10
@@ -106,6 +110,39 @@ async def test_a_claim_costs_the_same_however_many_wait(url: str, plans: str, lo
         many = await cost(url, MANY, plans=plans, long_lane=long_lane)
     # Its indexes are one level higher, and what was deleted stands in them. There are 67 times as many messages.
     assert many <= 2.5 * few, (few, many)
+
+
+@pytest.mark.contract("DR2")
+async def test_plans_are_made_anew_where_a_table_has_grown_and_nowhere_else(url: str) -> None:
+    """Whoever comes first afterwards waits for them: to plan a claim takes longer than the claim."""
+    said: list[str] = []
+
+    class Recorded(psycopg.RawCursor[Any]):
+        def execute(self, query: Any, *values: Any, **options: Any) -> Any:
+            said.append(str(query))
+            return super().execute(query, *values, **options)
+
+    def recorded(place: Place, durability: Durability) -> psycopg.Connection[Any]:
+        connection = connect(place, durability)
+        connection.cursor_factory = Recorded
+        return connection
+
+    clock = FakeClock()
+    store = PostgresStore(url, clock=clock, lease_clock=clock.boot_ms, caller=lambda _: Inline(), connect=recorded)
+    await store.open()
+    driver = StoreDriver(store, clock, SeededEntropy(1))
+    sent = await driver.send()
+    await driver.deliver(*await driver.claim())
+    for grown in (True, False, False):
+        if grown:
+            with connected(url) as connection:
+                ((columns,),) = connection.execute(_COLUMNS, (list(_NEW),))
+                connection.execute(_FILL.format(columns=columns), (False, False, FEW, sent))
+        said.clear()
+        clock.advance(10)
+        await driver.deliver(*await driver.claim(CAPACITY))
+        assert ("DISCARD PLANS" in said) is grown
+    await store.close()
 
 
 async def test_what_is_prepared_outlives_what_goes_wrong(url: str) -> None:

@@ -21,7 +21,8 @@ class _Queue:
     Attributes:
         due_ms: When it is worth a look; ``None`` not before something is written.
         suspect_ms: When a suspect there is due; ``None`` for none that is known.
-        expected: Something is being written there, by a batch later than the one that is being committed.
+        expected: Something is being written there, by a batch later than the one that is being committed; or was, by
+            another process.
         served: The turn at which it was last given slots.
     """
 
@@ -72,24 +73,27 @@ class Feed:
         self._concurrency = concurrency
         self._channels = dict(channels)
 
-    def learn(self, queues: Iterable[QueueInfo], sighted: int) -> None:
+    def learn(self, queues: Iterable[QueueInfo], sighted: int) -> bool:
         """
-        Take note of every queue there is; all of them are worth a look again.
+        Take note of every queue there is. One that was not known is worth a look.
 
         Args:
             sighted: As it was before *queues* were read: of a queue made meanwhile they may say nothing.
+
+        Returns:
+            Whether there is one among them that was not known.
         """
+        known = len(self._by_number)
         for info in queues:
             if info.channel not in self._channels:
                 self._others.add(info.id)
                 continue
-            queue = self._by_number.get(info.id)
-            if queue is None:
+            if info.id not in self._by_number:
                 queue = _Queue(info.id, info.tenant, info.channel)
                 self._by_number[info.id] = queue
                 self._by_name[info.tenant, info.channel] = queue
-            queue.due_ms = 0
         self._learned = sighted
+        return len(self._by_number) > known
 
     def expect(self, tenant: str, channel: str) -> None:
         """Note that a message is being stored there: the commit that stores it may claim it."""
@@ -209,9 +213,10 @@ class Feed:
         self._in_flight[channel] += change
 
     def probe_all(self) -> None:
-        """Look everywhere again: another process may have written."""
+        """Look everywhere again: another process may have written, after the batch under way looked there."""
         for queue in self._by_number.values():
             queue.due_ms = 0
+            queue.expected = True
 
     def suspected(self, *, now_ms: int, ending: Mapping[int, int]) -> dict[int, int]:
         """Return one slot for every queue with room in which a suspect is due: the first that is found gets it."""

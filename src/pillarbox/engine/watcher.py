@@ -1,7 +1,8 @@
 """
 Notices what other processes wrote, and learns of queues it has never seen.
 
-The store reports when another process wrote, perhaps late or not at all: so we look now and then in any case.
+The store reports when another process wrote, perhaps late or not at all: so we look now and then in any case. What is
+due in the queues that are known is claimed at once; only a queue that was made just now waits for the list of them.
 """
 
 from __future__ import annotations
@@ -33,23 +34,28 @@ class Watcher:
         self._wake = wake
         self._clock = clock
         self._changed = True
+        # Whether that which is due was looked for since the list of queues was last asked for.
+        self._woken = False
         self._looked = clock.mono()
 
     def on_change(self) -> None:
         """Called when another process wrote."""
-        self._changed = True
+        self._changed = self._woken = True
+        self._wake()
 
     async def tick(self) -> float | None:
         """Look once, if there is a reason to. Wanted again when nothing was heard for long."""
         now = self._clock.mono()
         if self._changed or self._feed.unknown or now >= self._looked + UNTOLD_SECONDS:
+            woken, self._woken = self._woken, False
             self._changed = False
             sighted = self._feed.sighted
             try:
-                self._feed.learn(await self._store.queues(), sighted)
+                found = self._feed.learn(await self._store.queues(), sighted)
             except BaseException:
                 self._changed = True
                 raise
             self._looked = now
-            self._wake()
+            if found or not woken:
+                self._wake()
         return self._looked + UNTOLD_SECONDS - self._clock.mono()

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from pillarbox.store.steps.tx import Row
 
 _PREPARED_MAX: Final = 500
-_PLANS_MS: Final = 5_000
-"""How long plans are kept. One that was made while the queue was empty may read all of it once it is long."""
+_GROWTH_MS: Final = 5_000
+"""How often it is asked how large our tables are."""
+_GROWTH_PAGES: Final = 8
+"""How much larger, and at least twice as large, one must be for plans that were made before to be made anew."""
 _NEVER_BY_ITSELF: Final = 1 << 30  # tries until a statement is prepared; ours say so themselves
 _SETTINGS: Final = {
     "statement_timeout": "30s",
@@ -160,7 +162,8 @@ class Session(Statements):
         self.patient = True
         self._lease_clock = lease_clock
         self._server_clock = server_clock
-        self._planned_ms = server_clock.boot_ms()
+        self._sizes_ms = server_clock.boot_ms()
+        self._sizes: dict[str, int] = {}
         self._local = [f"{one};" for one in _set(place, durability, "SET LOCAL")] if place.poll else []
 
     @property
@@ -230,12 +233,19 @@ class Session(Statements):
     def _begin(self, name: str) -> None:
         begin, _, rest = STATEMENTS[name].partition(";")
         asked_ms = self._server_clock.boot_ms()
-        anew = ("DISCARD PLANS;",) if asked_ms - self._planned_ms >= _PLANS_MS else ()
-        ((now, self.backend),) = self._simple(" ".join((f"{begin};", *anew, *self._local, rest)))
-        if anew:
-            self._planned_ms = asked_ms
+        ((now, self.backend),) = self._simple(" ".join((f"{begin};", *self._local, rest)))
         self._server_clock.read(now, asked_ms=asked_ms)
         self.lease_now = now if self._lease_clock is None else self._lease_clock()
+        if asked_ms - self._sizes_ms >= _GROWTH_MS:
+            self._sizes_ms = asked_ms
+            self._plan_anew()
+
+    def _plan_anew(self) -> None:
+        """Forget plans that were made while a table was much smaller: they may read all of it."""
+        sizes: dict[str, int] = dict(self.many("sizes"))
+        if any(pages >= max(2 * self._sizes.get(name, 0), _GROWTH_PAGES) for name, pages in sizes.items()):
+            self._simple("DISCARD PLANS")
+            self._sizes = sizes
 
     def _end(self) -> None:
         if not self.broken and self.connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:

@@ -56,6 +56,11 @@ SELECT queue, state, pg_backend_pid() % 64, sum(messages), sum(bytes) FROM gone 
 ON CONFLICT (queue, state, share) DO UPDATE SET messages = tally.messages + excluded.messages,
     bytes = tally.bytes + excluded.bytes
 
+-- sizes --
+-- How many pages our tables have. Asked of the file system, and not of what was counted when they were last analysed.
+SELECT relname::text, pg_relation_size(oid) / current_setting('block_size')::bigint
+FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+
 -- snapshot --
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_backend_pid()
