@@ -6,6 +6,7 @@ Measurements: how fast pillarbox is, beside its peers and beside what the machin
     make bench                                          all of them; sets up what it needs, prints one table
     make bench ARGS="lives latency"                     some of them
     make bench-quick                                    the main ratios in two minutes, roughly
+    make bench ARGS=postgres                            on a PostgreSQL server, which it brings along
     make bench ARGS="steady --full"                     as large as the goals say, however long that takes
     make bench ARGS="--page docs/explanation/speed.md"  write the table into the page that shows it, and draw its plots
     make bench ARGS="--json bench/results/all.json"     write every sample
@@ -25,6 +26,7 @@ What lives here:
   installing peers.
 * ``bench/programs/``: the processes that measurements start: workers, senders, a receiver.
 * ``bench/peers/``: the programs that put messages through other queues, each in an environment of its own.
+* ``bench/neutral/``: what the harness of another project starts, to measure us beside others by its own rules.
 
 Nothing here is a test: a goal that is missed is shown, and the exit code is 0 all the same. ``--strict`` makes it 1.
 """

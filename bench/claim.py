@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from bench.harness.plan import Plan
     from pillarbox.domain.message import Leased
-    from pillarbox.store.sqlite.store import SQLiteStore
+    from pillarbox.store.base import Store
 
 _TEN = 10
 _SMALL = 1_000
@@ -37,8 +37,8 @@ _BLOCKED = "\x1fblocked"
 class Claimer:
     """One worker on one filled database."""
 
-    def __init__(self, path: Path, queue: int) -> None:
-        self._store: SQLiteStore = store(path, durability=Durability.PROCESS)
+    def __init__(self, filled: Store, queue: int) -> None:
+        self._store = filled
         self._queue = queue
         self._clock = SystemClock()
         self._entropy = SystemEntropy()
@@ -91,6 +91,21 @@ class Claimer:
                 enqueue=[[draft(f"new-{self._number + n}", now_ms=now_ms)] for n in range(len(claimed))],
             )
         )
+
+    async def step_over(self) -> list[float]:
+        """
+        Step over a lane whose messages are due before all others, once. Return the seconds that each claim took.
+
+        The lane's head is leased and stays so. The claims that follow step over the rest, until they reach the others.
+        """
+        seconds, claimed = await self.claim(1)
+        steps = [seconds]
+        while len(claimed) < _TEN:
+            seconds, more = await self.claim(_TEN - len(claimed))
+            steps.append(seconds)
+            claimed += more
+        await self.replace(claimed[1:])
+        return steps
 
     async def median(self, turns: int) -> float:
         """Claim ten *turns* times; return the median in seconds."""
@@ -150,16 +165,9 @@ async def _behind(folder: Path, count: int, plan: Plan) -> list[Figure]:
     now_ms = SystemClock().wall_ms()
     queue = await fill(path, count, now_ms=now_ms - 60_000, lane=_BLOCKED)
     await fill(path, _SMALL, now_ms=now_ms)
-    claimer = Claimer(path, queue)
+    claimer = Claimer(store(path, durability=Durability.PROCESS), queue)
     await claimer.open()
-    # The lane's head is leased and stays so. The claims that follow step over the rest, until they reach the others.
-    seconds, claimed = await claimer.claim(1)
-    steps = [seconds]
-    while len(claimed) < _TEN:
-        seconds, more = await claimer.claim(_TEN - len(claimed))
-        steps.append(seconds)
-        claimed += more
-    await claimer.replace(claimed[1:])
+    steps = await claimer.step_over()
     ours, theirs = [], []
     for _ in range(plan.rounds):
         ours.append(await claimer.median(turns) * 1e6)
@@ -196,6 +204,7 @@ def _point(size: int) -> Point:
 
 
 async def _filled(path: Path, size: int) -> Claimer:
-    claimer = Claimer(path, await fill(path, size, now_ms=SystemClock().wall_ms() - 60_000))
+    queue = await fill(path, size, now_ms=SystemClock().wall_ms() - 60_000)
+    claimer = Claimer(store(path, durability=Durability.PROCESS), queue)
     await claimer.open()
     return claimer

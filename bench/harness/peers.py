@@ -42,6 +42,7 @@ class Peer:
         program: Its file in `bench.peers`.
         python: What pip installs into its environment.
         npm: What npm installs into its folder; such a peer runs in Node.js, which comes from pip as well.
+        version: The Python that it needs, where ours may be too old for it.
         source: A repository that is cloned into its folder, where no package has it. A clone that stands there
             already is taken as it is.
     """
@@ -50,6 +51,7 @@ class Peer:
     program: str
     python: tuple[str, ...] = ()
     npm: tuple[str, ...] = ()
+    version: str = ""
     source: str = ""
 
 
@@ -57,6 +59,9 @@ HUEY: Final = Peer(name="huey", program="huey_tasks.py", python=("huey",))
 LITEQUEUE: Final = Peer(name="litequeue", program="litequeue_messages.py", python=("litequeue",))
 PERSIST_QUEUE: Final = Peer(name="persist-queue", program="persist_queue_items.py", python=("persist-queue",))
 DBOS: Final = Peer(name="DBOS", program="dbos_workflows.py", python=("dbos",))
+PGQUEUER: Final = Peer(name="PgQueuer", program="pgqueuer_jobs.py", python=("pgqueuer[asyncpg]",))
+PROCRASTINATE: Final = Peer(name="Procrastinate", program="procrastinate_tasks.py", python=("procrastinate",))
+OBAN: Final = Peer(name="Oban", program="oban_jobs.py", python=("oban",), version="3.12")
 OPENCLAW: Final = Peer(
     name="OpenClaw 2026.6.1", program="openclaw_deliveries.mjs", python=(_NODE,), npm=("openclaw@2026.6.1",)
 )
@@ -87,15 +92,20 @@ class Installed:
         if not (self._home / ".installed").exists():
             self._install()
 
-    def lives(self, plan: Plan, count: int, mode: str) -> float:
-        """Do *count* whole lives on a new file of the disk that is measured; return how many that is a second."""
+    def lives(self, plan: Plan, count: int, mode: str, *, place: str | None = None) -> float:
+        """
+        Do *count* whole lives; return how many that is a second.
+
+        Args:
+            place: The URL of an empty database; ``None`` means a new file of the disk that is measured.
+        """
         with plan.folder() as folder:
             program = PROGRAMS / self._peer.program
             if self._peer.npm:
                 command = [str(self._node()), str(program)]
             else:
                 command = [str(self._python), "-W", "ignore", str(program)]
-            said = output([*command, str(folder), str(count), mode], cwd=self._home, seconds=_RUN_SECONDS)
+            said = output([*command, place or str(folder), str(count), mode], cwd=self._home, seconds=_RUN_SECONDS)
         answer: dict[str, Any] = json.loads(said.splitlines()[-1])
         assert answer["done"] == count, (self._peer.name, answer)
         self.version = answer["version"]
@@ -108,7 +118,8 @@ class Installed:
     def _install(self) -> None:
         self._home.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self._home / "venv", ignore_errors=True)
-        output([sys.executable, "-m", "venv", "--without-pip", str(self._home / "venv")], cwd=self._home)
+        python = find(self._peer.version) if self._peer.version else sys.executable
+        output([python, "-m", "venv", "--without-pip", str(self._home / "venv")], cwd=self._home)
         output([*pip_install(self._python), *self._peer.python], cwd=self._home)
         if self._peer.source and not (self._home / "source").exists():
             output(["git", "clone", "-q", "--depth", "1", self._peer.source, "source"], cwd=self._home)
@@ -130,6 +141,16 @@ def pip_install(python: Path) -> list[str]:
     """Return the command that installs into the environment of *python* what is added to it."""
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-qq"]
     return [*pip, "--disable-pip-version-check", "--retries", "1"]
+
+
+def find(version: str) -> str:
+    """Return an interpreter of *version*, of pyenv's or of PATH. Raises Absent where there is none."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found = [str(path) for path in sorted(root.glob(f"versions/{version}.*/bin/python"))]
+    for candidate in (*found, f"python{version}"):
+        if shutil.which(candidate) is not None:
+            return candidate
+    raise Absent(f"it needs Python {version}, which is not here")
 
 
 def install(peers: tuple[Peer, ...], plan: Plan) -> tuple[dict[str, Installed], dict[str, str]]:

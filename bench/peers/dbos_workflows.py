@@ -9,10 +9,9 @@ from life import TEXT, recipients, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
-def prepare(folder: Path, _: str) -> Callable[[int], int]:
+def prepare(folder: str, _: str) -> Callable[[int], int]:
     """Launch it on a new file."""
     DBOS(
         config={

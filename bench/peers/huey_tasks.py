@@ -9,12 +9,11 @@ from life import TEXT, recipients, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
-def prepare(folder: Path, mode: str) -> Callable[[int], int]:
+def prepare(folder: str, mode: str) -> Callable[[int], int]:
     """Open it with ``fsync`` or without."""
-    huey = SqliteHuey(filename=str(folder / "huey.db"), fsync=mode == "fsync", immediate=False)
+    huey = SqliteHuey(filename=f"{folder}/huey.db", fsync=mode == "fsync", immediate=False)
     enqueue_one = huey.task()(_task)
 
     def lives(count: int) -> int:

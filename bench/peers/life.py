@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,15 +19,17 @@ def recipients(count: int) -> list[str]:
     return [f"recipient-{number}" for number in range(count)]
 
 
-def run(package: str, prepare: Callable[[Path, str], Callable[[int], int]]) -> None:
+def run(package: str, prepare: Callable[[str, str], Callable[[int], int]]) -> None:
     """
-    Measure what *prepare* makes of the folder and the mode: a function that does so many lives and returns how many.
+    Measure what *prepare* makes of the place and the mode: a function that does so many lives and returns how many.
+
+    The place is a folder, or the URL of a database.
 
     Args:
         package: Whose version is reported.
     """
-    folder, count, mode = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-    lives = prepare(folder, mode)
+    place, count, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    lives = prepare(place, mode)
     began = time.perf_counter()
     done = lives(count)
     print(json.dumps({"seconds": time.perf_counter() - began, "done": done, "version": version(package)}))

@@ -9,12 +9,11 @@ from litequeue import LiteQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
-def prepare(folder: Path, mode: str) -> Callable[[int], int]:
+def prepare(folder: str, mode: str) -> Callable[[int], int]:
     """Open it as it comes (``normal``), or with an fsync for each commit (``full``)."""
-    queue = LiteQueue(str(folder / "litequeue.db"))
+    queue = LiteQueue(f"{folder}/litequeue.db")
     queue.conn.execute(f"PRAGMA synchronous = {mode}")
 
     def lives(count: int) -> int:

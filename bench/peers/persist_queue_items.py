@@ -9,12 +9,11 @@ from persistqueue import SQLiteAckQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
-def prepare(folder: Path, _: str) -> Callable[[int], int]:
+def prepare(folder: str, _: str) -> Callable[[int], int]:
     """Open it."""
-    queue = SQLiteAckQueue(str(folder), multithreading=True)
+    queue = SQLiteAckQueue(folder, multithreading=True)
 
     def lives(count: int) -> int:
         for recipient in recipients(count):

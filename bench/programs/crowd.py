@@ -35,7 +35,7 @@ class Lives:
 
 
 async def lives(
-    path: Path,
+    path: Path | str,
     count: int,
     *,
     producers: int = PRODUCERS,

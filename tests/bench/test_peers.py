@@ -66,5 +66,11 @@ def test_last_words_say_what_went_wrong_but_not_where() -> None:
 
 def test_every_peer_has_its_program() -> None:
     known = (peers.HUEY, peers.LITEQUEUE, peers.PERSIST_QUEUE, peers.DBOS, peers.OPENCLAW, peers.COMIS)
-    for peer in known:
+    on_servers = (peers.PGQUEUER, peers.PROCRASTINATE, peers.OBAN)
+    for peer in (*known, *on_servers):
         assert (peers.PROGRAMS / peer.program).is_file()
+
+
+def test_a_peer_whose_python_is_not_here_is_absent() -> None:
+    with pytest.raises(Absent, match=r"it needs Python 3\.99"):
+        peers.find("3.99")

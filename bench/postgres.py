@@ -1,0 +1,218 @@
+"""
+PostgreSQL: lives beside other queues there, from another process's `send()` to the channel's, and what grows.
+
+Every system works on the same server, which runs beside it with fsync on, in a database that is empty when it begins.
+Lives are whole ones, each system with the batches that are best for it: ours are sent by the thousand, and beside that
+by 1 000 producers who await each send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from bench.claim import Claimer
+from bench.harness.figure import Figure, Goal, Of, Statistic
+from bench.harness.filling import CHANNEL
+from bench.harness.peers import OBAN, PGQUEUER, PROCRASTINATE, Installed, install
+from bench.harness.processes import Program
+from bench.harness.server import RawCommits, Server, fill, reader, size, store
+from bench.programs.crowd import SLOTS, TEXT, lives
+from pillarbox import Attempt, Outbox, Outgoing
+from pillarbox.clock import SystemClock
+
+if TYPE_CHECKING:
+    from bench.harness.plan import Plan
+
+_MS: Final = 1e6
+_SECOND_MS: Final = 1e3
+_GROUP: Final = 1000
+_FEW: Final = 1_000
+_BLOCKED: Final = "\x1fblocked"
+_PEERS: Final = (PGQUEUER, PROCRASTINATE, OBAN)
+# The slower ones get fewer messages, so that a round takes seconds.
+_SHARES: Final = {PGQUEUER.name: 1.0, PROCRASTINATE.name: 0.1, OBAN.name: 0.25}
+_GOALS: Final = {PGQUEUER.name: 1.5, PROCRASTINATE.name: 10.0, OBAN.name: 4.0}
+
+
+def measure(plan: Plan) -> list[Figure]:
+    with plan.folder() as folder, Server(folder) as server:
+        figures = _lives(server, plan)
+        figures += _latency(server, plan)
+        figures += asyncio.run(_claims(server, plan))
+        figures += _growth(server, plan)
+    return figures
+
+
+def _lives(server: Server, plan: Plan) -> list[Figure]:
+    count = plan.size(trial=1_000, quick=10_000, usual=20_000, full=100_000)
+    there, absent = install(plan.size(trial=(), quick=_PEERS, usual=_PEERS), plan)
+    groups: list[float] = []
+    crowd: list[float] = []
+    cpu: list[float] = []
+    theirs: dict[str, list[float]] = {name: [] for name in there}
+    for _ in range(plan.rounds):
+        with server.database() as url:
+            groups.append(asyncio.run(_by_groups(url, count)))
+        with server.database() as url:
+            one = asyncio.run(lives(url, count))
+            crowd.append(one.rate)
+            cpu.append(one.cpu_microseconds)
+        for name, peer in there.items():
+            with server.database() as url:
+                theirs[name].append(_beside(peer, plan, round(count * _SHARES[name]), url))
+    figures = [
+        Figure(
+            name="sent by the thousand",
+            unit="lives/s",
+            samples=tuple(groups),
+            goal=Goal(of=Of.VALUE, least=15_000),
+            note=f"PostgreSQL {server.version}, one process; {'; '.join(f'{n}: {w}' for n, w in absent.items())}",
+        ),
+        Figure(name="1 000 producers", unit="lives/s", samples=tuple(crowd)),
+        Figure(name="our CPU of one life", unit="µs", samples=tuple(cpu), note="the server's is not in it"),
+    ]
+    figures += [
+        Figure(
+            name=f"beside {name}",
+            unit="lives/s",
+            samples=tuple(groups),
+            peer=f"{name} {there[name].version}",
+            peer_samples=tuple(rates),
+            goal=Goal(least=_GOALS[name]),
+        )
+        for name, rates in theirs.items()
+    ]
+    return figures
+
+
+def _beside(peer: Installed, plan: Plan, count: int, url: str) -> float:
+    return peer.lives(plan, count, "fsync", place=url)
+
+
+async def _by_groups(url: str, count: int) -> float:
+    """Send *count* messages a thousand a call, while they are delivered; return lives a second."""
+    box = Outbox(url, concurrency=SLOTS)
+    box.channel(CHANNEL, _accept, concurrency=SLOTS)
+    async with box:
+        began = time.perf_counter()
+        for first in range(0, count, _GROUP):
+            group = range(first, first + _GROUP)
+            await box.send_many([Outgoing(channel=CHANNEL, to=f"recipient-{n}", text=TEXT) for n in group])
+        await box.drain(600)
+        seconds = time.perf_counter() - began
+        assert box.counts["delivered"] == count
+    return count / seconds
+
+
+async def _accept(_: Attempt) -> None:
+    """Take it at once."""
+
+
+def _latency(server: Server, plan: Plan) -> list[Figure]:
+    count = plan.size(trial=5, quick=100, usual=200)
+    figures: list[Figure] = []
+    for knows in (True, False):
+        latencies: list[float] = []
+        raw: list[float] = []
+        for number in range(plan.rounds):
+            with server.database() as url:
+                commits = RawCommits(url)
+                raw += [commits.commit() * _SECOND_MS for _ in range(count)]
+                commits.close()
+                latencies += asyncio.run(_woken(url, count, number, knows=knows))
+        whose = "from a process that knows the channel" if knows else "from one that does not"
+        samples, commit = tuple(latencies), tuple(raw)
+        figures += [
+            Figure(name=f"p50 {whose}", unit="ms", samples=samples, peer="raw commit", peer_samples=commit),
+            Figure(
+                name=f"p99 {whose}",
+                unit="ms",
+                samples=samples,
+                peer="raw commit",
+                peer_samples=commit,
+                statistic=Statistic.P99,
+                goal=Goal(of=Of.VALUE, most=10),
+                note="" if knows else "the worker stores what the channel made of the message before it is sent",
+            ),
+        ]
+    return figures
+
+
+async def _woken(url: str, count: int, seed: int, *, knows: bool) -> list[float]:
+    """Return how long each message of another process took, in milliseconds."""
+    latencies: list[float] = []
+    everything = asyncio.Event()
+
+    async def note(attempt: Attempt) -> None:
+        latencies.append((time.monotonic_ns() - int(attempt.text)) / _MS)
+        if len(latencies) == count:
+            everything.set()
+
+    async with Outbox(url, channels={CHANNEL: note}) as box:
+        await box.send(CHANNEL, to="nobody", text=str(time.monotonic_ns()))
+        await box.drain(10)
+        latencies.clear()
+        with Program("sender", url, count, seed, *(("--knows",) if knows else ())) as sender:
+            async with asyncio.timeout(120):
+                await everything.wait()
+            await asyncio.to_thread(sender.stop)
+    return latencies
+
+
+async def _claims(server: Server, plan: Plan) -> list[Figure]:
+    many = plan.size(trial=100, quick=100_000, usual=1_000_000, full=10_000_000)
+    few = plan.size(trial=50, quick=10_000, usual=10_000)
+    blocked = plan.size(trial=200, quick=20_000, usual=1_000_000)
+    turns = plan.size(trial=2, quick=20, usual=50)
+    now_ms = SystemClock().wall_ms()
+    with server.database() as small, server.database() as large, server.database() as behind:
+        short = Claimer(store(small), await fill(small, few, now_ms=now_ms - 60_000))
+        long = Claimer(store(large), await fill(large, many, now_ms=now_ms - 60_000))
+        queue = await fill(behind, blocked, now_ms=now_ms - 60_000, lane=_BLOCKED)
+        await fill(behind, _FEW, now_ms=now_ms)
+        waiting = Claimer(store(behind), queue)
+        for claimer in (short, long, waiting):
+            await claimer.open()
+        steps = await waiting.step_over()
+        samples: list[list[float]] = [[], [], []]
+        for _ in range(plan.rounds):
+            for claimer, times in zip((short, long, waiting), samples, strict=True):
+                times.append(await claimer.median(turns) * 1e6)
+        for claimer in (short, long, waiting):
+            await claimer.close()
+    base = tuple(samples[0])
+    named = ((f"claim of ten of {many}", samples[1]), (f"claim of ten behind {blocked} of a blocked lane", samples[2]))
+    figures = [Figure(name=f"claim of ten of {few}", unit="µs", samples=base)]
+    figures += [
+        Figure(name=n, unit="µs", samples=tuple(s), peer=f"of {few}", peer_samples=base, goal=Goal(most=1.3))
+        for n, s in named
+    ]
+    note = f"{len(steps)} claims"
+    figures.append(Figure(name="stepping over that lane, once", unit="ms", samples=(sum(steps) * 1e3,), note=note))
+    return figures
+
+
+def _growth(server: Server, plan: Plan) -> list[Figure]:
+    """Look at how large the table of messages becomes while somebody reads all the time, and while nobody does."""
+    count = plan.size(trial=1_000, quick=10_000, usual=40_000, full=1_000_000)
+    read: list[float] = []
+    alone: list[float] = []
+    for _ in range(plan.size(trial=1, quick=1, usual=2)):
+        with server.database() as url:
+            asyncio.run(lives(url, count))
+            alone.append(size(url) / 1e6)
+        with server.database() as url, reader(url):
+            asyncio.run(lives(url, count))
+            read.append(size(url) / 1e6)
+    return [
+        Figure(
+            name=f"messages and their indexes after {count} lives, with a reader open",
+            unit="MB",
+            samples=tuple(read),
+            peer="without one",
+            peer_samples=tuple(alone),
+            goal=Goal(most=1.5),
+        )
+    ]
