@@ -36,6 +36,7 @@ from pillarbox.settings.places import default_db
 from pillarbox.settings.problems import Problem
 from pillarbox.store.base import Durability
 from pillarbox.store.registry import open_store
+from pillarbox.store.registry import share as share_file
 
 _MEMORY: Final = ":memory:"
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-z0-9]+")
@@ -166,6 +167,11 @@ def migrator(settings: Settings) -> Outbox:
         deliver=False,
         store=lambda: make_store(settings, clock=SystemClock(), entropy=SystemEntropy(), migrate=True),
     )
+
+
+def share(file: Path) -> bool:
+    """Make a shared file; see `store.registry.share`. Raises StoreError."""
+    return share_file(file)
 
 
 def _without_channels(settings: Settings, *, limits: Limits | None) -> Outbox:

@@ -123,7 +123,7 @@ async def test_what_is_not_safe_is_refused_with_what_to_do(db: Path, box: Outbox
         memory.execute("BEGIN")
         await refused(memory, r"main database is in memory, not .*outbox\.db")
     # To open the file itself with that library would do the harm: a connection to another one is refused as well.
-    two = "two of them in one process break each other's locks .* Connect with apsw"
+    two = "two of them in one process break each other's locks .* open the outbox as sqlite3:"
     with contextlib.closing(sqlite3.connect(":memory:")) as other:
         await refused(other, two)
     async with aiosqlite.connect(":memory:") as awaited:

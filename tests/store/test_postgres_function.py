@@ -96,7 +96,7 @@ async def test_a_key_finds_its_message_and_refuses_another(url: str) -> None:
 
 async def test_the_page_s_sql_runs_as_it_stands(url: str) -> None:
     page = (Path(__file__).parents[2] / "docs/how-to/transactions.md").read_text("utf-8")
-    (told,) = re.findall(r"^```sql\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (told,) = re.findall(r"^```sql\n(BEGIN;.*?)^```$", page, re.DOTALL | re.MULTILINE)
     async with Outbox(url, deliver=False) as box:
         with connected(url) as connection:
             connection.execute("CREATE TEMP TABLE shop_order (number integer)")

@@ -102,6 +102,34 @@ def copy(call: Call, source: str, target: str) -> int:
 
 
 @db.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--shared", "is_shared", is_flag=True, help="Share FILE with an application that has tables of its own there."
+)
+@shared
+def init(call: Call, file: Path, is_shared: bool) -> int:
+    """
+    Make a database in FILE that an application opens as well, with Python's sqlite3 or any other SQLite library.
+
+    FILE may be new, or the application's own: its tables stay as they are. Stop every program that has it open first.
+    The application then stores messages in its own transactions, and `pillarbox run` sends them from a process of its
+    own. Other databases are made by whoever starts to work on them.
+    """
+    from pillarbox import app
+
+    if call.db is not None:
+        raise click.UsageError("FILE says which database: --db has nothing to say here")
+    if not is_shared:
+        raise click.UsageError("only shared files are made by this command: say --shared (others are made by `run`)")
+    made = app.share(file)
+    name = os.fsencode(file).decode(errors="backslashreplace")
+    if call.json:
+        emit_json({"file": name, "made": made})
+    talk(f"{name} is {'now' if made else 'already'} a shared file")
+    return Exit.OK
+
+
+@db.command()
 @shared
 def migrate(call: Call) -> int:
     """

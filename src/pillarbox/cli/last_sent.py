@@ -64,5 +64,5 @@ def recall(db: str) -> str | None:
 def _place(db: str) -> Path:
     from pillarbox.app import state_directory
 
-    whole = os.path.realpath(db.removeprefix("sqlite:///"))
+    whole = os.path.realpath(db.removeprefix("sqlite:///").removeprefix("sqlite3:///"))
     return state_directory() / "last" / hashlib.sha256(os.fsencode(whole)).hexdigest()[:16]

@@ -267,9 +267,9 @@ def _line(raw: object, expected: str) -> str:
 
 
 class Dsn(Kind):
-    """A database: the path of an SQLite file, ``sqlite:///…``, or ``postgresql://…``."""
+    """A database: the path of an SQLite file, ``sqlite:///…``, ``sqlite3:///…``, or ``postgresql://…``."""
 
-    _SCHEMES: Final = frozenset({"sqlite", "postgresql", "postgres"})
+    _SCHEMES: Final = frozenset({"sqlite3", "sqlite", "postgresql", "postgres"})
 
     expected = "the path of a file, sqlite:///…, or postgresql://…"
 

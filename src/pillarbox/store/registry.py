@@ -12,10 +12,12 @@ from pillarbox.store.base import Store
 
 _MODULES: Final = {
     "sqlite": ("pillarbox.store.sqlite.store", "SQLiteStore"),
+    "sqlite3": ("pillarbox.store.sqlite.python_store", "PythonStore"),
     "postgresql": ("pillarbox.store.postgres.store", "PostgresStore"),
 }
 _NAMES: Final = {"postgres": "postgresql"}
 """Other names of schemes."""
+_FILES: Final = frozenset({"sqlite", "sqlite3"})
 _MEMORY: Final = ":memory:"
 
 
@@ -24,7 +26,8 @@ def open_store(dsn: str | Path, **options: Any) -> Store:  # noqa: ANN401 — pa
     Make the store that *dsn* names, without opening it.
 
     ``outbox.db``, ``/var/lib/app/outbox.db``, ``sqlite:///outbox.db`` (relative), ``sqlite:////var/lib/outbox.db``
-    (absolute) and ``:memory:`` mean SQLite; ``postgresql://user@host/database`` means PostgreSQL.
+    (absolute) and ``:memory:`` mean SQLite; ``sqlite3:///shop.db`` means a shared file, opened with Python's own
+    library (`share`); ``postgresql://user@host/database`` means PostgreSQL.
 
     Raises:
         ConfigError: An empty DSN, an unknown scheme, or one whose library is not installed.
@@ -53,7 +56,22 @@ def file_of(dsn: str | Path) -> Path | None:
         ConfigError: As `open_store`.
     """
     scheme, place = _split(str(dsn))
-    return Path(place) if scheme == "sqlite" and place != _MEMORY else None
+    return Path(place) if scheme in _FILES and place != _MEMORY else None
+
+
+def share(path: Path) -> bool:
+    """
+    Make a shared file of *path*: new, or of another program's, whose tables stay as they are.
+
+    Returns:
+        Whether it was none before.
+
+    Raises:
+        StoreError: It cannot be one, or something else has it open; it is as it was.
+    """
+    from pillarbox.store.sqlite import shared_files
+
+    return shared_files.share(path)
 
 
 def _split(dsn: str) -> tuple[str, str]:
@@ -69,11 +87,15 @@ def _split(dsn: str) -> tuple[str, str]:
     if scheme not in _MODULES:
         known = ", ".join(sorted(_MODULES))
         raise ConfigError("db", f"unknown database scheme {parts.scheme!r}; known: {known}, or a path")
-    if scheme != "sqlite":
+    if scheme not in _FILES:
         return scheme, dsn
     if parts.netloc:
         raise ConfigError("db", "a SQLite URL has three slashes before a relative path, four before an absolute one")
     path = unquote(parts.path).removeprefix("/")
     if not path:
         raise ConfigError("db", "the URL names no file")
-    return "sqlite", _MEMORY if path == _MEMORY else path
+    if path != _MEMORY:
+        return scheme, path
+    if scheme != "sqlite":
+        raise ConfigError("db", "nobody shares a database in memory: expected a file, as in sqlite3:///shop.db")
+    return scheme, _MEMORY

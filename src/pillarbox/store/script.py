@@ -7,12 +7,14 @@ are awaited. Steps ask and go on at once; `answered` makes a script of them.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from typing import Any, Final, TypeVar
 
+from pillarbox.domain.message import Draft
 from pillarbox.store.steps.tx import Row
 
 T = TypeVar("T")
+_PIECE: Final = 32
 Values = Sequence[Any]
 Ask = Callable[[str, Values], list[Row]]
 """Runs a statement with its values, and returns its rows."""
@@ -65,6 +67,17 @@ def answered(steps: Callable[[Ask], T]) -> Script[T]:
             known.append((yield asked))
         except Exception as exc:  # noqa: BLE001 — it is raised where it was asked
             known.append(exc)
+
+
+def pieces(drafts: Sequence[Draft]) -> Iterator[Sequence[Draft]]:
+    """Yield so many at a time, fan-outs whole: each large content is a question, for which a piece is gone through."""
+    start = 0
+    for end in range(1, len(drafts) + 1):
+        group = drafts[end].group_id if end < len(drafts) else None
+        inside = group is not None and group == drafts[end - 1].group_id
+        if end == len(drafts) or (end - start >= _PIECE and not inside):
+            yield drafts[start:end]
+            start = end
 
 
 class _Open(BaseException):  # no Exception: steps must not handle it

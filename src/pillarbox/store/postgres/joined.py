@@ -23,7 +23,7 @@ from pillarbox.store.foreign_connections import awaited_drivers, drivers, is_a, 
 from pillarbox.store.postgres.connection import Statements
 from pillarbox.store.postgres.errors import CONFLICTS, REFUSALS, translated
 from pillarbox.store.postgres.statements import STATEMENTS
-from pillarbox.store.script import answered, run, run_awaited
+from pillarbox.store.script import answered, pieces, run, run_awaited
 from pillarbox.store.steps import ready
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from pillarbox.store.steps.tx import Row
 
 _TRIES_MAX: Final = 3
-_PIECE: Final = 32
 _KNOWN: Final = "one of psycopg, asyncpg, SQLAlchemy or Django"
 _AWAITED: Final = "a connection that blocks: one that is awaited is for pillarbox.Outbox"
 _BEGIN: Final = "with connection.transaction():"
@@ -114,7 +113,7 @@ class Joined:
             ((path, *_),) = yield _TEXTS["join"], (home.search_path, home.synchronous_commit)
             yield from self._find()
             stored: list[Enqueued] = []
-            for piece in _pieces(self._drafts):
+            for piece in pieces(self._drafts):
                 stored += yield from answered(functools.partial(self._steps, piece))
             yield _TEXTS["join_end"], (path, home.channel)
         except BaseException:
@@ -136,17 +135,6 @@ class Joined:
 
     def _steps(self, drafts: Sequence[Draft], ask: Ask) -> list[Enqueued]:
         return ready.write(_Asking(ask), drafts, self._known, now_ms=self._now_ms)
-
-
-def _pieces(drafts: Sequence[Draft]) -> Iterator[Sequence[Draft]]:
-    """Yield so many at a time, fan-outs whole: each large content is a question, for which a piece is gone through."""
-    start = 0
-    for end in range(1, len(drafts) + 1):
-        group = drafts[end].group_id if end < len(drafts) else None
-        inside = group is not None and group == drafts[end - 1].group_id
-        if end == len(drafts) or (end - start >= _PIECE and not inside):
-            yield drafts[start:end]
-            start = end
 
 
 class _Asking(Statements):

@@ -48,6 +48,8 @@ _HEADER_BYTES: Final = 96  # of -shm: what every commit changes
 _STRANGER_LOOKS: Final = 50
 _STRANGER_PAUSE_SECONDS: Final = 0.01
 
+_LIBRARY: Final = "apsw"
+
 DATABASE, LOG, INDEX = "", "-wal", "-shm"
 Identity = tuple[int, int]
 
@@ -65,21 +67,31 @@ def identity(path: str) -> Identity | None:
     return info.st_dev, info.st_ino
 
 
+def identity_of(descriptor: int) -> Identity:
+    """As `identity`, of an open file."""
+    info = os.fstat(descriptor)
+    return info.st_dev, info.st_ino
+
+
 class Guard:
     """
     What protects one database file in this process.
+
+    Args:
+        descriptor: Of the file, where it is open already.
 
     Attributes:
         gap: Why the locks are not held; ``None`` where they are.
     """
 
-    def __init__(self, path: str, *, locks: bool) -> None:
+    _write_lock = _WRITE
+
+    def __init__(self, path: str, *, locks: bool, descriptor: int | None = None) -> None:
         self.path = path
         self.gap: str | None = None if locks else "locks of open file descriptions (OFD) were not wanted"
         self.users = 0
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        info = os.fstat(self.descriptor)
-        self.identity: Identity = (info.st_dev, info.st_ino)
+        self.descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW) if descriptor is None else descriptor
+        self.identity = identity_of(self.descriptor)
         self._known: dict[str, Identity] = {DATABASE: self.identity}
         self._index: int | None = None
         self._contents: Contents | None = None
@@ -90,6 +102,11 @@ class Guard:
             self.gap = ofd.obstacle(self.descriptor)
 
     # --- from open to close ---
+
+    def admit(self, library: str) -> None:
+        """Raise StoreUnsafe where *library*, another one than has the file open, is to open it."""
+        if library != _LIBRARY:
+            raise StoreUnsafe(f"{self.path} is open with {_LIBRARY} in this process, and is no shared file")
 
     def look_for_strangers(self) -> None:
         """
@@ -200,8 +217,8 @@ class Guard:
         """
         if self.gap is not None or self._index is None:
             return True
-        fcntl.lockf(self._index, fcntl.LOCK_UN, 1, _WRITE)
-        if not ofd.take(self._index, ofd.EXCLUSIVE, _WRITE):
+        fcntl.lockf(self._index, fcntl.LOCK_UN, 1, self._write_lock)
+        if not ofd.take(self._index, ofd.EXCLUSIVE, self._write_lock):
             return False
         if os.pread(self._index, _HEADER_BYTES, 0) != before:
             self.drop_write_lock()
@@ -211,7 +228,7 @@ class Guard:
     def drop_write_lock(self) -> None:
         """Release the write lock. Safe to repeat."""
         if self.gap is None and self._index is not None:
-            ofd.release(self._index, _WRITE)
+            ofd.release(self._index, self._write_lock)
 
     @contextlib.contextmanager
     def unchanged(self) -> Iterator[None]:
@@ -280,16 +297,18 @@ def _opened(path: str) -> int | None:
         return None
 
 
-def enter(path: str, *, locks: bool, expected: Identity | None) -> Guard:
+def enter(path: str, *, expected: Identity | None, make: Callable[[str], Guard], library: str = _LIBRARY) -> Guard:
     """
     Return the guard of a file, before a connection to it is opened. Call `leave` afterwards in every case.
 
     Args:
         expected: The file that it must still be.
+        make: Makes the guard of a file that has none yet.
+        library: With which it is to be opened.
 
     Raises:
         StoreReplaced: It is another one, or none.
-        StoreUnsafe: Its log is in use by a process that works on another file.
+        StoreUnsafe: Its log is in use by a process that works on another file, or another library has it open here.
     """
     with _registry:
         found = identity(path)
@@ -298,7 +317,7 @@ def enter(path: str, *, locks: bool, expected: Identity | None) -> Guard:
         guard = None if found is None else _guards.get(found)
         if guard is None:
             try:
-                guard = Guard(path, locks=locks)
+                guard = make(path)
             except OSError as exc:
                 msg = f"{path} cannot be opened: {exc.strerror}"
                 raise StoreUnavailable(msg) from exc
@@ -309,6 +328,7 @@ def enter(path: str, *, locks: bool, expected: Identity | None) -> Guard:
                 raise
             _guards[guard.identity] = guard
         else:
+            guard.admit(library)
             # Before SQLite looks at it: a file that was emptied under it looks like one to be made.
             guard.check()
             guard.look()

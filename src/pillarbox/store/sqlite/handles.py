@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import apsw
 
-from pillarbox.errors import StoreReplaced
+from pillarbox.errors import StoreReplaced, StoreUnsafe
 from pillarbox.store.base import Durability
-from pillarbox.store.sqlite import astray, guarding
+from pillarbox.store.sqlite import astray, guarding, shared_guard
 from pillarbox.store.sqlite.foreign_commits import Versions
 from pillarbox.store.sqlite.opening import MEMORY
 
 Connector = Callable[[str, Durability], apsw.Connection]
+
+
+class Library(NamedTuple):
+    """
+    A SQLite library, and how files are opened with it.
+
+    Attributes:
+        name: What no other one has.
+        make: Makes the guard of a file.
+    """
+
+    name: str
+    make: Callable[..., guarding.Guard]
+
+
+THROUGH_APSW: Final = Library(shared_guard.APSW, shared_guard.make)
+THROUGH_PYTHON: Final = Library(shared_guard.PYTHON, shared_guard.make_for_python)
 
 
 class Handles:
@@ -27,16 +46,20 @@ class Handles:
     Args:
         connect: Opens a connection; tests pass one whose file system fails.
         locks: Whether locks that foreign closes cannot drop may be used; tests say no.
+        library: The one of the connections that *connect* opens.
 
     Attributes:
         foreign: What others wrote.
     """
 
-    def __init__(self, path: Path, durability: Durability, connect: Connector, *, locks: bool) -> None:
+    def __init__(
+        self, path: Path, durability: Durability, connect: Connector, *, locks: bool, library: Library = THROUGH_APSW
+    ) -> None:
         self._path = path
         self._durability = durability
         self._connect = connect
-        self._locks = locks
+        self._make = functools.partial(library.make, locks=locks)
+        self._library = library.name
         self._place: str | None = None
         self._identity: guarding.Identity | None = None
         self._lock = threading.Lock()
@@ -52,7 +75,7 @@ class Handles:
         if self._place is None:
             # Once: a process may change its directory later.
             self._place = os.path.abspath(self._path)  # noqa: PTH100 — `Path.resolve` would follow links
-        guard = guarding.enter(self._place, locks=self._locks, expected=self._identity)
+        guard = guarding.enter(self._place, expected=self._identity, make=self._make, library=self._library)
         connection = None
         try:
             connection = self._connect(self._place, self._durability)
@@ -133,8 +156,12 @@ class Handles:
         guard = self._guard
         if guard is None:
             return None
-        with contextlib.suppress(StoreReplaced):
+        try:
             guard.look()
+        except StoreReplaced:
+            return guard.problem()
+        except StoreUnsafe as exc:
+            return str(exc)
         return guard.problem()
 
     def straggler(self) -> bool:

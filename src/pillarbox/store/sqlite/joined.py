@@ -19,15 +19,16 @@ from pillarbox.domain.message import Draft
 from pillarbox.errors import Refused
 from pillarbox.store.base import Durability, Enqueued
 from pillarbox.store.foreign_connections import awaited_drivers, drivers, is_a, outside, unknown
-from pillarbox.store.sqlite import guarding, opening
+from pillarbox.store.sqlite import guarding, opening, shared_guard
 from pillarbox.store.sqlite.session import Statements
 from pillarbox.store.steps import ready
 
-_FULL: Final = 2  # of PRAGMA synchronous
+_FULL, _EXTRA = 2, 3  # of PRAGMA synchronous
 _TWO_LIBRARIES: Final = (
     "this connection is of Python's own SQLite, the outbox works with that of apsw: two of them in one process break"
-    " each other's locks on a file, and messages would be lost. Connect with apsw.Connection(file), keep the queue in"
-    " PostgreSQL, or send() after the commit"
+    " each other's locks on a file, and messages would be lost. Share the file (pillarbox db init --shared FILE) and"
+    " open the outbox as sqlite3:///FILE; or connect with apsw.Connection(file), use PostgreSQL, or send()"
+    " after the commit"
 )
 
 
@@ -86,9 +87,11 @@ class Joined:
             raise outside("connection.execute('BEGIN IMMEDIATE')")
         if guarding.identity(connection.filename) != guarding.identity(str(self._path)):
             raise Refused(f"this connection's main database is {connection.filename or 'in memory'}, not {self._path}")
-        if self._durability is Durability.POWER and connection.pragma("synchronous") < _FULL:
+        shared = connection.pragma("application_id") == shared_guard.SHARED_ID
+        wanted, least = (_EXTRA, "EXTRA") if shared else (_FULL, "FULL")
+        if self._durability is Durability.POWER and connection.pragma("synchronous") < wanted:
             raise Refused(
-                "this connection's commits do not wait for the disk: set PRAGMA synchronous = FULL before the"
+                f"this connection's commits do not wait for the disk: set PRAGMA synchronous = {least} before the"
                 " transaction"
             )
 

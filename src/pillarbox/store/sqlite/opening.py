@@ -29,6 +29,7 @@ from pillarbox.errors import (
 )
 from pillarbox.store.base import Durability
 from pillarbox.store.sqlite import io_errors, migrations
+from pillarbox.store.sqlite.shared_guard import IN_LOG_MODE, SHARED_ID
 from pillarbox.store.sqlite.statements import DRIVER, READ, SCHEMA
 
 # https://sqlite.org/wal.html#walresetbug: two connections checkpointing at once can lose or corrupt committed pages.
@@ -43,6 +44,9 @@ BESIDE: Final = ("-wal", "-shm", "-journal", "-workers")
 """What may lie beside a database file, by the ending of its name."""
 _JOURNAL_BYTES_MAX: Final = 32 << 20
 _STATEMENTS_KEPT: Final = 200  # of some there is a text for each of a few numbers of rows
+# By whether the file is shared, and whether commits survive a power cut. With a rollback journal, a deletion of the
+# journal that did not reach the disk undoes the commit: EXTRA waits for that.
+_SYNCHRONOUS: Final = {(False, True): "full", (False, False): "normal", (True, True): "extra", (True, False): "full"}
 UNGUARDED: Final = (
     "{why}: if anything else in a process that has the database open opens and closes the file, its locks fall; what"
     " that would cost is noticed, not prevented"
@@ -256,16 +260,28 @@ def configure(connection: apsw.Connection, durability: Durability) -> None:
         # In one look: another process may be making its tables this instant.
         _check_owner(connection)
     connection.pragma("temp_store", 2)
-    if connection.filename:
+    shared = connection.pragma("application_id") == SHARED_ID
+    if shared:
+        use_rollback_journal(connection)
+    elif connection.filename:
         _use_log(connection)
         # Opens the log and its index, whose identity is remembered from now on (`guarding`).
         connection.pragma("schema_version")
-    connection.pragma("synchronous", "full" if durability is Durability.POWER else "normal")
+    connection.pragma("synchronous", _SYNCHRONOUS[shared, durability is Durability.POWER])
     connection.pragma("journal_size_limit", _JOURNAL_BYTES_MAX)
     connection.pragma("cache_size", -8192)
     if sys.platform == "darwin" and durability is Durability.POWER:
         connection.pragma("fullfsync", 1)
         connection.pragma("checkpoint_fullfsync", 1)
+
+
+def use_rollback_journal(connection: apsw.Connection) -> None:
+    """Make sure that a shared file is in the one mode that is safe with every library. Raises StoreUnsafe."""
+    # Where it is in another one and somebody has it open, SQLite leaves it so, or says that it is busy.
+    with contextlib.suppress(apsw.BusyError):
+        if connection.pragma("journal_mode", "delete") == "delete":
+            return
+    raise StoreUnsafe(IN_LOG_MODE.format(path=connection.filename))
 
 
 def _use_log(connection: apsw.Connection) -> None:
@@ -290,7 +306,7 @@ def _check_owner(connection: apsw.Connection) -> bool:
     """Whether the file has tables already. Raises StoreCorrupt for a database of another program."""
     owner = connection.pragma("application_id")
     tables = connection.execute(SCHEMA["count_tables"]).fetchall()[0][0]
-    if owner != APPLICATION_ID and (owner != 0 or tables):
+    if owner not in {APPLICATION_ID, SHARED_ID} and (owner != 0 or tables):
         raise StoreCorrupt("the file is a database of another program")
     return bool(tables)
 

@@ -33,10 +33,10 @@ from pillarbox.errors import (
     ValueRefused,
 )
 from pillarbox.store import forking
-from pillarbox.store.base import Batch, BatchResult, Durability, Ended, Lapsed, WorkerInfo, WorkerStart
+from pillarbox.store.base import Batch, BatchResult, Durability, Ended, Lapsed, Ready, WorkerInfo, WorkerStart
 from pillarbox.store.plain_reads import Reads
 from pillarbox.store.sqlite import asking, backup, damage, disk_space, integrity, joined, opening, turns
-from pillarbox.store.sqlite.handles import Connector, Handles
+from pillarbox.store.sqlite.handles import THROUGH_APSW, Connector, Handles, Library
 from pillarbox.store.sqlite.notices import Notices
 from pillarbox.store.sqlite.session import Session, Statements
 from pillarbox.store.sqlite.sidecar import Sidecar
@@ -64,6 +64,7 @@ class SQLiteStore(Reads, TwoThreads):
         connect: Opens a connection; tests pass one whose file system fails.
         descriptor_locks: Whether locks that foreign closes cannot drop may be used (`guarding`); tests say no.
         caller: Makes the place where SQLite runs; the simulator passes one without threads.
+        library: The SQLite of which *connect* opens connections.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class SQLiteStore(Reads, TwoThreads):
         connect: Connector = opening.connect,
         descriptor_locks: bool = True,
         caller: Callable[[str], Caller] = DatabaseThread,
+        library: Library = THROUGH_APSW,
     ) -> None:
         self.in_memory = str(path) == opening.MEMORY
         self.durability = Durability.MEMORY if self.in_memory else durability
@@ -92,7 +94,7 @@ class SQLiteStore(Reads, TwoThreads):
         self._boot_id = self._clock.boot_id()
         self._lease_clock = self._clock.boot_ms
         self._joined: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
-        self._handles = Handles(self._path, self.durability, connect, locks=descriptor_locks)
+        self._handles = Handles(self._path, self.durability, connect, locks=descriptor_locks, library=library)
         self._caller = caller
         self._session: Session | None = None
         self._reading: apsw.Connection | None = None
@@ -192,7 +194,7 @@ class SQLiteStore(Reads, TwoThreads):
             raise Refused("nothing is imported into a database in memory: it would end with this process")
         return await self._write_through(lambda: self._commit(batch))
 
-    async def ready(self, drafts: Sequence[Draft], *, now_ms: int) -> joined.Joined:
+    async def ready(self, drafts: Sequence[Draft], *, now_ms: int) -> Ready:
         """See `Store`. Nothing is judged before: a transaction of ours would wait for the caller's."""
         if self.in_memory:
             raise Refused("a queue in memory takes part in no transaction: it would end with this process")

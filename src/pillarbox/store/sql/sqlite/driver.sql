@@ -3,6 +3,20 @@
 -- begin --
 BEGIN IMMEDIATE
 
+-- begin_alone --
+BEGIN EXCLUSIVE
+
+-- begin_callers --
+-- For a caller whose library would begin by itself with the first row that is written.
+BEGIN IMMEDIATE
+
+-- callers_files --
+SELECT name, file FROM pragma_database_list
+
+-- callers_pragmas --
+SELECT a.application_id, j.journal_mode, s.synchronous
+FROM pragma_application_id a, pragma_journal_mode j, pragma_synchronous s
+
 -- commit --
 COMMIT
 

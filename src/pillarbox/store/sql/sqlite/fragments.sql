@@ -68,3 +68,26 @@ UPDATE message SET state = t, waiting = (t = 0), claims = claims + (t = 1), leas
         WHERE no = EXISTS (
             SELECT 1 FROM json_each(fits) fit
             WHERE iif(has, instr(lower(found), lower(fit.value)) > 0, found = fit.value))))
+
+-- hex --
+'0123456789ABCDEF'
+
+-- base64 --
+'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
+
+-- base64url --
+'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+
+-- new_id --
+-- A UUIDv7 as domain/ids.py writes it: the time, then its version, its variant, and chance.
+substr({base64url}, 1 + (its.now_ms >> 42 & 63), 1) || substr({base64url}, 1 + (its.now_ms >> 36 & 63), 1)
+|| substr({base64url}, 1 + (its.now_ms >> 30 & 63), 1) || substr({base64url}, 1 + (its.now_ms >> 24 & 63), 1)
+|| substr({base64url}, 1 + (its.now_ms >> 18 & 63), 1) || substr({base64url}, 1 + (its.now_ms >> 12 & 63), 1)
+|| substr({base64url}, 1 + (its.now_ms >> 6 & 63), 1) || substr({base64url}, 1 + (its.now_ms >> 0 & 63), 1)
+|| substr({base64url}, 1 + (28 + (random() & 3)), 1) || substr({base64url}, 1 + (random() & 63), 1)
+|| substr({base64url}, 1 + ((random() & 15) * 4 + 2), 1) || substr({base64url}, 1 + (random() & 63), 1)
+|| substr({base64url}, 1 + (random() & 63), 1) || substr({base64url}, 1 + (random() & 63), 1)
+|| substr({base64url}, 1 + (random() & 63), 1) || substr({base64url}, 1 + (random() & 63), 1)
+|| substr({base64url}, 1 + (random() & 63), 1) || substr({base64url}, 1 + (random() & 63), 1)
+|| substr({base64url}, 1 + (random() & 63), 1) || substr({base64url}, 1 + (random() & 63), 1)
+|| substr({base64url}, 1 + (random() & 63), 1) || substr({base64url}, 1 + ((random() & 3) * 16), 1)

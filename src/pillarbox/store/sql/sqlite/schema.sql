@@ -359,3 +359,143 @@ SELECT count(*) FROM sqlite_schema
 
 -- record --
 INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)
+
+-- taken_names --
+-- What of another program stands in the way of ours.
+SELECT name FROM sqlite_schema WHERE name IN (SELECT value FROM json_each(?1)) ORDER BY name
+
+-- sharing --
+-- For programs in any language, in their own transactions: what is inserted into this view is a message. Whoever claims it
+-- first checks the rest and splits it. What is not said is NULL, and takes its default.
+CREATE VIEW pillarbox_enqueue (id, channel, recipient, content, "key", ordered, not_before, ttl, max_attempts, tenant, origin) AS
+SELECT m.id, q.channel, m.recipient, NULL, m."key", m.lane IS NOT NULL, m.not_before, NULL, m.max_attempts, q.tenant, m.origin
+FROM message m JOIN queue q ON q.id = m.queue;
+
+-- Behind it, in two steps, so that what is reckoned is reckoned once: everything is checked; everything is encoded.
+CREATE VIEW pillarbox_encode (id, channel, recipient, content, body, "key", ordered, is_later, now_ms, due_ms, expires_ms,
+    max_attempts, tenant, origin) AS
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL WHERE 0;
+CREATE VIEW pillarbox_accept (id, channel, recipient, content, "key", ordered, is_later, now_ms, due_ms, expires_ms,
+    max_attempts, tenant, origin) AS
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL WHERE 0;
+
+CREATE TRIGGER pillarbox_enqueue_insert INSTEAD OF INSERT ON pillarbox_enqueue BEGIN
+    SELECT CASE
+        WHEN given.value IS NULL OR typeof(given.value) <> 'text' OR trim(given.value) = ''
+            OR length(given.value) > iif(given.name IN ('recipient', 'subject', 'reply_to'), 2048, 255)
+            OR given.value GLOB '*[' || char(1) || '-' || char(31) || char(127) || '-' || char(159) || ']*'
+            OR instr(CAST(given.value AS BLOB), x'00') THEN CASE given.name
+                WHEN 'channel' THEN RAISE(ABORT, 'channel: expected one line of 1 to 255 characters')
+                WHEN 'recipient' THEN RAISE(ABORT, 'recipient: expected one line of 1 to 2048 characters')
+                WHEN 'key' THEN RAISE(ABORT, 'key: expected one line of 1 to 255 characters')
+                WHEN 'tenant' THEN RAISE(ABORT, 'tenant: expected one line of 1 to 255 characters')
+                WHEN 'origin' THEN RAISE(ABORT, 'origin: expected one line of 1 to 255 characters')
+                WHEN 'subject' THEN RAISE(ABORT, 'subject: expected one line of 1 to 2048 characters')
+                ELSE RAISE(ABORT, 'reply_to: expected one line of 1 to 2048 characters') END
+        END
+    FROM (
+        SELECT 'channel' AS name, new.channel AS value UNION ALL SELECT 'recipient', new.recipient
+        UNION ALL SELECT 'key', new."key" WHERE new."key" IS NOT NULL
+        UNION ALL SELECT 'tenant', new.tenant WHERE coalesce(new.tenant, '') <> ''
+        UNION ALL SELECT 'origin', new.origin WHERE new.origin IS NOT NULL
+        UNION ALL SELECT said.key, said.value FROM json_each(iif(json_valid(new.content), new.content, '{}')) said
+        WHERE said.key IN ('subject', 'reply_to') AND said.type <> 'null'
+    ) given;
+    SELECT RAISE(ABORT, 'content: expected JSON as text: {"text": …} with format, subject, reply_to, silent, extra, or {"payload": …} with content_type')
+    WHERE CASE WHEN typeof(new.content) <> 'text' OR NOT json_valid(new.content) THEN 1
+        WHEN json_type(new.content) <> 'object' THEN 1
+        WHEN (trim(coalesce(json_extract(new.content, '$.text'), ''), char(9, 10, 11, 12, 13, 32)) = '')
+            = (json_type(new.content, '$.payload') IS NULL) THEN 1
+        WHEN EXISTS (SELECT 1 FROM json_each(new.content) said WHERE said.key NOT IN
+            ('text', 'format', 'subject', 'reply_to', 'silent', 'extra', 'payload', 'content_type')) THEN 1
+        -- Of one name twice, another reader might take the other.
+        WHEN (SELECT count(*) <> count(DISTINCT said.key) FROM json_each(new.content) said) THEN 1
+        ELSE 0 END;
+    SELECT RAISE(ABORT, 'max_attempts: expected 1 to 10000')
+    WHERE new.max_attempts IS NOT NULL
+        AND (typeof(new.max_attempts) <> 'integer' OR new.max_attempts NOT BETWEEN 1 AND 10000);
+    SELECT RAISE(ABORT, 'ttl: expected seconds, up to a hundred years, or ''none''')
+    WHERE new.ttl IS NOT NULL AND new.ttl IS NOT 'none' AND (typeof(new.ttl) NOT IN ('integer', 'real')
+        OR new.ttl NOT BETWEEN 0.001 AND 3155760000);
+    SELECT RAISE(ABORT, 'not_before: expected a time in UTC such as 2030-12-31T23:59:59Z, before the year 9900')
+    WHERE new.not_before IS NOT NULL
+        AND (typeof(new.not_before) <> 'text' OR new.not_before NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'
+            OR coalesce(julianday(new.not_before) >= julianday('9900-01-01'), 1));
+    SELECT RAISE(ABORT, 'ordered: expected 0 or 1') WHERE new.ordered IS NOT NULL AND new.ordered NOT IN (0, 1);
+    INSERT INTO pillarbox_encode (id, channel, recipient, content, body, "key", ordered, is_later, now_ms, due_ms,
+        expires_ms, max_attempts, tenant, origin)
+    SELECT {new_id}, new.channel, new.recipient, json(new.content), CAST(new.content -> '$.payload' AS BLOB),
+        new."key", coalesce(new.ordered, 1),
+        new.not_before IS NOT NULL, its.now_ms, max(its.now_ms, its.asked_ms),
+        iif(new.ttl IS 'none', NULL,
+            max(its.now_ms, its.asked_ms) + CAST(coalesce(new.ttl, 3600) * 1000 AS INTEGER)),
+        coalesce(new.max_attempts, 5), coalesce(new.tenant, ''), new.origin
+    FROM (
+        SELECT CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) AS now_ms,
+            coalesce(CAST(round((julianday(new.not_before) - 2440587.5) * 86400000) AS INTEGER), 0) AS asked_ms
+    ) its;
+END;
+
+CREATE TRIGGER pillarbox_encode_insert INSTEAD OF INSERT ON pillarbox_encode BEGIN
+    INSERT INTO pillarbox_accept (id, channel, recipient, content, "key", ordered, is_later, now_ms, due_ms, expires_ms,
+        max_attempts, tenant, origin)
+    SELECT new.id, new.channel, new.recipient,
+        iif(new.body IS NULL, new.content, json_set(new.content, '$.payload', (
+            -- Base64: three bytes are four characters, and what is missing at the end is '='.
+            SELECT substr(group_concat(four.characters, ''), 1, (4 * length(new.body) + 2) / 3)
+                || substr('==', 1, (3 - length(new.body) % 3) % 3)
+            FROM (
+                SELECT substr({base64}, 1 + (three.bits >> 18 & 63), 1) || substr({base64}, 1 + (three.bits >> 12 & 63), 1)
+                    || substr({base64}, 1 + (three.bits >> 6 & 63), 1) || substr({base64}, 1 + (three.bits & 63), 1)
+                    AS characters
+                FROM (
+                    SELECT ((((instr({hex}, substr(digits.six, 1, 1)) * 16 + instr({hex}, substr(digits.six, 2, 1))) * 16
+                        + instr({hex}, substr(digits.six, 3, 1))) * 16 + instr({hex}, substr(digits.six, 4, 1))) * 16
+                        + instr({hex}, substr(digits.six, 5, 1))) * 16 + instr({hex}, substr(digits.six, 6, 1)) - 1118481
+                        AS bits
+                    FROM (
+                        SELECT hex(substr(new.body, 3 * place.key + 1, 3)) || '0000' AS six FROM json_each('['
+                            || substr(replace(hex(zeroblob((length(new.body) + 2) / 3)), '00', ',0'), 2) || ']') place
+                        ORDER BY place.key LIMIT -1
+                    ) digits LIMIT -1
+                ) three
+            ) four
+        ), '$.content_type', coalesce(json_extract(new.content, '$.content_type'), 'application/json'))),
+        new."key", new.ordered, new.is_later, new.now_ms, new.due_ms, new.expires_ms, new.max_attempts, new.tenant,
+        new.origin;
+END;
+
+CREATE TRIGGER pillarbox_accept_insert INSTEAD OF INSERT ON pillarbox_accept BEGIN
+    SELECT RAISE(ABORT, 'key: it belongs to another message, which has other content or another route')
+    FROM message_key k WHERE k.tenant = new.tenant AND k."key" = new."key"
+        AND k.digest <> CAST(new.channel || char(31) || new.recipient || char(31) || new.content AS BLOB);
+    INSERT INTO queue (tenant, channel, paused_at, paused_until, pause_reason, paused_by)
+    SELECT new.tenant, new.channel, p.paused_at, p.paused_until, p.pause_reason, p.paused_by
+    FROM (SELECT 1) LEFT JOIN channel_pause p
+        ON p.channel = new.channel AND (p.paused_until IS NULL OR p.paused_until > new.now_ms)
+    WHERE NOT EXISTS (SELECT 1 FROM queue q WHERE q.tenant = new.tenant AND q.channel = new.channel);
+    INSERT INTO policy (spec) SELECT '{}' WHERE NOT EXISTS (SELECT 1 FROM policy WHERE spec = '{}');
+    INSERT INTO payload (content) SELECT new.content WHERE length(CAST(new.content AS BLOB)) > 2048
+        AND NOT EXISTS (SELECT 1 FROM message_key k WHERE k.tenant = new.tenant AND k."key" = new."key");
+    INSERT INTO message (id, queue, recipient, policy, created_at, max_attempts, due_at, floating, not_before, expires_at,
+        content, payload, content_size, "key", lane, origin)
+    SELECT new.id, (SELECT q.id FROM queue q WHERE q.tenant = new.tenant AND q.channel = new.channel), new.recipient,
+        (SELECT p.id FROM policy p WHERE p.spec = '{}'), new.now_ms, new.max_attempts, new.due_ms, new.is_later,
+        iif(new.is_later, new.due_ms, NULL), new.expires_ms,
+        iif(length(CAST(new.content AS BLOB)) > 2048, NULL, new.content),
+        iif(length(CAST(new.content AS BLOB)) > 2048, last_insert_rowid(), NULL), length(CAST(new.content AS BLOB)),
+        new."key", iif(new.ordered, new.tenant || char(31) || new.channel || char(31, 31) || new.recipient || char(31), NULL),
+        new.origin
+    WHERE NOT EXISTS (SELECT 1 FROM message_key k WHERE k.tenant = new.tenant AND k."key" = new."key");
+    INSERT INTO tally (queue, state, messages, bytes)
+    SELECT counted.queue, 0, 1, length(CAST(new.content AS BLOB)) FROM (
+        SELECT 0 AS queue UNION ALL
+        SELECT q.id FROM queue q WHERE q.tenant = new.tenant AND q.channel = new.channel
+    ) counted
+    WHERE NOT EXISTS (SELECT 1 FROM message_key k WHERE k.tenant = new.tenant AND k."key" = new."key")
+    ON CONFLICT DO UPDATE SET messages = messages + 1, bytes = bytes + excluded.bytes;
+    INSERT INTO message_key (tenant, "key", digest, message_id)
+    SELECT new.tenant, new."key", CAST(new.channel || char(31) || new.recipient || char(31) || new.content AS BLOB), new.id
+    WHERE new."key" IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM message_key k WHERE k.tenant = new.tenant AND k."key" = new."key");
+END;

@@ -1,0 +1,197 @@
+"""
+Messages that are stored in a caller's own transaction on a shared file, through the caller's own library (EN9).
+
+Of Python's ``sqlite3``, blocking or awaited (aiosqlite), and whatever stands on one of them. The caller's connection is
+asked first whether what it commits survives: all that can be seen of it is looked at.
+"""
+
+from __future__ import annotations
+
+import functools
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+
+import apsw
+
+from pillarbox.domain.limits import Limits
+from pillarbox.domain.message import Draft
+from pillarbox.errors import Refused
+from pillarbox.store.base import Durability, Enqueued
+from pillarbox.store.foreign_connections import awaited_drivers, drivers, is_a, outside, unknown
+from pillarbox.store.script import Ask, Script, Values, answered, pieces, run, run_awaited
+from pillarbox.store.sqlite import guarding, opening, python_library, shared_guard
+from pillarbox.store.sqlite.session import Statements
+from pillarbox.store.sqlite.statements import STATEMENTS
+from pillarbox.store.steps import ready
+from pillarbox.store.steps.tx import Row
+
+_KNOWN: Final = "one of sqlite3, aiosqlite, SQLAlchemy or Django"
+_AWAITED: Final = "a connection that blocks: one that is awaited is for pillarbox.Outbox"
+_BEGIN: Final = "connection.execute('BEGIN IMMEDIATE')"
+_SETTING: Final = "execute `PRAGMA {what}` on each connection when it is made"
+# Of PRAGMA synchronous, by what the outbox promises: with less, a power cut can undo a commit, or damage the file.
+_SYNCHRONOUS: Final = {Durability.POWER: (3, "EXTRA"), Durability.PROCESS: (1, "NORMAL")}
+_SAVEPOINT_ALONE: Final = (
+    "SQLAlchemy has begun a savepoint here without the transaction around it, because Python's sqlite3 begins one only"
+    " before it writes: the end of the savepoint would commit. Set isolation_level = None on new connections, and"
+    " execute BEGIN IMMEDIATE at the event 'begin', as docs/how-to/transactions.md shows"
+)
+_LEGACY: Final[int] = getattr(sqlite3, "LEGACY_TRANSACTION_CONTROL", -1)
+"""What ``autocommit`` is where ``isolation_level`` counts."""
+
+
+class Joined:
+    """
+    See `Ready`.
+
+    Args:
+        path: Where the shared file is.
+    """
+
+    def __init__(
+        self, path: Path, durability: Durability, limits: Limits, drafts: Sequence[Draft], *, now_ms: int
+    ) -> None:
+        self._path = path
+        self._durability = durability
+        self._limits = limits
+        self._drafts = drafts
+        self._now_ms = now_ms
+
+    def write(self, connection: object) -> list[Enqueued]:
+        """See `Ready`."""
+        nested = _in_savepoint(connection)
+        return self._write(drivers(connection), nested=nested)
+
+    async def write_awaited(self, connection: object) -> list[Enqueued]:
+        """See `Ready`."""
+        nested = _in_savepoint(connection)
+        driver = await awaited_drivers(connection)
+        if not is_a(driver, "aiosqlite", "Connection"):
+            return self._write(driver, nested=nested)
+        with opening.translated("writing in your transaction"):
+            return await run_awaited(self._script(driver, nested=nested), _asking(driver))
+
+    def _write(self, driver: object, *, nested: bool) -> list[Enqueued]:
+        if not isinstance(driver, sqlite3.Connection):
+            raise unknown(driver, _AWAITED if is_a(driver, "aiosqlite", "Connection") else _KNOWN)
+        with opening.translated("writing in your transaction"):
+            return run(self._script(driver, nested=nested), functools.partial(python_library.ask, driver))
+
+    def _script(self, connection: Any, *, nested: bool) -> Script[list[Enqueued]]:  # noqa: ANN401 — of both libraries
+        _check_open(connection)
+        by_itself = _begins_by_itself(connection)
+        if nested and by_itself:
+            raise Refused(_SAVEPOINT_ALONE)
+        if connection.text_factory is not str:
+            raise Refused("this connection does not return text as str: leave its text_factory as it was")
+        yield from self._check()
+        if not connection.in_transaction:
+            if not by_itself:
+                raise outside(_BEGIN)
+            # As the library would with the first row: its commit and its rollback are the caller's own.
+            yield STATEMENTS["begin_callers"], ()
+            try:
+                return (yield from self._all_or_nothing(connection))
+            except BaseException:
+                if connection.in_transaction:
+                    yield STATEMENTS["rollback"], ()
+                raise
+        return (yield from self._all_or_nothing(connection))
+
+    def _check(self) -> Script[None]:
+        """Raise Refused for a connection whose commits are not safe, or are to another file."""
+        files = yield STATEMENTS["callers_files"], ()
+        main = next(str(file) for name, file in files if name == "main")
+        if guarding.identity(main) != guarding.identity(str(self._path)):
+            raise Refused(f"this connection's main database is {main or 'in memory'}, not {self._path}")
+        others = [name for name, file in files if file and name != "main"]
+        if others:
+            raise Refused(
+                f"another file is attached to this connection ({', '.join(others)}): a transaction over several files"
+                " is not safe in every mode of theirs; detach it"
+            )
+        if shared_guard.apsw_has(str(self._path)):
+            raise Refused(
+                f"{self._path} is open with apsw in this process too, and two SQLite libraries in one process drop each"
+                " other's locks: close that connection"
+            )
+        ((owner, journal, synchronous),) = yield STATEMENTS["callers_pragmas"], ()
+        if owner != shared_guard.SHARED_ID:
+            raise Refused(f"{self._path} is no shared file: run `pillarbox db init --shared {self._path}`")
+        if journal != "delete":
+            raise Refused(
+                f"this connection's journal mode is {journal}: {_SETTING.format(what='journal_mode = DELETE')}"
+            )
+        least, name = _SYNCHRONOUS[self._durability]
+        if synchronous < least:
+            raise Refused(
+                "this connection's commits do not wait for the disk as the outbox promises:"
+                f" {_SETTING.format(what=f'synchronous = {name}')}"
+            )
+
+    def _all_or_nothing(self, connection: Any) -> Script[list[Enqueued]]:  # noqa: ANN401 — of both libraries
+        yield STATEMENTS["join"], ()
+        try:
+            stored: list[Enqueued] = []
+            for piece in pieces(self._drafts):
+                stored += yield from answered(functools.partial(self._steps, piece))
+            self._check_lock()
+        except BaseException:
+            # Some errors end a transaction themselves.
+            if connection.in_transaction:
+                yield STATEMENTS["join_undo"], ()
+                yield STATEMENTS["join_end"], ()
+            raise
+        yield STATEMENTS["join_end"], ()
+        return stored
+
+    def _check_lock(self) -> None:
+        """Raise Refused where somebody else could write although this transaction does."""
+        if not shared_guard.writes(str(self._path)):
+            raise Refused(
+                "this transaction does not have the file's write lock: the connection was opened without locks"
+                " (nolock, immutable, another VFS), or something in this process has opened and closed the file"
+            )
+
+    def _steps(self, drafts: Sequence[Draft], ask: Ask) -> list[Enqueued]:
+        tx = Statements(cast("apsw.Connection", python_library.Spoken(ask)))
+        return ready.write(tx, drafts, ready.Known({}, {}), now_ms=self._now_ms, limits=self._limits)
+
+
+def _check_open(connection: Any) -> None:  # noqa: ANN401 — of both libraries
+    """Raise Refused for a connection that was closed."""
+    try:
+        _ = connection.in_transaction
+    except (sqlite3.ProgrammingError, ValueError) as exc:
+        raise Refused(f"this connection cannot be used: {exc}") from exc
+
+
+def _begins_by_itself(connection: Any) -> bool:  # noqa: ANN401 — of both libraries
+    """Whether the library begins a transaction before it writes, of which its commit is the end."""
+    # From Python 3.12 on: the other values are True, where nothing is begun, and False, where one is always open.
+    control = getattr(connection, "autocommit", _LEGACY)
+    return control == _LEGACY and connection.isolation_level is not None
+
+
+def _in_savepoint(connection: Any) -> bool:  # noqa: ANN401 — of any library
+    """Whether SQLAlchemy has begun a savepoint on it."""
+    if is_a(connection, "sqlalchemy.orm", "scoped_session") or is_a(
+        connection, "sqlalchemy.ext.asyncio", "async_scoped_session"
+    ):
+        connection = connection()
+    known = is_a(connection, "sqlalchemy.orm", "Session") or is_a(connection, "sqlalchemy", "Connection")
+    awaited = is_a(connection, "sqlalchemy.ext.asyncio", "AsyncSession", "AsyncConnection")
+    return bool((known or awaited) and connection.in_nested_transaction())
+
+
+def _asking(connection: Any) -> Callable[[str, Values], Any]:  # noqa: ANN401 — its own type
+    async def ask(sql: str, values: Values) -> list[Row]:
+        with python_library.errors():
+            async with connection.cursor() as cursor:
+                cursor.row_factory = None
+                await cursor.execute(sql, values)
+                return list(await cursor.fetchall())
+
+    return ask
