@@ -90,7 +90,7 @@ _GROUPS: Final[dict[str, tuple[str, ...]]] = {
     ),
     # Uncertain sends
     "UN": (
-        "resend, hold, reconcile or drop",
+        "resend (marked), hold, reconcile or drop",
         "one dedupe token for each part",
         "a person resolves what is held",
         "a store failure is no send failure",

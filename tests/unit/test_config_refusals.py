@@ -119,7 +119,11 @@ REFUSED: list[tuple[dict[str, object], str, str]] = [
     ({"fallback": False}, "fallback", "not false"),
     ({"log_level": "trace"}, "log_level", "debug, info, warning or error, not 'trace'"),
     ({"log_format": 1}, "log_format", "text or json, not 1"),
-    ({"defaults": {"uncertain": "retry"}}, "defaults.uncertain", "resend, hold, reconcile or drop, not 'retry'"),
+    (
+        {"defaults": {"uncertain": "retry"}},
+        "defaults.uncertain",
+        "resend, resend_marked, hold, reconcile or drop, not 'retry'",
+    ),
     ({"defaults": {"on_dead": "stop"}}, "defaults.on_dead", "skip or block, not 'stop'"),
     ({"channels": {"ops": {"lane": "fifo"}}}, "channels.ops.lane", "ordered or none, not 'fifo'"),
     ({"channels": {"ops": {"history": ""}}}, "channels.ops.history", "outcomes or full, not ''"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict, final
 
@@ -21,7 +22,7 @@ from pillarbox.domain.ids import PARTS_MAX
 from pillarbox.domain.message import Admission, Content, File, Format, encode_content
 from pillarbox.domain.outcome import AnyOutcome, checked_recipient, name_of
 from pillarbox.domain.pace import UNLIMITED, Pace
-from pillarbox.domain.retry import CHAT, Policy
+from pillarbox.domain.retry import CHAT, Policy, UncertainAction
 from pillarbox.entropy import Entropy, SystemEntropy
 from pillarbox.errors import InvalidMessage, InvalidOutcome
 
@@ -135,6 +136,13 @@ class Seams:
     entropy: Entropy = field(default_factory=SystemEntropy)
 
 
+def room_for_mark(wanted: int, limit: int) -> int:
+    """Return *wanted*, what a mark takes of a text's *limit*. Raises InvalidMessage where little else would fit."""
+    if 2 * wanted > limit:
+        raise InvalidMessage("uncertain_mark", f"expected one that leaves half of the {limit} of a part to its text")
+    return wanted
+
+
 def checked_admission(admission: object) -> Admission:
     """
     Return *admission* if it can be stored; an adapter's `Channel.admit` returned it.
@@ -156,11 +164,31 @@ def checked_admission(admission: object) -> Admission:
     return admission
 
 
+def admitted(
+    channel: Channel, *, to: str, content: Content, thread: str | None, policy: Policy, op: Op = Op.SEND
+) -> Admission:
+    """
+    Return what *channel* makes of a message, with room for the mark of a copy where its policy wants one.
+
+    Raises:
+        InvalidMessage: As `Channel.admit`.
+        InvalidOutcome: What it made cannot be stored.
+    """
+    if policy.uncertain is UncertainAction.RESEND_MARKED and op is Op.SEND and content.payload is None:
+        content = msgspec.structs.replace(content, mark=policy.uncertain_mark)
+    return checked_admission(channel.admit(to=to, content=content, thread=thread))
+
+
 class Cut(TypedDict, total=False):
     """What `Channel.split` adds to an admission."""
 
     parts: tuple[bytes, ...]
     splitter: str
+
+
+def stored_parts(parts: Iterable[Content]) -> tuple[bytes, ...]:
+    """Return what is stored of the parts of a message: none of them is a copy yet."""
+    return tuple(encode_content(msgspec.structs.replace(part, mark=None)) for part in parts)
 
 
 class Channel(ABC):
@@ -215,7 +243,7 @@ class Channel(ABC):
         # What introduces the message stays with its first part, and what hangs on it too.
         first, *others = parts
         others = [msgspec.structs.replace(part, subject=None, files=(), mirror=None) for part in others]
-        return Cut(parts=tuple(encode_content(part) for part in (first, *others)), splitter=SPLITTER)
+        return Cut(parts=stored_parts((first, *others)), splitter=SPLITTER)
 
     def fitted(self, content: Content) -> Content:
         """
@@ -241,11 +269,15 @@ class Channel(ABC):
         """
         limit, unit, text = self.capabilities.text_limit, self.capabilities.unit, content.text
         # No unit is finer than a byte of UTF-8, of which a code point has four at most.
-        if limit is None or text is None or 4 * len(text) <= limit:
+        if limit is None or text is None or (content.mark is None and 4 * len(text) <= limit):
             return (content,)
         # Most channels never cut anything; the others load what they need with their first message.
         from pillarbox.channels.text.split import length, split_text
 
+        if content.mark is not None:
+            from pillarbox.channels.text.mark import longest_lead
+
+            limit -= room_for_mark(length(longest_lead(content.mark, content.format), unit), limit)
         if length(text, unit) <= limit:
             return (content,)
         fences = content.format is Format.MARKDOWN
@@ -254,6 +286,17 @@ class Channel(ABC):
         except ValueError as exc:
             raise InvalidMessage("text", f"expected text that can be cut: {exc}") from None
         return tuple(msgspec.structs.replace(content, text=text) for text in texts)
+
+    def marked(self, content: Content, mark: str) -> Content:
+        """
+        Return *content* as a copy that says that it may be a second one (``uncertain = "resend_marked"``).
+
+        Here *mark* is a line before the text, in the language of the text, and `Content.mark` says so to whoever sends
+        it. `admit` has left room for it. A raw payload stays as it is.
+        """
+        from pillarbox.channels.text.mark import with_marked_text
+
+        return with_marked_text(content, mark)
 
     @abstractmethod
     async def send(self, attempt: Attempt) -> AnyOutcome:

@@ -40,7 +40,8 @@ _JSON = "application/json"
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 _FIRST = dedupe_token("", 0, 0)  # how the token of a message's first part ends, until a person orders a copy
 _OURS: Final = OURS | {
-    "idempotency-key", "pillarbox-attempt", "traceparent", "webhook-id", "webhook-signature", "webhook-timestamp",
+    "idempotency-key", "pillarbox-attempt", "pillarbox-possible-copy", "traceparent", "webhook-id", "webhook-signature",
+    "webhook-timestamp",
 }  # fmt: skip
 
 
@@ -227,6 +228,10 @@ class WebhookChannel(Channel):
             seconds=0.0, why="every copy has the same webhook-id: whether it is dropped, its receiver says"
         )
 
+    def marked(self, content: Content, mark: str) -> Content:
+        """See `Channel`. Programs read it: its body stays as it is, and a header has the mark."""
+        return msgspec.structs.replace(content, mark=mark)
+
     async def send(self, attempt: Attempt) -> AnyOutcome:
         """See `Channel`."""
         if not self._client.is_started:
@@ -255,6 +260,8 @@ class WebhookChannel(Channel):
         headers["Idempotency-Key"] = attempt.token
         # The claim that allowed this copy: a receiver that gets two can look both up in the message's history.
         headers["Pillarbox-Attempt"] = str(attempt.number)
+        if attempt.content.mark is not None:
+            headers["Pillarbox-Possible-Copy"] = "true"
         if attempt.traceparent is not None and TRACEPARENT.match(attempt.traceparent):
             headers["traceparent"] = attempt.traceparent
         return headers

@@ -223,7 +223,7 @@ def lost_worker(message: Leased, *, now_ms: int, fraction: float, suspect_ms: in
     if suspect_ms is not None and not (message.lost >= SUSPECT_LOST and message.claimed_ms >= suspect_ms):
         return _flew_beside(message, suspect_ms, now_ms=now_ms, fraction=fraction)
     lost = message.lost + 1
-    resent = message.policy.uncertain is UncertainAction.RESEND and not _is_non_final(message)
+    resent = message.policy.uncertain.resends and not _is_non_final(message)
     if resent and lost >= message.max_attempts:
         error = f"{lost} workers in a row were lost while sending this message"
         return _laid_to_rest(message, Reason.KILLS_WORKERS, ErrorClass.WORKER_LOST, error, lost=lost)
@@ -241,7 +241,7 @@ def _flew_beside(message: Leased, suspect_ms: int, *, now_ms: int, fraction: flo
     """
     lost = message.lost if message.claimed_ms < suspect_ms else max(message.lost, min(message.lost + 1, SUSPECT_LOST))
     outcome = Uncertain("the worker was lost while sending, beside a suspect", error_class=ErrorClass.WORKER_LOST)
-    if message.policy.uncertain is not UncertainAction.RESEND or _is_non_final(message):
+    if not message.policy.uncertain.resends or _is_non_final(message):
         return _uncertain(message, outcome, outcome.reason, now_ms=now_ms, fraction=fraction, lost=lost)
     due_ms = now_ms + FREE_RETURN_MS_MIN
     release = Transition.release(due_ms=due_ms, error_class=ErrorClass.WORKER_LOST, error=outcome.reason, lost=lost)
@@ -394,7 +394,7 @@ def _uncertain(
     if _is_non_final(message):
         return Transition.bury(Reason.NON_FINAL, error_class=error_class, error=reason, lost=lost)
     match action:
-        case UncertainAction.RESEND:
+        case UncertainAction.RESEND | UncertainAction.RESEND_MARKED:
             return _charged(
                 message,
                 error_class,

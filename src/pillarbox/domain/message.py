@@ -80,7 +80,8 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     What is to be said: one versioned value that never changes after acceptance (contract CO1).
 
     Either ``text`` with its options, or a raw ``payload`` with its ``content_type``. ``bare`` marks a part whose markup
-    was left out because it would not have fitted.
+    was left out because it would not have fitted. ``mark`` is what a copy that may be a second one says of itself, and
+    what its text leaves room for; a stored content has none.
     """
 
     version: int = 1
@@ -95,6 +96,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     payload: bytes | None = None
     content_type: str | None = None
     bare: bool = False
+    mark: str | None = None
 
 
 _CONTENT_ENCODER = msgspec.json.Encoder()
@@ -186,6 +188,9 @@ class Leased(Envelope, frozen=True):
         receipts: Of the parts before it; ``parts_dead``: how many of those were rejected.
         strikes: Times in a row that its channel was out of order: it is tried with this message.
         suppressed: Why its recipient was refused for good before; then it must not be sent.
+        maybe_sent_ms: When the first attempt of that part began that may have arrived; ``None`` where none did, and
+            where a person said that none has.
+        undecided_ms: The same, of the attempts since a person last decided about it.
     """
 
     seq: int = 0
@@ -207,6 +212,8 @@ class Leased(Envelope, frozen=True):
     free_returns: int = 0
     accepted_by: bytes | None = None
     bounded_limits: int = 0
+    maybe_sent_ms: int | None = None
+    undecided_ms: int | None = None
     content: bytes = b""
     receipts: tuple[str | None, ...] = ()
     parts_dead: int = 0

@@ -17,6 +17,9 @@ from pillarbox.errors import ConfigError
 FREE_RETURN_MS_MIN: Final = 1_000
 HINT_SECONDS_MAX: Final = 24 * 3600.0
 SUSPECT_LOST: Final = 2
+MARK: Final = "⚠ possibly sent twice"
+"""What a copy that may be a second one says of itself. No sign in it means anything in a language of markup."""
+MARK_LENGTH_MAX: Final = 200
 # Seconds after the 1st, 2nd, … worker lost in a row; the last repeats. Short, because the receiver never failed.
 LOST_WORKER_SECONDS: Final = (0.0, 1.0, 5.0, 30.0, 120.0)
 
@@ -31,9 +34,16 @@ class UncertainAction(StrEnum):
     """What to do when the platform may have it."""
 
     RESEND = "resend"
+    RESEND_MARKED = "resend_marked"
+    """The same; each copy says that it may be one."""
     HOLD = "hold"
     RECONCILE = "reconcile"
     DROP = "drop"
+
+    @property
+    def resends(self) -> bool:
+        """Whether it goes again, whoever has it."""
+        return self in {UncertainAction.RESEND, UncertainAction.RESEND_MARKED}
 
 
 class ExpireAction(StrEnum):
@@ -109,6 +119,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         jitter: 0–1; a delay d is drawn from [d, d × (1 + jitter)], so no server hint is undercut.
         hint_seconds_max: A longer hint is shortened to this.
         suppress: A recipient that is refused for good gets no later message.
+        uncertain_mark: What a copy says of itself under ``resend_marked``: one line, at most 200 characters.
     """
 
     schedule: tuple[float, ...] = (5.0, 25.0, 120.0, 600.0)
@@ -123,6 +134,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     jitter: float = 0.2
     hint_seconds_max: float = HINT_SECONDS_MAX
     suppress: bool = True
+    uncertain_mark: str = MARK
 
     def delay_seconds(self, charged: int, fraction: float) -> float:
         """

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from pillarbox.channels.base import Attempt, Channel, checked_admission
+from pillarbox.channels.base import Attempt, Channel, admitted
 from pillarbox.domain import lifecycle
 from pillarbox.domain.clock_steps import shifted
 from pillarbox.domain.envelope import Op
@@ -109,7 +109,14 @@ class Preparing:
     ) -> Admission | Transition:
         """Return the channel's admission of a message that has none yet, or the message's move."""
         try:
-            return checked_admission(channel.admit(to=message.recipient, content=content, thread=message.thread))
+            return admitted(
+                channel,
+                to=message.recipient,
+                content=content,
+                thread=message.thread,
+                policy=message.policy,
+                op=message.op,
+            )
         except InvalidMessage as exc:
             return lifecycle.refused(message, str(exc))
         except BaseException as exc:  # noqa: BLE001 — whatever an adapter raises, the message is still ours

@@ -9,9 +9,11 @@ from typing import Final
 import msgspec
 
 from pillarbox.channels.base import Attempt, Channel
+from pillarbox.domain.envelope import Op
 from pillarbox.domain.ids import dedupe_token
 from pillarbox.domain.message import Content, Leased, decode_content
-from pillarbox.domain.outcome import AnyOutcome, Deferred, Misreported, Uncertain, plain
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Misreported, Uncertain, plain
+from pillarbox.domain.retry import UncertainAction
 from pillarbox.errors import InvalidOutcome
 from pillarbox.tracebacks import frames_of
 from pillarbox.user_code import Log, pass_on
@@ -30,11 +32,15 @@ def attempt_of(message: Leased, channel: Channel) -> Attempt:
         msgspec.MsgspecError, ValueError, IndexError: The stored message cannot be read.
     """
     content = decode_content(message.content)
+    mark = mark_of(message) if content.payload is None else None
+    if mark is not None:
+        content = msgspec.structs.replace(content, mark=mark)
+    content = content if message.part_count > 1 else _fitted(message, channel, content)
     return Attempt(
         id=message.id,
         channel=message.channel,
         to=message.recipient,
-        content=content if message.part_count > 1 else _fitted(message, channel, content),
+        content=content if mark is None else _marked(message, channel, content, mark),
         number=message.claims,
         token=dedupe_token(message.token_id or message.id, message.part_next, message.token_epoch),
         part=message.part_next,
@@ -60,6 +66,21 @@ def with_files(attempt: Attempt, found: Mapping[str, bytes]) -> Attempt:
     return msgspec.structs.replace(attempt, content=msgspec.structs.replace(attempt.content, files=files))
 
 
+def mark_of(message: Leased) -> str | None:
+    """Return what a send says of itself that may be a second copy; ``None`` where it says nothing (contract CH6)."""
+    marks = message.policy.uncertain is UncertainAction.RESEND_MARKED and message.op is Op.SEND
+    return message.policy.uncertain_mark if marks and message.maybe_sent_ms is not None else None
+
+
+def _marked(message: Leased, channel: Channel, content: Content, mark: str) -> Content:
+    try:
+        return channel.marked(content, mark)
+    except BaseException as exc:  # noqa: BLE001 — an adapter's own code; a copy without its mark is better than none
+        log_failure(exc, "channel %s failed to mark message %s", message.channel, message.id)
+        pass_on(exc)
+        return msgspec.structs.replace(content, mark=None)
+
+
 def _fitted(message: Leased, channel: Channel, content: Content) -> Content:
     try:
         return channel.fitted(content)
@@ -80,10 +101,18 @@ def outcome_of(answer: object, attempt: Attempt, channel: Channel, *, keep_answe
         An outcome without what nobody may read.
     """
     outcome = channel.fit_to_show(plain(answer), attempt, keep_answer=keep_answer)
+    if isinstance(outcome, Delivered) and attempt.content.mark is not None:
+        return _with_its_mark(outcome, attempt.content.mark)
     if not isinstance(outcome, Misreported):
         return outcome
     _log_once(channel, outcome.reason, attempt)
     return Uncertain(outcome.reason, answer=outcome.answer)
+
+
+def _with_its_mark(outcome: Delivered, mark: str) -> Delivered:
+    """Return the delivery of a copy that says that it may be one: its attempt is kept, and says so too."""
+    said = "; ".join(filter(None, (f"sent with its mark: {mark}", outcome.degraded)))
+    return Delivered(outcome.receipt, degraded=said, rest=outcome.rest, answer=outcome.answer)
 
 
 def _log_once(channel: Channel, fault: str, attempt: Attempt) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from pillarbox.channels.base import admitted
 from pillarbox.domain.channel_names import check_name
 from pillarbox.domain.ids import PARTS_MAX, MessageId
 from pillarbox.domain.message import Admission, Content, Draft, State, encode_content
@@ -240,11 +241,13 @@ def _admission(entry: SourceEntry, draft: Draft, route: Route, bytes_max: int) -
     recipient = draft.recipient
     parts: list[bytes] = []
     for content in entry.contents:
-        admitted = Admission(recipient=draft.recipient)
+        made = Admission(recipient=draft.recipient)
         if route.channel is not None:
-            admitted = route.channel.admit(to=draft.recipient, content=content, thread=draft.thread)
-        recipient = admitted.recipient
-        parts += admitted.parts or (encode_content(content),)
+            made = admitted(
+                route.channel, to=draft.recipient, content=content, thread=draft.thread, policy=draft.policy
+            )
+        recipient = made.recipient
+        parts += made.parts or (encode_content(content),)
     if len(parts) > PARTS_MAX or sum(len(part) for part in parts) > bytes_max:
         raise InvalidMessage("payloads", f"expected at most {PARTS_MAX} payloads of {bytes_max} bytes together")
     return Admission(recipient=recipient, parts=tuple(parts), splitter=SPLITTER)

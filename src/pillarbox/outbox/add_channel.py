@@ -25,7 +25,9 @@ class ChannelOptions(TypedDict, total=False):
         max_attempts: A message that failed so many times is dead.
         ttl: How long a message may wait before it expires: ``"1h"``, a timedelta, or ``"none"``.
         schedule: The waits after the first, second, … failed attempt: ``"5s, 25s, 2m"``.
-        uncertain: What to do when the platform may have a message: ``resend``, ``hold``, ``reconcile`` or ``drop``.
+        uncertain: What to do when the platform may have a message: ``resend``, ``resend_marked``, ``hold``,
+            ``reconcile`` or ``drop``.
+        uncertain_mark: The line that a copy begins with under ``resend_marked``; at most 200 characters.
         expire_action: ``fail``: what is past its time expires; ``deliver``: it goes out all the same.
         on_dead: Whether the messages behind a dead one in its lane go on (``skip``) or wait (``block``).
         on_held: The same behind a held one.
@@ -46,7 +48,8 @@ class ChannelOptions(TypedDict, total=False):
     max_attempts: int
     ttl: Span
     schedule: str
-    uncertain: UncertainAction | Literal["resend", "hold", "reconcile", "drop"]
+    uncertain: UncertainAction | Literal["resend", "resend_marked", "hold", "reconcile", "drop"]
+    uncertain_mark: str
     expire_action: ExpireAction | Literal["fail", "deliver"]
     on_dead: OnDead | Literal["skip", "block"]
     on_held: OnHeld | Literal["skip", "block"]

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar
 import msgspec
 
 from pillarbox.abort import AbortSignal
-from pillarbox.channels.base import Channel, checked_admission
+from pillarbox.channels.base import admitted
 from pillarbox.domain.clock_steps import moved
 from pillarbox.domain.envelope import TRACEPARENT, Kind, Op, Priority
 from pillarbox.domain.ids import MessageId
-from pillarbox.domain.message import Admission, Content, Draft, File, Format, MessageView, encode_content
+from pillarbox.domain.message import Content, Draft, File, Format, MessageView, encode_content
 from pillarbox.domain.mirror import mirror_of
 from pillarbox.domain.moments import MS_MAX, in_seconds, moment_ms, read, shown
 from pillarbox.domain.outgoing import DEFAULT, Default, Outgoing, Payload
@@ -73,7 +73,8 @@ class Options(TypedDict, total=False):
         priority: 0 bulk, 1 normal, 2 high, 3 urgent; between lanes, never inside one.
         max_attempts: 1–10000 charged attempts.
         schedule: Waits between attempts, such as ``"5s, 25s, 2m"``.
-        uncertain: ``resend``, ``hold``, ``reconcile`` or ``drop``: what to do when the platform may have it.
+        uncertain: ``resend``, ``resend_marked``, ``hold``, ``reconcile`` or ``drop``: what to do when the platform may
+            have it.
         kind: ``final``, or ``block`` or ``tool`` for what another process must never send.
         collapse: A newer message of the same name, to the same recipient (account and thread too), takes the place of
             an unsent one, which ends as ``superseded``. One that is being sent stays, and the newer one goes behind it.
@@ -200,7 +201,9 @@ def checked(
         correlation_id=None if o.correlation_id is None else _optional_line("correlation_id", o.correlation_id),
         traceparent=None if o.traceparent is None else _traceparent(o.traceparent),
         metadata=None if o.metadata is None else _metadata(o.metadata),
-        admission=_admission(route.channel if change.op is not Op.DELETE else None, to, content, thread),
+        admission=None
+        if route.channel is None or change.op is Op.DELETE
+        else admitted(route.channel, to=to, content=content, thread=thread, policy=policy, op=change.op),
         mirror=None if content.mirror is None else mirror_of(content, message_id),
         files=tuple(file for file in o.files if file.data is not None) if o.files else (),
     )
@@ -226,10 +229,6 @@ def content_of(o: Outgoing) -> Content:
         mirror=None if o.mirror is None else plain_object("mirror", o.mirror),
         extra={} if o.extra is None else plain_object("extra", o.extra),
     )
-
-
-def _admission(channel: Channel | None, to: str, content: Content, thread: str | None) -> Admission | None:
-    return None if channel is None else checked_admission(channel.admit(to=to, content=content, thread=thread))
 
 
 def _stored(content: Content, bytes_max: int) -> bytes:

@@ -37,6 +37,7 @@ def _over(base: Policy, own: ChannelSettings | DefaultSettings) -> Policy:
         schedule=_first(own.schedule, base.schedule),
         max_attempts=_first(own.max_attempts, base.max_attempts),
         ttl_seconds=base.ttl_seconds if own.ttl is None else _limit_seconds(own.ttl),
+        uncertain_mark=_first(own.uncertain_mark, base.uncertain_mark),
         expire_action=_first(own.expire_action, base.expire_action),
         uncertain=_first(own.uncertain, base.uncertain),
         on_dead=_first(own.on_dead, base.on_dead),

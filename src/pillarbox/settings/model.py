@@ -13,10 +13,10 @@ from datetime import timedelta
 from typing import Final, Literal, TypeVar
 
 from pillarbox.domain import pace
-from pillarbox.domain.retry import CHAT, ExpireAction, OnDead, OnHeld, PartsMode, UncertainAction
+from pillarbox.domain.retry import CHAT, MARK_LENGTH_MAX, ExpireAction, OnDead, OnHeld, PartsMode, UncertainAction
 from pillarbox.settings.places import default_db
 from pillarbox.settings.spans import NO_LIMIT, Rates, Schedule, Span
-from pillarbox.settings.value_kinds import Choice, Count, Dsn, Flag, Kind, Networks, Option, Ratio, Size, Url
+from pillarbox.settings.value_kinds import Choice, Count, Dsn, Flag, Kind, Line, Networks, Option, Ratio, Size, Url
 
 SETTING: Final = "setting"
 SECTION: Final = "section"
@@ -73,9 +73,14 @@ _EXPIRE_ACTION = Setting(
 )
 _UNCERTAIN = Setting(
     "Uncertain sends",
-    "What to do when the platform may have the message: send it again, hold it for a person, ask the platform, or"
-    " drop it.",
+    "What to do when the platform may have the message: send it again, send it again with a mark that says so, hold it"
+    " for a person, ask the platform, or drop it.",
     Choice(UncertainAction),
+)
+_UNCERTAIN_MARK = Setting(
+    "Mark of a possible copy",
+    "The line that a copy begins with which may be a second one, where `uncertain` is resend_marked.",
+    Line(MARK_LENGTH_MAX),
 )
 _ON_DEAD = Setting(
     "Behind a dead message", "Whether the messages behind it in its lane go on, or wait.", Choice(OnDead)
@@ -140,6 +145,7 @@ class DefaultSettings:
     )
     schedule: tuple[float, ...] = field(default=CHAT.schedule, metadata={SETTING: _SCHEDULE})
     uncertain: UncertainAction = field(default=CHAT.uncertain, metadata={SETTING: _UNCERTAIN})
+    uncertain_mark: str = field(default=CHAT.uncertain_mark, metadata={SETTING: _UNCERTAIN_MARK})
     expire_action: ExpireAction = field(default=CHAT.expire_action, metadata={SETTING: _EXPIRE_ACTION})
     on_dead: OnDead = field(default=CHAT.on_dead, metadata={SETTING: _ON_DEAD})
     on_held: OnHeld = field(default=CHAT.on_held, metadata={SETTING: _ON_HELD})
@@ -214,6 +220,7 @@ class ChannelSettings:
     ttl: timedelta | None = field(default=None, metadata={SETTING: _TTL})
     schedule: tuple[float, ...] | None = field(default=None, metadata={SETTING: _SCHEDULE})
     uncertain: UncertainAction | None = field(default=None, metadata={SETTING: _UNCERTAIN})
+    uncertain_mark: str | None = field(default=None, metadata={SETTING: _UNCERTAIN_MARK})
     expire_action: ExpireAction | None = field(default=None, metadata={SETTING: _EXPIRE_ACTION})
     on_dead: OnDead | None = field(default=None, metadata={SETTING: _ON_DEAD})
     on_held: OnHeld | None = field(default=None, metadata={SETTING: _ON_HELD})

@@ -266,6 +266,25 @@ def _line(raw: object, expected: str) -> str:
     return raw
 
 
+@dataclass(frozen=True, slots=True)
+class Line(Kind):
+    """One line of text that people read."""
+
+    most: int
+
+    @property
+    def expected(self) -> str:
+        """See `Kind`."""
+        return f"one line of text, 1–{self.most} characters"
+
+    def read(self, raw: object) -> str:
+        """See `Kind`."""
+        text = _line(raw, self.expected)
+        if len(text) > self.most or not text.isprintable():
+            raise Unfit(self.expected)
+        return text
+
+
 class Dsn(Kind):
     """A database: the path of an SQLite file, ``sqlite:///…``, ``sqlite3:///…``, or ``postgresql://…``."""
 

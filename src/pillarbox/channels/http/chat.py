@@ -17,7 +17,7 @@ from typing import ClassVar, Final, TypedDict, Unpack
 import msgspec
 from yarl import URL
 
-from pillarbox.channels.base import Attempt, Channel, Cut, Seams
+from pillarbox.channels.base import Attempt, Channel, Cut, Seams, room_for_mark, stored_parts
 from pillarbox.channels.egress import Egress
 from pillarbox.channels.http.answers import Answer, judged, status_text
 from pillarbox.channels.http.client import Client, Method
@@ -25,12 +25,14 @@ from pillarbox.channels.http.rules import HTTP_RULES, Rule, Spare, parse_overrid
 from pillarbox.channels.privacy.known_secrets import KnownSecrets
 from pillarbox.channels.privacy.masking import place_of
 from pillarbox.channels.privacy.outcomes import values_of
-from pillarbox.channels.text.rich import Mark, Rich, Span
+from pillarbox.channels.text.mark import marked_rich, sized_with
+from pillarbox.channels.text.rich import Rich
+from pillarbox.channels.text.subject import rich_of
 from pillarbox.channels.url_parts import Options, count, parse_token_url, seconds, table, text
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.ids import PARTS_MAX, is_message_id
-from pillarbox.domain.message import Admission, Content, File, Format, encode_content
+from pillarbox.domain.message import Admission, Content, File, Format
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
 from pillarbox.domain.plain_characters import CONTROL
 from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage, NotStarted
@@ -262,7 +264,7 @@ class ChatChannel(Channel):
             return Cut(parts=found["parts"], splitter=SPLITTER) if found else found
         loose = tuple(file for file in content.files if not self.carries(file))
         said = msgspec.structs.replace(content, files=loose)
-        parts = list(self._cut(said)) if self.rich(said).text.strip() else []
+        parts = list(self._cut(said)) if self._unmarked(said).text.strip() else []
         limit = self.capabilities.text_limit if self.caption_limit is None else self.caption_limit
         if parts and (limit is None or self.size(self.rich(parts[-1])) <= limit):
             parts[-1] = msgspec.structs.replace(parts[-1], files=(*parts[-1].files, *groups.pop(0)))
@@ -274,7 +276,7 @@ class ChatChannel(Channel):
             raise InvalidMessage("text", f"expected at most {PARTS_MAX} parts, not {len(parts)}")
         first, *others = parts
         others = [msgspec.structs.replace(part, mirror=None) for part in others]
-        return Cut(parts=tuple(encode_content(part) for part in (first, *others)), splitter=SPLITTER)
+        return Cut(parts=stored_parts((first, *others)), splitter=SPLITTER)
 
     def carries(self, file: File) -> bool:
         """Whether the platform is given a file itself, and not its URL in the text."""
@@ -293,27 +295,44 @@ class ChatChannel(Channel):
             found[-1].append(file)
         return [tuple(group) for group in found]
 
+    def marked(self, content: Content, mark: str) -> Content:
+        """See `Channel`. It is written with the rest (`rich`), whatever the platform's language is."""
+        return msgspec.structs.replace(content, mark=mark)
+
     def rich(self, content: Content) -> Rich:
-        """Return what *content* says, the URLs of its files as lines of it where the platform does not fetch them."""
+        """
+        Return what *content* says, the URLs of its files as lines of it where the platform does not fetch them.
+
+        A copy begins with its mark; it ends with it where ``extra`` counts from the text's beginning, or says how that
+        is written.
+        """
+        said = self._unmarked(content)
+        if content.mark is None:
+            return said
+        return marked_rich(said, content.mark, behind=not self.markup_fields.isdisjoint(content.extra))
+
+    def _unmarked(self, content: Content) -> Rich:
         links = [file.url for file in content.files if file.url is not None and not self.carries(file)]
         said = rich_of(content)
         return Rich("\n".join([said.text, *links] if said.text else links), said.spans) if links else said
 
     def _cut(self, content: Content) -> tuple[Content, ...]:
         limit, unit = self.capabilities.text_limit, self.capabilities.unit
-        rich = self.rich(content)
+        rich, size = self._unmarked(content), sized_with(content.mark, self.size)
         if not rich.text.strip():
             if content.extra or content.files:
                 return (content,)
             raise InvalidMessage("text", "expected some: of this one nothing would be seen")
-        if limit is None or self.size(rich) <= limit:
+        if limit is not None and content.mark is not None:
+            room_for_mark(self.size(Rich(f"{content.mark}\n")), limit)
+        if limit is None or size(rich) <= limit:
             return (content,)
         # Nothing that fits needs this.
         from pillarbox.channels.text.cut import cut
         from pillarbox.channels.text.markup import to_html
 
         try:
-            pieces = cut(rich, limit=limit, unit=unit, mode=self.split_mode, size=self.size)
+            pieces = cut(rich, limit=limit, unit=unit, mode=self.split_mode, size=size)
         except ValueError as exc:
             raise InvalidMessage("text", f"expected text that can be cut: {exc}") from None
         return tuple(
@@ -473,18 +492,3 @@ def check_name(to: str) -> str:
     if not to.strip() or CONTROL.search(to):
         raise InvalidMessage("to", "expected a name for whom it is for, without control characters")
     return to
-
-
-def rich_of(content: Content) -> Rich:
-    """Return what *content* says, its subject as a first line in bold."""
-    if content.format is Format.PLAIN:
-        rich = Rich(content.text or "")
-    else:
-        from pillarbox.channels.text import markup
-
-        rich = markup.rich_of(content)
-    if not content.subject:
-        return rich
-    shift = len(content.subject) + 1
-    spans = (span._replace(start=span.start + shift, stop=span.stop + shift) for span in rich.spans)
-    return Rich(f"{content.subject}\n{rich.text}", (Span(0, shift - 1, Mark.BOLD), *spans))

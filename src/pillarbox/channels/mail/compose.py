@@ -164,16 +164,21 @@ def _mailbox(address: Address, name: str) -> str:
 
 
 def _subject(content: Content) -> list[tuple[str, str]]:
-    subject = content.subject
-    if subject is None:
-        text = content.text or ""
-        subject = default_subject(html_to_text(text) if content.format is Format.HTML else text)
-        if not subject:
-            return []
+    subject = subject_of(content)
+    if not subject and content.subject is None:
+        return []
     is_plain = subject.isascii() and subject == subject.strip() and "=?" not in subject
     if is_plain and len("Subject: ") + len(subject) <= _LINE_LENGTH_MAX:
         return [("Subject", subject)]
     return [("Subject", _encoded("Subject", subject))]
+
+
+def subject_of(content: Content) -> str:
+    """Return a mail's subject: its own, or what its text begins with."""
+    if content.subject is not None:
+        return content.subject
+    text = content.text or ""
+    return default_subject(html_to_text(text) if content.format is Format.HTML else text)
 
 
 def default_subject(text: str) -> str:

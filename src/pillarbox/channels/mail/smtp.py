@@ -12,10 +12,12 @@ import ssl
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from pillarbox.channels.base import Attempt, Capabilities, Channel, Seams
 from pillarbox.channels.egress import Egress, guard
 from pillarbox.channels.mail.addresses import Address, parse_address, parse_domain
-from pillarbox.channels.mail.compose import Mail, compose
+from pillarbox.channels.mail.compose import Mail, compose, subject_of
 from pillarbox.channels.mail.fields import check_content
 from pillarbox.channels.mail.replies import Stage, parse_overrides
 from pillarbox.channels.mail.session import Route, Server, SmtpSession, StartTls, Stopped, Timeouts
@@ -166,6 +168,12 @@ class SmtpChannel(Channel):
         recipient = parse_address(to, field="to")
         check_content(content, thread=thread)
         return Admission(recipient=str(recipient), **self.split(content))
+
+    def marked(self, content: Content, mark: str) -> Content:
+        """See `Channel`. The subject stays: without one of its own, a mail would have the mark for it."""
+        if content.payload is None and content.subject is None:
+            content = msgspec.structs.replace(content, subject=subject_of(content) or None)
+        return super().marked(content, mark)
 
     async def send(self, attempt: Attempt) -> AnyOutcome:
         """See `Channel`."""

@@ -69,7 +69,12 @@ def from_markdown(text: str) -> Rich:
 
 def from_html(text: str) -> Rich:
     """Read HTML. Never fails, whatever it is given."""
-    return _Reader(_LINE_ENDS.sub("\n", text), is_page=_PAGE_BLOCKS.search(text) is not None).rich()
+    return _Reader(_LINE_ENDS.sub("\n", text), is_page=is_page(text)).rich()
+
+
+def is_page(text: str) -> bool:
+    """Whether white space in HTML means what it means on a page, because a page's blocks stand in it."""
+    return _PAGE_BLOCKS.search(text) is not None
 
 
 def to_html(rich: Rich) -> str:

@@ -13,6 +13,7 @@ from pillarbox.domain.explain.leased import under_way
 from pillarbox.domain.lifecycle import FREE_RETURNS_MAX, expired
 from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.orders import Order
+from pillarbox.domain.retry import UncertainAction
 from pillarbox.domain.transition import Reason
 
 _TTL: Final = (("--ttl", "1h"),)
@@ -113,7 +114,7 @@ def _delivered(facts: Facts) -> list[Cause]:
     receipt = f", receipt {texts.said(view.receipt)}" if view.receipt else ""
     copies = f"; {texts.many(view.extra_copies, 'copy', 'copies')} arrived besides" if view.extra_copies else ""
     again = texts.order(Order.REPLAY, view.id, view.state, options=[("--fresh", None)])
-    text = f"The platform took it at attempt {view.claims}{receipt}{copies}."
+    text = f"The platform took it at attempt {view.claims}{receipt}{copies}.{_marked(facts)}"
     causes = [_ended(Why.DELIVERED, view, text, f"Nothing is left to do; {again} would send it anew.", blocking=False)]
     if facts.subject.under_lease:
         send = under_way(facts, facts.subject)
@@ -129,6 +130,13 @@ def _delivered(facts: Facts) -> list[Cause]:
             )
         )
     return causes
+
+
+def _marked(facts: Facts) -> str:
+    view = facts.subject.view
+    known = any(deed.act == "resolve not delivered" for deed in facts.acts)
+    copied = view.policy.uncertain is UncertainAction.RESEND_MARKED and view.maybe_arrived and not known
+    return f" What it sent last said that it may be a second one: {view.policy.uncertain_mark}" if copied else ""
 
 
 def _dead(standing: Standing) -> Cause:

@@ -16,6 +16,7 @@ SILENT_MS: Final = 45_000
 
 _AFTER_A_LOSS: Final = {
     UncertainAction.RESEND: "it is sent again, at the cost of one attempt",
+    UncertainAction.RESEND_MARKED: "it is sent again, marked as possibly a copy, at the cost of one attempt",
     UncertainAction.HOLD: "it is held for a person to decide",
     UncertainAction.RECONCILE: "it is held for a person to decide",
     UncertainAction.DROP: "it is given up",

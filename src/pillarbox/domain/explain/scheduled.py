@@ -13,7 +13,7 @@ from pillarbox.domain.explain.leased import SILENT_MS, under_way
 from pillarbox.domain.lifecycle import expired
 from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.orders import Order, allowed
-from pillarbox.domain.retry import SUSPECT_LOST
+from pillarbox.domain.retry import SUSPECT_LOST, UncertainAction
 from pillarbox.domain.transition import (
     OURSELVES,
     OURSELVES_FOR_CREDENTIALS,
@@ -88,6 +88,8 @@ def _own_time(facts: Facts, standing: Standing) -> list[Cause]:
     else:
         word = Why.BACKOFF
         text = f"Attempt {view.charged} of {view.max_attempts} failed: {error}."
+    if view.policy.uncertain is UncertainAction.RESEND_MARKED and view.maybe_arrived:
+        text += " What goes next says that it may be a second copy."
     return [
         Cause(
             word=word,

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from pillarbox.store import queries
-from pillarbox.store.steps.columns import FRAGMENTS, LEASED, NEW, VIEW, column
+from pillarbox.store.steps.columns import DOUBTS, FRAGMENTS, LEASED, NEW, VIEW, column
 from pillarbox.store.steps.endings import Ending
 from pillarbox.store.steps.tables import statements
 
@@ -18,6 +18,7 @@ _LEASED: Final = ", ".join(
         "bounded_limits": "CASE WHEN message.claims > 1 THEN (SELECT count(*) FROM attempt a"
         " WHERE a.message = message.seq AND a.part = message.part_next AND a.error_class = 'rate_limited_bounded')"
         " ELSE 0 END",
+        **{name: f"CASE WHEN message.claims > 1 THEN {doubt} END" for name, doubt in DOUBTS.items()},
     }.get(name, f"message.{column(name)}")
     for name in LEASED
 )

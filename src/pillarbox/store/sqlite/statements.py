@@ -12,7 +12,7 @@ import re
 from typing import Final
 
 from pillarbox.store import queries
-from pillarbox.store.steps.columns import FRAGMENTS, LEASED, VIEW, column
+from pillarbox.store.steps.columns import DOUBTS, FRAGMENTS, LEASED, VIEW, column
 from pillarbox.store.steps.endings import Ending
 from pillarbox.store.steps.tables import statements
 
@@ -23,6 +23,7 @@ _LEASED: Final = ", ".join(
         "WHERE a.message = message.seq ORDER BY a.number LIMIT 1), message.claimed_at), message.claimed_at)",
         "bounded_limits": "iif(message.claims > 1, (SELECT count(*) FROM attempt a WHERE a.message = message.seq "
         "AND a.part = message.part_next AND a.error_class = 'rate_limited_bounded'), 0)",
+        **{name: f"iif(message.claims > 1, {doubt}, NULL)" for name, doubt in DOUBTS.items()},
     }.get(name, f"message.{column(name)}")
     for name in LEASED
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pillarbox.domain.envelope import Envelope, Op
-from pillarbox.domain.message import Admission, Draft, MessageView
+from pillarbox.domain.message import Admission, Draft, MessageView, State
 from pillarbox.domain.orders import ORDERS
 
 _CODED: Final = (
@@ -36,9 +36,20 @@ LEASED: Final = (
     "id", "queue", "recipient", "policy", "created_ms", "max_attempts", "kind", "op", "metadata", "seq", "lease",
     "due_ms", "expires_ms", "claims", "charged", "lost", "prepared", "part_count", "part_next", "token_id",
     "token_epoch", "claimed_ms", "first_claimed_ms", "content_size", "free_returns", "accepted_by", "bounded_limits",
-    "content", "payload", "state", *CARRIED,
+    "maybe_sent_ms", "undecided_ms", "content", "payload", "state", *CARRIED,
 )  # fmt: skip
 """A leased message; `leased` reads them."""
+_DOUBT: Final = (
+    "(SELECT min(coalesce(a.began_at, a.claimed_at, a.ended_at)) FROM attempt a WHERE a.message = message.seq"
+    " AND a.part = message.part_next AND a.error_class IN ('uncertain', 'worker_lost') AND a.arrived_at IS NULL"
+    " AND NOT EXISTS (SELECT 1 FROM history h WHERE h.message = a.message AND h.at >= a.ended_at AND {decided}))"
+)
+DOUBTS: Final = {
+    "maybe_sent_ms": _DOUBT.format(decided="h.act = 'resolve not delivered'"),
+    # Out of `held` a message goes by a person's word only.
+    "undecided_ms": _DOUBT.format(decided=f"h.from_state = {State.HELD.code}"),
+}
+"""Of a message that was tried before: when the first attempt of its next part began that may have arrived."""
 VIEW: Final = tuple(name for name in MessageView.__struct_fields__ if name != "parts")
 """A message for people; `read` reads them."""
 

@@ -34,7 +34,8 @@ def leased(tx: Reader, numbers: Numbers, row: Row, *, as_is: bool = False) -> Le
     (
         identity, queue, recipient, policy, created_ms, max_attempts, kind, op, metadata, seq, lease, due_ms,
         expires_ms, claims, charged, lost, prepared, part_count, part_next, token_id, token_epoch, claimed_ms,
-        first_claimed_ms, content_size, free_returns, accepted_by, bounded_limits, content, payload, _, *carried,
+        first_claimed_ms, content_size, free_returns, accepted_by, bounded_limits, maybe_sent_ms, undecided_ms, content,
+        payload, _, *carried,
     ) = row  # fmt: skip
     receipts: tuple[str | None, ...] = ()
     parts_dead = 0
@@ -56,7 +57,8 @@ def leased(tx: Reader, numbers: Numbers, row: Row, *, as_is: bool = False) -> Le
         identity, tenant, channel, recipient, spec, created_ms, max_attempts, KINDS[kind], OPS[op],
         None if metadata is None else _octets(metadata), *carried, seq, queue, lease, due_ms, expires_ms, claims,
         charged, lost, prepared == 1, part_count, part_next, token_id, token_epoch, claimed_ms, first_claimed_ms,
-        content_size, free_returns, accepted_by, bounded_limits, _octets(content), receipts, parts_dead,
+        content_size, free_returns, accepted_by, bounded_limits, maybe_sent_ms, undecided_ms, _octets(content),
+        receipts, parts_dead,
     )  # fmt: skip
     return Leased(*values)
 
@@ -69,7 +71,7 @@ def as_stored(
     values = (
         d.id, d.tenant, d.channel, recipient, d.policy, d.created_ms, d.max_attempts, d.kind, d.op, d.metadata,
         *carried(d), seq, queue, lease, d.due_ms, d.expires_ms, 1, 0, 0, admission is not None, max(1, len(parts)), 0,
-        d.token_id, d.token_epoch, claimed_ms, claimed_ms, d.size, 0, d.accepted_by, 0,
+        d.token_id, d.token_epoch, claimed_ms, claimed_ms, d.size, 0, d.accepted_by, 0, None, None,
         parts[0] if len(parts) > 1 else d.content,
     )  # fmt: skip
     return Leased(*values)

@@ -10,7 +10,7 @@ import pytest
 from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.lifecycle import release_unsent
 from pillarbox.domain.message import Admission, Leased, State
-from pillarbox.domain.outcome import Deferred, Delivered, RateLimited
+from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Uncertain
 from pillarbox.domain.transition import ErrorClass, Reason, Transition
 from pillarbox.store.base import AdmissionWrite, Cancel, Settled
 from pillarbox.testing.fakes import FakeClock
@@ -124,6 +124,23 @@ class LeasingSuite(StoreFixtures):
         await driver.settle(message, Delivered("r"))
         message = await driver.claim_one()
         assert (message.part_next, message.bounded_limits) == (1, 0)
+
+    @pytest.mark.contract("CH6", "UN1", "PA3")
+    async def test_a_claim_says_since_when_its_part_may_have_arrived(self, driver: StoreDriver) -> None:
+        await driver.send(admission=Admission(recipient="ann", parts=(b"1", b"2"), splitter="1"))
+        began_ms = driver.clock.wall_ms()
+        for outcome, since_ms in (
+            (Deferred("busy"), None),
+            (Uncertain("no answer"), None),
+            (Uncertain("no answer"), began_ms + 3_600_000),
+            (Delivered("r"), began_ms + 3_600_000),
+        ):
+            message = await driver.claim_one()
+            assert (message.part_next, message.maybe_sent_ms, message.undecided_ms) == (0, since_ms, since_ms)
+            await driver.settle(message, outcome)
+            driver.clock.advance(3600)
+        message = await driver.claim_one()
+        assert (message.part_next, message.maybe_sent_ms, message.undecided_ms) == (1, None, None)
 
     @pytest.mark.contract("LE2", "LA4")
     async def test_a_claim_looks_only_where_there_is_capacity(self, driver: StoreDriver) -> None:
