@@ -5,24 +5,29 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import struct
 import threading
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_COMMIT = b"COMMIT\0"
+# A query that says nothing else: the hint that follows ends by one too.
+_COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 _BYTES = 65536
+_RESET = struct.pack("ii", 1, 0)
 
-Cut = Literal["before", "after"] | None
+Cut = Literal["before", "during", "after"] | None
 
 
 class Proxy:
     """
-    Forwards connections to the server's socket.
+    Forwards connections to the server's socket, from a socket in a folder and from a port of 127.0.0.1.
 
     Attributes:
-        cut: How the next commit ends: the connection breaks before the server has it, or after it has answered.
+        port: The port.
+        cut: How the next commit ends: the connection is reset before the server has it, while the server may be at it,
+            or after it has answered.
         cuts: How often that happened.
         isolated: Whether nobody gets through.
     """
@@ -34,15 +39,20 @@ class Proxy:
         self.isolated = False
         self._clients: list[socket.socket] = []
         self._server = server
-        self._listening = socket.socket(socket.AF_UNIX)
-        self._listening.bind(str(folder / ".s.PGSQL.5432"))
-        self._listening.listen()
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
+        near = socket.socket(socket.AF_UNIX)
+        near.bind(str(folder / ".s.PGSQL.5432"))
+        near.listen()
+        far = socket.create_server(("127.0.0.1", 0))
+        self.port = int(far.getsockname()[1])
+        self._listening = [near, far]
+        self._threads = [threading.Thread(target=self._accept, args=(one,), daemon=True) for one in self._listening]
+        for thread in tuple(self._threads):
+            thread.start()
 
     def close(self) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
+        for listening in self._listening:
+            listening.shutdown(socket.SHUT_RDWR)
+            listening.close()
         for thread in self._threads:
             thread.join()
 
@@ -53,10 +63,10 @@ class Proxy:
             with contextlib.suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
 
-    def _accept(self) -> None:
+    def _accept(self, listening: socket.socket) -> None:
         while True:
             try:
-                client, _ = self._listening.accept()
+                client, _ = listening.accept()
             except OSError:
                 return
             self._clients.append(client)
@@ -77,9 +87,12 @@ class Proxy:
                     elif self.cut is not None and _COMMIT in data:
                         self.cuts += 1
                         cut, self.cut = self.cut, None
-                        if cut == "after":
+                        if cut != "before":
                             server.sendall(data)
+                        if cut == "after":
                             server.recv(_BYTES)
+                        if client.family == socket.AF_INET:
+                            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                         return
                     else:
                         server.sendall(data)

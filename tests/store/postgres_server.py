@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _NAMED: Final = "PILLARBOX_TEST_PG"
 _RUN: Final = "PYTEST_XDIST_TESTRUNUID"
-_SECONDS: Final = 60
+_SECONDS: Final = 240
 # What is tested is not the disk.
 OPTIONS: Final = (
     "-c fsync=off -c full_page_writes=off -c autovacuum=off -c max_connections=200 -c shared_buffers=64MB"

@@ -355,7 +355,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
         abandon: Scheduled messages that must not outlive these acceptors become dead, at most `ABANDON_MAX` of each.
         acknowledge: Keys of mirror entries that their host has taken over.
         mark: How the clocks stand, where the database does not know that yet.
-        again: All of this, or some of it, may have been committed before, by a try whose answer was lost.
+        again: All of this, or some of it, may have been committed before, by a try whose answer was lost. It becomes as
+            durable as this batch.
     """
 
     now_ms: int

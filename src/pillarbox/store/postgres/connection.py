@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from pillarbox.errors import PillarboxError, StoreReadOnly, StoreUnavailable, ValueRefused
+from pillarbox.errors import PillarboxError, StoreOutcomeUnknown, StoreReadOnly, StoreUnavailable, ValueRefused
 from pillarbox.store.base import Durability
 from pillarbox.store.postgres.errors import CONFLICTS, REFUSALS, translated
 from pillarbox.store.postgres.statements import ONE_ROW_EACH, SETS, STATEMENTS
@@ -37,6 +37,8 @@ _SETTINGS: Final = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
     "jit": "off",
+    # A commit that did not wait for its standby says so by a warning, and by nothing else.
+    "client_min_messages": "warning",
 }
 
 
@@ -139,6 +141,7 @@ class Session(Statements):
 
     Attributes:
         committing: From then on only the database shows whether the transaction was written.
+        began_ms: What the server's clock showed when the transaction began.
         lease_now: What the lease clock showed when the transaction began.
         backend: The process of the server that the transaction runs in.
         patient: Whether a key that is taken already may be one that another transaction has just taken: then all of the
@@ -157,6 +160,7 @@ class Session(Statements):
         self._cursor = connection.cursor()
         self.numbers = Numbers(self)
         self.committing = False
+        self.began_ms = 0
         self.lease_now = 0
         self.backend = 0
         self.patient = True
@@ -165,6 +169,12 @@ class Session(Statements):
         self._sizes_ms = server_clock.boot_ms()
         self._sizes: dict[str, int] = {}
         self._local = [f"{one};" for one in _set(place, durability, "SET LOCAL")] if place.poll else []
+        self._warned: list[str] = []
+        connection.add_notice_handler(self._on_notice)
+
+    def _on_notice(self, said: psycopg.errors.Diagnostic) -> None:
+        if self.committing:
+            self._warned.append(said.message_primary or "a warning")
 
     @property
     def broken(self) -> bool:
@@ -173,8 +183,15 @@ class Session(Statements):
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Write what is done inside, or nothing of it where an error leaves it."""
+        """
+        Write what is done inside, or nothing of it where an error leaves it.
+
+        Raises:
+            StoreOutcomeUnknown: It is committed, but not as durable as it should be: whoever administers the server
+                had it wait no longer for its standby.
+        """
         self.committing = False
+        self._warned = []
         try:
             self._begin("begin")
             yield
@@ -187,6 +204,9 @@ class Session(Statements):
             with contextlib.suppress(psycopg.Error):
                 self._end()
             raise
+        if self._warned:
+            self.numbers.forget()
+            raise StoreOutcomeUnknown(f"committing: {self._warned[0]}")
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -234,6 +254,7 @@ class Session(Statements):
         begin, _, rest = STATEMENTS[name].partition(";")
         asked_ms = self._server_clock.boot_ms()
         ((now, self.backend),) = self._simple(" ".join((f"{begin};", *self._local, rest)))
+        self.began_ms = now
         self._server_clock.read(now, asked_ms=asked_ms)
         self.lease_now = now if self._lease_clock is None else self._lease_clock()
         if asked_ms - self._sizes_ms >= _GROWTH_MS:

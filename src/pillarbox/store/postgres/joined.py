@@ -115,6 +115,9 @@ class Joined:
             stored: list[Enqueued] = []
             for piece in pieces(self._drafts):
                 stored += yield from answered(functools.partial(self._steps, piece))
+            if not all(one.created for one in stored):
+                # As in a commit of our own: what was found is to be as durable as what is written.
+                yield _TEXTS["sync"], ()
             yield _TEXTS["join_end"], (path, home.channel)
         except BaseException:
             with contextlib.suppress(Exception):

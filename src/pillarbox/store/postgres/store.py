@@ -102,7 +102,7 @@ class PostgresStore(Reads, TwoThreads):
         self._connection = connect
         self._session: Session | None = None
         self._reading: Session | None = None
-        self._doubtful = 0
+        self._doubtful: tuple[int, int] | None = None
         self._starts: dict[int, WorkerStart] = {}
         self._heard_ms = 0
         self._channel = f"pillarbox_{self._place.schema}"
@@ -208,7 +208,11 @@ class PostgresStore(Reads, TwoThreads):
         if self._starts and (batch.presence or batch.claim) and session.lease_now - self._heard_ms >= HEARD_MS:
             session.each("workers_heard", [_row(slot, one, session) for slot, one in sorted(self._starts.items())])
             self._heard_ms = session.lease_now
-        return steps.apply(session, session.numbers, batch, limits=self._limits, lease_now=session.lease_now)
+        result = steps.apply(session, session.numbers, batch, limits=self._limits, lease_now=session.lease_now)
+        if any(not one.created for group in result.enqueued if not isinstance(group, Exception) for one in group):
+            # A key was found. Whoever stored its message may never have heard that it is on the standby.
+            session.many("sync")
+        return result
 
     def _transact(self, what: str, work: Callable[[Session], T]) -> T:
         """
@@ -234,7 +238,7 @@ class PostgresStore(Reads, TwoThreads):
                 if session.broken:
                     self._close()
                     if session.committing:
-                        self._doubtful = session.backend
+                        self._doubtful = session.backend, session.began_ms
                         raise StoreOutcomeUnknown(str(error)) from exc
                     if not fresh:
                         # It was gone before we began, as after a restart of the server: nothing was written.
@@ -247,21 +251,21 @@ class PostgresStore(Reads, TwoThreads):
         if self._session is None:
             session = self._opened()
             try:
-                if self._doubtful:
-                    self._end_doubt(session)
+                if self._doubtful is not None:
+                    self._end_doubt(session, *self._doubtful)
             except BaseException:
                 session.connection.close()
                 raise
             self._session = session
         return self._session
 
-    def _end_doubt(self, session: Session) -> None:
+    def _end_doubt(self, session: Session, backend: int, began_ms: int) -> None:
         """End the transaction whose answer was lost, if it still runs: what it did is to be seen by what follows."""
         with translated("asking what became of a commit"), session.transaction():
-            ended = session.many("backend_end", (self._doubtful, _END_DOUBT_MS))
+            ended = session.many("backend_end", (backend, _END_DOUBT_MS, began_ms))
         if ended and not ended[0][0]:
             raise StoreUnavailable("a commit whose answer was lost is still under way")
-        self._doubtful = 0
+        self._doubtful = None
 
     def _hint(self) -> None:
         """Wake who listens. After the commit, because the server lets one transaction do this at a time."""

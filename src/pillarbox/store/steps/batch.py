@@ -125,7 +125,9 @@ def _starting(tx: Writing, batch: Batch) -> Starting | None:
 def _import(tx: Writing, batch: Batch, result: BatchResult) -> None:
     if batch.imports:
         result.imported = imports.import_all(tx, batch.imports, again=batch.again)
-    if batch.sync:
+    if batch.sync or batch.again:
+        # What an earlier try wrote is recognised, and nothing more is written for it: yet nobody was told that it is
+        # on disk, or on the standby.
         tx.many("sync")
 
 

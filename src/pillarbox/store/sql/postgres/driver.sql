@@ -24,8 +24,10 @@ COMMIT
 
 -- backend_end --
 -- After a lost answer: ends the server's process that was asked to commit, if it is still there and ours.
+-- One that began later has its number by chance: the server was restarted, or another one took its place.
 SELECT pg_terminate_backend(pid, $2::bigint) FROM pg_stat_activity
-WHERE pid = $1::integer AND pid <> pg_backend_pid() AND usename = current_user
+WHERE pid = $1::integer AND backend_start <= to_timestamp(($3::bigint + 1) / 1000.0)
+    AND pid <> pg_backend_pid() AND usename = current_user
     AND application_name = current_setting('application_name')
 
 -- join --

@@ -212,7 +212,11 @@ FROM {each system text, source_id text, message_id text, outcome text, at bigint
 ON CONFLICT DO NOTHING
 
 -- sync --
-SET LOCAL synchronous_commit = on
+-- A commit that writes nothing waits for nothing: neither for the disk nor for a standby. One that writes waits for all
+-- that is in the log before it. A message in the log is the one thing to write that locks nothing and takes no right.
+SELECT set_config('synchronous_commit',
+    CASE WHEN current_setting('synchronous_commit') = 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true),
+    pg_logical_emit_message(true, 'pillarbox', '')
 
 -- import_put --
 -- What was enqueued by this very transaction takes the state and the counts that it comes with.
