@@ -15,7 +15,7 @@ from pillarbox.store.base import Durability
 from pillarbox.store.sqlite import opening
 from pillarbox.store.sqlite.statements import STATEMENTS
 from pillarbox.store.steps import claim, collapse, endings, horizon, late_answer, overview, prune, subject
-from pillarbox.store.steps.columns import LEASED, VIEW, column
+from pillarbox.store.steps.columns import DOUBTS, LEASED, VIEW, column
 from tests.store.opened import driver_on, raw
 
 if TYPE_CHECKING:
