@@ -248,3 +248,18 @@ async def test_a_database_is_copied_and_the_copy_goes_on(filled: Pillarbox) -> N
     back = await filled("db", "copy", copy, str(filled.db))
     assert back.code == 1
     assert "there is something in it already" in back.said
+
+
+async def test_a_file_is_shared_with_an_application(pillarbox: Pillarbox) -> None:
+    shop = pillarbox.home / "shop.db"
+    execute(shop, "CREATE TABLE shop_order (number INTEGER)")
+    refused_usage = await pillarbox("db", "init", str(shop))
+    assert (refused_usage.code, "say --shared" in refused_usage.err) == (2, True)
+    made = await pillarbox("db", "init", "--shared", str(shop))
+    assert (made.code, made.out, made.said) == (0, "", f"{shop} is now a shared file")
+    again = await pillarbox("db", "init", "--shared", str(shop), "--json")
+    assert (again.code, again.json) == (0, {"file": str(shop), "made": False})
+    for db in (str(shop), f"sqlite3:///{shop}"):
+        assert (await pillarbox("db", "check", "--db", db)).said == "no problem found"
+    execute(pillarbox.home / "other.db", "CREATE TABLE message (number INTEGER)")
+    refused(await pillarbox("db", "init", "--shared", str(pillarbox.home / "other.db")), "which the outbox needs")
