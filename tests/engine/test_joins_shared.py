@@ -288,6 +288,7 @@ async def refused(box: Outbox, connection: Any, why: str) -> None:
         ("PRAGMA synchronous = FULL", "do not wait for the disk .* synchronous = EXTRA"),
         ("PRAGMA journal_mode = MEMORY", "journal mode is memory: .* journal_mode = DELETE"),
         ("PRAGMA journal_mode = PERSIST", "journal mode is persist: .* journal_mode = DELETE"),
+        ("PRAGMA locking_mode = EXCLUSIVE", "keeps the file locked between its transactions"),
         ("ATTACH '{other}' AS other", r"another file is attached .*\(other\)"),
     ],
 )

@@ -52,8 +52,8 @@ class Joins:
         it. No event tells of it, because only the caller knows of the commit.
 
         Args:
-            connection: To the outbox's own database. Of psycopg, asyncpg, SQLAlchemy (a session too) or Django. One
-                that blocks is used on this thread.
+            connection: To the outbox's own database. Of psycopg, asyncpg, SQLAlchemy (a session too) or Django; on a
+                file of apsw, on a shared one of sqlite3 or aiosqlite. One that blocks is used on this thread.
             to: As in `send`, with *ephemeral* and *options*, of which ``abort`` and ``collapse`` are refused.
 
         Returns:

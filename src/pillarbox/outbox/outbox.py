@@ -96,7 +96,8 @@ class Outbox:
     the two. docs/reference/outbox.md lists what it offers by what one wants to do.
 
     Args:
-        db: ``outbox.db``, ``sqlite:///…``, ``postgresql://…`` or ``:memory:``; ``None`` takes the settings' own.
+        db: ``outbox.db``, ``sqlite:///…``, ``postgresql://…`` or ``:memory:``, ``sqlite3:///…`` for a shared file;
+            ``None`` takes the settings' own.
         channels: Ways out by name: a URL, a `Channel`, or a function of an `Attempt`.
         deliver: Whether this process sends. Without it messages are only accepted, for another process to send.
         settings: Read by `settings.load`; further keyword arguments win over it (`config.explain` lists them).

@@ -117,12 +117,17 @@ class Joined:
                 f"{self._path} is open with apsw in this process too, and two SQLite libraries in one process drop each"
                 " other's locks: close that connection"
             )
-        ((owner, journal, synchronous),) = yield STATEMENTS["callers_pragmas"], ()
+        ((owner, journal, synchronous, locking),) = yield STATEMENTS["callers_pragmas"], ()
         if owner != shared_guard.SHARED_ID:
             raise Refused(f"{self._path} is no shared file: run `pillarbox db init --shared {self._path}`")
         if journal != "delete":
             raise Refused(
                 f"this connection's journal mode is {journal}: {_SETTING.format(what='journal_mode = DELETE')}"
+            )
+        if locking != "normal":
+            raise Refused(
+                "this connection keeps the file locked between its transactions, and nobody could send: set"
+                " PRAGMA locking_mode = NORMAL, and read something"
             )
         least, name = _SYNCHRONOUS[self._durability]
         if synchronous < least:

@@ -18,6 +18,7 @@ import apsw
 
 from pillarbox.errors import Refused, StoreUnsafe
 from pillarbox.store.sqlite import opening
+from pillarbox.store.sqlite.shared_guard import SHARED_ID, not_shared
 
 if TYPE_CHECKING:
     from pillarbox.store.base import Durability
@@ -141,11 +142,18 @@ def connect(path: str, durability: Durability) -> apsw.Connection:
         )
         try:
             connection = cast("apsw.Connection", PythonConnection(raw))
+            _check_mark(connection, path)
             opening.configure(connection, durability)
         except BaseException:
             raw.close()
             raise
     return connection
+
+
+def _check_mark(connection: apsw.Connection, path: str) -> None:
+    """Raise StoreUnsafe where the mark in the header was of a transaction that did not end, and is undone by now."""
+    if connection.pragma("application_id") != SHARED_ID:
+        raise not_shared(path)
 
 
 def check_library(version: tuple[int, ...]) -> None:

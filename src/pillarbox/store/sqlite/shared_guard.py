@@ -108,14 +108,19 @@ def make(path: str, *, locks: bool) -> Guard:
     return SharedGuard(path, descriptor, APSW, locks=locks)
 
 
+def not_shared(path: str) -> StoreUnsafe:
+    """Return the error for a file that Python's own library must not open."""
+    return StoreUnsafe(
+        f"{path} is no shared file, and only these may be opened with Python's own SQLite: make it one with"
+        f" `pillarbox db init --shared {path}`"
+    )
+
+
 def make_for_python(path: str, *, locks: bool) -> Guard:
     """Return the guard of a file that is to be opened with Python's library. Raises OSError, StoreUnsafe."""
     descriptor = kept(path)
     if not is_shared(descriptor):
-        raise StoreUnsafe(
-            f"{path} is no shared file, and only these may be opened with Python's own SQLite: make it one with"
-            f" `pillarbox db init --shared {path}`"
-        )
+        raise not_shared(path)
     return SharedGuard(path, descriptor, PYTHON, locks=locks)
 
 

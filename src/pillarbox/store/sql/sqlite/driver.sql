@@ -14,8 +14,8 @@ BEGIN IMMEDIATE
 SELECT name, file FROM pragma_database_list
 
 -- callers_pragmas --
-SELECT a.application_id, j.journal_mode, s.synchronous
-FROM pragma_application_id a, pragma_journal_mode j, pragma_synchronous s
+SELECT a.application_id, j.journal_mode, s.synchronous, l.locking_mode
+FROM pragma_application_id a, pragma_journal_mode j, pragma_synchronous s, pragma_locking_mode l
 
 -- commit --
 COMMIT
