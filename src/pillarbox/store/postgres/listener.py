@@ -8,6 +8,7 @@ its own, because the way to the server may hang.
 from __future__ import annotations
 
 import contextlib
+import math
 import select
 import socket
 import threading
@@ -125,7 +126,11 @@ class Listener:
 
 def _wait(woken: socket.socket, descriptor: int | None, seconds: float | None) -> None:
     """Wait for the server, for a nudge, or for so long."""
-    watched = [woken, *(() if descriptor is None else (descriptor,))]
-    ready, _, _ = select.select(watched, (), (), seconds)
-    if woken in ready:
+    # Not by `select.select`, which refuses descriptors from 1024 on: a program may have that many files open.
+    watched = select.poll()
+    for one in (woken.fileno(), descriptor):
+        if one is not None:
+            watched.register(one, select.POLLIN)
+    ready = watched.poll(None if seconds is None else math.ceil(seconds * 1000))
+    if any(one == woken.fileno() for one, _ in ready):
         woken.recv(64)
