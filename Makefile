@@ -12,7 +12,7 @@ JOBS ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help venv lint format test check demo bench bench-quick test-all contract docs docs-reference synapse proof-platforms \
-	clean
+	proof-postgres clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,9 @@ synapse: ## install the Matrix server that some tests talk to, in an environment
 proof-platforms: venv ## send thousands of messages to chat platforms, fake ones and Synapse, with killed workers
 	PILLARBOX_TEST_PLATFORM_MESSAGES=2000 PILLARBOX_TEST_SYNAPSE_MESSAGES=200 $(BIN)/python -m pytest -s --timeout 900 \
 		tests/simulation/test_platforms.py tests/channels/test_synapse.py $(ARGS)
+
+proof-postgres: venv ## break connections to PostgreSQL forty times each way, kill its server and let standbys take over
+	PILLARBOX_TEST_POSTGRES_FAULTS=40 $(BIN)/python -m pytest -s tests/acceptance/test_server_faults.py $(ARGS)
 
 demo: venv ## see it deliver, be killed midway, and lose nothing
 	$(BIN)/pillarbox demo $(ARGS)
