@@ -56,6 +56,20 @@ async def test_discords_own_client_sends_edits_and_deletes(
     assert (message.content, server.texts()) == ("Hello", ["Hello"])
 
 
+async def test_discords_own_client_reads_what_was_said(server: FakeDiscord, client: discord.http.HTTPClient) -> None:
+    first = await client.send_message(42, params=said("one", nonce="n1"))
+    second = await client.send_message(42, params=said("two"))
+    assert first["nonce"] == "n1"
+    found = await client.logs_from(42, limit=1)
+    assert [(one["id"], one["content"]) for one in found] == [(second["id"], "two")]
+    (earlier,) = await client.logs_from(42, limit=9, before=int(second["id"]))
+    assert (earlier["id"], earlier["author"]["id"]) == (first["id"], "1")
+    assert "nonce" not in earlier  # which is lost
+    assert discord.utils.snowflake_time(int(first["id"])).timestamp() * 1000 == server.clock.wall_ms()
+    server.shows_history = False
+    assert await client.logs_from(42, limit=9) == []
+
+
 async def test_discords_own_client_understands_what_is_refused(
     server: FakeDiscord, client: discord.http.HTTPClient
 ) -> None:

@@ -139,6 +139,32 @@ async def test_slacks_own_client_sends_edits_and_deletes(slack: FakeSlack) -> No
     assert slack.texts() == ["Hello"]
 
 
+async def test_slacks_own_client_reads_what_was_said(slack: FakeSlack) -> None:
+    client = AsyncWebClient(slack.token, base_url=f"{slack.base_url}/api/", retry_handlers=[])
+    metadata = {"event_type": "task", "event_payload": {"id": "7"}}
+    sent = await client.chat_postMessage(channel="C1", text="one", metadata=metadata)
+    answer = await client.chat_postMessage(channel="C1", text="two", thread_ts=sent["ts"])
+    slack.clock.advance(10)  # type: ignore[attr-defined]
+    last = await client.chat_postMessage(channel="C1", text="three")
+    page = await client.conversations_history(channel="C1", limit=1, include_all_metadata=True)
+    assert [one["text"] for one in page["messages"]] == ["three"]
+    cursor = page["response_metadata"]["next_cursor"]
+    page = await client.conversations_history(channel="C1", limit=1, include_all_metadata=True, cursor=cursor)
+    assert [(one["ts"], one["metadata"]) for one in page["messages"]] == [(sent["ts"], metadata)]
+    assert not page["has_more"]
+    newest = await client.conversations_history(channel="C1", oldest=sent["ts"])
+    assert [one["ts"] for one in newest["messages"]] == [last["ts"]]
+    replies = await client.conversations_replies(channel="C1", ts=sent["ts"])
+    assert {one["ts"] for one in replies["messages"]} == {sent["ts"], answer["ts"]}
+    assert "metadata" not in replies["messages"][-1]
+    direct = await client.conversations_open(users="U1")
+    await client.chat_postMessage(channel="U1", text="you")
+    assert (await client.conversations_history(channel=direct["channel"]["id"]))["messages"][0]["text"] == "you"
+    slack.scopes.clear()
+    with pytest.raises(SlackApiError, match="missing_scope"):
+        await client.conversations_history(channel="C1")
+
+
 async def test_slacks_own_client_understands_what_is_refused(slack: FakeSlack) -> None:
     client = AsyncWebClient(slack.token, base_url=f"{slack.base_url}/api/", retry_handlers=[])
     slack.refuse("C2", "is_archived")

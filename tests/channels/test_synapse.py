@@ -33,7 +33,7 @@ from pillarbox.channels.base import Attempt, Seams
 from pillarbox.channels.matrix import MatrixChannel
 from pillarbox.clock import SystemClock
 from pillarbox.domain.message import Content, Format
-from pillarbox.domain.outcome import Delivered, RateLimited, Rejected, Unavailable
+from pillarbox.domain.outcome import Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from tests.acceptance.processes import Accepting, WorkerProcess
 from tests.channels.attempts import TOKEN, an_attempt
 
@@ -170,6 +170,33 @@ async def test_a_second_copy_is_the_first_event_through_logins_and_a_server_that
         await channel.close()
     assert len(set(receipts)) == 1
     assert await asyncio.to_thread(synapse.bodies, room, token) == ["Once & only"]
+
+
+@pytest.mark.contract("UN1")
+async def test_synapse_is_asked_whether_it_has_a_message(synapse: Synapse) -> None:
+    token = await asyncio.to_thread(synapse.token)
+    room = await asyncio.to_thread(synapse.room, token)
+    since_ms = SystemClock().wall_ms()
+    channel, later = await started(synapse), MatrixChannel.from_url(url_of(synapse).replace("OUTBOX", "LATER"))
+    await later.start(Seams())
+    receipts = []
+    for number in range(3):
+        outcome = await channel.send(attempt(room, 5000 + number, reconciles=number != 1))
+        assert isinstance(outcome, Delivered), outcome
+        receipts.append(outcome.receipt)
+    for asking in (channel, later):
+        found = await asking.look_up(attempt(room, 5000), since_ms=since_ms)
+        assert isinstance(found, Delivered)
+        assert found.receipt == receipts[0]
+        assert await asking.look_up(attempt(room, 5999), since_ms=since_ms) is None
+    # What carries no token in its content is known by its transaction id, to the device that sent it.
+    found = await channel.look_up(attempt(room, 5001), since_ms=since_ms)
+    assert isinstance(found, Delivered)
+    assert found.receipt == receipts[1]
+    assert await later.look_up(attempt(room, 5001), since_ms=since_ms) is None
+    assert isinstance(await channel.look_up(attempt("!nobody:test.local", 1), since_ms=since_ms), Uncertain)
+    await channel.close()
+    await later.close()
 
 
 @pytest.mark.contract("CH2")

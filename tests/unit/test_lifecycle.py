@@ -345,9 +345,20 @@ def test_resend_tries_again_and_charges() -> None:
 
 
 @pytest.mark.contract("UN1")
-@pytest.mark.parametrize("action", [UncertainAction.HOLD, UncertainAction.RECONCILE])
-def test_hold_waits_for_a_person(action: UncertainAction) -> None:
-    transition = decided(leased(Policy(uncertain=action)), Uncertain("no answer"))
+def test_reconcile_asks_before_it_goes_again_and_leaves_the_last_word_to_a_person() -> None:
+    policy = Policy(jitter=0.0, uncertain=UncertainAction.RECONCILE, max_attempts=3)
+    again = decided(leased(policy), Uncertain("no answer"))
+    assert (again.to, again.charged, waits(again)) == (State.SCHEDULED, 1, 5)
+    last = decided(leased(policy, charged=2), Uncertain("no answer"))
+    assert (last.to, last.reason, last.charged) == (State.HELD, Reason.UNCERTAIN, 1)
+    unasked = decided(leased(policy, charged=2, undecided_ms=NOW), Deferred("cannot be asked now"))
+    assert (unasked.to, unasked.reason) == (State.HELD, Reason.UNCERTAIN)
+    assert decided(leased(policy, charged=2), Deferred("busy")).to is State.DEAD
+
+
+@pytest.mark.contract("UN1")
+def test_hold_waits_for_a_person() -> None:
+    transition = decided(leased(Policy(uncertain=UncertainAction.HOLD)), Uncertain("no answer"))
     assert (transition.to, transition.reason, transition.error) == (State.HELD, Reason.UNCERTAIN, "no answer")
     assert transition.charged == 1
     assert transition.due_ms is None

@@ -8,8 +8,8 @@ from pillarbox.channels.discord import HOOK_RULES as DISCORD_WEBHOOK
 from pillarbox.channels.discord import RULES as DISCORD
 from pillarbox.channels.http.rules import HTTP_RULES
 from pillarbox.channels.matrix import RULES as MATRIX
-from pillarbox.channels.slack import HOOK_RULES as SLACK_WEBHOOK
-from pillarbox.channels.slack import RULES as SLACK
+from pillarbox.channels.slack_rules import HOOK_RULES as SLACK_WEBHOOK
+from pillarbox.channels.slack_rules import RULES as SLACK
 from pillarbox.channels.telegram import RULES as TELEGRAM
 from tools.reference.page import code, table
 

@@ -20,7 +20,7 @@ from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.ids import PARTS_MAX
 from pillarbox.domain.message import Admission, Content, File, Format, encode_content
-from pillarbox.domain.outcome import AnyOutcome, checked_recipient, name_of
+from pillarbox.domain.outcome import AnyOutcome, Uncertain, checked_recipient, name_of
 from pillarbox.domain.pace import UNLIMITED, Pace
 from pillarbox.domain.retry import CHAT, Policy, UncertainAction
 from pillarbox.entropy import Entropy, SystemEntropy
@@ -41,6 +41,7 @@ class Capabilities:
             whole where it is cut; all other text is cut as it stands.
         receipts: What a delivered message means: nothing, accepted by the platform, or read back from it.
         edits: `Attempt.op` may be an edit of ``target``, the platform's id of a message. ``deletes``: or its deletion.
+        looks_up: `Channel.look_up` can ask the platform whether it has a message.
     """
 
     text_limit: int | None = None
@@ -48,6 +49,7 @@ class Capabilities:
     receipts: Receipts = "accepted"
     edits: bool = False
     deletes: bool = False
+    looks_up: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         deadline_seconds: The executor cancels the send after so long.
         progress: Where an adapter notes whether its request was written, so that a stop before that costs nothing.
         created_ms: When the message was accepted, milliseconds since 1970.
+        reconciles: In doubt the platform is asked whether it has it (``uncertain = "reconcile"``): the token is to be
+            where it can be read again.
     """
 
     id: str
@@ -115,6 +119,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, object] = {}
     deadline_seconds: float = 30.0
     created_ms: int = 0
+    reconciles: bool = False
     progress: Progress = msgspec.field(default_factory=Progress)
 
     @property
@@ -199,6 +204,7 @@ class Channel(ABC):
     bounds one attempt, ``concurrency`` is how many sends may run at once, ``pace`` how many its platform takes in a
     time, of all workers of the store together; ``ordered`` whether messages get the default lane. ``split_mode`` is
     where long text is preferably cut. ``known_secrets`` are its own, which are hidden in all that comes back from it.
+    ``recognised_seconds`` is how long its platform surely drops a second copy, counted from the first.
     """
 
     kind: str = "channel"
@@ -210,6 +216,11 @@ class Channel(ABC):
     send_timeout_seconds: float = 30.0
     split_mode: Mode = "paragraph"
     known_secrets: KnownSecrets = NOTHING_KNOWN
+
+    @property
+    def recognised_seconds(self) -> float:
+        """See the class; 0 where nobody may count on it."""
+        return 0.0
 
     async def start(self, seams: Seams) -> None:  # noqa: B027 — optional on purpose
         """Open what sending needs. Called once, on the loop that sends, before the first send."""
@@ -301,6 +312,19 @@ class Channel(ABC):
     @abstractmethod
     async def send(self, attempt: Attempt) -> AnyOutcome:
         """Try once. Cancelled at the deadline."""
+
+    async def look_up(self, attempt: Attempt, *, since_ms: int) -> AnyOutcome | None:  # noqa: ARG002 — for those that can
+        """
+        Ask the platform whether it has an earlier attempt of this part. Called where `Capabilities.looks_up` says so.
+
+        Args:
+            since_ms: When the first attempt began that may have arrived, milliseconds since 1970.
+
+        Returns:
+            ``Delivered`` with its receipt; ``None`` where it surely does not have it: then it is sent. ``Uncertain``
+            where the platform cannot say: then a person decides. Any other outcome where it is to be asked later.
+        """
+        return Uncertain("the channel cannot ask its platform")
 
     async def guarantee(self) -> Guarantee:
         """Return what becomes of a second copy. Called between `start` and `close`: it may ask the platform."""

@@ -16,7 +16,8 @@ import msgspec
 from yarl import URL
 
 from pillarbox.__about__ import __version__
-from pillarbox.channels.base import Attempt, Capabilities, Guarantee
+from pillarbox.channels import discord_history
+from pillarbox.channels.base import Attempt, Capabilities, Guarantee, Progress
 from pillarbox.channels.discord_markdown import escaped, written
 from pillarbox.channels.http.answers import Answer
 from pillarbox.channels.http.chat import (
@@ -35,7 +36,7 @@ from pillarbox.channels.text.split import length
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import File
-from pillarbox.domain.outcome import AnyOutcome, Delivered
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Uncertain
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.errors import ConfigError, InvalidMessage
 
@@ -209,6 +210,7 @@ class DiscordChannel(_Discord, TokenChannel):
     """
 
     rules = RULES
+    capabilities = replace(_Discord.capabilities, looks_up=True)
     scheme = "discord"
     expected = "discord://BOT_TOKEN, or discord://ID/TOKEN for a webhook"
     pace = Pace(whole=(Rate(50),))  # https://docs.discord.com/developers/topics/rate-limits#global-rate-limit
@@ -245,6 +247,31 @@ class DiscordChannel(_Discord, TokenChannel):
             raise InvalidMessage("to", "expected the number of a channel")
         _check_number("thread", thread)
         return to
+
+    @property
+    def recognised_seconds(self) -> float:
+        """See `Channel`. So long the same nonce gets the first message for an answer."""
+        return _NONCE_SECONDS
+
+    async def look_up(self, attempt: Attempt, *, since_ms: int) -> AnyOutcome | None:
+        """See `Channel`. A channel's history has no nonces: it can only say that nobody said such a thing."""
+
+        async def ask(path: str, query: Mapping[str, str]) -> Answer | AnyOutcome:
+            apart = msgspec.structs.replace(attempt, progress=Progress())
+            url = (self.base_url / _API / path).with_query(query)
+            answer = await self._client.post(
+                url, b"", content_type=self.content_type, headers=self._headers, attempt=apart, method="GET"
+            )
+            return Deferred(f"{answer.reason}; nothing of it was sent") if isinstance(answer, Uncertain) else answer
+
+        body, files = self.body(attempt, ()), [file.name for _, file in _uploads(attempt)]
+        for place in dict.fromkeys((attempt.thread or attempt.to, attempt.to)):
+            found = await discord_history.look_up(
+                ask, channel=place, content=str(body.get("content", "")), files=files, since_ms=since_ms
+            )
+            if found is not None:
+                return found
+        return None
 
     def request(self, attempt: Attempt, without: Collection[Spare]) -> Request:
         """See `ChatChannel`. A thread is a channel."""

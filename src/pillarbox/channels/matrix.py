@@ -17,6 +17,7 @@ from urllib.parse import quote
 import msgspec
 from yarl import URL
 
+from pillarbox.channels import matrix_history
 from pillarbox.channels.base import Attempt, Capabilities, Guarantee, Progress, Seams
 from pillarbox.channels.http.answers import Answer, judged
 from pillarbox.channels.http.chat import OPTIONS, ChatChannel, HttpOptions, Request, Said, http_options
@@ -142,7 +143,7 @@ class MatrixChannel(ChatChannel):
 
     kind = "matrix"
     # A whole event may have 65 536 bytes of canonical JSON: spec.matrix.org, "Size limits".
-    capabilities = Capabilities(text_limit=60_000, unit="bytes", edits=True, deletes=True)
+    capabilities = Capabilities(text_limit=60_000, unit="bytes", edits=True, deletes=True, looks_up=True)
     rules = RULES
     files_max = 1
     markup_fields = frozenset({"format", "formatted_body"})
@@ -174,6 +175,7 @@ class MatrixChannel(ChatChannel):
         self._password = password
         self._token: str | None = access_token or None
         self._refresh_token: str | None = None
+        self._user_id = ""
         self._is_known = False  # whose token it is was asked
         self._rooms: dict[str, str] = {}
         self._logging_in = asyncio.Lock()
@@ -271,6 +273,8 @@ class MatrixChannel(ChatChannel):
             if thread:
                 related |= {"rel_type": "m.thread", "event_id": thread, "is_falling_back": reply is None}
             body["m.relates_to"] = related
+        if attempt.reconciles and attempt.op is Op.SEND:
+            body[matrix_history.TOKEN] = attempt.token
         return body | self.own_fields(attempt, without)
 
     def _put(self, path: str, body: dict[str, object], files: tuple[tuple[str, File], ...] = ()) -> Request:
@@ -294,19 +298,45 @@ class MatrixChannel(ChatChannel):
 
     async def send(self, attempt: Attempt) -> AnyOutcome:
         """See `Channel`. An alias is looked up once."""
-        if attempt.to.startswith("#") and attempt.to not in self._rooms:
-            attempt.progress.written = False
-            asked = await self._beside(attempt, "GET", f"directory/room/{_part(attempt.to)}", {})
-            if not isinstance(asked, Answer):
-                return asked
-            found = _read(asked)
-            if asked.status != 200:
-                said = self.said(asked)
-                return self._judged(asked, rule_for(self._rules, asked.status, code=said.code, text=said.text))
-            if found is None or not _ROOM.match(found.room_id or ""):
-                return Deferred("unintelligible answer to the look-up of an alias")
-            self._rooms[attempt.to] = found.room_id or ""
-        return await super().send(attempt)
+        unknown = await self._resolve(attempt)
+        return unknown if unknown is not None else await super().send(attempt)
+
+    async def _resolve(self, attempt: Attempt) -> AnyOutcome | None:
+        if not attempt.to.startswith("#") or attempt.to in self._rooms:
+            return None
+        attempt.progress.written = False
+        asked = await self._beside(attempt, "GET", f"directory/room/{_part(attempt.to)}", {})
+        if not isinstance(asked, Answer):
+            return asked
+        found = _read(asked)
+        if asked.status != 200:
+            said = self.said(asked)
+            return self._judged(asked, rule_for(self._rules, asked.status, code=said.code, text=said.text))
+        if found is None or not _ROOM.match(found.room_id or ""):
+            return Deferred("unintelligible answer to the look-up of an alias")
+        self._rooms[attempt.to] = found.room_id or ""
+        return None
+
+    @property
+    def recognised_seconds(self) -> float:
+        """See `Channel`. What the homeserver keeps with the device."""
+        return _KEPT_SECONDS if self.covered else 0.0
+
+    async def look_up(self, attempt: Attempt, *, since_ms: int) -> AnyOutcome | None:
+        """See `Channel`. By a field of the event's content, or its transaction id."""
+        refused = await self._resolve(attempt) or await self._authorise(attempt, stale=None)
+        if refused is not None:
+            return refused
+
+        async def ask(path: str) -> Answer | AnyOutcome:
+            where = f"rooms/{_part(self._rooms.get(attempt.to, attempt.to))}/{path}"
+            answer = await self._beside(attempt, "GET", where, {}, token=self._token)
+            if not isinstance(answer, Answer) or self.said(answer).code != "M_UNKNOWN_TOKEN" or not self._can_renew:
+                return answer
+            refused = await self._authorise(attempt, stale=self._token)
+            return refused or await self._beside(attempt, "GET", where, {}, token=self._token)
+
+        return await matrix_history.look_up(ask, sender=self._user_id, token=attempt.token, since_ms=since_ms)
 
     async def ask(self, request: Request, attempt: Attempt) -> Answer | AnyOutcome:
         """See `ChatChannel`. A token that is over is renewed, once."""
@@ -392,6 +422,7 @@ class MatrixChannel(ChatChannel):
                 # Not by the rules for messages: what they refuse is a message, and here it was the account.
                 return self._to_log_in(asked)
             self.covered = bool(found.device_id)
+            self._user_id = found.user_id
             self._is_known = True
             return None
 

@@ -12,11 +12,12 @@ import dataclasses
 import re
 from collections.abc import Collection, Mapping
 from typing import ClassVar, Final, Unpack
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 from yarl import URL
 
+from pillarbox.channels import slack_history
 from pillarbox.channels.base import Attempt, Capabilities, Guarantee, Progress
 from pillarbox.channels.egress import Egress
 from pillarbox.channels.http.answers import Answer, status_text
@@ -29,22 +30,16 @@ from pillarbox.channels.http.chat import (
     TokenChannel,
     check_name,
 )
-from pillarbox.channels.http.rules import Rule, Spare, names
+from pillarbox.channels.http.rules import Spare
 from pillarbox.channels.slack_blocks import blocks
+from pillarbox.channels.slack_rules import HOOK_RULES, RULES
 from pillarbox.channels.text.rich import Rich
 from pillarbox.channels.text.split import length
-from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import Admission, Content, File
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage
-
-_POST: Final = "slack-api-ref@f4837c0c methods/chat/chat.postMessage.json"
-_UPDATE: Final = "https://docs.slack.dev/reference/methods/chat.update#errors"
-_LIMITS: Final = "https://docs.slack.dev/apis/web-api/rate-limits"
-_HOOK: Final = "https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors"
-_HOOK_CHANGES: Final = "https://api.slack.com/changelog/2016-05-17-changes-to-errors-for-incoming-webhooks"
 
 _TOKEN: Final = re.compile(r"xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{8,}\Z")
 _HOOK_PIECE: Final = re.compile(r"[A-Za-z0-9]{6,}\Z")
@@ -54,161 +49,9 @@ _CODE: Final = re.compile(rb"\s*([a-z0-9_]{2,60})\s*\Z")
 
 _WORKSPACE_SECONDS: Final = 60.0  # a whole workspace sends too much: a second would be of no use
 
-RULES: Final[tuple[Rule, ...]] = (
-    Rule(verdict=Verdict.DELIVERED, statuses=("2xx",), codes=("ok",), source=_POST),
-    # Too much: into one conversation, or in the whole workspace.
-    Rule(verdict=Verdict.RATE_LIMITED, codes=("message_limit_exceeded",), source=_POST),
-    Rule(verdict=Verdict.RATE_LIMITED_RECIPIENT, codes=("rate_limited", "ratelimited"), source=_LIMITS),
-    Rule(verdict=Verdict.RATE_LIMITED_RECIPIENT, statuses=("429",), source=_LIMITS),
-    # The app or its token.
-    Rule(
-        verdict=Verdict.AUTH,
-        codes=names(
-            "not_authed invalid_auth account_inactive token_revoked token_expired missing_scope not_allowed_token_type"
-        ),
-        source=_POST,
-    ),
-    Rule(
-        verdict=Verdict.UNAVAILABLE,
-        codes=names(
-            "org_login_required enterprise_is_restricted access_denied accesslimited app_access_restricted"
-            " two_factor_setup_required is_bot deprecated_endpoint method_deprecated unknown_method"
-            " team_access_not_granted"
-        ),
-        source=_POST,
-    ),
-    # What it can do without.
-    Rule(
-        verdict=Verdict.REJECTED,
-        codes=names(
-            "cannot_reply_to_message restricted_action_non_threadable_channel restricted_action_thread_locked"
-            " thread_not_found"
-        ),
-        without=Spare.THREAD,
-        source=f"{_POST}: about the thread",
-    ),
-    Rule(
-        verdict=Verdict.REJECTED,
-        codes=("invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long"),
-        without=Spare.MARKUP,
-        source=_POST,
-    ),
-    # The message.
-    Rule(
-        verdict=Verdict.REJECTED,
-        codes=names(
-            "slack_connect_canvas_sharing_blocked slack_connect_file_link_sharing_blocked"
-            " slack_connect_lists_sharing_blocked"
-        ),
-        source=f"{_POST}: about what is shared",
-    ),
-    Rule(
-        verdict=Verdict.REJECTED, codes=("team_not_found",), source=f"{_POST}: a token of an organisation, and a name"
-    ),
-    Rule(
-        verdict=Verdict.REJECTED,
-        codes=names(
-            "msg_too_long no_text too_many_attachments attachment_payload_limit_exceeded"
-            " too_many_contact_cards markdown_text_conflict metadata_too_large invalid_metadata_format"
-            " invalid_metadata_schema metadata_must_be_sent_from_app missing_file_data invalid_arguments"
-            " invalid_arg_name invalid_array_arg invalid_charset invalid_form_data invalid_json"
-            " json_not_object invalid_post_type missing_post_type send_on_behalf_not_allowed"
-            " as_user_not_supported draft_*"
-        ),
-        source=_POST,
-    ),
-    Rule(
-        verdict=Verdict.REJECTED,
-        codes=names(
-            "message_not_found edit_window_closed cant_update_message cant_delete_message is_inactive"
-            " block_mismatch message_not_in_streaming_state"
-        ),
-        source=_UPDATE,
-    ),
-    # The conversation.
-    Rule(
-        verdict=Verdict.REJECTED_RECIPIENT,
-        codes=names(
-            "channel_not_found is_archived not_in_channel user_not_found messages_tab_disabled"
-            " restricted_action restricted_action_read_only_channel restricted_action_thread_only_channel"
-            " slack_connect_* cannot_dm_bot"
-        ),
-        source=_POST,
-    ),
-    Rule(
-        verdict=Verdict.REJECTED_RECIPIENT,
-        codes=("ekm_access_denied", "no_permission"),
-        source=f"{_POST}: messages to this channel; make sure your app is a member of the conversation",
-    ),
-    # Later.
-    Rule(verdict=Verdict.DEFERRED, codes=("request_timeout",), source=f"{_POST}: POST data missing or truncated"),
-    Rule(
-        verdict=Verdict.DEFERRED,
-        codes=names(
-            "service_unavailable team_added_to_org duplicate_message_not_found duplicate_channel_not_found"
-            " streaming_state_conflict external_channel_migrating"
-        ),
-        source=_POST,
-    ),
-    Rule(
-        verdict=Verdict.UNCERTAIN,
-        codes=("internal_error", "fatal_error", "update_failed"),
-        source=f"{_POST}: some aspect of the operation may have succeeded",
-    ),
-    Rule(verdict=Verdict.UNCLASSIFIED, statuses=("2xx",), codes=("*",), source="a code that no row knows"),
-    Rule(
-        verdict=Verdict.UNCLASSIFIED,
-        statuses=("400", "415", "422"),
-        source="it may be a proxy's, and not the message's",
-    ),
-    Rule(verdict=Verdict.UNCERTAIN, statuses=("2xx", "5xx"), source="no answer of the Web API"),
-)
-"""What the Web API's answers mean: nearly all of them are a 200 with a code in it."""
-
-HOOK_RULES: Final[tuple[Rule, ...]] = (
-    Rule(verdict=Verdict.DELIVERED, statuses=("2xx",), codes=("ok",), source=_HOOK),
-    Rule(verdict=Verdict.RATE_LIMITED, statuses=("429",), source=_LIMITS),
-    # The hook is gone, or was never there.
-    Rule(
-        verdict=Verdict.AUTH,
-        codes=names("invalid_token no_service no_service_id no_active_hooks no_team team_disabled"),
-        statuses=("403", "404"),
-        source=_HOOK,
-    ),
-    Rule(
-        verdict=Verdict.REJECTED,
-        statuses=("400",),
-        codes=("invalid_blocks", "invalid_blocks_format"),
-        without=Spare.MARKUP,
-        source=_HOOK,
-    ),
-    Rule(
-        verdict=Verdict.REJECTED,
-        statuses=("400",),
-        codes=names(
-            "invalid_payload user_not_found no_text too_many_attachments missing_text_or_fallback_or_attachments"
-        ),
-        source=_HOOK_CHANGES,
-    ),
-    # A hook has one conversation: without it, it is of no use.
-    Rule(
-        verdict=Verdict.CLOSED,
-        codes=("channel_not_found", "channel_is_archived", "action_prohibited", "posting_to_general_channel_denied"),
-        source=_HOOK_CHANGES,
-    ),
-    Rule(verdict=Verdict.UNCERTAIN, codes=("rollup_error",), statuses=("5xx",), source=_HOOK_CHANGES),
-    Rule(verdict=Verdict.UNCLASSIFIED, statuses=("2xx",), codes=("*",), source="a text that no row knows"),
-    Rule(
-        verdict=Verdict.UNCLASSIFIED,
-        statuses=("400", "415", "422"),
-        source="it may be a proxy's, and not the message's",
-    ),
-    Rule(verdict=Verdict.UNCERTAIN, statuses=("2xx", "5xx"), source="no answer of a webhook"),
-)
-"""What an incoming webhook's answers mean: a status, and one word."""
-
 # All blocks of a message may be some 13 000 characters: three times what the text may be.
 _BLOCKS_SHARE: Final = 3
+_FORM: Final = "application/x-www-form-urlencoded"
 _TEXT_MAX: Final = 4000  # what is longer Slack itself cuts, and gives the id of one piece
 
 
@@ -280,7 +123,7 @@ class SlackChannel(_Slack, TokenChannel):
     """
 
     pace = Pace(each=(Rate(1),))  # https://docs.slack.dev/apis/web-api/rate-limits: "1 message per second per channel"
-    capabilities = Capabilities(text_limit=_TEXT_MAX, unit="utf16", edits=True, deletes=True)
+    capabilities = Capabilities(text_limit=_TEXT_MAX, unit="utf16", edits=True, deletes=True, looks_up=True)
     public_url = "https://slack.com"
     scheme = "slack"
     expected = "slack://xoxb-TOKEN, or slack://T…/B…/SECRET for an incoming webhook"
@@ -326,10 +169,27 @@ class SlackChannel(_Slack, TokenChannel):
         if attempt.files and attempt.op is Op.SEND and any(map(self.carries, attempt.files)):
             return self._shared(attempt, rich, without)
         body |= _said_in_blocks(rich, without)
+        own = self.own_fields(attempt, without)
         if attempt.op is Op.SEND:
             body |= _in_thread(attempt, without)
+            if attempt.reconciles:
+                own["metadata"] = slack_history.with_token(own.get("metadata"), attempt.token)
         method = "chat.postMessage" if attempt.op is Op.SEND else "chat.update"
-        return self._call(method, body | self.own_fields(attempt, without))
+        return self._call(method, body | own)
+
+    async def look_up(self, attempt: Attempt, *, since_ms: int) -> AnyOutcome | None:
+        """See `Channel`. By the token in the message's metadata, which files do not have."""
+        if any(map(self.carries, attempt.files)):
+            return Uncertain("Slack keeps nothing with files by which they could be found again")
+
+        async def ask(method: str, fields: Mapping[str, str]) -> Answer | AnyOutcome:
+            url = self.base_url / "api" / method
+            return await self._before(
+                attempt, url, urlencode(fields).encode(), content_type=_FORM, headers=self._headers
+            )
+
+        thread = attempt.thread or attempt.content.reply_to
+        return await slack_history.look_up(ask, to=attempt.to, thread=thread, token=attempt.token, since_ms=since_ms)
 
     def _shared(self, attempt: Attempt, rich: Rich, without: Collection[Spare]) -> Request:
         """Return the last of the calls that share files; `ask` makes those before it."""
@@ -362,7 +222,7 @@ class SlackChannel(_Slack, TokenChannel):
             attempt,
             self.base_url / "api" / "files.getUploadURLExternal",
             f"filename={quote(file.name)}&length={file.size}".encode(),
-            content_type="application/x-www-form-urlencoded",
+            content_type=_FORM,
             headers=self._headers,
         )
         if not isinstance(asked, Answer):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import ssl
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -221,6 +222,11 @@ class WebhookChannel(Channel):
         """Return a file with its URL as it was read, so that no other URL is read out of the same text."""
         url = None if file.url is None else str(await self._media.vet_url(file.url))
         return _File(url, file.name, file.media_type, file.data)
+
+    @property
+    def recognised_seconds(self) -> float:
+        """See `Channel`. ``dedupe`` says so of the receiver."""
+        return math.inf if self._covered else 0.0
 
     async def guarantee(self) -> Guarantee:
         """See `Channel`."""

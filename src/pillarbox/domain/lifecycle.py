@@ -386,6 +386,21 @@ def expired(message_expires_ms: int | None, now_ms: int) -> bool:
     return message_expires_ms is not None and now_ms > message_expires_ms
 
 
+def undecided(message: Leased, outcome: Uncertain) -> Transition:
+    """Return the move of a message that was not sent again, as nobody can say whether an earlier attempt arrived."""
+    reason = outcome.reason or "nobody can say whether an earlier attempt arrived"
+    if message.policy.uncertain is UncertainAction.DROP:
+        return _laid_to_rest(message, Reason.UNCERTAIN, ErrorClass.UNCERTAIN, reason)
+    return _held_in_doubt(message, ErrorClass.UNCERTAIN, reason, charged=0)
+
+
+def _held_in_doubt(message: Leased, error_class: ErrorClass, error: str, *, charged: int, lost: int = 0) -> Transition:
+    keeps_turn = message.policy.on_held is OnHeld.BLOCK
+    return Transition.hold(
+        Reason.UNCERTAIN, error_class=error_class, error=error, charged=charged, keeps_turn=keeps_turn, lost=lost
+    )
+
+
 def _uncertain(
     message: Leased, outcome: Uncertain, reason: str, *, now_ms: int, fraction: float, lost: int = 0
 ) -> Transition:
@@ -394,7 +409,12 @@ def _uncertain(
     if _is_non_final(message):
         return Transition.bury(Reason.NON_FINAL, error_class=error_class, error=reason, lost=lost)
     match action:
-        case UncertainAction.RESEND | UncertainAction.RESEND_MARKED:
+        case UncertainAction.HOLD:
+            return _held_in_doubt(message, error_class, reason, charged=1, lost=lost)
+        case UncertainAction.RESEND | UncertainAction.RESEND_MARKED | UncertainAction.RECONCILE:
+            # Before a message goes again that may have arrived, its channel is asked where the policy says so.
+            if action is UncertainAction.RECONCILE and message.charged + 1 >= message.max_attempts:
+                return _held_in_doubt(message, error_class, reason, charged=1, lost=lost)
             return _charged(
                 message,
                 error_class,
@@ -404,11 +424,6 @@ def _uncertain(
                 now_ms=now_ms,
                 fraction=fraction,
                 lost=lost,
-            )
-        case UncertainAction.HOLD | UncertainAction.RECONCILE:
-            keeps_turn = message.policy.on_held is OnHeld.BLOCK
-            return Transition.hold(
-                Reason.UNCERTAIN, error_class=error_class, error=reason, charged=1, keeps_turn=keeps_turn, lost=lost
             )
         case UncertainAction.DROP:
             return _laid_to_rest(message, Reason.UNCERTAIN, error_class, reason, lost=lost)
@@ -430,6 +445,8 @@ def _charged(
     charged = message.charged + 1
     if _is_non_final(message):
         return Transition.bury(Reason.NON_FINAL, error_class=error_class, error=error, lost=lost)
+    if charged >= limit and message.policy.uncertain is UncertainAction.RECONCILE and message.undecided_ms is not None:
+        return _held_in_doubt(message, error_class, error, charged=1, lost=lost)
     if charged >= limit:
         return _laid_to_rest(message, Reason.RETRIES_EXHAUSTED, error_class, error, lost=lost)
     policy = message.policy

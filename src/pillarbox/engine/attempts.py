@@ -57,6 +57,7 @@ def attempt_of(message: Leased, channel: Channel) -> Attempt:
         metadata={} if message.metadata is None else _METADATA.decode(message.metadata),
         deadline_seconds=channel.send_timeout_seconds,
         created_ms=message.created_ms,
+        reconciles=message.policy.uncertain is UncertainAction.RECONCILE,
     )
 
 

@@ -25,6 +25,7 @@ from pillarbox.domain import lifecycle
 from pillarbox.domain.message import Leased
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Outcome, Uncertain
 from pillarbox.domain.transition import Transition
+from pillarbox.engine import doubts
 from pillarbox.engine.admission import Preparing, ReadFiles
 from pillarbox.engine.attempts import interrupted, outcome_of, raised
 from pillarbox.engine.calls import GRACE_SECONDS
@@ -270,6 +271,8 @@ class Executor:
 
     def _decide(self, flight: Flight, outcome: AnyOutcome) -> Transition:
         flight.ended_ms = now_ms = self._clock.wall_ms()
+        if flight.undecided and isinstance(outcome, Uncertain):
+            return lifecycle.undecided(flight.message, outcome)
         return self._outages.decide(flight, outcome, now_ms=now_ms, fraction=self._entropy.fraction())
 
     async def _send(self, flight: Flight, channel: Channel, attempt: Attempt) -> AnyOutcome:
@@ -279,7 +282,7 @@ class Executor:
         self._deadlines.add(flight, seconds)
         channel_at_work.set(attempt.channel)  # its context is its own
         try:
-            outcome = await channel.send(attempt)
+            outcome = await doubts.tried(flight, channel, attempt, now_ms=self._clock.wall_ms())
         except Outcome as said:
             outcome = said
         except BaseException as exc:

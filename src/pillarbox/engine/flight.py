@@ -26,6 +26,7 @@ class Flight(msgspec.Struct, kw_only=True, eq=False):
         ended: The channel's call is over.
         written_off: It was not, some time after it was cut off.
         given_back: A stop came before it was begun, and has settled it.
+        undecided: An earlier attempt may have arrived, and nobody could say.
         rest: What goes on of it in a thread, after it was cut off.
         restated: What it came to could not be stored, and was said again in words that can.
         attempt: What its channel was given.
@@ -53,6 +54,7 @@ class Flight(msgspec.Struct, kw_only=True, eq=False):
     counted: bool = False
     unwritten: bool = False
     over: bool = False
+    undecided: bool = False
     attempt: Attempt | None = None
     rest: asyncio.Future[AnyOutcome] | None = None
     left: asyncio.Future[None] | None = None

@@ -18,7 +18,7 @@ _AFTER_A_LOSS: Final = {
     UncertainAction.RESEND: "it is sent again, at the cost of one attempt",
     UncertainAction.RESEND_MARKED: "it is sent again, marked as possibly a copy, at the cost of one attempt",
     UncertainAction.HOLD: "it is held for a person to decide",
-    UncertainAction.RECONCILE: "it is held for a person to decide",
+    UncertainAction.RECONCILE: "the platform is asked whether it has it, or a person where that cannot be",
     UncertainAction.DROP: "it is given up",
 }
 

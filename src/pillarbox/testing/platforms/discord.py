@@ -21,6 +21,7 @@ HOOK: Final = ("123456789012345678", "FakeFakeFakeFakeFakeFakeFakeFake")
 _CONTENT_MAX: Final = 2000
 _FILE_BYTES_MAX: Final = 10 << 20
 _NONCE_MAX: Final = 25
+_EPOCH_MS: Final = 1_420_070_400_000  # reference.mdx, "Snowflakes"
 _NONCE_MS: Final = 120_000  # "the past few minutes"; nobody says how many
 _PATH: Final = re.compile(r"/api/v10/(?:channels/(\d+)|webhooks/([^/]+/[^/]+))(?:/messages)?(?:/(\d+))?")
 _ESCAPE: Final = re.compile(r"\\([^0-9A-Za-z\s])")
@@ -46,6 +47,7 @@ class FakeDiscord(FakePlatform):
         channel_seconds: At most one message in so many seconds to a channel, after three at once; ``None``: no limit.
 
     Attributes:
+        shows_history: Whether the bot has the permission READ_MESSAGE_HISTORY; without it, every channel looks empty.
         messages: What stands in the channels, in the order of sending; the webhook's channel is 0.
     """
 
@@ -62,6 +64,7 @@ class FakeDiscord(FakePlatform):
         self.token = token
         self.hook = hook
         self._count = 0
+        self.shows_history = True
         self._refused: dict[str, int] = {}
         self._nonces: dict[tuple[str, str], tuple[int, str]] = {}
 
@@ -107,6 +110,8 @@ class FakeDiscord(FakePlatform):
         channel = str(fields.get("thread_id", found[1] or "0"))
         if channel in self._refused:
             return _refusal(self._refused[channel])
+        if request.method == "GET" and not found[3]:
+            return self._history(channel, fields)
         if request.method == "POST":
             answer = self._send(channel, fields)
             return answer if found[1] or fields.get("wait") in {"true", "1"} else Answer(status=204)
@@ -124,7 +129,7 @@ class FakeDiscord(FakePlatform):
                 return _refusal(10008) if first is None else answer_json(first)
         self._count += 1
         message: dict[str, Any] = {
-            "id": str(10**17 + self._count),
+            "id": str(((self.clock.wall_ms() - _EPOCH_MS) << 22) + self._count),
             "channel_id": channel,
             "content": str(fields.get("content", "")),
             "timestamp": "2026-01-01T00:00:00+00:00",
@@ -141,6 +146,15 @@ class FakeDiscord(FakePlatform):
         self.messages.append(message)
         self._nonces[channel, nonce] = (now_ms, str(message["id"]))
         return answer_json(message, headers=self._bucket(channel))
+
+    def _history(self, channel: str, fields: dict[str, object]) -> Answer:
+        """Return a page of a channel, the newest first, without nonces: those are lost, and so Discord has it."""
+        if not self.shows_history:
+            return answer_json([])
+        before = int(str(fields.get("before", 1 << 63)))
+        found = [one for one in self.messages if one["channel_id"] == channel and int(one["id"]) < before]
+        page = found[::-1][: int(str(fields.get("limit", 50)))]
+        return answer_json([{name: value for name, value in one.items() if name != "nonce"} for one in page])
 
     def _bucket(self, channel: str) -> dict[str, str]:
         """Return what Discord says beside each answer: whether the channel takes more, and when."""

@@ -56,6 +56,7 @@ class FakeMatrix(FakePlatform):
         self._refresh: dict[str, str] = {}
         self._transactions: dict[tuple[str | None, str], str] = {}
         self._refused: dict[str, tuple[int, str, str]] = {}
+        self._sent: dict[str, tuple[str | None, str, int]] = {}  # by which device, under which id, and when
 
     @property
     def url(self) -> str:
@@ -107,6 +108,8 @@ class FakeMatrix(FakePlatform):
             case "GET", ["account", "whoami"]:
                 known = {"user_id": f"@{self.user}:test.local", "device_id": device}
                 return answer_json({name: value for name, value in known.items() if value is not None})
+            case "GET", ["rooms", room, "messages"]:
+                return self._messages(room, device, fields)
             case "PUT", ["rooms", room, "send", kind, _]:
                 return self._once(device, path, room, kind, fields, len(request.body))
             case "PUT", ["rooms", room, "redact", event, _]:
@@ -120,6 +123,22 @@ class FakeMatrix(FakePlatform):
         if token not in self._devices:
             return _refusal(401, "M_UNKNOWN_TOKEN", "Invalid access token", soft_logout=True)
         return None
+
+    def _messages(self, room: str, device: str | None, fields: dict[str, Any]) -> Answer:
+        """Return a page of a room, from the newest event back; its own transaction ids a device is shown."""
+        if room in self._refused:
+            return _refusal(*self._refused[room])
+        found = []
+        for one in reversed(self.messages):
+            if one["room_id"] != room:
+                continue
+            sender, transaction, sent_ms = self._sent[one["event_id"]]
+            shown = {"transaction_id": transaction} if sender is not None and sender == device else {}
+            more = {"type": "m.room.message", "sender": f"@{self.user}:test.local", "origin_server_ts": sent_ms}
+            found.append({**one, **more, "unsigned": shown})
+        start, limit = int(fields.get("from") or 0), int(fields.get("limit") or 10)
+        page = {"start": str(start), "chunk": found[start : start + limit]}
+        return answer_json(page | ({"end": str(start + limit)} if start + limit < len(found) else {}))
 
     def _upload(self, request: Received) -> Answer:
         if (wrong := self._unauthorized(_token(request))) is not None:
@@ -178,6 +197,7 @@ class FakeMatrix(FakePlatform):
         self._transactions[device, path] = event
         if kind == "m.room.message":
             self._keep(event, room, content)
+            self._sent[event] = (device, unquote(path.rpartition("/")[2]), self.clock.wall_ms())
         return answer_json({"event_id": event})
 
     def _keep(self, event: str, room: str, content: dict[str, Any]) -> None:

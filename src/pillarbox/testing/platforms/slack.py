@@ -28,7 +28,7 @@ _ELEMENTS: Final = frozenset(
 
 class FakeSlack(FakePlatform):
     """
-    Slack's ``chat.postMessage``, ``chat.update``, ``chat.delete`` and ``auth.test``, uploads, and an incoming webhook.
+    Slack's methods for messages, their edits and deletions, uploads, an incoming webhook, and what reads conversations.
 
     Args:
         token: The app's.
@@ -37,6 +37,8 @@ class FakeSlack(FakePlatform):
             limit. Slack has 1.
 
     Attributes:
+        scopes: What the app may read: ``channels:history`` and ``im:write``, unless one is taken away.
+        history_seconds: At most one look into the conversations in so many seconds, after three; ``None``: no limit.
         messages: What stands in the conversations, in the order of sending; the webhook's is called ``hook``.
         uploads: Name and bytes of each file by its id, shared or not.
     """
@@ -56,6 +58,8 @@ class FakeSlack(FakePlatform):
         self._count = 0
         self._refused: dict[str, str] = {}
         self.uploads: dict[str, tuple[str, bytes]] = {}
+        self.scopes = {"channels:history", "im:write"}
+        self.history_seconds: float | None = None
 
     @property
     def url(self) -> str:
@@ -94,6 +98,9 @@ class FakeSlack(FakePlatform):
             "chat.delete": self._delete,
             "files.getUploadURLExternal": self._place,
             "files.completeUploadExternal": self._share,
+            "conversations.history": self._history,
+            "conversations.replies": self._history,
+            "conversations.open": self._open,
         }
         method = path.removeprefix("/api/")
         if request.headers.get("authorization") != f"Bearer {self.token}":
@@ -114,6 +121,40 @@ class FakeSlack(FakePlatform):
         message, cut = self._keep(channel, fields)
         body = {"ok": True, "channel": channel, "ts": message["ts"], "message": message}
         return answer_json(body | ({"response_metadata": {"warnings": ["message_truncated"]}} if cut else {}))
+
+    def _open(self, fields: dict[str, Any]) -> Answer:
+        if "im:write" not in self.scopes:
+            return answer_json({"ok": False, "error": "missing_scope", "needed": "im:write"})
+        return answer_json({"ok": True, "channel": {"id": _direct(str(fields.get("users", "")))}})
+
+    def _history(self, fields: dict[str, Any]) -> Answer:
+        """Return a page of a conversation, the newest first; of a thread where one is named."""
+        if "channels:history" not in self.scopes:
+            return answer_json({"ok": False, "error": "missing_scope", "needed": "channels:history"})
+        channel, thread = str(fields.get("channel", "")), fields.get("ts")
+        if channel in self._refused:
+            return _error(self._refused[channel])
+        seconds = self.history_seconds
+        wait_ms = 0.0 if seconds is None else self.wait_ms("history", seconds=seconds)
+        if wait_ms:
+            headers = {"Retry-After": str(math.ceil(wait_ms / 1000))}
+            return answer_json({"ok": False, "error": "ratelimited"}, status=429, headers=headers)
+        found = [
+            one
+            for one in reversed(self.messages)
+            if _direct(one["channel"]) == channel
+            and float(one["ts"]) > float(fields.get("oldest") or 0)
+            # An answer in a thread is not among what is said in its conversation.
+            and (one.get("thread_ts") if thread is None else thread) in {one.get("thread_ts"), one["ts"], None}
+            and (thread is not None or one.get("thread_ts") is None)
+        ]
+        start, limit = int(fields.get("cursor") or 0), int(fields.get("limit") or 100)
+        page = found[start : start + limit]
+        if str(fields.get("include_all_metadata", "")).lower() not in {"true", "1"}:
+            page = [{name: value for name, value in one.items() if name != "metadata"} for one in page]
+        following = str(start + limit) if start + limit < len(found) else ""
+        shown = {"ok": True, "messages": page, "has_more": bool(following)}
+        return answer_json(shown | {"response_metadata": {"next_cursor": following}})
 
     def _place(self, fields: dict[str, Any]) -> Answer:
         if not fields.get("filename") or not fields.get("length"):
@@ -179,6 +220,11 @@ class FakeSlack(FakePlatform):
             return Answer(status=400, body=wrong.encode())
         self._keep("hook", fields)
         return Answer(body=b"ok")
+
+
+def _direct(place: str) -> str:
+    """Return the conversation of the direct messages with a user; any other place is one by itself."""
+    return f"D{place[1:]}" if place.startswith(("U", "W")) else place
 
 
 def _unfit(fields: dict[str, Any]) -> str:

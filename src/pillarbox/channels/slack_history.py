@@ -1,0 +1,124 @@
+"""
+Looks in a Slack conversation whether a message stands there: by the token in its metadata.
+
+https://docs.slack.dev/messaging/message-metadata: what an app posts may carry metadata that people do not see, and
+``conversations.history`` gives it back. An app needs a scope to read (``channels:history`` and its like), and may ask
+some 50 times a minute; one that is sold outside of Slack's marketplace once a minute, for 15 messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from pillarbox.channels.http.answers import Answer
+from pillarbox.channels.http.hints import retry_after_seconds
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Uncertain
+
+Ask = Callable[[str, Mapping[str, str]], Awaitable[Answer | AnyOutcome]]
+"""Calls a method that sends nothing."""
+
+_EVENT: Final = "pillarbox_message"
+_TOKEN: Final = "pillarbox_token"  # noqa: S105 — the name of a field
+_MARGIN_SECONDS: Final = 300  # by which Slack's clock may differ from ours
+_PAGES_MAX: Final = 10
+_PAGE: Final = 200
+
+
+class _Metadata(msgspec.Struct):
+    event_payload: dict[str, Any] = {}
+
+
+class _Message(msgspec.Struct):
+    ts: str = ""
+    metadata: _Metadata | None = None
+
+
+class _Next(msgspec.Struct):
+    next_cursor: str = ""
+
+
+class _Place(msgspec.Struct):
+    id: str = ""
+
+
+class _Answer(msgspec.Struct):
+    ok: bool = False
+    error: str = ""
+    needed: str = ""
+    messages: list[_Message] = []
+    response_metadata: _Next | None = None
+    channel: _Place | None = None
+
+
+_ANSWER: Final = msgspec.json.Decoder(_Answer)
+
+
+def with_token(metadata: object, token: str) -> dict[str, object]:
+    """Return what a message carries to be found again by; an application's own metadata stay."""
+    own = metadata if isinstance(metadata, dict) else {}
+    payload = own.get("event_payload")
+    given = payload if isinstance(payload, dict) else {}
+    return {"event_type": _EVENT, **own, "event_payload": {**given, _TOKEN: token}}
+
+
+async def look_up(ask: Ask, *, to: str, thread: str | None, token: str, since_ms: int) -> AnyOutcome | None:
+    """
+    Return the delivery of the message with *token*; ``None`` where it is not there; else why that cannot be said.
+
+    Args:
+        to: A conversation, or a user, whose direct messages are meant.
+        thread: The message that it was to answer. One that Slack sent without its thread is looked for beside it.
+        since_ms: When it may have arrived at the earliest.
+    """
+    if to.startswith(("U", "W")):
+        opened = _read(await ask("conversations.open", {"users": to}))
+        if not isinstance(opened, _Answer):
+            return opened
+        to = opened.channel.id if opened.channel is not None else ""
+    oldest = f"{since_ms / 1000 - _MARGIN_SECONDS:.6f}"
+    common = {"channel": to, "oldest": oldest, "include_all_metadata": "true", "limit": str(_PAGE)}
+    places = [("conversations.replies", {"ts": thread, **common})] if thread is not None else []
+    for method, fields in [*places, ("conversations.history", common)]:
+        found = await _in(ask, method, fields, token)
+        if found is not None:
+            return found
+    return None
+
+
+async def _in(ask: Ask, method: str, fields: Mapping[str, str], token: str) -> AnyOutcome | None:
+    cursor = ""
+    for _ in range(_PAGES_MAX):
+        page = _read(await ask(method, {**fields, "cursor": cursor} if cursor else fields))
+        if not isinstance(page, _Answer):
+            return page
+        for message in page.messages:
+            if message.metadata is not None and message.metadata.event_payload.get(_TOKEN) == token:
+                return Delivered(message.ts)
+        cursor = page.response_metadata.next_cursor if page.response_metadata is not None else ""
+        if not cursor:
+            return None
+    return Uncertain(f"more than {_PAGES_MAX * _PAGE} messages came since, which is as far as is looked back")
+
+
+def _read(answer: Answer | AnyOutcome) -> _Answer | AnyOutcome:
+    if not isinstance(answer, Answer):
+        return answer
+    after = retry_after_seconds(answer.headers.get("Retry-After"), now_ms=0)
+    if answer.status == 429:
+        return RateLimited("Slack takes no more questions about its conversations now", after=after)
+    try:
+        found = _ANSWER.decode(answer.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return Deferred(f"Slack could not be asked: HTTP {answer.status}")
+    if found.ok:
+        return found
+    if found.error in {"ratelimited", "rate_limited"}:
+        return RateLimited("Slack takes no more questions about its conversations now", after=after)
+    if found.error == "missing_scope":
+        return Uncertain(f"the app may not look: it lacks the scope {found.needed or 'channels:history'}")
+    if found.error in {"internal_error", "fatal_error", "service_unavailable", "request_timeout"}:
+        return Deferred(f"Slack could not be asked: {found.error}")
+    return Uncertain(f"Slack does not say: {found.error}")
