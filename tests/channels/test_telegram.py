@@ -373,7 +373,7 @@ async def test_a_long_text_goes_out_in_parts_whose_entities_fit(telegram: FakeTe
         message = await box.send("chat", to="42", text=lines, format="markdown")
         await told(box, message)
         assert message.view is not None
-        assert (message.view.state, message.view.splitter) == ("delivered", "rich 2")
+        assert (message.view.state, message.view.splitter) == ("delivered", "rich 3")
     assert len(telegram.messages) > 3
     assert "\n".join(telegram.texts(42)) == "\n".join(f"• point {i} with some code {i} and a link" for i in range(400))
     for one in telegram.messages:

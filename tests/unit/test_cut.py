@@ -64,6 +64,29 @@ def test_no_cut_is_inside_of_code_or_a_link_that_fits(limit: int) -> None:
 
 
 @pytest.mark.contract("PA1")
+def test_a_piece_is_seldom_written_down_twice() -> None:
+    sizes: list[int] = []
+
+    def counted(rich: Rich) -> int:
+        sizes.append(as_html(rich))
+        return sizes[-1]
+
+    rich = from_html(REPORT * 20)
+    pieces = cut(rich, limit=2000, unit="utf16", mode="length", size=counted)
+    full = [as_html(piece.rich) for piece in pieces[:-1]]
+    whole = [size for size in sizes if size > 1000]  # and not the spans that are measured by themselves
+    assert len(whole) <= 1.2 * len(pieces) + 2
+    assert min(full) > 1800
+
+
+@pytest.mark.contract("PA1")
+def test_what_is_left_over_is_not_cut_for_a_guess() -> None:
+    # The second piece has room for all of the words, though the first had much markup.
+    pieces = cut_by(from_html(f"{'<b>a</b> <i>b</i> ' * 55}\n\n{'word ' * 200}"), 1100)
+    assert [piece.rich.text.count("word") for piece in pieces] == [0, 200]
+
+
+@pytest.mark.contract("PA1")
 def test_a_span_that_is_longer_than_a_piece_ends_with_it_and_begins_again() -> None:
     words = ("word " * 100).strip()
     pieces = cut_by(from_markdown(f"**bold {words}** end [a {words}](https://e.example/x)"), 200)

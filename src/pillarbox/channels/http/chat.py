@@ -37,7 +37,7 @@ from pillarbox.domain.outcome import AnyOutcome, Delivered, Rejected
 from pillarbox.domain.plain_characters import CONTROL
 from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage, NotStarted
 
-SPLITTER: Final = "rich 2"
+SPLITTER: Final = "rich 3"
 """Stored with the parts. Anything that cuts a text elsewhere than before needs a new one."""
 
 _TIMEOUT_SECONDS: Final = 30.0

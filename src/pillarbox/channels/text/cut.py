@@ -29,6 +29,8 @@ _POP_ISOLATE: Final = "\u2069"
 _ISOLATES: Final = "\u2066\u2067\u2068"
 _EMBEDDED_MAX: Final = 10  # deeper than anybody embeds; UAX #9 stops at 125
 _CODE_POINT_MAX: Final = 4  # units: bytes of UTF-8
+_SPARE: Final = 32  # a guess leaves so much of a piece for markup that is somewhat denser than before
+_FULL: Final = 4  # a piece with so much of it left over is cut again, as if nothing were known
 _MARKUP_SHARE: Final = 8  # less than so much of a piece for its text, and its markup is given up
 
 
@@ -76,6 +78,7 @@ class _Cutter:
         self._embedded = ""  # the signs of what is embedded where the next piece begins
         self._following = 0  # of the spans, the first that begins at or behind this place
         self._reaching: list[Span] = []  # those before it that end behind this place
+        self._last = (limit, limit)  # how long the text of the last piece was, and how long it was written
 
     def pieces(self) -> Iterator[Piece]:
         while self._at < len(self._text):
@@ -99,7 +102,8 @@ class _Cutter:
 
     def _next(self) -> Piece | None:
         """Return the piece that begins here, and go on to where the next one does."""
-        room, bare = self._limit, False
+        room = guess = self._guess()
+        bare = False
         while True:
             start, stop, resume = self._places.piece(self._at, room)
             if start == stop:
@@ -111,9 +115,15 @@ class _Cutter:
             if self._embeds:
                 piece = _whole(piece, self._embedded)
             written = self._size(piece)
+            if written <= self._limit and room == guess < self._limit and _FULL * written < (_FULL - 1) * self._limit:
+                room = guess = self._limit  # the guess was a poor one, or what follows is long
+                continue
             if written <= self._limit:
+                if not bare:
+                    self._last = length(self._text[start:stop], self._unit), written
                 self._go_to(resume)
                 return Piece(piece, bare)
+            guess = 0
             room = min(room, length(self._text[start:stop], self._unit))
             room = min(room - 1, room * self._limit // written)
             if room >= max(_CODE_POINT_MAX, self._limit // _MARKUP_SHARE):
@@ -122,6 +132,17 @@ class _Cutter:
                 return self._code_point(start)
             if not bare:
                 room, bare = self._limit, True
+
+    def _guess(self) -> int:
+        """
+        Return how much text may fit into the next piece: its markup takes about as much as that of the last one did.
+
+        To write down what is far too long takes as long as to write down a piece. The rest is never cut for a guess.
+        """
+        text, written = self._last
+        if len(self._text) - self._at <= self._limit or (_SPARE + 1) * text >= _SPARE * written:
+            return self._limit
+        return max(self._limit * text * (_SPARE - 1) // (written * _SPARE), _CODE_POINT_MAX, 1)
 
     def _code_point(self, at: int) -> Piece:
         """Return a single one, where escapes leave no room for what belongs to it."""
