@@ -59,6 +59,17 @@ async def sent(port: int, *, to: str = "ann@example.net", content: Content | Non
 # --- delivered --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.contract("CH3")
+async def test_what_a_mail_cannot_answer_is_recorded() -> None:
+    async with aiosmtpd() as server:
+        outcome = await sent(server.port, content=Content(text="x", reply_to="-100123"))
+        assert isinstance(outcome, Delivered)
+        assert outcome.degraded == "sent without its reply_to: it is no Message-ID"
+        outcome = await sent(server.port, content=Content(text="x", reply_to="<a@example.org>"))
+        assert isinstance(outcome, Delivered)
+        assert outcome.degraded is None
+
+
 @pytest.mark.contract("CL1", "UN5")
 async def test_a_mail_is_delivered_with_its_message_id_as_receipt() -> None:
     async with aiosmtpd() as server:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -37,12 +37,12 @@ class Asked(ScriptedChannel):
 
     async def look_up(self, attempt: Attempt, *, since_ms: int) -> AnyOutcome | None:
         self.asked.append((attempt.token, since_ms))
-        said: Any = self.says.pop(0)
+        said = self.says.pop(0)
         if isinstance(said, ValueError):
             raise said
         if self.raises and said is not None:
             raise said
-        return said
+        return cast("AnyOutcome | None", said)
 
 
 async def ended(stand: Stand, box: Box, message: Any, retries: int = 1) -> MessageView:

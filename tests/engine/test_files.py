@@ -120,3 +120,28 @@ async def test_what_cannot_be_sent_is_refused_before_it_is_accepted(tmp_path: Pa
     async with Outbox(tmp_path / "other.db", deliver=False, limits={"bytes": 900}) as box:
         with pytest.raises(QueueFull, match="bytes"):
             await box.send("chat", to="ann", files=[b"x" * 1000])
+
+
+@pytest.mark.contract("CO4")
+@pytest.mark.parametrize(
+    ("url", "name", "media_type", "data"),
+    [
+        ("data:text/plain;base64,aGk=", "file.txt", "text/plain", b"hi"),
+        ("DATA:text/plain;charset=utf-8,h%20i", "file.txt", "text/plain", b"h i"),
+        ("data:,hi", "file", "application/octet-stream", b"hi"),
+        ("data:;base64,iVBORw0KGgo=", "file.png", "image/png", b"\x89PNG\r\n\x1a\n"),
+    ],
+)
+async def test_a_url_may_hold_the_file_itself(stand: Stand, url: str, name: str, media_type: str, data: bytes) -> None:
+    channel = ScriptedChannel()
+    box = await stand.open(channel)
+    await box.settled(await box.send(files=[url]))
+    assert given(channel.attempts[0]) == [(name, media_type, len(data), data, None)]
+
+
+@pytest.mark.contract("CO4", "EN13")
+@pytest.mark.parametrize("url", ["data:", "data:text/plain", "data:text/plain;base64,a", "data:;base64,%%%"])
+async def test_a_url_that_holds_nothing_readable_is_no_path(stand: Stand, url: str) -> None:
+    box = await stand.open(ScriptedChannel())
+    with pytest.raises(InvalidMessage, match=r"files: expected data:TYPE;base64"):
+        await box.send(files=[url])

@@ -60,7 +60,8 @@ class Options(TypedDict, total=False):
         thread: The topic or thread that it belongs to, as the platform writes it.
         silent: Notify nobody, where the platform can.
         files: What goes with the text: paths and bytes, which are copied into the store, and URLs, which are passed on;
-            `File` gives one of these a name and a media type. Text that is no URL is a path.
+            `File` gives one of these a name and a media type. A ``data:`` URL holds bytes; text that is no URL
+            is a path.
         extra: A JSON object that the channel's adapter knows what to do with.
         key: Makes it safe to call again: the same key and content find the first message (``created`` is false); the
             same key with other content is refused. Scope: the tenant; kept 7 days beyond the message.

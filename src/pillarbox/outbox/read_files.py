@@ -7,6 +7,7 @@ All of it before anything is stored: what is refused here has left no trace.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import mimetypes
 import os
@@ -15,6 +16,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -27,6 +29,7 @@ Attachable = str | os.PathLike[str] | bytes | File
 FILES_MAX: Final = 100
 _BESIDE_BYTES: Final = 1 << 20  # what is hashed quicker than a thread is asked
 _UNKNOWN: Final = "application/octet-stream"
+_MEDIA_TYPE: Final = re.compile(r"[a-z0-9!#$&^_.+-]{1,80}/[a-z0-9!#$&^_.+-]{1,80}\Z")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # What bytes without a name begin with. https://mimesniff.spec.whatwg.org/#matching-an-image-type-pattern and below it.
 _BEGINNINGS: Final = (
@@ -68,7 +71,9 @@ def _said(item: object, egress: Egress) -> File | Path:
     """Return a file as far as that can be told without reading it."""
     if isinstance(item, str) and not item.strip():
         raise InvalidMessage("files", "expected a path or a URL, not an empty text")
-    if isinstance(item, str) and _URL.match(item):
+    if isinstance(item, str) and item[:5].lower() == "data:":
+        item = _data_file(item)
+    elif isinstance(item, str) and _URL.match(item):
         item = File(url=item)
     elif isinstance(item, bytes | bytearray | memoryview):
         item = File(data=bytes(item))
@@ -89,6 +94,22 @@ def _said(item: object, egress: Egress) -> File | Path:
     except EgressRefused as refused:
         raise InvalidMessage("files", str(refused)) from None
     return File(name=item.name, media_type=_type_of(item, item.url, _UNKNOWN), url=item.url)
+
+
+def _data_file(text: str) -> File:
+    """Return what is written in a URL itself: RFC 2397."""
+    head, comma, written = text[5:].partition(",")
+    kind, _, coding = head.rpartition(";") if head.lower().endswith(";base64") else (head, "", "")
+    expected = InvalidMessage("files", "expected data:TYPE;base64,… for bytes in a URL")
+    if not comma:
+        raise expected
+    try:
+        plain = unquote_to_bytes(written)
+        data = base64.b64decode(plain, validate=True) if coding else plain
+    except ValueError:
+        raise expected from None
+    media_type = kind.partition(";")[0].strip().lower()
+    return File(data=data, media_type=media_type if _MEDIA_TYPE.match(media_type) else _UNKNOWN)
 
 
 def _whole(said: Sequence[File | Path], bytes_max: int) -> tuple[File, ...]:

@@ -18,7 +18,7 @@ from pillarbox.channels.base import Attempt, Capabilities, Channel, Seams
 from pillarbox.channels.egress import Egress, guard
 from pillarbox.channels.mail.addresses import Address, parse_address, parse_domain
 from pillarbox.channels.mail.compose import Mail, compose, subject_of
-from pillarbox.channels.mail.fields import check_content
+from pillarbox.channels.mail.fields import as_message_id, check_content
 from pillarbox.channels.mail.replies import Stage, parse_overrides
 from pillarbox.channels.mail.session import Route, Server, SmtpSession, StartTls, Stopped, Timeouts
 from pillarbox.channels.privacy.known_secrets import KnownSecrets
@@ -28,7 +28,7 @@ from pillarbox.clock import Clock, SystemClock
 from pillarbox.deadline import Within
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import Admission, Content
-from pillarbox.domain.outcome import AnyOutcome, Deferred, Rejected
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Rejected
 from pillarbox.domain.retry import SMTP
 from pillarbox.errors import ConfigError, EgressRefused, InvalidMessage
 
@@ -195,7 +195,8 @@ class SmtpChannel(Channel):
         )
         attempt.progress.written = False
         total_seconds = min(self.send_timeout_seconds, attempt.deadline_seconds)
-        return await self._deliver(mail, to, total_seconds, attempt)
+        outcome = await self._deliver(mail, to, total_seconds, attempt)
+        return _without(outcome, attempt) if isinstance(outcome, Delivered) else outcome
 
     async def _deliver(self, mail: Mail, to: Address, total_seconds: float, attempt: Attempt) -> AnyOutcome:
         """Send before the dot's time is up; what is left of *total_seconds* is for the answer to the dot."""
@@ -259,6 +260,16 @@ class SmtpChannel(Channel):
             self._idle.append((self._clock.mono(), session))
         else:
             session.close()
+
+
+def _without(outcome: Delivered, attempt: Attempt) -> Delivered:
+    """Return a delivery that says what the mail went without: an id that means nothing in one."""
+    named = {"reply_to": attempt.content.reply_to, "thread": attempt.thread}
+    left_out = [name for name, said in named.items() if said is not None and as_message_id(said) is None]
+    if not left_out or attempt.content.payload is not None:
+        return outcome
+    why = "; ".join(f"sent without its {name}: it is no Message-ID" for name in left_out)
+    return Delivered(outcome.receipt, degraded=why, answer=outcome.answer)
 
 
 def _went_stale(session: SmtpSession) -> bool:
