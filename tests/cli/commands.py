@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import signal
+    import socket
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from tests.warm import WarmProcess, WarmPython
@@ -21,6 +22,12 @@ COMMAND = str(Path(sys.executable).with_name("pillarbox"))
 PATIENCE_SECONDS = 30
 
 Process: TypeAlias = "asyncio.subprocess.Process | WarmProcess"
+
+
+async def heard(systemd: socket.socket) -> str:
+    """Return the next word that systemd is told."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return (await asyncio.get_running_loop().sock_recv(systemd, 4096)).decode()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +14,7 @@ from tests.cli.commands import Pillarbox
 from tests.cli.typed import Typed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from tests.warm import WarmPython
@@ -38,3 +40,12 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setenv("PILLARBOX_DB", str(tmp_path / "outbox.db"))
     monkeypatch.chdir(tmp_path)
     return Typed(tmp_path, capsys)
+
+
+@pytest.fixture
+def systemd() -> Iterator[socket.socket]:
+    """Where systemd listens; in a folder with a short name, because such an address has 108 bytes at most."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(f"{folder}/notify")
+        listening.setblocking(False)
+        yield listening

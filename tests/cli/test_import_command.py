@@ -281,3 +281,19 @@ async def test_where_nothing_is_kept_nothing_is_imported(pillarbox: Pillarbox, q
     refused = await imported(pillarbox, queue.case)
     assert (refused.code, refused.out) == (1, "")
     assert json.loads((queue.path / "a.json").read_text("utf-8"))["id"] == "a"
+
+
+async def test_last_is_what_was_imported_last(pillarbox: Pillarbox, queue: FileQueue) -> None:
+    now_ms = SystemClock().wall_ms()
+    queue.put("a.json", enqueuedAt=now_ms - 2000)
+    queue.put("b.json", enqueuedAt=now_ms - 1000)
+    words = ("import", "openclaw-files", str(queue.path), "--json")
+    dry = await pillarbox(*words, "--dry-run")
+    assert {line["id"] for line in dry.json["entries"]} == {None}
+    assert (await pillarbox("show", "LAST")).code == 5  # there is no database yet
+    entries = (await pillarbox(*words)).json["entries"]
+    assert len({line["id"] for line in entries}) == 2
+    assert (await pillarbox("show", "LAST", "--json")).json["id"] == entries[-1]["id"]
+    # A second import stores nothing, and changes nothing.
+    await pillarbox(*words)
+    assert (await pillarbox("show", "LAST", "--json")).json["id"] == entries[-1]["id"]

@@ -240,7 +240,10 @@ async def test_last_is_what_this_user_sent_last_to_this_database(
     assert (await pillarbox("show", "LAST", "--json", "--db", "outbox.db")).json["id"] == mine
     assert (await somebody_else("show", "LAST", "--json")).json["id"] == theirs
     nobody = await pillarbox("cancel", "LAST", XDG_STATE_HOME=str(pillarbox.home / "nobody"))
-    assert (nobody.code, nobody.said) == (3, "error: LAST: you have sent nothing to this database from here")
+    assert (nobody.code, nobody.said) == (
+        3,
+        "error: LAST: you have sent, replayed or imported nothing in this database from here",
+    )
 
 
 async def test_json_is_the_same_with_and_without_waiting(pillarbox: Pillarbox, receiver: Receiver) -> None:

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import socket
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pillarbox.cli.systemd import notify
-from tests.cli.commands import PATIENCE_SECONDS
+from tests.cli.commands import heard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pillarbox.testing.receiver import Receiver
     from tests.cli.commands import Pillarbox
-
-
-@pytest.fixture
-def systemd() -> Iterator[socket.socket]:
-    """Where systemd listens; in a folder with a short name, because such an address has 108 bytes at most."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.bind(f"{folder}/notify")
-        listening.setblocking(False)
-        yield listening
-
-
-async def heard(systemd: socket.socket) -> str:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        return (await asyncio.get_running_loop().sock_recv(systemd, 4096)).decode()
 
 
 @pytest.mark.contract("DR3")

@@ -10,6 +10,7 @@ import click
 
 from pillarbox.cli.command_context import naming
 from pillarbox.cli.exits import Exit
+from pillarbox.cli.last_sent import remember
 from pillarbox.cli.output import counted, emit_json, reporting, table, talk
 from pillarbox.cli.shared_options import shared, span_above_zero
 
@@ -94,6 +95,9 @@ def import_(call: Call, system: str, path: str, *, archive_failed: bool, leave_f
     with naming(settings.db):
         channels = options.pop("map")
         report = asyncio.run(_imported(settings, system, path, failed=failed, channels=channels, **options))
+    newest = next((line.id for line in reversed(report.entries) if line.id is not None), None)
+    if newest is not None:
+        remember(settings.db, newest)
     with reporting("a dry run was made" if report.dry_run else "the import was made"):
         _show(report, json=call.json)
     _warn(report, settings, channels)

@@ -1,5 +1,5 @@
 """
-What ``LAST`` means: the message that this user sent or replayed last, in this database, from the command line.
+What ``LAST`` means: what this user sent, replayed or imported last, in this database, from the command line.
 
 It is remembered in a small file in the user's state directory, one for each database. A newer message of somebody
 else in the same database is never ``LAST``: what is cancelled by that word should be one's own.
@@ -37,12 +37,12 @@ async def find(box: Outbox, text: str) -> Message:
         return await box.find(text)
     remembered = recall(box.settings.db)
     if remembered is None:
-        raise Stop(Exit.NOT_FOUND, "LAST: you have sent nothing to this database from here")
+        raise Stop(Exit.NOT_FOUND, "LAST: you have sent, replayed or imported nothing in this database from here")
     return await box.find(remembered)
 
 
 def remember(db: str, message_id: str) -> None:
-    """Note a message that was just sent. What cannot be noted is not worth an error."""
+    """Note a message that was just stored. What cannot be noted is not worth an error."""
     place = _place(db)
     with contextlib.suppress(OSError):
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -17,7 +17,8 @@ from typing import IO, Final
 
 LINES_MAX: Final = 50_000
 BYTES_MAX: Final = 16 * 1024 * 1024
-_PIECE: Final = 64 * 1024
+# What the kernel does not mix with what others write to the same pipe: several workers may share one.
+_PIECE: Final = select.PIPE_BUF
 _POLL_MS: Final = 1000
 
 
@@ -113,8 +114,9 @@ class Scribe:
             last = not self._lines
             if not self._lines:
                 self._note_refused()
-            taken, size = [], 0
-            while self._lines and size < _PIECE:
+            taken: list[tuple[bytes, int]] = []
+            size = 0
+            while self._lines and (not taken or size + len(self._lines[0][0]) <= _PIECE):
                 taken.append(self._lines.popleft())
                 size += len(taken[-1][0])
             self._size -= size

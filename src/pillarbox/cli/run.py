@@ -18,6 +18,7 @@ from pillarbox.cli.command_context import naming
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.output import complain, hush, messages, on_terminal
 from pillarbox.cli.shared_options import shared, span_above_zero
+from pillarbox.cli.supervisor import WORKERS_MAX, Supervisor
 from pillarbox.cli.systemd import notify
 from pillarbox.cli.worker_log import Voice, log
 from pillarbox.errors import PillarboxError
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from pillarbox.cli.command_context import Call
     from pillarbox.cli.progress import Bar
+    from pillarbox.cli.supervisor import Link
+    from pillarbox.cli.systemd import Word
     from pillarbox.engine.drain import DrainReport
     from pillarbox.events.events import BusEvent
     from pillarbox.outbox.outbox import Outbox
@@ -49,6 +52,10 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
     help="How long --drain may take.",
 )  # fmt: skip
 @click.option(
+    "--workers", type=click.IntRange(1, WORKERS_MAX), default=1, show_default=True, metavar="N",
+    help="So many processes; one that dies is replaced.",
+)  # fmt: skip
+@click.option(
     "-v", "--verbose", is_flag=True, help="Log all there is, as log_level = debug does; -q logs warnings only."
 )
 @shared
@@ -60,6 +67,7 @@ def run(
     app: str | None,
     drain: bool,
     budget: timedelta,
+    workers: int,
     verbose: bool,
 ) -> int:
     """
@@ -74,6 +82,14 @@ def run(
     from pillarbox.outbox.outbox import inside
 
     _exclude(call, url=url, names=names, app=app)
+    link: Link | None = None
+    if workers > 1:
+        if drain:
+            raise click.UsageError("--drain is the work of one process: leave --workers out.", call.ctx)
+        watched = Supervisor(workers, rows=call.json, quiet=call.ctx.obj["quiet"]).watch()
+        if isinstance(watched, int):
+            return watched
+        link = watched
     box, db = _box(call, app, url=url, names=names)
 
     level: Literal["debug", "warning"] | None = "debug" if verbose else "warning" if call.ctx.obj["quiet"] else None
@@ -91,7 +107,8 @@ def run(
     if not box.settings.enabled:
         with voice.heard():
             return _nothing_to_run(voice, drain=drain)
-    runner = _Runner(box, voice, read=(lambda: fitted(_settings(call, url, names))) if app is None else None)
+    read = (lambda: fitted(_settings(call, url, names))) if app is None else None
+    runner = _Runner(box, voice, read=read, link=link)
     with naming(db), voice.heard(), asyncio.Runner(loop_factory=_fast_loop()) as loop:
         return loop.run(runner.drained(budget.total_seconds()) if drain else runner.forever())
 
@@ -159,13 +176,18 @@ class _Runner:
     """
     One run of a worker: its signals and its lines.
 
-    *read* returns the configuration as it is now; without it nothing is reloaded.
+    *read* returns the configuration as it is now; without it nothing is reloaded. *link* leads to the supervisor, where
+    there is one.
     """
 
-    def __init__(self, box: Outbox, voice: Voice, *, read: Callable[[], Settings] | None) -> None:
+    def __init__(
+        self, box: Outbox, voice: Voice, *, read: Callable[[], Settings] | None, link: Link | None = None
+    ) -> None:
         self._box = box
         self._voice = voice
         self._read = read
+        self._link = link
+        self._asked = 0
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._seen_on_terminal = sys.stderr is not None and on_terminal(sys.stderr)
@@ -208,7 +230,7 @@ class _Runner:
                     {"channels": names, "pid": os.getpid(), "version": __version__, "loop": loop},
                     f"pillarbox {__version__} delivers through {', '.join(names)} (pid {os.getpid()}, {loop})",
                 )
-                notify("READY")
+                self._notify("READY")
                 yield
             finally:
                 reloading.cancel()
@@ -217,7 +239,7 @@ class _Runner:
 
     async def _finish(self, *, deadline: float | None) -> int:
         self._stopping = True
-        notify("STOPPING")
+        self._notify("STOPPING")
         cut = await self._box.stop(deadline)
         cut += self._cut
         said = _cut_off(cut)
@@ -240,19 +262,56 @@ class _Runner:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._asked_to_stop)
         loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
+        if self._link is not None:
+            loop.add_reader(self._link.fileno(), self._hear_supervisor, self._link)
         try:
             yield
         finally:
+            if self._link is not None:
+                loop.remove_reader(self._link.fileno())
             for number in (*_SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
+    def _notify(self, word: Word) -> None:
+        """Report to whoever started this worker what it does now."""
+        if self._link is None:
+            notify(word)
+        else:
+            self._link.tell(word, self._box.settings)
+
+    def _hear_supervisor(self, link: Link) -> None:
+        """Do as the supervisor says. Where it is gone, nobody would stop this worker: it stops by itself."""
+        said = link.heard()
+        if said is None:
+            asyncio.get_running_loop().remove_reader(link.fileno())
+            if not self._stop.is_set():
+                log.warning("the process that watched over this worker is gone: it stops")
+            said = ["STOP 1"]
+        for words in said:
+            verb, _, times = words.partition(" ")
+            if verb == "STOP":
+                self._stop_as_asked(int(times))
+            else:
+                self._reload.set()
+
     def _asked_to_stop(self) -> None:
+        self._stop_as_asked(self._asked + 1)
+
+    def _stop_as_asked(self, times: int) -> None:
+        """
+        Stop; asked twice, cut off what is under way.
+
+        *times*: how often it was asked by now. A signal may come from the terminal, or from systemd to all of a
+        service, and once more from the supervisor, which got the same one: that is counted once.
+        """
         from pillarbox.outbox.outbox import inside
 
-        if not self._stop.is_set():
+        before, self._asked = self._asked, max(self._asked, times)
+        if not before:
             self._stop.set()
-            self._voice.say("stopping: sends under way may end; a second signal cuts them off")
-        else:
+            if self._link is None:
+                self._voice.say("stopping: sends under way may end; a second signal cuts them off")
+        if before < self._asked and self._asked > 1:
             self._cut += inside(self._box).lifetime.stop_now()
 
     def _asked_to_reload(self) -> None:
@@ -267,9 +326,9 @@ class _Runner:
         while True:
             await self._reload.wait()
             self._reload.clear()
-            notify("RELOADING")
+            self._notify("RELOADING")
             await self._reload_once()
-            notify("READY")
+            self._notify("READY")
 
     async def _reload_once(self) -> None:
         """Take over what the configuration says now; a mistake in it, or no configuration of ours, changes nothing."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pillarbox.cli.worker_log import log
 from pillarbox.settings.load import notify_socket
 
+Word: TypeAlias = Literal["READY", "RELOADING", "STOPPING"]
 
-def notify(state: Literal["READY", "RELOADING", "STOPPING"]) -> None:
+
+def notify(state: Word) -> None:
     """
     Send systemd one word of what the worker does now; nothing, where it did not ask for it.
 

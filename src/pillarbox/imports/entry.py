@@ -153,13 +153,18 @@ def skipped(source_id: str, reason: str) -> SourceEntry:
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry in the report. ``state`` and ``attempts`` are ``None`` where nothing is stored."""
+    """
+    One entry in the report. ``state`` and ``attempts`` are ``None`` where nothing is stored.
+
+    ``id`` is its message's, where this import made one.
+    """
 
     source_id: str
     outcome: Outcome
     state: State | None
     attempts: int | None
     reason: str
+    id: str | None = None
 
 
 class SourceReport(msgspec.Struct, frozen=True, kw_only=True):

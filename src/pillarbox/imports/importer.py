@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
+import msgspec
+
 from pillarbox.clock import Clock
 from pillarbox.domain.clock_steps import shifted
 from pillarbox.domain.retry import Policy
@@ -213,7 +215,7 @@ def _outcome(line: Line, result: Enqueued | PillarboxError) -> Line:
         case PillarboxError():
             return refused(line.source_id, "refused")
         case _:
-            return line if result.created else already(line.source_id)
+            return msgspec.structs.replace(line, id=result.id) if result.created else already(line.source_id)
 
 
 def _files(planned: Sequence[Planned], lines: Sequence[Line], failed: FailedFiles) -> list[str]:
