@@ -48,6 +48,7 @@ def flow_row(flow: Flow) -> dict[str, Any]:
         "full_until": stamp(flow.full_until_ms),
         "resting": flow.resting,
         "suppressed": flow.suppressed,
+        "first_due_at": stamp(flow.due_ms),
     }
 
 

@@ -50,6 +50,7 @@ COMMANDS: Final[dict[str, str]] = {
     "config": "pillarbox.cli.config:config",
     "db": "pillarbox.cli.db:db",
     "status": "pillarbox.cli.status:status",
+    "top": "pillarbox.cli.top:top",
     "doctor": "pillarbox.cli.doctor:doctor",
     "completion": "pillarbox.cli.completion:completion",
 }

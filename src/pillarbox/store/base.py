@@ -479,6 +479,8 @@ class Flow(QueueInfo, frozen=True, kw_only=True):
         full_until_ms: When its channel's platform takes more, where it takes no more now.
         resting: Recipients of its channel that rest after a rate limit.
         suppressed: Recipients that were refused for good.
+        due_ms: When the first of its messages that wait was due, or is to be, its lane and all else aside that keeps it
+            back; ``None`` where none waits.
     """
 
     paused_ms: int | None
@@ -487,6 +489,7 @@ class Flow(QueueInfo, frozen=True, kw_only=True):
     full_until_ms: int | None
     resting: int
     suppressed: int
+    due_ms: int | None
 
     @property
     def word(self) -> str:

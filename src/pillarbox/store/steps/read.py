@@ -182,11 +182,12 @@ def flow(tx: Reader, now_ms: int) -> list[Flow]:
             paused_by=by,
             strikes=strikes,
             reopened_ms=reopened,
-            full_until_ms=full_until,
+            full_until_ms=full,
             resting=resting,
             suppressed=suppressed,
+            due_ms=due,
         ).judged(now_ms)
-        for number, tenant, channel, paused_at, until, reason, by, strikes, reopened, full_until, resting, suppressed
+        for number, tenant, channel, paused_at, until, reason, by, strikes, reopened, full, resting, suppressed, due
         in tx.many("flow", (now_ms,))
     ]  # fmt: skip
 

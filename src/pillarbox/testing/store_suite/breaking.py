@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pillarbox.domain.message import State
-from pillarbox.domain.outcome import RateLimited, Rejected, Unavailable
+from pillarbox.domain.outcome import Deferred, RateLimited, Rejected, Unavailable
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.domain.transition import ErrorClass, Transition
 from pillarbox.store.base import Cancel, Flow, Pause, Resume, TryAgain
@@ -177,3 +177,22 @@ class BreakingSuite(StoreFixtures):
         await driver.claim(1, paces={CHANNEL: Pace(whole=(Rate(1),))})
         found = await flow()
         assert (found.word, found.full_until_ms) == ("full", driver.clock.wall_ms() + 1020)
+
+    @pytest.mark.contract("OP1")
+    async def test_it_is_told_since_when_the_first_message_of_a_channel_is_due(self, driver: StoreDriver) -> None:
+        async def due_ms() -> dict[str, int | None]:
+            return {one.channel: one.due_ms for one in await driver.store.flow(now_ms=driver.clock.wall_ms())}
+
+        began_ms = driver.clock.wall_ms()
+        await driver.enqueue(
+            driver.draft(recipient="a", due_ms=began_ms + 500, priority=3),
+            driver.draft(recipient="b", due_ms=began_ms + 700, priority=0),
+            driver.draft(recipient="c", channel="other", due_ms=began_ms + 9_000),
+        )
+        assert await due_ms() == {CHANNEL: began_ms + 500, "other": began_ms + 9_000}
+        driver.clock.advance(1)
+        first, second = await driver.claim(2)
+        assert (await due_ms())[CHANNEL] is None
+        await driver.deliver(first)
+        await driver.settle(second, Deferred("later", after=60))
+        assert (await due_ms())[CHANNEL] == driver.clock.wall_ms() + 60_000

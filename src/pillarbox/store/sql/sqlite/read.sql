@@ -85,10 +85,23 @@ WHERE state = 1 AND arrived_at IS NULL
 SELECT id, tenant, channel, paused_at, paused_until, pause_reason, strikes FROM queue ORDER BY id
 
 -- flow --
+-- Of each queue also when the first of what may be claimed from it is or was due, as `horizon` finds it.
 SELECT id, tenant, queue.channel, paused_at, paused_until, pause_reason, paused_by, strikes, reopened_at,
     (SELECT full_until FROM pace p WHERE p.channel = queue.channel AND p.recipient = '' AND full_until > ?1),
     (SELECT count(*) FROM pace p WHERE p.channel = queue.channel AND p.rests_until IS NOT NULL AND p.rests_until > ?1),
-    (SELECT count(*) FROM suppression s WHERE s.queue = queue.id)
+    (SELECT count(*) FROM suppression s WHERE s.queue = queue.id),
+    (SELECT min(due) FROM (
+        SELECT min(due_at) AS due FROM message m WHERE m.queue = queue.id AND priority = 0 AND state = 0 AND waiting = 0
+            AND lost < 2 AND lane_pos IS NOT NULL
+        UNION ALL SELECT min(due_at) FROM message m WHERE m.queue = queue.id AND priority = 1 AND state = 0 AND waiting = 0
+            AND lost < 2 AND lane_pos IS NOT NULL
+        UNION ALL SELECT min(due_at) FROM message m WHERE m.queue = queue.id AND priority = 2 AND state = 0 AND waiting = 0
+            AND lost < 2 AND lane_pos IS NOT NULL
+        UNION ALL SELECT min(due_at) FROM message m WHERE m.queue = queue.id AND priority = 3 AND state = 0 AND waiting = 0
+            AND lost < 2 AND lane_pos IS NOT NULL
+        UNION ALL SELECT min(due_at) FROM message m WHERE m.queue = queue.id AND state = 0 AND waiting = 0 AND lost >= 2
+            AND lane_pos IS NOT NULL
+        UNION ALL SELECT min(due_at) FROM message m WHERE m.queue = queue.id AND state = 0 AND lane_pos IS NULL) soonest)
 FROM queue ORDER BY queue.channel, tenant
 
 -- redirects --
