@@ -21,15 +21,16 @@ from pillarbox.channels import registry
 from pillarbox.channels.base import Channel
 from pillarbox.clock import SystemClock
 from pillarbox.domain.limits import Limits
+from pillarbox.domain.shards import home_of
 from pillarbox.domain.url_schemes import WITH_A_HOST
 from pillarbox.entropy import SystemEntropy
 from pillarbox.errors import ConfigError, UnknownChannel
 from pillarbox.outbox.database import make_store
 from pillarbox.outbox.engine_settings import limits_of
-from pillarbox.outbox.outbox import Outbox, inside
+from pillarbox.outbox.outbox import Outbox, assembled, inside
 from pillarbox.outbox.routes import make_route
 from pillarbox.settings import load as config
-from pillarbox.settings.derived import lease_seconds
+from pillarbox.settings.derived import at_shard, databases, lease_seconds, several, without_shards
 from pillarbox.settings.load import Loaded
 from pillarbox.settings.model import ChannelSettings, Settings
 from pillarbox.settings.places import default_db
@@ -63,26 +64,35 @@ class Sender:
     adhoc: bool = False
 
 
-def load(*, path: str | None, db: str | None, other_variables: Collection[str] = ()) -> Loaded:
+def load(
+    *, path: str | None, db: str | None, shard: int | None = None, other_variables: Collection[str] = ()
+) -> Loaded:
     """
     Read the configuration for one command.
 
     Args:
         path: The configuration file; ``None`` looks for one (`config.load`).
-        db: Wins over every other source.
+        db: Wins over every other source, shards among them.
+        shard: The one of the shards that it is for.
         other_variables: The command line's own variables.
 
     Raises:
         ConfigError: As `config.load`, and for a database in memory: it would end with the command.
     """
-    loaded = config.load(path=path, flags={"db": db}, other_variables=other_variables)
+    loaded = config.load(path=path, flags={"db": db, "shard": shard}, other_variables=other_variables)
+    loaded = dataclasses.replace(loaded, settings=_named(loaded.settings, db))
     _refuse_memory(loaded.settings)
-    return dataclasses.replace(loaded, settings=_without_fallback(loaded.settings))
+    return loaded
 
 
-def _without_fallback(settings: Settings) -> Settings:
-    """Falling back to memory is for programs that go on; with a command, what it accepted would be lost at its end."""
-    return dataclasses.replace(settings, fallback=None)
+def _named(settings: Settings, db: str | None) -> Settings:
+    """
+    Return *settings* for the database, or the shards, that a command is for.
+
+    Falling back to memory is for programs that go on; with a command, what it accepted would be lost at its end.
+    """
+    settings = settings if db is None else without_shards(settings)
+    return dataclasses.replace(at_shard(settings), fallback=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,19 +113,23 @@ class Examination:
     settings: Settings | None = None
 
 
-def examine(*, path: str | None, db: str | None, other_variables: Collection[str] = ()) -> Examination:
+def examine(
+    *, path: str | None, db: str | None, shard: int | None = None, other_variables: Collection[str] = ()
+) -> Examination:
     """Look for every mistake that can be found without connecting anywhere. Arguments as `load`. Raises nothing."""
     errors: list[ConfigError] = []
     try:
-        loaded = config.load(path=path, flags={"db": db}, other_variables=other_variables, faults=errors)
+        flags = {"db": db, "shard": shard}
+        loaded = config.load(path=path, flags=flags, other_variables=other_variables, faults=errors)
+        settings = _named(loaded.settings, db)
     except ConfigError as exc:
         return Examination(errors=(*errors, exc))
-    errors += _unusable(loaded.settings)
+    errors += _unusable(settings)
     return Examination(
         errors=tuple(errors),
         warnings=tuple(config.check(loaded)),
         file=loaded.file,
-        settings=None if errors else _without_fallback(loaded.settings),
+        settings=None if errors else settings,
     )
 
 
@@ -123,7 +137,8 @@ def _unusable(settings: Settings) -> Iterator[ConfigError]:
     """Make everything that the settings describe, and open none of it."""
     try:
         _refuse_memory(settings)
-        open_store(settings.db)
+        for dsn in databases(settings):
+            open_store(dsn)
     except ConfigError as exc:
         yield exc
     timeouts = []
@@ -141,8 +156,10 @@ def _unusable(settings: Settings) -> Iterator[ConfigError]:
 
 
 def _refuse_memory(settings: Settings) -> None:
-    if settings.db.endswith(_MEMORY):
-        raise ConfigError("db", "expected a file: a database in memory ends with the command")
+    if any(dsn.endswith(_MEMORY) for dsn in databases(settings)):
+        raise ConfigError(
+            "shards" if several(settings) else "db", "expected a file: a database in memory ends with the command"
+        )
 
 
 def state_directory() -> Path:
@@ -162,10 +179,10 @@ def operator(settings: Settings) -> Outbox:
 
 def migrator(settings: Settings) -> Outbox:
     """Return an outbox that makes the database, or brings it up to date, and does nothing else."""
-    return Outbox(
-        settings=dataclasses.replace(settings, channels={}),
-        deliver=False,
-        store=lambda: make_store(settings, clock=SystemClock(), entropy=SystemEntropy(), migrate=True),
+    return assembled(
+        dataclasses.replace(settings, channels={}),
+        store=lambda one: make_store(one, clock=SystemClock(), entropy=SystemEntropy(), migrate=True),
+        labels=True,
     )
 
 
@@ -177,11 +194,18 @@ def share(file: Path) -> bool:
 def _without_channels(settings: Settings, *, limits: Limits | None) -> Outbox:
     settings = dataclasses.replace(settings, channels={})
     durability = Durability(settings.durability)
-    return Outbox(
-        settings=settings,
-        deliver=False,
-        store=lambda: open_store(settings.db, durability=durability, create=False, limits=limits),
+    return assembled(
+        settings,
+        store=lambda one: open_store(one.db, durability=durability, create=False, limits=limits),
+        labels=False,
     )
+
+
+def at_home(settings: Settings, tenant: str) -> Settings:
+    """Return settings for the database alone that keeps what *tenant* sends."""
+    if not several(settings):
+        return settings
+    return at_shard(dataclasses.replace(settings, shard=home_of(tenant, len(settings.shards))))
 
 
 def sender(settings: Settings, target: str) -> Sender:

@@ -16,7 +16,8 @@ PillarboxError
 └── StoreError                the database
     ├── StoreUnavailable      retry later: it did not answer, and nothing was written
     │   ├── StoreBusy         another process holds the write lock for longer than the busy timeout
-    │   └── StoreOutcomeUnknown  look before you try again: it may have been written; names the messages
+    │   ├── StoreOutcomeUnknown  look before you try again: it may have been written; names the messages
+    │   └── ShardsUnavailable  some of several databases did not answer: says which, and has what the others said
     ├── StoreDiskFull         free space on the disk; nothing was written
     ├── StoreReadOnly         file or directory cannot be written
     ├── StoreNotFound         no such file, or its directory is missing
@@ -30,6 +31,8 @@ Messages of these errors never hold a message's text, a secret or a recipient.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class PillarboxError(Exception):
@@ -165,6 +168,21 @@ class StoreOutcomeUnknown(StoreUnavailable):
         super().__init__(f"{reason}{look}")
         self.reason = reason
         self.message_ids = message_ids
+
+
+class ShardsUnavailable(StoreUnavailable):
+    """
+    Some shards did not answer. An order was carried out on the others.
+
+    Attributes:
+        partial: What the others answered, in the form of a whole answer; ``None`` where none did.
+        reasons: By the name of each shard that did not answer, why.
+    """
+
+    def __init__(self, reasons: Mapping[str, str], *, partial: object = None) -> None:
+        super().__init__("; ".join(f"{name} did not answer: {why}" for name, why in reasons.items()))
+        self.partial = partial
+        self.reasons = dict(reasons)
 
 
 class StoreBusy(StoreUnavailable):

@@ -78,7 +78,11 @@ def _joined(
 
     def call(self: Outbox, connection: object, /, *args: P.args, **kwargs: P.kwargs) -> R:
         self._must_be_open()
-        return shown(self, self.run(judge(outbox.inside(self.core).joins, *args, **kwargs)).write(connection))
+        # By its name, as in `Outbox`.
+        judged: Coroutine[Any, Any, ReadyToWrite[S]] = getattr(outbox.inside(self.core).joins, judge.__name__)(
+            *args, **kwargs
+        )
+        return shown(self, self.run(judged).write(connection))
 
     functools.update_wrapper(call, method)
     return call

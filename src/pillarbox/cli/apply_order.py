@@ -124,7 +124,7 @@ async def _given(box: Outbox, identity: str, verb: Verb, manner: Manner) -> Row:
     except (Refused, QueueFull) as exc:
         return {"refused": str(exc), "full": isinstance(exc, QueueFull)}
     if not isinstance(done, bool) and done.id is not None:
-        remember(box.settings.db, done.id)
+        remember(box.settings, done.id)
     return {"applied": bool(done), "replayed_as": None if isinstance(done, bool) else done.id}
 
 
@@ -165,7 +165,7 @@ def _to_many(call: Call, picked: Picked, verb: Verb, manner: Manner) -> int:
 
             report = await ask(box, dry_run=manner.dry_run, on_item=on_item)
         if newest is not None:
-            remember(box.settings.db, newest)
+            remember(box.settings, newest)
         return report
 
     bulk = call.operate(act)

@@ -7,11 +7,12 @@ import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
 from pillarbox.cli.exits import Exit, Stop
+from pillarbox.cli.output import complain
 from pillarbox.errors import StoreError, StoreNotFound
 
 if TYPE_CHECKING:
@@ -22,14 +23,17 @@ if TYPE_CHECKING:
     from pillarbox.settings.model import Settings
 
 T = TypeVar("T")
+UNANSWERED: Final = "unanswered"
+"""Under which a call notes that a shard did not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What every command knows. ``db`` and ``config`` are ``None`` where the command line says nothing."""
+    """What every command knows. What is ``None``, the command line says nothing about."""
 
     ctx: click.Context
     db: str | None
+    shard: int | None
     config: str | None
     json: bool
 
@@ -38,7 +42,7 @@ class Call:
         from pillarbox import app
         from pillarbox.cli.program import variables
 
-        return app.load(path=self.config, db=self.db, other_variables=variables(self.ctx))
+        return app.load(path=self.config, db=self.db, shard=self.shard, other_variables=variables(self.ctx))
 
     def observe(self, use: Callable[[Outbox], Awaitable[T]], *, settings: Settings | None = None) -> T:
         """
@@ -69,21 +73,41 @@ class Call:
         settings: Settings | None = None,
     ) -> T:
         settings = settings or self.loaded().settings
-        with naming(settings.db, create=False):
-            return asyncio.run(_with(make(settings), use))
+        with naming(whole_of(settings), create=False):
+            return asyncio.run(self._with(make(settings), use))
+
+    async def _with(self, box: Outbox, use: Callable[[Outbox], Awaitable[T]]) -> T:
+        from pillarbox.outbox.outbox import inside
+
+        shards = inside(box).shards
+        if shards is None:
+            async with box:
+                return await use(box)
+        # What the others say is shown; the exit code tells that it is not all.
+        shards.lenient = True
+        async with box:
+            found = await use(box)
+        for name, why in shards.unanswered.items():
+            complain(f"{name} did not answer: {why}")
+            self.ctx.obj[UNANSWERED] = True
+        return found
 
 
-async def _with(box: Outbox, use: Callable[[Outbox], Awaitable[T]]) -> T:
-    async with box:
-        return await use(box)
+def whole_of(settings: Settings) -> str | None:
+    """Return the one database that a command is for; ``None`` where it is for several, whose errors name them."""
+    from pillarbox.settings.derived import several
+
+    return None if several(settings) else settings.db
 
 
 @contextlib.contextmanager
-def naming(db: str, *, create: bool = True) -> Iterator[None]:
+def naming(db: str | None, *, create: bool = True) -> Iterator[None]:
     """Name the database in errors about it; where this command would not make it, name the commands that would."""
     try:
         yield
     except StoreError as exc:
+        if db is None:
+            raise
         from pillarbox.settings.explain import mask_dsn
 
         place = mask_dsn(db)

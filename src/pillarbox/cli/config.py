@@ -35,7 +35,7 @@ def check(call: Call) -> int:
     from pillarbox import app
     from pillarbox.cli.program import variables
 
-    found = app.examine(path=call.config, db=call.db, other_variables=variables(call.ctx))
+    found = app.examine(path=call.config, db=call.db, shard=call.shard, other_variables=variables(call.ctx))
     rows = [{"severity": "error", "field": one.field, "expected": one.expected} for one in found.errors]
     rows += [{"severity": "warning", "field": one.field, "expected": one.advice} for one in found.warnings]
     if call.json:

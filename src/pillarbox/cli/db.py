@@ -89,8 +89,8 @@ def copy(call: Call, source: str, target: str) -> int:
     """
     from pillarbox.outbox.outbox import inside
 
-    if call.db is not None:
-        raise click.UsageError("FROM and TO say which databases: --db has nothing to say here")
+    if call.db is not None or call.shard is not None:
+        raise click.UsageError("FROM and TO say which databases: --db and --shard have nothing to say here")
     copied = replace(call, db=source).operate(lambda box: inside(box).upkeep.copy_to(target))
     total = sum(copied.messages.values())
     if call.json:

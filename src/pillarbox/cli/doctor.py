@@ -37,7 +37,7 @@ def doctor(call: Call) -> int:
     from pillarbox import app
     from pillarbox.cli.program import variables
 
-    found = app.examine(path=call.config, db=call.db, other_variables=variables(call.ctx))
+    found = app.examine(path=call.config, db=call.db, shard=call.shard, other_variables=variables(call.ctx))
     rows = [Finding(f"error: {error}", _EXPLAIN) for error in found.errors]
     rows += [Finding(f"warning: {one.field} {one.advice}", "see there") for one in found.warnings]
     code = Exit.CONFIGURATION if found.errors else Exit.OK
@@ -61,16 +61,18 @@ def doctor(call: Call) -> int:
 
 def _room(settings: Settings) -> Iterator[Finding]:
     """Yield a finding where the disk of the database is nearly full."""
+    from pillarbox.settings.derived import databases
     from pillarbox.store.registry import file_of
 
-    file = file_of(settings.db)
-    place = None if file is None else next((each for each in file.absolute().parents if each.is_dir()), None)
-    free = None if place is None else shutil.disk_usage(place).free
-    if free is not None and free < _FREE_BYTES_LEAST:
-        yield Finding(
-            f"only {free >> 20} MiB are free at {place}: what cannot be written is refused",
-            "make room there, or name a database elsewhere with --db",
-        )
+    files = filter(None, map(file_of, databases(settings)))
+    places = (next((each for each in file.absolute().parents if each.is_dir()), None) for file in files)
+    for place in dict.fromkeys(filter(None, places)):
+        free = shutil.disk_usage(place).free
+        if free < _FREE_BYTES_LEAST:
+            yield Finding(
+                f"only {free >> 20} MiB are free at {place}: what cannot be written is refused",
+                "make room there, or name a database elsewhere with --db",
+            )
 
 
 def _database(call: Call, settings: Settings) -> tuple[list[Finding], Condition | None]:

@@ -30,7 +30,13 @@ class Exit(IntEnum):
     USAGE = 2, "usage: an unknown option, or a value that was refused; nothing was written"
     NOT_FOUND = 3, "no such message or channel, or nothing there to import"
     CONFIGURATION = 4, "configuration: a setting, a channel or --app is missing or wrong"
-    DATABASE = 5, "the database: missing, locked, full, read-only, damaged or too new; or db check found something"
+    DATABASE = (
+        5,
+        (
+            "the database: missing, locked, full, read-only, damaged or too new; or db check found something; or one of"
+            " several did not answer, and the others did"
+        ),
+    )
     NOT_DELIVERED = 6, "not delivered: dead, expired, cancelled or held"
     TIMED_OUT = 7, "timed out: the message stays queued"
     QUEUE_FULL = 75, "queue full: try again later (EX_TEMPFAIL)"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pillarbox.cli.command_context import naming
+from pillarbox.cli.command_context import naming, whole_of
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.last_sent import remember
 from pillarbox.cli.output import counted, emit_json, reporting, table, talk
@@ -92,7 +92,7 @@ def import_(call: Call, system: str, path: str, *, archive_failed: bool, leave_f
         raise click.UsageError(f"--archive-failed and --leave-failed are for {_FILES}.", call.ctx)
     failed = "archive" if archive_failed else "leave" if leave_failed else "import"
     settings = call.loaded().settings
-    with naming(settings.db):
+    with naming(whole_of(settings)):
         channels = options.pop("map")
         report = asyncio.run(_imported(settings, system, path, failed=failed, channels=channels, **options))
     newest = next((line.id for line in reversed(report.entries) if line.id is not None), None)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pillarbox.outbox.message import Message
     from pillarbox.outbox.outbox import Outbox
+    from pillarbox.settings.model import Settings
 
 LAST: Final = "LAST"
 
@@ -35,15 +36,15 @@ async def find(box: Outbox, text: str) -> Message:
     """
     if text != LAST:
         return await box.find(text)
-    remembered = recall(box.settings.db)
+    remembered = recall(box.settings)
     if remembered is None:
         raise Stop(Exit.NOT_FOUND, "LAST: you have sent, replayed or imported nothing in this database from here")
     return await box.find(remembered)
 
 
-def remember(db: str, message_id: str) -> None:
+def remember(settings: Settings, message_id: str) -> None:
     """Note a message that was just stored. What cannot be noted is not worth an error."""
-    place = _place(db)
+    place = _place(settings)
     with contextlib.suppress(OSError):
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = place.with_suffix(f".{os.getpid()}")
@@ -52,17 +53,20 @@ def remember(db: str, message_id: str) -> None:
         draft.replace(place)
 
 
-def recall(db: str) -> str | None:
-    """Return the id noted last for *db*; ``None`` where there is none."""
+def recall(settings: Settings) -> str | None:
+    """Return the id noted last for their database, or their shards; ``None`` where there is none."""
     try:
-        noted = _place(db).read_text("ascii").strip()
+        noted = _place(settings).read_text("ascii").strip()
     except (OSError, ValueError):
         return None
     return noted if is_message_id(noted) else None
 
 
-def _place(db: str) -> Path:
+def _place(settings: Settings) -> Path:
     from pillarbox.app import state_directory
 
-    whole = os.path.realpath(db.removeprefix("sqlite:///").removeprefix("sqlite3:///"))
+    # All shards together are one queue, whichever of them a command is for.
+    names = settings.shards or (settings.db,)
+    files = (name.removeprefix("sqlite:///").removeprefix("sqlite3:///") for name in names)
+    whole = "\n".join(os.path.realpath(file) for file in files)
     return state_directory() / "last" / hashlib.sha256(os.fsencode(whole)).hexdigest()[:16]

@@ -47,8 +47,8 @@ def ls(call: Call, *, where: tuple[str, ...], limit: int, before: str | None, wa
     """List messages, the newest first."""
 
     async def look(box: Outbox) -> list[Message]:
-        last = None if before is None else (await find(box, before)).view
-        return await box.list(where=where, limit=limit, before_seq=None if last is None else last.seq)
+        last = None if before is None else await find(box, before)
+        return await box.list(where=where, limit=limit, before=last)
 
     def show(found: list[Message]) -> None:
         listing([message.to_dict() for message in found], columns, _listed, as_json=call.json, whole=2)

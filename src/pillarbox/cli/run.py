@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from pillarbox.__about__ import __version__
-from pillarbox.cli.command_context import naming
+from pillarbox.cli.command_context import naming, whole_of
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.output import complain, hush, messages, on_terminal
 from pillarbox.cli.shared_options import shared, span_above_zero
@@ -101,8 +101,10 @@ def run(
             log_level=level or settings.log_level,
         )
 
-    routes = inside(box).routes
-    routes.settings = fitted(routes.settings)
+    if (shards := inside(box).shards) is not None:
+        # The others are served, and what is missing is said.
+        shards.lenient = True
+    inside(box).routes.fit(fitted)
     voice = Voice(box.settings, rows=call.json)
     if not box.settings.enabled:
         with voice.heard():
@@ -136,9 +138,9 @@ def _nothing_to_run(voice: Voice, *, drain: bool) -> int:
 
 
 def _exclude(call: Call, *, url: str | None, names: tuple[str, ...], app: str | None) -> None:
-    if app is not None and (call.db is not None or call.config is not None):
+    if app is not None and (call.db is not None or call.shard is not None or call.config is not None):
         raise click.UsageError(
-            "--app brings its own database and configuration: leave --db and --config out.", call.ctx
+            "--app brings its own database and configuration: leave --db, --shard and --config out.", call.ctx
         )
     if sum([app is not None, url is not None, bool(names)]) > 1:
         raise click.UsageError("URL, --channel and --app exclude each other.", call.ctx)
@@ -155,21 +157,21 @@ def _only(settings: Settings, url: str | None, names: tuple[str, ...]) -> Settin
     return app.only_url(settings, url) if url is not None else app.only(settings, names) if names else settings
 
 
-def _box(call: Call, where: str | None, *, url: str | None, names: tuple[str, ...]) -> tuple[Outbox, str]:
+def _box(call: Call, where: str | None, *, url: str | None, names: tuple[str, ...]) -> tuple[Outbox, str | None]:
     from pillarbox import app
     from pillarbox.cli.program import variables
 
     if where is None:
-        found = app.examine(path=call.config, db=call.db, other_variables=variables(call.ctx))
+        found = app.examine(path=call.config, db=call.db, shard=call.shard, other_variables=variables(call.ctx))
         if len(found.errors) > 1 and url is None and not names:
             for error in found.errors:
                 complain(f"error: {error}")
             raise Stop(Exit.CONFIGURATION, f"the configuration has {len(found.errors)} mistakes: nothing is delivered")
         # A mistake may be in a channel that is not asked for: reading it anew says.
         settings = _settings(call, url, names) if found.settings is None else _only(found.settings, url, names)
-        return app.worker(settings), settings.db
+        return app.worker(settings), whole_of(settings)
     box = app.imported(where, directory=Path.cwd())
-    return box, box.settings.db
+    return box, whole_of(box.settings)
 
 
 class _Runner:
@@ -214,6 +216,7 @@ class _Runner:
                     draining.cancel()
                     return await self._finish(deadline=None)
             code = self._report(draining.result())
+            code = self._report_unanswered() or code
             return await self._finish(deadline=0) or code
 
     @contextlib.asynccontextmanager
@@ -380,6 +383,16 @@ class _Runner:
         bar = self._progress = Bar("draining", total=waiting, stream=self._voice.terminal())
         self._voice.quiet = True
         return bar
+
+    def _report_unanswered(self) -> int:
+        """Name the shards from which nothing was sent, because they did not answer; return the exit code of that."""
+        from pillarbox.outbox.outbox import inside
+
+        shards = inside(self._box).shards
+        silent = {} if shards is None else shards.unanswered
+        for name, why in silent.items():
+            self._voice.say(f"{name} did not answer: {why}")
+        return Exit.DATABASE if silent else Exit.OK
 
     def _report(self, report: DrainReport) -> int:
         row = dataclasses.asdict(report)

@@ -75,7 +75,7 @@ def send(
     """
     from pillarbox import app
 
-    settings = call.loaded().settings
+    settings = app.at_home(call.loaded().settings, options["tenant"] or "")
     if options["ephemeral"] and not wait and settings.enabled:
         raise click.UsageError("--ephemeral needs --wait: such a message is never sent by another process.", call.ctx)
     arguments = _arguments(options)
@@ -216,7 +216,7 @@ async def _send(call: Call, sender: Sender, arguments: dict[str, Any], *, timeou
         message = await box.send(sender.name, **arguments)
         if message.id is None:
             return _nothing_to_send(call, message)
-        remember(box.settings.db, message.id)
+        remember(box.settings, message.id)
         if timeout is not None:
             try:
                 await until_settled(sender, message, timeout)

@@ -11,7 +11,8 @@ from typing import Any, Final
 import click
 import msgspec
 
-from pillarbox.cli.command_context import Call
+from pillarbox.cli.command_context import UNANSWERED, Call
+from pillarbox.cli.exits import Exit
 from pillarbox.domain.retry import parse_span
 from pillarbox.errors import ConfigError
 
@@ -19,14 +20,16 @@ _DB_HELP: Final = (
     "The database: a path, sqlite:///… or postgresql://….  [env var: PILLARBOX_DB; default: the"
     " configuration's, else outbox.db in your state directory]"
 )
+_SHARD_HELP: Final = "This one of the shards alone, counted from 1.  [env var: PILLARBOX_SHARD]"
 _CONFIG_HELP: Final = "The configuration file, TOML or YAML.  [env var: PILLARBOX_CONFIG]"
 
 
 def shared(command: Callable[..., int]) -> Callable[..., int]:
-    """Add --db, --config and --json; the command gets them as its first argument, a `Call`."""
+    """Add --db, --shard, --config and --json; the command gets them as its first argument, a `Call`."""
 
     # PILLARBOX_DB and PILLARBOX_CONFIG are settings, so the configuration reads them.
     @click.option("--db", metavar="DSN", allow_from_autoenv=False, help=_DB_HELP)
+    @click.option("--shard", type=click.IntRange(1), metavar="N", allow_from_autoenv=False, help=_SHARD_HELP)
     @click.option("--config", metavar="FILE", allow_from_autoenv=False, help=_CONFIG_HELP)
     @click.option(
         "-j", "--json", "as_json", is_flag=True, envvar="PILLARBOX_JSON", show_envvar=True, help="Write JSON."
@@ -39,13 +42,17 @@ def shared(command: Callable[..., int]) -> Callable[..., int]:
         /,
         *args: Any,
         db: str | None,
+        shard: int | None,
         config: str | None,
         as_json: bool,
         quiet: bool,
         **options: Any,
     ) -> int:
         ctx.obj["quiet"] = quiet
-        return command(Call(ctx=ctx, db=db, config=config, json=as_json), *args, **options)
+        if db is not None and shard is not None:
+            raise click.UsageError("--db names a database, --shard one of the configured: give one of them.", ctx)
+        code = command(Call(ctx=ctx, db=db, shard=shard, config=config, json=as_json), *args, **options)
+        return Exit.DATABASE if code == Exit.OK and ctx.obj.get(UNANSWERED) else code
 
     return wrapped
 

@@ -64,6 +64,7 @@ async def look(box: Outbox) -> Condition:
 
 
 def _place(call: Call) -> str:
+    from pillarbox.settings.derived import databases
     from pillarbox.settings.explain import mask_dsn
 
-    return mask_dsn(call.loaded().settings.db)
+    return ", ".join(map(mask_dsn, databases(call.loaded().settings)))

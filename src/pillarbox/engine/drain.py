@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 
 from pillarbox.store.base import Backlog
 
@@ -40,6 +40,13 @@ class DrainReport:
     deferred_leased: int = 0
     deferred_lost: int = 0
     reaped: int = 0
+
+
+def summed(reports: Iterable[DrainReport]) -> DrainReport:
+    """Return one report of drains that ran side by side: they took as long as the longest."""
+    several = [asdict(one) for one in reports]
+    whole = {name: sum(one[name] for one in several) for name in (field.name for field in fields(DrainReport))}
+    return DrainReport(**{**whole, "duration_ms": max((one["duration_ms"] for one in several), default=0)})
 
 
 def report_of(done: Mapping[str, int], left: Backlog, *, duration_ms: int) -> DrainReport:

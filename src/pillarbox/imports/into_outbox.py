@@ -14,9 +14,10 @@ from typing import Final, TypeVar
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.moments import moment_ms
 from pillarbox.entropy import Entropy, SystemEntropy
-from pillarbox.errors import InvalidMessage, NotFound, StoreNotFound
+from pillarbox.errors import InvalidMessage, NotFound, Refused, StoreNotFound
 from pillarbox.imports.entry import MAX_AGE_MS, FailedFiles, OnUncertain, SourceReport, System
 from pillarbox.imports.importer import ImportOptions, run_import
+from pillarbox.outbox.lifetime import NO_IMPORTS
 from pillarbox.outbox.outbox import Outbox, inside
 from pillarbox.store.base import Store
 from pillarbox.store.registry import file_of, open_store
@@ -59,9 +60,11 @@ async def import_queue(
     Raises:
         InvalidMessage: An argument is none of these; or ``path`` is not what it should be, or cannot be trusted.
         NotFound: There is nothing at *path*.
-        Refused: The outbox is in memory, or disabled.
+        Refused: The outbox is in memory, disabled, or on shards.
         StoreError: What was committed before stays; call it again.
     """
+    if box.settings.shards:
+        raise Refused(NO_IMPORTS)
     options = ImportOptions(
         now_ms=None if now is None else moment_ms("now", now, 0),
         max_age_ms=_span_ms(max_age),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -80,6 +81,20 @@ class BulkReport:
             self.ids.append(done.id)
         if done.refused is not None and len(self.refusals) < REFUSALS_MAX:
             self.refusals[done.id] = done.refused
+
+
+def summed(reports: Iterable[BulkReport]) -> BulkReport:
+    """Return one report of several databases; ``full`` is the first limit that was met."""
+    whole = BulkReport()
+    for one in reports:
+        whole.dry_run = one.dry_run
+        whole.matched += one.matched
+        whole.applied += one.applied
+        whole.states += one.states
+        whole.ids += one.ids[: IDS_MAX - len(whole.ids)]
+        whole.refusals |= dict(itertools.islice(one.refusals.items(), REFUSALS_MAX - len(whole.refusals)))
+        whole.full = whole.full or one.full
+    return whole
 
 
 def picked(where: Where | None, *, every: bool, order: Order, now_ms: int) -> Query:

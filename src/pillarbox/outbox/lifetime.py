@@ -25,6 +25,7 @@ from pillarbox.settings.explain import mask_dsn
 from pillarbox.store.base import Store
 
 _log = logging.getLogger("pillarbox")
+NO_IMPORTS: Final = "queues are not imported into shards: import into a database of its own, and let a worker send it"
 _ELSEWHERE: Final = (
     "the outbox is open in another event loop, or another thread's: use it there, close() it there first, or let"
     " threads share a pillarbox.sync.Outbox"
@@ -41,7 +42,14 @@ class Lifetime:
     """
 
     def __init__(
-        self, routes: Routes, bus: Bus, *, clock: QueueClock, entropy: Entropy, store: Callable[[], Store] | None
+        self,
+        routes: Routes,
+        bus: Bus,
+        *,
+        clock: QueueClock,
+        entropy: Entropy,
+        store: Callable[[], Store] | None,
+        labels: bool = True,
     ) -> None:
         self.clock = clock
         self.entropy = entropy
@@ -49,6 +57,7 @@ class Lifetime:
         self.make_store = store or (lambda: make_store(routes.settings, clock=clock.machine, entropy=entropy))
         self._routes = routes
         self._bus = bus
+        self._labels = labels
         self._runtime: Runtime | None = None
         self._stopping: Runtime | None = None
         self._starting = asyncio.Lock()
@@ -177,6 +186,7 @@ class Lifetime:
             clock=self.clock,
             entropy=self.entropy,
             hooks=self.hooks,
+            labels=self._labels,
         )
         await runtime.open(deliveries, only=only)
         return runtime
@@ -240,9 +250,15 @@ class Lifetime:
 
     @contextlib.asynccontextmanager
     async def opened_store(self) -> AsyncIterator[Store]:
-        """Open the database itself, for what moves whole queues; before `start` for the context alone."""
+        """
+        Open the database itself, for what moves whole queues; before `start` for the context alone.
+
+        Raises:
+            Refused: It is a shard: of what is moved, others may be the home.
+        """
         if self._runtime is not None:
             runtime = await self.opened()
+            await _must_be_whole(runtime.store)
             try:
                 yield runtime.store
             finally:
@@ -253,6 +269,12 @@ class Lifetime:
         store = self.make_store()
         try:
             await store.open()
+            await _must_be_whole(store)
             yield store
         finally:
             await store.close()
+
+
+async def _must_be_whole(store: Store) -> None:
+    if await store.label() is not None:
+        raise Refused(NO_IMPORTS)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar
@@ -16,23 +15,21 @@ from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.engine.hooks import Hooks
 from pillarbox.entropy import Entropy, SystemEntropy
+from pillarbox.errors import ConfigError
 from pillarbox.events.bus import Bus, Subscriber
 from pillarbox.events.events import BusEvent
-from pillarbox.outbox.abort_watch import AbortWatch
 from pillarbox.outbox.add_channel import AddChannel
+from pillarbox.outbox.composition import Given, Inside, on_one
 from pillarbox.outbox.edits import Edits
 from pillarbox.outbox.joins import Joins
-from pillarbox.outbox.lifetime import Lifetime
-from pillarbox.outbox.mirror import MirrorBook
 from pillarbox.outbox.orders import Orders
 from pillarbox.outbox.reads import Reads
-from pillarbox.outbox.reload import reload
-from pillarbox.outbox.routes import Routes, Target
+from pillarbox.outbox.reload import Reload
+from pillarbox.outbox.routes import Target
 from pillarbox.outbox.sending import Sending
 from pillarbox.outbox.stream import Streams
 from pillarbox.outbox.upkeep import Upkeep
-from pillarbox.queue_clock import QueueClock
-from pillarbox.settings.changes import Changes
+from pillarbox.settings.derived import at_shard, several, without_shards
 from pillarbox.settings.explain import mask_dsn
 from pillarbox.settings.model import Settings
 from pillarbox.settings.overrides import override
@@ -43,19 +40,30 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inside:
-    """What an outbox is composed of."""
+def assembled(settings: Settings, *, store: Callable[[Settings], Store], labels: bool) -> Outbox:
+    """
+    Return an outbox that delivers nothing, for our own commands.
 
-    routes: Routes
-    lifetime: Lifetime
-    sending: Sending
-    joins: Joins
-    edits: Edits
-    streams: Streams
-    reads: Reads
-    orders: Orders
-    upkeep: Upkeep
+    Args:
+        store: Makes the store of the settings' database, or of each shard's.
+        labels: Whether new databases are labelled as the shards that they are to be.
+
+    Raises:
+        ConfigError: As `Outbox`.
+    """
+    box = Outbox.__new__(Outbox)
+    given = Given(bus=Bus(), deliver=False, clock=SystemClock(), entropy=SystemEntropy(), store=store, labels=labels)
+    box._assemble(settings, given)  # noqa: SLF001 — it is private to everybody else
+    return box
+
+
+def _composed(settings: Settings, given: Given) -> Inside:
+    if not several(settings):
+        return on_one(settings, given)
+    # Loaded by those who have shards.
+    from pillarbox.outbox.shards.sharded_composition import on_all
+
+    return on_all(settings, given)
 
 
 def inside(box: Outbox) -> Inside:
@@ -73,7 +81,9 @@ class _Of(Generic[T]):
         part = self._part
 
         def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            return method(part(inside(self)), *args, **kwargs)
+            # By its name: where there are several databases, another object has a method of that name.
+            called: Callable[P, R] = getattr(part(inside(self)), method.__name__)
+            return called(*args, **kwargs)
 
         functools.update_wrapper(call, method)
         return call
@@ -86,6 +96,7 @@ _streams = _Of(lambda inside: inside.streams)
 _reads = _Of(lambda inside: inside.reads)
 _orders = _Of(lambda inside: inside.orders)
 _upkeep = _Of(lambda inside: inside.upkeep)
+_reload = _Of(lambda inside: inside.reload)
 
 
 class Outbox:
@@ -97,7 +108,8 @@ class Outbox:
 
     Args:
         db: ``outbox.db``, ``sqlite:///…``, ``postgresql://…`` or ``:memory:``, ``sqlite3:///…`` for a shared file;
-            ``None`` takes the settings' own.
+            ``None`` takes the settings' own. With ``shards=[…]`` in its place, tenants are divided among several
+            databases (docs/how-to/shards.md).
         channels: Ways out by name: a URL, a `Channel`, or a function of an `Attempt`.
         deliver: Whether this process sends. Without it messages are only accepted, for another process to send.
         settings: Read by `settings.load`; further keyword arguments win over it (`config.explain` lists them).
@@ -126,32 +138,30 @@ class Outbox:
         store: Callable[[], Store] | None = None,
         **overrides: Any,  # noqa: ANN401 — settings by name; config checks each
     ) -> None:
-        self.events = Bus()
-        routes = self._make_routes(override(settings, overrides, db=None if db is None else str(db)), deliver=deliver)
-        lifetime = Lifetime(
-            routes,
-            self.events,
-            clock=QueueClock.of(clock or SystemClock()),
+        wanted = override(settings, overrides, db=None if db is None else str(db))
+        if db is not None:
+            if "shards" in overrides:
+                raise ConfigError("db", "expected either db or shards, which are several databases in its place")
+            wanted = without_shards(wanted)
+        wanted = at_shard(wanted)
+        if store is not None and several(wanted):
+            raise ConfigError("store", "expected none with shards, of which each has its own")
+        given = Given(
+            bus=Bus(),
+            deliver=deliver,
+            routes=self._make_routes,
+            clock=clock or SystemClock(),
             entropy=entropy or SystemEntropy(),
-            store=store,
+            store=None if store is None else lambda _: store(),
         )
-        orders = Orders(lifetime, routes)
-        sending = Sending(lifetime, routes, AbortWatch(lifetime, orders))
-        edits = Edits(lifetime, routes, sending)
-        self._inside = Inside(
-            routes=routes,
-            lifetime=lifetime,
-            sending=sending,
-            joins=Joins(lifetime, sending),
-            edits=edits,
-            streams=Streams(lifetime, routes, sending, edits),
-            reads=Reads(lifetime, routes),
-            orders=orders,
-            upkeep=Upkeep(lifetime, routes),
-        )
-        self.mirror = MirrorBook(lifetime)
+        self._assemble(wanted, given)
         for name, target in (channels or {}).items():
-            routes.add(name, target, {})
+            self._inside.routes.add(name, target, {})
+
+    def _assemble(self, settings: Settings, given: Given) -> None:
+        self._inside = _composed(settings, given)
+        self.events = given.bus
+        self.mirror = self._inside.mirror
 
     # Open and close
 
@@ -184,25 +194,7 @@ class Outbox:
         """Whether it is open: between `start` and `close`, while the event loop of the `start` lasts."""
         return self._inside.lifetime.started
 
-    async def reload(self, settings: Settings) -> Changes:
-        """
-        Work by *settings* from now on, as far as an open outbox can.
-
-        At once: the policies of messages that are accepted from now on, the largest content, the deadline of a stop,
-        how recipients are logged; and the URL, the options and the timeout of each channel that the settings have
-        configured before and still do. ``log_level`` and ``log_format`` are the program's own affair. What the
-        program itself says of its own channels stays, unless *settings* name them.
-
-        Returns:
-            The keys that changed, by whether they took effect; ``settings`` says what holds now. What takes a restart
-            is named again each time.
-
-        Raises:
-            ConfigError: A channel is wrong, or a timeout is not shorter than the worker's lease; nothing changed.
-            NotStarted: The outbox is not open.
-            Refused: The queue is disabled, and a channel would have to change; nothing changed.
-        """
-        return await reload(self._inside.lifetime, self._inside.routes, settings)
+    reload = _reload(Reload.reload)
 
     @property
     def settings(self) -> Settings:
@@ -276,12 +268,12 @@ class Outbox:
     @property
     def in_memory(self) -> bool:
         """Whether nothing outlives the process."""
-        return self._inside.lifetime.live().store.in_memory
+        return self._inside.reads.in_memory
 
     @property
     def durability(self) -> Durability:
         """What an accepted message survives."""
-        return self._inside.lifetime.live().store.durability
+        return self._inside.reads.durability
 
     # Look after the database
 
@@ -303,7 +295,9 @@ class Outbox:
         return self._inside.lifetime.hooks
 
     def __repr__(self) -> str:
-        return f"<Outbox {mask_dsn(self.settings.db)}>"
+        settings = self.settings
+        where = f"{len(settings.shards)} shards" if several(settings) else mask_dsn(settings.db)
+        return f"<Outbox {where}>"
 
     async def __aenter__(self) -> Self:
         """Start."""

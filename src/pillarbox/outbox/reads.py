@@ -23,9 +23,20 @@ from pillarbox.errors import InvalidMessage, NotFound, UnknownChannel
 from pillarbox.outbox.filters import Where, narrowed_by
 from pillarbox.outbox.health import Health, examine
 from pillarbox.outbox.lifetime import Lifetime
-from pillarbox.outbox.message import Message
+from pillarbox.outbox.message import BaseMessage, Message
 from pillarbox.outbox.routes import Routes, make_route
-from pillarbox.store.base import Event, Flow, Query, QueueInfo, Redirect, Store, Suppressed, Tally, WorkerInfo
+from pillarbox.store.base import (
+    Durability,
+    Event,
+    Flow,
+    Query,
+    QueueInfo,
+    Redirect,
+    Store,
+    Suppressed,
+    Tally,
+    WorkerInfo,
+)
 
 
 class Promise(NamedTuple):
@@ -71,6 +82,7 @@ class Reads:
         /,
         *,
         where: Where = (),
+        before: BaseMessage | None = None,
         **filters: Any,  # noqa: ANN401 — see `Query`
     ) -> list[Message]:
         """
@@ -78,6 +90,7 @@ class Reads:
 
         Args:
             where: A filter, or several that must all hold; see `pillarbox.outbox.filters`.
+            before: Only older ones than this, which was read: the next page, if it was the last of one.
             filters: The fields of `Query`, ``limit`` among them, 50 without it.
 
         Raises:
@@ -85,6 +98,8 @@ class Reads:
         """
         now_ms, ahead_ms = self._clock.wall_ms(), self._clock.ahead_ms()
         query = narrowed_by(_by_queue_time(_valid(query or Query(**filters)), ahead_ms), where, now_ms=now_ms)
+        if before is not None:
+            query = msgspec.structs.replace(query, before_seq=view_of(before).seq)
         return [self._message(view) for view in await (await self._store()).list_messages(query)]
 
     async def history(self, id: str) -> builtins.list[Event]:  # noqa: A002 — the field's name
@@ -181,6 +196,16 @@ class Reads:
             return counts
         return {word: count for word, count in counts.items() if word.startswith("alarm:")}
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether nothing outlives the process."""
+        return self._lifetime.live().store.in_memory
+
+    @property
+    def durability(self) -> Durability:
+        """What an accepted message survives."""
+        return self._lifetime.live().store.durability
+
     async def served(self, channel: str) -> bool:
         """Return whether a live worker has *channel*, in whatever process."""
         return any(worker.alive is not False and channel in worker.channels for worker in await self.workers())
@@ -191,6 +216,15 @@ class Reads:
     def _message(self, view: MessageView) -> Message:
         view = shifted(view, self._clock.ahead_ms())
         return Message(self._lifetime, id=view.id, created=False, view=view)
+
+
+def view_of(message: BaseMessage) -> MessageView:
+    """Return what was read of a message. Raises InvalidMessage where nothing was."""
+    given: object = message
+    view = given.view if isinstance(given, BaseMessage) else None
+    if view is None:
+        raise InvalidMessage("before", "expected a message that was read, by get() or list()")
+    return view
 
 
 def _valid(query: Query) -> Query:

@@ -53,6 +53,10 @@ class Routes:
             if item.url is not None:
                 self.add(name, item.url, {})
 
+    def fit(self, change: Callable[[Settings], Settings]) -> None:
+        """Work by what *change* makes of the settings, before the start."""
+        self.settings = change(self.settings)
+
     def add(self, name: str, target: Target, options: Mapping[str, object]) -> None:
         """Add a way out; *options* are settings of the channel, or of its adapter. Raises ConfigError."""
         self.settings = with_channel(self.settings, name, options)

@@ -15,6 +15,7 @@ from pillarbox.__about__ import __version__
 from pillarbox.channels.base import Channel, Seams
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import Draft
+from pillarbox.domain.shards import Place
 from pillarbox.engine.clock_guard import ClockGuard
 from pillarbox.engine.committer import Committer
 from pillarbox.engine.drain import DrainReport
@@ -33,6 +34,7 @@ from pillarbox.outbox.direct import Direct
 from pillarbox.outbox.engine_settings import limits_of, retention_of, worker_settings
 from pillarbox.outbox.health import present
 from pillarbox.outbox.live_channels import LiveChannels
+from pillarbox.outbox.place import check_tenant, settled_place
 from pillarbox.outbox.shutdown import End, Patience
 from pillarbox.queue_clock import QueueClock
 from pillarbox.settings.derived import lease_seconds
@@ -56,12 +58,23 @@ class Runtime:
     """
     What is open between `start` and `close`.
 
+    Args:
+        labels: Whether a database without a label gets one, where it is a shard.
+
     Attributes:
         on_closed: Called at the end of a `close`.
     """
 
     def __init__(
-        self, store: Store, bus: Bus, settings: Settings, *, clock: QueueClock, entropy: Entropy, hooks: Hooks
+        self,
+        store: Store,
+        bus: Bus,
+        settings: Settings,
+        *,
+        clock: QueueClock,
+        entropy: Entropy,
+        hooks: Hooks,
+        labels: bool,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -78,6 +91,8 @@ class Runtime:
         self._acceptor: tuple[int, bytes] | None = None
         self._registering = asyncio.Lock()
         self._bus = bus
+        self._place: Place | None = None
+        self._labels = labels
         self._settings = settings
         self._entropy = entropy
         self._channels: LiveChannels | None = None
@@ -131,6 +146,8 @@ class Runtime:
     async def _open(self, channels: Mapping[str, Channel], only: MessageId | None) -> None:
         self._lease_ms = int(lease_seconds(self._settings, (c.send_timeout_seconds for c in channels.values())) * 1000)
         await self._open_store()
+        if self._settings.enabled:
+            self._place = await settled_place(self.store, self._settings, labels=self._labels)
         # Before anything is judged by its time.
         self.clock.learn(await self.store.clock_news())
         self.reporter.lines.recipients = await self._recipients(self._settings)
@@ -208,6 +225,11 @@ class Runtime:
         return self._acceptor[1]
 
     # At work
+
+    def check_home(self, tenant: str) -> None:
+        """Raise InvalidMessage where the database is a shard on which *tenant* is not at home."""
+        if self._place is not None:
+            check_tenant(self._place, tenant)
 
     def expect(self, draft: Draft) -> None:
         """Allow the worker to claim a message with the commit that stores it, if it may go now."""

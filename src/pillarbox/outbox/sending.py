@@ -227,6 +227,7 @@ class Sending:
             ahead_ms=self._clock.known_ahead_ms,
             change=change,
         )
+        runtime.check_home(draft.tenant)
         if outgoing.abort is not None and outgoing.abort.aborted:
             aborted = {"reason": "aborted", "said": outgoing.abort.reason, "duration_ms": 0}
             runtime.reporter.publish(MessageCancelled(**of_draft(draft, now_ms), **aborted))

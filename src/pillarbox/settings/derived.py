@@ -7,6 +7,7 @@ Pure: from values to values.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final, TypeVar
 
@@ -58,6 +59,43 @@ def _limit_seconds(span: timedelta) -> float | None:
 
 def _first(own: _T | None, base: _T) -> _T:
     return base if own is None else own
+
+
+def at_shard(settings: Settings) -> Settings:
+    """
+    Return *settings* with the database of the one shard that they are for; of all or none, as they are.
+
+    Raises:
+        ConfigError: There is no such shard, or what cannot be said together with shards.
+    """
+    if settings.shard is None and not settings.shards:
+        return settings
+    if settings.shard is not None and settings.shard > len(settings.shards):
+        there = f"from 1 to {len(settings.shards)}" if settings.shards else "only together with shards"
+        raise ConfigError("shard", f"expected the number of one of the shards, {there}, not {settings.shard}")
+    if settings.fallback is not None:
+        raise ConfigError("fallback", "expected none with shards: what is in memory would be at home nowhere")
+    return settings if settings.shard is None else replace(settings, db=settings.shards[settings.shard - 1])
+
+
+def each_shard(settings: Settings) -> list[Settings]:
+    """Return the settings of every shard, in order."""
+    return [at_shard(replace(settings, shard=number)) for number in range(1, len(settings.shards) + 1)]
+
+
+def without_shards(settings: Settings) -> Settings:
+    """Return *settings* for the one database that they name beside."""
+    return replace(settings, shards=(), shard=None)
+
+
+def databases(settings: Settings) -> tuple[str, ...]:
+    """Return every database that they name."""
+    return settings.shards if several(settings) else (settings.db,)
+
+
+def several(settings: Settings) -> bool:
+    """Whether they are for an outbox on several databases."""
+    return bool(settings.shards) and settings.shard is None
 
 
 def lease_seconds(settings: Settings, send_timeouts: Iterable[float]) -> float:

@@ -137,6 +137,8 @@ def _shown(definition: Definition, value: object, mask: Mask) -> str:
     match definition.path:
         case ("db",):
             return mask_dsn(str(value))
+        case ("shards",) if isinstance(value, tuple):
+            return definition.kind.show(tuple(map(mask_dsn, value)))
         case (*_, "url") if value is not None:
             return mask(str(value))
         case _:

@@ -16,7 +16,20 @@ from pillarbox.domain import pace
 from pillarbox.domain.retry import CHAT, MARK_LENGTH_MAX, ExpireAction, OnDead, OnHeld, PartsMode, UncertainAction
 from pillarbox.settings.places import default_db
 from pillarbox.settings.spans import NO_LIMIT, Rates, Schedule, Span
-from pillarbox.settings.value_kinds import Choice, Count, Dsn, Flag, Kind, Line, Networks, Option, Ratio, Size, Url
+from pillarbox.settings.value_kinds import (
+    Choice,
+    Count,
+    Dsn,
+    Dsns,
+    Flag,
+    Kind,
+    Line,
+    Networks,
+    Option,
+    Ratio,
+    Size,
+    Url,
+)
 
 SETTING: Final = "setting"
 SECTION: Final = "section"
@@ -301,6 +314,27 @@ class Settings:
                 default_text="outbox.db in your state directory",
             )
         },
+    )
+    shards: tuple[str, ...] = field(
+        default=(),
+        repr=False,
+        metadata={
+            SETTING: Setting(
+                "Shards",
+                "In place of db: several databases, among which tenants are divided. How many there are, and in which"
+                " order, stays as it was at the first start. May hold a secret.",
+                Dsns(),
+                reload=False,
+                secret=True,
+            )
+        },
+    )
+    shard: int | None = _setting(
+        "Shard",
+        "Work on this one of the shards alone, counted from 1; 'all' is every one.",
+        Count(most=10_000, none="all"),
+        default=None,
+        reload=False,
     )
     enabled: bool = _setting(
         "Enabled",

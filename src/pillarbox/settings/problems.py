@@ -107,7 +107,9 @@ def _tells(url: str | None) -> bool:
 
 
 def _a_file_others_can_read(settings: Settings, file: Path | None) -> Iterator[Problem]:
-    secrets = "@" in settings.db or any(one.options or _tells(one.url) for one in settings.channels.values())
+    secrets = any("@" in dsn for dsn in (settings.db, *settings.shards)) or any(
+        one.options or _tells(one.url) for one in settings.channels.values()
+    )
     if file is None or not secrets:
         return
     try:

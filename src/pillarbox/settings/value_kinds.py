@@ -303,6 +303,33 @@ class Dsn(Kind):
         return text
 
 
+class Dsns(Kind):
+    """Several databases, each another one."""
+
+    _EACH: Final = Dsn()
+
+    expected = "a list of databases, each another one: paths of files, sqlite:///… or postgresql://…"
+
+    def read(self, raw: object) -> tuple[str, ...]:
+        """See `Kind`."""
+        # What stands in a file of its own is one text.
+        written = self.of_text(raw) if isinstance(raw, str) else raw
+        if not isinstance(written, list | tuple):
+            raise Unfit(self.expected)
+        found = tuple(map(self._EACH.read, written))
+        if len(set(found)) < len(found):
+            raise Unfit(self.expected)
+        return found
+
+    def of_text(self, text: str) -> object:
+        """Split at blanks: a comma may stand between the servers of one database."""
+        return text.split()
+
+    def show(self, value: object) -> str:
+        """See `Kind`."""
+        return " ".join(value) if isinstance(value, tuple) else str(value)
+
+
 class Url(Kind):
     """Where a channel leads. Only its form is looked at here; the adapter of its scheme judges the rest."""
 

@@ -735,6 +735,20 @@ class Store(Protocol):
     async def log_key(self) -> bytes:
         """Return the key for the hashes of recipients in log lines: the same for every process of a database."""
 
+    async def label(self) -> str | None:
+        """Return what the database was labelled with, once and for ever; ``None`` where it was not. See `set_label`."""
+
+    async def set_label(self, label: str) -> str | None:
+        """
+        Label the database, if it has no label yet and no queue in it; return the label that it has now.
+
+        ``None`` where it has none, because there is a queue in it.
+
+        Raises:
+            StoreError: It could not be written.
+            Refused: The queue is disabled.
+        """
+
     async def clock_news(self) -> ClockNews:
         """Return what is known of the clocks, for a process that has just opened the database."""
 

@@ -48,6 +48,9 @@ async def copy(source: Store, target: Store, *, now_ms: int, limit: int = _LIMIT
     if source.in_memory or target.in_memory:
         raise Refused("a database in memory is not copied: it ends with its process")
     name, other = await source.moving(steps.key_of_database), await target.moving(steps.key_of_database)
+    label, its = await source.label(), await target.label()
+    if its is not None and its != label:
+        raise Refused(f"the other database says of itself that it is {its}; name one that is empty")
     progress = await target.moving(lambda tx: steps.begin(tx, name))
     if progress.done:
         return Copied(messages=_messages(await _sums(target, limit)), before=True)
@@ -63,7 +66,7 @@ async def copy(source: Store, target: Store, *, now_ms: int, limit: int = _LIMIT
     if differing:
         raise _written(", ".join(differing))
     await source.moving(lambda tx: steps.hand_over(tx, other))
-    await target.moving(lambda tx: steps.finish(tx, progress, pauses))
+    await target.moving(lambda tx: steps.finish(tx, progress, pauses, label))
     return Copied(messages=_messages(now))
 
 

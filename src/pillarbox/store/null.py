@@ -103,6 +103,14 @@ class NullStore:
         """Return a key of this process alone."""
         return self._key
 
+    async def label(self) -> str | None:
+        """Return none: there is no database."""
+        return None
+
+    async def set_label(self, label: str) -> str | None:  # noqa: ARG002 — of `Store`
+        """Refuse."""
+        raise Refused(_DISABLED)
+
     async def clock_news(self) -> ClockNews:
         """Return no news: nothing here is judged by time."""
         return ClockNews()

@@ -1,4 +1,4 @@
-"""The reads of a store that are one statement or one step, the same for every database."""
+"""What a store does that is one statement or one step, the same for every database: the reads above all."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from pillarbox.store.base import (
     Suppressed,
     Tally,
 )
-from pillarbox.store.steps import blobs, history, mirror, read, redirects, suppression
-from pillarbox.store.steps.tx import Reader
+from pillarbox.store.steps import blobs, history, labels, mirror, read, redirects, suppression
+from pillarbox.store.steps.tx import Reader, Tx
 
 T = TypeVar("T")
 
@@ -34,6 +34,10 @@ class Reads(ABC):
     @abstractmethod
     async def _read(self, function: Callable[[Reader], T]) -> T:
         """Run *function* on one state of the database."""
+
+    @abstractmethod
+    async def moving(self, work: Callable[[Tx], T]) -> T:
+        """See `Store`."""
 
     async def turn(self, correlation_id: str, *, final_only: bool) -> StateCounts:
         """See `Store`."""
@@ -88,6 +92,14 @@ class Reads(ABC):
     async def schema(self) -> Schema:
         """See `Store`."""
         return await self._read(read.schema)
+
+    async def label(self) -> str | None:
+        """See `Store`."""
+        return await self._read(labels.label)
+
+    async def set_label(self, label: str) -> str | None:
+        """See `Store`."""
+        return await self.moving(lambda tx: labels.set_label(tx, label))
 
     async def flow(self, *, now_ms: int) -> list[Flow]:
         """See `Store`."""

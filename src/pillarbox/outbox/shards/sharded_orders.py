@@ -1,0 +1,137 @@
+"""`ShardedOrders`: orders go to the shard that has the message, and those for many, or for a channel, to all."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Unpack
+
+from pillarbox.domain.lifecycle import Verdict
+from pillarbox.outbox.bulk import BulkReport, summed
+from pillarbox.outbox.filters import Where
+from pillarbox.outbox.message import Message
+from pillarbox.outbox.orders import ACTOR, Orders, ToMany
+from pillarbox.outbox.shards.shards import Shard, Shards
+
+Ttl = float | timedelta | str | None
+
+
+class ShardedOrders(Orders):
+    """See `Orders`. What is for many is done on one shard after the other; a full queue ends it on that shard alone."""
+
+    def __init__(self, shards: Shards) -> None:
+        self._shards = shards
+
+    # One message
+
+    async def cancel(self, id: str, *, reason: str | None = None, actor: str = ACTOR) -> bool:  # noqa: A002 — its name
+        """See `Orders`."""
+        return await (await self._of(id)).cancel(id, reason=reason, actor=actor)
+
+    async def retry(
+        self, id: str, *, ttl: Ttl = None, reason: str | None = None, actor: str = ACTOR  # noqa: A002
+    ) -> bool:  # fmt: skip
+        """See `Orders`."""
+        return await (await self._of(id)).retry(id, ttl=ttl, reason=reason, actor=actor)
+
+    async def resolve(
+        self,
+        id: str,  # noqa: A002 — the field's name
+        verdict: Verdict | str,
+        *,
+        force_copy: bool = False,
+        receipt: str | None = None,
+        ttl: Ttl = None,
+        reason: str | None = None,
+        actor: str = ACTOR,
+    ) -> bool:
+        """See `Orders`."""
+        return await (await self._of(id)).resolve(
+            id, verdict, force_copy=force_copy, receipt=receipt, ttl=ttl, reason=reason, actor=actor
+        )
+
+    async def replay(
+        self, id: str, *, fresh: bool = False, reason: str | None = None, actor: str = ACTOR  # noqa: A002
+    ) -> Message:  # fmt: skip
+        """See `Orders`."""
+        return await (await self._of(id)).replay(id, fresh=fresh, reason=reason, actor=actor)
+
+    async def purge(self, id: str, *, reason: str | None = None, actor: str = ACTOR) -> bool:  # noqa: A002
+        """See `Orders`."""
+        return await (await self._of(id)).purge(id, reason=reason, actor=actor)
+
+    async def _of(self, identity: str) -> Orders:
+        return (await self._shards.holding(identity)).inside.orders
+
+    # All that a filter picks
+
+    async def cancel_many(self, where: Where | None = None, **how: Unpack[ToMany]) -> BulkReport:
+        """See `Orders`."""
+        return await self._all(lambda orders: orders.cancel_many(where, **how))
+
+    async def retry_many(self, where: Where | None = None, *, ttl: Ttl = None, **how: Unpack[ToMany]) -> BulkReport:
+        """See `Orders`."""
+        return await self._all(lambda orders: orders.retry_many(where, ttl=ttl, **how))
+
+    async def resolve_many(
+        self, verdict: Verdict | str, where: Where | None = None, *, force_copy: bool = False, ttl: Ttl = None,
+        **how: Unpack[ToMany],
+    ) -> BulkReport:  # fmt: skip
+        """See `Orders`."""
+        return await self._all(
+            lambda orders: orders.resolve_many(verdict, where, force_copy=force_copy, ttl=ttl, **how)
+        )
+
+    async def replay_many(
+        self, where: Where | None = None, *, fresh: bool = False, **how: Unpack[ToMany]
+    ) -> BulkReport:
+        """See `Orders`."""
+        return await self._all(lambda orders: orders.replay_many(where, fresh=fresh, **how))
+
+    async def purge_many(self, where: Where | None = None, **how: Unpack[ToMany]) -> BulkReport:
+        """See `Orders`."""
+        return await self._all(lambda orders: orders.purge_many(where, **how))
+
+    async def _all(self, order: Callable[[Orders], Awaitable[BulkReport]]) -> BulkReport:
+        def merged(answers: list[tuple[Shard, BulkReport]]) -> BulkReport:
+            return summed(report for _, report in answers)
+
+        return await self._shards.ask_each(lambda shard: order(shard.inside.orders), merged)
+
+    # A channel
+
+    async def pause(
+        self, channel: str, *, tenant: str | None = None, reason: str | None = None, span: timedelta | None = None,
+        actor: str = ACTOR,
+    ) -> None:  # fmt: skip
+        """See `Orders`."""
+        if tenant is not None:
+            home = self._shards.home(tenant).inside.orders
+            await home.pause(channel, tenant=tenant, reason=reason, span=span, actor=actor)
+            return
+        await self._shards.ask_all(
+            lambda inside: inside.orders.pause(channel, reason=reason, span=span, actor=actor), lambda _: None
+        )
+
+    async def resume(
+        self, channel: str, *, tenant: str | None = None, reason: str | None = None, actor: str = ACTOR
+    ) -> bool:
+        """See `Orders`."""
+        if tenant is not None:
+            home = self._shards.home(tenant).inside.orders
+            return await home.resume(channel, tenant=tenant, reason=reason, actor=actor)
+        return await self._shards.ask_all(lambda inside: inside.orders.resume(channel, reason=reason, actor=actor), any)
+
+    async def forget_redirect(
+        self, channel: str, recipient: str, *, tenant: str = "", reason: str | None = None, actor: str = ACTOR
+    ) -> bool:
+        """See `Orders`."""
+        home = self._shards.home(tenant).inside.orders
+        return await home.forget_redirect(channel, recipient, tenant=tenant, reason=reason, actor=actor)
+
+    async def clear_recipient(
+        self, channel: str, recipient: str | None, *, tenant: str = "", reason: str | None = None, actor: str = ACTOR
+    ) -> bool:
+        """See `Orders`."""
+        home = self._shards.home(tenant).inside.orders
+        return await home.clear_recipient(channel, recipient, tenant=tenant, reason=reason, actor=actor)

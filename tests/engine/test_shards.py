@@ -1,0 +1,396 @@
+"""Tenants divided among several databases: every call asks the right one, or all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import apsw
+import psycopg
+import pytest
+
+from pillarbox import Attempt, Message, Outbox, sync
+from pillarbox.domain.message import State
+from pillarbox.domain.shards import home_of
+from pillarbox.errors import (
+    ConfigError,
+    InvalidMessage,
+    KeyConflict,
+    NotFound,
+    Refused,
+    ShardsUnavailable,
+    StoreError,
+)
+from pillarbox.events.events import Alarm
+from pillarbox.imports.into_outbox import import_queue
+from pillarbox.outbox.composition import Inside
+from pillarbox.outbox.outbox import inside
+from pillarbox.outbox.shards import sharded_lifetime
+from pillarbox.store.registry import open_store
+from tests.store.postgres_server import fresh_database
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+SECONDS = 30.0
+# The first two tenants of each home, of two shards; "" is at home on one of them too.
+ONE, TWO = ([f"t{number}" for number in range(40) if home_of(f"t{number}", 2) == home][:2] for home in (1, 2))
+
+
+class Ways:
+    """A function as the channel ``ops``, which notes what it sends."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str]] = []
+
+    def __call__(self, attempt: Attempt) -> str:
+        self.sent.append((attempt.tenant, attempt.to))
+        return "ok"
+
+
+@pytest.fixture(params=["files", "server"])
+def shards(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[str]]:
+    if request.param == "files":
+        yield [str(tmp_path / "a.db"), str(tmp_path / "b.db")]
+        return
+    with fresh_database() as one, fresh_database() as two:
+        yield [one, two]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    return [str(tmp_path / "a.db"), str(tmp_path / "b.db")]
+
+
+@pytest.fixture
+async def box(files: list[str]) -> AsyncIterator[Outbox]:
+    """One that only accepts, with a message of each of four tenants."""
+    async with Outbox(shards=files, deliver=False) as box:
+        for tenant in (*ONE, *TWO):
+            await box.send("ops", to="ann", text=f"to {tenant}", tenant=tenant)
+        yield box
+
+
+async def tenants_in(db: str) -> set[str]:
+    async with Outbox(db, deliver=False) as box:
+        return {tally.tenant for tally in await box.stats()}
+
+
+def parts(composed: Inside) -> dict[str, object]:
+    return {name: getattr(composed, name) for name in composed.__slots__ if name != "shards"}
+
+
+def test_no_part_asks_as_if_there_were_one_database(files: list[str]) -> None:
+    """All that an outbox on one database offers, one on several does in its own way."""
+    one, several = parts(inside(Outbox(files[0]))), parts(inside(Outbox(shards=files)))
+    whole = {"routes", "joins"}  # these inherit what only combines other methods
+    for name in one.keys() - whole:
+        base, own = type(one[name]), type(several[name])
+        assert issubclass(own, base)
+        offered = {method for method in vars(base) if not method.startswith("_")}
+        left = offered - vars(own).keys()
+        assert left <= {
+            "lifetime": {"live", "at_hand", "opened", "turn"},
+            "sending": {"draft", "drafts", "change", "skipped"},
+        }.get(name, set())
+
+
+async def test_messages_are_kept_and_sent_where_their_tenant_is_at_home(shards: list[str]) -> None:
+    ways = Ways()
+    async with Outbox(shards=shards, channels={"ops": ways}) as box:
+        messages = [await box.send("ops", to="ann", text="hi", tenant=tenant) for tenant in (*ONE, *TWO)]
+        for message in messages:
+            assert (await message.wait(SECONDS)).state is State.DELIVERED
+        assert sorted(ways.sent) == sorted((tenant, "ann") for tenant in (*ONE, *TWO))
+        assert (await box.drain(SECONDS)).deferred_budget == 0
+        assert {tally.tenant for tally in await box.stats()} == {*ONE, *TWO}
+        assert box.counts["delivered"] == 4
+        assert (await box.health()).ok
+        assert len(await box.workers()) == 2
+        for message in messages:
+            assert message.id is not None
+            assert (await box.find(message.id[:14])).id == message.id
+            assert (await box.history(message.id))[-1].to_state is State.DELIVERED
+            assert (await box.explain(message.id)).state is State.DELIVERED
+    assert await tenants_in(shards[0]) == set(ONE)
+    assert await tenants_in(shards[1]) == set(TWO)
+
+
+async def test_a_key_is_a_tenants_and_so_a_shards(box: Outbox) -> None:
+    first = await box.send("ops", to="ann", text="hi", tenant=ONE[0], key="k")
+    again = await box.send("ops", to="ann", text="hi", tenant=ONE[0], key="k")
+    assert (again.id, again.created) == (first.id, False)
+    with pytest.raises(KeyConflict):
+        await box.send("ops", to="ann", text="other", tenant=ONE[0], key="k")
+    assert (await box.send("ops", to="ann", text="other", tenant=TWO[0], key="k")).created
+
+
+async def test_all_or_none_needs_one_database(box: Outbox) -> None:
+    before = len(await box.list())
+    made = await box.send_many([{"channel": "ops", "to": "ann", "text": "hi", "tenant": tenant} for tenant in ONE])
+    assert len(made) == 2
+    mixed = [{"channel": "ops", "to": "ann", "text": "hi", "tenant": tenant} for tenant in (ONE[0], TWO[0])]
+    with pytest.raises(InvalidMessage, match=r"messages\[1\]\.tenant: .* is at home on shard 2 of 2"):
+        await box.send_many(mixed)
+    assert len(await box.list()) == before + 2
+
+
+async def test_a_list_is_one_list_in_pages(box: Outbox) -> None:
+    for tenant in (*TWO, *ONE, *TWO):
+        await box.send("ops", to="bob", text="hi", tenant=tenant)
+    whole = [message.id for message in await box.list()]
+    assert len(whole) == 10
+    seen: list[str | None] = []
+    page = await box.list(limit=3)
+    while page:
+        seen += [message.id for message in page]
+        page = await box.list(limit=3, before=page[-1])
+    assert sorted(map(str, seen)) == sorted(map(str, whole))
+    assert seen == whole
+    assert next(message.id for message in await box.list(oldest_first=True)) in whole[-2:]
+    with pytest.raises(InvalidMessage, match="before_seq: counts within one shard"):
+        await box.list(before_seq=2)
+    with pytest.raises(InvalidMessage, match="after_seq: counts within one shard"):
+        await box.list(after_seq=2)
+
+
+async def test_orders_find_their_message_and_bulk_orders_reach_all(box: Outbox) -> None:
+    for message in await box.list(where=f"tenant={ONE[0]},{TWO[0]}"):
+        assert await box.cancel(message.id or "", reason="no")
+    report = await box.cancel_many("channel=ops", dry_run=True)
+    assert (report.matched, report.applied, report.states[State.SCHEDULED]) == (2, 0, 2)
+    report = await box.cancel_many("channel=ops")
+    assert (report.matched, report.applied, len(report.ids)) == (2, 2, 2)
+    assert (await box.replay_many("state=cancelled")).applied == 4
+    assert (await box.purge_many("state=cancelled")).applied == 4
+    assert (await box.prune(timedelta(hours=1))) == {}
+    nobody = "A" * 22
+    with pytest.raises(NotFound):
+        await box.cancel(nobody)
+    assert await box.get(nobody) is None
+    with pytest.raises(InvalidMessage, match="expected a filter"):
+        await box.cancel_many()
+
+
+async def test_a_channel_rests_on_all_shards_or_for_one_tenant(box: Outbox) -> None:
+    await box.pause("ops", reason="broken")
+    assert {queue.tenant for queue in await box.queues() if queue.paused} >= {*ONE, *TWO}
+    assert await box.resume("ops")
+    assert not [queue for queue in await box.queues() if queue.paused]
+    await box.pause("ops", tenant=TWO[0])
+    assert [queue.tenant for queue in await box.queues() if queue.paused] == [TWO[0]]
+    assert len({(flow.tenant, flow.channel) for flow in await box.flow()}) == len(await box.flow())
+
+
+async def test_an_edit_goes_where_its_message_is(box: Outbox) -> None:
+    for tenant in (ONE[0], TWO[0]):
+        (message,) = await box.list(tenant=tenant)
+        assert (await box.edit(message, text="better")).id == message.id
+        seen = await box.get(message.id or "")
+        assert seen is not None
+        assert seen.content is not None
+        assert seen.content.text == "better"
+
+
+async def test_what_is_of_one_database_is_refused(box: Outbox, tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="name a shard"):
+        await box.backup(tmp_path / "copy.db")
+    with pytest.raises(Refused, match="not imported into shards"):
+        await import_queue(box, "openclaw-files", tmp_path)
+    with pytest.raises(ConfigError, match="each has its own channel"):
+        inside(box).routes.add("own", inside(Outbox(channels={"x": lambda _: None})).routes.channels()["x"], {})
+
+
+# The caller's transaction
+
+
+def test_a_transaction_is_on_the_tenants_home(files: list[str]) -> None:
+    with sync.Outbox(shards=files, deliver=False) as box:
+        other = apsw.Connection(files[1])
+        other.execute("PRAGMA synchronous = FULL")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Refused, match="main database"):
+            box.enqueue(other, "ops", to="ann", text="hi", tenant=ONE[0])
+        made = box.enqueue(other, "ops", to="ann", text="hi", tenant=TWO[0])
+        with pytest.raises(InvalidMessage, match="at home on"):
+            box.enqueue_many(
+                other, [{"channel": "ops", "to": "ann", "text": "hi", "tenant": tenant} for tenant in (TWO[0], ONE[0])]
+            )
+        other.execute("COMMIT")
+        assert made.id is not None
+        assert box.get(made.id) is not None
+        other.close()
+
+
+async def test_a_transaction_on_a_server_is_on_the_tenants_home() -> None:
+    with fresh_database() as one:
+        server = one.partition("&schema=")[0]
+        name = f"shard_{os.getpid()}"
+        with psycopg.connect(server, autocommit=True) as owner:
+            owner.execute(f"CREATE DATABASE {name}")
+            try:
+                await _in_transactions(one, server, urlunsplit(urlsplit(server)._replace(path=f"/{name}")))
+            finally:
+                owner.execute(f"DROP DATABASE {name}")
+
+
+async def _in_transactions(one: str, server: str, two: str) -> None:
+    async with Outbox(shards=[one, two], deliver=False) as box:
+        with psycopg.connect(server) as connection, connection.transaction(), pytest.raises(Refused):
+            await box.enqueue(connection, "ops", to="ann", text="hi", tenant=TWO[0])
+        with psycopg.connect(two) as connection, connection.transaction():
+            made = await box.enqueue(connection, "ops", to="ann", text="hi", tenant=TWO[0])
+        assert await box.get(made.id or "") is not None
+
+
+# Which database is which
+
+
+async def test_another_list_of_shards_is_refused(files: list[str], tmp_path: Path) -> None:
+    async with Outbox(shards=files, deliver=False) as box:
+        await box.send("ops", to="ann", text="hi", tenant=ONE[0])
+    more = [*files, str(tmp_path / "c.db")]
+    for wrong in (files[::-1], more, files[:1]):
+        with pytest.raises(ConfigError, match="in the same order, as at the first start") as refused:
+            await Outbox(shards=wrong, deliver=False).start()
+        assert refused.value.field == "shards"
+    async with Outbox(shards=files, deliver=False) as box:
+        assert len(await box.list()) == 1
+
+
+async def test_a_database_that_was_used_without_shards_is_refused(files: list[str]) -> None:
+    async with Outbox(files[1], deliver=False) as box:
+        await box.send("ops", to="ann", text="hi")
+    with pytest.raises(ConfigError, match="used before by an outbox without shards"):
+        await Outbox(shards=files, deliver=False).start()
+
+
+async def test_a_shard_alone_takes_no_strangers(files: list[str]) -> None:
+    async with Outbox(shards=files, deliver=False):
+        pass
+    for alone in (Outbox(files[0], deliver=False), Outbox(shards=files, shard=1, deliver=False)):
+        async with alone as box:
+            assert (await box.send("ops", to="ann", text="hi", tenant=ONE[0])).created
+            with pytest.raises(InvalidMessage, match="is at home on shard 2 of 2, and this is shard 1 of 2"):
+                await box.send("ops", to="ann", text="hi", tenant=TWO[0])
+            with pytest.raises(Refused, match="not imported into shards"):
+                await _import_into(box, Path(files[0]).parent)
+
+
+async def _import_into(box: Outbox, folder: Path) -> None:
+    async with inside(box).lifetime.opened_store():
+        raise AssertionError(folder)
+
+
+async def test_a_copied_shard_is_that_shard(files: list[str], tmp_path: Path) -> None:
+    async with Outbox(shards=files, deliver=False) as box:
+        await box.send("ops", to="ann", text="hi", tenant=TWO[0])
+    moved = str(tmp_path / "moved.db")
+    async with Outbox(files[1], deliver=False) as box:
+        await inside(box).upkeep.copy_to(moved)
+    async with Outbox(shards=[files[0], moved], deliver=False) as box:
+        assert [message.view.tenant for message in await box.list() if message.view] == [TWO[0]]
+    async with Outbox(str(tmp_path / "plain.db"), deliver=False) as box:
+        with pytest.raises(Refused, match="says of itself that it is shard 1 of 2"):
+            await inside(box).upkeep.copy_to(files[0])
+
+
+# A shard that is down
+
+
+@pytest.fixture
+async def half(files: list[str], tmp_path: Path) -> AsyncIterator[tuple[Outbox, Path]]:
+    """An outbox whose second shard is away; the path under which it would come back."""
+    async with Outbox(shards=files, deliver=False) as box:
+        for tenant in (*ONE, *TWO):
+            await box.send("ops", to="ann", text="hi", tenant=tenant)
+    away = tmp_path / "away"
+    Path(files[1]).rename(away)
+    # What cannot be opened as a database: a folder.
+    Path(files[1]).mkdir()
+    box = Outbox(shards=files, channels={"ops": Ways()})
+    yield box, away
+    await box.close()
+
+
+async def test_the_others_go_on_and_the_answer_says_what_is_missing(half: tuple[Outbox, Path]) -> None:
+    box, _ = half
+    alarms: list[Any] = []
+    box.subscribe(alarms.append, Alarm)
+    await box.start()
+    assert ["shard_down" in alarm.what for alarm in alarms] == [True]
+    sent = await box.send("ops", to="bob", text="hi", tenant=ONE[0])
+    assert (await sent.wait(SECONDS)).state is State.DELIVERED
+    assert (await box.get(sent.id or "")) is not None
+    with pytest.raises(ShardsUnavailable, match=r"shard 2 of 2 \(.*b\.db\) did not answer"):
+        await box.send("ops", to="bob", text="hi", tenant=TWO[0])
+    with pytest.raises(ShardsUnavailable) as missing:
+        await box.list()
+    assert isinstance(missing.value.partial, list)
+    assert {message.view.tenant for message in missing.value.partial} == set(ONE)
+    with pytest.raises(ShardsUnavailable) as missing:
+        await box.cancel_many("state=delivered,scheduled", dry_run=True)
+    assert missing.value.partial is not None
+    # It may be there: nobody knows.
+    for ask in (box.get("A" * 22), box.cancel("A" * 22), box.find("AAAA")):
+        with pytest.raises(ShardsUnavailable):
+            await ask
+    (problem,) = (await box.health()).problems
+    assert "shard 2 of 2" in problem
+
+
+async def test_a_shard_that_comes_back_is_served(
+    half: tuple[Outbox, Path], files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharded_lifetime, "AGAIN_SECONDS", 0.05)
+    box, away = half
+    await box.start()
+    Path(files[1]).rmdir()
+    away.rename(files[1])
+    async with asyncio.timeout(SECONDS):
+        (found,) = await _listed(box, TWO[0])
+    assert (await found.wait(SECONDS)).state is State.DELIVERED
+
+
+async def _listed(box: Outbox, tenant: str) -> list[Message]:
+    """Ask until all answer."""
+    while True:
+        with contextlib.suppress(ShardsUnavailable):
+            return await box.list(tenant=tenant)
+        await asyncio.sleep(0)
+
+
+async def test_nothing_starts_where_no_shard_answers(files: list[str]) -> None:
+    for file in files:
+        Path(file).mkdir()
+    box = Outbox(shards=files, deliver=False)
+    with pytest.raises(StoreError):
+        await box.start()
+    assert not box.started
+    assert not inside(box).lifetime.begun
+
+
+async def test_new_settings_reach_every_shard(files: list[str]) -> None:
+    ways = Ways()
+    async with Outbox(shards=files, channels={"ops": ways}) as box:
+        changes = await box.reload(Outbox(shards=files[:1], content_bytes_max=64).settings)
+        assert "content_bytes_max" in changes.reload
+        assert changes.restart == ("shards",)
+        for tenant in (ONE[0], TWO[0]):
+            with pytest.raises(InvalidMessage, match="64"):
+                await box.send("ops", to="ann", text="x" * 100, tenant=tenant)
+
+
+async def test_a_label_is_given_once_and_never_to_a_database_in_use(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "x.db")
+    await store.open()
+    assert await store.label() is None
+    assert await store.set_label("one") == "one"
+    assert await store.set_label("other") == "one"
+    assert await store.label() == "one"
+    await store.close()
