@@ -20,7 +20,7 @@ async def test_a_listener_is_called_in_a_program_that_has_many_files_open() -> N
         for _ in range(MANY):
             files.callback(os.close, os.open(os.devnull, os.O_RDONLY))
         called = asyncio.Event()
-        listener = Listener(None, "pillarbox_test", set)
+        listener = Listener(lambda: None, "pillarbox_test", set)
         end = listener.add(asyncio.get_running_loop(), called.set, seconds=0.01)
         try:
             async with asyncio.timeout(SECONDS):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pillarbox.store.base import Durability
+    from pillarbox.store.postgres.connection import ServerConnection
     from pillarbox.store.postgres.dsn import Place
 
 FEW, MANY = 300, 20_000
@@ -122,7 +123,7 @@ async def test_plans_are_made_anew_where_a_table_has_grown_and_nowhere_else(url:
             said.append(str(query))
             return super().execute(query, *values, **options)
 
-    def recorded(place: Place, durability: Durability) -> psycopg.Connection[Any]:
+    def recorded(place: Place, durability: Durability) -> ServerConnection:
         connection = connect(place, durability)
         connection.cursor_factory = Recorded
         return connection

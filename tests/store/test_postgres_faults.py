@@ -28,7 +28,6 @@ from pillarbox.errors import (
 from pillarbox.queue_clock import QueueClock
 from pillarbox.store.base import Settled
 from pillarbox.store.postgres.server_clock import ServerClock
-from pillarbox.store.postgres.statements import STATEMENTS
 from pillarbox.store.registry import open_store
 from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver
@@ -113,20 +112,6 @@ async def test_a_connection_that_the_server_has_ended_is_noticed_by_nobody(url: 
     assert [view.id for view in await driver.everything()] == ids
     await driver.healthy()
     await store.close()
-
-
-@pytest.mark.contract("EN4")
-def test_a_process_that_has_a_lost_commits_number_by_chance_is_left_alone(url: str) -> None:
-    """The server was restarted since, or another one took its place."""
-    with connected(url) as connection, connected(url) as other:
-        asked = "SELECT (extract(epoch FROM backend_start) * 1000)::bigint FROM pg_stat_activity WHERE pid = %s"
-        ((began_ms,),) = connection.execute(asked, (other.info.backend_pid,)).fetchall()
-        end = STATEMENTS["backend_end"].replace("$1", "%s").replace("$2", "%s").replace("$3", "%s")
-        # In the order in which the statement has them.
-        said = [(1000, other.info.backend_pid, at_ms) for at_ms in (began_ms - 1000, began_ms + 1)]
-        assert connection.execute(end, said[0]).fetchall() == []
-        other.execute("SELECT 1")
-        assert connection.execute(end, said[1]).fetchall() == [(True,)]
 
 
 async def refusal(url: str, **options: Any) -> PillarboxError:

@@ -97,7 +97,7 @@ def import_(call: Call, system: str, path: str, *, archive_failed: bool, leave_f
         report = asyncio.run(_imported(settings, system, path, failed=failed, channels=channels, **options))
     newest = next((line.id for line in reversed(report.entries) if line.id is not None), None)
     if newest is not None:
-        remember(settings.db, newest)
+        remember(settings, newest)
     with reporting("a dry run was made" if report.dry_run else "the import was made"):
         _show(report, json=call.json)
     _warn(report, settings, channels)

@@ -25,7 +25,7 @@ from pillarbox.outbox.joins import Joins
 from pillarbox.outbox.orders import Orders
 from pillarbox.outbox.reads import Reads
 from pillarbox.outbox.reload import Reload
-from pillarbox.outbox.routes import Target
+from pillarbox.outbox.routes import Routes, Target
 from pillarbox.outbox.sending import Sending
 from pillarbox.outbox.stream import Streams
 from pillarbox.outbox.upkeep import Upkeep

@@ -10,7 +10,10 @@ import psycopg
 
 from pillarbox.errors import PillarboxError, StoreOutcomeUnknown, StoreReadOnly, StoreUnavailable, ValueRefused
 from pillarbox.store.base import Durability
+from pillarbox.store.postgres import server_kinds
+from pillarbox.store.postgres.dsn import Notices
 from pillarbox.store.postgres.errors import CONFLICTS, REFUSALS, translated
+from pillarbox.store.postgres.server_kinds import TRAITS, Traits, Words
 from pillarbox.store.postgres.statements import ONE_ROW_EACH, SETS, STATEMENTS
 from pillarbox.store.postgres.values import array, text
 from pillarbox.store.steps.numbers import Numbers
@@ -49,33 +52,79 @@ def settings(place: Place, durability: Durability) -> dict[str, str]:
     return {"search_path": f"{place.schema}, pg_catalog"} | _SETTINGS | committed
 
 
-def connect(place: Place, durability: Durability) -> psycopg.Connection[Any]:
+class ServerConnection(psycopg.Connection[Any]):
+    """
+    A connection, and what is known of its server.
+
+    Attributes:
+        lasting: Whether what is said to it once holds for all its transactions, and what is prepared stays so. Not
+            where a pooler may give the next transaction another server's connection.
+        listens: Whether the server's notices come to it.
+        gives_notice: Whether others are given notice. Behind a pooler too: who listens may do so past it.
+        traits: Of its server.
+    """
+
+    lasting: bool
+    listens: bool
+    gives_notice: bool
+    traits: Traits
+
+
+def connect(place: Place, durability: Durability) -> ServerConnection:
     """
     Open a connection to a primary.
 
     Raises:
         StoreUnavailable: The server cannot be reached, or does not let us in.
         StoreReadOnly: It is a standby.
+        StoreUnsafe: It is a server on which nothing is stored.
     """
     with translated("connecting to the server"):
         try:
-            connection = psycopg.connect(
-                place.conninfo,
-                autocommit=True,
-                cursor_factory=psycopg.RawCursor,
-                # A pooler may give the next transaction another server's connection, which has prepared nothing.
-                prepare_threshold=None if place.poll else _NEVER_BY_ITSELF,
+            connection = ServerConnection.connect(
+                place.conninfo, autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=None
             )
         except psycopg.OperationalError as exc:
             raise _refused(exc) from exc
-        connection.prepared_max = _PREPARED_MAX
-        if not place.poll:
-            try:
+        try:
+            _know(connection, place)
+            if connection.lasting:
+                connection.prepared_max = _PREPARED_MAX
+                connection.prepare_threshold = _NEVER_BY_ITSELF
                 connection.execute("; ".join(_set(place, durability, "SET")))
-            except BaseException:
-                connection.close()
-                raise
+        except BaseException:
+            connection.close()
+            raise
     return connection
+
+
+def _know(connection: ServerConnection, place: Place) -> None:
+    """Find out what server it is, and what is between us and it. Raises StoreUnsafe."""
+    info = connection.info
+    told = info.parameter_status("crdb_version")
+    found = place.backend or server_kinds.by_name(info.host, told)
+    backend = 0
+    words = Words(host=info.host, crdb_version=told)
+    if found is None or not TRAITS[found].refused:
+        backend, *answers = _asked(connection)
+        words = Words(info.host, told, *answers)
+    found = found or server_kinds.kind(words)
+    server_kinds.check(found, info.server_version, words.isolation)
+    connection.traits = TRAITS[found]
+    # A pooler answers for the server when a connection begins, and it is no process of the server's that it names.
+    pooled = backend != info.backend_pid or server_kinds.is_pooler(info.host)
+    said = place.notices
+    connection.gives_notice = said is Notices.LISTEN or (said is Notices.AUTO and connection.traits.notices)
+    connection.lasting = said is Notices.LISTEN or (said is Notices.AUTO and not pooled)
+    connection.listens = connection.lasting and connection.gives_notice
+
+
+def _asked(connection: ServerConnection) -> tuple[Any, ...]:
+    cursor = connection.execute(STATEMENTS["server_words"])
+    cursor.nextset()
+    (answers,) = cursor.fetchall()
+    cursor.nextset()
+    return tuple(answers)
 
 
 def _set(place: Place, durability: Durability, verb: str) -> list[str]:
@@ -141,16 +190,17 @@ class Session(Statements):
 
     Attributes:
         committing: From then on only the database shows whether the transaction was written.
-        began_ms: What the server's clock showed when the transaction began.
         lease_now: What the lease clock showed when the transaction began.
         backend: The process of the server that the transaction runs in.
+        since: When the transaction began, in the server's microseconds. With the process it names the transaction:
+            behind a pooler the process may run somebody else's next.
         patient: Whether a key that is taken already may be one that another transaction has just taken: then all of the
             transaction is worth another try.
     """
 
     def __init__(
         self,
-        connection: psycopg.Connection[Any],
+        connection: ServerConnection,
         place: Place,
         durability: Durability,
         lease_clock: Callable[[], int] | None,
@@ -160,15 +210,15 @@ class Session(Statements):
         self._cursor = connection.cursor()
         self.numbers = Numbers(self)
         self.committing = False
-        self.began_ms = 0
         self.lease_now = 0
         self.backend = 0
+        self.since = 0
         self.patient = True
         self._lease_clock = lease_clock
         self._server_clock = server_clock
         self._sizes_ms = server_clock.boot_ms()
         self._sizes: dict[str, int] = {}
-        self._local = [f"{one};" for one in _set(place, durability, "SET LOCAL")] if place.poll else []
+        self._local = [f"{one};" for one in _set(place, durability, "SET LOCAL")] if not connection.lasting else []
         self._warned: list[str] = []
         connection.add_notice_handler(self._on_notice)
 
@@ -253,11 +303,10 @@ class Session(Statements):
     def _begin(self, name: str) -> None:
         begin, _, rest = STATEMENTS[name].partition(";")
         asked_ms = self._server_clock.boot_ms()
-        ((now, self.backend),) = self._simple(" ".join((f"{begin};", *self._local, rest)))
-        self.began_ms = now
+        ((now, self.backend, self.since),) = self._simple(" ".join((f"{begin};", *self._local, rest)))
         self._server_clock.read(now, asked_ms=asked_ms)
         self.lease_now = now if self._lease_clock is None else self._lease_clock()
-        if asked_ms - self._sizes_ms >= _GROWTH_MS:
+        if self.connection.lasting and asked_ms - self._sizes_ms >= _GROWTH_MS:
             self._sizes_ms = asked_ms
             self._plan_anew()
 

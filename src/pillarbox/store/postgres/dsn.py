@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -11,9 +12,10 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 from pillarbox.errors import ConfigError
+from pillarbox.store.postgres.server_kinds import ServerKind
 
 _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_NOTICES: Final = ("listen", "poll")
+_AUTO: Final = "auto"
 _CONNECT_SECONDS: Final = 10
 _USUAL: Final = {
     "application_name": "pillarbox",
@@ -27,6 +29,14 @@ _USUAL: Final = {
 }
 
 
+class Notices(StrEnum):
+    """How whoever works hears that somebody else wrote."""
+
+    AUTO = _AUTO
+    LISTEN = "listen"
+    POLL = "poll"
+
+
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """
     Where a queue is.
@@ -34,19 +44,21 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         conninfo: For the library; it may hold a password.
         schema: In which all tables are.
-        poll: Look for what others wrote, and rely on nothing that a connection keeps between two transactions: for
-            poolers that give each transaction another one.
+        notices: With ``poll``, look for what others wrote, and rely on nothing that a connection keeps between two
+            transactions: for poolers that give each transaction another one. With ``auto``, the connection shows it.
+        backend: Which server it is; ``None``: it says so itself.
     """
 
     conninfo: str
     schema: str
-    poll: bool
+    notices: Notices = Notices.AUTO
+    backend: ServerKind | None = None
 
 
 def parse(dsn: str) -> Place:
     """Read a ``postgresql://`` URL. Raises ConfigError."""
     parts = urlsplit(dsn)
-    ours = {"schema": "pillarbox", "notices": "listen"}
+    ours = {"schema": "pillarbox", "notices": _AUTO, "backend": _AUTO}
     theirs = []
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name in ours:
@@ -55,8 +67,9 @@ def parse(dsn: str) -> Place:
             theirs.append((name, value))
     if not _SCHEMA.fullmatch(ours["schema"]) or ours["schema"].startswith("pg_"):
         raise ConfigError("db", "schema: expected a name of lower-case letters, digits and underscores, not pg_…")
-    if ours["notices"] not in _NOTICES:
-        raise ConfigError("db", f"notices: expected {' or '.join(_NOTICES)}")
+    for name, known in (("notices", list(Notices)), ("backend", [_AUTO, *ServerKind])):
+        if ours[name] not in known:
+            raise ConfigError("db", f"{name}: expected one of {', '.join(known)}")
     url = urlunsplit(parts._replace(query=urlencode(theirs, quote_via=quote)))
     try:
         said = conninfo_to_dict(url)
@@ -70,4 +83,9 @@ def parse(dsn: str) -> Place:
     missing = {name: value for name, value in usual.items() if name not in said}
     query = urlencode([*theirs, *missing.items()], quote_via=quote)
     conninfo = urlunsplit(parts._replace(query=query))
-    return Place(conninfo=conninfo, schema=ours["schema"], poll=ours["notices"] == "poll")
+    return Place(
+        conninfo=conninfo,
+        schema=ours["schema"],
+        notices=Notices(ours["notices"]),
+        backend=None if ours["backend"] == _AUTO else ServerKind(ours["backend"]),
+    )

@@ -39,6 +39,7 @@ _KNOWN: Final = "one of psycopg, asyncpg, SQLAlchemy or Django"
 _AWAITED: Final = "a connection that blocks: one that is awaited is for pillarbox.Outbox"
 _BEGIN: Final = "with connection.transaction():"
 _FAILED: Final = "the open transaction has failed: roll it back before anything else"
+_UNDONE: Final = "the server undid your transaction because another one was first: roll back, and begin anew"
 # Every library sends text, whatever a mark stands for.
 _MARK: Final = re.compile(r"\$(\d+)")
 _TEXTS: Final = {name: _MARK.sub(r"$\1::text", sql) for name, sql in STATEMENTS.items()}
@@ -175,6 +176,8 @@ def _translated() -> Iterator[None]:
     except Exception as exc:
         if isinstance(exc.__cause__, errors.InFailedSqlTransaction):
             raise Refused(_FAILED) from exc
+        if isinstance(exc.__cause__, (errors.SerializationFailure, errors.DeadlockDetected)):
+            raise StoreBusy(_UNDONE) from exc
         raise
 
 

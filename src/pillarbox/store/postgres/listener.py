@@ -30,13 +30,14 @@ class Listener:
     Those who listen, and the thread that does it for them.
 
     Args:
-        connect: Opens a connection; ``None``: there are no notices, listeners look by the time that they give.
+        connect: Opens a connection; returns ``None`` where no notices come: then listeners look by the time that they
+            give.
         channel: The name under which writers give notice.
         ours: The server's processes whose notices are our own.
     """
 
     def __init__(
-        self, connect: Callable[[], psycopg.Connection[Any]] | None, channel: str, ours: Callable[[], set[int]]
+        self, connect: Callable[[], psycopg.Connection[Any] | None], channel: str, ours: Callable[[], set[int]]
     ) -> None:
         self._connect = connect
         self._channel = channel
@@ -84,12 +85,14 @@ class Listener:
         # Of two threads the one that was ended may still be on its way.
         with woken, waker:
             while self._thread is threading.current_thread():
-                if self._connect is None:
-                    _wait(woken, None, self._soonest())
-                    self._tell()
-                    continue
                 try:
-                    with contextlib.closing(self._connect()) as connection:
+                    opened = self._connect()
+                    if opened is None:
+                        failures = 0
+                        _wait(woken, None, self._soonest())
+                        self._tell()
+                        continue
+                    with contextlib.closing(opened) as connection:
                         connection.execute(f"LISTEN {self._channel}")
                         failures = 0
                         # What was written while nobody listened.

@@ -19,6 +19,7 @@ VERSION: Final = 1
 USABLE_FROM: Final = 1
 # Step n brings a schema from version n to n + 1.
 STEPS: Final[Mapping[int, Step]] = {}
+_TAKEN: Final = (errors.DuplicateTable, errors.DuplicateFunction, errors.DuplicateObject)
 
 
 def prepare(
@@ -49,20 +50,27 @@ def prepare(
         StoreTooNew, StoreTooOld, StoreCorrupt: As `schema_version.steps_to`; or the schema is another program's.
     """
     connection = session.connection
-    if not _there(connection, schema, create=create):
-        with session.transaction():
-            connection.execute(SCHEMA["schema_lock"], (schema,))
-            if not _there(connection, schema, create=create):
-                _make(connection, schema, version, usable_from)
-                return
-    if not _steps(connection, version, forward=forward)[0]:
-        return
+    # In transactions, what only looks too: behind a pooler nothing says outside of one in which schema we are.
     with session.transaction():
-        connection.execute(SCHEMA["schema_lock"], (schema,))
+        there = _there(connection, schema, create=create)
+        if there and not _steps(connection, version, forward=forward)[0]:
+            return
+    if not there:
+        try:
+            with session.transaction():
+                _make(connection, schema, version, usable_from)
+        except StoreCorrupt:
+            # What has our tables' names may be ours: somebody else has just made them.
+            with session.transaction():
+                if not _there(connection, schema, create=create):
+                    raise
+    with session.transaction():
+        connection.execute(SCHEMA["schema_lock"])
         due, needed = _steps(connection, version, forward=forward)
         for step in due:
             steps[step](connection)
-        _record(connection, version, max(needed, usable_from))
+        if due:
+            _record(connection, version, max(needed, usable_from))
 
 
 def _steps(connection: psycopg.Connection[Any], version: int, *, forward: bool) -> tuple[range, int]:
@@ -77,7 +85,7 @@ def _there(connection: psycopg.Connection[Any], schema: str, *, create: bool) ->
     if standby or read_only == "on":
         raise StoreReadOnly("the server is a standby, or set read-only; connect to the primary")
     if message and not meta:
-        raise StoreCorrupt(f"the schema {schema} is another program's; choose a name of its own (?schema=NAME)")
+        raise _foreign(schema)
     if not meta and not create:
         raise StoreNotFound(
             f"the database has no schema {schema} of pillarbox's: start a worker or your application once, which makes"
@@ -86,12 +94,18 @@ def _there(connection: psycopg.Connection[Any], schema: str, *, create: bool) ->
     return bool(meta)
 
 
+def _foreign(schema: str) -> StoreCorrupt:
+    return StoreCorrupt(f"the schema {schema} is another program's; choose a name of its own (?schema=NAME)")
+
+
 def _make(connection: psycopg.Connection[Any], schema: str, version: int, usable_from: int) -> None:
     try:
         connection.execute(SCHEMA["schema_make"].replace("{schema}", schema))
         connection.execute(SCHEMA["tables"])
     except errors.InsufficientPrivilege as exc:
         raise StoreReadOnly(f"this database role may not make the schema {schema}, nor tables in it") from exc
+    except _TAKEN as exc:
+        raise _foreign(schema) from exc
     _record(connection, version, usable_from)
 
 
@@ -116,12 +130,12 @@ def script(schema: str) -> str:
     return sql
 
 
-def count_recipients(session: Session, schema: str) -> None:
+def count_recipients(session: Session) -> None:
     """Count each recipient's messages from now on, if nobody asked for that before."""
     connection = session.connection
     with session.transaction():
         if connection.execute(STATEMENTS["recipients_counted"]).fetchall():
             return
-        connection.execute(SCHEMA["schema_lock"], (schema,))
+        connection.execute(SCHEMA["schema_lock"])
         if not connection.execute(STATEMENTS["recipients_counted"]).fetchall():
             connection.execute(SCHEMA["recipient_counting"])

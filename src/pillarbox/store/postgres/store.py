@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 import psycopg
@@ -22,7 +22,7 @@ from pillarbox.store import forking
 from pillarbox.store.base import Batch, BatchResult, Durability, Lapsed, WorkerInfo, WorkerStart
 from pillarbox.store.plain_reads import Reads
 from pillarbox.store.postgres import dsn, migrations
-from pillarbox.store.postgres.connection import Session, connect, settings
+from pillarbox.store.postgres.connection import ServerConnection, Session, connect, settings
 from pillarbox.store.postgres.errors import CONFLICTS, REFUSALS, translated, translation
 from pillarbox.store.postgres.joined import Home, Joined
 from pillarbox.store.postgres.listener import Listener
@@ -89,7 +89,7 @@ class PostgresStore(Reads, TwoThreads):
         clock: Clock | None = None,
         lease_clock: Callable[[], int] | None = None,
         caller: Callable[[str], Caller] = DatabaseThread,
-        connect: Callable[[dsn.Place, Durability], psycopg.Connection[Any]] = connect,
+        connect: Callable[[dsn.Place, Durability], ServerConnection] = connect,
     ) -> None:
         self.durability = durability
         self._place = dsn.parse(url)
@@ -103,15 +103,28 @@ class PostgresStore(Reads, TwoThreads):
         self._session: Session | None = None
         self._reading: Session | None = None
         self._doubtful: tuple[int, int] | None = None
+        self._listens = False
         self._starts: dict[int, WorkerStart] = {}
         self._heard_ms = 0
         self._channel = f"pillarbox_{self._place.schema}"
-        self._listener = Listener(None if self._place.poll else self._connect, self._channel, self._backends)
+        self._listener = Listener(self._listening, self._channel, self._backends)
         self.idle = threading.Lock()
         forking.drops(self)
 
-    def _connect(self) -> psycopg.Connection[Any]:
-        return self._connection(self._place, self.durability)
+    def _connect(self) -> ServerConnection:
+        connection = self._connection(self._place, self.durability)
+        self._listens = connection.listens
+        return connection
+
+    def _listening(self) -> ServerConnection | None:
+        """Open a connection to which notices come. What was not connected yet shows whether there is one."""
+        if self._session is not None and not self._listens:
+            return None
+        connection = self._connect()
+        if connection.listens:
+            return connection
+        connection.close()
+        return None
 
     def _opened(self) -> Session:
         return Session(self._connect(), self._place, self.durability, self._lease_clock, self._server_clock)
@@ -138,7 +151,9 @@ class PostgresStore(Reads, TwoThreads):
         session = self._opened()
         try:
             with translated("reading the schema"):
-                migrations.prepare(session, self._place.schema, create=self._create, forward=self._migrate)
+                _until_first(
+                    lambda: migrations.prepare(session, self._place.schema, create=self._create, forward=self._migrate)
+                )
             self._count_recipients(session, self._limits)
         except BaseException:
             session.connection.close()
@@ -148,7 +163,7 @@ class PostgresStore(Reads, TwoThreads):
     def _count_recipients(self, session: Session, limits: Limits) -> None:
         if limits.recipient_messages is not None:
             with translated("counting the recipients' messages"):
-                migrations.count_recipients(session, self._place.schema)
+                _until_first(lambda: migrations.count_recipients(session))
 
     async def close(self) -> None:
         """See `Store`."""
@@ -177,9 +192,8 @@ class PostgresStore(Reads, TwoThreads):
         starts, self._starts = self._starts, {}
         with contextlib.suppress(psycopg.Error, PillarboxError):
             if starts:
-                session = self._live_session()
-                with session.transaction():
-                    session.each("workers_closed", [(slot,) for slot in starts])
+                closed = [(slot,) for slot in starts]
+                self._transact("closing", lambda session: session.each("workers_closed", closed))
         self._close()
 
     async def limit(self, limits: Limits) -> None:
@@ -204,7 +218,7 @@ class PostgresStore(Reads, TwoThreads):
     def _apply(self, session: Session, batch: Batch) -> BatchResult:
         if batch.expire:
             # Whoever looks after the queue comes by about once a second.
-            session.many("tally_fold")
+            _fold(session)
         if self._starts and (batch.presence or batch.claim) and session.lease_now - self._heard_ms >= HEARD_MS:
             session.each("workers_heard", [_row(slot, one, session) for slot, one in sorted(self._starts.items())])
             self._heard_ms = session.lease_now
@@ -238,7 +252,7 @@ class PostgresStore(Reads, TwoThreads):
                 if session.broken:
                     self._close()
                     if session.committing:
-                        self._doubtful = session.backend, session.began_ms
+                        self._doubtful = (session.backend, session.since)
                         raise StoreOutcomeUnknown(str(error)) from exc
                     if not fresh:
                         # It was gone before we began, as after a restart of the server: nothing was written.
@@ -259,18 +273,19 @@ class PostgresStore(Reads, TwoThreads):
             self._session = session
         return self._session
 
-    def _end_doubt(self, session: Session, backend: int, began_ms: int) -> None:
+    def _end_doubt(self, session: Session, backend: int, since: int) -> None:
         """End the transaction whose answer was lost, if it still runs: what it did is to be seen by what follows."""
-        with translated("asking what became of a commit"), session.transaction():
-            ended = session.many("backend_end", (backend, _END_DOUBT_MS, began_ms))
-        if ended and not ended[0][0]:
-            raise StoreUnavailable("a commit whose answer was lost is still under way")
+        if session.connection.traits.one_server:
+            with translated("asking what became of a commit"), session.transaction():
+                ended = session.many("backend_end", (backend, since, _END_DOUBT_MS))
+            if ended and not ended[0][0]:
+                raise StoreUnavailable("a commit whose answer was lost is still under way")
         self._doubtful = None
 
     def _hint(self) -> None:
         """Wake who listens. After the commit, because the server lets one transaction do this at a time."""
         session = self._session
-        if session is not None and not self._place.poll:
+        if session is not None and session.connection.gives_notice:
             with contextlib.suppress(psycopg.Error):
                 session.hint(self._channel)
 
@@ -279,14 +294,14 @@ class PostgresStore(Reads, TwoThreads):
         return await self._write_through(lambda: self._ready(drafts, now_ms))
 
     def _ready(self, drafts: Sequence[Draft], now_ms: int) -> Joined:
-        def judge(session: Session) -> tuple[ready.Known, str]:
+        def judge(session: Session) -> tuple[ready.Known, str, str]:
             lease_now, limits = session.lease_now, self._limits
             writing = Writing(session, session.numbers, now_ms=now_ms, lease_now=lease_now, limits=limits)
-            return ready.ready(writing, drafts), read.log_key(session).hex()
+            channel = self._channel if session.connection.gives_notice else ""
+            return ready.ready(writing, drafts), read.log_key(session).hex(), channel
 
-        known, mark = self._transact("judging new messages", judge)
+        known, mark, channel = self._transact("judging new messages", judge)
         ours = settings(self._place, self.durability)
-        channel = "" if self._place.poll else self._channel
         return Joined(Home(mark, ours["search_path"], channel, ours["synchronous_commit"]), drafts, known, now_ms)
 
     async def register(self, start: WorkerStart) -> int:
@@ -442,6 +457,7 @@ class PostgresStore(Reads, TwoThreads):
         return await self._reader.run(lambda: self._read_with(function))
 
     def _read_with(self, function: Callable[[Session], T]) -> T:
+        tries = 0
         while True:
             fresh = self._reading is None
             session = self._reading = self._reading or self._opened()
@@ -449,11 +465,33 @@ class PostgresStore(Reads, TwoThreads):
                 with session.snapshot():
                     return function(session)
             except psycopg.Error as exc:
+                tries += 1
+                if isinstance(exc, CONFLICTS) and tries < _TRIES_MAX:
+                    continue
                 if session.broken:
                     self._close_reading()
                     if not fresh:
                         continue
                 raise translation("reading", exc) from exc
+
+
+def _until_first(work: Callable[[], object]) -> None:
+    """Do *work* again where another one was first, as `PostgresStore._transact` does."""
+    for _ in range(_TRIES_MAX - 1):
+        with contextlib.suppress(*CONFLICTS):
+            work()
+            return
+    work()
+
+
+def _fold(session: Session) -> None:
+    """Count in a share of ours what callers' transactions counted apart."""
+    sums: dict[tuple[int, int], tuple[int, int]] = {}
+    for queue, state, messages, size in session.many("tally_fold"):
+        before = sums.get((queue, state), (0, 0))
+        sums[queue, state] = (before[0] + messages, before[1] + size)
+    if sums:
+        session.each("tally_add", [(*counted, *added) for counted, added in sorted(sums.items())])
 
 
 def _row(slot: int, start: WorkerStart, session: Session) -> tuple[object, ...]:

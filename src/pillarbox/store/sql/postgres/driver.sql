@@ -1,9 +1,11 @@
 -- What only this driver says: the beginnings of transactions, and what it knows of workers and of the server.
 
 -- begin --
--- What a batch needs to know before it writes: the server's clock, and who could say what became of its commit.
-BEGIN;
-SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_backend_pid()
+-- What a batch needs to know before it writes: the server's clock, and who could say what became of its commit. Each
+-- statement has to see what was committed before it, whatever the server's default is: see lowest_waiting.
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_backend_pid(),
+    (extract(epoch FROM now()) * 1000000)::bigint
 
 -- workers_heard --
 -- The row of a worker that was not heard for long may have been forgotten; it is there again before anything is claimed.
@@ -23,10 +25,10 @@ NOTIFY {channel};
 COMMIT
 
 -- backend_end --
--- After a lost answer: ends the server's process that was asked to commit, if it is still there and ours.
--- One that began later has its number by chance: the server was restarted, or another one took its place.
-SELECT pg_terminate_backend(pid, $2::bigint) FROM pg_stat_activity
-WHERE pid = $1::integer AND backend_start <= to_timestamp(($3::bigint + 1) / 1000.0)
+-- After a lost answer: ends the server's process that was asked to commit ($1), if it is ours and still in the
+-- transaction that began at $2. Behind a pooler it may be in somebody else's by now.
+SELECT pg_terminate_backend(pid, $3::bigint) FROM pg_stat_activity
+WHERE pid = $1::integer AND (extract(epoch FROM xact_start) * 1000000)::bigint = $2::bigint
     AND pid <> pg_backend_pid() AND usename = current_user
     AND application_name = current_setting('application_name')
 
@@ -49,14 +51,11 @@ ON CONFLICT (queue, state, share) DO UPDATE SET messages = tally.messages + excl
     bytes = tally.bytes + excluded.bytes
 
 -- tally_fold --
--- What callers' transactions counted, a thousand rows at a time.
-WITH apart AS (SELECT queue, state, share FROM tally WHERE share >= 64 ORDER BY share LIMIT 1000 FOR UPDATE SKIP LOCKED),
-gone AS (DELETE FROM tally USING apart WHERE tally.queue = apart.queue AND tally.state = apart.state
-    AND tally.share = apart.share RETURNING tally.queue, tally.state, tally.messages, tally.bytes)
-INSERT INTO tally (queue, state, share, messages, bytes)
-SELECT queue, state, pg_backend_pid() % 64, sum(messages), sum(bytes) FROM gone GROUP BY queue, state ORDER BY queue, state
-ON CONFLICT (queue, state, share) DO UPDATE SET messages = tally.messages + excluded.messages,
-    bytes = tally.bytes + excluded.bytes
+-- What callers' transactions counted, a thousand rows at a time; it is counted again in a share of ours.
+WITH apart AS MATERIALIZED (
+    SELECT queue, state, share FROM tally WHERE share >= 64 ORDER BY share LIMIT 1000 FOR UPDATE SKIP LOCKED)
+DELETE FROM tally USING apart WHERE tally.queue = apart.queue AND tally.state = apart.state AND tally.share = apart.share
+RETURNING tally.queue, tally.state, tally.messages, tally.bytes
 
 -- sizes --
 -- How many pages our tables have. Asked of the file system, and not of what was counted when they were last analysed.
@@ -65,4 +64,14 @@ FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN
 
 -- snapshot --
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_backend_pid()
+SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_backend_pid(),
+    (extract(epoch FROM now()) * 1000000)::bigint
+
+-- server_words --
+-- Who it is, in one transaction, because behind a pooler there is nothing longer. What a server does not know is asked
+-- so that it answers NULL.
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SELECT pg_backend_pid(), version(), (SELECT extversion FROM pg_extension WHERE extname = 'citus'),
+    current_setting('neon.timeline_id', true), to_regproc('aurora_version') IS NOT NULL,
+    current_setting('yb_effective_transaction_isolation_level', true);
+COMMIT

@@ -423,10 +423,11 @@ SELECT to_regnamespace($1) IS NOT NULL, to_regclass($1 || '.meta') IS NOT NULL,
     current_setting('transaction_read_only')
 
 -- schema_lock --
--- Whoever makes or changes the schema is alone in that; nothing else ever takes this lock.
-SELECT pg_advisory_xact_lock(hashtextextended('pillarbox schema ' || $1, 0))
+-- Whoever changes the schema is alone in that; nothing else ever takes this lock.
+SELECT value FROM meta WHERE key = 'version' FOR UPDATE
 
 -- schema_make --
+-- Of two who make it at the same time the later one waits here, or for the first table, and is refused then.
 CREATE SCHEMA IF NOT EXISTS {schema}
 
 -- script --
