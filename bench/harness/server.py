@@ -161,6 +161,12 @@ async def fill(url: str, count: int, *, now_ms: int, lane: str | None = None) ->
     return queue
 
 
+def tidy(url: str) -> None:
+    """Have the server tidy up the table of messages, as it does by itself now and then."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("VACUUM pillarbox.message")
+
+
 def size(url: str) -> int:
     """Return how many bytes messages have on the disk, with their indexes."""
     with psycopg.connect(url, autocommit=True) as connection:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.timeout(600)  # one begins with a server of its own, which takes long on a busy machine
 @pytest.mark.parametrize("name", questions())
 def test_a_question_is_answered(name: str, tmp_path: Path) -> None:
     plan = Plan(directory=tmp_path / "disk", cache=tmp_path / "cache", scale=Scale.TRIAL)
