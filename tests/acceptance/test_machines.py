@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from pillarbox.domain.message import State
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited
+from pillarbox.outbox.outbox import Outbox
 from pillarbox.testing.receiver import Receiver
 from tests.acceptance.processes import SECONDS, Accepting, WorkerProcess, order_by_lane
 from tests.store.postgres_proxy import Proxy
-from tests.store.postgres_server import Server, connected
+from tests.store.postgres_server import Server, connected, fresh_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pillarbox.channels.base import Attempt
 
 LEASE: Final[dict[str, Any]] = {"lease_seconds": 3.5, "channel": {"timeout": "1s"}, "concurrency": 2}
 LANES: Final = 8  # four workers, two sends each
@@ -113,3 +117,57 @@ async def test_killed_paused_cut_off_and_on_a_wrong_clock_workers_lose_nothing_a
             assert copies[found.view.id] == found.view.claims
         assert (await box.outbox.find(later.id or "")).state is State.SCHEDULED
         assert await box.outbox.check() == []
+
+
+MACHINES: Final = 4
+
+
+class Way:
+    """A channel of every machine's worker, and beside it one that answers only while all of them are at it."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.answer: AnyOutcome = Delivered("r")
+        self._all_at_it = asyncio.Barrier(MACHINES)
+
+    async def send(self, attempt: Attempt) -> AnyOutcome:
+        self.calls.append(attempt.to)
+        return self.answer
+
+    async def beside(self, _: Attempt) -> AnyOutcome:
+        await self._all_at_it.wait()
+        return Delivered("r")
+
+
+@pytest.mark.contract("FL1", "FL2", "FL3")
+async def test_what_keeps_a_channel_back_keeps_it_back_on_every_machine() -> None:
+    """A pause, a rate limit and an outage: whoever meets it, the others do not try for themselves."""
+    way = Way()
+    with fresh_database() as url:
+        async with Accepting(url) as box, contextlib.AsyncExitStack() as stack, asyncio.timeout(3 * SECONDS):
+            for _ in range(MACHINES):
+                channels = {"hooks": way.send, "beside": way.beside}
+                await stack.enter_async_context(Outbox(url, channels=channels, concurrency=1, drain_on_startup=False))
+
+            async def kept_back() -> None:
+                made = [await box.send(f"late {n}") for n in range(MACHINES)]
+                # Each of the workers has looked for something to do since, and found this.
+                beside = [await box.outbox.send("beside", to=f"{n}", text="hi") for n in range(MACHINES)]
+                await box.settled(*beside)
+                assert not any(to.startswith("late") for to in way.calls)
+                way.answer = Delivered("r")
+                await box.outbox.resume("hooks")
+                await box.settled(*made)
+                assert sorted(way.calls)[-MACHINES:] == [f"late {n}" for n in range(MACHINES)]
+                way.calls.clear()
+
+            await box.outbox.pause("hooks", reason="we look at it")
+            await kept_back()
+            for answer in (RateLimited("slowly", scope="channel", after=600), Deferred("refused", outage=True)):
+                way.answer = answer
+                first = [await box.send(f"first {n}") for n in range(MACHINES)]
+                while not any(queue.paused for queue in await box.outbox.queues()):  # noqa: ASYNC110 — no event tells here
+                    await asyncio.sleep(0)
+                await kept_back()
+                for message in first:
+                    await box.outbox.cancel(message.id or "")
