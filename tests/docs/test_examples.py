@@ -20,7 +20,11 @@ PRINTS = {
 }
 
 
-SHOWN_ON = {"logged_errors": "how-to/logging.md", "tested_shop": "how-to/pytest.md"}
+SHOWN_ON = {
+    "django_shop": "how-to/django.md",
+    "logged_errors": "how-to/logging.md",
+    "tested_shop": "how-to/pytest.md",
+}
 """The page that shows an application of several files, by its folder."""
 
 

@@ -1,0 +1,1 @@
+"""The commands themselves, one a file, each called as its file."""
