@@ -54,6 +54,12 @@ class ShardedLifetime(Lifetime):
         """See `Lifetime`."""
         return any(shard.inside.lifetime.started for shard in self._shards)
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """See `Lifetime`."""
+        loops = (shard.inside.lifetime.loop for shard in self._shards)
+        return next((loop for loop in loops if loop is not None), None)
+
     def alarm(self, what: str, detail: str) -> None:
         """See `Lifetime`. One of the shards that are open raises it."""
         for shard in self._shards:
