@@ -146,7 +146,14 @@ class EgressRefused(PillarboxError):
 
 
 class StoreError(PillarboxError):
-    """Base of what can go wrong with the database."""
+    """
+    Base of what can go wrong with the database.
+
+    ``database`` is the one that it is about, where a call was given another one than the outbox's own. It may hold a
+    password.
+    """
+
+    database: str | None = None
 
 
 class StoreUnavailable(StoreError):

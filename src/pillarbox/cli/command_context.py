@@ -110,7 +110,7 @@ def naming(db: str | None, *, create: bool = True) -> Iterator[None]:
             raise
         from pillarbox.settings.explain import mask_dsn
 
-        place = mask_dsn(db)
+        place = mask_dsn(exc.database or db)
         where = "" if place in str(exc) else f" (database {place})"
         hint = ""
         if isinstance(exc, StoreNotFound) and not create and not Path(db).exists():

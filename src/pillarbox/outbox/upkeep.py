@@ -10,7 +10,7 @@ from pathlib import Path
 from pillarbox.domain.message import State
 from pillarbox.domain.moments import budget_ms, span_ms
 from pillarbox.engine.drain import DrainReport
-from pillarbox.errors import InvalidMessage, Refused
+from pillarbox.errors import InvalidMessage, Refused, StoreError
 from pillarbox.outbox.health import present
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.routes import Routes
@@ -84,7 +84,11 @@ class Upkeep:
         runtime = await self._lifetime.opened()
         target = open_store(db, durability=runtime.store.durability)
         try:
-            await target.open()
+            try:
+                await target.open()
+            except StoreError as exc:
+                exc.database = db
+                raise
             return await database_copy.copy(runtime.store, target, now_ms=runtime.clock.wall_ms())
         finally:
             await target.close()
