@@ -8,6 +8,7 @@ for the whole page, and must print what the block of text behind it says; ``…`
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import runpy
 import sys
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pillarbox import Outbox
 from tests.docs.test_how_to import shell
 
 if TYPE_CHECKING:
@@ -75,10 +77,13 @@ def test_a_session_goes_as_its_page_shows(
 
 def shown_tests() -> dict[str, Any]:
     """Return the tests of the page about tests."""
-    (text,) = [text for kind, text in steps("how-to/testing.md") if kind == "python"]
-    names: dict[str, Any] = {}
-    exec(compile(text, "test_shop.py", "exec", dont_inherit=True), names)  # noqa: S102 — what we wrote ourselves
-    return {name: thing for name, thing in names.items() if name.startswith("test_")}
+    found: dict[str, Any] = {}
+    for kind, text in steps("how-to/testing.md"):
+        if kind == "python":
+            names: dict[str, Any] = {}
+            exec(compile(text, "shown.py", "exec", dont_inherit=True), names)  # noqa: S102 — what we wrote ourselves
+            found |= {name: thing for name, thing in names.items() if name.startswith("test_")}
+    return found
 
 
 @pytest.mark.parametrize("name", shown_tests())
@@ -86,3 +91,20 @@ async def test_a_test_that_the_page_shows_passes(name: str, tmp_path: Path) -> N
     shown = shown_tests()[name]
     assert inspect.iscoroutinefunction(shown)
     await shown(tmp_path)
+
+
+async def test_the_questions_for_a_probe_are_answered_as_the_page_about_monitoring_says(tmp_path: Path) -> None:
+    page = (DOCS / "how-to/monitoring.md").read_text("utf-8")
+    asked = re.findall(r"`\(?await (box\.\w+)\(\)", page.partition("## Numbers")[0])
+    assert asked == ["box.health", "box.stats", "box.queues"]
+    async with Outbox(tmp_path / "outbox.db", deliver=False) as box:
+        await box.send("chat", to="ann", text="hi")
+        assert (await box.health()).problems == ()
+        assert [(row.channel, row.messages) for row in await box.stats()] == [("chat", 1)]
+        assert [(queue.channel, queue.paused) for queue in await box.queues()] == [("chat", False)]
+        (flow,) = await box.flow()
+        assert flow.due_ms is not None
+    db = {"PILLARBOX_DB": str(tmp_path / "outbox.db")}
+    shell("pillarbox db check", tmp_path, db)
+    (finding,) = json.loads(shell("pillarbox status --json", tmp_path, db))["findings"]
+    assert "no worker runs" in finding["what"]
