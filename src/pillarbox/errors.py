@@ -112,7 +112,7 @@ class UnknownChannel(ConfigError):
     """No channel of that name; ``known`` lists those there are."""
 
     def __init__(self, channel: str, known: tuple[str, ...]) -> None:
-        names = ", ".join(known) if known else "none"
+        names = ", ".join(known) if known else "none; `pillarbox init` writes a configuration to begin with"
         super().__init__("channel", f"no channel {channel!r} is configured (configured: {names})")
         self.channel = channel
         self.known = known

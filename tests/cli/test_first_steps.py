@@ -153,3 +153,12 @@ def test_last_follows_a_replay(typed: Typed) -> None:
     typed("cancel LAST")
     (row,) = typed(f"replay -j --where id={row['replayed_as']}").json
     assert typed("show LAST -j").json["id"] == row["replayed_as"]
+
+
+def test_a_channel_where_none_is_configured_leads_on(typed: Typed) -> None:
+    refused = typed("send nosuch hi --to ann")
+    assert refused.code == 4
+    assert refused.said == (
+        "error: channel: no channel 'nosuch' is configured"
+        " (configured: none; `pillarbox init` writes a configuration to begin with)"
+    )
