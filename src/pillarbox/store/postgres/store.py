@@ -27,6 +27,7 @@ from pillarbox.store.postgres.errors import CONFLICTS, REFUSALS, translated, tra
 from pillarbox.store.postgres.joined import Home, Joined
 from pillarbox.store.postgres.listener import Listener
 from pillarbox.store.postgres.server_clock import ServerClock
+from pillarbox.store.postgres.tally import fold
 from pillarbox.store.steps import batch as steps
 from pillarbox.store.steps import check, facts, read, ready
 from pillarbox.store.steps.leased import lapsed
@@ -218,7 +219,7 @@ class PostgresStore(Reads, TwoThreads):
     def _apply(self, session: Session, batch: Batch) -> BatchResult:
         if batch.expire:
             # Whoever looks after the queue comes by about once a second.
-            _fold(session)
+            fold(session)
         if self._starts and (batch.presence or batch.claim) and session.lease_now - self._heard_ms >= HEARD_MS:
             session.each("workers_heard", [_row(slot, one, session) for slot, one in sorted(self._starts.items())])
             self._heard_ms = session.lease_now
@@ -482,16 +483,6 @@ def _until_first(work: Callable[[], object]) -> None:
             work()
             return
     work()
-
-
-def _fold(session: Session) -> None:
-    """Count in a share of ours what callers' transactions counted apart."""
-    sums: dict[tuple[int, int], tuple[int, int]] = {}
-    for queue, state, messages, size in session.many("tally_fold"):
-        before = sums.get((queue, state), (0, 0))
-        sums[queue, state] = (before[0] + messages, before[1] + size)
-    if sums:
-        session.each("tally_add", [(*counted, *added) for counted, added in sorted(sums.items())])
 
 
 def _row(slot: int, start: WorkerStart, session: Session) -> tuple[object, ...]:
