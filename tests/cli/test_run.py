@@ -281,7 +281,7 @@ async def test_an_outbox_that_cannot_be_had_is_named(pillarbox: Pillarbox) -> No
 
 async def test_an_app_brings_its_own_database(pillarbox: Pillarbox) -> None:
     refused = await pillarbox("run", "--app", "mine:box", "--db", "x.db")
-    assert (refused.code, "leave --db and --config out" in refused.said) == (2, True)
+    assert (refused.code, "leave --db, --shard and --config out" in refused.said) == (2, True)
 
 
 @pytest.mark.contract("DR2", "DR3")

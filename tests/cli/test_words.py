@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         "ls --state failed": "Invalid value for '--state': no state 'failed'; did you mean 'dead'?",
         "ls --state Delivred": "Invalid value for '--state': no state 'Delivred'; did you mean 'delivered'?",
         "ls --state xyzzy": "Invalid value for '--state': no state 'xyzzy'; there are scheduled, leased,",
-        "ls --sate dead": "No such option '--sate'. (Did you mean one of: '--state', '--to'",
+        "ls --sate dead": "No such option '--sate'. (Did you mean one of: '--shard', '--state'",
         "ls --where state=failed": "where: state: expected one of scheduled, leased, held, delivered, dead,",
     }.items(),
 )

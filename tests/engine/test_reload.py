@@ -40,6 +40,7 @@ POLICIES: dict[str, tuple[object, object]] = {
     "on_dead": ("block", lambda view: view.policy.on_dead == "block"),
     "on_held": ("block", lambda view: view.policy.on_held == "block"),
     "lane_block_max": ("9m", lambda view: view.policy.lane_block_seconds == 540.0),
+    "uncertain_mark": ("twice?", lambda view: view.policy.uncertain_mark == "twice?"),
     "parts": ("best_effort", lambda view: view.policy.parts == "best_effort"),
     "jitter": (0.25, lambda view: view.policy.jitter == 0.25),
     "suppress": (False, lambda view: not view.policy.suppress),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from pillarbox.domain.message import State, decode_content
@@ -163,7 +164,9 @@ async def test_a_dry_run_reports_the_same_and_writes_nothing(name: str, staged: 
     assert await box.messages() == {}
     assert tree(case.path.parent) == before
     real = await box.run(case)
-    assert (dry.entries, dry.totals) == (real.entries, real.totals)
+    assert dry.totals == real.totals
+    # But for the messages that there are now.
+    assert dry.entries == tuple(msgspec.structs.replace(line, id=None) for line in real.entries)
     assert (dry.dry_run, real.dry_run) == (True, False)
 
 

@@ -83,6 +83,7 @@ def test_every_part_of_a_policy_can_be_set_for_one_channel() -> None:
         "on_dead": "block",
         "on_held": "block",
         "lane_block_max": "10m",
+        "uncertain_mark": "twice?",
         "parts": "best_effort",
         "jitter": 0.0,
         "hint_max": "5s",

@@ -98,7 +98,7 @@ def test_a_channel_s_setting_is_explained_under_its_own_name() -> None:
         ("limits", "is a group of settings; expected one inside it: messages, bytes"),
         ("channels", "expected one inside it: a name of yours"),
         ("", "no such setting"),
-        ("zzzzzz", "no such setting; known here: db, enabled"),
+        ("zzzzzz", "no such setting; known here: db, shards"),
     ],
 )
 def test_an_unknown_setting_is_not_explained(key: str, expected: str) -> None:

@@ -139,7 +139,7 @@ def test_a_bad_secret_s_file_is_not_quoted(tmp_path: Path) -> None:
 
 def test_every_secret_is_kept_out_of_repr() -> None:
     secret = [one for one in TABLE if one.setting.secret]
-    assert {one.key for one in secret} == {"db", "channels.NAME.url", "channels.NAME.options.OPTION"}
+    assert {one.key for one in secret} == {"db", "shards", "channels.NAME.url", "channels.NAME.options.OPTION"}
     assert not [one.key for one in secret if one.field.repr]
 
 

@@ -25,7 +25,11 @@ from tests.unit.linear_time import is_linear
 
 Found = dict[str, "re.Pattern[Any] | regex.Pattern[Any]"]
 ANCHORED: Final = {"match", "fullmatch"}
-NO_CODE: Final = ("pillarbox.testing.store_suite", "pillarbox.testing.channel_suite", "pillarbox.__main__")
+# The suites are tests, __main__ runs, and Django's own want a project that is configured; they have no pattern.
+NO_CODE: Final = (
+    "pillarbox.testing.store_suite", "pillarbox.testing.channel_suite", "pillarbox.__main__",
+    "pillarbox.integrations.django.",
+)  # fmt: skip
 
 UNITS: Final = (
     "a", "A", "1", " ", "-", ".", "@", ":", "/", '"', "'", "\\", "\n", "\r", "\t", "<", ">", "(", "[", "{", ",", ";",
@@ -38,10 +42,7 @@ UNITS: Final = (
 
 def modules() -> Iterator[Any]:
     for found in pkgutil.walk_packages(pillarbox.__path__, "pillarbox."):
-        # The suites are tests, and __main__ runs.
-        if not found.name.startswith(
-            ("pillarbox.testing.store_suite", "pillarbox.testing.channel_suite", "pillarbox.__main__")
-        ):
+        if not found.name.startswith(NO_CODE):
             yield importlib.import_module(found.name)
 
 

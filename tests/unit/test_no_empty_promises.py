@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.contract("UN5")
 def test_a_channel_declares_nothing_that_nobody_reads() -> None:
     assert {item.name for item in dataclasses.fields(Capabilities)} == {
-        "text_limit", "unit", "receipts", "edits", "deletes",
+        "text_limit", "unit", "receipts", "edits", "deletes", "looks_up",
     }  # fmt: skip
 
 

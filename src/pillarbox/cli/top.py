@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pillarbox.outbox.outbox import Outbox
 
 
-@click.command(short_help="Watch channels, workers and dead letters on a live screen, and step in.")
+@click.command(short_help="Watch channels and dead letters on a live screen, and step in.")
 @click.option(
     "--every", type=span_above_zero, default="1s", show_default=True, metavar="SPAN", help="From one look to the next."
 )

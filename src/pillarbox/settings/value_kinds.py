@@ -308,7 +308,7 @@ class Dsns(Kind):
 
     _EACH: Final = Dsn()
 
-    expected = "a list of databases, each another one: paths of files, sqlite:///… or postgresql://…"
+    expected = "a list of databases, each another one, written as `db` is"
 
     def read(self, raw: object) -> tuple[str, ...]:
         """See `Kind`."""

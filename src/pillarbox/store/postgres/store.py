@@ -29,7 +29,7 @@ from pillarbox.store.postgres.listener import Listener
 from pillarbox.store.postgres.server_clock import ServerClock
 from pillarbox.store.postgres.tally import fold
 from pillarbox.store.steps import batch as steps
-from pillarbox.store.steps import check, facts, read, ready
+from pillarbox.store.steps import check, facts, labels, read, ready
 from pillarbox.store.steps.leased import lapsed
 from pillarbox.store.steps.writing import Writing
 from pillarbox.store.thread import Caller, DatabaseThread, TwoThreads
@@ -427,6 +427,10 @@ class PostgresStore(Reads, TwoThreads):
             f"PostgreSQL copies itself: use pg_dump --schema={self._place.schema}, or your server's base backups with"
             " point-in-time recovery; `pillarbox db copy` moves the queue into a file"
         )
+
+    async def label(self) -> str | None:
+        """See `Store`. Each start asks, so no second connection is opened for it."""
+        return await self._write(lambda: self._transact("reading", labels.label))
 
     async def moving(self, work: Callable[[Tx], T]) -> T:
         """See `Store`."""

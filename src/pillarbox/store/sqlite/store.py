@@ -42,7 +42,7 @@ from pillarbox.store.sqlite.session import Session, Statements
 from pillarbox.store.sqlite.sidecar import Sidecar
 from pillarbox.store.sqlite.worker_sockets import WorkerSockets
 from pillarbox.store.steps import batch as steps
-from pillarbox.store.steps import check, facts, read
+from pillarbox.store.steps import check, facts, labels, read
 from pillarbox.store.steps.leased import lapsed
 from pillarbox.store.steps.tx import Reader, Tx
 from pillarbox.store.thread import Caller, DatabaseThread, TwoThreads
@@ -449,6 +449,10 @@ class SQLiteStore(Reads, TwoThreads):
             # Whoever gave up waiting must not leave it running.
             copying.give_up()
             caller.stop()
+
+    async def label(self) -> str | None:
+        """See `Store`. Each start asks, so no second connection is opened for it."""
+        return await self._opened().run(lambda: self._read_with(self._live_session(), labels.label))
 
     async def moving(self, work: Callable[[Tx], T]) -> T:
         """See `Store`."""
