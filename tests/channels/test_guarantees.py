@@ -33,6 +33,7 @@ async def test_a_second_copy_is_dropped_where_the_channel_says_so_and_nowhere_el
         guarantee = await channel.guarantee()
         assert guarantee.seconds == seconds
         assert guarantee.why
+        assert ("cannot be asked" in guarantee.asking) is not channel.capabilities.looks_up
         for number in (1, 2):
             assert isinstance(await channel.send(chat_attempt("Hello", to=to, number=number)), Delivered)
         assert len(platform.messages) == (1 if seconds else 2)

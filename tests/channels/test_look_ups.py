@@ -120,6 +120,7 @@ async def test_a_later_device_still_finds_it_on_matrix() -> None:
         later = build(fake.url + "&device_id=ANOTHER")
         await later.start(Seams(clock=clock))
         assert isinstance(await asked(later, clock, attempt(ROOM)), Delivered)
+        assert "to whatever device asks" in (await later.guarantee()).asking
         await later.close()
 
 
@@ -133,6 +134,7 @@ async def test_slack_says_which_scope_is_missing_and_when_it_may_be_asked_again(
         found = await asked(channel, clock, attempt("C1A"))
         assert isinstance(found, Uncertain)
         assert "channels:history" in found.reason
+        assert "channels:history" in (await channel.guarantee()).asking
         found = await asked(channel, clock, attempt("U1A"))
         assert isinstance(found, Uncertain)
         assert "im:write" in found.reason
@@ -145,6 +147,7 @@ async def test_files_on_slack_are_a_person_s_to_look_for() -> None:
     async with opened(FakeSlack) as (channel, _, clock):
         with_file = an_attempt("C1A", content=Content(files=(File(name="a", data=b"x", size=1),)), reconciles=True)
         assert isinstance(await asked(channel, clock, with_file), Uncertain)
+        assert "of a message with files a person has to look" in (await channel.guarantee()).asking
 
 
 @pytest.mark.parametrize("kind", [FakeSlack, FakeMatrix, FakeDiscord])
@@ -162,6 +165,7 @@ async def test_discord_can_only_say_that_nobody_said_it() -> None:
         found = await asked(channel, clock, attempt("123"))
         assert isinstance(found, Uncertain)  # an empty channel, or one that the bot may not read
         assert "READ_MESSAGE_HISTORY" in found.reason
+        assert "READ_MESSAGE_HISTORY" in (await channel.guarantee()).asking
         await channel.send(msgspec.structs.replace(attempt("123", "another"), token=OTHER))
         assert await asked(channel, clock, attempt("123")) is None
         sent = await channel.send(attempt("123"))

@@ -60,10 +60,12 @@ class Guarantee:
     Attributes:
         seconds: At least so long after the first copy; 0 where nobody may count on it.
         why: One sentence for people.
+        asking: Another one: what the platform can say where it is asked for a message (`Channel.look_up`).
     """
 
     seconds: float
     why: str
+    asking: str = "the platform cannot be asked here whether it has a message"
 
 
 class Progress(msgspec.Struct, eq=False):
@@ -204,7 +206,8 @@ class Channel(ABC):
     bounds one attempt, ``concurrency`` is how many sends may run at once, ``pace`` how many its platform takes in a
     time, of all workers of the store together; ``ordered`` whether messages get the default lane. ``split_mode`` is
     where long text is preferably cut. ``known_secrets`` are its own, which are hidden in all that comes back from it.
-    ``recognised_seconds`` is how long its platform surely drops a second copy, counted from the first.
+    ``recognised_seconds`` is how long its platform surely drops a second copy, counted from the first. Where it is
+    ``covered``, an attempt without an answer says so too (`Uncertain`), and goes again meanwhile under every policy.
     """
 
     kind: str = "channel"
@@ -216,6 +219,7 @@ class Channel(ABC):
     send_timeout_seconds: float = 30.0
     split_mode: Mode = "paragraph"
     known_secrets: KnownSecrets = NOTHING_KNOWN
+    covered: bool = False
 
     @property
     def recognised_seconds(self) -> float:

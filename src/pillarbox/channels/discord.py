@@ -238,7 +238,9 @@ class DiscordChannel(_Discord, TokenChannel):
     async def guarantee(self) -> Guarantee:
         """See `Channel`."""
         return Guarantee(
-            seconds=_NONCE_SECONDS, why="Discord recognises a nonce for a few minutes; it does not say for how many"
+            seconds=_NONCE_SECONDS,
+            why="Discord recognises a nonce for a few minutes; it does not say for how many",
+            asking=discord_history.ASKING,
         )
 
     def check_recipient(self, to: str, thread: str | None) -> str:

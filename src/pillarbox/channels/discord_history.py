@@ -19,6 +19,12 @@ from pillarbox.domain.outcome import AnyOutcome, Deferred, RateLimited, Uncertai
 Ask = Callable[[str, Mapping[str, str]], Awaitable[Answer | AnyOutcome]]
 """Gets what stands at a path of the API, and sends nothing."""
 
+ASKING: Final = (
+    "Discord says whether the bot said the same lately, where it has the permission READ_MESSAGE_HISTORY: what it did"
+    " not say is surely not there; what it did say may be another message, and a person has to look"
+)
+"""What a channel says of itself (contract UN5)."""
+
 _EPOCH_MS: Final = 1_420_070_400_000  # reference.mdx, "Snowflakes"
 _MARGIN_MS: Final = 300_000  # by which Discord's clock may differ from ours
 _PAGES_MAX: Final = 10

@@ -393,14 +393,12 @@ class MatrixChannel(ChatChannel):
     async def guarantee(self) -> Guarantee:
         """See `Channel`. Whose token it is the homeserver says."""
         if await self._authorise(_nobodys_attempt(), stale=None) is not None:
-            return Guarantee(seconds=0.0, why="the homeserver does not say now whether the token has a device")
-        if not self.covered:
-            return Guarantee(
-                seconds=0.0, why="the token has no device, with which a homeserver keeps what it has taken"
-            )
-        return Guarantee(
-            seconds=_KEPT_SECONDS, why="the homeserver keeps what it has taken with the device, for a day at least"
-        )
+            seconds, why = 0.0, "the homeserver does not say now whether the token has a device"
+        elif not self.covered:
+            seconds, why = 0.0, "the token has no device, with which a homeserver keeps what it has taken"
+        else:
+            seconds, why = _KEPT_SECONDS, "the homeserver keeps what it has taken with the device, for a day at least"
+        return Guarantee(seconds=seconds, why=why, asking=matrix_history.ASKING)
 
     async def _authorise(self, attempt: Attempt, *, stale: str | None) -> AnyOutcome | None:
         """See to a token other than *stale* whose device is known; return the outcome where there is none."""

@@ -20,6 +20,11 @@ Ask = Callable[[str], Awaitable[Answer | AnyOutcome]]
 """Gets what stands behind ``rooms/ID/``, and sends nothing."""
 
 TOKEN: Final = "org.pillarbox.token"  # noqa: S105 — the name of a field
+ASKING: Final = (
+    "the homeserver says whether the room has a message, by the token in its content, to whatever device asks"
+)
+"""What a channel says of itself (contract UN5)."""
+
 _MARGIN_MS: Final = 300_000  # by which the server's clock may differ from ours
 _PAGES_MAX: Final = 10
 _PAGE: Final = 100

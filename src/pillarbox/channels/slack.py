@@ -177,6 +177,10 @@ class SlackChannel(_Slack, TokenChannel):
         method = "chat.postMessage" if attempt.op is Op.SEND else "chat.update"
         return self._call(method, body | own)
 
+    async def guarantee(self) -> Guarantee:
+        """See `Channel`."""
+        return dataclasses.replace(await super().guarantee(), asking=slack_history.ASKING)
+
     async def look_up(self, attempt: Attempt, *, since_ms: int) -> AnyOutcome | None:
         """See `Channel`. By the token in the message's metadata, which files do not have."""
         if any(map(self.carries, attempt.files)):

@@ -20,6 +20,12 @@ from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimite
 Ask = Callable[[str, Mapping[str, str]], Awaitable[Answer | AnyOutcome]]
 """Calls a method that sends nothing."""
 
+ASKING: Final = (
+    "Slack says whether it has a message, by the token in its metadata, to an app that has the scope channels:history"
+    " (groups:history, im:history); of a message with files a person has to look"
+)
+"""What a channel says of itself (contract UN5)."""
+
 _EVENT: Final = "pillarbox_message"
 _TOKEN: Final = "pillarbox_token"  # noqa: S105 — the name of a field
 _MARGIN_SECONDS: Final = 300  # by which Slack's clock may differ from ours

@@ -154,7 +154,7 @@ class WebhookChannel(Channel):
             concurrency=concurrency,
             tls=tls,
         )
-        self._covered = flag("dedupe", dedupe)
+        self.covered = flag("dedupe", dedupe)
         self._seams = Seams()
         self.concurrency = self._client.concurrency
         self.send_timeout_seconds = self._client.send_timeout_seconds
@@ -226,13 +226,14 @@ class WebhookChannel(Channel):
     @property
     def recognised_seconds(self) -> float:
         """See `Channel`. ``dedupe`` says so of the receiver."""
-        return math.inf if self._covered else 0.0
+        return math.inf if self.covered else 0.0
 
     async def guarantee(self) -> Guarantee:
         """See `Channel`."""
-        return Guarantee(
-            seconds=0.0, why="every copy has the same webhook-id: whether it is dropped, its receiver says"
-        )
+        why = "every copy has the same webhook-id: whether it is dropped, its receiver says"
+        if self.covered:
+            why = "every copy has the same webhook-id, and the setting dedupe says that its receiver drops the second"
+        return Guarantee(seconds=0.0, why=why)
 
     def marked(self, content: Content, mark: str) -> Content:
         """See `Channel`. Programs read it: its body stays as it is, and a header has the mark."""
@@ -256,7 +257,7 @@ class WebhookChannel(Channel):
             content_type=content_type,
             headers=self._headers_for(attempt, body),
             attempt=attempt,
-            covered=self._covered,
+            covered=self.covered,
         )
         return self._outcome(answer, attempt) if isinstance(answer, Answer) else answer
 
@@ -283,7 +284,7 @@ class WebhookChannel(Channel):
             now_ms=self._seams.clock.wall_ms(),
             hide=values_of(attempt),
             known=self.known_secrets,
-            covered=self._covered,
+            covered=self.covered,
         )
 
     def describe(self) -> str:

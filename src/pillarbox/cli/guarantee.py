@@ -20,18 +20,21 @@ if TYPE_CHECKING:
 @shared
 def guarantee(call: Call, channel: str) -> int:
     """
-    Print what becomes of a second copy that a channel sends, and for how long a message is tried.
+    Print what becomes of a second copy that a channel sends, and of a message in doubt, and for how long it is tried.
 
     The platform may be asked for it.
     """
     from pillarbox import app
 
-    found, policy = asyncio.run(app.asker(call.loaded().settings, channel).guarantee(channel))
+    found, policy, looks_up, in_doubt = asyncio.run(app.asker(call.loaded().settings, channel).guarantee(channel))
     told = {
         "channel": channel,
         "recognised_seconds": found.seconds,
         "why": found.why,
+        "looks_up": looks_up,
+        "asking": found.asking,
         "uncertain": str(policy.uncertain),
+        "in_doubt": in_doubt,
         "attempts": policy.max_attempts,
         "last_attempt_seconds": policy.longest_seconds(),
         "ttl_seconds": policy.ttl_seconds,

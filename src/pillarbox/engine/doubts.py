@@ -7,12 +7,13 @@ channel is asked, where the policy is to ask and the channel can; and what nobod
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from typing import Final, assert_never
 
 from pillarbox.channels.base import Attempt, Channel
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Outcome, Uncertain
-from pillarbox.domain.retry import UncertainAction
+from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.engine.flight import Flight
 
 _FOUND: Final = "not sent again: the platform was asked, and has it from an earlier attempt"
@@ -43,3 +44,29 @@ async def tried(flight: Flight, channel: Channel, attempt: Attempt, *, now_ms: i
         flight.undecided = False
         return await channel.send(attempt)
     return Delivered(found.receipt, degraded=_FOUND) if isinstance(found, Delivered) else found
+
+
+def what_follows(channel: Channel, policy: Policy) -> str:
+    """Return what becomes of a message of which no answer came, as `tried` and `lifecycle` have it: for people."""
+    match policy.uncertain:
+        case UncertainAction.RESEND:
+            return "it is sent again, whoever has it"
+        case UncertainAction.RESEND_MARKED:
+            return f"it is sent again, and says so: {policy.uncertain_mark}"
+        case UncertainAction.HOLD:
+            then, lost = "it is held until a person decides", ", or where its worker was lost"
+        case UncertainAction.DROP:
+            then, lost = "it is given up", ", or where its worker was lost"
+        case UncertainAction.RECONCILE if channel.capabilities.looks_up:
+            then, lost = "the platform is asked before it is sent again; where that cannot say, a person decides", ""
+        case UncertainAction.RECONCILE:
+            then, lost = "it is held until a person decides, as the channel cannot ask its platform", ""
+        case _:
+            assert_never(policy.uncertain)
+    seconds = channel.recognised_seconds if channel.covered or not lost else 0.0
+    if not seconds:
+        return then
+    if math.isinf(seconds):
+        again = "it is sent again, as a second copy is dropped"
+        return f"{again}; where its worker was lost, {then}" if lost else again
+    return f"it is sent again for {seconds:.0f} seconds, in which a second copy is dropped; later{lost}, {then}"

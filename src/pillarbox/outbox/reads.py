@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from pillarbox.channels.base import Guarantee, Seams
+from pillarbox.channels.base import Channel, Guarantee, Seams
 from pillarbox.domain.channel_names import check_name
 from pillarbox.domain.clock_steps import shifted
 from pillarbox.domain.explain import explain
@@ -19,6 +19,7 @@ from pillarbox.domain.message import MessageView
 from pillarbox.domain.plain_json import text_of
 from pillarbox.domain.retry import Policy
 from pillarbox.domain.turn_summary import TurnSummary, summarised
+from pillarbox.engine.doubts import what_follows
 from pillarbox.errors import InvalidMessage, NotFound, UnknownChannel
 from pillarbox.outbox.filters import Where, narrowed_by
 from pillarbox.outbox.health import Health, examine
@@ -40,10 +41,23 @@ from pillarbox.store.base import (
 
 
 class Promise(NamedTuple):
-    """What a channel does with a second copy, and for how long a message is tried."""
+    """
+    What a channel does with a second copy, and for how long a message is tried.
+
+    Attributes:
+        looks_up: The channel can ask its platform whether it has a message.
+        in_doubt: One sentence for people: what becomes of a message of which no answer came.
+    """
 
     guarantee: Guarantee
     policy: Policy
+    looks_up: bool
+    in_doubt: str
+
+
+async def _promised(channel: Channel, policy: Policy) -> Promise:
+    found = await channel.guarantee()  # first: it may learn what the channel recognises
+    return Promise(found, policy, channel.capabilities.looks_up, what_follows(channel, policy))
 
 
 class Reads:
@@ -175,12 +189,12 @@ class Reads:
         if route.channel is None:
             raise UnknownChannel(channel, self._routes.names)
         if route.url is None:
-            return Promise(await route.channel.guarantee(), route.policy)
+            return await _promised(route.channel, route.policy)
         # One of its own: that of a worker may not be open here, or closes meanwhile.
         asked = make_route(self._routes.settings, channel, route.url).channel or route.channel
         await asked.start(Seams(clock=self._clock))
         try:
-            return Promise(await asked.guarantee(), route.policy)
+            return await _promised(asked, route.policy)
         finally:
             await asked.close()
 

@@ -151,7 +151,6 @@ class ChatChannel(Channel):
         file_bytes_max: The largest of them; ``request_bytes_max``: all of a request. ``None``: nobody knows.
         caption_limit: The longest text that goes with files, in the unit of `capabilities`; ``None``: as any text.
         fetches: It takes URLs of files, which go out as a line of the text elsewhere.
-        covered: The platform drops a second copy of a request for as long as we try.
     """
 
     public_url: ClassVar[str] = ""
@@ -164,7 +163,6 @@ class ChatChannel(Channel):
     request_bytes_max: ClassVar[int | None] = None
     caption_limit: ClassVar[int | None] = None
     fetches: ClassVar[bool] = False
-    covered: bool = False
 
     def __init__(
         self, *, secrets: Iterable[str], headers: Mapping[str, str] | None = None, **options: Unpack[HttpOptions]
