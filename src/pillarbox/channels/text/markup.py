@@ -36,6 +36,8 @@ _OTHERS: Final = frozenset(
     }
 )  # fmt: skip
 _KNOWN: Final = BLOCKS | UNSEEN | _OTHERS | _MARKS.keys()
+_PLAIN_MARKS: Final = frozenset(_MARKS.keys() - BLOCKS)
+_ADDRESSES: Final = (*LINKS, "tg:")
 # Telegram's HTML has these two among text whose line ends count.
 _PAGE_BLOCKS: Final = re.compile(
     rf"<(?:br|li|{'|'.join(sorted(BLOCKS - {'blockquote', 'pre', 'title'}))})(?=[\s/>])", re.IGNORECASE
@@ -129,13 +131,19 @@ class _Reader(HtmlReader):
         said = "".join(self._said)
         length = len(said.rstrip()) if self._is_page else len(said)
         # What ends last begins first, where both are equally long.
-        kept = (span._replace(stop=min(span.stop, length)) for span in reversed(self._spans) if span.start < length)
+        kept = (
+            span if span.stop <= length else span._replace(stop=length)
+            for span in reversed(self._spans)
+            if span.start < length
+        )
         return Rich(said[:length], tuple(sorted(kept, key=lambda span: (span.start, -span.stop))))
 
     # Tags
 
     def _opened(self, name: str, rest: str, tag: str) -> None:
-        if name not in _KNOWN:
+        if name in _PLAIN_MARKS and not self._code:  # most of what there is, where there is much
+            self._mark_from_here(name, _MARKS[name], "")
+        elif name not in _KNOWN:
             self._text(entities.escape(tag))
         elif name in UNSEEN:
             self._unseen += 1
@@ -165,8 +173,10 @@ class _Reader(HtmlReader):
         elif name in BLOCKS and self._is_page:
             self._break(2 if name in _PARAGRAPHS else 1)
         mark, value = _MARKS.get(name), ""
-        if name == "a" and attribute(rest, "href").startswith((*LINKS, "tg:")):
-            mark, value = Mark.LINK, attribute(rest, "href")
+        if name == "a":
+            address = attribute(rest, "href")
+            if address.startswith(_ADDRESSES):
+                mark, value = Mark.LINK, address
         elif name == "span" and attribute(rest, "class") == "tg-spoiler":
             mark = Mark.SPOILER
         elif name == "pre":
@@ -175,11 +185,15 @@ class _Reader(HtmlReader):
             language = attribute(rest, "class").removeprefix("language-")
             if self._open[-1].mark is Mark.PRE and not self._open[-1].value:
                 self._open[-1].value = language
-        if (name in _MARKS or name in {"a", "span"}) and len(self._open) < _DEPTH_MAX:
+        if name in _MARKS or name in {"a", "span"}:
+            self._mark_from_here(name, mark, value)
+
+    def _mark_from_here(self, name: str, mark: Mark | None, value: str) -> None:
+        if len(self._open) < _DEPTH_MAX:
             # Code is shown as it is, and nothing is bold twice.
-            if self._code or any(one.mark is mark for one in self._open):
+            if self._code or (self._open and mark in [one.mark for one in self._open]):
                 mark = None
-            self._code += mark in {Mark.CODE, Mark.PRE}
+            self._code += mark is Mark.CODE or mark is Mark.PRE
             self._open.append(_Open(name, mark, value))
 
     def _single(self, name: str, rest: str) -> None:
@@ -197,6 +211,9 @@ class _Reader(HtmlReader):
             self._text("☑" if "checked" in rest else "☐")
 
     def _closed(self, name: str, tag: str) -> None:
+        if name in _PLAIN_MARKS and self._open and self._open[-1].name == name:
+            self._end(self._open.pop())
+            return
         if name not in _KNOWN:
             self._text(entities.escape(tag))
             return
@@ -217,7 +234,7 @@ class _Reader(HtmlReader):
             self._break(2 if name in _PARAGRAPHS and not (name in {"ul", "ol"} and self._lists) else 1)
 
     def _end(self, one: _Open) -> str:
-        self._code -= one.mark in {Mark.CODE, Mark.PRE}
+        self._code -= one.mark is Mark.CODE or one.mark is Mark.PRE
         if one.mark is Mark.PRE and self._is_page and self._said and self._said[-1].endswith("\n"):
             self._said[-1] = self._said[-1][:-1]
             self._length -= 1
@@ -249,9 +266,10 @@ class _Reader(HtmlReader):
         before += self._mark
         self._breaks, self._mark = 0, ""
         self._length += len(before)
-        for one in self._open:
-            if one.start is None:
-                one.start = self._length
+        for one in reversed(self._open):
+            if one.start is not None:
+                break  # what is open around it began with it, or before
+            one.start = self._length
         self._said += [before, text] if before else [text]
         self._length += len(text)
         self._blank = text[-1] in " \n"
