@@ -24,6 +24,7 @@ from pillarbox.domain.outcome import (
 )
 from pillarbox.errors import ConfigError, InvalidMessage
 from pillarbox.events import MessageDelivered
+from pillarbox.testing.fakes import FakeClock
 from pillarbox.testing.platforms import FakeTelegram
 from pillarbox.testing.receiver import Answer
 from tests.channels.attempts import chat_attempt, sent, started
@@ -457,3 +458,48 @@ def test_the_token_may_be_percent_encoded_and_a_server_may_be_ones_own() -> None
     assert TelegramChannel(TOKEN).describe() == "https://api.telegram.org/"
     with pytest.raises(ConfigError):
         TelegramChannel("nonsense")
+
+
+@pytest.mark.contract("FL2")
+@pytest.mark.parametrize(
+    ("first", "between", "second", "scope"),
+    [
+        (35, 0.5, 35, "channel"),
+        (35, 0.9, 34, "channel"),
+        (None, 0.5, None, "channel"),
+        (35, 0.5, 3, "recipient"),  # each chat has a limit of its own
+        (35, 0.5, None, "recipient"),
+        (35, 1.5, 34, "recipient"),
+    ],
+)
+async def test_what_two_chats_are_told_at_once_is_about_the_bot(
+    telegram: FakeTelegram, first: int | None, between: float, second: int | None, scope: str
+) -> None:
+    clock = FakeClock()
+    channel = build(telegram.url)
+    await channel.start(Seams(clock=clock))
+
+    async def limited(to: str, seconds: int | None) -> RateLimited:
+        telegram.script(refusal(429, "Too Many Requests", **({} if seconds is None else {"retry_after": seconds})))
+        outcome = await channel.send(chat_attempt("Hello", to=to))
+        assert isinstance(outcome, RateLimited)
+        assert outcome.after == seconds
+        return outcome
+
+    assert (await limited("1", first)).scope == "recipient"
+    clock.advance(between)
+    assert (await limited("2", second)).scope == scope
+    assert (await limited("2", second)).scope == "recipient"  # one chat says nothing of others
+    await channel.close()
+
+
+@pytest.mark.contract("FL2", "CL3")
+async def test_a_configuration_has_the_last_word_about_a_limit(telegram: FakeTelegram) -> None:
+    channel = build(telegram.url, outcomes={"429": "rate_limited_recipient"})
+    await channel.start(Seams(clock=FakeClock()))
+    telegram.script(*[refusal(429, "Too Many Requests", retry_after=9)] * 2)
+    for to in ("1", "2"):
+        outcome = await channel.send(chat_attempt("Hello", to=to))
+        assert isinstance(outcome, RateLimited)
+        assert outcome.scope == "recipient"
+    await channel.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import ClassVar, Final, Unpack
+from typing import ClassVar, Final, NamedTuple, Unpack
 
 import msgspec
 
@@ -22,7 +22,7 @@ from pillarbox.channels.text.split import length
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import Content, File
-from pillarbox.domain.outcome import AnyOutcome, Redirected
+from pillarbox.domain.outcome import AnyOutcome, RateLimited, Redirected
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.errors import ConfigError, InvalidMessage
 
@@ -62,7 +62,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text=words("logged out|the bot has already been closed|invalid api-id/api-hash"),
         source=_SERVER,
     ),
-    # Too much: of one chat, until it is known to be of all.
+    # Too much: of one chat, until another is told the same (`TelegramChannel.outcome`).
     Rule(verdict=Verdict.RATE_LIMITED_RECIPIENT, statuses=("429",), source=f"{_API}#responseparameters"),
     Rule(
         verdict=Verdict.RATE_LIMITED_RECIPIENT,
@@ -175,6 +175,7 @@ _ENTITIES: Final = {
     Mark.BOLD: "bold", Mark.ITALIC: "italic", Mark.UNDERLINE: "underline", Mark.STRIKE: "strikethrough",
     Mark.SPOILER: "spoiler", Mark.CODE: "code", Mark.PRE: "pre", Mark.LINK: "text_link", Mark.QUOTE: "blockquote",
 }  # fmt: skip
+_BOTH_SECONDS: Final = 1.0  # two chats that are limited so close together, for as long, are one limit: the bot's
 _NO_TEXT: Final = b"there is no text in the message to edit"
 _UPLOAD_MAX: Final = 50_000_000
 _PHOTO_BYTES_MAX: Final = 10 << 20
@@ -186,6 +187,14 @@ _KINDS: Final = {
     "audio/ogg": "voice", "audio/mpeg": "audio", "audio/mp4": "audio",
 }  # fmt: skip
 _ENTITIES_MAX: Final = 100  # what is more is left out by Telegram, without a word: https://core.telegram.org/api/config
+
+
+class _Limited(NamedTuple):
+    """A chat that was limited: when, in seconds of the boot clock, and for how long."""
+
+    chat: str
+    at: float
+    after: float | None
 
 
 class _Parameters(msgspec.Struct):
@@ -244,6 +253,7 @@ class TelegramChannel(TokenChannel):
         if not _TOKEN.match(token):
             raise ConfigError("token", "expected a bot's token such as 123456789:AAE…, as @BotFather gives it")
         super().__init__(secrets=(token, token.partition(":")[2], f"bot{token}"), **options)
+        self._limited: _Limited | None = None
         self._bot = self.base_url / f"bot{token}"
 
     @classmethod
@@ -358,11 +368,35 @@ class TelegramChannel(TokenChannel):
         return Said(code=constant[1] if constant else "", text=found.description, after=after)
 
     def outcome(self, exchange: Exchange) -> AnyOutcome:
-        """See `ChatChannel`. A group that became a supergroup says its new number."""
+        """See `ChatChannel`. A group that became a supergroup says its new number; a limit may be the whole bot's."""
         moved = _moved_to(exchange.answer)
         if moved is not None and str(moved) != exchange.attempt.to:
             return Redirected(moved, reason="the group became a supergroup")
-        return super().outcome(exchange)
+        outcome = super().outcome(exchange)
+        # What the operator's own rules say of a chat stays with the chat.
+        if (
+            isinstance(outcome, RateLimited)
+            and exchange.rule in RULES
+            and self._is_of_all(exchange.attempt.to, outcome)
+        ):
+            why = f"{outcome.reason}, in several chats at once"
+            return RateLimited(why, scope="channel", after=outcome.after, answer=outcome.answer)
+        return outcome
+
+    def _is_of_all(self, chat: str, limited: RateLimited) -> bool:
+        """
+        Whether a limit is the bot's and not a chat's, which Telegram does not say: another chat met the same just now.
+
+        The same: it ends when that one ends, within a second, or neither says when. Two chats that wait for different
+        times have limits of their own.
+        """
+        now = self._seams.clock.mono()
+        before, self._limited = self._limited, _Limited(chat, now, limited.after)
+        if before is None or before.chat == chat or now - before.at > _BOTH_SECONDS:
+            return False
+        if limited.after is None or before.after is None:
+            return limited.after is before.after
+        return abs(now + limited.after - before.at - before.after) <= _BOTH_SECONDS
 
 
 def _kind(file: File) -> str:
