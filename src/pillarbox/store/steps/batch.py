@@ -117,7 +117,7 @@ def _enqueue(tx: Writing, batch: Batch, result: BatchResult) -> None:
 
 def _starting(tx: Writing, batch: Batch) -> Starting | None:
     """Return what picks the new messages that start at once, or ``None`` where that is left to the claim."""
-    if batch.claim is None or batch.again or batch.imports or tx.overview.redirected:
+    if batch.claim is None or batch.again or batch.imports:
         return None
     return None if batch.claim.suspect or batch.claim.only is not None else Starting(tx, batch.claim)
 

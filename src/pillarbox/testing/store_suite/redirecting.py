@@ -45,6 +45,23 @@ class RedirectingSuite(StoreFixtures):
         assert await addressed(driver, "other") == "other"
         await driver.healthy()
 
+    @pytest.mark.contract("CH3", "LE2")
+    async def test_what_starts_at_once_is_led_too_and_others_start_as_before(self, driver: StoreDriver) -> None:
+        await move(driver, "old", "new")
+        request = await driver.request()
+        drafts = [driver.draft(recipient="old"), driver.draft(recipient="other")]
+        claimed = (await driver.commit(enqueue=[[draft] for draft in drafts], claim=request)).claimed
+        assert [(message.id, message.recipient) for message in claimed] == [
+            (drafts[0].id, "new"), (drafts[1].id, "other"),
+        ]  # fmt: skip
+        again = (await driver.commit(claim=request, again=True)).claimed
+        assert sorted(again, key=lambda message: message.seq) == claimed
+        assert [(await driver.view(draft.id)).recipient for draft in drafts] == ["new", "other"]
+        told = [event.reason for event in await driver.store.history(drafts[0].id) if event.act == "redirected"]
+        assert told == ["old has become new"]
+        await driver.deliver(*claimed)
+        await driver.healthy()
+
     @pytest.mark.contract("CH3")
     async def test_what_is_remembered_is_listed_and_can_be_revoked(self, driver: StoreDriver) -> None:
         assert await driver.store.redirects(limit=10) == []
