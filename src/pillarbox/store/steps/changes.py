@@ -16,6 +16,7 @@ from pillarbox.store.base import Enqueued
 from pillarbox.store.steps import mirror
 from pillarbox.store.steps.admit import store_parts
 from pillarbox.store.steps.endings import Ending, ended
+from pillarbox.store.steps.queue_limits import check_growth
 from pillarbox.store.steps.tx import Row
 from pillarbox.store.steps.writing import Writing
 
@@ -34,6 +35,9 @@ def fold(
 
     Returns:
         What became of each by its id: the message that it was about, which stands for it.
+
+    Raises:
+        QueueFull: The store has no room for what an edit adds. The message keeps its content.
     """
     changes = {draft.id: draft for draft in drafts if draft.op is not Op.SEND}
     # An edit has what it leaves as it is, but for stored files: of a message with those it goes behind.
@@ -49,6 +53,7 @@ def _carry_out(tx: Writing, draft: Draft, row: Row, payload: Callable[[Draft], i
         _tell(tx, about, "cancel", State.CANCELLED)
         gone = ended(tx, [about], State.CANCELLED, Reason.REQUESTED)
         return Enqueued(about.id, created=False, superseded=tuple(gone))
+    check_growth(tx, len(draft.content) - about.content_size)
     admission, number = draft.admission, payload(draft)
     tx.each("prune_parts", [(about.seq,)])
     tx.each(

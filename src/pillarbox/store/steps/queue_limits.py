@@ -12,6 +12,13 @@ from pillarbox.store.steps.writing import Writing
 _SCHEDULED = State.SCHEDULED.code
 
 
+def check_growth(tx: Writing, size: int) -> None:
+    """Raise QueueFull where a message that is there may not become larger by *size* bytes; smaller it always may."""
+    limit = tx.limits.bytes
+    if limit is not None and size > 0 and tx.counters.active()[1] + size > limit:
+        raise QueueFull("store", "bytes", limit)
+
+
 class Room:
     """
     Takes room for the messages that one statement is to store.

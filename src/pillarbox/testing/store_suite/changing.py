@@ -9,12 +9,14 @@ import pytest
 
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.ids import MessageId
+from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Admission, Content, State, encode_content
 from pillarbox.domain.mirror import Mirror
 from pillarbox.domain.outcome import Deferred
+from pillarbox.errors import QueueFull
 from pillarbox.store.base import Enqueued
 from pillarbox.testing.store_suite.driver import Backstage, StoreDriver
-from pillarbox.testing.store_suite.fixtures import StoreFixtures
+from pillarbox.testing.store_suite.fixtures import OpenDriver, StoreFixtures
 
 LANE: Final = "lane"
 LONG: Final = "x" * 5000
@@ -47,6 +49,24 @@ class ChangingSuite(StoreFixtures):
         await driver.deliver(leased)
         assert await driver.deliver_next() == other
         assert "edit" in [event.act for event in await driver.store.history(first)]
+        await driver.healthy()
+
+    @pytest.mark.contract("CO5", "EN5")
+    async def test_an_edit_grows_only_as_far_as_there_is_room(self, open_limited: OpenDriver) -> None:
+        room = Limits(bytes=3000)
+        driver = await open_limited(limits=room)
+        first = await driver.send(lane=LANE, text="x" * 1000)
+        await driver.send(text="x" * 1000)
+        fields = {"op": Op.EDIT, "target": first, "lane": LANE, "collapse_key": f"change of {first}"}
+        refused = await driver.refusal(driver.draft(text="y" * 2000, **fields))
+        assert isinstance(refused, QueueFull)
+        assert (refused.scope, refused.unit) == ("store", "bytes")
+        assert (await driver.view(first)).content == encode_content(Content(text="x" * 1000))
+        for text in ("y" * 1800, "z" * 10, "y" * 1800):
+            assert not (await change(driver, first, text=text)).created
+        full = await open_limited(limits=Limits(bytes=1))
+        assert not (await change(full, first, text="less")).created
+        assert (await driver.view(first)).content == encode_content(Content(text="less"))
         await driver.healthy()
 
     @pytest.mark.contract("CO5", "HO4")
