@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pillarbox import Deferred, Delivered, Rejected, State
+from pillarbox import Deferred, Delivered, Rejected, State, Uncertain
 from pillarbox.channels.base import Capabilities
 from pillarbox.domain.envelope import Op
-from pillarbox.domain.retry import Policy
+from pillarbox.domain.retry import Policy, UncertainAction
 from pillarbox.errors import InvalidMessage, NotFound, Refused, StoreUnavailable
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import Stand, until
@@ -259,3 +259,42 @@ async def test_what_an_edit_does_not_say_stays_as_it_is(stand: Stand) -> None:
     assert [file.url for file in channel.attempts[1].files] == [link]
     # What is recorded is what was sent, and once.
     assert [(entry.text, entry.media) for entry in await box.outbox.mirror.pending("s")] == [("three", (link,))]
+
+
+async def test_an_edit_never_stands_before_what_it_changes(stand: Stand) -> None:
+    """A message that stepped aside is due later than its edit, and would take a place behind it."""
+    policy = Policy(jitter=0.0, schedule=(120.0,), lane_block_seconds=60.0)
+    channel = ScriptedChannel(Deferred("busy"), Delivered("r1"), policy=policy)
+    channel.capabilities = Capabilities(edits=True)
+    box = await stand.open(channel)
+    first = await box.send(text="one")
+    await box.store.until(lambda batch: bool(batch.settle))
+    await box.idle()
+    edit, other = await box.outbox.edit(first, text="two"), await box.send(text="other")
+    assert (await box.settled(other)).state is State.DELIVERED
+    for milliseconds, message in ((130_000, first), (2_000, edit)):
+        stand.advance(milliseconds)
+        box.look()
+        assert (await box.settled(message)).state is State.DELIVERED
+    assert [text for *_, text in seen(channel)] == ["one", "other", "one", "two"]
+
+
+@pytest.mark.contract("UN3")
+async def test_a_message_sent_again_by_a_person_goes_before_the_edits_that_came_since(stand: Stand) -> None:
+    """It takes a place at the tail of its lane, behind them."""
+    policy = Policy(jitter=0.0, uncertain=UncertainAction.HOLD)
+    channel = ScriptedChannel(Uncertain("no answer"), Delivered("r1"), policy=policy)
+    channel.capabilities = Capabilities(edits=True)
+    box = await stand.open(channel)
+    first = await box.send(text="one")
+    await box.store.until(lambda batch: bool(batch.settle))
+    await box.idle()
+    await box.outbox.pause("chat")
+    edit = await box.outbox.edit(first, text="two")
+    await box.outbox.resolve(first.id or "", "not_delivered")
+    await box.outbox.resume("chat")
+    assert (await box.settled(first)).state is State.DELIVERED
+    stand.advance(2_000)
+    box.look()
+    assert (await box.settled(edit)).state is State.DELIVERED
+    assert [text for *_, text in seen(channel)] == ["one", "one", "two"]

@@ -58,6 +58,8 @@ POLICIES: Final = (
     Policy(jitter=0.0, ttl_seconds=None, uncertain=UncertainAction.HOLD),
     Policy(jitter=0.0, ttl_seconds=None, uncertain=UncertainAction.HOLD, on_held=OnHeld.BLOCK),
     Policy(jitter=0.0, ttl_seconds=None, uncertain=UncertainAction.DROP, on_dead=OnDead.BLOCK),
+    Policy(jitter=0.0, ttl_seconds=None, lane_block_seconds=4.0),
+    Policy(jitter=0.0, ttl_seconds=None, lane_block_seconds=40.0, on_dead=OnDead.BLOCK, on_held=OnHeld.BLOCK),
 )
 OUTCOMES: Final = (
     Delivered("r"),
@@ -226,6 +228,7 @@ class StoreMachine(RuleBasedStateMachine):
             self._in_order(leased)
             message = self.model.claim(leased, until_ms=self.clock.boot_ms() + claim.lease_ms, worker=worker)
             assert (leased.claims, leased.charged, leased.lost) == (message.claims, message.charged, message.lost)
+            assert leased.first_claimed_ms == message.first_claimed_ms
             assert (leased.lease, leased.content) == (claim.lease, message.draft.content)
             assert (leased.token_id or leased.id, leased.token_epoch) == message.token
             room[leased.channel] -= 1

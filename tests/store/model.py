@@ -40,6 +40,7 @@ class Message:
     state: State = S
     due_ms: int = 0
     claims: int = 0
+    first_claimed_ms: int = 0
     charged: int = 0
     lost: int = 0
     extra: int = 0
@@ -161,6 +162,7 @@ class Model:
         message = self.messages[leased.id]
         message.state, message.lease, message.until_ms, message.worker = L, leased.lease, until_ms, worker
         message.claims += 1
+        message.first_claimed_ms = message.first_claimed_ms or leased.claimed_ms
         return message
 
     def _lane(self, message: Message) -> Iterable[Message]:
@@ -207,7 +209,7 @@ class Model:
             self.rests[_whom(message)] = transition.due_ms
             self.rests_ended.setdefault(_whom(message), set()).add(transition.due_ms)
         message.completed_ms = item.ended_ms if transition.to is not S else None
-        if transition.to is H and not transition.keeps_turn:
+        if transition.steps_aside or (transition.to is H and not transition.keeps_turn):
             message.position, message.stepped_out = None, True
         return Settled.APPLIED
 

@@ -10,7 +10,18 @@ import msgspec
 import pytest
 
 from pillarbox.domain import lifecycle, ramp
-from pillarbox.domain.lifecycle import MOVES, UNTIL_RESUMED, decide, lost_worker, postponed, release_unsent, suppressed
+from pillarbox.domain.lifecycle import (
+    FREE_RETURNS_MAX,
+    MOVES,
+    UNTIL_RESUMED,
+    behind,
+    decide,
+    lost_worker,
+    postponed,
+    release_unsent,
+    suppressed,
+    unrecorded,
+)
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import (
     Deferred,
@@ -29,7 +40,6 @@ if TYPE_CHECKING:
     from pillarbox.domain.message import Leased
     from pillarbox.domain.outcome import AnyOutcome
 
-FREE_RETURNS_MAX = 1000
 HOLD = Policy(jitter=0.0, uncertain=UncertainAction.HOLD)
 DROP = Policy(jitter=0.0, uncertain=UncertainAction.DROP)
 BLOCKING = Policy(jitter=0.0, on_dead=OnDead.BLOCK)
@@ -426,6 +436,10 @@ def test_what_is_given_back_in_another_way_steps_aside_as_well() -> None:
     assert lost_worker(head, now_ms=NOW, fraction=0.0).steps_aside
     assert lost_worker(head, now_ms=NOW, fraction=0.0, suspect_ms=NOW).steps_aside
     assert postponed(head, "later", seconds=5, now_ms=NOW).steps_aside
+    assert unrecorded(head, "out of range", now_ms=NOW, fraction=0.0).steps_aside
+    asking = msgspec.structs.replace(STEPPING, uncertain=UncertainAction.RECONCILE)
+    beside = leased(asking, lane=LANE, first_claimed_ms=NOW - 60_001)
+    assert lost_worker(beside, now_ms=NOW, fraction=0.0, suspect_ms=NOW).steps_aside
     assert not release_unsent(head, "stopped", now_ms=NOW).steps_aside, "a stop is not the message's doing"
 
 
@@ -639,3 +653,21 @@ def test_a_channel_is_opened_step_by_step_and_then_wholly() -> None:
     allowed = [ramp.most_at_once(NOW, NOW + after) for after in (0, 999, 1000, 2500, 9999, 10_000)]
     assert allowed == [2, 2, 4, 8, 1024, None]
     assert ramp.most_at_once(NOW, NOW - 1) is None
+
+
+@pytest.mark.contract("LE2", "UN1")
+def test_what_flew_beside_a_suspect_loses_no_attempt_where_its_platform_can_be_asked_either() -> None:
+    policy = msgspec.structs.replace(CHAT, uncertain=UncertainAction.RECONCILE)
+    beside = lost_worker(leased(policy), now_ms=NOW, fraction=0.0, suspect_ms=NOW)
+    assert (beside.to, beside.charged, beside.error_class) == (State.SCHEDULED, 0, ErrorClass.WORKER_LOST)
+
+
+@pytest.mark.contract("CO5", "LA1")
+@pytest.mark.parametrize(("due_in", "wait"), [(-5_000, 1_000), (20_000, 20_000), (3_600_000, 60_000)])
+def test_a_change_makes_way_for_its_message(due_in: int, wait: int) -> None:
+    transition = behind(leased(CHAT, lane=LANE), "not there yet", target_due_ms=NOW + due_in, now_ms=NOW)
+    assert (transition.steps_aside, transition.due_ms, transition.charged) == (True, NOW + wait, 0)
+    assert not behind(leased(CHAT, lane=None), "not there yet", target_due_ms=NOW, now_ms=NOW).steps_aside
+    tired = leased(CHAT, lane=LANE, expires_ms=None, free_returns=FREE_RETURNS_MAX - 1)
+    stuck = behind(tired, "not there yet", target_due_ms=NOW, now_ms=NOW)
+    assert (stuck.to, stuck.steps_aside) == (State.HELD, False)

@@ -81,6 +81,7 @@ UNAVAILABLE_PAUSE_MS_MAX = 3_600_000
 UNTIL_RESUMED: Final = 0
 """As the end of a pause: it has none."""
 NOT_READY_PAUSE_MS: Final = 5_000
+CHANGE_WAIT_MS_MAX: Final = 60_000
 OUTAGE_FAILURES: Final = 3
 """So many failures in a row that are the channel's and no message's open its breaker."""
 OUTAGE_PAUSE_MS: Final = 5_000
@@ -241,7 +242,8 @@ def _flew_beside(message: Leased, suspect_ms: int, *, now_ms: int, fraction: flo
     """
     lost = message.lost if message.claimed_ms < suspect_ms else max(message.lost, min(message.lost + 1, SUSPECT_LOST))
     outcome = Uncertain("the worker was lost while sending, beside a suspect", error_class=ErrorClass.WORKER_LOST)
-    if not message.policy.uncertain.resends or _is_non_final(message):
+    action = message.policy.uncertain
+    if not (action.resends or action is UncertainAction.RECONCILE) or _is_non_final(message):
         return _uncertain(message, outcome, outcome.reason, now_ms=now_ms, fraction=fraction, lost=lost)
     due_ms = now_ms + FREE_RETURN_MS_MIN
     release = Transition.release(due_ms=due_ms, error_class=ErrorClass.WORKER_LOST, error=outcome.reason, lost=lost)
@@ -276,7 +278,8 @@ def unrecorded(message: Leased, error: str, *, now_ms: int, fraction: float) -> 
     The platform may have the message; more is not known. Without an end it would stay leased.
     """
     outcome = Uncertain(f"the outcome cannot be recorded: {error}")
-    return _uncertain(message, outcome, outcome.reason, now_ms=now_ms, fraction=fraction)
+    transition = _uncertain(message, outcome, outcome.reason, now_ms=now_ms, fraction=fraction)
+    return _stepping_aside(message, transition)
 
 
 def refused(message: Leased, error: str) -> Transition:
@@ -333,6 +336,23 @@ def postponed(message: Leased, reason: str, *, seconds: float, now_ms: int) -> T
         due_ms=due_ms, error_class=ErrorClass.RELEASED, error=reason or "postponed", lost=message.lost
     )
     return _stepping_aside(message, _capped(message, release))
+
+
+def behind(message: Leased, reason: str, *, target_due_ms: int, now_ms: int) -> Transition:
+    """
+    Return the release of a change whose message is not delivered yet. Costs no attempt.
+
+    It leaves its place in its lane: what stood before it there has ended, so its message comes behind it, and would
+    wait for it. It looks again when its message is due, in a second at least and in a minute at most.
+    """
+    wait_ms = min(max(target_due_ms - now_ms, FREE_RETURN_MS_MIN), CHANGE_WAIT_MS_MAX)
+    release = Transition.release(
+        due_ms=now_ms + wait_ms, error_class=ErrorClass.RELEASED, error=reason, lost=message.lost
+    )
+    transition = _capped(message, release)
+    if message.lane is None or transition.to is not State.SCHEDULED:
+        return transition
+    return msgspec.structs.replace(transition, steps_aside=True)
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,6 @@ Asked just before the send, when whatever stood before it in its lane has ended.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 import msgspec
 
@@ -21,8 +20,6 @@ from pillarbox.queue_clock import QueueClock
 
 Find = Callable[[MessageId], Awaitable[MessageView | None]]
 """Reads a message."""
-
-_UNSETTLED_SECONDS: Final = 1.0
 
 
 class References:
@@ -92,8 +89,11 @@ class References:
             return lifecycle.refused(message, f"target: message {target} is {view.state}, and not known to be there")
         if view.state.terminal:
             return lifecycle.withdrawn(f"message {target} was never delivered")
-        return lifecycle.postponed(
-            message, f"message {target} is not delivered yet", seconds=_UNSETTLED_SECONDS, now_ms=self._clock.wall_ms()
+        return lifecycle.behind(
+            message,
+            f"message {target} is not delivered yet",
+            target_due_ms=view.due_ms,
+            now_ms=self._clock.wall_ms(),
         )
 
 
