@@ -19,8 +19,9 @@ ONE, TWO = (next(f"t{number}" for number in range(40) if home_of(f"t{number}", 2
 
 
 @pytest.fixture
-def shards(typed: Typed) -> Typed:
+def shards(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> Typed:
     """Two shards with a message of each of two tenants; the channel's sends go into a file."""
+    monkeypatch.delenv("PILLARBOX_DB")
     out = typed.home / "out.jsonl"
     config = f'shards = ["a.db", "b.db"]\n\n[channels]\nops = "file://{out}"\n'
     (typed.home / "pillarbox.toml").write_text(config, "utf-8")
@@ -86,6 +87,7 @@ def test_a_shard_that_does_not_answer_is_named_and_the_exit_code_tells(shards: T
 
 
 async def test_a_worker_names_the_shard_that_it_does_not_serve(pillarbox: Pillarbox) -> None:
+    del pillarbox.variables["PILLARBOX_DB"]
     (pillarbox.home / "b.db").mkdir()
     config = f'shards = ["a.db", "b.db"]\n\n[channels]\nops = "file://{pillarbox.home}/out.jsonl"\n'
     (pillarbox.home / "pillarbox.toml").write_text(config, "utf-8")
@@ -122,8 +124,22 @@ def test_a_list_of_other_shards_is_a_wrong_configuration(shards: Typed) -> None:
 
 
 def test_a_password_of_a_shard_is_not_shown(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PILLARBOX_DB")
     monkeypatch.setenv("PILLARBOX_SHARDS", "postgresql://me:hunter2@one/x postgresql://me:hunter2@two/x")
     ended = typed("config show")
     assert ended.code == Exit.OK
     assert "hunter2" not in ended.out
     assert "postgresql://***@one/x postgresql://***@two/x" in ended.out
+
+
+@pytest.mark.contract("CF2")
+def test_a_database_beside_shards_is_refused_and_not_passed_over(
+    shards: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PILLARBOX_DB", "c.db")
+    for line in ("ls", f"send ops --to ann --tenant {ONE} hi", "run --drain", "ls --shard 1", "config check"):
+        ended = shards(line)
+        assert ended.code == Exit.CONFIGURATION, line
+        assert "expected either db or shards, not both: env PILLARBOX_DB says one, file " in ended.out + ended.err, line
+    assert [row["tenant"] for row in rows(shards, "ls --db b.db")] == [TWO]
+    assert not Path("c.db").exists()

@@ -79,6 +79,7 @@ def load(
     below = stacked(from_file.implied, from_file.written)
     from_environ = read_environ(environ, below=below, cwd=cwd, others=other_variables, faults=faults)
     layer = stacked(below, from_environ, _read_flags(flags or {}, faults))
+    _check_one_place(layer, flags or {}, faults)
     values = {key: assignment.value for key, assignment in layer.items()}
     values.setdefault(("db",), default_db(environ))
     settings = make_settings(values)
@@ -132,6 +133,17 @@ def _read_flags(flags: Mapping[str, object], faults: list[ConfigError] | None) -
             value = found.kind.of_text(raw) if isinstance(raw, str) else raw
             assign(layer, found, value, source=source, written=path, origin=source.name)
     return layer
+
+
+def _check_one_place(layer: Layer, flags: Mapping[str, object], faults: list[ConfigError] | None) -> None:
+    """Refuse a database beside shards: nobody could tell which of the two holds the messages. A flag wins over both."""
+    db, shards = layer.get(("db",)), layer.get(("shards",))
+    if db is None or shards is None or not shards.value or flags.get("db") is not None:
+        return
+    with Source(name=db.origin, faults=faults).each():
+        raise ConfigError(
+            "db", f"expected either db or shards, not both: {db.origin} says one, {shards.origin} the other"
+        )
 
 
 def _origins(settings: Settings, layer: Layer) -> dict[str, str]:
