@@ -22,6 +22,7 @@ PRINTS = {
 
 SHOWN_ON = {
     "django_shop": "how-to/django.md",
+    "fastapi_shop": "how-to/fastapi.md",
     "logged_errors": "how-to/logging.md",
     "tested_shop": "how-to/pytest.md",
 }
