@@ -49,6 +49,10 @@ class Server:
     """
     One server; it runs until the context ends.
 
+    Args:
+        folder: For its data. Where root measures, and the server's own user cannot go there, they are kept in the
+            system's folder for temporary files.
+
     Attributes:
         version: What it says of itself.
     """
@@ -60,22 +64,28 @@ class Server:
         self._socket = Path(tempfile.mkdtemp(prefix="pbb-"))
         self._user = "nobody" if os.geteuid() == 0 else None
         self._programs = _programs(self._socket)
-        self._data = folder / "data"
+        self._data = (folder if self._user is None or _is_open_to_all(folder.parent) else self._socket) / "data"
         self._data.mkdir()
-        for path in (self._socket, self._data):
-            if self._user is not None:
+        if self._user is not None:
+            # Whoever runs the server goes through it.
+            self._data.parent.chmod(0o711)
+            for path in (self._socket, self._data):
                 shutil.chown(path, self._user)
-        for path in (folder, *folder.parents):
-            if self._user is not None and path.owner() == "root" and not path.stat().st_mode & 0o001:
-                path.chmod(path.stat().st_mode | 0o011)
 
     def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            shutil.rmtree(self._socket)
+            raise
+        return self
+
+    def _start(self) -> None:
         self._run("initdb", "--auth=trust", "--encoding=utf8", "--locale=C", "-U", "postgres", "-D", str(self._data))
         options = f"-k {self._socket} {_OPTIONS}"
         self._run("pg_ctl", "-w", "-D", str(self._data), "-l", f"{self._data}/log", "-o", options, "start")
         with psycopg.connect(self._url("postgres")) as connection:
             self.version = str(connection.info.server_version // 10_000)
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._run("pg_ctl", "-w", "-D", str(self._data), "-m", "immediate", "stop")
@@ -128,6 +138,10 @@ class RawCommits:
     def close(self) -> None:
         """Leave."""
         self._connection.close()
+
+
+def _is_open_to_all(folder: Path) -> bool:
+    return all(path.stat().st_mode & 0o001 for path in (folder, *folder.parents))
 
 
 def store(url: str, *, durability: Durability = Durability.PROCESS) -> PostgresStore:
