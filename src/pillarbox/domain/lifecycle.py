@@ -111,7 +111,8 @@ def decide(
         rest_ms = now_ms + _whole_ms(message.policy.bounded_hint(outcome.rest))
         due_ms = max(transition.due_ms or 0, rest_ms) if transition.advance else transition.due_ms
         transition = msgspec.structs.replace(transition, rest_ms=rest_ms, due_ms=due_ms)
-    transition = _stepping_aside(message, transition)
+    if message.policy.lane_block_seconds is not None:
+        transition = _stepping_aside(message, transition)
     # Whatever becomes of the message, what was answered belongs to the attempt (contract ST10).
     return transition if outcome.answer is None else msgspec.structs.replace(transition, answer=outcome.answer)
 

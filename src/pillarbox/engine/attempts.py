@@ -32,7 +32,7 @@ def attempt_of(message: Leased, channel: Channel) -> Attempt:
         msgspec.MsgspecError, ValueError, IndexError: The stored message cannot be read.
     """
     content = decode_content(message.content)
-    mark = mark_of(message) if content.payload is None else None
+    mark = None if message.maybe_sent_ms is None or content.payload is not None else mark_of(message)
     if mark is not None:
         content = msgspec.structs.replace(content, mark=mark)
     content = content if message.part_count > 1 else _fitted(message, channel, content)

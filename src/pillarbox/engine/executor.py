@@ -282,7 +282,10 @@ class Executor:
         self._deadlines.add(flight, seconds)
         channel_at_work.set(attempt.channel)  # its context is its own
         try:
-            outcome = await doubts.tried(flight, channel, attempt, now_ms=self._clock.wall_ms())
+            if flight.message.undecided_ms is None:
+                outcome = await channel.send(attempt)
+            else:
+                outcome = await doubts.tried(flight, channel, attempt, now_ms=self._clock.wall_ms())
         except Outcome as said:
             outcome = said
         except BaseException as exc:
