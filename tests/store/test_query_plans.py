@@ -17,7 +17,7 @@ import pytest
 
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
-from pillarbox.domain.outcome import Deferred, Rejected, Uncertain
+from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.store.base import Cancel, Durability, Pause, Prune, Query, Replay
@@ -353,6 +353,33 @@ async def test_a_claim_costs_the_same_whatever_waits_in_other_or_paused_queues(t
             assert [message.id for message in result.claimed] == [due]
             costs[count] = spent
     assert costs[MANY] == costs[FEW]
+
+
+@pytest.mark.contract("LA2")
+async def test_beside_a_paused_queue_a_message_costs_the_look_at_what_is_paused_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    seen: dict[int, tuple[list[int], Counter[str]]] = {}
+    for waiting in (0, FEW, MANY):
+        async with watched(tmp_path / f"{waiting}.db") as (driver, work):
+            await fill(driver, max(1, waiting), channel="dead")
+            if waiting:
+                await driver.act(Pause(tenant=None, channel="dead", actor="ann"))
+            await driver.send()
+            await driver.deliver(*await driver.claim(1))
+            request = await driver.request(5, channels=["dead", "chat"] if waiting else ["chat"])
+            work.statements.clear()
+            with work.counted() as spent:
+                due = driver.draft()
+                (message,) = (await driver.commit(enqueue=[[due]], claim=request)).claimed
+                await driver.commit(settle=[driver.settlement(message, Delivered("1"))])
+            assert message.id == due.id
+            seen[waiting] = spent, Counter(work.statements)
+    assert seen[MANY] == seen[FEW]
+    more = seen[FEW][1] - seen[0][1]
+    # Who may claim, before and behind what is stored and with the settlement; and that an answer came.
+    assert more == {text("gates"): 3, text("gate_clear"): 1}
+    assert seen[FEW][0][0] - seen[0][0][0] < 100
 
 
 @pytest.mark.contract("EN5")
