@@ -42,6 +42,40 @@ def test_no_span_holds_more_than_its_rate_whenever_somebody_asks(
 
 
 @pytest.mark.contract("FL1")
+@settings(deadline=None, max_examples=60)
+@given(RATES, RATES, st.lists(st.tuples(st.integers(0, 2500), st.integers(0, 1)), min_size=1, max_size=150))
+def test_of_workers_with_different_rates_each_keeps_to_its_own_over_what_all_of_them_sent(
+    one: tuple[Rate, ...], other: tuple[Rate, ...], turns: list[tuple[int, int]]
+) -> None:
+    log, now_ms, times = Log(), 0, list[int]()
+    for wait, worker in turns:
+        now_ms += wait
+        rates = (one, other)[worker]
+        count = min(7, log.free(rates, now_ms))
+        if count:
+            log.take(rates, now_ms, count)
+            times += [now_ms] * count
+        for rate in rates if count else ():
+            assert sum(at > now_ms - rate.seconds * 1000 for at in times) <= rate.count
+
+
+@pytest.mark.contract("FL1")
+def test_a_short_memory_lets_nobody_exceed_a_long_span() -> None:
+    strict, loose = parse_rates("20/m", field="rate"), parse_rates("30/s", field="rate")
+    log = Log()
+    log.take(strict, 0, log.free(strict, 0))
+    for now_ms in range(500, 60_000, 500):
+        assert log.free(strict, now_ms) == 0
+        assert log.free(loose, now_ms) > 0
+        log.take(loose, now_ms)
+        assert len(log.sent) < 150
+    for now_ms in range(61_500, 130_000, 500):
+        assert log.free(loose, now_ms) == 30
+    assert log.free(strict, 130_000) == 20
+    assert log.sent == []
+
+
+@pytest.mark.contract("FL1")
 @pytest.mark.parametrize("slots", [1, 7, 100])
 @pytest.mark.parametrize("late_ms", [0, 3])
 @pytest.mark.parametrize("rates", ["30/s", "1/s", "20/m", "50/s", "1/s, 20/m"])

@@ -91,9 +91,14 @@ class Log(msgspec.Struct, array_like=True):
     What was sent lately: times in milliseconds, rising, and how much at each.
 
     What is more than ten seconds in the future was written by a clock that began anew, and is not believed.
+
+    Workers may have different rates: each keeps to its own, over what all of them sent. So it is remembered for the
+    longest span that one of them used within such a span: ``span_ms``, until ``span_until_ms``.
     """
 
     sent: list[tuple[int, int]] = []
+    span_ms: int = 0
+    span_until_ms: int = 0
 
     def free(self, rates: Rates, now_ms: int) -> int:
         """Return how many more may go at *now_ms*; the times asked about never fall."""
@@ -117,6 +122,9 @@ class Log(msgspec.Struct, array_like=True):
     def take(self, rates: Rates, now_ms: int, count: int = 1) -> None:
         """Remember that so many went."""
         now_ms = self._not_before(now_ms)
+        longest_ms = max(rate.window_ms for rate in rates)
+        if longest_ms >= self.span_ms or not now_ms < self.span_until_ms <= now_ms + self.span_ms:
+            self.span_ms, self.span_until_ms = longest_ms, now_ms + longest_ms
         near_ms = min(rate.window_ms for rate in rates) // _SHARE
         before = self.sent[-2][0] if len(self.sent) > 1 else None
         if self.sent and (self.sent[-1][0] == now_ms or (before is not None and now_ms - before < near_ms)):
@@ -126,7 +134,7 @@ class Log(msgspec.Struct, array_like=True):
 
     def over_ms(self, rates: Rates) -> int:
         """Return when nothing of it counts any more."""
-        return self.sent[-1][0] + max(rate.window_ms for rate in rates) if self.sent else 0
+        return self.sent[-1][0] + max(self.span_ms, *(rate.window_ms for rate in rates)) if self.sent else 0
 
     def _used(self, rate: Rate, now_ms: int) -> int:
         return sum(count for sent_ms, count in self.sent if sent_ms > now_ms - rate.window_ms)
@@ -136,4 +144,16 @@ class Log(msgspec.Struct, array_like=True):
 
     def _forget(self, rates: Rates, now_ms: int) -> None:
         longest_ms = max(rate.window_ms for rate in rates)
-        self.sent = [one for one in self.sent if now_ms - longest_ms < one[0] <= now_ms + _SET_MS]
+        others = now_ms < self.span_until_ms <= now_ms + self.span_ms
+        kept_ms = max(longest_ms, self.span_ms) if others else longest_ms
+        sent: list[tuple[int, int]] = []
+        for at_ms, count in self.sent:
+            if not now_ms - kept_ms < at_ms <= now_ms + _SET_MS:
+                continue
+            # What only another's longer span needs, its share of that is enough for.
+            is_old = at_ms <= now_ms - longest_ms
+            if is_old and len(sent) > 1 and at_ms - sent[-2][0] < kept_ms // _SHARE:
+                sent[-1] = (at_ms, sent[-1][1] + count)
+            else:
+                sent.append((at_ms, count))
+        self.sent = sent

@@ -35,6 +35,23 @@ class PacingSuite(StoreFixtures):
         assert len(await other.claim(10, paces=WHOLE)) == 3
 
     @pytest.mark.contract("FL1")
+    async def test_workers_with_different_rates_each_keep_to_their_own_over_what_all_sent(
+        self, driver: StoreDriver, other: StoreDriver
+    ) -> None:
+        strict, loose = {CHANNEL: Pace(whole=(Rate(3, 60),))}, {CHANNEL: Pace(whole=(Rate(4),))}
+        await driver.enqueue(*[driver.draft() for _ in range(20)])
+        assert len(await driver.claim(2, paces=strict)) == 2
+        assert len(await other.claim(5, paces=loose)) == 2
+        assert await driver.claim(5, paces=strict) == []
+        for _ in range(3):
+            driver.clock.advance(15)
+            # What the looser one no longer counts, the stricter one still does.
+            assert len(await other.claim(1, paces=loose)) == 1
+            assert await driver.claim(5, paces=strict) == []
+        driver.clock.advance(2 * 60)
+        assert len(await driver.claim(5, paces=strict)) == 3
+
+    @pytest.mark.contract("FL1")
     async def test_what_is_stored_is_no_way_around_the_rate(self, driver: StoreDriver) -> None:
         await driver.send()
         await driver.claim(10, paces=WHOLE)
