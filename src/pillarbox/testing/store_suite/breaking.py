@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from pillarbox.domain.message import State
@@ -94,6 +95,25 @@ class BreakingSuite(StoreFixtures):
         assert await driver.claim() == []
         await driver.act(Resume(tenant=None, channel=CHANNEL, actor="ann"))
         assert len(await driver.claim()) == 4
+
+    @pytest.mark.contract("FL1", "FL2", "FL3")
+    @pytest.mark.parametrize("outcome", [RateLimited("slow", scope="channel"), Unavailable("token", auth=True)])
+    async def test_an_answer_holds_for_its_tenant_and_a_person_resumes_all_in_one_transaction(
+        self, driver: StoreDriver, outcome: RateLimited | Unavailable
+    ) -> None:
+        tenants = ("", "acme", "other")
+        for tenant in tenants:
+            await driver.enqueue(*[driver.draft(tenant=tenant, lane=None) for _ in range(2)])
+        numbers = {queue.tenant: queue.id for queue in await driver.store.queues()}
+        for place, tenant in enumerate(tenants):
+            # An application's own function may send each tenant's messages with credentials of that tenant.
+            request = msgspec.structs.replace(await driver.request(), capacity={numbers[tenant]: 1})
+            (message,) = (await driver.commit(claim=request)).claimed
+            await driver.settle(message, outcome)
+            paused = {queue.tenant for queue in await driver.store.queues() if queue.paused}
+            assert paused == set(tenants[: place + 1])
+        await driver.commit(acts=[Resume(tenant=None, channel=CHANNEL, actor="ann")])
+        assert not any(queue.paused for queue in await driver.store.queues())
 
     @pytest.mark.contract("FL2")
     async def test_other_credentials_are_tried_with_one_message(self, driver: StoreDriver) -> None:
