@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from pillarbox.errors import (
     Refused,
     ShardsUnavailable,
     StoreError,
+    StoreReplaced,
 )
 from pillarbox.events.events import Alarm
 from pillarbox.imports.into_outbox import import_queue
@@ -32,6 +34,7 @@ from pillarbox.outbox.composition import Inside
 from pillarbox.outbox.outbox import inside
 from pillarbox.outbox.shards import sharded_lifetime
 from pillarbox.store.registry import open_store
+from tests.engine.stand import until
 from tests.store.postgres_server import fresh_database
 
 if TYPE_CHECKING:
@@ -355,6 +358,42 @@ async def test_a_shard_that_comes_back_is_served(
     async with asyncio.timeout(SECONDS):
         (found,) = await _listed(box, TWO[0])
     assert (await found.wait(SECONDS)).state is State.DELIVERED
+
+
+async def test_what_comes_back_as_another_database_keeps_no_other_shard_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharded_lifetime, "AGAIN_SECONDS", 0.05)
+    files = [tmp_path / f"{name}.db" for name in "abc"]
+    names = [str(file) for file in files]
+    async with Outbox(shards=names, deliver=False):
+        pass
+    for file in files[1:]:
+        file.rename(file.with_suffix(".away"))
+        file.mkdir()
+    async with Outbox(shards=names, deliver=False) as box, asyncio.timeout(SECONDS):
+        for file in files[1:]:
+            file.rmdir()
+        shutil.copy(files[0], files[1])
+        files[2].with_suffix(".away").rename(files[2])
+
+        async def only_the_wrong_one_is_missing() -> bool:
+            (first, *others) = (await box.health()).problems
+            return not others and "shard 1 of 3, and not shard 2 of 3" in first
+
+        await until(only_the_wrong_one_is_missing)
+
+
+async def test_an_error_of_a_home_names_the_shard(box: Outbox, files: list[str]) -> None:
+    Path(files[1]).unlink()
+    for ask in (
+        box.send("ops", to="ann", text="hi", tenant=TWO[0]),
+        box.send_many([{"channel": "ops", "to": "ann", "text": "hi", "tenant": TWO[0]}]),
+        box.pause("ops", tenant=TWO[0]),
+    ):
+        with pytest.raises(StoreReplaced, match=r"^shard 2 of 2 \(.*b\.db\): (?!shard)"):
+            await ask
+    assert (await box.send("ops", to="ann", text="hi", tenant=ONE[0])).created
 
 
 async def _listed(box: Outbox, tenant: str) -> list[Message]:

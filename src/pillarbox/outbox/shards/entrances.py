@@ -26,12 +26,13 @@ class ShardedSending(Sending):
     async def send(self, channel: str, *, to: str, ephemeral: bool = False, **options: Unpack[Options]) -> Message:
         """See `Sending`."""
         home = self._shards.home(options.get("tenant", ""))
-        return await home.inside.sending.send(channel, to=to, ephemeral=ephemeral, **options)
+        return await home.asked(home.inside.sending.send(channel, to=to, ephemeral=ephemeral, **options))
 
     async def send_many(self, messages: Messages) -> list[Message]:
         """See `Sending`. Raises InvalidMessage where they are not at home on one shard."""
         messages = [*messages]
-        return await _home(self._shards, messages).inside.sending.send_many(messages)
+        home = _home(self._shards, messages)
+        return await home.asked(home.inside.sending.send_many(messages))
 
 
 class ShardedJoins(Joins):
@@ -45,12 +46,13 @@ class ShardedJoins(Joins):
     ) -> ReadyToWrite[Message]:
         """See `Joins`."""
         home = self._shards.home(options.get("tenant", ""))
-        return await home.inside.joins.ready(channel, to=to, ephemeral=ephemeral, **options)
+        return await home.asked(home.inside.joins.ready(channel, to=to, ephemeral=ephemeral, **options))
 
     async def ready_many(self, messages: Messages) -> ReadyToWrite[list[Message]]:
         """See `Joins`. Raises InvalidMessage where they are not at home on one shard."""
         messages = [*messages]
-        return await _home(self._shards, messages).inside.joins.ready_many(messages)
+        home = _home(self._shards, messages)
+        return await home.asked(home.inside.joins.ready_many(messages))
 
 
 class ShardedEdits(Edits):
@@ -61,11 +63,13 @@ class ShardedEdits(Edits):
 
     async def edit(self, id: str | BaseMessage | None = None, **options: Unpack[EditOptions]) -> Message:  # noqa: A002
         """See `Edits`."""
-        return await (await self._home(id, options.get("tenant", ""))).inside.edits.edit(id, **options)
+        home = await self._home(id, options.get("tenant", ""))
+        return await home.asked(home.inside.edits.edit(id, **options))
 
     async def delete(self, id: str | BaseMessage | None = None, **options: Unpack[ChangeOptions]) -> Message:  # noqa: A002
         """See `Edits`."""
-        return await (await self._home(id, options.get("tenant", ""))).inside.edits.delete(id, **options)
+        home = await self._home(id, options.get("tenant", ""))
+        return await home.asked(home.inside.edits.delete(id, **options))
 
     async def _home(self, identity: str | BaseMessage | None, tenant: str) -> Shard:
         if identity is None:

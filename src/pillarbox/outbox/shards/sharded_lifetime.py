@@ -12,7 +12,7 @@ from typing import Final
 from pillarbox.clock import Clock
 from pillarbox.engine.hooks import Hooks
 from pillarbox.engine.loop import Loop
-from pillarbox.errors import Refused, StoreError
+from pillarbox.errors import ConfigError, Refused, StoreError, StoreUnavailable
 from pillarbox.events.bus import Bus
 from pillarbox.outbox.lifetime import NO_IMPORTS, Lifetime
 from pillarbox.outbox.message import Message
@@ -105,15 +105,21 @@ class ShardedLifetime(Lifetime):
 
     async def _try_again(self) -> float | None:
         """Open what could not be opened; return when to try the rest."""
-        for shard in self._down():
-            try:
-                await shard.inside.lifetime.start()
-            except StoreError as exc:
-                self._shards.down[shard.place.number] = exc
-            else:
-                self._shards.down.pop(shard.place.number, None)
-                _log.warning("%s answers again", shard.name)
+        # At the same time: one that does not answer for long keeps none of the others away.
+        await asyncio.gather(*map(self._try_one, self._down()))
         return AGAIN_SECONDS if self._shards.down else None
+
+    async def _try_one(self, shard: Shard) -> None:
+        try:
+            await shard.inside.lifetime.start()
+        except StoreError as exc:
+            self._shards.down[shard.place.number] = exc
+        except ConfigError as exc:
+            # What came back is another database than it was: it stays down until the right one is there.
+            self._shards.down[shard.place.number] = StoreUnavailable(str(exc))
+        else:
+            self._shards.down.pop(shard.place.number, None)
+            _log.warning("%s answers again", shard.name)
 
     async def stop(self, deadline: float | None) -> int:
         """See `Lifetime`."""

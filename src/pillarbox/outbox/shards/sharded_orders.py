@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 from pillarbox.domain.lifecycle import Verdict
 from pillarbox.outbox.bulk import BulkReport, summed
@@ -13,6 +13,7 @@ from pillarbox.outbox.message import Message
 from pillarbox.outbox.orders import ACTOR, Orders, ToMany
 from pillarbox.outbox.shards.shards import Shard, Shards
 
+T = TypeVar("T")
 Ttl = float | timedelta | str | None
 
 
@@ -26,13 +27,13 @@ class ShardedOrders(Orders):
 
     async def cancel(self, id: str, *, reason: str | None = None, actor: str = ACTOR) -> bool:  # noqa: A002 — its name
         """See `Orders`."""
-        return await (await self._of(id)).cancel(id, reason=reason, actor=actor)
+        return await self._on(id, lambda orders: orders.cancel(id, reason=reason, actor=actor))
 
     async def retry(
         self, id: str, *, ttl: Ttl = None, reason: str | None = None, actor: str = ACTOR  # noqa: A002
     ) -> bool:  # fmt: skip
         """See `Orders`."""
-        return await (await self._of(id)).retry(id, ttl=ttl, reason=reason, actor=actor)
+        return await self._on(id, lambda orders: orders.retry(id, ttl=ttl, reason=reason, actor=actor))
 
     async def resolve(
         self,
@@ -46,22 +47,32 @@ class ShardedOrders(Orders):
         actor: str = ACTOR,
     ) -> bool:
         """See `Orders`."""
-        return await (await self._of(id)).resolve(
-            id, verdict, force_copy=force_copy, receipt=receipt, ttl=ttl, reason=reason, actor=actor
+        return await self._on(
+            id,
+            lambda orders: orders.resolve(
+                id, verdict, force_copy=force_copy, receipt=receipt, ttl=ttl, reason=reason, actor=actor
+            ),
         )
 
     async def replay(
         self, id: str, *, fresh: bool = False, reason: str | None = None, actor: str = ACTOR  # noqa: A002
     ) -> Message:  # fmt: skip
         """See `Orders`."""
-        return await (await self._of(id)).replay(id, fresh=fresh, reason=reason, actor=actor)
+        return await self._on(id, lambda orders: orders.replay(id, fresh=fresh, reason=reason, actor=actor))
 
     async def purge(self, id: str, *, reason: str | None = None, actor: str = ACTOR) -> bool:  # noqa: A002
         """See `Orders`."""
-        return await (await self._of(id)).purge(id, reason=reason, actor=actor)
+        return await self._on(id, lambda orders: orders.purge(id, reason=reason, actor=actor))
 
-    async def _of(self, identity: str) -> Orders:
-        return (await self._shards.holding(identity)).inside.orders
+    async def _on(self, identity: str, order: Callable[[Orders], Awaitable[T]]) -> T:
+        """Return what the shard that has the message answers to an order."""
+        shard = await self._shards.holding(identity)
+        return await shard.asked(order(shard.inside.orders))
+
+    async def _at(self, tenant: str, order: Callable[[Orders], Awaitable[T]]) -> T:
+        """Return what the home of the tenant answers to an order."""
+        home = self._shards.home(tenant)
+        return await home.asked(order(home.inside.orders))
 
     # All that a filter picks
 
@@ -106,8 +117,9 @@ class ShardedOrders(Orders):
     ) -> None:  # fmt: skip
         """See `Orders`."""
         if tenant is not None:
-            home = self._shards.home(tenant).inside.orders
-            await home.pause(channel, tenant=tenant, reason=reason, span=span, actor=actor)
+            await self._at(
+                tenant, lambda orders: orders.pause(channel, tenant=tenant, reason=reason, span=span, actor=actor)
+            )
             return
         await self._shards.ask_all(
             lambda inside: inside.orders.pause(channel, reason=reason, span=span, actor=actor), lambda _: None
@@ -118,20 +130,23 @@ class ShardedOrders(Orders):
     ) -> bool:
         """See `Orders`."""
         if tenant is not None:
-            home = self._shards.home(tenant).inside.orders
-            return await home.resume(channel, tenant=tenant, reason=reason, actor=actor)
+            return await self._at(
+                tenant, lambda orders: orders.resume(channel, tenant=tenant, reason=reason, actor=actor)
+            )
         return await self._shards.ask_all(lambda inside: inside.orders.resume(channel, reason=reason, actor=actor), any)
 
     async def forget_redirect(
         self, channel: str, recipient: str, *, tenant: str = "", reason: str | None = None, actor: str = ACTOR
     ) -> bool:
         """See `Orders`."""
-        home = self._shards.home(tenant).inside.orders
-        return await home.forget_redirect(channel, recipient, tenant=tenant, reason=reason, actor=actor)
+        return await self._at(
+            tenant, lambda orders: orders.forget_redirect(channel, recipient, tenant=tenant, reason=reason, actor=actor)
+        )
 
     async def clear_recipient(
         self, channel: str, recipient: str | None, *, tenant: str = "", reason: str | None = None, actor: str = ACTOR
     ) -> bool:
         """See `Orders`."""
-        home = self._shards.home(tenant).inside.orders
-        return await home.clear_recipient(channel, recipient, tenant=tenant, reason=reason, actor=actor)
+        return await self._at(
+            tenant, lambda orders: orders.clear_recipient(channel, recipient, tenant=tenant, reason=reason, actor=actor)
+        )

@@ -87,7 +87,8 @@ class ShardedReads(Reads):
 
     async def explain(self, id: str) -> Explanation:  # noqa: A002 — the field's name
         """See `Reads`."""
-        return await (await self._shards.holding(id)).inside.reads.explain(id)
+        shard = await self._shards.holding(id)
+        return await shard.asked(shard.inside.reads.explain(id))
 
     # Many
 

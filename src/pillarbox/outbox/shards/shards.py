@@ -25,6 +25,21 @@ class Shard:
         self.name = name
         self.inside = inside
 
+    async def asked(self, answer: Awaitable[A]) -> A:
+        """
+        Return what this shard alone is asked.
+
+        Raises:
+            StoreError: As the outbox on it does; the text says which shard it is.
+        """
+        try:
+            return await answer
+        except StoreError as exc:
+            # Its class and its fields are what callers go by, and several may be told of one and the same error.
+            if not str(exc).startswith(self.name):
+                exc.args = (f"{self.name}: {exc}",)
+            raise
+
 
 class Shards:
     """
