@@ -24,6 +24,8 @@ SHOWN_ON = {
     "django_shop": "how-to/django.md",
     "fastapi_shop": "how-to/fastapi.md",
     "logged_errors": "how-to/logging.md",
+    "sqlalchemy_shop": "how-to/sqlalchemy.md",
+    "sqlite_bot": "how-to/sqlite-bot.md",
     "tested_shop": "how-to/pytest.md",
 }
 """The page that shows an application of several files, by its folder."""

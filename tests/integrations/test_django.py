@@ -8,32 +8,13 @@ import os
 import subprocess
 import sys
 from email import message_from_bytes, policy
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
 import pytest
 
-from tests.store.postgres_server import connected, server_url
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 SHOP = Path(__file__).parents[2] / "examples/django_shop/shop.py"
-_numbers = count(1)
 pytestmark = pytest.mark.timeout(600)  # each begins processes, on a machine that may be busy
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    """Make a database of its own: the project's tables and ours are in it, by their usual names."""
-    name = f"django_{os.getpid()}_{next(_numbers)}"
-    with connected(server_url()) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield urlsplit(server_url())._replace(path=f"/{name}").geturl()
-    with connected(server_url()) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def run(program: str, folder: Path, *arguments: str) -> str:
