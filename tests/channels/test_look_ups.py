@@ -179,6 +179,18 @@ async def test_discord_can_only_say_that_nobody_said_it() -> None:
         assert isinstance(await asked(channel, clock, attempt("123")), Uncertain)
 
 
+async def test_a_file_that_discord_gave_another_name_is_still_the_one_that_was_sent() -> None:
+    async with opened(FakeDiscord) as (channel, _, clock):
+        content = Content(text="Hello", files=(File(name="a plan.txt", data=b"x", size=1),))
+        with_file = msgspec.structs.replace(attempt("123"), content=content)
+        sent = await channel.send(with_file)
+        assert isinstance(sent, Delivered)
+        found = await asked(channel, clock, with_file)
+        assert isinstance(found, Uncertain)
+        assert str(sent.receipt) in found.reason
+        assert await asked(channel, clock, attempt("123")) is None, "the same words without a file"
+
+
 async def test_within_its_minutes_discord_recognises_a_copy_by_itself() -> None:
     assert build("discord://MTIzNDU2Nzg5MDEyMzQ1Njc4.G0FAKE.FakeFakeFakeFakeFakeFakeFake").recognised_seconds == 120
     assert build("https://example.org/hook").recognised_seconds == 0

@@ -266,7 +266,7 @@ class DiscordChannel(_Discord, TokenChannel):
             )
             return Deferred(f"{answer.reason}; nothing of it was sent") if isinstance(answer, Uncertain) else answer
 
-        body, files = self.body(attempt, ()), [file.name for _, file in _uploads(attempt)]
+        body, files = self.body(attempt, ()), sum(1 for _ in _uploads(attempt))
         for place in dict.fromkeys((attempt.thread or attempt.to, attempt.to)):
             found = await discord_history.look_up(
                 ask, channel=place, content=str(body.get("content", "")), files=files, since_ms=since_ms

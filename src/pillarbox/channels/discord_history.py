@@ -7,7 +7,7 @@ re-fetched"). So it can be seen that a message is not there; where the bot said 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -36,15 +36,11 @@ class _Author(msgspec.Struct):
     id: str = ""
 
 
-class _File(msgspec.Struct):
-    filename: str = ""
-
-
 class _Message(msgspec.Struct):
     id: Annotated[str, msgspec.Meta(pattern="^[0-9]{1,20}$")]
     content: str = ""
     author: _Author = msgspec.field(default_factory=_Author)
-    attachments: list[_File] = []
+    attachments: list[msgspec.Raw] = []
 
 
 _T = TypeVar("_T", _Author, list[_Message])
@@ -52,12 +48,12 @@ _PAGE_OF: Final = msgspec.json.Decoder(list[_Message])
 _ME: Final = msgspec.json.Decoder(_Author)
 
 
-async def look_up(ask: Ask, *, channel: str, content: str, files: Collection[str], since_ms: int) -> AnyOutcome | None:
+async def look_up(ask: Ask, *, channel: str, content: str, files: int, since_ms: int) -> AnyOutcome | None:
     """
     Return ``None`` where the bot has surely not said *content* since; else why that cannot be said.
 
     Args:
-        files: The names of those that went with it.
+        files: How many went with it.
         since_ms: When it may have arrived at the earliest.
     """
     me = _read(await ask("users/@me", {}), _ME)
@@ -74,8 +70,9 @@ async def look_up(ask: Ask, *, channel: str, content: str, files: Collection[str
             return None if before else Uncertain(_UNSEEN)
         for message in page:
             says_it = message.content.strip() == content.strip()
-            named = [file.filename for file in message.attachments] == list(files)
-            if message.author.id == me.id and int(message.id) >= first and says_it and named:
+            # By their number: Discord may give a file another name than it was sent with.
+            as_many = len(message.attachments) == files
+            if message.author.id == me.id and int(message.id) >= first and says_it and as_many:
                 return Uncertain(f"the bot said the same there since: look whether message {message.id} is it")
         oldest = min(int(message.id) for message in page)
         if oldest < first or len(page) < _PAGE:

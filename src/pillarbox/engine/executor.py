@@ -282,10 +282,7 @@ class Executor:
         self._deadlines.add(flight, seconds)
         channel_at_work.set(attempt.channel)  # its context is its own
         try:
-            if flight.message.undecided_ms is None:
-                outcome = await channel.send(attempt)
-            else:
-                outcome = await doubts.tried(flight, channel, attempt, now_ms=self._clock.wall_ms())
+            outcome = await doubts.tried(flight, channel, attempt, now_ms=self._clock.wall_ms())
         except Outcome as said:
             outcome = said
         except BaseException as exc:

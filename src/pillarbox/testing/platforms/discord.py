@@ -103,7 +103,13 @@ class FakeDiscord(FakePlatform):
         fields = fields_of(request)
         if "payload_json" in fields:
             uploads = [
-                {"id": str(place), "filename": piece.name, "size": len(piece.data), "url": "u", "proxy_url": "u"}
+                {
+                    "id": str(place),
+                    "filename": piece.name.replace(" ", "_"),
+                    "size": len(piece.data),
+                    "url": "u",
+                    "proxy_url": "u",
+                }
                 for place, piece in enumerate(piece for piece in form_of(request) if piece.name)
             ]
             fields |= {**msgspec.json.decode(str(fields["payload_json"])), "uploads": uploads}
