@@ -21,6 +21,7 @@ PRINTS = {
 
 
 SHOWN_ON = {
+    "celery_shop": "how-to/celery.md",
     "django_shop": "how-to/django.md",
     "fastapi_shop": "how-to/fastapi.md",
     "logged_errors": "how-to/logging.md",
