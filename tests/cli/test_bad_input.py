@@ -27,6 +27,7 @@ MISTAKES = {
     "metadata-address": ("http://169.254.169.254/ hi --to x", 4, "channel: 169.254.169.254 is a link-local"),
     "bad-mailbox": ("mail hi --to nobody", 2, "to: "),
     "empty-recipient": ("ops hi --to ", 2, "to: expected something"),
+    "variable-of-no-value": ("ops hi --to x --key ", 2, "key: expected something, not an empty text"),
     "crlf-recipient": ("ops hi --to a\r\nBcc:b", 2, "to: expected one line"),
     "crlf-subject": ("mail hi --to a@example.org --subject a\r\nBcc:b@example.org", 2, "subject: expected one line"),
     "ttl-in-the-past": ("ops hi --to x --ttl -5s", 2, "Invalid value for '--ttl': expected a span"),
@@ -41,7 +42,7 @@ MISTAKES = {
     "ephemeral": ("ops hi --to x --ephemeral", 2, "--ephemeral needs --wait"),
     "no-configuration": ("ops hi --to x --config nosuch.toml", 4, "nosuch.toml: expected a file at nosuch.toml"),
     "memory": ("ops hi --to x --db :memory:", 4, "db: expected a file: a database in memory ends with the command"),
-    "unknown-option": ("ops hi --to x --tll 5s", 2, "No such option"),
+    "unknown-option": ("ops hi --to x --tll 5s", 2, "no option '--tll'; did you mean '--ttl'?"),
     "unknown-command-option": ("ops hi --to x --wait --timeout soon", 2, "Invalid value for '--timeout'"),
 }  # fmt: skip
 

@@ -134,7 +134,7 @@ async def test_what_keeps_every_worker_from_starting_is_said_once(pillarbox: Pil
     assert refused.said.startswith("error: channels.ops.url: unknown scheme 'bogus'")
     for words, said in {
         ("--workers", "2", "--drain"): "--drain is the work of one process: leave --workers out",
-        ("--workers", "0"): "0 is not in the range 1<=x<=64",
+        ("--workers", "0"): "'--workers': expected a whole number from 1 to 64, not '0'",
     }.items():
         refused = await pillarbox("run", *words)
         assert (refused.code, said in refused.said) == (2, True), refused.err

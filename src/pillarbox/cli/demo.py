@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import click
 
 from pillarbox.cli.exits import Exit, Stop
+from pillarbox.cli.numbers import WholeNumber
 from pillarbox.cli.output import emit_json, on_terminal, table, talk
 
 if TYPE_CHECKING:
@@ -30,17 +31,17 @@ _NOTICED_SECONDS: Final = 10
 @click.command()
 @click.option(
     "--messages",
-    type=click.IntRange(1, _MESSAGES_MAX),
+    type=WholeNumber(1, _MESSAGES_MAX),
     metavar="N",
     default=300,
     show_default=True,
     help="How many are sent.",
 )
 @click.option(
-    "--lanes", type=click.IntRange(1, 1000), metavar="N", default=20, show_default=True, help="In how many lanes."
+    "--lanes", type=WholeNumber(1, 1000), metavar="N", default=20, show_default=True, help="In how many lanes."
 )
 @click.option(
-    "--kills", type=click.IntRange(0, 20), metavar="N", default=3, show_default=True, help="How often the worker dies."
+    "--kills", type=WholeNumber(0, 20), metavar="N", default=3, show_default=True, help="How often the worker dies."
 )
 @click.option(
     "--db", metavar="URL", allow_from_autoenv=False, help="A PostgreSQL database to hold the queue. Default: a file."

@@ -19,6 +19,7 @@ import click
 
 from pillarbox.__about__ import __version__
 from pillarbox.cli.exits import Exit, Stop, code_of
+from pillarbox.cli.mistaken_options import no_such_option
 from pillarbox.cli.output import hush, talk
 from pillarbox.cli.shared_options import no_such
 from pillarbox.errors import PillarboxError
@@ -203,6 +204,9 @@ def _report(error: Exception) -> int:
     match error:
         case click.exceptions.NoArgsIsHelpError():
             click.echo(error.format_message(), err=True)
+            return Exit.USAGE
+        case click.NoSuchOption():
+            _say(f"{no_such_option(error)} {_try_help(error)}".rstrip())
             return Exit.USAGE
         case click.UsageError():
             _say(f"{error.format_message()} {_try_help(error)}".rstrip())

@@ -9,6 +9,7 @@ import click
 from pillarbox.cli.channels import flow_row
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.last_sent import find
+from pillarbox.cli.numbers import WholeNumber
 from pillarbox.cli.output import Cell, Row, emit, emit_json, listing, on_terminal, pairs, table, to_second
 from pillarbox.cli.selection import STATES, filtered
 from pillarbox.cli.shared_options import shared
@@ -34,7 +35,7 @@ _WATCH_SECONDS: Final = 2.0
 @click.option(
     "-n",
     "--limit",
-    type=click.IntRange(1, _LIMIT_MAX),
+    type=WholeNumber(1, _LIMIT_MAX),
     metavar="N",
     default=50,
     show_default=True,

@@ -16,6 +16,7 @@ import click
 from pillarbox.__about__ import __version__
 from pillarbox.cli.command_context import naming, whole_of
 from pillarbox.cli.exits import Exit, Stop
+from pillarbox.cli.numbers import WholeNumber
 from pillarbox.cli.output import complain, hush, messages, on_terminal
 from pillarbox.cli.shared_options import shared, span_above_zero
 from pillarbox.cli.supervisor import WORKERS_MAX, Supervisor
@@ -52,7 +53,7 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
     help="How long --drain may take.",
 )  # fmt: skip
 @click.option(
-    "--workers", type=click.IntRange(1, WORKERS_MAX), default=1, show_default=True, metavar="N",
+    "--workers", type=WholeNumber(1, WORKERS_MAX), default=1, show_default=True, metavar="N",
     help="So many processes; one that dies is replaced.",
 )  # fmt: skip
 @click.option(

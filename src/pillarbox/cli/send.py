@@ -12,6 +12,7 @@ import click
 from pillarbox.cli.command_context import naming
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.last_sent import remember
+from pillarbox.cli.numbers import WholeNumber
 from pillarbox.cli.output import emit, emit_json, reporting, talk
 from pillarbox.cli.shared_options import FOREVER, json_object, json_text, moment, shared, span, span_or_none
 
@@ -42,7 +43,7 @@ _PRIORITIES: Final = ("bulk", "normal", "high", "urgent")
 @click.option("--ttl", type=span_or_none, metavar="SPAN|none", help="Past it, counted from --at, it expires.")
 @click.option("--lane", metavar="NAME|none", help="What must stay in order; 'none' for no order.")
 @click.option("--priority", type=click.Choice(_PRIORITIES), help="Between lanes, never inside one.")
-@click.option("--max-attempts", type=int, metavar="N", help="After so many charged attempts it is dead.")
+@click.option("--max-attempts", type=WholeNumber(), metavar="N", help="After so many charged attempts it is dead.")
 @click.option("--ephemeral", is_flag=True, help="Not worth sending again by another process; needs --wait.")
 @click.option("--tenant", help="Whose message it is.")
 @click.option("--account", help="The sending account, where the channel has several.")

@@ -13,6 +13,7 @@ import msgspec
 
 from pillarbox.cli.command_context import UNANSWERED, Call
 from pillarbox.cli.exits import Exit
+from pillarbox.cli.numbers import WholeNumber
 from pillarbox.domain.retry import parse_span
 from pillarbox.errors import ConfigError
 
@@ -29,7 +30,7 @@ def shared(command: Callable[..., int]) -> Callable[..., int]:
 
     # PILLARBOX_DB and PILLARBOX_CONFIG are settings, so the configuration reads them.
     @click.option("--db", metavar="DSN", allow_from_autoenv=False, help=_DB_HELP)
-    @click.option("--shard", type=click.IntRange(1), metavar="N", allow_from_autoenv=False, help=_SHARD_HELP)
+    @click.option("--shard", type=WholeNumber(1), metavar="N", allow_from_autoenv=False, help=_SHARD_HELP)
     @click.option("--config", metavar="FILE", allow_from_autoenv=False, help=_CONFIG_HELP)
     @click.option(
         "-j", "--json", "as_json", is_flag=True, envvar="PILLARBOX_JSON", show_envvar=True, help="Write JSON."

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 from pillarbox.channels.base import Attempt, Channel, Mode, Unit
 from pillarbox.domain.retry import ExpireAction, OnDead, OnHeld, PartsMode, UncertainAction
-from pillarbox.errors import Refused
+from pillarbox.errors import ConfigError, Refused
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.routes import Routes, Target
 
@@ -153,6 +153,8 @@ class AddChannel:
 
     def __call__(self, name: str, target: Target | None = None, **options: Any) -> Any:
         """See the class."""
+        if not isinstance(name, str):
+            raise ConfigError("channel", 'expected a name: @box.channel("pager") above the function, with parentheses')
         if target is None:
 
             def decorate(function: F) -> F:

@@ -155,7 +155,12 @@ class Outbox:
             store=None if store is None else lambda _: store(),
         )
         self._assemble(wanted, given)
-        for name, target in (channels or {}).items():
+        ways = {} if channels is None else channels
+        if not isinstance(ways, Mapping):
+            raise ConfigError(
+                "channels", f"expected ways out by name, as in {{'ops': 'https://…'}}, not {type(ways).__name__}"
+            )
+        for name, target in ways.items():
             self._inside.routes.add(name, target, {})
 
     def _assemble(self, settings: Settings, given: Given) -> None:
