@@ -49,6 +49,20 @@ def test_the_unit_gives_a_worker_the_time_that_it_needs_to_stop() -> None:
     assert int(unit["Service"]["TimeoutStopSec"]) > 30
 
 
+def test_the_nightly_backup_has_a_name_of_its_own(tmp_path: Path) -> None:
+    """What systemd makes of the line: two dollars are one, two percent signs one."""
+    (line,) = re.findall(r"^ExecStart=/bin/sh -c '(.*)'$", blocks("production.md", "ini")[1], re.MULTILINE)
+    typed = line.replace("$$", "$").replace("%%", "%").replace("/opt/pillarbox/bin/", "")
+    typed = typed.replace("/var/lib/pillarbox", str(tmp_path))
+    shell(
+        f"pillarbox send ops hi --to ann --db {tmp_path}/outbox.db\n{typed}",
+        tmp_path,
+        {"PILLARBOX_CHANNELS__OPS__URL": f"file://{tmp_path}/sent"},
+    )
+    (made,) = tmp_path.glob("backup-*.db")
+    assert re.fullmatch(r"backup-\d{4}-\d\d-\d\d-\d{6}\.db", made.name)
+
+
 def test_the_commands_of_production_run(tmp_path: Path) -> None:
     typed = "pillarbox send http://127.0.0.1:1/ hi --to ann\n" + "".join(blocks("production.md", "sh"))
     said = shell(typed.replace("/tmp/", f"{tmp_path}/"), tmp_path, {})

@@ -172,8 +172,7 @@ def checked(
     not_before_ms = None if o.at is None else _moment("at", o.at, now_ms, ahead_ms)
     starts_ms = now_ms if not_before_ms is None else max(now_ms, not_before_ms)
     policy = _policy(route.policy, o)
-    # An empty one is a variable that was not filled: whoever gives it believes to be protected.
-    key = None if o.key is None else line_of("key", o.key, longest=_NAME_MAX)
+    key = None if o.key is None else line_of("key", o.key, longest=_NAME_MAX)  # empty: a variable nobody filled
     if o.abort is not None and not isinstance(o.abort, AbortSignal):
         raise InvalidMessage("abort", f"expected an AbortSignal, not {type(o.abort).__name__}")
     return Draft(
