@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -64,6 +65,27 @@ async def test_they_deliver_reload_and_stop_as_one(
         assert (await worker.ended()).code == 0
     assert (await pillarbox("show", sent.out.strip(), "--json")).json["state"] == "delivered"
     assert (await pillarbox("workers", "--json")).json == []
+
+
+@pytest.mark.contract("DR3")
+async def test_a_signal_that_comes_after_the_supervisor_s_word_is_no_second_one(
+    pillarbox: Pillarbox, receiver: Receiver
+) -> None:
+    pillarbox.serving(receiver.url)
+    receiver.hold()
+    async with pillarbox.running("run", "--workers", "2", "--json") as worker:
+        pids = await started(worker, 2)
+        sent = await pillarbox("send", "ops", "hi", "--to", "x")
+        await receiver.wait_for(1)
+        worker.tell(signal.SIGTERM)
+        assert (await worker.line("stopped"))["cut_off"] == 0  # the one that has nothing to do: both were told
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        receiver.release()
+        assert (await worker.line("stopped"))["cut_off"] == 0
+        assert (await worker.ended()).code == 0
+    assert (await pillarbox("show", sent.out.strip(), "--json")).json["state"] == "delivered"
 
 
 @pytest.mark.contract("DR3", "LE4")

@@ -191,6 +191,7 @@ class _Runner:
         self._read = read
         self._link = link
         self._asked = 0
+        self._signalled = 0
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._seen_on_terminal = sys.stderr is not None and on_terminal(sys.stderr)
@@ -275,6 +276,9 @@ class _Runner:
                 loop.remove_reader(self._link.fileno())
             for number in (*_SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
+                if self._link is not None:
+                    # It has stopped: a signal to all of its service that comes now changes nothing.
+                    signal.signal(number, signal.SIG_IGN)
 
     def _notify(self, word: Word) -> None:
         """Report to whoever started this worker what it does now."""
@@ -299,14 +303,15 @@ class _Runner:
                 self._reload.set()
 
     def _asked_to_stop(self) -> None:
-        self._stop_as_asked(self._asked + 1)
+        self._signalled += 1
+        self._stop_as_asked(self._signalled)
 
     def _stop_as_asked(self, times: int) -> None:
         """
         Stop; asked twice, cut off what is under way.
 
-        *times*: how often it was asked by now. A signal may come from the terminal, or from systemd to all of a
-        service, and once more from the supervisor, which got the same one: that is counted once.
+        *times*: how often by now, in one of the two ways. A signal may come from the terminal, or from systemd to all
+        of a service, and before or after that from the supervisor, which got the same one: that is counted once.
         """
         from pillarbox.outbox.outbox import inside
 
