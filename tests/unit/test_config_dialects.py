@@ -164,9 +164,9 @@ def test_comments_and_trailing_commas_change_nothing(value: Any, noise: str) -> 
 def test_reading_takes_time_in_proportion_to_the_text(piece: str) -> None:
     def seconds(size: int) -> float:
         text = piece * (size // len(piece))
-        began = time.process_time()
+        began = time.thread_time()
         with pytest.raises(json_text.BadJson):
             json_text.parse(text)
-        return time.process_time() - began
+        return time.thread_time() - began
 
     assert min(seconds(400_000) for _ in range(3)) < 12 * min(seconds(100_000) for _ in range(3)) + 0.05

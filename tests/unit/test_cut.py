@@ -176,10 +176,15 @@ def test_the_time_grows_with_the_length(line: str) -> None:
     spent = []
     for count in (50_000, 200_000):
         rich = from_markdown((line * (count // len(line) + 1))[:count])
-        began = time.process_time()
-        cut_by(rich, 4096)
-        spent.append(time.process_time() - began)
+        # Of this thread, and the quickest of three: garbage of all other tests may be collected in one of them.
+        spent.append(min(seconds_to_cut(rich) for _ in range(3)))
     assert spent[1] < 12 * spent[0] + 0.5
+
+
+def seconds_to_cut(rich: Rich) -> float:
+    began = time.thread_time()
+    cut_by(rich, 4096)
+    return time.thread_time() - began
 
 
 def test_html_of_a_piece_is_what_any_reader_understands() -> None:

@@ -141,6 +141,6 @@ def test_a_text_without_markup_is_itself_once_stored(text: str) -> None:
 @pytest.mark.contract("CO1")
 def test_no_text_takes_longer_than_its_length_asks_for(sign: str) -> None:
     for read in (from_markdown, from_html):
-        began = time.process_time()
+        began = time.thread_time()
         check(read(sign * 20_000))
-        assert time.process_time() - began < 2
+        assert time.thread_time() - began < 2
