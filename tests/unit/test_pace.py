@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pillarbox.domain.pace import Log, Pace, Rate, parse_rates
@@ -44,19 +44,27 @@ def test_no_span_holds_more_than_its_rate_whenever_somebody_asks(
 @pytest.mark.contract("FL1")
 @settings(deadline=None, max_examples=60)
 @given(RATES, RATES, st.lists(st.tuples(st.integers(0, 2500), st.integers(0, 1)), min_size=1, max_size=150))
+@example((Rate(2, 2),), (Rate(1, 1),), [(0, 1), (1020, 1), (0, 0)])
 def test_of_workers_with_different_rates_each_keeps_to_its_own_over_what_all_of_them_sent(
     one: tuple[Rate, ...], other: tuple[Rate, ...], turns: list[tuple[int, int]]
 ) -> None:
     log, now_ms, times = Log(), 0, list[int]()
+    # Of what went before a worker began, or while it rested, nobody may have kept as much as its span needs.
+    began_ms, last_ms = [0, 0], [-1, -1]
     for wait, worker in turns:
         now_ms += wait
         rates = (one, other)[worker]
         count = min(7, log.free(rates, now_ms))
-        if count:
-            log.take(rates, now_ms, count)
-            times += [now_ms] * count
-        for rate in rates if count else ():
-            assert sum(at > now_ms - rate.seconds * 1000 for at in times) <= rate.count
+        if not count:
+            continue
+        log.take(rates, now_ms, count)
+        times += [now_ms] * count
+        if last_ms[worker] < 0 or now_ms - last_ms[worker] >= max(rate.window_ms for rate in rates):
+            began_ms[worker] = now_ms
+        last_ms[worker] = now_ms
+        for rate in rates:
+            since_ms = max(began_ms[worker] - 1, now_ms - rate.seconds * 1000)
+            assert sum(at > since_ms for at in times) <= rate.count
 
 
 @pytest.mark.contract("FL1")
