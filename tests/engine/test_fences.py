@@ -411,7 +411,7 @@ async def test_a_message_that_cannot_be_started_keeps_the_others_of_its_batch_fr
 
     start = Executor.start
 
-    def fails_once(self: Executor, message: Any, **said: Any) -> None:
+    def fails_once(self: Executor, message: Any, until_ms: int) -> None:
         Executor.start = start  # type: ignore[method-assign]
         raise RuntimeError("a bug")
 

@@ -34,7 +34,8 @@ from pillarbox.engine.committer import Committer
 from pillarbox.engine.crew import Crew
 from pillarbox.engine.deadlines import SEND_GRACE, Deadlines
 from pillarbox.engine.flight import Flight
-from pillarbox.engine.hooks import Defer, Hooks, Withdraw
+from pillarbox.engine.hooks import Hooks
+from pillarbox.engine.last_checks import LastChecks
 from pillarbox.engine.outages import Outages
 from pillarbox.engine.references import Find, refers
 from pillarbox.engine.runners import Runners
@@ -85,14 +86,14 @@ class Executor:
         self._reporter = reporter
         self._clock = QueueClock.of(clock)
         self._entropy = entropy
-        self._guard = guard
         self._hooks = hooks or Hooks(reporter.alarm, clock=clock)
+        self._checks = LastChecks(self._hooks, guard, crew, clock=self._clock)
         self.full_history = frozenset(full_history)
         self.flights: dict[int, Flight] = {}
         self._preparing = Preparing(committer, find, read_files, clock=self._clock, entropy=entropy)
         self._outages = Outages()
         self._empty = asyncio.Event()
-        self._runners = Runners(self._run, failed=self._on_failed, refused=self._on_refused)
+        self._runners = Runners(self._run, on_wait=self._on_wait, failed=self._on_failed, refused=self._on_refused)
         self._deadlines: Deadlines[Flight] = Deadlines(self._time_out, clock=self._clock)
         self.grace_seconds = GRACE_SECONDS
         self._graces: Deadlines[Flight] = Deadlines(self._write_off, clock=self._clock)
@@ -101,25 +102,27 @@ class Executor:
         # Bound once: each that is made for a message is another object for the garbage collector.
         self._on_recorded = self._recorded
 
-    def start(self, message: Leased, *, until_ms: int) -> None:
-        """Begin to send. The message's slot is taken until `Crew.on_slot_freed`."""
+    def start(self, message: Leased, until_ms: int) -> None:
+        """Begin to send, under a lease until then. The message's slot is taken until `Crew.on_slot_freed`."""
         flight = Flight(message=message, until_ms=until_ms)
         self._take(flight)
         self._runners.start(flight)
 
-    def give_back(self, message: Leased, *, until_ms: int) -> None:
+    def give_back(self, message: Leased, until_ms: int) -> None:
         """Return a lease that came too late, without beginning. Its slot is taken until that is recorded."""
         flight = Flight(message=message, until_ms=until_ms)
         self._take(flight)
         self._give_back(flight)
 
     def _take(self, flight: Flight) -> None:
-        before = self.flights.get(flight.message.seq)
+        seq = flight.message.seq
+        before = self.flights.get(seq)
         if before is not None:
             # Its lease ran out under our own send; the claim that has it now is the only one that counts.
             self.lose(before)
-        self.flights[flight.message.seq] = flight
-        self._empty.clear()
+        elif not self.flights:
+            self._empty.clear()
+        self.flights[seq] = flight
 
     def _give_back(self, flight: Flight) -> None:
         """Settle at once what is not begun, whatever its admission or a hook still waits for."""
@@ -202,7 +205,7 @@ class Executor:
         """Send one message; return what became of it, or ``None`` where the lease was gone before anything was done."""
         message = flight.message
         channel = self._channels[message.channel]
-        if message.accepted_by is not None and await self._is_abandoned(message):
+        if message.accepted_by is not None and await self._checks.is_abandoned(message):
             return lifecycle.abandoned()
         attempt: Attempt | Transition | None
         if message.prepared:
@@ -214,11 +217,12 @@ class Executor:
             attempt = await self._preparing.completed(message, attempt)
         if not isinstance(attempt, Attempt):
             return attempt
-        objected = await self._hooked(flight, attempt) if self._hooks.any_for(message.channel) else None
-        if objected is not None:
-            return objected
+        if self._hooks.any_for(message.channel):
+            objection = await self._checks.objection(flight, attempt, fatal=functools.partial(self._owe, flight))
+            if objection is not None:
+                return objection
         now_ms = self._clock.wall_ms()
-        too_late = self._too_late(flight, now_ms)
+        too_late = self._checks.too_late(flight, now_ms)
         if too_late is not None:
             return too_late
         flight.attempt, flight.began_ms = attempt, now_ms
@@ -231,43 +235,8 @@ class Executor:
             return self._unsent(message, "stopped before it was written")
         return self._decide(flight, outcome)
 
-    async def _hooked(self, flight: Flight, attempt: Attempt) -> Transition | None:
-        """Ask the application whether the channel is ready and the message still wanted; return what keeps it back."""
-        message, fatal = flight.message, functools.partial(self._owe, flight)
-        if self._hooks.asks_ready(message.channel):
-            why = await self._hooks.not_ready(message.channel, fatal=fatal)
-            if why is not None:
-                return lifecycle.not_ready(message, why, now_ms=self._clock.wall_ms())
-        if self._hooks.any_revalidate and self._too_late(flight, self._clock.wall_ms()) is None:
-            objection = await self._hooks.still_wanted(attempt, fatal=fatal)
-            if objection is not None:
-                return self._objected(message, objection)
-        return None
-
-    async def _is_abandoned(self, message: Leased) -> bool:
-        """Whether it must not be begun any more. The reaper ends what waits; this came due before it looked (DK1)."""
-        if message.accepted_by is None or message.part_next:
-            return False
-        return await self._crew.is_gone(message.accepted_by)
-
-    def _too_late(self, flight: Flight, now_ms: int) -> Transition | None:
-        """Whether the message must not be sent any more; the last thing asked before it is."""
-        message = flight.message
-        if self._guard.over(message.expires_ms, now_ms):
-            return Transition.expire()
-        if self._clock.boot_ms() >= flight.until_ms or flight.stopped:
-            # Not begun, and not ours any more or not to begin: surely not sent.
-            return self._unsent(message, "stopped before it was sent")
-        return None
-
     def _unsent(self, message: Leased, why: str) -> Transition:
         return lifecycle.release_unsent(message, why, now_ms=self._clock.wall_ms())
-
-    def _objected(self, message: Leased, objection: Withdraw | Defer) -> Transition:
-        if isinstance(objection, Withdraw):
-            return lifecycle.withdrawn(objection.reason)
-        now_ms = self._clock.wall_ms()
-        return lifecycle.postponed(message, objection.reason, seconds=objection.seconds, now_ms=now_ms)
 
     def _decide(self, flight: Flight, outcome: AnyOutcome) -> Transition:
         flight.ended_ms = now_ms = self._clock.wall_ms()
@@ -277,12 +246,15 @@ class Executor:
 
     async def _send(self, flight: Flight, channel: Channel, attempt: Attempt) -> AnyOutcome:
         outcome: object
-        flight.sending = True
-        seconds = channel.send_timeout_seconds
-        self._deadlines.add(flight, seconds)
+        flight.sending, flight.seconds = True, channel.send_timeout_seconds
+        if flight.waited:
+            self._deadlines.add(flight, flight.seconds)
         channel_at_work.set(attempt.channel)  # its context is its own
         try:
-            outcome = await doubts.tried(flight, channel, attempt, now_ms=self._clock.wall_ms())
+            if flight.message.undecided_ms is None:
+                outcome = await channel.send(attempt)
+            else:
+                outcome = await doubts.tried(flight, channel, attempt, now_ms=self._clock.wall_ms())
         except Outcome as said:
             outcome = said
         except BaseException as exc:
@@ -296,17 +268,26 @@ class Executor:
                 self._owe(flight, exc)
                 outcome = raised(attempt, exc)
         finally:
-            flight.sending = False
-            flight.ended = True
-            self._deadlines.remove(flight, seconds)
-            if flight.grace is not None:
-                flight.grace.cancel()
-            if flight.cut:
-                self._graces.remove(flight, self.grace_seconds)
+            flight.sending, flight.ended = False, True
+            if flight.waited:
+                self._watch_no_more(flight)
         if flight.cancelled_outside():
             # The channel did not mind, and answered. Or it has an old way to time out, which cancels its own task.
             self.lull.begin(SHORT_SECONDS)
         return outcome_of(outcome, attempt, channel, keep_answer=attempt.channel in self.full_history)
+
+    def _on_wait(self, flight: Flight) -> None:
+        """Called when a flight's task waits for the first time: only what waits can be cut off."""
+        flight.waited = True
+        if flight.sending:
+            self._deadlines.add(flight, flight.seconds)
+
+    def _watch_no_more(self, flight: Flight) -> None:
+        self._deadlines.remove(flight, flight.seconds)
+        if flight.grace is not None:
+            flight.grace.cancel()
+        if flight.cut:
+            self._graces.remove(flight, self.grace_seconds)
 
     async def _cancelled(self, flight: Flight, attempt: Attempt) -> AnyOutcome:
         """
@@ -414,26 +395,28 @@ class Executor:
         self._committer.settle(settlement, functools.partial(self._on_recorded, flight, settlement))
 
     def _recorded(self, flight: Flight, settlement: Settlement, end: Settled | Exception) -> None:
-        if isinstance(end, Exception) and not isinstance(end, StoreError | NotStarted) and not flight.restated:
-            # The outcome is at fault, not the store: the attempt ends all the same, in words that can be stored.
-            flight.restated = True
-            self._reporter.alarm("recording_failed", f"message {flight.message.id}: {end}")
-            self._settle(flight, self._unrecorded(flight.message, end))
-            return
-        if not isinstance(end, Exception) and end in CANCELLED_FOR:
+        if isinstance(end, Exception):
+            self._on_unrecorded(flight, end)
+        elif end in CANCELLED_FOR:
             # Somebody asked to cancel meanwhile, and the platform does not have it: it ends here instead of retrying.
             self._settle(flight, lifecycle.cancelled(settlement.transition, CANCELLED_FOR[end]))
-            return
-        # The slot first: whatever the telling does, the next message may go.
-        self._free(flight)
-        if isinstance(end, Exception):
-            self._reporter.alarm("recording_failed", f"message {flight.message.id}: {end}")
         else:
+            # The slot first: whatever the telling does, the next message may go.
+            self._free(flight)
             self._reporter.on_settled(settlement, end)
 
-    def _unrecorded(self, message: Leased, error: Exception) -> Transition:
-        fraction = self._entropy.fraction()
-        return lifecycle.unrecorded(message, str(error), now_ms=self._clock.wall_ms(), fraction=fraction)
+    def _on_unrecorded(self, flight: Flight, error: Exception) -> None:
+        """Called when an attempt's end could not be recorded."""
+        message, fraction = flight.message, self._entropy.fraction()
+        if isinstance(error, StoreError | NotStarted) or flight.restated:
+            self._free(flight)
+            self._reporter.alarm("recording_failed", f"message {message.id}: {error}")
+            return
+        # The outcome is at fault, not the store: the attempt ends all the same, in words that can be stored.
+        flight.restated = True
+        self._reporter.alarm("recording_failed", f"message {message.id}: {error}")
+        now_ms = self._clock.wall_ms()
+        self._settle(flight, lifecycle.unrecorded(message, str(error), now_ms=now_ms, fraction=fraction))
 
     def _free(self, flight: Flight) -> None:
         seq = flight.message.seq
@@ -447,7 +430,8 @@ class Executor:
         if flight.written_off and not flight.ended:
             self._crew.on_occupied(flight.message.channel, 1)
         self._crew.on_slot_freed(flight.message)
-        self._pay(flight)
+        if flight.fatal is not None:
+            self._pay(flight)
 
     def _time_out(self, flight: Flight) -> None:
         """Cut off a send that takes too long."""

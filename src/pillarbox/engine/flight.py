@@ -22,6 +22,8 @@ class Flight(msgspec.Struct, kw_only=True, eq=False):
         grace: Cuts it off once its answer had time to be read: its lease was lost.
         ended_ms: Wall time at which its outcome was known.
         task: The one that it runs on, until what came of it is handed over to be recorded; ``None`` before and after.
+        waited: Its task has waited for something.
+        seconds: How long its channel's call may take, once that is ``sending``.
         cut: It was cut off, for one of the three reasons before.
         ended: The channel's call is over.
         written_off: It was not, some time after it was cut off.
@@ -41,7 +43,9 @@ class Flight(msgspec.Struct, kw_only=True, eq=False):
     began_ms: int | None = None
     ended_ms: int | None = None
     task: asyncio.Task[None] | None = None
+    waited: bool = False
     sending: bool = False
+    seconds: float = 0.0
     timed_out: bool = False
     stopped: bool = False
     lease_lost: bool = False
@@ -64,8 +68,7 @@ class Flight(msgspec.Struct, kw_only=True, eq=False):
 
     def cancelled_outside(self) -> bool:
         """Whether its task was cancelled, and by none of us: the program ends its tasks."""
-        ours = self.cut or self.given_back
-        return self.task is not None and self.task.cancelling() > 0 and not ours
+        return self.task is not None and self.task.cancelling() > 0 and not (self.cut or self.given_back)
 
     def kept_back(self) -> bool:
         """Whether a stop came before anything of the request was written."""

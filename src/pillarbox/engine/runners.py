@@ -24,6 +24,7 @@ class Runners:
 
     Args:
         run: Makes the coroutine of a send; its flight's ``task`` is set while that runs.
+        on_wait: Called with a flight when its task waits for the first time.
         failed: Called with a flight of which `run` raised.
         refused: Called with each flight that is not begun, because the task that would have was cancelled before it.
     """
@@ -32,10 +33,12 @@ class Runners:
         self,
         run: Callable[[Flight], Coroutine[Any, Any, None]],
         *,
+        on_wait: Callable[[Flight], None],
         failed: Callable[[Flight], None],
         refused: Callable[[Flight], None],
     ) -> None:
         self._run = run
+        self._on_first_wait = on_wait
         self._failed = failed
         self._refused = refused
         self._context = contextvars.copy_context()
@@ -53,8 +56,9 @@ class Runners:
         self._called.add(task)
         task.add_done_callback(self._on_end)
 
-    def _call_others(self) -> None:
-        """Called when a send waits, and its task with it."""
+    def _on_wait(self, flight: Flight) -> None:
+        """Called when a send waits, and its task with it: others are called."""
+        self._on_first_wait(flight)
         for _ in range(min(2, len(self._queue) - len(self._called))):
             self._call()
 
@@ -69,7 +73,7 @@ class Runners:
                 continue
             flight.task = task
             try:
-                await _apart(self._run(flight), self._context.copy(), self._call_others)
+                await _apart(self._run(flight), self._context.copy(), self._on_wait, flight)
             except GeneratorExit:
                 # Nobody runs this task any more: its loop is closed.
                 raise
@@ -95,12 +99,15 @@ def _leave(flight: Flight) -> None:
 
 @types.coroutine
 def _apart(
-    running: Coroutine[Any, Any, None], context: contextvars.Context, on_wait: Callable[[], None]
+    running: Coroutine[Any, Any, None],
+    context: contextvars.Context,
+    on_wait: Callable[[Flight], None],
+    flight: Flight,
 ) -> Generator[Any, Any, None]:
-    """Run a coroutine on the current task in *context*; call *on_wait* when it waits for the first time."""
+    """Run a flight's coroutine on the current task in *context*; call *on_wait* when it waits for the first time."""
     try:
         awaited = context.run(running.send, None)
-        on_wait()
+        on_wait(flight)
         while True:
             try:
                 yield awaited

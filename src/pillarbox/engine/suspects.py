@@ -23,6 +23,9 @@ class Suspects:
 
     Args:
         mono: Seconds, for spans inside this process.
+
+    Attributes:
+        flying: Those that are being sent.
     """
 
     def __init__(self, mono: Callable[[], float]) -> None:
@@ -30,7 +33,7 @@ class Suspects:
         self._since: float | None = None
         self._alone: int | None = None
         self._rest_until = 0.0
-        self._flying: set[int] = set()
+        self.flying: set[int] = set()
 
     def begin(self) -> None:
         """Called when a suspect waits: nothing else is started from now on, unless the others' time is not over yet."""
@@ -57,16 +60,16 @@ class Suspects:
         """
         if self._since is None or self._alone is not None:
             return False
-        return self._flying.issuperset(under_way) or self._mono() - self._since >= QUIET_SECONDS
+        return self.flying.issuperset(under_way) or self._mono() - self._since >= QUIET_SECONDS
 
     def started(self, seq: int) -> None:
         """Called when a suspect is being sent."""
-        self._flying.add(seq)
+        self.flying.add(seq)
         self._alone = seq
 
     def landed(self, seq: int) -> bool:
         """Note that a message is not being sent any more; return whether the others waited for it."""
-        self._flying.discard(seq)
+        self.flying.discard(seq)
         if seq != self._alone:
             return False
         self.end()

@@ -338,10 +338,6 @@ class Worker:
         self.feed.probe_all()
         self.committer.want_claim()
 
-    def expect(self, tenant: str, channel: str) -> None:
-        """Called when this process is storing a message there: claim it with the same commit."""
-        self.feed.expect(tenant, channel)
-
     def plan_claim(self, settlements: Sequence[Settlement]) -> Claim | None:
         """See `Claims`."""
         if not self._accepting or self.executor.lull.is_on:
@@ -403,10 +399,13 @@ class Worker:
         if claim is not None and term is not None:
             if claim.suspect and not result.claimed:
                 self._suspects.end()
+            # Begun in a lull, it would be cut off by the end of the event loop.
+            begins = self._accepting and not self.executor.lull.is_on
+            begin = self.executor.start if begins else self.executor.give_back
             for message in result.claimed:
                 if claim.suspect:
                     self._suspects.started(message.seq)
-                self._start(message, until_ms=term.until_ms)
+                self._start(message, begin, until_ms=term.until_ms)
         if result.touched or result.later_ms or result.claimed or result.settled:
             self._on_write()
         self.feed.note(result, claim)
@@ -414,13 +413,10 @@ class Worker:
             self._watch.poke()
         self._reporter.on_ended((*result.unreadable, *result.overdue))
 
-    def _start(self, message: Leased, *, until_ms: int) -> None:
+    def _start(self, message: Leased, begin: Callable[[Leased, int], None], *, until_ms: int) -> None:
         self.feed.started(message.channel)
-        # Begun in a lull, it would be cut off by the end of the event loop.
-        begins = self._accepting and not self.executor.lull.is_on
-        begin = self.executor.start if begins else self.executor.give_back
         try:
-            begin(message, until_ms=until_ms)
+            begin(message, until_ms)
         except Exception as exc:  # noqa: BLE001 — below
             # A bug of ours must not keep the others of the batch from starting; its own lease runs out.
             _log.error("message %s could not be started", message.id, exc_info=exc)
@@ -430,7 +426,7 @@ class Worker:
     def on_slot_freed(self, message: Leased) -> None:
         """See `Crew`."""
         self.feed.ended(message.channel)
-        if self._suspects.landed(message.seq):
+        if self._suspects.flying and self._suspects.landed(message.seq):
             self.feed.probe_all()
 
     def on_occupied(self, channel: str, change: int) -> None:
@@ -487,8 +483,8 @@ def _freeing(settlements: Sequence[Settlement], now_ms: int) -> set[int]:
     queues = set()
     for settlement in settlements:
         message, transition = settlement.message, settlement.transition
-        leaves = message.lane is not None and transition.to is not State.SCHEDULED
-        if leaves or (transition.to is State.SCHEDULED and (transition.due_ms or 0) <= now_ms):
+        again = transition.to is State.SCHEDULED
+        if (transition.due_ms or 0) <= now_ms if again else message.lane is not None:
             queues.add(message.queue)
     return queues
 
