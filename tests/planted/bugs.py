@@ -143,8 +143,8 @@ BUGS: Final = (
         edits=(
             Edit(
                 file="store/steps/at_once.py",
-                old="queue in free and draft.lane not in taken and",
-                new="queue in free and",
+                old="queue in free and draft.lane not in taken",
+                new="queue in free",
             ),
         ),
         test="store/test_suite_sqlite.py::TestSQLite::test_a_message_starts_only_where_its_lane_is_free",

@@ -29,8 +29,12 @@ class Wish(msgspec.Struct, Generic[T, R], eq=False):
 
     def grant(self, result: R) -> None:
         """Set the result. The caller may have stopped waiting, or be gone with its event loop."""
-        if not self.future.done() and not self.future.get_loop().is_closed():
-            self.future.set_result(result)
+        if not self.future.done():
+            try:
+                self.future.set_result(result)
+            except RuntimeError:
+                if not self.future.get_loop().is_closed():
+                    raise
 
     def refuse(self, error: Exception) -> None:
         """Set the error, under the same conditions."""
@@ -91,13 +95,12 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
 
     def fits(self, result: base.BatchResult) -> bool:
         """Whether there is an answer for every caller."""
-        pairs = (
-            (self.settle, result.settled),
-            (self.admit, result.admitted),
-            (self.acts, result.acted),
-            (self.enqueue, result.enqueued),
+        return (
+            len(self.settle) == len(result.settled)
+            and len(self.admit) == len(result.admitted)
+            and len(self.acts) == len(result.acted)
+            and len(self.enqueue) == len(result.enqueued)
         )
-        return all(len(asked) == len(answered) for asked, answered in pairs)
 
     def grant(
         self,
@@ -116,16 +119,16 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
             wish.grant(answer)  # type: ignore[attr-defined]
         if self.extra is not None:
             self.extra.grant(result)
-        groups = list(zip(self.enqueue, result.enqueued, strict=True))
-        for group, accepted in groups:
+        granted_groups: list[tuple[Sequence[Draft], list[base.Enqueued]]] = []
+        for group, accepted in zip(self.enqueue, result.enqueued, strict=True):
             if isinstance(accepted, PillarboxError):
                 group.refuse(accepted)
             else:
                 group.grant(accepted)
-        for group, accepted in groups:
+                granted_groups.append((group.item, accepted))
+        for drafts, enqueued in granted_groups:
             try:
-                if not isinstance(accepted, PillarboxError):
-                    stored(group.item, accepted)
+                stored(drafts, enqueued)
             except BaseException as exc:  # noqa: BLE001 — the same
                 failed(exc)
 

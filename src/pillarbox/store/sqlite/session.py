@@ -6,7 +6,7 @@ Nothing here knows what a statement is for.
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -158,27 +158,32 @@ class Statements:
             return
         for start, size in _pieces(len(rows)):
             piece = rows[start : start + size]
-            bindings = [value for row in piece for value in row]
+            bindings = list(itertools.chain.from_iterable(piece))
             bindings += [None] * ((size - len(piece)) * len(rows[0]))
             yield piece, self.connection.execute(text(name, size, returning=returning), bindings).fetchall()
 
-    @contextlib.contextmanager
-    def savepoint(self) -> Iterator[None]:
+    def savepoint(self) -> AbstractContextManager[None]:
         """See `Tx`."""
-        self.many("savepoint")
-        try:
-            yield
-        except PillarboxError:
-            self._undo()
-            raise
-        except _REFUSALS as exc:
-            self._undo()
-            raise ValueRefused(f"the database refused a value ({type(exc).__name__})") from exc
-        self.many("release_item")
+        return _Savepoint(self)
 
-    def _undo(self) -> None:
-        self.many("rollback_item")
-        self.many("release_item")
+
+class _Savepoint(AbstractContextManager[None]):
+    """Undoes what is done inside where an error of ours, or a value that the database refuses, leaves it."""
+
+    def __init__(self, statements: Statements) -> None:
+        self._many = statements.many
+
+    def __enter__(self) -> None:
+        self._many("savepoint")
+
+    def __exit__(self, _: type[BaseException] | None, exc: BaseException | None, traceback: object) -> None:
+        if exc is not None:
+            if not isinstance(exc, (PillarboxError, *_REFUSALS)):
+                return
+            self._many("rollback_item")
+        self._many("release_item")
+        if isinstance(exc, _REFUSALS):
+            raise ValueRefused(f"the database refused a value ({type(exc).__name__})") from exc
 
 
 class Session(Statements):
@@ -255,18 +260,29 @@ class Session(Statements):
         finally:
             self._let_write()
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """Write what is done inside, or nothing of it where an error leaves it."""
-        self.begin()
-        try:
-            yield
-            self.commit()
-        except BaseException:
-            self.rollback()
-            raise
+        return _Transaction(self)
 
     def _let_write(self) -> None:
         if self._held:
             self._held = False
             self._keeper.end()
+
+
+class _Transaction(AbstractContextManager[None]):
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __enter__(self) -> None:
+        self._session.begin()
+
+    def __exit__(self, _: type[BaseException] | None, exc: BaseException | None, traceback: object) -> None:
+        if exc is not None:
+            self._session.rollback()
+            return
+        try:
+            self._session.commit()
+        except BaseException:
+            self._session.rollback()
+            raise

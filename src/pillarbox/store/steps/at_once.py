@@ -8,7 +8,7 @@ in their lane, and there is a slot for each. Everything else is the claim's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -27,12 +27,20 @@ WAITS: Final[Row] = (_SCHEDULED, None, None, None, 0, None)
 """State, lease, until when, worker, claims and time of the claim of a message that does not start."""
 
 
-class New(NamedTuple):
-    """A draft that is to be stored, with the admission that is stored with it."""
+class New(msgspec.Struct, frozen=True, gc=False):
+    """
+    A draft that is to be stored.
+
+    Attributes:
+        recipient: In the channel's spelling, where a channel was asked.
+        size: As `Draft.size`.
+        admission: That is stored with it.
+    """
 
     draft: Draft
     queue: int
     recipient: str
+    size: int
     admission: Admission | None
 
 
@@ -55,11 +63,14 @@ class Starting:
         """Return for each what is stored of its lease."""
         free = self._free_queues(new)
         self._horizons = dict(free)
-        taken = self._taken_lanes([draft.lane for draft, queue, *_ in new if draft.lane is not None and queue in free])
+        taken = self._taken_lanes([o.draft.lane for o in new if o.draft.lane is not None and o.queue in free])
+        now, judge_expiry = self._tx.now, self._request.judge_expiry
         rows = []
-        for draft, queue, _, _ in new:
-            due = draft.due_ms <= self._tx.now
-            starts = due and queue in free and draft.lane not in taken and not self._is_over(draft)
+        for one in new:
+            draft, queue = one.draft, one.queue
+            due = draft.due_ms <= now
+            starts = due and queue in free and draft.lane not in taken
+            starts = starts and not (judge_expiry and expired(draft.expires_ms, now))
             rows.append(self._starts if starts else WAITS)
             if draft.lane is not None and draft.not_before_ms is None:
                 taken.add(draft.lane)
@@ -70,15 +81,17 @@ class Starting:
     def _free_queues(self, new: Sequence[New]) -> dict[int, Horizon]:
         """Return the queues in which nothing else is due, and there are slots for all that is."""
         now, capacity = self._tx.now, self._request.capacity
-        due = [one for one in new if one.draft.due_ms <= now]
-        counts: dict[int, int] = {}
-        for one in due:
-            counts[one.queue] = counts.get(one.queue, 0) + 1
-        # A message for later gets its position from the claim that finds it.
-        later = {one.queue for one in due if one.draft.not_before_ms is not None}
         # Which one may go now, and when the others may, is the claim's to say.
         limited = self._request.paces.keys() | resting(self._tx)
-        later |= {one.queue for one in due if one.draft.channel in limited}
+        counts: dict[int, int] = {}
+        later: set[int] = set()
+        for one in new:
+            draft, queue = one.draft, one.queue
+            if draft.due_ms <= now:
+                counts[queue] = counts.get(queue, 0) + 1
+                # A message that was for later gets its position from the claim that finds it.
+                if draft.not_before_ms is not None or draft.channel in limited:
+                    later.add(queue)
         # A queue that was made just now begins paused where its channel is.
         later |= {queue for queue, *_ in self._tx.many("gates", (now,))} if self._tx.overview.gated else set()
         free = {}
@@ -92,9 +105,6 @@ class Starting:
     def _taken_lanes(self, lanes: Sequence[str]) -> set[str]:
         return {lane for (lane,) in self._tx.many("taken_lanes", (_encode(lanes).decode(),))} if lanes else set()
 
-    def _is_over(self, draft: Draft) -> bool:
-        return self._request.judge_expiry and expired(draft.expires_ms, self._tx.now)
-
     def _not_yet(self, queue: int, due_ms: int | None) -> None:
         """Note one that does not start: it is for later, or left to the claim."""
         known = self._horizons.pop(queue)
@@ -107,10 +117,18 @@ class Starting:
         tx, lease, sizes = self._tx, self._request.lease, dict[int, list[int]]()
         for one, row, seq in zip(new, rows, numbers, strict=True):
             if row is self._starts:
-                draft, queue, recipient, admission = one
-                message = as_stored(draft, lease, seq, queue, recipient, admission=admission, claimed_ms=tx.now)
+                message = as_stored(
+                    one.draft,
+                    lease,
+                    seq=seq,
+                    queue=one.queue,
+                    recipient=one.recipient,
+                    size=one.size,
+                    admission=one.admission,
+                    claimed_ms=tx.now,
+                )
                 self._started.append(message)
-                sizes.setdefault(queue, []).append(message.content_size)
+                sizes.setdefault(one.queue, []).append(one.size)
         for queue, moved in sizes.items():
             tx.counters.move(queue, _SCHEDULED, _LEASED, moved)
 

@@ -53,7 +53,7 @@ def make_way(tx: Writing, new: Sequence[New]) -> dict[MessageId, Way]:
     Returns:
         What is made for each of them that has a collapse key.
     """
-    asked = [(d.id, queue, d.collapse_key, recipient, d.account, d.thread) for d, queue, recipient, _ in new]
+    asked = [(d.id, one.queue, d.collapse_key, one.recipient, d.account, d.thread) for one in new for d in (one.draft,)]
     found = [_older(rows) for rows in tx.each("collapsible", asked)]
     superseded = _supersede(tx, [(one.draft, *older) for one, rows in zip(new, found, strict=True) for older in rows])
     return {

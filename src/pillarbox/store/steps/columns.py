@@ -6,9 +6,9 @@ What a column is made of, each database says for itself.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
 from typing import Any, Final
+
+import msgspec
 
 from pillarbox.domain.envelope import Envelope, Op
 from pillarbox.domain.message import Admission, Draft, MessageView, State
@@ -20,7 +20,8 @@ _CODED: Final = (
 """Fields of the envelope that are stored in a form of their own, or that a statement names itself. They come first."""
 CARRIED: Final = Envelope.__struct_fields__[len(_CODED) :]
 """Fields of the envelope that are stored as they are, each in the column of its name."""
-carried: Final[Callable[[Envelope], tuple[Any, ...]]] = operator.attrgetter(*CARRIED)
+_ALL: Final = slice(len(Envelope.__struct_fields__))
+_CARRIED: Final = slice(len(_CODED), len(Envelope.__struct_fields__))
 
 if Envelope.__struct_fields__[: len(_CODED)] != _CODED:
     raise TypeError("the envelope's fields are not in the order in which they are stored")
@@ -52,6 +53,16 @@ DOUBTS: Final = {
 """Of a message that was tried before: when the first attempt of its next part began that may have arrived."""
 VIEW: Final = tuple(name for name in MessageView.__struct_fields__ if name != "parts")
 """A message for people; `read` reads them."""
+
+
+def carried(message: Envelope) -> tuple[Any, ...]:
+    """Return the values of the `CARRIED` fields."""
+    return msgspec.structs.astuple(message)[_CARRIED]
+
+
+def envelope(message: Envelope) -> tuple[Any, ...]:
+    """Return the values of all fields that travel with a message, in the order of `Envelope`."""
+    return msgspec.structs.astuple(message)[_ALL]
 
 
 def column(field: str) -> str:

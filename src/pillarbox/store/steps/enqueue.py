@@ -133,7 +133,7 @@ def _in_their_places(
     folded = changes.fold(tx, new, lambda draft: _payload(tx, draft, shared))
     new = [draft for draft in new if draft.id not in folded]
     collapsing = [
-        New(draft, tx.queue(draft.tenant, draft.channel), _recipient(draft), admitted(draft))
+        New(draft, tx.queue(draft.tenant, draft.channel), _recipient(draft), draft.size, admitted(draft))
         for draft in new
         if draft.collapse_key is not None
     ]
@@ -221,7 +221,7 @@ class _Intake:
             self._room.take(queue=queue, tenant=draft.tenant, channel=draft.channel, recipient=recipient, size=size)
         if draft.key is not None and draft.digest is not None:
             self._keys[draft.tenant, draft.key] = draft.digest, draft.id
-        self.new.append(New(draft, queue, recipient, admitted(draft)))
+        self.new.append(New(draft, queue, recipient, size, admitted(draft)))
 
     def write(self, shared: Shared, starting: Starting | None = None) -> None:
         """Write what was taken; *shared* says which contents of its fan-outs are stored already."""
@@ -237,7 +237,7 @@ class _Intake:
             elif self._roomy:
                 self._sizes[new.queue].pop()
             else:
-                self._room.give_back(new.queue, new.recipient, new.draft.size)
+                self._room.give_back(new.queue, new.recipient, new.size)
             if new.draft.key is not None:
                 self._keys.pop((new.draft.tenant, new.draft.key), None)
         del self.new[before:]
@@ -266,13 +266,26 @@ def _write(tx: Writing, new: Sequence[New], shared: Shared, starting: Starting |
     numbers = [seq for ((_, seq),) in tx.each("enqueue", rows)]
     if starting is not None:
         starting.stored(new, leases, numbers)
-    drafts = [one.draft for one in new]
+    rich = [(seq, one) for seq, one in zip(numbers, new, strict=True) if _says_more(one)]
+    if rich:
+        _write_beside(tx, rich)
+
+
+def _says_more(new: New) -> bool:
+    """Whether something of a message belongs beside its row."""
+    draft, admission = new.draft, new.admission
+    parts = admission is not None and admission.parts
+    return bool(parts or draft.key is not None or draft.files or draft.mirror is not None)
+
+
+def _write_beside(tx: Writing, new: Sequence[tuple[int, New]]) -> None:
+    """Write what belongs to the rows of such numbers."""
+    drafts = [one.draft for _, one in new]
     keys = [(draft.tenant, draft.key, draft.digest, draft.id) for draft in drafts if draft.key is not None]
     if keys:
         tx.each("key_insert", keys)
-    split = [(seq, a.parts) for seq, (*_, a) in zip(numbers, new, strict=True) if a is not None and a.parts]
-    store_parts(tx, split)
-    blobs.store(tx, [(seq, draft.files) for seq, draft in zip(numbers, drafts, strict=True) if draft.files])
+    store_parts(tx, [(seq, a.parts) for seq, one in new for a in (one.admission,) if a is not None and a.parts])
+    blobs.store(tx, [(seq, one.draft.files) for seq, one in new if one.draft.files])
     mirror.store(tx, [(d.mirror, d.id) for d in drafts if d.mirror is not None and d.op is Op.SEND])
 
 
@@ -290,11 +303,11 @@ def _payload(tx: Writing, draft: Draft, shared: Shared) -> int | None:
 
 
 def _row(tx: Writing, new: New, payload: int | None, lease: Row) -> Row:
-    d, queue, recipient, admission = new
+    d, admission = new.draft, new.admission
     return (
         d.id,
-        queue,
-        recipient,
+        new.queue,
+        new.recipient,
         tx.policy(d.policy),
         d.created_ms,
         d.max_attempts,
@@ -306,11 +319,11 @@ def _row(tx: Writing, new: New, payload: int | None, lease: Row) -> Row:
         d.not_before_ms,
         d.expires_ms,
         admission is not None,
-        1 if admission is None else max(1, len(admission.parts)),
+        1 if admission is None else len(admission.parts) or 1,
         None if admission is None else admission.splitter,
         d.content.decode() if payload is None else None,
         payload,
-        d.size,
+        new.size,
         d.key,
         d.collapse_key,
         d.group_id,

@@ -12,7 +12,7 @@ from pillarbox.domain.ids import LeaseId
 from pillarbox.domain.message import Admission, Draft, Leased, State
 from pillarbox.domain.retry import Policy
 from pillarbox.store.base import Lapsed, LapsedBy
-from pillarbox.store.steps.columns import LEASED, carried
+from pillarbox.store.steps.columns import LEASED, envelope
 from pillarbox.store.steps.endings import Ending
 from pillarbox.store.steps.numbers import Numbers
 from pillarbox.store.steps.tx import Reader, Row
@@ -64,15 +64,23 @@ def leased(tx: Reader, numbers: Numbers, row: Row, *, as_is: bool = False) -> Le
 
 
 def as_stored(
-    d: Draft, lease: LeaseId, seq: int, queue: int, recipient: str, *, admission: Admission | None, claimed_ms: int
+    d: Draft,
+    lease: LeaseId,
+    *,
+    seq: int,
+    queue: int,
+    recipient: str,
+    size: int,
+    admission: Admission | None,
+    claimed_ms: int,
 ) -> Leased:
     """Return what `leased` would read of a message that was stored with its first lease."""
     parts = () if admission is None else admission.parts
+    identity, tenant, channel, _, *more = envelope(d)
     values = (
-        d.id, d.tenant, d.channel, recipient, d.policy, d.created_ms, d.max_attempts, d.kind, d.op, d.metadata,
-        *carried(d), seq, queue, lease, d.due_ms, d.expires_ms, 1, 0, 0, admission is not None, max(1, len(parts)), 0,
-        d.token_id, d.token_epoch, claimed_ms, claimed_ms, d.size, 0, d.accepted_by, 0, None, None,
-        parts[0] if len(parts) > 1 else d.content,
+        identity, tenant, channel, recipient, *more, seq, queue, lease, d.due_ms, d.expires_ms, 1, 0, 0,
+        admission is not None, len(parts) or 1, 0, d.token_id, d.token_epoch, claimed_ms, claimed_ms, size, 0,
+        d.accepted_by, 0, None, None, parts[0] if len(parts) > 1 else d.content,
     )  # fmt: skip
     return Leased(*values)
 

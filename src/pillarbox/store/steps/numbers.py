@@ -26,35 +26,37 @@ class Numbers:
     """
     Knows the numbers that one connection has met.
 
-    ``made`` counts the rows that were made for new ones.
+    Attributes:
+        made: Counts the rows that were made for new ones.
+        queues: The numbers of queues that are known, by tenant and channel.
     """
 
     def __init__(self, tx: Reader) -> None:
         self.made = 0
+        self.queues: dict[tuple[str, str], int] = {}
         self._tx = tx
-        self._queues: dict[tuple[str, str], int] = {}
         self._names: dict[int, tuple[str, str]] = {}
         self._policies: dict[Policy, int] = {}
         self._policy_by_id: dict[int, Policy] = {}
 
     def forget(self) -> None:
         """Ask the database anew from now on."""
-        self._queues.clear()
+        self.queues.clear()
         self._names.clear()
         self._policies.clear()
         self._policy_by_id.clear()
 
     def learn(self, queues: Mapping[tuple[str, str], int], policies: Mapping[Policy, int]) -> None:
         """Take over numbers that are committed."""
-        self._queues |= queues
+        self.queues |= queues
         self._policies |= policies
 
     def queue(self, tenant: str, channel: str, now_ms: int) -> int:
         """Return the number of a queue, made on first use."""
-        number = self._queues.get((tenant, channel))
+        number = self.queues.get((tenant, channel))
         if number is None:
             number = self._number("queue", (tenant, channel), now_ms)
-            self._queues[tenant, channel] = number
+            self.queues[tenant, channel] = number
         return number
 
     def queue_name(self, number: int) -> tuple[str, str]:

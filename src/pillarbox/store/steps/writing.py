@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.retry import Policy
@@ -44,18 +45,9 @@ class Writing:
         self._overview: Overview | None = None
         self._tx = tx
 
-    @contextlib.contextmanager
-    def savepoint(self) -> Iterator[None]:
+    def savepoint(self) -> AbstractContextManager[None]:
         """See `Tx`; what was counted inside is undone too."""
-        before = self.counters.copy()
-        try:
-            with self._tx.savepoint():
-                yield
-        except BaseException:
-            self.counters.restore(before)
-            # Queues and policies made inside are gone; their remembered numbers must not outlive them.
-            self.numbers.forget()
-            raise
+        return _Savepoint(self, self._tx.savepoint())
 
     @property
     def overview(self) -> Overview:
@@ -90,6 +82,9 @@ class Writing:
 
     def queue(self, tenant: str, channel: str) -> int:
         """Return the number of a queue, made on first use."""
+        known = self.numbers.queues.get((tenant, channel))
+        if known is not None:
+            return known
         made = self.numbers.made
         number = self.numbers.queue(tenant, channel, self.now)
         if self.numbers.made != made:
@@ -100,3 +95,31 @@ class Writing:
     def policy(self, policy: Policy) -> int:
         """Return the number of a policy, stored on first use."""
         return self.numbers.policy(policy)
+
+
+class _Savepoint(AbstractContextManager[None]):
+    """The database's, and what was counted in it. A class, because every batch has one: a generator costs more."""
+
+    def __init__(self, writing: Writing, inner: AbstractContextManager[object]) -> None:
+        self._writing = writing
+        self._inner = inner
+        self._before = writing.counters.copy()
+
+    def __enter__(self) -> None:
+        self._inner.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._inner.__exit__(kind, exc, traceback)
+        except BaseException:
+            self._undo()
+            raise
+        if exc is not None:
+            self._undo()
+
+    def _undo(self) -> None:
+        self._writing.counters.restore(self._before)
+        # Queues and policies made inside are gone; their remembered numbers must not outlive them.
+        self._writing.numbers.forget()
