@@ -59,9 +59,9 @@ class QueueClock:
 
     def wall_ms(self) -> int:
         """Return milliseconds since 1970 on the queue's line; the same as the wall clock's until that is set."""
-        offset_ms, ahead_ms = self._state
+        least_ms, ahead_ms, most_ms = self._state
         wall_ms = self._wall_ms()
-        if -_NOISE_MS <= wall_ms - self.boot_ms() - offset_ms <= _NOISE_MS:
+        if least_ms <= wall_ms - self.boot_ms() <= most_ms:
             return wall_ms - ahead_ms
         return self._look().now_ms
 
@@ -129,7 +129,8 @@ class QueueClock:
     def _take(self, mark: ClockMark) -> None:
         self._mark = mark
         # One value, so that no thread reads half of a change.
-        self._state = mark.wall_ms - mark.boot_ms, mark.ahead_ms
+        offset_ms = mark.wall_ms - mark.boot_ms
+        self._state = offset_ms - _NOISE_MS, mark.ahead_ms, offset_ms + _NOISE_MS
 
     def _here(self) -> ClockMark:
         """Read both clocks at one instant: a thread that is held up between the two would see a step."""

@@ -10,7 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict, final
+from typing import Final, Literal, TypedDict, final
 
 import msgspec
 
@@ -183,7 +183,13 @@ def admitted(
     """
     if policy.uncertain is UncertainAction.RESEND_MARKED and op is Op.SEND and content.payload is None:
         content = msgspec.structs.replace(content, mark=policy.uncertain_mark)
-    return checked_admission(channel.admit(to=to, content=content, thread=thread))
+    made = channel.admit(to=to, content=content, thread=thread)
+    if type(made) is Admission and made.recipient is to and made.parts is _WHOLE and made.splitter is None:
+        return made  # what nearly always comes: nothing in it is new
+    return checked_admission(made)
+
+
+_WHOLE: Final[tuple[bytes, ...]] = ()
 
 
 class Cut(TypedDict, total=False):
@@ -267,6 +273,8 @@ class Channel(ABC):
         Such a text is one part, which nothing is stored for. Everything else is given back as it is: what fits, and
         what was admitted under another limit, of which the platform is to judge.
         """
+        if self.capabilities.text_limit is None:
+            return content
         try:
             parts = self._cut(content)
         except InvalidMessage:
@@ -282,10 +290,11 @@ class Channel(ABC):
         Raises:
             InvalidMessage: The limit is below one code point of its text.
         """
-        limit, unit, text = self.capabilities.text_limit, self.capabilities.unit, content.text
+        limit, text = self.capabilities.text_limit, content.text
         # No unit is finer than a byte of UTF-8, of which a code point has four at most.
         if limit is None or text is None or (content.mark is None and 4 * len(text) <= limit):
             return (content,)
+        unit = self.capabilities.unit
         # Most channels never cut anything; the others load what they need with their first message.
         from pillarbox.channels.text.split import length, split_text
 

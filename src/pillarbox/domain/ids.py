@@ -20,8 +20,9 @@ PARTS_MAX = 64 * 64
 EPOCHS_MAX = 64
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _ID = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]\Z")
-_VERSION_7 = 0x70
-_VARIANT = 0x80
+_RANDOM_BITS = 0x0FFF_3FFF_FFFF_FFFF_FFFF
+_VERSION_7_AND_VARIANT = 0x7000_8000_0000_0000_0000
+"""What stands around the random bits of the last ten bytes."""
 
 
 ID_RANDOM_BYTES = 10
@@ -29,9 +30,8 @@ ID_RANDOM_BYTES = 10
 
 def message_id(wall_ms: int, random: bytes) -> MessageId:
     """Make a UUIDv7 out of a time in milliseconds since 1970 and 10 random bytes."""
-    raw = bytearray(wall_ms.to_bytes(6, "big") + random)
-    raw[6] = _VERSION_7 | (raw[6] & 0x0F)
-    raw[8] = _VARIANT | (raw[8] & 0x3F)
+    number = wall_ms << 80 | int.from_bytes(random, "big") & _RANDOM_BITS | _VERSION_7_AND_VARIANT
+    raw = number.to_bytes(16, "big")
     return MessageId(binascii.b2a_base64(raw, newline=False)[:ID_LENGTH].translate(_TO_URL).decode("ascii"))
 
 

@@ -65,6 +65,7 @@ MOVES: Final[Mapping[tuple[State, State], str]] = MappingProxyType(
 """Every legal move, and what makes it. The diagram of the states is drawn from it."""
 
 FREE_RETURNS_MAX: Final = 1000
+_NotDelivered = Deferred | RateLimited | Rejected | Redirected | Unavailable | Uncertain
 
 
 class Verdict(StrEnum):
@@ -101,28 +102,33 @@ def decide(
         strikes: How often in a row the message's channel was out of order before: 0 while its breaker is closed.
         failures: How often in a row nothing got through it before.
     """
-    if isinstance(outcome, Deferred) and outcome.outage and _is_outage(message, strikes, failures):
+    if isinstance(outcome, Delivered):
+        transition = _delivered(message, outcome, now_ms)
+    elif isinstance(outcome, Deferred) and outcome.outage and _is_outage(message, strikes, failures):
         transition = _rests(message, outcome, now_ms=now_ms, strikes=strikes)
     else:
         transition = _decide(message, outcome, now_ms=now_ms, fraction=fraction, strikes=strikes)
-    if isinstance(outcome, Delivered) and outcome.degraded is not None:
-        transition = msgspec.structs.replace(transition, degraded=outcome.degraded)
-    if isinstance(outcome, Delivered) and outcome.rest is not None:
-        rest_ms = now_ms + _whole_ms(message.policy.bounded_hint(outcome.rest))
-        due_ms = max(transition.due_ms or 0, rest_ms) if transition.advance else transition.due_ms
-        transition = msgspec.structs.replace(transition, rest_ms=rest_ms, due_ms=due_ms)
     if message.policy.lane_block_seconds is not None:
         transition = _stepping_aside(message, transition)
     # Whatever becomes of the message, what was answered belongs to the attempt (contract ST10).
     return transition if outcome.answer is None else msgspec.structs.replace(transition, answer=outcome.answer)
 
 
-def _decide(message: Leased, outcome: AnyOutcome, *, now_ms: int, fraction: float, strikes: int) -> Transition:
+def _delivered(message: Leased, outcome: Delivered, now_ms: int) -> Transition:
+    receipt = outcome.receipt
+    whole = message.part_count == 1
+    transition = Transition.deliver(receipt) if whole else _part_delivered(message, receipt, now_ms)
+    if outcome.degraded is not None:
+        transition = msgspec.structs.replace(transition, degraded=outcome.degraded)
+    if outcome.rest is not None:
+        rest_ms = now_ms + _whole_ms(message.policy.bounded_hint(outcome.rest))
+        due_ms = max(transition.due_ms or 0, rest_ms) if transition.advance else transition.due_ms
+        transition = msgspec.structs.replace(transition, rest_ms=rest_ms, due_ms=due_ms)
+    return transition
+
+
+def _decide(message: Leased, outcome: _NotDelivered, *, now_ms: int, fraction: float, strikes: int) -> Transition:
     match outcome:
-        case Delivered(receipt):
-            if message.part_count > 1:
-                return _part_delivered(message, receipt, now_ms)
-            return Transition.deliver(receipt)
         case Rejected(reason, about):
             if about == "message" and _goes_on_without(message):
                 return _part_rejected(message, reason or "rejected", now_ms)

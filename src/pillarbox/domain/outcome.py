@@ -97,7 +97,7 @@ class Delivered(Outcome):
         answer: str | bytes | None = None,
     ) -> None:
         self.rest: float | None = None if rest is None else _seconds("Delivered", rest, "rest")
-        self.receipt: str | None = _receipt(receipt)
+        self.receipt: str | None = None if receipt is None else _receipt(receipt)
         self.degraded: str | None = None if degraded is None else _reason("Delivered", degraded, "degraded") or None
         self.answer: str | None = None if answer is None else _answer("Delivered", answer)
 
@@ -301,6 +301,8 @@ def plain(answer: object) -> AnyOutcome:
 def _delivered_again(answer: Any) -> Delivered | None:  # noqa: ANN401 — what nearly always comes
     """Copy a success; ``None`` where something is wrong with it, which `plain` puts into words."""
     try:
+        if answer.receipt is answer.degraded is answer.rest is answer.answer is None:
+            return Delivered()
         return Delivered(answer.receipt, degraded=answer.degraded, rest=answer.rest, answer=answer.answer)
     except Exception:  # noqa: BLE001 — as there
         return None

@@ -156,6 +156,8 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @classmethod
     def deliver(cls, receipt: str | None, *, answer: str | None = None) -> Transition:
         """The platform has accepted it; terminal."""
+        if receipt is None and answer is None:
+            return _DELIVERED
         return cls(to=State.DELIVERED, receipt=receipt, answer=answer)
 
     @classmethod
@@ -198,3 +200,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def cancel(cls, reason: Reason, *, charged: int = 0, error: str | None = None) -> Transition:
         """End it as withdrawn before it was delivered; terminal."""
         return cls(to=State.CANCELLED, reason=reason, charged=charged, error=error)
+
+
+_DELIVERED: Final = Transition(to=State.DELIVERED)
+"""What a success without a receipt makes: nothing can change it, and most channels give it again and again."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pillarbox.domain import lifecycle
-from pillarbox.domain.outcome import AnyOutcome, Deferred
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered
 from pillarbox.domain.transition import OUT_OF_ORDER, Transition
 from pillarbox.engine.flight import Flight
 
@@ -39,7 +39,10 @@ class Outages:
     def decide(self, flight: Flight, outcome: AnyOutcome, *, now_ms: int, fraction: float) -> Transition:
         """Decide, and take note of an outage that begins or ends."""
         message = flight.message
-        outage = self._outages.get(message.queue, _NO_OUTAGE)
+        outage = self._outages.get(message.queue)
+        if outage is None and isinstance(outcome, Delivered):
+            return lifecycle.decide(message, outcome, now_ms=now_ms, fraction=fraction)
+        outage = outage or _NO_OUTAGE
         # Sends that were under way when the channel went away are part of the same outage, not a worse one.
         same = flight.began_ms is not None and flight.began_ms < outage.until_ms
         if outage.strikes and not message.strikes and not same:

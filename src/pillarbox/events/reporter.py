@@ -8,10 +8,10 @@ message says never gets here.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 from collections import Counter, deque
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -27,7 +27,7 @@ from pillarbox.store.base import Ended, Enqueued, Settled, Settlement
 from pillarbox.user_code import Log, pass_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pillarbox.clock import Clock
     from pillarbox.events.bus import Bus
@@ -36,6 +36,19 @@ _log = Log("pillarbox")
 _ALARMS_LOGGED: Final = logging.WARNING
 _SAME_PAUSE_MS: Final = 1_000
 _ASKED_MAX: Final = 10_000
+
+
+class _Quiet(AbstractContextManager[None]):
+    """A class, because every batch has one: a generator costs more."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def __enter__(self) -> None:
+        self._reporter.begin_quiet()
+
+    def __exit__(self, *_: object) -> None:
+        self._reporter.end_quiet()
 
 
 class Reporter:
@@ -61,6 +74,7 @@ class Reporter:
         self._asked: dict[str, str] = {}
         self._quiet = 0
         self._wanted: dict[type[events.BusEvent], bool] = {}
+        self._delivery_wanted: bool | None = None
         self._telling = False
         self._alarming = False
 
@@ -103,16 +117,20 @@ class Reporter:
                 self._wanted[kind] = wanted
         return wanted
 
-    @contextlib.contextmanager
-    def quiet(self) -> Iterator[None]:
+    def quiet(self) -> AbstractContextManager[None]:
         """Report nothing before the end of this context: what was committed comes first, with all its answers."""
+        return _Quiet(self)
+
+    def begin_quiet(self) -> None:
+        """Called when a context of `quiet` begins."""
         self._quiet += 1
-        try:
-            yield
-        finally:
-            self._quiet -= 1
-            self._wanted.clear()
-            self._tell_all()
+
+    def end_quiet(self) -> None:
+        """Called when it ends."""
+        self._quiet -= 1
+        self._wanted.clear()
+        self._delivery_wanted = None
+        self._tell_all()
 
     def publish(self, event: events.BusEvent) -> None:
         """
@@ -169,7 +187,7 @@ class Reporter:
         message, transition = settlement.message, settlement.transition
         if settlement.began_ms is not None:
             self.counts["sent"] += 1
-        if settled is Settled.APPLIED and transition.to is State.DELIVERED and not self._hears_of_delivery():
+        if transition.to is State.DELIVERED and settled is Settled.APPLIED and not self._hears_of_delivery():
             # What nearly always comes, where nobody wants to know.
             self.counts["delivered"] += 1
             if self._waiting:
@@ -189,7 +207,14 @@ class Reporter:
             self.wake(message.id)
 
     def _hears_of_delivery(self) -> bool:
-        return bool(self._asked) or self._wants(events.MessageDelivered) or self._wants(events.PartDelivered)
+        if self._asked:
+            return True
+        wanted = self._delivery_wanted
+        if wanted is None:
+            wanted = self._wants(events.MessageDelivered) or self._wants(events.PartDelivered)
+            if self._quiet:
+                self._delivery_wanted = wanted
+        return wanted
 
     def _count(self, transition: Transition) -> None:
         match transition.to:

@@ -178,7 +178,7 @@ def checked(
     return Draft(
         id=message_id,
         tenant=tenant,
-        channel=plain_text(o.channel),
+        channel=o.channel if type(o.channel) is str else plain_text(o.channel),
         recipient=to,
         content=stored,
         policy=policy,
@@ -258,11 +258,17 @@ def _raw_content(o: Outgoing) -> Content:
 
 def line_of(field: str, value: object, *, longest: int) -> str:
     """Check one line of text that may reach a header, an envelope or a path: no control characters, not empty."""
+    if (
+        type(value) is str
+        and value.isascii()
+        and value.isprintable()
+        and 0 < len(value) <= longest
+        and not value.isspace()
+    ):
+        return value  # what nearly always comes
     if not isinstance(value, str):
         raise InvalidMessage(field, f"expected text, not {type(value).__name__}")
     text = plain_text(value)
-    if text.isascii() and text.isprintable() and 0 < len(text) <= longest and not text.isspace():
-        return text
     if not text.strip():
         raise InvalidMessage(field, "expected something, not an empty text")
     if len(text) > longest:
@@ -277,7 +283,7 @@ def _optional_line(field: str, value: object, *, longest: int = _NAME_MAX) -> st
 
 
 def _encodable(field: str, value: str) -> str:
-    value = plain_text(value)
+    value = value if type(value) is str else plain_text(value)
     if value.isascii():
         return value
     try:

@@ -86,7 +86,7 @@ class Lifetime:
     def at_hand(self) -> Runtime | None:
         """Return what is open where it can be used at once; `opened` says why it cannot."""
         runtime = self._runtime
-        return None if runtime is None or runtime.foreign() or not runtime.here() else runtime
+        return runtime if runtime is not None and runtime.at_hand() else None
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop | None:

@@ -78,11 +78,11 @@ class _Of(Generic[T]):
         self._part = part
 
     def __call__(self, method: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[Outbox, P], R]:
-        part = self._part
+        part, name = self._part, method.__name__
 
         def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> R:
             # By its name: where there are several databases, another object has a method of that name.
-            called: Callable[P, R] = getattr(part(inside(self)), method.__name__)
+            called: Callable[P, R] = getattr(part(self._inside), name)
             return called(*args, **kwargs)
 
         functools.update_wrapper(call, method)

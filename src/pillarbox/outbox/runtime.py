@@ -110,6 +110,10 @@ class Runtime:
         """Whether the event loop that runs is the one that opened it: with another, nothing of it can be used."""
         return self._events is asyncio.get_running_loop()
 
+    def at_hand(self) -> bool:
+        """Whether it can be used right here: neither `foreign` nor another event loop's."""
+        return self._forks == _forks and self._events is asyncio.get_running_loop()
+
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop that opened it."""
@@ -234,7 +238,7 @@ class Runtime:
     def expect(self, draft: Draft) -> None:
         """Allow the worker to claim a message with the commit that stores it, if it may go now."""
         if self.worker is not None and draft.not_before_ms is None:
-            self.worker.expect(draft.tenant, draft.channel)
+            self.worker.feed.expect(draft.tenant, draft.channel)
 
     def pruner(self) -> Pruner:
         """Return what prunes on demand."""
