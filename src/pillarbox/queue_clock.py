@@ -28,11 +28,14 @@ class QueueClock:
 
     Where the database has a clock of its own, which several machines share, it is that one's instead of the machine's.
     Safe to use from several threads: what is computed twice at once is the same.
+
+    Attributes:
+        known_ahead_ms: `ahead_ms` as it was when the clock was last read: for those who have just read it.
     """
 
     __slots__ = (
         "_clock", "_known", "_mark", "_saved_ms", "_shared", "_state", "_unsaved", "_wall_ms",
-        "boot_id", "boot_ms", "call_later", "mono", "sleep",
+        "boot_id", "boot_ms", "call_later", "known_ahead_ms", "mono", "sleep",
     )  # fmt: skip
 
     def __init__(self, clock: Clock) -> None:
@@ -68,11 +71,6 @@ class QueueClock:
     def ahead_ms(self) -> int:
         """How far the wall clock is ahead of the queue's line: 0, until somebody sets it."""
         self.wall_ms()
-        return self._state[1]
-
-    @property
-    def known_ahead_ms(self) -> int:
-        """The same as it was when the clock was last read: for those who have just read it."""
         return self._state[1]
 
     def parted_ms(self) -> int:
@@ -131,6 +129,7 @@ class QueueClock:
         # One value, so that no thread reads half of a change.
         offset_ms = mark.wall_ms - mark.boot_ms
         self._state = offset_ms - _NOISE_MS, mark.ahead_ms, offset_ms + _NOISE_MS
+        self.known_ahead_ms = mark.ahead_ms
 
     def _here(self) -> ClockMark:
         """Read both clocks at one instant: a thread that is held up between the two would see a step."""
