@@ -12,11 +12,11 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from bench.claim import Claimer
+from bench.harness.claimer import BLOCKED_LANE, Claimer, beside_few, medians
 from bench.harness.figure import Figure, Goal, Of, Statistic
 from bench.harness.filling import CHANNEL
+from bench.harness.other_process import latencies
 from bench.harness.peers import OBAN, PGQUEUER, PROCRASTINATE, Installed, install
-from bench.harness.processes import Program
 from bench.harness.server import RawCommits, Server, fill, reader, size, store, tidy
 from bench.programs.crowd import SLOTS, TEXT, lives
 from pillarbox import Attempt, Outbox, Outgoing
@@ -25,11 +25,9 @@ from pillarbox.clock import SystemClock
 if TYPE_CHECKING:
     from bench.harness.plan import Plan
 
-_MS: Final = 1e6
 _SECOND_MS: Final = 1e3
 _GROUP: Final = 1000
 _FEW: Final = 1_000
-_BLOCKED: Final = "\x1fblocked"
 _PEERS: Final = (PGQUEUER, PROCRASTINATE, OBAN)
 # The slower ones get fewer messages, so that a round takes seconds.
 _SHARES: Final = {PGQUEUER.name: 1.0, PROCRASTINATE.name: 0.1, OBAN.name: 0.25}
@@ -114,16 +112,16 @@ def _latency(server: Server, plan: Plan) -> list[Figure]:
     count = plan.size(trial=5, quick=100, usual=200)
     figures: list[Figure] = []
     for knows in plan.size(trial=(False,), quick=(True, False), usual=(True, False)):
-        latencies: list[float] = []
+        ours: list[float] = []
         raw: list[float] = []
         for number in range(plan.rounds):
             with server.database() as url:
                 commits = RawCommits(url)
                 raw += [commits.commit() * _SECOND_MS for _ in range(count)]
                 commits.close()
-                latencies += asyncio.run(_woken(url, count, number, knows=knows))
+                ours += asyncio.run(latencies(url, count, seed=number, knows=knows))
         whose = "from a process that knows the channel" if knows else "from one that does not"
-        samples, commit = tuple(latencies), tuple(raw)
+        samples, commit = tuple(ours), tuple(raw)
         figures += [
             Figure(name=f"p50 {whose}", unit="ms", samples=samples, peer="raw commit", peer_samples=commit),
             Figure(
@@ -140,27 +138,6 @@ def _latency(server: Server, plan: Plan) -> list[Figure]:
     return figures
 
 
-async def _woken(url: str, count: int, seed: int, *, knows: bool) -> list[float]:
-    """Return how long each message of another process took, in milliseconds."""
-    latencies: list[float] = []
-    everything = asyncio.Event()
-
-    async def note(attempt: Attempt) -> None:
-        latencies.append((time.monotonic_ns() - int(attempt.text)) / _MS)
-        if len(latencies) == count:
-            everything.set()
-
-    async with Outbox(url, channels={CHANNEL: note}) as box:
-        await box.send(CHANNEL, to="nobody", text=str(time.monotonic_ns()))
-        await box.drain(10)
-        latencies.clear()
-        with Program("sender", url, count, seed, *(("--knows",) if knows else ())) as sender:
-            async with asyncio.timeout(120):
-                await everything.wait()
-            await asyncio.to_thread(sender.stop)
-    return latencies
-
-
 async def _claims(server: Server, plan: Plan) -> list[Figure]:
     many = plan.size(trial=100, quick=100_000, usual=1_000_000, full=10_000_000)
     few = plan.size(trial=50, quick=10_000, usual=10_000)
@@ -170,7 +147,7 @@ async def _claims(server: Server, plan: Plan) -> list[Figure]:
     with server.database() as small, server.database() as large, server.database() as behind:
         short = Claimer(store(small), await fill(small, few, now_ms=now_ms - 60_000))
         long = Claimer(store(large), await fill(large, many, now_ms=now_ms - 60_000))
-        queue = await fill(behind, blocked, now_ms=now_ms - 60_000, lane=_BLOCKED)
+        queue = await fill(behind, blocked, now_ms=now_ms - 60_000, lane=BLOCKED_LANE)
         await fill(behind, _FEW, now_ms=now_ms)
         waiting = Claimer(store(behind), queue)
         for claimer in (short, long, waiting):
@@ -179,18 +156,13 @@ async def _claims(server: Server, plan: Plan) -> list[Figure]:
         at_once = await waiting.median(turns) * 1e6
         # As the server does by itself within a minute: what was stepped over stands dead at the front of an index.
         tidy(behind)
-        samples: list[list[float]] = [[], [], []]
-        for _ in range(plan.rounds):
-            for claimer, times in zip((short, long, waiting), samples, strict=True):
-                times.append(await claimer.median(turns) * 1e6)
+        base, longer, stepped = await medians((short, long, waiting), plan)
         for claimer in (short, long, waiting):
             await claimer.close()
-    base = tuple(samples[0])
-    named = ((f"claim of ten of {many}", samples[1]), (f"claim of ten behind {blocked} of a blocked lane", samples[2]))
-    figures = [Figure(name=f"claim of ten of {few}", unit="µs", samples=base)]
-    figures += [
-        Figure(name=n, unit="µs", samples=tuple(s), peer=f"of {few}", peer_samples=base, goal=Goal(most=1.3))
-        for n, s in named
+    figures = [
+        Figure(name=f"claim of ten of {few}", unit="µs", samples=base),
+        beside_few(f"claim of ten of {many}", longer, few, base),
+        beside_few(f"claim of ten behind {blocked} of a blocked lane", stepped, few, base),
     ]
     note = f"{len(steps)} claims"
     return [
