@@ -8,20 +8,17 @@ does to its locks. The caller's transaction has the file's only write lock, so t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import apsw
 
-from pillarbox.domain.limits import Limits
-from pillarbox.domain.message import Draft
 from pillarbox.errors import Refused
 from pillarbox.store.base import Durability, Enqueued
 from pillarbox.store.foreign_connections import awaited_drivers, drivers, is_a, outside, unknown
-from pillarbox.store.sqlite import guarding, opening, shared_guard
+from pillarbox.store.sqlite import opening, shared_guard
+from pillarbox.store.sqlite.joined_file import JoinedFile
 from pillarbox.store.sqlite.session import Statements
-from pillarbox.store.steps import ready
 
 _FULL, _EXTRA = 2, 3  # of PRAGMA synchronous
 _TWO_LIBRARIES: Final = (
@@ -44,25 +41,11 @@ class Joined:
     See `Ready`.
 
     Args:
-        path: Where the outbox's own file is.
         on_joined: Called with each connection.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        durability: Durability,
-        limits: Limits,
-        drafts: Sequence[Draft],
-        *,
-        now_ms: int,
-        on_joined: Callable[[apsw.Connection], None],
-    ) -> None:
-        self._path = path
-        self._durability = durability
-        self._limits = limits
-        self._drafts = drafts
-        self._now_ms = now_ms
+    def __init__(self, file: JoinedFile, *, on_joined: Callable[[apsw.Connection], None]) -> None:
+        self._file = file
         self._on_joined = on_joined
 
     def write(self, connection: object) -> list[Enqueued]:
@@ -75,8 +58,7 @@ class Joined:
         self._check(driver)
         self._on_joined(driver)
         with opening.translated("writing in your transaction"), _plain(driver), _all_or_nothing(driver) as tx:
-            nothing = ready.Known({}, {})
-            return ready.write(tx, self._drafts, nothing, now_ms=self._now_ms, limits=self._limits)
+            return self._file.store(tx, self._file.drafts)
 
     async def write_awaited(self, connection: object) -> list[Enqueued]:
         """See `Ready`."""
@@ -85,11 +67,10 @@ class Joined:
     def _check(self, connection: apsw.Connection) -> None:
         if not connection.in_transaction:
             raise outside("connection.execute('BEGIN IMMEDIATE')")
-        if guarding.identity(connection.filename) != guarding.identity(str(self._path)):
-            raise Refused(f"this connection's main database is {connection.filename or 'in memory'}, not {self._path}")
+        self._file.check(connection.filename)
         shared = connection.pragma("application_id") == shared_guard.SHARED_ID
         wanted, least = (_EXTRA, "EXTRA") if shared else (_FULL, "FULL")
-        if self._durability is Durability.POWER and connection.pragma("synchronous") < wanted:
+        if self._file.durability is Durability.POWER and connection.pragma("synchronous") < wanted:
             raise Refused(
                 f"this connection's commits do not wait for the disk: set PRAGMA synchronous = {least} before the"
                 " transaction"

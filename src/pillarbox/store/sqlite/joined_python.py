@@ -10,21 +10,19 @@ from __future__ import annotations
 import functools
 import sqlite3
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final, cast
 
 import apsw
 
-from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Draft
 from pillarbox.errors import Refused
 from pillarbox.store.base import Durability, Enqueued
 from pillarbox.store.foreign_connections import awaited_drivers, drivers, is_a, outside, unknown
 from pillarbox.store.script import Ask, Script, Values, answered, pieces, run, run_awaited
-from pillarbox.store.sqlite import guarding, opening, python_library, shared_guard
+from pillarbox.store.sqlite import opening, python_library, shared_guard
+from pillarbox.store.sqlite.joined_file import JoinedFile
 from pillarbox.store.sqlite.session import Statements
 from pillarbox.store.sqlite.statements import STATEMENTS
-from pillarbox.store.steps import ready
 from pillarbox.store.steps.tx import Row
 
 _KNOWN: Final = "one of sqlite3, aiosqlite, SQLAlchemy or Django"
@@ -43,21 +41,10 @@ _LEGACY: Final[int] = getattr(sqlite3, "LEGACY_TRANSACTION_CONTROL", -1)
 
 
 class Joined:
-    """
-    See `Ready`.
+    """See `Ready`."""
 
-    Args:
-        path: Where the shared file is.
-    """
-
-    def __init__(
-        self, path: Path, durability: Durability, limits: Limits, drafts: Sequence[Draft], *, now_ms: int
-    ) -> None:
-        self._path = path
-        self._durability = durability
-        self._limits = limits
-        self._drafts = drafts
-        self._now_ms = now_ms
+    def __init__(self, file: JoinedFile) -> None:
+        self._file = file
 
     def write(self, connection: object) -> list[Enqueued]:
         """See `Ready`."""
@@ -104,22 +91,21 @@ class Joined:
         """Raise Refused for a connection whose commits are not safe, or are to another file."""
         files = yield STATEMENTS["callers_files"], ()
         main = next(str(file) for name, file in files if name == "main")
-        if guarding.identity(main) != guarding.identity(str(self._path)):
-            raise Refused(f"this connection's main database is {main or 'in memory'}, not {self._path}")
+        self._file.check(main)
         others = [name for name, file in files if file and name != "main"]
         if others:
             raise Refused(
                 f"another file is attached to this connection ({', '.join(others)}): a transaction over several files"
                 " is not safe in every mode of theirs; detach it"
             )
-        if shared_guard.apsw_has(str(self._path)):
+        if shared_guard.apsw_has(str(self._file.path)):
             raise Refused(
-                f"{self._path} is open with apsw in this process too, and two SQLite libraries in one process drop each"
-                " other's locks: close that connection"
+                f"{self._file.path} is open with apsw in this process too, and two SQLite libraries in one process drop"
+                " each other's locks: close that connection"
             )
         ((owner, journal, synchronous, locking),) = yield STATEMENTS["callers_pragmas"], ()
         if owner != shared_guard.SHARED_ID:
-            raise Refused(f"{self._path} is no shared file: run `pillarbox db init --shared {self._path}`")
+            raise Refused(f"{self._file.path} is no shared file: run `pillarbox db init --shared {self._file.path}`")
         if journal != "delete":
             raise Refused(
                 f"this connection's journal mode is {journal}: {_SETTING.format(what='journal_mode = DELETE')}"
@@ -129,7 +115,7 @@ class Joined:
                 "this connection keeps the file locked between its transactions, and nobody could send: set"
                 " PRAGMA locking_mode = NORMAL, and read something"
             )
-        least, name = _SYNCHRONOUS[self._durability]
+        least, name = _SYNCHRONOUS[self._file.durability]
         if synchronous < least:
             raise Refused(
                 "this connection's commits do not wait for the disk as the outbox promises:"
@@ -140,7 +126,7 @@ class Joined:
         yield STATEMENTS["join"], ()
         try:
             stored: list[Enqueued] = []
-            for piece in pieces(self._drafts):
+            for piece in pieces(self._file.drafts):
                 stored += yield from answered(functools.partial(self._steps, piece))
             self._check_lock()
         except BaseException:
@@ -154,7 +140,7 @@ class Joined:
 
     def _check_lock(self) -> None:
         """Raise Refused where somebody else could write although this transaction does."""
-        if not shared_guard.writes(str(self._path)):
+        if not shared_guard.writes(str(self._file.path)):
             raise Refused(
                 "this transaction does not have the file's write lock: the connection was opened without locks"
                 " (nolock, immutable, another VFS), or something in this process has opened and closed the file"
@@ -162,7 +148,7 @@ class Joined:
 
     def _steps(self, drafts: Sequence[Draft], ask: Ask) -> list[Enqueued]:
         tx = Statements(cast("apsw.Connection", python_library.Spoken(ask)))
-        return ready.write(tx, drafts, ready.Known({}, {}), now_ms=self._now_ms, limits=self._limits)
+        return self._file.store(tx, drafts)
 
 
 def _check_open(connection: Any) -> None:  # noqa: ANN401 — of both libraries

@@ -32,7 +32,7 @@ class PythonStore(SQLiteStore):
         """See `Store`. Nothing is judged before: a transaction of ours would wait for the caller's."""
         if self._writer is None:
             raise NotStarted("the store is not open")
-        return joined_python.Joined(self._path, self.durability, self._limits, drafts, now_ms=now_ms)
+        return joined_python.Joined(self._joined_file(drafts, now_ms))
 
     async def backup(self, path: Path) -> int:  # noqa: ARG002 — of every store
         """Refuse: the copy is checked with apsw, which may not open the file in this process."""

@@ -37,6 +37,7 @@ from pillarbox.store.base import Batch, BatchResult, Durability, Ended, Lapsed, 
 from pillarbox.store.plain_reads import Reads
 from pillarbox.store.sqlite import asking, backup, damage, disk_space, integrity, joined, opening, turns
 from pillarbox.store.sqlite.handles import THROUGH_APSW, Connector, Handles, Library
+from pillarbox.store.sqlite.joined_file import JoinedFile
 from pillarbox.store.sqlite.notices import Notices
 from pillarbox.store.sqlite.session import Session, Statements
 from pillarbox.store.sqlite.sidecar import Sidecar
@@ -200,8 +201,11 @@ class SQLiteStore(Reads, TwoThreads):
             raise Refused("a queue in memory takes part in no transaction: it would end with this process")
         if self._writer is None:
             raise NotStarted("the store is not open")
-        return joined.Joined(
-            self._path, self.durability, self._limits, drafts, now_ms=now_ms, on_joined=self._joined.add
+        return joined.Joined(self._joined_file(drafts, now_ms), on_joined=self._joined.add)
+
+    def _joined_file(self, drafts: Sequence[Draft], now_ms: int) -> JoinedFile:
+        return JoinedFile(
+            path=self._path, durability=self.durability, limits=self._limits, drafts=drafts, now_ms=now_ms
         )
 
     def _commit(self, batch: Batch) -> BatchResult:
