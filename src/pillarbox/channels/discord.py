@@ -105,12 +105,17 @@ _COMMON: Final[tuple[Rule, ...]] = (
     Rule(verdict=Verdict.AUTH, statuses=("401",), source=f"{_CODES}: 40001 without its code"),
 )
 
+# The last rows of both tables.
+_NOT_KNOWN: Final[tuple[Rule, ...]] = (
+    Rule(verdict=Verdict.UNCLASSIFIED, statuses=("4xx",), source="a code that no row knows"),
+    Rule(verdict=Verdict.UNCERTAIN, statuses=("2xx", "5xx"), source="no answer of Discord's API"),
+)
+
 RULES: Final[tuple[Rule, ...]] = (
     *_COMMON,
     Rule(verdict=Verdict.RATE_LIMITED, statuses=("429",), codes=("global", "cloudflare"), source=_RATES),
     Rule(verdict=Verdict.RATE_LIMITED_RECIPIENT, statuses=("429",), source=_RATES),
-    Rule(verdict=Verdict.UNCLASSIFIED, statuses=("4xx",), source="a code that no row knows"),
-    Rule(verdict=Verdict.UNCERTAIN, statuses=("2xx", "5xx"), source="no answer of Discord's API"),
+    *_NOT_KNOWN,
 )
 """What Discord's answers to a bot mean."""
 
@@ -123,8 +128,7 @@ HOOK_RULES: Final[tuple[Rule, ...]] = (
     *_COMMON,
     Rule(verdict=Verdict.RATE_LIMITED, statuses=("429",), source=f"{_RATES}: a webhook is one bucket"),
     Rule(verdict=Verdict.UNAVAILABLE, statuses=("404",), source=f"{_CODES}: 10015 without its code"),
-    Rule(verdict=Verdict.UNCLASSIFIED, statuses=("4xx",), source="a code that no row knows"),
-    Rule(verdict=Verdict.UNCERTAIN, statuses=("2xx", "5xx"), source="no answer of Discord's API"),
+    *_NOT_KNOWN,
 )
 """What Discord's answers to a webhook mean."""
 

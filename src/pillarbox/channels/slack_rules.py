@@ -13,6 +13,17 @@ _LIMITS: Final = "https://docs.slack.dev/apis/web-api/rate-limits"
 _HOOK: Final = "https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks#handling_errors"
 _HOOK_CHANGES: Final = "https://api.slack.com/changelog/2016-05-17-changes-to-errors-for-incoming-webhooks"
 
+# The last rows of both tables.
+_NOT_KNOWN: Final[tuple[Rule, ...]] = (
+    Rule(verdict=Verdict.UNCLASSIFIED, statuses=("2xx",), codes=("*",), source="a code that no row knows"),
+    Rule(
+        verdict=Verdict.UNCLASSIFIED,
+        statuses=("400", "415", "422"),
+        source="it may be a proxy's, and not the message's",
+    ),
+    Rule(verdict=Verdict.UNCERTAIN, statuses=("2xx", "5xx"), source="no answer of Slack itself"),
+)
+
 RULES: Final[tuple[Rule, ...]] = (
     Rule(verdict=Verdict.DELIVERED, statuses=("2xx",), codes=("ok",), source=_POST),
     # Too much: into one conversation, or in the whole workspace.
@@ -114,13 +125,7 @@ RULES: Final[tuple[Rule, ...]] = (
         codes=("internal_error", "fatal_error", "update_failed"),
         source=f"{_POST}: some aspect of the operation may have succeeded",
     ),
-    Rule(verdict=Verdict.UNCLASSIFIED, statuses=("2xx",), codes=("*",), source="a code that no row knows"),
-    Rule(
-        verdict=Verdict.UNCLASSIFIED,
-        statuses=("400", "415", "422"),
-        source="it may be a proxy's, and not the message's",
-    ),
-    Rule(verdict=Verdict.UNCERTAIN, statuses=("2xx", "5xx"), source="no answer of the Web API"),
+    *_NOT_KNOWN,
 )
 """What the Web API's answers mean: nearly all of them are a 200 with a code in it."""
 
@@ -156,12 +161,6 @@ HOOK_RULES: Final[tuple[Rule, ...]] = (
         source=_HOOK_CHANGES,
     ),
     Rule(verdict=Verdict.UNCERTAIN, codes=("rollup_error",), statuses=("5xx",), source=_HOOK_CHANGES),
-    Rule(verdict=Verdict.UNCLASSIFIED, statuses=("2xx",), codes=("*",), source="a text that no row knows"),
-    Rule(
-        verdict=Verdict.UNCLASSIFIED,
-        statuses=("400", "415", "422"),
-        source="it may be a proxy's, and not the message's",
-    ),
-    Rule(verdict=Verdict.UNCERTAIN, statuses=("2xx", "5xx"), source="no answer of a webhook"),
+    *_NOT_KNOWN,
 )
 """What an incoming webhook's answers mean: a status, and one word."""
