@@ -117,12 +117,27 @@ class TwoThreads(ABC):
     _reader: Caller | None = None
 
     @abstractmethod
+    def _open(self) -> None:
+        """Open what is written with; called on the thread that writes."""
+
+    @abstractmethod
     def _close_reading(self) -> None:
         """Close what is read with; called on the thread that reads."""
 
     @abstractmethod
     def _close(self) -> None:
         """Close everything else; called on the thread that writes."""
+
+    async def _begin_writing(self, writer: Caller) -> None:
+        """Open on *writer*, which then is the thread that writes. Where that fails, nothing is left open."""
+        try:
+            await writer.run(self._open)
+        except BaseException:
+            # Whoever gave up waiting must not leave open what was opened meanwhile.
+            writer.stop()
+            self._close()
+            raise
+        self._writer = writer
 
     async def _end_threads(self, last: Callable[[], object]) -> None:
         """Close what is read with, then run *last* on the thread that writes; return when both threads have ended."""

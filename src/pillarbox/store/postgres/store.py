@@ -138,15 +138,7 @@ class PostgresStore(Reads, TwoThreads):
         """See `Store`."""
         if self._writer is not None:
             return
-        writer = self._caller("pillarbox-writer")
-        try:
-            await writer.run(self._open)
-        except BaseException:
-            # Whoever gave up waiting must not leave open what was opened meanwhile.
-            writer.stop()
-            self._close()
-            raise
-        self._writer = writer
+        await self._begin_writing(self._caller("pillarbox-writer"))
 
     def _open(self) -> None:
         session = self._opened()
