@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import stat
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pillarbox import Outbox
+from pillarbox import Attempt, Outbox, Rejected
 from pillarbox.cli import read_commands
 from pillarbox.cli.condition import Condition, findings
 from pillarbox.domain.message import State
-from pillarbox.store.base import QueueInfo, Tally, WorkerInfo
+from pillarbox.store.base import Flow, Tally, WorkerInfo
 
 if TYPE_CHECKING:
     from tests.cli.typed import Typed
@@ -97,33 +98,88 @@ def test_a_doctor_names_what_is_broken_by_its_exit_code(typed: Typed) -> None:
     assert (broken.code, broken.json["ok"]) == (5, False)
 
 
-def test_every_finding_says_what_to_do() -> None:
-    def tally(state: State, channel: str = "ops", count: int = 1) -> Tally:
-        return Tally(tenant="", channel=channel, state=state, messages=count, bytes=1)
+def tally(state: State, channel: str = "ops", count: int = 1) -> Tally:
+    return Tally(tenant="", channel=channel, state=state, messages=count, bytes=1)
 
-    worker = WorkerInfo(
-        slot=1, id=b"1", host="h", pid=1, version="1", channels=("ops",), started_ms=0, seen_ms=0, alive=True
-    )
-    queue = QueueInfo(
-        id=1, tenant="acme", channel="ops", paused=True, paused_until_ms=None, pause_reason="upkeep", strikes=0
-    )
+
+def flowing(**options: Any) -> Flow:
+    """Give a queue through which all goes, but for what *options* say."""
+    usual: dict[str, Any] = {
+        "id": 1, "tenant": "", "channel": "ops", "paused": False, "paused_until_ms": None, "pause_reason": None,
+        "strikes": 0, "paused_ms": None, "paused_by": None, "reopened_ms": None, "full_until_ms": None, "resting": 0,
+        "suppressed": 0, "due_ms": None,
+    }  # fmt: skip
+    return Flow(**{**usual, **options})
+
+
+WORKER = WorkerInfo(
+    slot=1, id=b"1", host="h", pid=1, version="1", channels=("ops",), started_ms=0, seen_ms=0, alive=True
+)
+
+
+def test_every_finding_says_what_to_do() -> None:
     seen = Condition(
         [
             tally(State.SCHEDULED, count=5),
             tally(State.SCHEDULED, "mail"),
             tally(State.HELD),
             tally(State.DEAD, count=2),
+            tally(State.EXPIRED),
         ],
-        [queue],
-        [worker],
+        [flowing(tenant="acme", paused=True, pause_reason="upkeep")],
+        [WORKER],
     )
-    assert [one.what for one in findings(seen)] == [
+    assert [one.what for one in findings(seen, late_ms=600_000)] == [
         "1 message waiting for mail: no worker has channel mail",
         "channel ops of tenant acme is paused: upkeep",
         "1 message held, until somebody decides",
         "2 messages dead: nobody tries again",
+        "1 message expired: not delivered in time",
     ]
-    assert all(one.remedy for one in findings(seen))
+    assert all(one.remedy and one.wakes for one in findings(seen, late_ms=600_000))
+
+
+def test_what_passes_by_itself_wakes_nobody() -> None:
+    resting = flowing(paused=True, paused_until_ms=95_000, pause_reason="not connected", due_ms=60_000)
+    seen = Condition([tally(State.SCHEDULED)], [resting], [WORKER], at_ms=90_000)
+    assert [(one.what, one.remedy, one.wakes) for one in findings(seen, late_ms=60_000)] == [
+        (
+            "channel ops rests: not connected",
+            "it goes on by itself in 5s; `pillarbox resume ops` does it now",
+            False,
+        )
+    ]
+    # Where it lasts, it does not pass.
+    assert [one.wakes for one in findings(seen, late_ms=29_000)] == [False, True]
+
+
+@pytest.mark.parametrize(("waited_s", "told"), [(599, []), (601, ["10m"]), (-5, [])])
+def test_a_queue_that_does_not_move_is_found(waited_s: int, told: list[str]) -> None:
+    seen = Condition([tally(State.SCHEDULED)], [flowing(due_ms=1_000)], [WORKER], at_ms=1_000 + waited_s * 1_000)
+    assert [one.what for one in findings(seen, late_ms=600_000)] == [
+        f"channel ops does not keep up: its first message has been due for {span}" for span in told
+    ]
+    (unserved,) = findings(seen._replace(workers=()), late_ms=600_000)  # once, and not twice
+    assert unserved.what == "1 message waiting for ops: no worker runs"
+
+
+@pytest.mark.parametrize("command", ["status", "doctor"])
+def test_an_alert_hears_by_the_exit_code_that_somebody_is_needed(typed: Typed, command: str) -> None:
+    async def answers(attempt: Attempt) -> str:
+        if attempt.text == "bad":
+            raise Rejected("no")
+        return "1"
+
+    async def sent(text: str) -> None:
+        async with Outbox(typed.db, channels={"ops": answers}) as box:
+            await (await box.send("ops", to="ann", text=text)).wait(timeout=10)
+
+    asyncio.run(sent("good"))
+    assert typed(f"{command} --strict").code == 0
+    asyncio.run(sent("bad"))
+    assert (typed(command).code, typed(f"{command} --strict").code, typed(f"{command} --strict -j").code) == (0, 8, 8)
+    typed("purge --all")
+    assert typed(f"{command} --strict").code == 0
 
 
 def test_a_list_is_shown_again_and_again(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,14 +96,13 @@ async def test_a_test_that_the_page_shows_passes(name: str, tmp_path: Path) -> N
 async def test_the_questions_for_a_probe_are_answered_as_the_page_about_monitoring_says(tmp_path: Path) -> None:
     page = (DOCS / "how-to/monitoring.md").read_text("utf-8")
     asked = re.findall(r"`\(?await (box\.\w+)\(\)", page.partition("## Numbers")[0])
-    assert asked == ["box.health", "box.stats", "box.queues"]
+    assert asked == ["box.health", "box.stats", "box.flow"]
     async with Outbox(tmp_path / "outbox.db", deliver=False) as box:
         await box.send("chat", to="ann", text="hi")
         assert (await box.health()).problems == ()
         assert [(row.channel, row.messages) for row in await box.stats()] == [("chat", 1)]
-        assert [(queue.channel, queue.paused) for queue in await box.queues()] == [("chat", False)]
         (flow,) = await box.flow()
-        assert flow.due_ms is not None
+        assert (flow.channel, flow.paused, flow.due_ms is not None) == ("chat", False, True)
     db = {"PILLARBOX_DB": str(tmp_path / "outbox.db")}
     shell("pillarbox db check", tmp_path, db)
     (finding,) = json.loads(shell("pillarbox status --json", tmp_path, db))["findings"]

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 from pillarbox.cli.output import messages
+from pillarbox.cli.spans_of_time import about
 from pillarbox.domain.message import State
-from pillarbox.store.base import QueueInfo, Tally, WorkerInfo
+from pillarbox.store.base import Flow, Tally, WorkerInfo
+
+_SECOND_MS: Final = 1000
 
 
 class Finding(NamedTuple):
-    """One thing to look at: what it is, and what to do."""
+    """
+    One thing to look at: what it is, and what to do.
+
+    ``wakes``: whether somebody has to be told of it who is not looking; what passes by itself, or is a remark on a
+    configuration that works, wakes nobody.
+    """
 
     what: str
     remedy: str
+    wakes: bool = True
 
 
 class Condition(NamedTuple):
-    """A queue as one look found it."""
+    """A queue as one look found it at ``at_ms``."""
 
-    tallies: Sequence[Tally]
-    queues: Sequence[QueueInfo]
-    workers: Sequence[WorkerInfo]
+    tallies: Sequence[Tally] = ()
+    flows: Sequence[Flow] = ()
+    workers: Sequence[WorkerInfo] = ()
+    at_ms: int = 0
 
     def states(self) -> Counter[State]:
         """Count messages by state."""
@@ -49,10 +59,11 @@ class Condition(NamedTuple):
         return found
 
 
-def findings(seen: Condition) -> Iterator[Finding]:
-    """Yield what keeps messages from being delivered, then what a person has to decide."""
+def findings(seen: Condition, *, late_ms: int) -> Iterator[Finding]:
+    """Yield what keeps messages from being delivered, then what was not. *late_ms*: how long one may have been due."""
     yield from _unserved(seen)
-    yield from _paused(seen.queues)
+    yield from _paused(seen)
+    yield from _late(seen, late_ms)
     states = seen.states()
     if held := states[State.HELD]:
         yield Finding(
@@ -60,7 +71,13 @@ def findings(seen: Condition) -> Iterator[Finding]:
         )
     if dead := states[State.DEAD]:
         yield Finding(
-            f"{messages(dead)} dead: nobody tries again", "`pillarbox ls --state dead`, then `pillarbox replay ID`"
+            f"{messages(dead)} dead: nobody tries again",
+            "`pillarbox ls --state dead`, then `pillarbox replay ID`, or `pillarbox purge ID`",
+        )
+    if expired := states[State.EXPIRED]:
+        yield Finding(
+            f"{messages(expired)} expired: not delivered in time",
+            "`pillarbox ls --state expired`, then `pillarbox replay ID`, or `pillarbox purge ID`",
         )
 
 
@@ -75,11 +92,35 @@ def _unserved(seen: Condition) -> Iterator[Finding]:
             )
 
 
-def _paused(queues: Iterable[QueueInfo]) -> Iterator[Finding]:
-    for queue in queues:
-        if queue.paused:
-            tenant = f" of tenant {queue.tenant}" if queue.tenant else ""
+def _paused(seen: Condition) -> Iterator[Finding]:
+    for flow in seen.flows:
+        if not flow.paused:
+            continue
+        why = flow.pause_reason or "no reason given"
+        resume = f"`pillarbox resume {flow.channel}`"
+        if flow.paused_until_ms is None:
+            yield Finding(f"channel {_named(flow)} is paused: {why}", f"{resume} lets its messages go")
+        else:
+            again = about((flow.paused_until_ms - seen.at_ms) / _SECOND_MS)
             yield Finding(
-                f"channel {queue.channel}{tenant} is paused: {queue.pause_reason or 'no reason given'}",
-                f"`pillarbox resume {queue.channel}`",
+                f"channel {_named(flow)} rests: {why}",
+                f"it goes on by itself in {again}; {resume} does it now",
+                wakes=False,
             )
+
+
+def _late(seen: Condition, late_ms: int) -> Iterator[Finding]:
+    served = seen.served()
+    for flow in seen.flows:
+        if flow.due_ms is None or flow.channel not in served or (flow.paused and flow.paused_until_ms is None):
+            continue  # that is told already
+        if (waited_ms := seen.at_ms - flow.due_ms) > late_ms:
+            yield Finding(
+                f"channel {_named(flow)} does not keep up: its first message has been due for"
+                f" {about(waited_ms / _SECOND_MS)}",
+                f"`pillarbox ls --state scheduled --channel {flow.channel}`, then `pillarbox explain ID` of the oldest",
+            )
+
+
+def _named(flow: Flow) -> str:
+    return f"{flow.channel} of tenant {flow.tenant}" if flow.tenant else flow.channel

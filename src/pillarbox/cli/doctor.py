@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -11,7 +12,7 @@ from pillarbox.cli.condition import Condition, Finding, findings
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.output import emit, emit_json
 from pillarbox.cli.shared_options import shared
-from pillarbox.cli.status import look, show
+from pillarbox.cli.status import alerting, look, show, verdict
 from pillarbox.errors import StoreNotFound
 
 if TYPE_CHECKING:
@@ -26,29 +27,33 @@ _EXPLAIN: Final = "`pillarbox config explain KEY` tells what a setting accepts"
 
 
 @click.command()
+@alerting
 @shared
-def doctor(call: Call) -> int:
+def doctor(call: Call, *, strict: bool, late: timedelta) -> int:
     """
     Look for everything that can be wrong: configuration, database, disk, workers and messages. Changes nothing.
 
     Each finding is one line, with what to do beneath it. Exit code 4 where the configuration is wrong, 5 where the
-    database is, 0 else: what only waits for a person is no failure.
+    database is. What only waits for a person is no failure: 0, or 8 with --strict.
     """
     from pillarbox import app
     from pillarbox.cli.program import variables
 
     found = app.examine(path=call.config, db=call.db, shard=call.shard, other_variables=variables(call.ctx))
     rows = [Finding(f"error: {error}", _EXPLAIN) for error in found.errors]
-    rows += [Finding(f"warning: {one.field} {one.advice}", "see there") for one in found.warnings]
+    rows += [Finding(f"warning: {one.field} {one.advice}", "see there", wakes=False) for one in found.warnings]
     code = Exit.CONFIGURATION if found.errors else Exit.OK
     if (settings := found.settings) is not None:
         if not any(item.url is not None for item in settings.channels.values()):
-            rows.append(Finding("no channel is configured", "`pillarbox init` writes a configuration to add one to"))
+            advice = "`pillarbox init` writes a configuration to add one to"
+            rows.append(Finding("no channel is configured", advice, wakes=False))
         rows += _room(settings)
         broken, seen = _database(call, settings)
         rows += broken
         code = Exit.DATABASE if any(one.what.startswith("error") for one in broken) else code
-        rows += [] if seen is None else findings(seen)
+        rows += [] if seen is None else findings(seen, late_ms=late // timedelta(milliseconds=1))
+    if code == Exit.OK:
+        code = verdict(rows, strict=strict)
     if call.json:
         emit_json({"ok": not rows, "findings": [one._asdict() for one in rows]})
         return code
@@ -85,6 +90,8 @@ def _database(call: Call, settings: Settings) -> tuple[list[Finding], Condition 
         problems, seen = call.observe(examine, settings=settings)
     except Stop as stop:
         if isinstance(stop.__cause__, StoreNotFound):
-            return [Finding("there is no database yet", "the first `pillarbox send` makes it")], Condition((), (), ())
+            return [
+                Finding("there is no database yet", "the first `pillarbox send` makes it", wakes=False)
+            ], Condition()
         return [Finding(f"error: {stop}", "see what it says; `pillarbox db backup` copies what can be read")], None
     return [Finding(f"error: {problem}", "`pillarbox db check` looks again") for problem in problems], seen

@@ -39,6 +39,7 @@ class Exit(IntEnum):
     )
     NOT_DELIVERED = 6, "not delivered: dead, expired, cancelled or held"
     TIMED_OUT = 7, "timed out: the message stays queued"
+    TO_LOOK_AT = 8, "there is something to look at (`status --strict`, `doctor --strict`)"
     QUEUE_FULL = 75, "queue full: try again later (EX_TEMPFAIL)"
     INTERRUPTED = 130, "interrupted (Ctrl-C)"
     PIPE_CLOSED = 141, "nobody read the output any more; `run`, and what was done, do not end so"

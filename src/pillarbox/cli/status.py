@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -9,19 +11,46 @@ import click
 from pillarbox.cli.condition import Condition, Finding, findings
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.output import emit, emit_json, pairs
-from pillarbox.cli.shared_options import shared
+from pillarbox.cli.shared_options import shared, span
+from pillarbox.clock import SystemClock
 
 if TYPE_CHECKING:
     from pillarbox.cli.command_context import Call
     from pillarbox.outbox.outbox import Outbox
 
 
+def alerting(command: Callable[..., int]) -> Callable[..., int]:
+    """Add --strict and --late, by which a timer or a monitor hears that somebody has to be woken."""
+    command = click.option(
+        "--late",
+        type=span,
+        metavar="SPAN",
+        default="10m",
+        show_default=True,
+        help="How long the first message of a channel may have been due.",
+    )(command)
+    return click.option(
+        "--strict", is_flag=True, help="Exit code 8 where there is something to look at that does not pass by itself."
+    )(command)
+
+
+def verdict(found: list[Finding], *, strict: bool) -> Exit:
+    """Return the exit code for what was found in a queue that can be read."""
+    return Exit.TO_LOOK_AT if strict and any(one.wakes for one in found) else Exit.OK
+
+
 @click.command()
+@alerting
 @shared
-def status(call: Call) -> int:
-    """Show the queue on one screen: messages, workers, and what somebody should look at, with the command for it."""
+def status(call: Call, *, strict: bool, late: timedelta) -> int:
+    """
+    Show the queue on one screen: messages, workers, and what somebody should look at, with the command for it.
+
+    With --strict, exit code 8 where there is something: for a timer or a monitor.
+    """
     seen = call.observe(look)
-    found = list(findings(seen))
+    found = list(findings(seen, late_ms=late // timedelta(milliseconds=1)))
+    code = verdict(found, strict=strict)
     states = {str(state): count for state, count in seen.states().items() if count}
     alive = seen.alive()
     channels = sorted(seen.served())
@@ -36,7 +65,7 @@ def status(call: Call) -> int:
                 "findings": [one._asdict() for one in found],
             }
         )
-        return Exit.OK
+        return code
     counted = ", ".join(f"{count} {state}" for state, count in states.items())
     pairs(
         [
@@ -49,7 +78,7 @@ def status(call: Call) -> int:
         show(one)
     if not found:
         emit("nothing to look at")
-    return Exit.OK
+    return code
 
 
 def show(finding: Finding) -> None:
@@ -60,7 +89,8 @@ def show(finding: Finding) -> None:
 
 async def look(box: Outbox) -> Condition:
     """Read what there is to know of a queue's condition."""
-    return Condition(await box.stats(), await box.queues(), await box.workers())
+    tallies, flows, workers = await box.stats(), await box.flow(), await box.workers()
+    return Condition(tallies, flows, workers, SystemClock().wall_ms())
 
 
 def _place(call: Call) -> str:
