@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import tempfile
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, urlsplit
@@ -31,15 +29,15 @@ from pillarbox.store.postgres.server_clock import ServerClock
 from pillarbox.store.registry import open_store
 from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver
+from tests.store.postgres_cluster import Machine, short_folder
 from tests.store.postgres_proxy import Proxy
-from tests.store.postgres_server import Server, as_role, connected, fresh_database
+from tests.store.postgres_server import as_role, connected, fresh_database
+from tests.store.silent_server import silent_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 ROUNDS = 10
-# What a client asks for first: encryption by TLS, or by GSSAPI.
-ENCRYPTION = (bytes.fromhex("0000000804d2162f"), bytes.fromhex("0000000804d21630"))
 
 
 @pytest.fixture
@@ -125,27 +123,8 @@ async def refusal(url: str, **options: Any) -> PillarboxError:
 @pytest.fixture
 def says_no() -> Iterator[int]:
     """The port of a server that has no encryption, and then says nothing."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    asked: list[socket.socket] = []
-
-    def answer() -> None:
-        while True:
-            try:
-                client, _ = listening.accept()
-            except OSError:
-                return
-            asked.append(client)
-            while client.recv(8) in ENCRYPTION:
-                client.sendall(b"N")
-
-    thread = threading.Thread(target=answer, daemon=True)
-    thread.start()
-    yield listening.getsockname()[1]
-    listening.shutdown(socket.SHUT_RDWR)
-    for one in asked:
-        one.close()
-    listening.close()
-    thread.join()
+    with silent_server() as port:
+        yield port
 
 
 @pytest.mark.contract("EN4", "SG2")
@@ -164,7 +143,7 @@ async def test_each_thing_that_is_wrong_with_a_database_has_a_sentence_of_its_ow
         "no such role": (StoreUnavailable, "nosuchrole", as_role(url, "nosuchrole:hunter2")),
         "read-only": (
             StoreReadOnly,
-            "set read-only; connect to the primary",
+            "set read-only (default_transaction_read_only)",
             url.replace("?", "?options=-cdefault_transaction_read_only%3Don&"),
         ),
         "no encryption": (StoreUnavailable, "SSL", f"postgresql://ann:hunter2@127.0.0.1:{says_no}/app?sslmode=require"),
@@ -211,27 +190,24 @@ async def test_a_role_without_rights_hears_what_it_may_not_do_and_writes_nothing
 
 @pytest.mark.contract("EN4")
 async def test_a_wrong_password_and_a_standby_are_told_apart() -> None:
-    # Short: a socket's name may not be long.
-    folder = Path(tempfile.mkdtemp(prefix="pbx"))
-    folder.chmod(0o755)
-    server = Server(folder)
-    try:
+    with short_folder() as folder:
+        server = Machine(folder)
         server.make()
         rules = folder / "data" / "pg_hba.conf"
         rules.write_text(f"local all ann scram-sha-256\n{rules.read_text()}")
         # Without a primary it waits for one, and is read meanwhile.
         (folder / "data" / "standby.signal").touch()
-        server.start()
-        standby = await refusal(server.url)
-        assert isinstance(standby, StoreReadOnly)
-        assert "is a standby" in str(standby)
-        wrong = await refusal(as_role(server.url, "ann:hunter2"))
-        assert isinstance(wrong, StoreUnavailable)
-        assert "password authentication failed" in str(wrong)
-        assert "hunter2" not in str(wrong)
-        server.stop()
-    finally:
-        shutil.rmtree(folder)
+        server.run()
+        try:
+            standby = await refusal(server.url)
+            assert isinstance(standby, StoreReadOnly)
+            assert "is a standby" in str(standby)
+            wrong = await refusal(as_role(server.url, "ann:hunter2"))
+            assert isinstance(wrong, StoreUnavailable)
+            assert "password authentication failed" in str(wrong)
+            assert "hunter2" not in str(wrong)
+        finally:
+            server.kill()
 
 
 @pytest.mark.contract("SG2")

@@ -82,6 +82,8 @@ def _room(settings: Settings) -> Iterator[Finding]:
 
 def _database(call: Call, settings: Settings) -> tuple[list[Finding], Condition | None]:
     """Look into the database; ``None`` where it cannot be read."""
+    from pillarbox.settings.derived import databases
+    from pillarbox.store.registry import file_of
 
     async def examine(box: Outbox) -> tuple[list[str], Condition]:
         return await box.check(), await look(box)
@@ -93,5 +95,6 @@ def _database(call: Call, settings: Settings) -> tuple[list[Finding], Condition 
             return [
                 Finding("there is no database yet", "the first `pillarbox send` makes it", wakes=False)
             ], Condition()
-        return [Finding(f"error: {stop}", "see what it says; `pillarbox db backup` copies what can be read")], None
+        copies = "; `pillarbox db backup` copies what can be read" if any(map(file_of, databases(settings))) else ""
+        return [Finding(f"error: {stop}", f"see what it says{copies}")], None
     return [Finding(f"error: {problem}", "`pillarbox db check` looks again") for problem in problems], seen

@@ -80,15 +80,19 @@ def _split(dsn: str) -> tuple[str, str]:
         raise ConfigError("db", msg)
     if dsn == _MEMORY:
         return "sqlite", dsn
-    parts = urlsplit(dsn)
-    if "://" not in dsn:
+    said, separator, _ = dsn.partition("://")
+    if not separator:
         return "sqlite", dsn
-    scheme = _NAMES.get(parts.scheme, parts.scheme)
+    scheme = _NAMES.get(said.lower(), said.lower())
     if scheme not in _MODULES:
         known = ", ".join(sorted(_MODULES))
-        raise ConfigError("db", f"unknown database scheme {parts.scheme!r}; known: {known}, or a path")
+        raise ConfigError("db", f"unknown database scheme {said!r}; known: {known}, or a path")
     if scheme not in _FILES:
         return scheme, dsn
+    try:
+        parts = urlsplit(dsn)
+    except ValueError as exc:
+        raise ConfigError("db", "a SQLite URL names no host, and [ ] are %5B and %5D in it") from exc
     if parts.netloc:
         raise ConfigError("db", "a SQLite URL has three slashes before a relative path, four before an absolute one")
     path = unquote(parts.path).removeprefix("/")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from pillarbox.errors import PillarboxError, StoreOutcomeUnknown, StoreReadOnly, StoreUnavailable, ValueRefused
+from pillarbox.errors import PillarboxError, StoreOutcomeUnknown, ValueRefused
 from pillarbox.store.base import Durability
 from pillarbox.store.postgres import server_kinds
 from pillarbox.store.postgres.dsn import Notices
-from pillarbox.store.postgres.errors import CONFLICTS, REFUSALS, translated
+from pillarbox.store.postgres.errors import CONFLICTS, REFUSALS, refusal, translated
 from pillarbox.store.postgres.server_kinds import TRAITS, Traits, Words
 from pillarbox.store.postgres.statements import ONE_ROW_EACH, SETS, STATEMENTS
 from pillarbox.store.postgres.values import array, text
@@ -75,6 +75,7 @@ def connect(place: Place, durability: Durability) -> ServerConnection:
     Open a connection to a primary.
 
     Raises:
+        ConfigError: The URL says what the library does not know.
         StoreUnavailable: The server cannot be reached, or does not let us in.
         StoreReadOnly: It is a standby.
         StoreUnsafe: It is a server on which nothing is stored.
@@ -85,7 +86,7 @@ def connect(place: Place, durability: Durability) -> ServerConnection:
                 place.conninfo, autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=None
             )
         except psycopg.OperationalError as exc:
-            raise _refused(exc) from exc
+            raise refusal(exc) from exc
         try:
             _know(connection, place)
             if connection.lasting:
@@ -133,14 +134,6 @@ def _set(place: Place, durability: Durability, verb: str) -> list[str]:
 
 def _value(name: str, value: str) -> str:
     return value if name == "search_path" else f"'{value}'"
-
-
-def _refused(error: psycopg.OperationalError) -> PillarboxError:
-    """Return why no connection came about. Of several tries the library tells each in lines of its own."""
-    said = " ".join(str(error).split())
-    if "read-only" in said or "hot standby" in said:
-        return StoreReadOnly(f"connecting to the server: it is a standby; connect to the primary ({said})")
-    return StoreUnavailable(f"connecting to the server: {said}")
 
 
 class Statements(ABC):

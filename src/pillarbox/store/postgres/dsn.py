@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from typing import Final
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 from psycopg import ProgrammingError
@@ -14,6 +14,11 @@ from psycopg.conninfo import conninfo_to_dict
 from pillarbox.errors import ConfigError
 from pillarbox.store.postgres.server_kinds import ServerKind
 
+_FORM: Final = "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE?NAME=VALUE"
+_UNENCODED: Final = (
+    "what is no letter and no digit in a user's name or a password has to be percent-encoded in a URL, as @ is %40, /"
+    " is %2F and # is %23"
+)
 _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _AUTO: Final = "auto"
 _CONNECT_SECONDS: Final = 10
@@ -55,9 +60,25 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     backend: ServerKind | None = None
 
 
+def _split(dsn: str) -> SplitResult:
+    """
+    Return the parts of a URL. Raises ConfigError where the library would find others.
+
+    It would take a piece of a password, in which something stands that ends a part, for the host to ask.
+    """
+    try:
+        parts = urlsplit(dsn)
+    except ValueError as exc:
+        raise ConfigError("db", _UNENCODED) from exc
+    user, _, _ = parts.netloc.rpartition("@")
+    if "@" in user or "#" in dsn or ("@" in parts.path and not user):
+        raise ConfigError("db", _UNENCODED)
+    return parts
+
+
 def parse(dsn: str) -> Place:
     """Read a ``postgresql://`` URL. Raises ConfigError."""
-    parts = urlsplit(dsn)
+    parts = _split(dsn)
     ours = {"schema": "pillarbox", "notices": _AUTO, "backend": _AUTO}
     theirs = []
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
@@ -75,7 +96,7 @@ def parse(dsn: str) -> Place:
         said = conninfo_to_dict(url)
     except ProgrammingError as exc:
         # What the library says may quote the password.
-        raise ConfigError("db", "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE?NAME=VALUE") from exc
+        raise ConfigError("db", _FORM) from exc
     usual = dict(_USUAL)
     if "," in str(said.get("host") or ""):
         # Of several servers the one that is the primary now.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -10,6 +11,7 @@ import psycopg
 from psycopg import errors
 
 from pillarbox.errors import (
+    ConfigError,
     PillarboxError,
     StoreBusy,
     StoreCorrupt,
@@ -32,6 +34,43 @@ REFUSALS: Final = (
     OverflowError,
 )
 """A value that no column takes, or that cannot be sent: the next try would end no other way."""
+
+STANDBY: Final = "the server is a standby: connect to the primary, or name both (postgresql://USER@A,B/DATABASE)"
+_CONNECTING: Final = "connecting to the server"
+# The library gives no code for what keeps a connection from coming about: only these words. What a server says in
+# another language is shown as it is.
+_WHY: Final = (
+    ("password authentication failed", "it does not take this password"),
+    ("no password supplied", "it asks for a password: say one in the URL, in ~/.pgpass or in PGPASSFILE"),
+    ("server does not support SSL", "it has no TLS, which the URL asks for (sslmode)"),
+    ("certificate", "one of both does not trust the other's certificate"),
+    ("pg_hba.conf", "it does not let this role in from here, or not that way"),
+    ("does not exist", "it knows no such role or database"),
+    ("timeout expired", "it did not answer in time (connect_timeout)"),
+    ("Connection refused", "nothing listens there"),
+    ("No such file or directory", "nothing listens there"),
+    ("resolve host", "no machine has that name"),
+    ("translate host name", "no machine has that name"),
+    ("too many c", "it has no connection left for us"),
+    ("connection slots are reserved", "it has no connection left for us"),
+    ("the database system is", "it is starting, or ending"),
+    ("received invalid response", "what answers there is no PostgreSQL server"),
+    ("expected authentication request", "what answers there is no PostgreSQL server"),
+    ("closed the connection", "it ended the connection before it had answered"),
+)
+# Nothing was dialled: the library does not know what a name in the URL says.
+_NOT_DIALLED: Final = re.compile(r"invalid (?:\w+ value|port number|integer value|connection option|URI)\b.*")
+
+
+def refusal(error: psycopg.OperationalError) -> PillarboxError:
+    """Return why no connection came about. Of several tries the library tells each in lines of its own."""
+    said = " ".join(str(error).split())
+    if "read-only" in said or "hot standby" in said:
+        return StoreReadOnly(f"{_CONNECTING}: {STANDBY} ({said})")
+    if found := _NOT_DIALLED.search(said):
+        return ConfigError("db", found[0])
+    why = next((why for words, why in _WHY if words in said), None)
+    return StoreUnavailable(f"{_CONNECTING}: {said}" if why is None else f"{_CONNECTING}: {why} ({said})")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from psycopg import errors
 
 from pillarbox.errors import StoreCorrupt, StoreNotFound, StoreReadOnly, StoreUnsafe
 from pillarbox.store.postgres.connection import Session
+from pillarbox.store.postgres.errors import STANDBY
 from pillarbox.store.postgres.statements import SCHEMA, STATEMENTS
 from pillarbox.store.schema_version import steps_to
 
@@ -45,7 +46,7 @@ def prepare(
 
     Raises:
         StoreNotFound: It is missing, and *create* is false.
-        StoreReadOnly: The server is a standby, or this role may not make it.
+        StoreReadOnly: The server is a standby, sessions are read-only, or this role may not make it.
         StoreUnsafe: The database does not hold every text.
         StoreTooNew, StoreTooOld, StoreCorrupt: As `schema_version.steps_to`; or the schema is another program's.
     """
@@ -82,8 +83,13 @@ def _there(connection: psycopg.Connection[Any], schema: str, *, create: bool) ->
     ((_, meta, message, encoding, standby, read_only),) = connection.execute(SCHEMA["schema_known"], (schema,))
     if encoding != "UTF8":
         raise StoreUnsafe(f"the database is encoded in {encoding}, which does not hold every text: make one in UTF8")
-    if standby or read_only == "on":
-        raise StoreReadOnly("the server is a standby, or set read-only; connect to the primary")
+    if standby:
+        raise StoreReadOnly(STANDBY)
+    if read_only == "on":
+        raise StoreReadOnly(
+            "sessions here are set read-only (default_transaction_read_only), by the server, the database, the role or"
+            " the URL"
+        )
     if message and not meta:
         raise _foreign(schema)
     if not meta and not create:
