@@ -51,19 +51,24 @@ class Active(msgspec.Struct, frozen=True, kw_only=True):
     recipient: int = 0
 
 
-def full(limits: Limits, active: Active, *, channel: str, size: int, count: int = 1) -> QueueFull | None:
+def roomy(limits: Limits, *, messages: int, octets: int) -> bool:
+    """Whether the whole store may hold so many active messages and bytes."""
+    return (limits.messages is None or messages <= limits.messages) and (limits.bytes is None or octets <= limits.bytes)
+
+
+def full(limits: Limits, active: Active, *, channel: str, size: int) -> QueueFull | None:
     """
-    Check whether there is room for *count* more messages of a channel, of *size* bytes together.
+    Check whether there is room for one more message of a channel, of *size* bytes.
 
     Returns:
         The error that names the first limit that is reached; ``None`` where there is room.
     """
     bounds = (
-        ("store", "messages", limits.messages, active.messages + count),
+        ("store", "messages", limits.messages, active.messages + 1),
         ("store", "bytes", limits.bytes, active.bytes + size),
-        ("channel", "messages", limits.of_channel(channel), active.channel + count),
-        ("tenant", "messages", limits.tenant_messages, active.tenant + count),
-        ("recipient", "messages", limits.recipient_messages, active.recipient + count),
+        ("channel", "messages", limits.of_channel(channel), active.channel + 1),
+        ("tenant", "messages", limits.tenant_messages, active.tenant + 1),
+        ("recipient", "messages", limits.recipient_messages, active.recipient + 1),
     )
     for scope, unit, limit, wanted in bounds:
         if limit is not None and wanted > limit:

@@ -24,6 +24,8 @@ import fcntl
 import functools
 import os
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
 
 from pillarbox.clock import pause_thread
@@ -31,11 +33,9 @@ from pillarbox.errors import StoreReplaced, StoreUnavailable, StoreUnsafe
 from pillarbox.store import forking
 from pillarbox.store.sqlite import ofd
 from pillarbox.store.sqlite.contents import Contents
-from pillarbox.store.sqlite.turns import Line
+from pillarbox.store.sqlite.turns import Line, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import apsw
 
 # https://sqlite.org/src/file/src/os_unix.c: the bytes that every connection has a shared lock on; of -shm, the byte
@@ -182,25 +182,16 @@ class Guard:
 
     # --- while it is open ---
 
-    @contextlib.contextmanager
-    def turn(self, seconds_max: float) -> Iterator[Callable[[], bytes | None]]:
+    def turn(self, seconds_max: float) -> AbstractContextManager[Callable[[], bytes | None]]:
         """
-        Yield what waits for the write lock, in the order of those who wait (`turns`), until a transaction has it.
+        Enter what waits for the write lock, in the order of those who wait (`turns`), until a transaction has it.
 
         Called, it returns what every commit changes, for `hold_write_lock`; ``None`` where only SQLite's own wait is
         to be had. To be called again where another was quicker. Raises StoreBusy after *seconds_max*.
         """
-        line, index = self._line, self._index
-        if line is None or index is None:
-            yield lambda: None
-            return
-        with line.turn(seconds_max) as turn:
-
-            def come() -> bytes:
-                turn.come()
-                return os.pread(index, _HEADER_BYTES, 0)
-
-            yield come
+        if self._line is None or self._index is None:
+            return contextlib.nullcontext(lambda: None)
+        return _Coming(self._line.turn(seconds_max), self._index)
 
     def hold_write_lock(self, before: bytes) -> bool:
         """
@@ -230,18 +221,9 @@ class Guard:
         if self.gap is None and self._index is not None:
             ofd.release(self._index, self._write_lock)
 
-    @contextlib.contextmanager
-    def unchanged(self) -> Iterator[None]:
+    def unchanged(self) -> AbstractContextManager[None]:
         """Check that the files are the same before and after. Raises StoreReplaced, also in the place of any error."""
-        self.check()
-        try:
-            yield
-        except Exception as exc:
-            problem = self.problem()
-            if problem is not None:
-                raise StoreReplaced(problem) from exc
-            raise
-        self.check()
+        return _Unchanged(self)
 
     def check(self) -> None:
         """Raise StoreReplaced where the path names other files than those that were opened."""
@@ -280,6 +262,41 @@ class Guard:
             self._contents.look()
             if self._contents.problem is not None:
                 raise StoreReplaced(self._contents.problem)
+
+
+class _Coming(AbstractContextManager[Callable[[], bytes]]):
+    """A turn in the line of who writes next, and what every commit changes, read when it has come."""
+
+    def __init__(self, turn: Turn, index: int) -> None:
+        self._turn = turn
+        self._index = index
+
+    def __enter__(self) -> Callable[[], bytes]:
+        self._turn.__enter__()
+        return self._come
+
+    def __exit__(self, *_: object) -> None:
+        self._turn.__exit__()
+
+    def _come(self) -> bytes:
+        self._turn.come()
+        return os.pread(self._index, _HEADER_BYTES, 0)
+
+
+class _Unchanged(AbstractContextManager[None]):
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    def __enter__(self) -> None:
+        self._guard.check()
+
+    def __exit__(self, _: type[BaseException] | None, exc: BaseException | None, traceback: object) -> None:
+        if exc is None:
+            self._guard.check()
+        elif isinstance(exc, Exception):
+            problem = self._guard.problem()
+            if problem is not None:
+                raise StoreReplaced(problem) from exc
 
 
 def _sentence(path: str, *, gone: bool) -> str:

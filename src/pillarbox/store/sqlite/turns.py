@@ -14,10 +14,10 @@ in a place is passed by. That costs those behind it a second, once.
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Final, Self
 
 from pillarbox.clock import pause_thread
 from pillarbox.errors import StoreBusy
@@ -54,18 +54,12 @@ class Line:
         self.pause = pause
         self._descriptor = descriptor
         # Held while one waits: threads of one process could not tell each other's places from their own.
-        self._one_thread = threading.Lock()
+        self.one_thread = threading.Lock()
         self._passed_by: set[int] = set()
 
-    @contextlib.contextmanager
-    def turn(self, seconds_max: float) -> Iterator[Turn]:
+    def turn(self, seconds_max: float) -> Turn:
         """Take part in the line until the context ends, which should be as soon as the lock was taken."""
-        with self._one_thread:
-            turn = Turn(self, seconds_max)
-            try:
-                yield turn
-            finally:
-                turn.leave()
+        return Turn(self, seconds_max)
 
     def anybody(self) -> bool:
         """Whether somebody waits in another process."""
@@ -97,7 +91,7 @@ class Line:
         ofd.release(self._descriptor, FIRST + place)
 
 
-class Turn:
+class Turn(AbstractContextManager["Turn"]):
     """One wait for the write lock, of *seconds_max* at most."""
 
     def __init__(self, line: Line, seconds_max: float) -> None:
@@ -106,6 +100,16 @@ class Turn:
         self._place: int | None = None
         self._tried = False
         self._waited = self._waited_in_front = 0.0
+
+    def __enter__(self) -> Self:
+        self._line.one_thread.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.leave()
+        finally:
+            self._line.one_thread.release()
 
     def come(self) -> None:
         """

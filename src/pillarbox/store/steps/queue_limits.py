@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from pillarbox.domain.limits import Active, full
+from pillarbox.domain.limits import Active, full, roomy
 from pillarbox.domain.message import State
 from pillarbox.errors import QueueFull
 from pillarbox.store.steps.writing import Writing
@@ -47,7 +47,7 @@ class Room:
         if limits.messages is limits.bytes is None:
             return True
         messages, octets = self._tx.counters.active()
-        return full(limits, Active(messages=messages, bytes=octets), channel="", size=size, count=count) is None
+        return roomy(limits, messages=messages + count, octets=octets + size)
 
     def give_back(self, queue: int, recipient: str, size: int) -> None:
         """Count one less: it is not to be stored after all."""
