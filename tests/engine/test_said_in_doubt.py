@@ -77,7 +77,7 @@ async def fate(channel: Asked, message: Leased, ended: Transition, *, seconds: f
     flight = Flight(message=again, until_ms=NOW)
     attempt = attempt_of(again, channel)
     channel.asked, before = False, len(channel.attempts)
-    outcome = await tried(flight, channel, attempt, now_ms=NOW + int(seconds * 1000))
+    outcome = await tried(flight, channel, attempt, since_ms=NOW, now_ms=NOW + int(seconds * 1000))
     if channel.asked:
         return "asked"
     if len(channel.attempts) > before:

@@ -21,11 +21,16 @@ _CANNOT_ASK: Final = "an earlier attempt may have arrived, and the channel canno
 _TOO_LATE: Final = "an earlier attempt may have arrived, and the platform drops a second copy no more"
 
 
-async def tried(flight: Flight, channel: Channel, attempt: Attempt, *, now_ms: int) -> object:
-    """Send, unless the platform may have it already and must be asked, or a person; return what came of it."""
+async def tried(flight: Flight, channel: Channel, attempt: Attempt, *, since_ms: int, now_ms: int) -> object:
+    """
+    Send, unless the platform must be asked before, or a person; return what came of it.
+
+    Args:
+        since_ms: When the first attempt began that may have arrived.
+    """
     message = flight.message
-    since_ms, action = message.undecided_ms, message.policy.uncertain
-    if since_ms is None or action.resends or message.op is not Op.SEND:
+    action = message.policy.uncertain
+    if action.resends or message.op is not Op.SEND:
         return await channel.send(attempt)
     if now_ms - since_ms < channel.recognised_seconds * 1000:
         return await channel.send(attempt)

@@ -251,10 +251,12 @@ class Executor:
             self._deadlines.add(flight, flight.seconds)
         channel_at_work.set(attempt.channel)  # its context is its own
         try:
-            if flight.message.undecided_ms is None:
+            since_ms = flight.message.undecided_ms
+            if since_ms is None:
                 outcome = await channel.send(attempt)
             else:
-                outcome = await doubts.tried(flight, channel, attempt, now_ms=self._clock.wall_ms())
+                now_ms = self._clock.wall_ms()
+                outcome = await doubts.tried(flight, channel, attempt, since_ms=since_ms, now_ms=now_ms)
         except Outcome as said:
             outcome = said
         except BaseException as exc:
