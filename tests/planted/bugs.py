@@ -132,8 +132,8 @@ BUGS: Final = (
         edits=(
             Edit(
                 file="store/sqlite/session.py",
-                old='        self.many("rollback_item")\n        self.many("release_item")\n',
-                new='        self.many("release_item")\n',
+                old='            self._many("rollback_item")\n',
+                new="",
             ),
         ),
         test="store/test_suite_sqlite.py::TestSQLite::test_beside_one_that_is_refused_the_others_start_and_are_claimed_once",
