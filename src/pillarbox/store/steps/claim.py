@@ -219,8 +219,8 @@ def _may_go(
 
 def _by_age(tx: Writing, queue: int) -> list[int]:
     """Order the priorities by their oldest due message, so that a low one is not starved for ever."""
-    heads = [((tx.one("heads", (queue, priority)) or (None,))[0], priority) for priority in _PRIORITIES]
-    return [priority for _, priority in sorted(heads, key=lambda head: (head[0] is None, head))]
+    heads = [(due is None, due, priority) for due, priority in tx.many("heads", (queue,))]
+    return [priority for *_, priority in sorted(heads)]
 
 
 def _claim_rows(

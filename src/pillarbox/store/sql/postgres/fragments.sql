@@ -87,3 +87,14 @@ RETURNING {leased}
         WHERE no = EXISTS (
             SELECT 1 FROM jsonb_array_elements_text(fits) fit
             WHERE CASE WHEN has THEN strpos(lower(found), lower(fit COLLATE "C")) > 0 ELSE found = fit END)))
+
+-- soonest --
+-- When the first open message of each priority of queue $1 is due, suspects aside: each is one look into the index.
+SELECT min(due_at) AS due, 0 AS level FROM message WHERE queue = $1 AND priority = 0 AND state = 0
+    AND NOT waiting AND lost < 2 AND lane_pos IS NOT NULL
+UNION ALL SELECT min(due_at), 1 FROM message WHERE queue = $1 AND priority = 1 AND state = 0
+    AND NOT waiting AND lost < 2 AND lane_pos IS NOT NULL
+UNION ALL SELECT min(due_at), 2 FROM message WHERE queue = $1 AND priority = 2 AND state = 0
+    AND NOT waiting AND lost < 2 AND lane_pos IS NOT NULL
+UNION ALL SELECT min(due_at), 3 FROM message WHERE queue = $1 AND priority = 3 AND state = 0
+    AND NOT waiting AND lost < 2 AND lane_pos IS NOT NULL

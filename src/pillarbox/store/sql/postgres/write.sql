@@ -535,23 +535,14 @@ FROM blocked WHERE message.seq = ANY (ARRAY[blocked.seq]) AND (
 RETURNING message.seq
 
 -- heads --
-SELECT min(due_at), $2::smallint FROM message WHERE queue = $1 AND priority = $2::smallint AND state = 0 AND NOT waiting
-    AND lost < 2 AND lane_pos IS NOT NULL
+SELECT due, level FROM ({soonest}) heads
 
 -- horizon --
 -- When something in queue $1 is due next: suspects aside, also what has no place yet; and suspects.
 SELECT min(due) AS due_ms, (SELECT min(due_at) FROM message WHERE queue = $1 AND state = 0 AND NOT waiting AND lost >= 2
     AND lane_pos IS NOT NULL) AS suspect_ms
-FROM (
-    SELECT min(due_at) AS due FROM message WHERE queue = $1 AND priority = 0 AND state = 0 AND NOT waiting AND lost < 2
-        AND lane_pos IS NOT NULL
-    UNION ALL SELECT min(due_at) FROM message WHERE queue = $1 AND priority = 1 AND state = 0 AND NOT waiting
-        AND lost < 2 AND lane_pos IS NOT NULL
-    UNION ALL SELECT min(due_at) FROM message WHERE queue = $1 AND priority = 2 AND state = 0 AND NOT waiting
-        AND lost < 2 AND lane_pos IS NOT NULL
-    UNION ALL SELECT min(due_at) FROM message WHERE queue = $1 AND priority = 3 AND state = 0 AND NOT waiting
-        AND lost < 2 AND lane_pos IS NOT NULL
-    UNION ALL SELECT min(due_at) FROM message WHERE queue = $1 AND state = 0 AND lane_pos IS NULL) soonest
+FROM ({soonest}
+    UNION ALL SELECT min(due_at), -1 FROM message WHERE queue = $1 AND state = 0 AND lane_pos IS NULL) soonest
 
 -- bury_unreadable --
 UPDATE message SET state = 4, terminal_reason = 'unreadable', error_class = 'permanent', last_error = $3,

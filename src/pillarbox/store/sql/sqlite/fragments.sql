@@ -91,3 +91,14 @@ substr({base64url}, 1 + (its.now_ms >> 42 & 63), 1) || substr({base64url}, 1 + (
 || substr({base64url}, 1 + (random() & 63), 1) || substr({base64url}, 1 + (random() & 63), 1)
 || substr({base64url}, 1 + (random() & 63), 1) || substr({base64url}, 1 + (random() & 63), 1)
 || substr({base64url}, 1 + (random() & 63), 1) || substr({base64url}, 1 + ((random() & 3) * 16), 1)
+
+-- soonest --
+-- When the first open message of each priority of queue ?1 is due, suspects aside: each is one look into the index.
+SELECT min(due_at) AS due, 0 AS level FROM message WHERE queue = ?1 AND priority = 0 AND state = 0
+    AND waiting = 0 AND lost < 2 AND lane_pos IS NOT NULL
+UNION ALL SELECT min(due_at), 1 FROM message WHERE queue = ?1 AND priority = 1 AND state = 0
+    AND waiting = 0 AND lost < 2 AND lane_pos IS NOT NULL
+UNION ALL SELECT min(due_at), 2 FROM message WHERE queue = ?1 AND priority = 2 AND state = 0
+    AND waiting = 0 AND lost < 2 AND lane_pos IS NOT NULL
+UNION ALL SELECT min(due_at), 3 FROM message WHERE queue = ?1 AND priority = 3 AND state = 0
+    AND waiting = 0 AND lost < 2 AND lane_pos IS NOT NULL

@@ -459,23 +459,14 @@ WHERE message.seq = c.seq AND c.lane IS NOT NULL AND ({blocked})
 RETURNING seq
 
 -- heads --
-SELECT min(due_at), priority FROM message WHERE queue = ?1 AND priority = ?2 AND state = 0 AND waiting = 0 AND lost < 2
-    AND lane_pos IS NOT NULL
+SELECT due, level FROM ({soonest}) heads
 
 -- horizon --
 -- When something in queue ?1 is due next: suspects aside, also what has no place yet; and suspects.
 SELECT min(due) AS due_ms, (SELECT min(due_at) FROM message WHERE queue = ?1 AND state = 0 AND waiting = 0 AND lost >= 2
     AND lane_pos IS NOT NULL) AS suspect_ms
-FROM (
-    SELECT min(due_at) AS due FROM message WHERE queue = ?1 AND priority = 0 AND state = 0 AND waiting = 0 AND lost < 2
-        AND lane_pos IS NOT NULL
-    UNION ALL SELECT min(due_at) FROM message WHERE queue = ?1 AND priority = 1 AND state = 0 AND waiting = 0
-        AND lost < 2 AND lane_pos IS NOT NULL
-    UNION ALL SELECT min(due_at) FROM message WHERE queue = ?1 AND priority = 2 AND state = 0 AND waiting = 0
-        AND lost < 2 AND lane_pos IS NOT NULL
-    UNION ALL SELECT min(due_at) FROM message WHERE queue = ?1 AND priority = 3 AND state = 0 AND waiting = 0
-        AND lost < 2 AND lane_pos IS NOT NULL
-    UNION ALL SELECT min(due_at) FROM message WHERE queue = ?1 AND state = 0 AND lane_pos IS NULL)
+FROM ({soonest}
+    UNION ALL SELECT min(due_at), -1 FROM message WHERE queue = ?1 AND state = 0 AND lane_pos IS NULL)
 
 -- bury_unreadable --
 UPDATE message SET state = 4, terminal_reason = 'unreadable', error_class = 'permanent', last_error = ?3,
