@@ -16,13 +16,13 @@ box = Outbox(DSN)
 
 @box.channel("hook")
 async def hook(attempt: Attempt) -> None:
-    """Stand for a receiver of webhooks: ``box.channel("hook", "https://…")``."""
+    """Stand for a receiver of webhooks: ``channels={"hook": "https://…"}`` leads there, whatever ``to`` says."""
     print("webhook to", attempt.to, attempt.content.payload.decode())
 
 
 @box.channel("mail")
 async def mail(attempt: Attempt) -> None:
-    """Stand for a mail server: ``box.channel("mail", "smtp://…")``."""
+    """Stand for a mail server: ``channels={"mail": "smtp://…"}``."""
     print("mail to", attempt.to, attempt.text)
 
 
