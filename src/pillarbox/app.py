@@ -264,6 +264,8 @@ def only_url(settings: Settings, url: str) -> Settings:
 
 def asker(settings: Settings, channel: str) -> Outbox:
     """Return an outbox that is asked about one of its channels, and need not be started. Raises ConfigError."""
+    if channel not in settings.channels:
+        raise UnknownChannel(channel, tuple(settings.channels))
     return Outbox(settings=_only(settings, channel), deliver=False)
 
 
@@ -312,14 +314,16 @@ def imported(where: str, *, directory: Path) -> Outbox:
     found: object = _module(module_name)
     for name in attribute.split("."):
         if not hasattr(found, name):
-            raise ConfigError("app", f"{module_name} has no {attribute!r}")
+            boxes = [own for own, value in vars(found).items() if isinstance(getattr(value, "core", value), Outbox)]
+            hint = f"; an Outbox there is {boxes[0]}" if boxes else ""
+            raise ConfigError("app", f"{module_name} has no {attribute!r}{hint}")
         found = getattr(found, name)
     # The synchronous façade keeps the outbox itself in its `core`.
     box = getattr(found, "core", found)
     if not isinstance(box, Outbox):
         raise ConfigError("app", f"expected an Outbox at {where}, not {type(found).__name__}")
     if not box.channels:
-        raise ConfigError("app", f"the outbox at {where} has no channels")
+        raise ConfigError("app", f"the outbox at {where} has no channels: give it one by @box.channel")
     inside(box).lifetime.deliver_here()
     return box
 

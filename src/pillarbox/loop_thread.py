@@ -30,6 +30,15 @@ def not_open() -> NotStarted:
     return NotStarted("the outbox is not open, or was closed meanwhile: start() it, or use it as a context manager")
 
 
+def in_a_loop() -> bool:
+    """Whether an event loop runs on this thread, which whoever blocks holds up."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 class _Call:
     """One coroutine, the task that runs it, and the future on which another thread waits for it."""
 

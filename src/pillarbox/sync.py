@@ -8,19 +8,20 @@ Safe to use from several threads.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from pillarbox.engine.hooks import Hooks
 from pillarbox.errors import NotStarted, Refused
 from pillarbox.events.bus import Subscriber
 from pillarbox.events.events import BusEvent
-from pillarbox.loop_thread import LoopThread, not_open
+from pillarbox.loop_thread import LoopThread, in_a_loop, not_open
 from pillarbox.outbox import mirror, outbox, stream
 from pillarbox.outbox.add_channel import AddChannel
 from pillarbox.outbox.checks import Options
@@ -32,6 +33,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 _Core = outbox.Outbox
+_log = logging.getLogger("pillarbox")
 _Book = mirror.MirrorBook
 # In a forked child: the parent's threads, which are not there. Collected, they would close what the two share.
 _inherited: list[LoopThread] = []
@@ -166,6 +168,7 @@ class Outbox:
         self.core = self._make_core(*args, **kwargs)
         self._thread: LoopThread | None = None
         self._lock, self._pid = threading.Lock(), os.getpid()
+        self._hinted = False
 
     def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
         """
@@ -200,6 +203,12 @@ class Outbox:
         if thread is not None and thread.is_current:
             raise Refused(
                 "called on the outbox's own thread, which it would block: use `core`, the asynchronous outbox, there"
+            )
+        if not self._hinted and in_a_loop():
+            self._hinted = True
+            _log.warning(
+                "the blocking Outbox is called in a running event loop, which stands still meanwhile:"
+                " `pillarbox.Outbox` and `await` do not hold it up"
             )
 
     def _running(self) -> LoopThread | None:
@@ -358,6 +367,14 @@ class Outbox:
             thread.leave(self.core.stop)
         said = f"{self!r} was never closed: close() it, or use it as a context manager"
         warnings.warn(said, ResourceWarning, stacklevel=2)
+
+    if not TYPE_CHECKING:  # a type checker says it before
+
+        def __aenter__(self) -> None:
+            raise TypeError("this outbox is opened by `with`; `pillarbox.Outbox` is the one for `async with`")
+
+        def __aexit__(self, *error: object) -> None:
+            pass
 
     def __enter__(self) -> Self:
         """Start."""

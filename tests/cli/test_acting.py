@@ -64,7 +64,10 @@ async def test_what_has_ended_is_not_changed_and_the_others_are(pillarbox: Pilla
         (True, "cancelled"),
     ]
     refused = await pillarbox("retry", delivered)
-    assert (refused.code, refused.said) == (1, f"{delivered}: nothing was changed: it is delivered")
+    assert (refused.code, refused.said) == (
+        1,
+        f"{delivered}: nothing was changed: it is delivered, and retry is for what is scheduled or held",
+    )
 
 
 @pytest.mark.contract("ST11")

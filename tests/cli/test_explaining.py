@@ -67,7 +67,11 @@ async def test_what_cannot_be_explained_is_said_in_one_line(pillarbox: Pillarbox
     pillarbox.serving(receiver.url)
     await pillarbox("send", "ops", "hi", "--to", "ann")
     unknown = await pillarbox("explain", "A" * 22)
-    assert (unknown.code, unknown.out, unknown.said) == (3, "", f"error: no message '{'A' * 22}'")
+    assert (unknown.code, unknown.out, unknown.said) == (
+        3,
+        "",
+        f"error: no message '{'A' * 22}'; `pillarbox ls` lists what there is",
+    )
     assert (await pillarbox("explain")).code == 2
 
 

@@ -50,7 +50,11 @@ async def test_a_message_is_found_by_either_end_of_its_id(pillarbox: Pillarbox, 
     several = await pillarbox("show", first[:2])
     assert (several.code, several.said) == (2, f"error: id: '{first[:2]}' could be 3 messages; give more of it")
     none = await pillarbox("show", "nosuchmessage")
-    assert (none.code, none.out, none.said) == (3, "", "error: no message 'nosuchmessage'")
+    assert (none.code, none.out, none.said) == (
+        3,
+        "",
+        "error: no message 'nosuchmessage'; `pillarbox ls` lists what there is",
+    )
 
 
 @pytest.mark.contract("OP1", "ST10")

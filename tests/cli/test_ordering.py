@@ -68,7 +68,10 @@ async def test_a_held_message_is_settled_by_what_a_person_knows(pillarbox: Pilla
     assert (await pillarbox("run", "--drain")).code == 0
     assert receiver.count == 1
     again = await pillarbox("resolve", held, "--resend")
-    assert (again.code, again.said) == (1, f"{held}: nothing was changed: it is delivered")
+    assert (again.code, again.said) == (
+        1,
+        f"{held}: nothing was changed: it is delivered, and resolve is for what is held",
+    )
 
 
 @pytest.mark.contract("UN3", "UN2")
@@ -176,10 +179,11 @@ async def test_what_has_ended_is_deleted_and_nothing_else(pillarbox: Pillarbox) 
         (True, None), (True, None), (False, "scheduled"), (False, None),
     ]  # fmt: skip
     assert done.code == 3
+    purged = "and purge is for what is delivered, dead, expired or cancelled"
     assert done.err.splitlines() == [
         f"{ids[0]}: deleted",
         f"{ids[1]}: deleted",
-        f"{ids[2]}: nothing was changed: it is scheduled",
+        f"{ids[2]}: nothing was changed: it is scheduled, {purged}",
         "nosuchmessage: no such message",
     ]
     assert await states(pillarbox) == {ids[2]: "scheduled"}

@@ -55,4 +55,6 @@ def test_quiet_leaves_only_errors_on_stderr(typed: Typed) -> None:
     assert (loud.code, quiet.code) == (0, 0)
     assert "queued" in loud.err
     assert (quiet.err, len(quiet.lines)) == ("", 1)
-    assert typed("show -q nosuchmessage").err == "error: no message 'nosuchmessage'\n"
+    assert (
+        typed("show -q nosuchmessage").err == "error: no message 'nosuchmessage'; `pillarbox ls` lists what there is\n"
+    )

@@ -41,6 +41,16 @@ def db(tmp_path: Path) -> Path:
     return tmp_path / "outbox.db"
 
 
+async def test_who_blocks_an_event_loop_is_told_once(db: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It works, and holds up everything else that runs there."""
+    with Outbox(db, deliver=False) as box:
+        for _ in range(2):
+            box.send("pager", to="ann", text="hi")
+    assert [line.getMessage().partition(":")[0] for line in caplog.records] == [
+        "the blocking Outbox is called in a running event loop, which stands still meanwhile"
+    ]
+
+
 @pytest.mark.contract("EN1", "EN7")
 def test_a_message_is_sent_and_waited_for(db: Path) -> None:
     with Outbox(db, channels={"pager": deliver}) as box:

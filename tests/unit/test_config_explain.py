@@ -149,18 +149,30 @@ def test_a_reload_tells_what_it_changes_and_what_needs_a_restart() -> None:
 
 
 PROBLEMS: list[tuple[dict[str, object], str, str]] = [
-    ({"lease_seconds": 30, "channels": {"a": {"timeout": "30s"}}}, "channels.a.timeout", "not shorter than lease"),
+    (
+        {"lease_seconds": 30, "channels": {"a": {"url": "x:y", "timeout": "30s"}}},
+        "channels.a.timeout",
+        "not shorter than lease",
+    ),
     ({"fallback": "memory"}, "fallback", "gives up durability 'power'"),
     ({"limits": {"bytes": 1000}}, "content_bytes_max", "more than limits.bytes"),
     ({"limits": {"channel_messages": 2_000_000}}, "limits.channel_messages", "never reached"),
-    ({"channels": {"a": {"limit_messages": 2_000_000}}}, "channels.a.limit_messages", "never reached"),
+    ({"channels": {"a": {"url": "x:y", "limit_messages": 2_000_000}}}, "channels.a.limit_messages", "never reached"),
     ({"defaults": {"ttl": "1m"}}, "defaults.ttl", "over before the last of 5 attempts, 0:12:30 after the first"),
-    ({"channels": {"a": {"schedule": "1h"}}}, "channels.a.ttl", "4:00:00 after the first"),
+    ({"channels": {"a": {"url": "x:y", "schedule": "1h"}}}, "channels.a.ttl", "4:00:00 after the first"),
+    (
+        {"channels": {"a": {"lane": "none"}}},
+        "channels.a.url",
+        "is not set: nothing is sent through it but by a program",
+    ),
+    ({"channels": {"a": "https://discord.com/api/webhooks/1/x"}}, "channels.a.url", "leads to Discord, which takes no"),
     ({"egress": {"allow": ["0.0.0.0/0"]}}, "egress.allow", "allows every private address"),
 ]
 
 
-@pytest.mark.parametrize(("values", "field", "advice"), PROBLEMS, ids=[field for _, field, _ in PROBLEMS])
+@pytest.mark.parametrize(
+    ("values", "field", "advice"), PROBLEMS, ids=[f"{field}-{advice[:12]}" for _, field, advice in PROBLEMS]
+)
 def test_what_is_probably_not_meant_is_found(values: dict[str, object], field: str, advice: str) -> None:
     (problem,) = check(Loaded(settings=override(None, values), origins={}))
     assert problem.field == field
@@ -171,12 +183,12 @@ def test_what_is_probably_not_meant_is_found(values: dict[str, object], field: s
     "values",
     [
         {},
-        {"lease_seconds": 31, "channels": {"a": {"timeout": "30s"}}},
+        {"lease_seconds": 31, "channels": {"a": {"url": "x:y", "timeout": "30s"}}},
         {"fallback": "memory", "durability": "process"},
         {"limits": {"messages": "none", "channel_messages": 2_000_000}},
         {"defaults": {"ttl": "750s"}},
         {"defaults": {"ttl": "none", "schedule": "10d"}},
-        {"channels": {"a": {"schedule": "1h", "ttl": "none"}, "b": {"ttl": "1m"}}},
+        {"channels": {"a": {"url": "x:y", "schedule": "1h", "ttl": "none"}, "b": {"url": "x:y", "ttl": "1m"}}},
         {"egress": {"allow": ["10.0.0.0/8"]}},
     ],
 )

@@ -56,7 +56,7 @@ def test_a_label_is_read_as_it_was_written() -> None:
         ({"shards": "mysql://x"}, "shards", "postgresql://"),
         ({"shards": 7}, "shards", "a list of databases"),
         ({"shards": ["a.db", "b.db"], "shard": 3}, "shard", "from 1 to 2, not 3"),
-        ({"shard": 1}, "shard", "only together with shards"),
+        ({"shard": 1}, "shard", "one database here, so leave it out"),
         ({"shards": ["a.db"], "fallback": "memory"}, "fallback", "none with shards"),
         ({"db": "a.db", "shards": ["b.db"]}, "db", "either db or shards"),
         ({"shards": ["a.db"], "store": lambda: None}, "store", "none with shards"),

@@ -70,6 +70,8 @@ class FunctionChannel(Channel):
     ) -> None:
         if not callable(function):
             raise ConfigError("function", "expected a function of one argument, the attempt")
+        if (wrong := _unusable(function)) is not None:
+            raise ConfigError("function", f"expected a function of one argument, the attempt, not {wrong}")
         for name, number in (("concurrency", concurrency), ("threads", threads)):
             if number < 1:
                 raise ConfigError(name, "expected 1 or more")
@@ -192,6 +194,21 @@ def _is_async(function: Function) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004 — not asked whether it is callable, but what calling it gives
     )
+
+
+def _unusable(function: Function) -> str | None:
+    """Return what stands against calling a function with an attempt; ``None`` where nothing is known."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return "a generator, which returns no receipt"
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+    try:
+        signature.bind(None)
+    except TypeError:
+        return f"{_name(function)}{signature}"
+    return None
 
 
 def _name(function: Function) -> str:

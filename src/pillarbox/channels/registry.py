@@ -46,6 +46,14 @@ def schemes() -> tuple[str, ...]:
     return tuple(sorted(SCHEMES))
 
 
+# What other libraries call what we have: options of every channel, and schemes.
+_MEANT: Final = {
+    "retries": "max_attempts", "max_retries": "max_attempts", "attempts": "max_attempts", "backoff": "schedule",
+    "expires": "ttl", "rate_limit": "rate", "workers": "concurrency", "mailto": "smtp", "mail": "smtp",
+    "email": "smtp", "telegram": "tgram", "tg": "tgram", "webhook": "https", "mailtos": "smtps",
+}  # fmt: skip
+
+
 def build(url: str, *, field: str = "url", defaults: Mapping[str, object] | None = None, **options: object) -> Channel:
     """
     Make the channel that *url* describes. Pure: connects nowhere.
@@ -123,6 +131,6 @@ def _joined(path: str, name: str) -> str:
 
 
 def _unknown(what: str, name: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
+    near = [_MEANT[name]] if name in _MEANT else difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"unknown {what} {name!r}{hint} (known: {', '.join(known) or 'none'})"

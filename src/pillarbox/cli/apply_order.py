@@ -15,6 +15,7 @@ from pillarbox.cli.exits import Exit
 from pillarbox.cli.last_sent import find, remember
 from pillarbox.cli.output import emit_json, json_of, messages, on_terminal, reporting, talk
 from pillarbox.cli.selection import Picked, picking
+from pillarbox.domain.orders import ORDERS, Order
 from pillarbox.errors import NotFound, QueueFull, Refused
 
 if TYPE_CHECKING:
@@ -138,7 +139,13 @@ def _said(row: Row, verb: Verb, manner: Manner) -> str:
     if row["state"] is None:
         return "no such message"
     done = f"would be asked to {verb.name}" if manner.dry_run else "nothing was changed"
-    return f"{done}: it is {row['state']}"
+    return f"{done}: it is {row['state']}, and {verb.name} is for what is {_scope(verb)}"
+
+
+def _scope(verb: Verb) -> str:
+    """Name the states that an order is for: ``scheduled, leased or held``."""
+    words = [str(state) for state in ORDERS[Order(verb.name)].possible]
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 # By a filter

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pillarbox.cli.exits import Exit
+from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.output import Cell, Row, listing, to_second
-from pillarbox.cli.shared_options import shared
+from pillarbox.cli.shared_options import never_used, shared
 
 if TYPE_CHECKING:
     from pillarbox.cli.command_context import Call
@@ -23,10 +23,14 @@ def channels(call: Call, *, channel: str | None) -> int:
     """Show what goes through each channel: breaker, pauses, rates, and recipients that get nothing."""
 
     async def look(box: Outbox) -> list[Flow]:
-        return [one for one in await box.flow() if channel in {None, one.channel}]
+        return await box.flow()
 
+    flows = call.observe(look)
+    if channel is not None and all(one.channel != channel for one in flows):
+        raise Stop(Exit.NOT_FOUND, never_used(channel, [one.channel for one in flows]))
+    flows = [one for one in flows if channel in {None, one.channel}]
     columns = ("CHANNEL", "TENANT", "IS", "UNTIL", "RESTING", "SUPPRESSED", "WHY")
-    listing([flow_row(one) for one in call.observe(look)], columns, _cells, as_json=call.json)
+    listing([flow_row(one) for one in flows], columns, _cells, as_json=call.json)
     return Exit.OK
 
 

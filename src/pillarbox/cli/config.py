@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import click
 
 from pillarbox.cli.exits import Exit
+from pillarbox.cli.guided import Guided
 from pillarbox.cli.output import Row, counted, emit, emit_json, listing, pairs, table, talk
 from pillarbox.cli.shared_options import shared
 from pillarbox.domain.url_schemes import WITH_A_HOST, mask_url
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
     from pillarbox.settings.explain import Explanation
 
 
-@click.group()
+_MEANT: Final = {
+    "validate": "check", "test": "check", "list": "show", "get": "show", "help": "explain", "where": "path",
+}  # fmt: skip
+_TOLD: Final = dict.fromkeys(
+    ("set", "edit", "unset"),
+    "a setting is changed in the file that `pillarbox config path` names, or by a variable",
+)
+
+
+@click.group(cls=Guided, meant=_MEANT, told=_TOLD)
 def config() -> None:
     """Look at the configuration, and check it."""
 

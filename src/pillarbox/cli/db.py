@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from pillarbox.cli.exits import Exit
+from pillarbox.cli.guided import Guided
 from pillarbox.cli.output import counted, emit, emit_json, talk
 from pillarbox.cli.shared_options import shared
 
@@ -19,7 +20,18 @@ if TYPE_CHECKING:
     from pillarbox.store.base import Schema
 
 
-@click.group()
+_MEANT: Final = {
+    "dump": "backup", "save": "backup", "verify": "check", "integrity": "check", "upgrade": "migrate",
+    "create": "init", "version": "status", "move": "copy", "schema": "sql",
+}  # fmt: skip
+_TOLD: Final = {
+    "restore": "a backup is put back by hand, while nothing runs: move the database and what lies beside it away, and"
+    " the backup to its place",
+    "vacuum": "what is deleted is used again, so the file needs no care",
+}
+
+
+@click.group(cls=Guided, meant=_MEANT, told=_TOLD)
 def db() -> None:
     """Look after the database."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _SYSTEMS: Final = ("openclaw-files", "openclaw-sqlite", "openclaw-outbox", "comis")
 _FILES: Final = "openclaw-files"
+_QUEUE_FOLDER: Final = "delivery-queue"
+_DATABASES: Final = {"openclaw-sqlite": "openclaw.sqlite", "openclaw-outbox": "openclaw.sqlite", "comis": "memory.db"}
 # What a person should look at: it stays in its source.
 _STAYS: Final = frozenset({"left", "quarantined"})
 
@@ -90,6 +93,7 @@ def import_(call: Call, system: str, path: str, *, archive_failed: bool, leave_f
         raise click.UsageError("--archive-failed and --leave-failed exclude each other.", call.ctx)
     if (archive_failed or leave_failed) and system != _FILES:
         raise click.UsageError(f"--archive-failed and --leave-failed are for {_FILES}.", call.ctx)
+    _must_be_the_queue(call, system, Path(path))
     failed = "archive" if archive_failed else "leave" if leave_failed else "import"
     settings = call.loaded().settings
     with naming(whole_of(settings)):
@@ -102,6 +106,14 @@ def import_(call: Call, system: str, path: str, *, archive_failed: bool, leave_f
         _show(report, json=call.json)
     _warn(report, settings, channels)
     return Exit.OK if report.complete else Exit.FAILURE
+
+
+def _must_be_the_queue(call: Call, system: str, path: Path) -> None:
+    """Refuse what lies above the queue, and name what is meant."""
+    if system == _FILES and (path / _QUEUE_FOLDER).is_dir():
+        raise click.UsageError(f"path: the queue is a folder in it, {path / _QUEUE_FOLDER}.", call.ctx)
+    if system in _DATABASES and path.is_dir():
+        raise click.UsageError(f"path: expected the database in {path}, such as {path / _DATABASES[system]}.", call.ctx)
 
 
 async def _imported(settings: Settings, system: str, path: str, **options: Any) -> SourceReport:

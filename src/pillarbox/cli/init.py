@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _BARE: Final = re.compile(r"[0-9]+(\.[0-9]+)?|true|false")
 _WITHOUT_A_VALUE: Final = frozenset({"empty", "not set"})
+_SUCH_AS: Final = {"db": ', such as db = "/var/lib/pillarbox/outbox.db"'}
 _HEAD: Final = """\
 # The configuration of pillarbox. Everything here is a comment: as it is, this file changes nothing.
 # Take the sign "#" away from what you want to change. `pillarbox config check` looks for mistakes,
@@ -79,7 +80,8 @@ def text() -> str:
             lines.append("")
         value = one.default if _BARE.fullmatch(one.default) else f'"{one.default}"'
         unset = one.key == "db" or one.default in _WITHOUT_A_VALUE
-        lines.append(f"# {one.key}: {one.help.partition('. ')[0].rstrip('.')}." if unset else f"# {one.key} = {value}")
+        about = f"{one.help.partition('. ')[0].rstrip('.')}{_SUCH_AS.get(one.key, '')}."
+        lines.append(f"# {one.key}: {about}" if unset else f"# {one.key} = {value}")
         if not unset:
             lines[-1] = f"{lines[-1]:<40}  # {one.label}"
     return "\n".join(lines) + "\n" + _CHANNELS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import click
@@ -17,6 +18,7 @@ _MEANT: Final = {
     "--body": "--payload", "--data": "--payload", "--attach": "--file", "--burst": "--drain", "--once": "--drain",
     "--conf": "--config", "--format-json": "--json",
 }  # fmt: skip
+_EXTRA: Final = re.compile(r"^Got unexpected extra arguments? \((?P<first>\S+?)[ )]")
 # What every command takes, and `pillarbox` itself does not: elsewhere such options stand before the command.
 _OF_COMMANDS: Final = ("--db", "--shard", "--config", "--json", "-j", "--quiet", "-q")
 
@@ -31,3 +33,15 @@ def no_such_option(error: click.NoSuchOption) -> str:
     known = [name for option in command.params if isinstance(option, click.Option) for name in option.opts]
     meant = {word: ours for word, ours in _MEANT.items() if ours in known}
     return no_such("option", given, [name for name in known if name.startswith("--")] or known, meant)
+
+
+def extra_argument(error: click.UsageError) -> str:
+    """Return what leads on from an argument too many, behind click's own sentence; nothing for any other error."""
+    extra = _EXTRA.search(error.message)
+    if extra is None or error.ctx is None:
+        return ""
+    if any(param.name == "text" for param in error.ctx.command.params):
+        return ": the text is one argument, so put it between quotes."
+    if extra["first"].endswith((".toml", ".yaml", ".yml", ".json")):
+        return f": a configuration is named by --config {extra['first']}."
+    return f": put it between quotes, or see what {error.ctx.command_path} takes."

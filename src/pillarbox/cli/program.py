@@ -19,10 +19,10 @@ import click
 
 from pillarbox.__about__ import __version__
 from pillarbox.cli.exits import Exit, Stop, code_of
-from pillarbox.cli.mistaken_options import no_such_option
+from pillarbox.cli.mistaken_options import extra_argument, no_such_option
 from pillarbox.cli.output import hush, talk
 from pillarbox.cli.shared_options import no_such
-from pillarbox.errors import PillarboxError
+from pillarbox.errors import NotFound, PillarboxError
 
 COMMANDS: Final[dict[str, str]] = {
     "demo": "pillarbox.cli.demo:demo",
@@ -64,7 +64,9 @@ ALIASES: Final = {"list": "ls", "log": "history", "worker": "run"}
 _MEANT: Final = {
     "rm": "cancel", "remove": "cancel", "requeue": "retry", "redrive": "replay", "prune": "purge",
     "start": "run", "serve": "run", "deliver": "run", "enqueue": "send", "settings": "config",
-    "get": "show", "why": "explain", "count": "stats",
+    "get": "show", "why": "explain", "count": "stats", "wait": "explain", "queue": "ls", "failed": "ls",
+    "flush": "run", "drain": "run", "backup": "db", "migrate": "db", "restore": "db", "check": "doctor",
+    "health": "doctor", "watch": "top",
 }  # fmt: skip
 
 _ONE_LINE_MAX: Final = 1000
@@ -209,7 +211,7 @@ def _report(error: Exception) -> int:
             _say(f"{no_such_option(error)} {_try_help(error)}".rstrip())
             return Exit.USAGE
         case click.UsageError():
-            _say(f"{error.format_message()} {_try_help(error)}".rstrip())
+            _say(f"{error.format_message()}{extra_argument(error)} {_try_help(error)}".rstrip())
             return Exit.USAGE
         case OSError() if error.filename is None and _raised_by_click(error):
             return unwritten(error)
@@ -220,7 +222,8 @@ def _report(error: Exception) -> int:
             _say(str(error))
             return error.code
         case PillarboxError():
-            _say(str(error))
+            listed = isinstance(error, NotFound) and error.what == "message"
+            _say(f"{error}; `pillarbox ls` lists what there is" if listed else str(error))
             return code_of(error)
         case _:
             # Without its text: nobody knows what an unexpected error quotes.

@@ -12,7 +12,7 @@ from pillarbox.cli.last_sent import find
 from pillarbox.cli.numbers import WholeNumber
 from pillarbox.cli.output import Cell, Row, emit, emit_json, listing, on_terminal, pairs, table, to_second
 from pillarbox.cli.selection import STATES, filtered
-from pillarbox.cli.shared_options import shared
+from pillarbox.cli.shared_options import never_used, shared
 from pillarbox.cli.spans_of_time import about, relative, seconds_since
 from pillarbox.clock import SystemClock
 from pillarbox.errors import NotFound
@@ -190,7 +190,10 @@ def stats(call: Call, channel: str | None, *, tenant: str | None) -> int:
 
     counted = _counted(list(filter(wanted, tallies)), list(filter(wanted, queues)))
     if not counted["queues"] and (channel is not None or tenant is not None):
-        raise Stop(Exit.NOT_FOUND, "nothing was ever sent there")
+        known = [queue.channel for queue in queues]
+        if channel is not None and channel not in known:
+            raise Stop(Exit.NOT_FOUND, never_used(channel, known))
+        raise Stop(Exit.NOT_FOUND, "nothing was ever sent there: `pillarbox stats` shows channels and tenants")
     if call.json:
         emit_json(counted)
         return Exit.OK

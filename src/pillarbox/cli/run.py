@@ -143,6 +143,8 @@ def _exclude(call: Call, *, url: str | None, names: tuple[str, ...], app: str | 
         raise click.UsageError(
             "--app brings its own database and configuration: leave --db, --shard and --config out.", call.ctx
         )
+    if url is not None and ":" not in url and not names and app is None:
+        raise click.UsageError(f"run takes a URL; a configured channel is named by --channel {url}.", call.ctx)
     if sum([app is not None, url is not None, bool(names)]) > 1:
         raise click.UsageError("URL, --channel and --app exclude each other.", call.ctx)
 

@@ -26,6 +26,9 @@ class _State(click.Choice[str]):
         """See `click.Choice`."""
         if value in STATES:
             return value
+        if "," in value:
+            several = " ".join(f"--state {one.strip()}" for one in value.split(","))
+            raise click.BadParameter(f"expected one state; say it once for each: {several}.", ctx, param)
         from pillarbox.outbox.filters import STATE_WORDS
 
         raise click.BadParameter(no_such("state", value, STATES, STATE_WORDS), ctx, param)

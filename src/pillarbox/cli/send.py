@@ -86,6 +86,8 @@ def send(
         arguments |= _content(call, text, payload, payload_file, limit=settings.content_bytes_max)
     sender = app.sender(settings, channel)
     if sender.channel is None:
+        if text in settings.channels:
+            raise click.UsageError(f"the channel comes first: pillarbox send {text} {channel!r}.", call.ctx)
         _must_be_served(settings, sender)
     if not settings.enabled:
         return asyncio.run(_pass_on(call, sender, arguments, timeout=timeout.total_seconds() if wait else None))
@@ -160,7 +162,7 @@ def _file_bytes(call: Call, name: str, limit: int) -> bytes:
 def _must_be_served(settings: Settings, sender: Sender) -> None:
     """A name that is configured nowhere is a mistake, unless a worker that runs has it (run --app module:box)."""
     from pillarbox import app
-    from pillarbox.errors import StoreNotFound, UnknownChannel
+    from pillarbox.errors import ConfigError, StoreNotFound, UnknownChannel
     from pillarbox.outbox.outbox import inside
 
     async def served() -> bool:
@@ -176,6 +178,10 @@ def _must_be_served(settings: Settings, sender: Sender) -> None:
             raise
         known = False
     if not known:
+        if sender.name in settings.channels:
+            raise ConfigError(
+                f"channels.{sender.name}.url", "is not set, and no worker that runs has that channel: give it a URL"
+            )
         names = tuple(name for name, item in settings.channels.items() if item.url is not None)
         raise UnknownChannel(sender.name, names)
 

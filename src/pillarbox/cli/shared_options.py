@@ -67,6 +67,17 @@ def no_such(what: str, given: str, known: Sequence[str], meant: Mapping[str, str
     return f"no {what} {given!r}; {hint}"
 
 
+def never_used(channel: str, known: Sequence[str]) -> str:
+    """Return the sentence that no message ever went to *channel*; *known*: those to which some did."""
+    import difflib
+
+    if near := next(iter(difflib.get_close_matches(channel, known, n=1)), None):
+        hint = f"did you mean {near!r}?"
+    else:
+        hint = f"messages went to {', '.join(sorted(known))}" if known else "nothing was sent at all yet"
+    return f"nothing was ever sent to channel {channel!r}; {hint}"
+
+
 FOREVER: Final = timedelta.max
 """What `span_or_none` makes of ``none``."""
 

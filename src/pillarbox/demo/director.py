@@ -266,7 +266,8 @@ class Director:
                 case "ready":
                     self._ready = True
                     if said["count"]:
-                        self._tell(f"the receiver had read {said['count']} messages that it had not answered")
+                        read = "1 message" if said["count"] == 1 else f"{said['count']} messages"
+                        self._tell(f"the receiver had read {read} and not answered")
             self._tell()
             self._moved.set()
 

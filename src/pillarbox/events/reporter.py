@@ -296,7 +296,8 @@ class Reporter:
             return
         self._told_until[pause] = end_ms
         error = self.lines.recipients.masked(transition.error, message.recipient)
-        self._later(functools.partial(_log.warning, "channel %s paused: %s", message.channel, error))
+        how_long = "until it is resumed" if until_ms is None else f"for {max(0, until_ms - now_ms) / 1000:.3g}s"
+        self._later(functools.partial(_log.warning, "channel %s paused %s: %s", message.channel, how_long, error))
         self.publish(
             events.ChannelPaused(
                 at_ms=now_ms,

@@ -40,6 +40,7 @@ _TIMES: Final = ("older", "newer")
 KNOWN: Final = (_STATE, *(str(field) for field in Field), *_TIMES)
 """The fields of the grammar, in the order of its documentation."""
 _ARGUMENT: Final = "where"
+_ELSEWHERE: Final = re.compile(r"(?P<field>\w+)(?P<sign>:|==|[<>]=?)(?P<value>[\w.-]+)")
 STATE_WORDS: Final = {
     "failed": "dead", "error": "dead", "rejected": "dead", "queued": "scheduled", "pending": "scheduled",
     "waiting": "scheduled", "retrying": "scheduled", "sent": "delivered", "done": "delivered", "acked": "delivered",
@@ -118,7 +119,8 @@ def terms(text: str) -> Iterator[Term]:
         term = _TERM.match(text, at)
         if term is None:
             raise InvalidMessage(
-                _ARGUMENT, f"expected FIELD=VALUE, FIELD!=VALUE or FIELD~VALUE, not {_near(text, at)!r}"
+                _ARGUMENT,
+                f"expected FIELD=VALUE, FIELD!=VALUE or FIELD~VALUE, not {_near(text, at)!r}{_meant(text[at:])}",
             )
         field = term["field"]
         if field not in KNOWN:
@@ -142,6 +144,21 @@ def _values(text: str, at: int, field: str) -> tuple[tuple[str, ...], int]:
         if text[at] != ",":
             raise InvalidMessage(_ARGUMENT, f"{field}: expected a comma or a blank before {_near(text, at)!r}")
         at += 1
+
+
+def _meant(text: str) -> str:
+    """Return a hint where a term is written as elsewhere: ``state:dead``, ``age>1h``, or a state alone."""
+    words = text.split()
+    word = words[0] if words else ""
+    if word in STATES:
+        return f"; did you mean state={word}?"
+    other = _ELSEWHERE.fullmatch(word)
+    if other is None:
+        return ""
+    field = other["field"].lower()
+    if field in {"age", "created", "created_at"}:
+        field = "newer" if "<" in other["sign"] else "older"
+    return f"; did you mean {field}={other['value']}?" if field in KNOWN else ""
 
 
 def _near(text: str, at: int) -> str:

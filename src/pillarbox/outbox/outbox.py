@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.engine.hooks import Hooks
@@ -303,6 +303,14 @@ class Outbox:
         settings = self.settings
         where = f"{len(settings.shards)} shards" if several(settings) else mask_dsn(settings.db)
         return f"<Outbox {where}>"
+
+    if not TYPE_CHECKING:  # a type checker says it before
+
+        def __enter__(self) -> None:
+            raise TypeError("this outbox is opened by `async with`; that of `pillarbox.sync` is for `with`")
+
+        def __exit__(self, *error: object) -> None:
+            pass
 
     async def __aenter__(self) -> Self:
         """Start."""

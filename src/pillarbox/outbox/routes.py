@@ -155,6 +155,10 @@ def make_route(settings: Settings, name: str, target: Target) -> Route:
         options["timeout"] = own.timeout.total_seconds()
     if isinstance(target, Channel):
         channel = target
+    elif isinstance(target, type):
+        raise ConfigError(
+            f"channels.{name}", f"expected an object, a URL or a function, not a class: {target.__name__}(…)"
+        )
     elif isinstance(target, str):
         # An operator's own channel may lead anywhere; what its messages point to, only where the settings allow.
         common = {"allow_networks": settings.egress.allow}

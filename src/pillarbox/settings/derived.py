@@ -71,7 +71,9 @@ def at_shard(settings: Settings) -> Settings:
     if settings.shard is None and not settings.shards:
         return settings
     if settings.shard is not None and settings.shard > len(settings.shards):
-        there = f"from 1 to {len(settings.shards)}" if settings.shards else "only together with shards"
+        if not settings.shards:
+            raise ConfigError("shard", "expected `shards` beside it; there is one database here, so leave it out")
+        there = f"from 1 to {len(settings.shards)}"
         raise ConfigError("shard", f"expected the number of one of the shards, {there}, not {settings.shard}")
     if settings.fallback is not None:
         raise ConfigError("fallback", "expected none with shards: what is in memory would be at home nowhere")

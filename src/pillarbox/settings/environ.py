@@ -26,6 +26,7 @@ from pillarbox.settings.lookup import (
     is_section,
     names_inside,
     nearest,
+    unfolded,
 )
 
 FILE_SUFFIX: Final = "_file"
@@ -114,5 +115,7 @@ def _unknown(name: str, path: KeyPath) -> ConfigError:
     if is_section(path):
         inside = ", ".join(env_name((*path, one)) for one in names_inside(path)[:3])
         return ConfigError(name, f"is a group of settings; expected one of them, such as {inside or env_name(path)}")
-    meant = nearest(path)
-    return ConfigError(name, did_you_mean(env_name(meant) if meant else None, ()))
+    meant = unfolded(name)
+    if meant is None and (near := nearest(path)) is not None:
+        meant = env_name(near)
+    return ConfigError(name, did_you_mean(meant, ()))

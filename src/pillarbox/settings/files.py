@@ -7,6 +7,7 @@ A file that is named has to be there; of the places that are looked at unasked, 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -97,6 +98,24 @@ def read_config(path: Path, *, because: str) -> Mapping[object, object]:
     return tree
 
 
+_YAML_LINE: Final = re.compile(r"[\w.-]+:(?:\s|\Z)")
+_TOML_LINE: Final = re.compile(r"\[|[\w.-]+ ?=")
+
+
+def _first_line(text: str) -> str:
+    """Return the first line that is no comment."""
+    lines = (line.strip() for line in text.splitlines())
+    return next((line for line in lines if line and not line.startswith("#")), "")
+
+
+def _or_yaml(text: str) -> str:
+    return "; it looks like YAML, which a file named .yaml may hold" if _YAML_LINE.match(_first_line(text)) else ""
+
+
+def _or_toml(text: str) -> str:
+    return "; it looks like TOML, which a file named .toml may hold" if _TOML_LINE.match(_first_line(text)) else ""
+
+
 def _toml(text: str, where: str) -> object:
     import tomllib
 
@@ -104,7 +123,7 @@ def _toml(text: str, where: str) -> object:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         # Without the cause: it carries the whole document along.
-        raise ConfigError(where, f"expected TOML: {exc}") from None
+        raise ConfigError(where, f"expected TOML: {exc}{_or_yaml(text)}") from None
     except RecursionError:
         raise ConfigError(where, f"expected tables nested at most {DEPTH_MAX} deep") from None
     except ValueError:
@@ -117,7 +136,7 @@ def _yaml(text: str, where: str) -> object:
     try:
         return parse(text, depth_max=DEPTH_MAX)
     except BadYaml as exc:
-        raise ConfigError(where, f"expected YAML: {exc}") from None
+        raise ConfigError(where, f"expected YAML: {exc}{_or_toml(text)}") from None
 
 
 def _json(text: str, where: str) -> object:

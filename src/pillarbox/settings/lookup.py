@@ -24,6 +24,15 @@ OPTIONS: Final = "options"
 
 _UNIT_SUFFIXES: Final[dict[Unit, str]] = {"ms": "_ms", "seconds": "_seconds"}
 _NEAR: Final = 0.5
+# What other programs call a setting of ours, and options of adapters that were written beside a channel's settings.
+_MEANT: Final[dict[str, KeyPath]] = {
+    "database": ("db",), "database_url": ("db",), "db_url": ("db",), "db_path": ("db",), "dsn": ("db",),
+    "path": ("db",), "retries": ("max_attempts",), "max_retries": ("max_attempts",), "attempts": ("max_attempts",),
+    "tries": ("max_attempts",), "backoff": ("schedule",), "retry_delays": ("schedule",), "expires": ("ttl",),
+    "expire": ("ttl",), "expiry": ("ttl",), "workers": ("concurrency",), "rate_limit": ("rate",),
+    "loglevel": ("log_level",), "target": ("url",), "endpoint": ("url",), "webhook": ("url",),
+    "secret": (OPTIONS, "secret"), "headers": (OPTIONS, "headers"), "sender": (OPTIONS, "sender"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,12 +170,34 @@ def nearest(path: KeyPath) -> KeyPath | None:
             break
     else:
         return None
+    word = _MEANT.get(name.lower())
+    if word is not None and find((*here, *word)) is not None:
+        return (*here, *word)
     known = [spelt[-1] for spelt in _SPELLINGS if spelt[:-1] == _pattern(here)] + list(names_inside(here))
     if close := difflib.get_close_matches(name.lower(), known, n=1, cutoff=_NEAR):
         meant = (*here, close[0], *path[depth:])
         return meant if find(meant) or is_section(meant) else meant[:depth]
     elsewhere = [one.path for one in TABLE if one.path[-1] == path[-1].lower()]
     return elsewhere[0] if elsewhere else None
+
+
+def unfolded(name: str) -> str | None:
+    """Return the variable that *name* may have meant, which has one underscore where two divide: ``OPS_URL``."""
+    flat = name.upper().removeprefix(ENV_PREFIX).replace(ENV_SEPARATOR, "_").lower()
+    for one in TABLE:
+        if one.path[0] != CHANNELS and "_".join(one.path) == flat:
+            return one.env
+    section, _, rest = flat.partition("_")
+    if section not in {CHANNELS, CHANNELS.removesuffix("s")}:
+        return None
+    channel, options, option = rest.partition(f"_{OPTIONS}_")
+    if options:
+        return env_name((CHANNELS, channel, OPTIONS, option))
+    # The longest name that fits: the channel "ops" has a "recipient_rate", and no channel "ops_recipient" has a "rate".
+    for last in sorted((one.path[-1] for one in TABLE if one.path[0] == CHANNELS), key=len, reverse=True):
+        if rest.endswith(f"_{last}"):
+            return env_name((CHANNELS, rest.removesuffix(f"_{last}"), last))
+    return None
 
 
 def did_you_mean(meant: str | None, known: Sequence[str]) -> str:

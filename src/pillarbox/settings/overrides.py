@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from pillarbox.errors import ConfigError
 from pillarbox.settings.explain import each_value
 from pillarbox.settings.layers import Source, make_settings, read_tree
 from pillarbox.settings.lookup import find
@@ -24,6 +25,12 @@ def override(base: Settings | None, values: Mapping[str, object], *, db: str | N
     Raises:
         ConfigError: An unknown key, or a value that does not fit.
     """
+    if base is not None and not isinstance(base, Settings):  # what a caller hands over may be anything
+        raise ConfigError(
+            "settings",
+            f"expected Settings, as `pillarbox.settings.load.load(path=…).settings` are, not {type(base).__name__};"
+            " single ones are arguments of their own, as in Outbox(defaults={'ttl': '2h'})",
+        )
     layer = read_tree(dict(values), source=_SOURCE)
     merged = {} if base is None else {path: value for path, _, value in each_value(base)}
     merged.update({path: assignment.value for path, assignment in layer.items()})

@@ -19,6 +19,15 @@ from pillarbox.settings.derived import policy_for
 from pillarbox.settings.model import Settings
 
 _OF_THIS_MACHINE: Final = frozenset({"console", "file"})
+_PLATFORMS: Final = {
+    "hooks.slack.com": ("Slack", "slack://T…/B…/SECRET"),
+    "discord.com": ("Discord", "discord://ID/TOKEN"),
+    "discordapp.com": ("Discord", "discord://ID/TOKEN"),
+    "api.telegram.org": ("Telegram", "tgram://TOKEN"),
+}
+_OF_A_PLATFORM: Final = re.compile(
+    rf"https://(?P<host>{'|'.join(map(re.escape, _PLATFORMS))})(?::443)?(?:[/?#]|\Z)", re.IGNORECASE
+)
 _HOST_ALONE: Final = re.compile(r"[^:]+://[^/?#@\s]*/?")
 
 
@@ -98,6 +107,26 @@ def _an_open_guard(settings: Settings, _file: Path | None) -> Iterator[Problem]:
             yield Problem(field="egress.allow", advice=f"{network} allows every private address: name networks")
 
 
+def _a_channel_without_a_way_out(settings: Settings, _file: Path | None) -> Iterator[Problem]:
+    for name, channel in settings.channels.items():
+        if channel.url is None:
+            yield Problem(
+                field=f"channels.{name}.url",
+                advice="is not set: nothing is sent through it but by a program that gives it a function",
+            )
+
+
+def _a_platform_taken_for_a_webhook(settings: Settings, _file: Path | None) -> Iterator[Problem]:
+    for name, channel in settings.channels.items():
+        found = None if channel.url is None else _OF_A_PLATFORM.match(channel.url.strip())
+        if found is not None:
+            platform, better = _PLATFORMS[found["host"].lower()]
+            yield Problem(
+                field=f"channels.{name}.url",
+                advice=f"leads to {platform}, which takes no plain webhook's body: write {better}",
+            )
+
+
 def _tells(url: str | None) -> bool:
     """Whether a URL may hold a secret: beside the host, or because its host is a token."""
     scheme = None if url is None else scheme_of(url)
@@ -129,5 +158,7 @@ _CHECKS: tuple[Check, ...] = (
     _limits_that_never_count,
     _attempts_after_the_end,
     _an_open_guard,
+    _a_channel_without_a_way_out,
+    _a_platform_taken_for_a_webhook,
     _a_file_others_can_read,
 )

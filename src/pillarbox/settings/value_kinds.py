@@ -298,6 +298,8 @@ class Dsn(Kind):
         scheme, slashes, _ = text.partition("://")
         if slashes and scheme not in self._SCHEMES:
             raise Unfit(self.expected)
+        if not slashes and text.partition(":")[0] in self._SCHEMES:
+            raise Unfit(f"{self.expected}, with slashes behind the colon", told=True)
         if text.startswith("~"):
             raise Unfit("the whole path, because '~' is only known to a shell", told=True)
         return text

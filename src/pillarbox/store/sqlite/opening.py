@@ -185,7 +185,9 @@ def _check_ours(path: Path, info: os.stat_result) -> None:
     if not stat.S_ISREG(info.st_mode):
         raise StoreUnsafe(f"{path} is not a regular file")
     if info.st_uid != os.geteuid():
-        raise StoreUnsafe(f"{path} belongs to user {info.st_uid}, this process is user {os.geteuid()}")
+        raise StoreUnsafe(
+            f"{path} belongs to user {info.st_uid}, this process is user {os.geteuid()}: run it as the former"
+        )
 
 
 def _make(path: Path, *, make_parents: bool) -> None:
@@ -307,7 +309,10 @@ def _check_owner(connection: apsw.Connection) -> bool:
     owner = connection.pragma("application_id")
     tables = connection.execute(SCHEMA["count_tables"]).fetchall()[0][0]
     if owner not in {APPLICATION_ID, SHARED_ID} and (owner != 0 or tables):
-        raise StoreCorrupt("the file is a database of another program")
+        raise StoreCorrupt(
+            "the file is a database of another program: name another file, or share it by"
+            " `pillarbox db init --shared FILE`"
+        )
     return bool(tables)
 
 
