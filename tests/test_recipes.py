@@ -7,6 +7,7 @@ copy's own commands.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,11 +20,12 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.store.postgres_server import connected, fresh_database
 from tests.test_house import rooms_not_on_the_map, rooms_without_a_word
 from tests.test_tidy import statements_of_one_database_only
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 ROOT: Final = Path(__file__).parents[1]
 SOURCE: Final = "src/pillarbox"
@@ -187,26 +189,57 @@ asyncio.run(main(*sys.argv[1:]))
 def test_add_a_field_that_travels(copy: Copy, tmp_path: Path) -> None:
     db = str(tmp_path / "outbox.db")
     copy.said("-c", SEND_BEFORE, db)
-    checks, schema = f"{SOURCE}/outbox/checks.py", f"{SOURCE}/store/sql/sqlite/schema.sql"
-    migrations = f"{SOURCE}/store/sqlite/migrations.py"
+    checks, schemas = f"{SOURCE}/outbox/checks.py", f"{SOURCE}/store/sql"
     copy.insert(f"{SOURCE}/domain/outgoing.py", "    campaign: Any = None\n", before="    traceparent: Any = None\n")
     copy.insert(checks, "    campaign: str | None\n", before="    traceparent: str | None\n")
     copy.insert(checks, 'campaign=_optional_line("campaign", o.campaign), ', before="traceparent=None if ")
     last = "    traceparent: str | None = None\n"
     copy.replace(f"{SOURCE}/domain/envelope.py", last, f"{last}    campaign: str | None = None\n")
-    copy.insert(schema, "    campaign TEXT,\n", before="    traceparent TEXT,\n")
-    added = "-- version_3 --\nALTER TABLE message ADD COLUMN campaign TEXT;\n\n"
-    copy.insert(schema, added, before="-- recipient_counting --\n")
-    copy.replace(migrations, "VERSION: Final = 2\n", "VERSION: Final = 3\n")
-    copy.add_twin(migrations, "def _to_version_2(", "# Step n", {"version_2": "version_3"})
-    copy.replace(migrations, "{1: _to_version_2}", "{1: _to_version_2, 2: _to_version_3}")
+    for database, text, version in (("sqlite", "TEXT", 3), ("postgres", "text", 2)):
+        schema = f"{schemas}/{database}/schema.sql"
+        copy.insert(schema, f"    campaign {text},\n", before=f"    traceparent {text},\n")
+        added = f"-- version_{version} --\nALTER TABLE message ADD COLUMN campaign {text};\n\n"
+        copy.insert(schema, added, before="-- recipient_counting --\n")
     listed = recipe("Add a field that travels", "campaign")
     assert copy.changed() == listed
     assert len(listed) <= 5
+    assert statements_of_one_database_only(copy.tree()) == []
     kept = ["spring spring", "spring spring None", "campaign"]
     assert copy.said("-c", CAMPAIGN, db).splitlines() == kept
     kept[1] = "spring spring"
     assert copy.said("-c", CAMPAIGN, str(tmp_path / "new.db")).splitlines() == kept
+    # What there is to be said of every message, whoever moves or mends it.
+    copy.pillarbox("db", "copy", db, f"{tmp_path}/copied.db")
+    assert copy.said("-c", CAMPAIGNS, f"{tmp_path}/copied.db").split() == ["spring", "spring", "None"]
+    assert copy.said("-c", MENDED).split() == ["True", "True"]
+    with schema_of_its_own() as url:
+        assert copy.said("-c", CAMPAIGN, url).splitlines() == kept
+
+
+@contextlib.contextmanager
+def schema_of_its_own() -> Iterator[str]:
+    """Make the URL of a schema on a server that no other test gets afterwards."""
+    with fresh_database() as fresh:
+        base, _, schema = fresh.partition("schema=")
+        yield f"{base}schema=recipe_{schema}"
+        with connected(base) as connection:
+            connection.execute(f"DROP SCHEMA recipe_{schema} CASCADE")
+
+
+CAMPAIGNS = """
+import asyncio, sys, pillarbox
+
+async def main(db):
+    async with pillarbox.Outbox(db, deliver=False) as box:
+        print(*[message.view.campaign for message in await box.list()])
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+MENDED = """
+from pillarbox.store.sqlite.statements import DAMAGE
+
+print(*["campaign" in DAMAGE[name] for name in ("damaged_messages", "mend_message")])
+"""
 
 
 PIGEON = '''
@@ -276,11 +309,19 @@ def _postpone(tx: Writing, given: Sequence[Given[Postpone]]) -> list[Acted]:
 
 
 """
-POSTPONE_SQL = """-- postpone --
+POSTPONE_SQL: Final = {
+    "sqlite": """-- postpone --
 UPDATE message SET due_at = ?2 WHERE seq = ?1 AND state IN ({postpone_states})
 RETURNING seq
 
-"""
+""",
+    "postgres": """-- postpone --
+UPDATE message SET due_at = asked.at FROM {each seq bigint, at bigint}
+WHERE message.seq = asked.seq AND +state IN ({postpone_states})
+RETURNING message.seq
+
+""",
+}
 SECTION = """## pillarbox postpone
 
 Let messages wait a day longer.
@@ -304,7 +345,8 @@ def test_add_an_order(copy: Copy, tmp_path: Path) -> None:
     copy.insert(steps, POSTPONE_STEP.lstrip("\n"), before="def _bury(")
     copy.insert(steps, "    Postpone: (Order.POSTPONE, _postpone),\n", before="    Purge: (Order.PURGE, purge),\n")
     copy.insert(steps, "    Postpone,\n", before="    Purge,\n    Replay,\n")
-    copy.insert(f"{SOURCE}/store/sql/sqlite/write.sql", POSTPONE_SQL, before="-- cancel_request --\n")
+    for database, sql in POSTPONE_SQL.items():
+        copy.insert(f"{SOURCE}/store/sql/{database}/write.sql", sql, before="-- cancel_request --\n")
     copy.add_twin(box, "    async def cancel(", "    async def retry(", NEW_NAMES)
     copy.add_twin(box, "    async def cancel_many(", "    async def retry_many(", NEW_NAMES)
     copy.insert(box, "    Postpone,\n", before="    Purge,\n    Replay,\n")
@@ -318,11 +360,12 @@ def test_add_an_order(copy: Copy, tmp_path: Path) -> None:
     copy.insert("docs/reference/cli.md", SECTION, before="## pillarbox cancel\n")
     copy.said("-m", "tools.reference")
     assert copy.changed() == recipe("Add an order", "postpone")
+    assert statements_of_one_database_only(copy.tree()) == []
 
     assert "`PILLARBOX_POSTPONE_DRY_RUN`" in copy.read("docs/reference/cli.md")
     db = str(tmp_path / "outbox.db")
-    url = "console://stderr"
-    sent = copy.pillarbox("send", "ops", "Hello", "--to", "ann", "--db", db, PILLARBOX_CHANNELS__OPS=url).strip()
+    console = "console://stderr"
+    sent = copy.pillarbox("send", "ops", "Hello", "--to", "ann", "--db", db, PILLARBOX_CHANNELS__OPS=console).strip()
     due = json.loads(copy.pillarbox("show", sent, "--json", "--db", db))["due_at"]
     (row,) = json.loads(copy.pillarbox("postpone", sent, "--json", "--db", db))
     assert (row["applied"], row["state"]) == (True, "scheduled")
@@ -333,6 +376,11 @@ def test_add_an_order(copy: Copy, tmp_path: Path) -> None:
     assert datetime.fromisoformat(later) - datetime.fromisoformat(due) > timedelta(hours=23)
     told = [event["act"] for event in json.loads(copy.pillarbox("history", sent, "--json", "--db", db))]
     assert told.count("postpone") == 3
+    with schema_of_its_own() as url:
+        sent = copy.pillarbox(
+            "send", "ops", "Hello", "--to", "ann", "--db", url, PILLARBOX_CHANNELS__OPS=console
+        ).strip()
+        assert copy.said("-c", POSTPONE_ONE, url, sent).split() == ["True"]
 
 
 POSTPONE_ONE = """

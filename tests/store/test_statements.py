@@ -12,6 +12,7 @@ import pytest
 
 from pillarbox.domain.message import STATES
 from pillarbox.store.base import Durability
+from pillarbox.store.schema_version import steps_in
 from pillarbox.store.sqlite import opening
 from pillarbox.store.sqlite.statements import STATEMENTS
 from pillarbox.store.steps import claim, collapse, endings, horizon, late_answer, overview, prune, subject
@@ -72,6 +73,13 @@ def test_the_legend_of_the_states_is_true() -> None:
     text = (Path(opening.__file__).parent.parent / "sql" / "sqlite" / "write.sql").read_text("utf-8")
     legend = dict(re.findall(r"\b(\d) ([a-z]+)\b", text.partition("Below")[0]))
     assert legend == {str(state.code): str(state) for state in STATES}
+
+
+@pytest.mark.contract("SG2")
+def test_no_version_of_a_schema_is_left_out() -> None:
+    assert steps_in({"tables": "", "version_3": "c", "version_2": "b"}) == {1: "b", 2: "c"}
+    with pytest.raises(ValueError, match=r"\[2, 4\]"):
+        steps_in({"version_2": "b", "version_4": "d"})
 
 
 @pytest.mark.contract("ST9", "LE7")

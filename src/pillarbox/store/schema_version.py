@@ -7,9 +7,31 @@ machines can be upgraded one by one: code older than that refuses, code between 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import Final
 
 from pillarbox.errors import StoreCorrupt, StoreTooNew, StoreTooOld
+
+_STEP: Final = re.compile(r"version_(\d+)")
+
+
+def steps_in(schema: Mapping[str, str]) -> dict[int, str]:
+    """
+    Return the SQL that brings a database from each version to the next, in their order.
+
+    Args:
+        schema: Statements by name. What brings a database to version 2 is called ``version_2``.
+
+    Raises:
+        ValueError: One is missing in between.
+    """
+    found = sorted(
+        (int(name[1]), sql) for name, sql in ((_STEP.fullmatch(key), sql) for key, sql in schema.items()) if name
+    )
+    if [number for number, _ in found] != list(range(2, len(found) + 2)):
+        raise ValueError(f"the schema's versions do not follow each other: {[number for number, _ in found]}")
+    return {number - 1: sql for number, sql in found}
 
 
 def steps_to(version: int, meta: Mapping[str, str], *, forward: bool, who: str) -> tuple[range, int]:

@@ -1,8 +1,14 @@
-"""Makes the schema, and brings it up to date. Forward only; each step runs inside the transaction that records it."""
+"""
+Makes the schema, and brings it up to date. Forward only; each step runs inside the transaction that records it.
+
+A step is a block of ``schema.sql``, named for the version that it brings a schema to; which version this code knows
+follows from them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import methodcaller
 from typing import Any, Final
 
 import psycopg
@@ -12,14 +18,14 @@ from pillarbox.errors import StoreCorrupt, StoreNotFound, StoreReadOnly, StoreUn
 from pillarbox.store.postgres.connection import Session
 from pillarbox.store.postgres.errors import STANDBY
 from pillarbox.store.postgres.statements import SCHEMA, STATEMENTS
-from pillarbox.store.schema_version import steps_to
+from pillarbox.store.schema_version import steps_in, steps_to
 
-Step = Callable[["psycopg.Connection[Any]"], None]
+Step = Callable[["psycopg.Connection[Any]"], object]
 
-VERSION: Final = 1
 USABLE_FROM: Final = 1
 # Step n brings a schema from version n to n + 1.
-STEPS: Final[Mapping[int, Step]] = {}
+STEPS: Final[Mapping[int, Step]] = {n: methodcaller("execute", sql) for n, sql in steps_in(SCHEMA).items()}
+VERSION: Final = len(STEPS) + 1
 _TAKEN: Final = (errors.DuplicateTable, errors.DuplicateFunction, errors.DuplicateObject)
 
 

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from pillarbox.store import queries
-from pillarbox.store.steps.columns import DOUBTS, FRAGMENTS, LEASED, NEW, VIEW, column
+from pillarbox.store.steps.columns import CARRIED_KINDS, DOUBTS, FRAGMENTS, LEASED, NEW, VIEW, column
 from pillarbox.store.steps.endings import Ending
 from pillarbox.store.steps.tables import statements
 
@@ -45,10 +45,11 @@ _KINDS: Final = {
         ("queue", "policy", "created_ms", "max_attempts", "due_ms", "not_before_ms", "expires_ms"), "bigint"
     ),
     **dict.fromkeys(("part_count", "payload", "content_size", "lease_until", "worker", "claimed_ms"), "bigint"),
-    **dict.fromkeys(("kind", "op", "state", "priority"), "smallint"),
+    **dict.fromkeys(("kind", "op", "state"), "smallint"),
     **dict.fromkeys(("token_epoch", "claims"), "integer"),
     **dict.fromkeys(("floating", "prepared"), "boolean"),
     **dict.fromkeys(("accepted_by", "lease"), "bytea"),
+    **CARRIED_KINDS,
 }
 """What the columns of a new message hold; all others hold text."""
 _PIECES: Final = FRAGMENTS | {

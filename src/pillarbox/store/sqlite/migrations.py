@@ -1,27 +1,27 @@
-"""The schema's versions. Forward only; each step runs inside the transaction that records it."""
+"""
+The schema's versions. Forward only; each step runs inside the transaction that records it.
+
+A step is a block of ``schema.sql``, named for the version that it brings a file to; which version this code knows
+follows from them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import methodcaller
 from typing import Final
 
 import apsw
 
-from pillarbox.store.schema_version import steps_to
+from pillarbox.store.schema_version import steps_in, steps_to
 from pillarbox.store.sqlite.statements import READ, SCHEMA
 
-Step = Callable[[apsw.Connection], None]
+Step = Callable[[apsw.Connection], object]
 
-VERSION: Final = 2
 USABLE_FROM: Final = 1
-
-
-def _to_version_2(connection: apsw.Connection) -> None:
-    connection.execute(SCHEMA["version_2"])
-
-
 # Step n brings a file from version n to n + 1.
-STEPS: Final[Mapping[int, Step]] = {1: _to_version_2}
+STEPS: Final[Mapping[int, Step]] = {n: methodcaller("execute", sql) for n, sql in steps_in(SCHEMA).items()}
+VERSION: Final = len(STEPS) + 1
 
 
 def create(connection: apsw.Connection) -> None:

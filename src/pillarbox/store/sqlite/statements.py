@@ -14,7 +14,7 @@ from typing import Final
 from pillarbox.store import queries
 from pillarbox.store.steps.columns import DOUBTS, FRAGMENTS, LEASED, VIEW, column
 from pillarbox.store.steps.endings import Ending
-from pillarbox.store.steps.tables import statements
+from pillarbox.store.steps.tables import statements, texts
 
 _LEASED: Final = ", ".join(
     {
@@ -54,6 +54,16 @@ _VIEW_LIST: Final = _VIEW.replace(
     "coalesce(message.content, (SELECT p.content FROM payload p WHERE p.id = message.payload))", "NULL"
 )
 
+
+def _texts(table: str) -> dict[str, str]:
+    """Return the pieces that name each text of a table, as bytes and made readable; not what may be bytes by right."""
+    names = [name for name in texts(table) if name != "content"]
+    return {
+        f"{table}_texts": ", ".join(f"CAST({name} AS BLOB)" for name in names),
+        f"{table}_mended": ", ".join(f"{name} = as_text(CAST({name} AS BLOB))" for name in names),
+    }
+
+
 _PIECES: Final = queries.load("sqlite", "fragments.sql")
 _FRAGMENTS: Final = {
     **FRAGMENTS,
@@ -72,7 +82,9 @@ _RETURNING: Final = re.compile(r"\sRETURNING .*\Z")
 WRITE: Final = {name: sql.replace(_GIVEN, "") for name, sql in _WRITE.items()}
 READ: Final = queries.load("sqlite", "read.sql", {**_FRAGMENTS, "leased": _LEASED})
 SCHEMA: Final = queries.load("sqlite", "schema.sql", _FRAGMENTS)
-DAMAGE: Final = queries.load("sqlite", "damage.sql", _FRAGMENTS)
+DAMAGE: Final = queries.load(
+    "sqlite", "damage.sql", _FRAGMENTS | _texts("message") | _texts("attempt") | _texts("history")
+)
 DRIVER: Final = queries.load("sqlite", "driver.sql")
 _COPY: Final = statements(queries.load("sqlite", "copy.sql"), "?{}".format, {"kept": "full"})
 STATEMENTS: Final = WRITE | READ | DAMAGE | DRIVER | _COPY

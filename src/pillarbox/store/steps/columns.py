@@ -22,6 +22,12 @@ CARRIED: Final = Envelope.__struct_fields__[len(_CODED) :]
 """Fields of the envelope that are stored as they are, each in the column of its name."""
 _ALL: Final = slice(len(Envelope.__struct_fields__))
 _CARRIED: Final = slice(len(_CODED), len(Envelope.__struct_fields__))
+CARRIED_KINDS: Final = {
+    field.name: "smallint" if field.name == "priority" else "bigint" if field.type is int else "text"
+    for field in msgspec.structs.fields(Envelope)
+    if field.name in CARRIED
+}
+"""What these columns hold, in PostgreSQL's words."""
 
 if Envelope.__struct_fields__[: len(_CODED)] != _CODED:
     raise TypeError("the envelope's fields are not in the order in which they are stored")

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from pillarbox.store.steps.columns import CARRIED_KINDS
+
 
 class Table(NamedTuple):
     """A table: the columns of its key, in which order it is read, and what each of its columns holds."""
@@ -21,6 +23,8 @@ class Table(NamedTuple):
 def _table(key: str, columns: str) -> Table:
     return Table(tuple(key.split(", ")), dict(map(str.split, columns.split(","))))
 
+
+_CARRIED: Final = ", ".join(f"{name} {kind}" for name, kind in CARRIED_KINDS.items())
 
 TABLES: Final[Mapping[str, Table]] = {
     "queue": _table(
@@ -38,15 +42,15 @@ TABLES: Final[Mapping[str, Table]] = {
     "payload": _table("id", "id bigint, content text, key_id text"),
     "message": _table(
         "seq",
-        "seq bigint, id text, queue bigint, state smallint, waiting boolean, priority smallint, due_at bigint,"
-        "lane text, floating boolean, admitted_seq bigint, claims integer, charged integer, lost integer,"
-        "free_returns integer, max_attempts bigint, policy bigint, recipient text, account text, thread text,"
-        "kind smallint, op smallint, target text, created_at bigint, not_before bigint, expires_at bigint,"
+        "seq bigint, id text, queue bigint, state smallint, waiting boolean, due_at bigint,"
+        "floating boolean, admitted_seq bigint, claims integer, charged integer, lost integer,"
+        "free_returns integer, max_attempts bigint, policy bigint, recipient text,"
+        "kind smallint, op smallint, created_at bigint, not_before bigint, expires_at bigint,"
         "claimed_at bigint, completed_at bigint, prepared boolean, part_count bigint, part_next bigint, splitter text,"
         "content text, payload bigint, content_size bigint, receipt text, arrived_at bigint, also_arrived_at bigint,"
         "extra_copies integer, terminal_reason text, error_class text, last_error text, cancel_requested_at bigint,"
-        "key text, collapse_key text, group_id text, correlation_id text, origin text, traceparent text, metadata text,"
-        "replay_of text, token_id text, token_epoch integer, accepted_by bytea",
+        "key text, collapse_key text, group_id text, metadata text,"
+        f"replay_of text, token_id text, token_epoch integer, accepted_by bytea, {_CARRIED}",
     ),
     "part": _table(
         "message, number",
@@ -105,6 +109,11 @@ def statements(named: Mapping[str, str], mark: Callable[[int], str], spelt: Mapp
             if "{table}" in sql:
                 made[f"{name}_{table}"] = _filled(sql, pieces)
     return made
+
+
+def texts(table: str) -> list[str]:
+    """Return which of a table's columns hold text."""
+    return [name for name, kind in TABLES[table].columns.items() if kind == "text"]
 
 
 def _filled(sql: str, pieces: Mapping[str, str]) -> str:
