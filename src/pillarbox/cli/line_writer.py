@@ -34,14 +34,14 @@ def descriptor_of(stream: IO[str] | None) -> int | None:
         return None
 
 
-class Scribe:
+class LineWriter:
     """
     Writes to one descriptor, in order.
 
     Args:
         descriptor: ``None``: everything is dropped.
-        missing: Gives the line that says how many could not be written.
-        unread: Called once, on the scribe's own thread, when the reader is gone.
+        missing: Returns the line that says how many could not be written.
+        on_unread: Called once, on the writer's own thread, when the reader is gone.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class Scribe:
         descriptor: int | None,
         *,
         missing: Callable[[int], bytes],
-        unread: Callable[[], object] = lambda: None,
+        on_unread: Callable[[], object] = lambda: None,
         lines_max: int = LINES_MAX,
     ) -> None:
         self._descriptor = descriptor
         self._missing = missing
-        self._unread = unread
+        self._on_unread = on_unread
         self._lines_max = lines_max
         # Each with how many lines it stands for: that of a line about missing ones is theirs.
         self._lines: deque[tuple[bytes, int]] = deque()
@@ -66,7 +66,7 @@ class Scribe:
         self._gone = descriptor is None
         self._ending = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._work, name="pillarbox-scribe", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="pillarbox-lines", daemon=True)
         self._thread.start()
 
     def write(self, line: bytes) -> None:
@@ -103,7 +103,7 @@ class Scribe:
                 with self._changed:
                     self._gone = True
                     self._lines.clear()
-                self._unread()
+                self._on_unread()
                 return
 
     def _next(self) -> list[tuple[bytes, int]]:

@@ -160,7 +160,7 @@ def _file_bytes(call: Call, name: str, limit: int) -> bytes:
 
 
 def _must_be_served(settings: Settings, sender: Sender) -> None:
-    """A name that is configured nowhere is a mistake, unless a worker that runs has it (run --app module:box)."""
+    """Refuse a name that is configured nowhere, unless a worker that runs has it (run --app module:box)."""
     from pillarbox import app
     from pillarbox.errors import ConfigError, StoreNotFound, UnknownChannel
     from pillarbox.outbox.outbox import inside

@@ -14,7 +14,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from pillarbox.cli.line_writer import Scribe, descriptor_of
+from pillarbox.cli.line_writer import LineWriter, descriptor_of
 from pillarbox.cli.output import encoded, on_terminal
 from pillarbox.domain.plain_characters import visible
 from pillarbox.events.log_format import LEVELS, make_formatter
@@ -41,11 +41,11 @@ _LAST_WORDS_SECONDS: Final = 1.0
 
 
 class _Written(logging.Handler):
-    """Hands each record to a scribe: what a log costs is never waited for by those who write it."""
+    """Hands each record to a writer: what a log costs is never waited for by those who write it."""
 
-    def __init__(self, scribe: Scribe) -> None:
+    def __init__(self, writer: LineWriter) -> None:
         super().__init__()
-        self._scribe = scribe
+        self._writer = writer
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler`."""
@@ -53,20 +53,20 @@ class _Written(logging.Handler):
             line = self.format(record)
         except Exception:  # noqa: BLE001 — a record that cannot be formatted harms nobody
             line = f"a record of {record.name} could not be written"
-        self._scribe.write(f"{line}\n".encode("utf-8", "backslashreplace"))
+        self._writer.write(f"{line}\n".encode("utf-8", "backslashreplace"))
 
 
 class _Drawn(io.TextIOBase):
-    """Stderr, written by a scribe."""
+    """Stderr, written by a writer."""
 
     encoding = "utf-8"
 
-    def __init__(self, scribe: Scribe) -> None:
-        self._scribe = scribe
+    def __init__(self, writer: LineWriter) -> None:
+        self._writer = writer
 
     def write(self, text: str) -> int:
         """See `io.TextIOBase`."""
-        self._scribe.write(text.encode("utf-8", "backslashreplace"))
+        self._writer.write(text.encode("utf-8", "backslashreplace"))
         return len(text)
 
     def isatty(self) -> bool:
@@ -90,13 +90,13 @@ class Voice:
         self.rows = rows
         self.quiet = False
         self._people = sys.stderr is not None and on_terminal(sys.stderr)
-        self._scribe = Scribe(descriptor_of(sys.stderr), missing=self._missing)
-        self._data = Scribe(
+        self._writer = LineWriter(descriptor_of(sys.stderr), missing=self._missing)
+        self._data = LineWriter(
             descriptor_of(sys.stdout),
             missing=lambda count: encoded({"event": "lines_lost", "count": count}),
-            unread=lambda: log.warning("nobody reads stdout any more: the worker goes on, and writes nothing there"),
+            on_unread=lambda: log.warning("nobody reads stdout any more: the worker goes on, and writes nothing there"),
         )
-        self._handler: logging.Handler = _Written(self._scribe)
+        self._handler: logging.Handler = _Written(self._writer)
         self._handler.addFilter(self._unsaid)
         self.adopt(settings)
 
@@ -109,7 +109,7 @@ class Voice:
 
     def talk(self, line: str) -> None:
         """Write a line that is not data."""
-        self._scribe.write(f"{visible(line)}\n".encode("utf-8", "backslashreplace"))
+        self._writer.write(f"{visible(line)}\n".encode("utf-8", "backslashreplace"))
 
     def emit(self, line: str) -> None:
         """Write a line of data for people."""
@@ -121,12 +121,12 @@ class Voice:
 
     def terminal(self) -> IO[str]:
         """Return stderr as a stream that is never waited for, to draw on."""
-        return cast("IO[str]", _Drawn(self._scribe))
+        return cast("IO[str]", _Drawn(self._writer))
 
     def close(self) -> None:
         """Write what is left to be written; a reader that stands still is not waited for."""
-        for scribe in (self._data, self._scribe):
-            scribe.close(_LAST_WORDS_SECONDS)
+        for writer in (self._data, self._writer):
+            writer.close(_LAST_WORDS_SECONDS)
 
     def adopt(self, settings: Settings) -> None:
         """Speak as *settings* say from now on."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pillarbox.cli import line_writer
-from pillarbox.cli.line_writer import Scribe, descriptor_of
+from pillarbox.cli.line_writer import LineWriter, descriptor_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,9 +50,9 @@ class Disk:
             assert self.tried.acquire(timeout=SECONDS)
 
 
-def on(disk: Disk, monkeypatch: pytest.MonkeyPatch, lines_max: int = line_writer.LINES_MAX) -> Scribe:
+def on(disk: Disk, monkeypatch: pytest.MonkeyPatch, lines_max: int = line_writer.LINES_MAX) -> LineWriter:
     monkeypatch.setattr("pillarbox.cli.line_writer.os.write", disk.write)
-    return Scribe(99, missing=missing, lines_max=lines_max)
+    return LineWriter(99, missing=missing, lines_max=lines_max)
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_a_pipe_that_does_not_wait_is_written_to_whole(pipe: tuple[int, int]) ->
     reading, writing = pipe
     os.set_blocking(writing, False)
     size = fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ)
-    writer = Scribe(writing, missing=missing)
+    writer = LineWriter(writing, missing=missing)
     lines = [b"%06d\n" % number for number in range(size // 7 * 3)]
     for line in lines:
         writer.write(line)
@@ -177,7 +177,7 @@ def test_a_close_does_not_wait_for_a_reader_that_stands_still(pipe: tuple[int, i
     reading, writing = pipe
     for blocking in (False, True):
         os.set_blocking(writing, blocking)
-        writer = Scribe(writing, missing=missing)
+        writer = LineWriter(writing, missing=missing)
         writer.write(b"x" * (fcntl.fcntl(writing, fcntl.F_GETPIPE_SZ) + 1))
         writer.close(0.001)
         assert writer._thread.is_alive()
@@ -199,7 +199,7 @@ def test_where_nobody_can_read_any_more_it_says_so_once_and_takes_nothing(pipe: 
     reading, writing = pipe
     os.close(reading)
     heard = threading.Semaphore(0)
-    writer = Scribe(writing, missing=missing, unread=heard.release)
+    writer = LineWriter(writing, missing=missing, on_unread=heard.release)
     writer.write(b"one\n")
     assert heard.acquire(timeout=SECONDS)
     writer.write(b"two\n")
@@ -211,7 +211,7 @@ def test_where_nobody_can_read_any_more_it_says_so_once_and_takes_nothing(pipe: 
 @pytest.mark.contract("DR3")
 def test_what_was_closed_before_we_began_takes_everything_and_nothing_is_written() -> None:
     assert descriptor_of(None) is None
-    writer = Scribe(descriptor_of(None), missing=missing)
+    writer = LineWriter(descriptor_of(None), missing=missing)
     writer.write(b"one\n")
     writer.close(SECONDS)
     assert not writer._thread.is_alive()
