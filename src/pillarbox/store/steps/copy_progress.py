@@ -7,7 +7,7 @@ How far a copy came is written by the transaction that came so far. So one that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -25,8 +25,18 @@ _QUEUES_MAX: Final = 1_000_000
 _LOWEST: Final[dict[str, Any]] = {"bigint": -1, "text": "", "bytea": b""}
 _AT: Final = list(TABLES["queue"].columns).index("paused_at")
 
-Pauses = dict[int, tuple[int | None, int | None, str | None, str | None]]
-"""How each queue was paused before a copy paused it: when, until when, why, by whom."""
+
+class Pause(NamedTuple):
+    """How a queue was paused, in the order of its columns."""
+
+    at_ms: int | None
+    until_ms: int | None
+    reason: str | None
+    by: str | None
+
+
+Pauses = dict[int, Pause]
+"""How each queue was paused before a copy paused it."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +70,8 @@ def pause(tx: Tx, now_ms: int, target: str) -> tuple[Pauses, bool]:
     """
     row = tx.one("meta_value", (_PAUSES,))
     before = msgspec.json.decode(row[0], type=Pauses) if row else {}
-    found = {row[0]: tuple(row[_AT : _AT + 4]) for row in tx.many("copy_rows_queue", (-1, _QUEUES_MAX))}
-    others = {number: how for number, how in found.items() if how[3] != ACTOR}
+    found = {row[0]: Pause(*row[_AT : _AT + 4]) for row in tx.many("copy_rows_queue", (-1, _QUEUES_MAX))}
+    others = {number: how for number, how in found.items() if how.by != ACTOR}
     heir = tx.one("meta_value", (_HEIR,))
     if heir is not None and heir[0] != target and len(others) < len(found):
         raise Refused(
