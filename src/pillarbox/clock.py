@@ -40,7 +40,7 @@ class Clock(Protocol):
 
     def boot_id(self) -> str:
         """
-        Changes with every boot; boot times of different ids cannot be compared.
+        Return what changes with every boot; boot times of different ids cannot be compared.
 
         Empty where the system does not name its boots: then no process is taken for dead because of it.
         """

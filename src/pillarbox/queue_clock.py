@@ -69,12 +69,12 @@ class QueueClock:
         return self._look().now_ms
 
     def ahead_ms(self) -> int:
-        """How far the wall clock is ahead of the queue's line: 0, until somebody sets it."""
+        """Return how far the wall clock is ahead of the queue's line: 0, until somebody sets it."""
         self.wall_ms()
         return self._state[1]
 
     def parted_ms(self) -> int:
-        """By how much the wall clock was set, while it is not to be trusted for that; else 0."""
+        """Return by how much the wall clock was set, while it is not to be trusted for that; else 0."""
         self.wall_ms()
         return clock_steps.parted_ms(self._mark, boot_ms=self._clock.boot_ms())
 

@@ -113,7 +113,7 @@ def _unexplained(sent: Sequence[Sent], reads: Sequence[Entry], told: Mapping[str
 
 
 def _out_of_order(sent: Sequence[Sent], ledger: Sequence[Entry]) -> list[Entry]:
-    """One at a time: nothing is sent before all that was ahead of it in its lane was answered, or after its heir."""
+    """Return what was sent before all that was ahead of it in its lane was answered, or after its heir."""
     where = {item.id: item for item in sent}
     requests = {entry.number: entry for entry in ledger if entry.event == "read"}
     # What never arrived is lost; its successors are not to blame.

@@ -155,7 +155,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @classmethod
     def deliver(cls, receipt: str | None, *, answer: str | None = None) -> Transition:
-        """The platform has accepted it; terminal."""
+        """End it: the platform has accepted it."""
         if receipt is None and answer is None:
             return _DELIVERED
         return cls(to=State.DELIVERED, receipt=receipt, answer=answer)

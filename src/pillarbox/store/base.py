@@ -802,7 +802,7 @@ class Store(Protocol):
 
     async def check(self) -> list[str]:
         """
-        What is wrong with the database: integrity, counters, lanes. Empty when nothing is.
+        Return what is wrong with the database: integrity, counters, lanes. Empty when nothing is.
 
         Also: that nothing more can be written, and what its workers in other processes say is wrong with them.
         """

@@ -27,7 +27,7 @@ class Inherited(Protocol):
     """What owns connections."""
 
     def drop_inherited(self) -> None:
-        """In a forked child: close every connection. Raises nothing."""
+        """Close every connection, in a forked child. Raises nothing."""
 
 
 # Held from before a fork until after it: two threads that fork at once must not wait for each other.

@@ -211,7 +211,7 @@ class NullStore:
         raise Refused(_DISABLED)
 
     def on_change(self, listener: Callable[[], None], *, seconds: float) -> Callable[[], None]:  # noqa: ARG002
-        """Never call *listener*: nothing is ever written here."""
+        """Return what ends the notices; *listener* is never called, because nothing is ever written here."""
         return _nothing
 
 

@@ -135,7 +135,7 @@ class Rule:
 
 
 def _begins(code: tuple[str, ...], prefix: str) -> bool:
-    """By whole numbers: 5.1.1 does not begin 5.1.10."""
+    """Whether one begins with the other, by whole numbers: 5.1.1 does not begin 5.1.10."""
     wanted = tuple(prefix.split("."))
     return code[: len(wanted)] == wanted
 

@@ -383,7 +383,7 @@ class SmtpSession:
                 last_word.exception()  # looked at, so that asyncio does not complain
 
     def _interrupted(self, reply: Reply) -> Stopped:
-        """The server spoke before the dot: whatever it said, it does not have the mail."""
+        """Return what it means that the server spoke before the dot: whatever it said, it does not have the mail."""
         if reply.code >= 400:
             return self._refused(reply)
         return Stopped(Deferred(f".: {reply.shown()}, before the mail was sent", unclassified=True))

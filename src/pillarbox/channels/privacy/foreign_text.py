@@ -112,7 +112,7 @@ def _hidden(text: str, pieces: list[tuple[str, bool]]) -> str:
 
 
 def _is_whole(flat: str, first: int, last: int) -> bool:
-    """Not inside of a word: the recipient "grey" is not in "greylisted". An edge that is no word needs no such care."""
+    """Whether it is not inside of a word, as "grey" is of "greylisted". An edge that is no word needs no such care."""
     opens = first > 0 and _in_word(flat[first]) and _in_word(flat[first - 1])
     goes_on = last < len(flat) and _in_word(flat[last - 1]) and _in_word(flat[last])
     return not opens and not goes_on
@@ -137,7 +137,7 @@ def _safe_end(window: str, pieces: list[str]) -> str:
 
 
 def _pieces(values: tuple[str, ...]) -> list[str]:
-    """Longest first, so that what stands inside of another piece is hidden with it."""
+    """Return them longest first, so that what stands inside of another piece is hidden with it."""
     pieces = {value for value in values if _VALUE_LENGTH_MIN <= len(value) <= FOREIGN_LENGTH_MAX}
     for value in values:
         # A longer one can only stand in a text that was cut, which looks for its beginning.

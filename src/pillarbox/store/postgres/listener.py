@@ -71,7 +71,7 @@ class Listener:
         self._nudge()
 
     def drop_inherited(self) -> None:
-        """In a forked child: forget what is the parent's."""
+        """Forget what is the parent's, in a forked child."""
         self._listeners = {}
         self._thread = None
 

@@ -165,7 +165,7 @@ class PostgresStore(Reads, TwoThreads):
         listener.end()
 
     def drop_inherited(self) -> None:
-        """In a forked child: forget the parent's connections. To close one here would end the parent's session."""
+        """Forget the parent's connections, in a forked child. To close one here would end the parent's session."""
         self._session = self._reading = self._writer = self._reader = None
         self._starts = {}
         self._listener.drop_inherited()

@@ -113,7 +113,7 @@ class Handles:
         self._place = self._identity = None
 
     def drop_inherited(self) -> None:
-        """In a forked child: forget the guards, which are the parent's (`guarding`)."""
+        """Forget the guards in a forked child: they are the parent's (`guarding`)."""
         self._lock = threading.Lock()
         self._now({})
         self.forget()

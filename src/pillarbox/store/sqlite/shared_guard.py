@@ -161,7 +161,7 @@ class SharedGuard(Guard):
             self._engaged = True
 
     def disengage(self) -> None:
-        """Nothing is locked between transactions."""
+        """Do nothing: nothing is locked between transactions."""
 
     def close(self) -> None:
         """Forget the descriptor, and leave it open: the application's locks would fall with it."""

@@ -133,7 +133,7 @@ class Sidecar:
                 os.close(file.descriptor)
 
     def drop_inherited(self) -> None:
-        """In a forked child: close the lock file; its locks are the parent's, and must not outlive it here."""
+        """Close the lock file in a forked child; its locks are the parent's, and must not outlive it here."""
         file, self._file = self._file, None
         self._slots.clear()
         # POSIX locks are not inherited; a file for them is shared with the process's other sidecars.

@@ -141,7 +141,7 @@ class SQLiteStore(Reads, TwoThreads):
         await self._end_threads(self._close)
 
     def drop_inherited(self) -> None:
-        """In a forked child: close the parent's connections; its threads and locks are not there (`forking`)."""
+        """Close the parent's connections in a forked child; its threads and locks are not there (`forking`)."""
         session, self._session = self._session, None
         inherited = (None if session is None else session.connection, self._reading)
         self._reading = None

@@ -113,7 +113,7 @@ def _recognised(
 
 
 def _under_their_leases(tx: Writing, held: Sequence[tuple[Settlement, _Now]]) -> dict[int, Settled]:
-    """The leases are their own, but have not lapsed, or the messages must end otherwise."""
+    """Settle where the leases are their own, but have not lapsed, or the messages must end otherwise."""
     over = [(item, now) for item, now in held if item.lapsed != "time" or (now.lease_until or 0) <= tx.lease_now]
     results = _settle_arrived(tx, [item for item, now in over if now.arrived_ms is not None])
     asked = [(now.seq,) for _, now in over if now.arrived_ms is None and now.cancel_requested_ms is not None]
@@ -124,7 +124,7 @@ def _under_their_leases(tx: Writing, held: Sequence[tuple[Settlement, _Now]]) ->
 
 
 def _settle_arrived(tx: Writing, items: Sequence[Settlement]) -> dict[int, Settled]:
-    """The attempts that ran while the platform's answer to earlier ones came are over; their lanes open now."""
+    """End the attempts that ran while the platform's answer to earlier ones came; their lanes open now."""
     rows = [
         (
             item.message.seq,
@@ -190,7 +190,7 @@ def _message_arrives(writes: dict[str, list[Row]], item: Settlement, now: _Now) 
 
 
 def _part_arrives(writes: dict[str, list[Row]], item: Settlement, now: _Now) -> State:
-    """The same for a part: what stands at it goes on behind it; to what has gone on, or is being sent, it is a copy."""
+    """Write the same of a part: what stands at it goes on behind it; to what is past it, or is sent, it is a copy."""
     part, transition = item.message.part_next, item.transition
     state, receipt = STATES[now.state], writable(transition.receipt)
     if ends_part(state, part_next=now.part_next, part=part):

@@ -68,7 +68,7 @@ class HttpPlatform(Platform):
         """Return what a request says."""
 
     def limits(self) -> tuple[Limit, ...]:
-        """Every way in which the platform limits."""
+        """Return every way in which the platform limits."""
         return tuple(self.rates)
 
     def _answer(self, request: Received) -> Answer:

@@ -76,7 +76,7 @@ class Process:
         self._waiting.clear()
 
     def stepped(self) -> None:
-        """One of its callbacks has run. For the loop."""
+        """Called by the loop when one of its callbacks has run."""
         if self._steps_left is not None and self.alive:
             self._steps_left -= 1
             if self._steps_left == 0:

@@ -58,7 +58,7 @@ class Backstage(Protocol):
         """Make a stored message's policy unreadable."""
 
     async def stored_contents(self) -> int:
-        """How many contents are stored apart from their messages."""
+        """Return how many contents are stored apart from their messages."""
 
 
 class StoreDriver:
@@ -213,7 +213,7 @@ class StoreDriver:
         return (await self.commit(acts=[act])).acted[0]
 
     async def lapsed(self) -> list[Lapsed]:
-        """Which leases nobody holds any more."""
+        """Return which leases nobody holds any more."""
         return await self.store.lapsed(limit=100)
 
     async def reap(self) -> list[Settled]:

@@ -311,5 +311,5 @@ async def without_lease(driver: StoreDriver, verb: str, old: Leased, last: Lease
 
 
 def _of_its_own(name: str) -> bool:
-    """Fields in which two messages differ anyway."""
+    """Whether two messages differ in a field anyway."""
     return name.endswith("_ms") or name in {"id", "seq", "worker"}
