@@ -19,6 +19,7 @@ from tests.rules import PACKAGE, Planted, RuleTests, Tree, parsed, this_reposito
 
 MAP: Final = "ARCHITECTURE.md"
 ABSENT: Final = "| room | absent |\n|---|---|\n"
+PLACES: Final = "| folder or file | one thought |\n|---|---|\n"
 SENTENCE_LINES_MAX: Final = 3
 
 # Names that stand in neighbouring rooms all the same, and why nobody looks into the wrong one.
@@ -55,6 +56,7 @@ CLIENTS: Final = ("slack_sdk", "slack_bolt", "telegram", "telethon", "aiogram", 
 # A room whose files are named for what one sees a store do.
 ROOMS_OF_ACTIVITIES: Final = ("testing/store_suite",)
 
+_NAMED: Final = re.compile(r"`([^`]+)`")
 _ABSENT: Final = re.compile(r"^\| `(?P<room>[\w/]+)/` \| (?P<absent>[^|]*\w[^|]*) \|$", re.MULTILINE)
 
 
@@ -123,6 +125,21 @@ def rooms_not_on_the_map(tree: Tree) -> list[str]:
         *(f"{MAP}: there is no room {room}/" for room in sorted(set(told) - there)),
         *(f"{MAP}: {room}/ stands there twice" for room in sorted(there) if told.count(room) > 1),
     ]
+
+
+def names_on_the_map_without_a_file(tree: Tree) -> list[str]:
+    """Each file and folder that the map names is there; after the first of a row, names go from where that one is."""
+    there = {path.with_suffix("") for path in map(PurePosixPath, tree)}
+    there |= {folder for path in there for folder in path.parents}
+    _, _, below = tree.get(MAP, "").partition(PLACES)
+    found = []
+    for row in below.partition("\n\n")[0].splitlines():
+        rooms = [PurePosixPath(PACKAGE)]
+        for name in _NAMED.findall(row.split("|")[1]):
+            places = [room / name for room in rooms if room / name in there]
+            rooms += [room for place in places[:1] for room in (place, *place.parents)]
+            found += [] if places else [f"{MAP}: there is no {name}"]
+    return found
 
 
 def clients_that_send_again(tree: Tree) -> list[str]:
@@ -200,6 +217,20 @@ RULES: list[Planted] = [
         {f"{PACKAGE}/engine/__init__.py": ROOM, MAP: f"{ABSENT}| `engine/` | SQL |\n| `engine/` | clocks |\n"},
         f"{MAP}: engine/ stands there twice",
         {f"{PACKAGE}/engine/__init__.py": ROOM, MAP: f"{ABSENT}| `engine/` | SQL, clocks |\n"},
+    ),
+    (
+        names_on_the_map_without_a_file,
+        {
+            f"{PACKAGE}/engine/lanes.py": "",
+            MAP: f"{PLACES}| `engine/lanes`, `clocks` | loops |\n\n{ABSENT}| `attic/` | light |\n",
+        },
+        f"{MAP}: there is no clocks",
+        {
+            f"{PACKAGE}/engine/lanes.py": "",
+            f"{PACKAGE}/engine/clocks.py": "",
+            f"{PACKAGE}/engine/http/pool.py": "",
+            MAP: f"{PLACES}| `engine/`, `lanes` | `loops` |\n| `engine/http/pool`, `clocks`, `http/` | `none` |\n",
+        },
     ),
     (
         clients_that_send_again,
