@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pillarbox.domain.shards import Place
 from pillarbox.outbox.composition import Given, Inside, on_one
-from pillarbox.outbox.shards.entrances import ShardedEdits, ShardedJoins, ShardedSending, ShardedStreams
 from pillarbox.outbox.shards.sharded_lifetime import ShardedLifetime, ShardedReload
 from pillarbox.outbox.shards.sharded_orders import ShardedOrders
 from pillarbox.outbox.shards.sharded_reads import ShardedReads
 from pillarbox.outbox.shards.sharded_routes import ShardedRoutes
+from pillarbox.outbox.shards.sharded_sends import ShardedEdits, ShardedJoins, ShardedSending, ShardedStreams
 from pillarbox.outbox.shards.sharded_upkeep import ShardedMirrorBook, ShardedUpkeep
 from pillarbox.outbox.shards.shards import Shard, Shards
 from pillarbox.settings.derived import each_shard
