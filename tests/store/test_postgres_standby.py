@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pytest
 
+from pillarbox.errors import StoreError, StoreOutcomeUnknown, StoreUnavailable
 from pillarbox.outbox.outbox import Outbox
+from pillarbox.store.postgres.connection import ServerConnection, connect
+from pillarbox.store.registry import open_store
 from tests.store.postgres_cluster import SYNCHRONOUS, Machine, short_folder
 from tests.store.postgres_server import connected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Iterator
 
     import psycopg
+
+    from pillarbox.store.base import Durability
+    from pillarbox.store.postgres import dsn
 
 SECONDS: Final = 120.0
 _WAITING: Final = "SELECT pid, xact_start FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
@@ -86,3 +94,68 @@ async def test_what_did_not_wait_for_its_standby_is_not_answered(
             assert {made.id, first.id} <= {
                 f"{one}" for (one,) in connection.execute("SELECT id FROM pillarbox.message").fetchall()
             }
+
+
+def impatient(place: dsn.Place, durability: Durability) -> ServerConnection:
+    connection = connect(place, durability)
+    connection.commit_seconds = 2.0
+    connection.answer_seconds = 3.0
+    return connection
+
+
+def hurried(url: str) -> Outbox:
+    return Outbox(url, store=lambda: open_store(url, connect=impatient), deliver=False)
+
+
+async def said_by(call: Awaitable[Any]) -> BaseException | None:
+    try:
+        await call
+    except StoreError as error:
+        return error
+    return None
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.contract("EN4", "LE4")
+async def test_an_outbox_closes_though_its_standby_is_away(primary: Machine, standby: Machine) -> None:
+    """What was not answered is unknown to its caller, and found by its key when the standby is back."""
+    box = hurried(primary.url)
+    async with asyncio.timeout(SECONDS):
+        await box.start()
+        standby.kill()
+        try:
+            send = asyncio.ensure_future(said_by(box.send("hooks", to="ann", text="2", key="closing")))
+            with connected(primary.url) as connection:
+                await waiting(connection, send, known=set())
+            await box.close()
+            error = await send
+            assert isinstance(error, StoreOutcomeUnknown)
+            assert "the server did not answer within 2 s" in str(error)
+        finally:
+            standby.run()
+        async with Outbox(primary.url, deliver=False) as other:
+            made = await other.send("hooks", to="ann", text="2", key="closing")
+        assert not made.created
+        assert made.id in error.message_ids
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.contract("EN4")
+async def test_an_outbox_closes_though_its_server_is_silent(standby: Machine, primary: Machine) -> None:
+    url = f"{primary.url}&connect_timeout=2"
+    async with asyncio.timeout(SECONDS):
+        box = hurried(url)
+        await box.start()
+        pids = [primary.pid, *primary.processes()]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            error = await said_by(box.send("hooks", to="ann", text="3"))
+            await box.close()
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+        assert isinstance(error, StoreUnavailable)
+        assert not isinstance(error, StoreOutcomeUnknown)
+        async with Outbox(url, deliver=False) as other:
+            await other.send("hooks", to="ann", text="4")

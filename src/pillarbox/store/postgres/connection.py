@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
+from psycopg.waiting import Ready
 
 from pillarbox.errors import PillarboxError, StoreOutcomeUnknown, ValueRefused
 from pillarbox.store.base import Durability
@@ -21,15 +23,24 @@ from pillarbox.store.steps.numbers import Numbers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from psycopg.abc import PQGen
+
     from pillarbox.store.postgres.dsn import Place
     from pillarbox.store.postgres.server_clock import ServerClock
     from pillarbox.store.steps.tx import Row
+
+T = TypeVar("T")
 
 _PREPARED_MAX: Final = 500
 _GROWTH_MS: Final = 5_000
 """How often it is asked how large our tables are."""
 _GROWTH_PAGES: Final = 8
 """How much larger, and at least twice as large, one must be for plans that were made before to be made anew."""
+ANSWER_SECONDS: Final = 40.0
+"""How long anything but a commit may take: longer than the server lets a statement run."""
+COMMIT_SECONDS: Final = 15.0
+"""How long a commit may take: no setting of the server's ends its wait for a standby."""
+_LOOK_SECONDS: Final = 0.1
 _NEVER_BY_ITSELF: Final = 1 << 30  # tries until a statement is prepared; ours say so themselves
 _SETTINGS: Final = {
     "statement_timeout": "30s",
@@ -62,12 +73,49 @@ class ServerConnection(psycopg.Connection[Any]):
         listens: Whether the server's notices come to it.
         gives_notice: Whether others are given notice. Behind a pooler too: who listens may do so past it.
         traits: Of its server.
+        answer_seconds: How long the server may be silent before the connection is given up.
+        commit_seconds: The same for a commit.
     """
 
     lasting: bool
     listens: bool
     gives_notice: bool
     traits: Traits
+    answer_seconds = ANSWER_SECONDS
+    commit_seconds = COMMIT_SECONDS
+    _committing = False
+
+    def commit_written(self) -> None:
+        """End a transaction. What else there is of `commit` is the library's, which would begin another one."""
+        self._committing = True
+        try:
+            self.execute("COMMIT")
+        finally:
+            self._committing = False
+
+    def wait(self, gen: PQGen[T], interval: float = _LOOK_SECONDS, timeout: float | None = None) -> T:
+        """Wait for the server, but not without end. Raises OperationalError; the connection is closed then."""
+        answered = self._answered(gen, interval)
+        # Older releases of the library know no timeout; nor does any of their calls say one.
+        return super().wait(answered, interval) if timeout is None else super().wait(answered, interval, timeout)
+
+    def _answered(self, gen: PQGen[T], interval: float) -> PQGen[T]:
+        """Hand on what *gen* waits for. Time is counted in looks at which there was nothing."""
+        seconds = self.commit_seconds if self._committing else self.answer_seconds
+        looks = math.ceil(seconds / interval)
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if ready == Ready.NONE:
+                    looks -= 1
+                    if not looks:
+                        self.pgconn.finish()
+                        raise psycopg.OperationalError(f"the server did not answer within {seconds:g} s")
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            answer: T = end.value
+            return answer
 
 
 def connect(place: Place, durability: Durability) -> ServerConnection:
@@ -239,7 +287,7 @@ class Session(Statements):
             self._begin("begin")
             yield
             self.committing = True
-            self._simple("COMMIT")
+            self.connection.commit_written()
             self.committing = False
         except BaseException:
             # Rows that they name were undone.
