@@ -184,3 +184,30 @@ async def test_of_two_databases_the_one_that_failed_is_named(pillarbox: Pillarbo
         assert "(database postgresql://" in ended.said
         assert str(pillarbox.db) not in ended.said
         assert SECRET not in ended.err
+    missing = await pillarbox("db", "copy", str(pillarbox.db), "/nowhere/copy.db")
+    assert (missing.code, missing.out) == (5, "")
+    assert "/nowhere" in missing.said
+    assert "PILLARBOX_DB" not in missing.said
+
+
+@pytest.mark.contract("SG3", "SG7")
+async def test_of_two_databases_the_one_that_failed_after_it_was_opened_is_named(
+    pillarbox: Pillarbox, url: str
+) -> None:
+    for place in ((), ("--db", url)):
+        assert (await pillarbox("db", "migrate", *place)).code == 0
+    base, _, schema = url.partition("schema=")
+    role = f"reads_{schema}"
+    poor = as_role(url, f"{role}:{SECRET}")
+    with connected(base) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {schema} TO {role}")
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}")
+        try:
+            for source, target in ((str(pillarbox.db), poor), (poor, f"{pillarbox.db}.copy")):
+                ended = await pillarbox("db", "copy", source, target)
+                assert (ended.code, ended.out) == (5, "")
+                assert "this database role may not do that" in ended.said
+                assert ended.said.endswith("(database postgresql://***@/postgres?***)")
+                assert SECRET not in ended.err
+        finally:
+            connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from pillarbox.store.base import Store
+    from tests.warm import WarmPython
 
 LIMIT = 3
+PROGRAM = Path(__file__).with_name("copying_process.py")
 LONG = "x" * 3000
 NOT_COPIED = {"meta", "tally", "recipient_tally", "worker", "sqlite_sequence"}
 LEFT_BEHIND = {("message", name) for name in ("lease", "lease_until", "worker", "lane_pos")} | {
@@ -154,8 +158,9 @@ async def test_a_copy_that_is_ended_anywhere_goes_on_and_has_everything_once(
         async with handle(place("sqlite"), clock, 1) as source, handle(place("sqlite"), clock, seed) as target:
             waiting = await fill(source)
             ids = [view.id for view in await source.everything()]
-            with pytest.raises((StoreUnavailable, StoreOutcomeUnknown)):
+            with pytest.raises((StoreUnavailable, StoreOutcomeUnknown)) as cut:
                 await copied(source, Cut(target.store, at, before=before))
+            assert cut.value.database == target.store.place
             begun = await target.store.queues()
             sent = [message.id for message in await target.claim(1)] if begun else []
             await target.store.deregister(target.worker)
@@ -167,6 +172,43 @@ async def test_a_copy_that_is_ended_anywhere_goes_on_and_has_everything_once(
                 assert [message.id for message in await target.claim(1)] == waiting[:1]
             assert [view.id for view in await target.everything()] == ids
             await target.healthy()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.contract("SG7", "LE1")
+@pytest.mark.parametrize(("of", "to"), [("sqlite", "postgres"), ("postgres", "sqlite")])
+async def test_a_copy_whose_process_is_killed_again_and_again_has_everything_once(
+    place: Callable[[str], str], warm_python: WarmPython, tmp_path: Path, of: str, to: str
+) -> None:
+    clock, source_at, target_at = FakeClock(), place(of), place(to)
+    async with handle(source_at, clock, 1) as source:
+        waiting = await fill(source)
+        ids = [view.id for view in await source.everything()]
+
+    async def run(at: int, when: str) -> int:
+        arguments = (source_at, target_at, str(at), when, str(clock.wall_ms()))
+        process = await warm_python.start(str(PROGRAM), *arguments, env=os.environ, cwd=tmp_path)
+        _, said = await process.communicate()
+        assert process.returncode is not None
+        assert process.returncode in {0, -signal.SIGKILL}, said.decode()
+        return process.returncode
+
+    # Each process comes a little further than the one before.
+    ways = [(at, when) for at in (1, 6) for when in ("before", "inside", "behind")]
+    assert [await run(*way) for way in ways] == [-signal.SIGKILL] * len(ways)
+    async with handle(target_at, clock, 2) as target:
+        assert await target.claim(10) == []
+    assert await run(0, "never") == 0
+    async with handle(source_at, clock, 3) as source, handle(target_at, clock, 4) as target:
+        assert (await copied(source, target.store)).before
+        assert await source.claim(10) == []
+        assert [view.id for view in await target.everything()] == ids
+        sent = []
+        while claimed := await target.claim(10):
+            sent += [message.id for message in claimed]
+            await target.deliver(*claimed)
+        assert sent == waiting
+        await target.healthy()
 
 
 @pytest.mark.contract("SG7", "LE1")

@@ -113,7 +113,8 @@ def naming(db: str | None, *, create: bool = True) -> Iterator[None]:
         place = mask_dsn(exc.database or db)
         where = "" if place in str(exc) else f" (database {place})"
         hint = ""
-        if isinstance(exc, StoreNotFound) and not create and not Path(db).exists():
+        own = exc.database is None
+        if own and isinstance(exc, StoreNotFound) and not create and not Path(db).exists():
             hint = "; the first `pillarbox send` makes it, --db or PILLARBOX_DB names another"
         raise Stop(Exit.DATABASE, f"{exc}{where}{hint}") from exc
 

@@ -661,16 +661,20 @@ class Store(Protocol):
     What every database offers the engine.
 
     All methods raise `StoreError` subclasses, and `commit` one error more, where the batch is at fault.
+
+    Attributes:
+        place: What names it; it may hold a password.
     """
 
     durability: Durability
     in_memory: bool
+    place: str
 
     async def open(self) -> None:
         """Connect, check the library and the file, migrate where the database allows it. Safe to repeat."""
 
     async def close(self) -> None:
-        """Close every handle. Safe to repeat."""
+        """Close every handle, in a bounded time whatever the database does. Safe to repeat."""
 
     async def limit(self, limits: Limits) -> None:
         """Judge by other limits from now on; what is stored already stays."""

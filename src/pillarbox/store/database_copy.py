@@ -7,19 +7,22 @@ So nothing is sent by both, whenever the copy ends; nor by a second copy, becaus
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
 
 import msgspec
 
 from pillarbox.domain.message import STATES
-from pillarbox.errors import Refused, ValueRefused
+from pillarbox.errors import Refused, StoreError, ValueRefused
 from pillarbox.store.base import Store
 from pillarbox.store.steps import copy_progress as steps
 from pillarbox.store.steps.tables import TABLES
 from pillarbox.store.steps.tx import Row, Tx
+
+T = TypeVar("T")
 
 _LIMIT: Final = 1000
 _STATE: Final = list(TABLES["message"].columns).index("state")
@@ -32,19 +35,44 @@ class Copied(msgspec.Struct, frozen=True, kw_only=True):
     before: bool = False
 
 
-async def copy(source: Store, target: Store, *, now_ms: int, limit: int = _LIMIT) -> Copied:
+class _Target:
+    """The database that is copied into. Its errors name it: whoever reads them thinks of the other one as theirs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.in_memory = store.in_memory
+
+    async def moving(self, work: Callable[[Tx], T]) -> T:
+        with self._named():
+            return await self._store.moving(work)
+
+    async def label(self) -> str | None:
+        with self._named():
+            return await self._store.label()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError as exc:
+            exc.database = self._store.place
+            raise
+
+
+async def copy(source: Store, into: Store, *, now_ms: int, limit: int = _LIMIT) -> Copied:
     """
-    Copy *source* into *target*, which is empty, or holds the beginning of this very copy.
+    Copy *source* into another one, which is empty, or holds the beginning of this very copy.
 
     Args:
         limit: Rows a transaction.
 
     Raises:
-        Refused: A worker of *source* runs, or sends something; *target* holds something else, or is *source* itself;
+        Refused: A worker of *source* runs, or sends something; *into* holds something else, or is *source* itself;
             *source* was copied elsewhere, and not resumed since; or one of them was written to meanwhile, and they
             differ.
-        StoreError: One of them failed. Call it again.
+        StoreError: One of them failed; that of *into* names it. Call it again.
     """
+    target = _Target(into)
     if source.in_memory or target.in_memory:
         raise Refused("a database in memory is not copied: it ends with its process")
     name, other = await source.moving(steps.key_of_database), await target.moving(steps.key_of_database)
@@ -70,7 +98,7 @@ async def copy(source: Store, target: Store, *, now_ms: int, limit: int = _LIMIT
     return Copied(messages=_messages(now))
 
 
-async def _step(source: Store, target: Store, progress: steps.Progress, limit: int) -> steps.Progress:
+async def _step(source: Store, target: _Target, progress: steps.Progress, limit: int) -> steps.Progress:
     behind = steps.after(progress)
     given = await source.moving(lambda tx: steps.rows(tx, progress.table, behind, limit=limit))
     try:
@@ -90,7 +118,7 @@ Sums = dict[tuple[str, int], tuple[int, int]]
 """By table, and for messages by state: how many rows, and the sum of their digests, whatever their order."""
 
 
-async def _sums(store: Store, limit: int) -> Sums:
+async def _sums(store: Store | _Target, limit: int) -> Sums:
     sums: defaultdict[tuple[str, int], tuple[int, int]] = defaultdict(lambda: (0, 0))
     for table in TABLES:
         behind = steps.first(table)

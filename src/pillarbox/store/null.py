@@ -49,6 +49,7 @@ class NullStore:
 
     durability = Durability.MEMORY
     in_memory = True
+    place = ""
 
     def __init__(self, key: bytes) -> None:
         self._key = key

@@ -93,6 +93,7 @@ class PostgresStore(Reads, TwoThreads):
         connect: Callable[[dsn.Place, Durability], ServerConnection] = connect,
     ) -> None:
         self.durability = durability
+        self.place = url
         self._place = dsn.parse(url)
         self._limits = limits or Limits()
         self._create = create

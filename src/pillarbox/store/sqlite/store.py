@@ -85,6 +85,7 @@ class SQLiteStore(Reads, TwoThreads):
     ) -> None:
         self.in_memory = str(path) == opening.MEMORY
         self.durability = Durability.MEMORY if self.in_memory else durability
+        self.place = str(path)
         self._path = Path(path)
         self._limits = limits or Limits()
         self._create = create
