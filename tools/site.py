@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[1]
 BESIDE: Final = ("README.md", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 """Pages of the site that stand beside docs/."""
+_WHOLE_MAX: Final = 32
+"""The longest word of code that stays whole: about the width of a telephone."""
+_BLOCKS: Final = re.compile(r"(<pre.*?</pre>)", re.DOTALL)
+_CODE: Final = re.compile(r"<code>([^<]*)</code>")
+_WORD: Final = re.compile(r"\S+")
 _LINK: Final = re.compile(r"(?P<before>\]\()(?P<path>(?!\w+:)[^)#\s]+)")
 
 
@@ -73,6 +78,26 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         found = [file for file in files.documentation_pages() if re.match(r"decisions/0", file.src_uri)]
         text += "\n" + "".join(f"- [{_title(file.content_string)}]({Path(file.src_uri).name})\n" for file in found)
     return text
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Return the page as HTML in which the words of code stay whole."""
+    del page, config, files
+    return with_whole_words(html)
+
+
+def with_whole_words(html: str) -> str:
+    """Return a page in which every short word of code in its text is marked, so that a narrow one keeps it whole."""
+    return "".join(
+        part if part.startswith("<pre") else _CODE.sub(lambda code: f"<code>{_marked(code[1])}</code>", part)
+        for part in _BLOCKS.split(html)
+    )
+
+
+def _marked(code: str) -> str:
+    return _WORD.sub(
+        lambda word: f'<span class="word">{word[0]}</span>' if len(word[0]) <= _WHOLE_MAX else word[0], code
+    )
 
 
 def _title(text: str) -> str:

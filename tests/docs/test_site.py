@@ -61,3 +61,13 @@ def test_a_list_begins_after_an_empty_line(page: str) -> None:
 )
 def test_a_link_leads_to_the_same_in_the_site(page: str, link: str, in_the_site: str) -> None:
     assert site.with_links_of_the_site(page, f"[it]({link})") == f"[it]({in_the_site})"
+
+
+def test_words_of_code_stay_whole_but_for_long_ones_and_blocks() -> None:
+    assert site.with_whole_words("<p>Say <code>ls --db</code></p>") == (
+        '<p>Say <code><span class="word">ls</span> <span class="word">--db</span></code></p>'
+    )
+    for kept in (f"<code>{'a' * 33}</code>", "<pre><span></span><code>a-b</code></pre>", "<pre><code>a-b</code></pre>"):
+        assert site.with_whole_words(kept) == kept
+    style = (ROOT / "docs/site.css").read_text("utf-8")
+    assert re.search(r"\.word \{\s+white-space: nowrap;", style)
