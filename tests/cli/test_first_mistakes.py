@@ -30,6 +30,7 @@ MISTAKES = {
     "channel-without-url": ("send ops hi --to a --config no-url.toml", 4, "channels.ops.url: is not set, and no"),
     "directory-as-database": ("ls --db folder", 5, "folder is a directory; expected a database file"),
     "database-of-the-shop": ("ls --db shop.db", 5, "share it by `pillarbox db init --shared FILE`"),
+    "text-as-database": ("ls --db bot.py", 5, "; put a backup in its place, or name another database by --db"),
     "colon-without-slashes": ("send ops hi --to a --db sqlite:x.db", 4, "with slashes behind the colon"),
     "yaml-that-is-toml": ("ls --config toml.yaml", 4, "it looks like TOML, which a file named .toml may hold"),
     "toml-that-is-yaml": ("ls --config yaml.toml", 4, "it looks like YAML, which a file named .yaml may hold"),

@@ -13,7 +13,7 @@ import click
 
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.output import complain
-from pillarbox.errors import StoreError, StoreNotFound
+from pillarbox.errors import StoreBusy, StoreCorrupt, StoreDiskFull, StoreError, StoreNotFound, StoreReadOnly
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from pillarbox.settings.model import Settings
 
 T = TypeVar("T")
+_REMEDIES: Final = (
+    (StoreDiskFull, "nothing was written: make room there, and say it again"),
+    (StoreReadOnly, "let this user write there, or name another database by --db"),
+    (StoreCorrupt, "put a backup in its place, or name another database by --db"),
+    (StoreBusy, "`pillarbox workers` lists who works on it"),
+)
 UNANSWERED: Final = "unanswered"
 """Under which a call notes that a shard did not answer."""
 
@@ -116,6 +122,8 @@ def naming(db: str | None, *, create: bool = True) -> Iterator[None]:
         own = exc.database is None
         if own and isinstance(exc, StoreNotFound) and not create and not Path(db).exists():
             hint = "; the first `pillarbox send` makes it, --db or PILLARBOX_DB names another"
+        elif (remedy := next((said for kind, said in _REMEDIES if isinstance(exc, kind)), None)) is not None:
+            hint = "" if "name another" in str(exc) else f"; {remedy}"
         raise Stop(Exit.DATABASE, f"{exc}{where}{hint}") from exc
 
 
