@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pillarbox.settings.model import Settings
 
 T = TypeVar("T")
+# Where the database is a file; a server's errors lead on themselves.
 _REMEDIES: Final = (
     (StoreDiskFull, "nothing was written: make room there, and say it again"),
     (StoreReadOnly, "let this user write there, or name another database by --db"),
@@ -115,6 +116,7 @@ def naming(db: str | None, *, create: bool = True) -> Iterator[None]:
         if db is None:
             raise
         from pillarbox.settings.explain import mask_dsn
+        from pillarbox.store.registry import file_of
 
         place = mask_dsn(exc.database or db)
         where = "" if place in str(exc) else f" (database {place})"
@@ -122,8 +124,8 @@ def naming(db: str | None, *, create: bool = True) -> Iterator[None]:
         own = exc.database is None
         if own and isinstance(exc, StoreNotFound) and not create and not Path(db).exists():
             hint = "; the first `pillarbox send` makes it, --db or PILLARBOX_DB names another"
-        elif (remedy := next((said for kind, said in _REMEDIES if isinstance(exc, kind)), None)) is not None:
-            hint = "" if "name another" in str(exc) else f"; {remedy}"
+        elif file_of(db) is not None and "name another" not in str(exc):
+            hint = next((f"; {said}" for kind, said in _REMEDIES if isinstance(exc, kind)), "")
         raise Stop(Exit.DATABASE, f"{exc}{where}{hint}") from exc
 
 
