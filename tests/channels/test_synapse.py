@@ -29,7 +29,7 @@ from urllib.parse import quote
 import pytest
 
 from pillarbox import Outbox
-from pillarbox.channels.base import Attempt, Seams
+from pillarbox.channels.base import Attempt, KeptInMemory, Seams
 from pillarbox.channels.matrix import MatrixChannel
 from pillarbox.clock import SystemClock
 from pillarbox.domain.message import Content, Format
@@ -114,12 +114,24 @@ class Synapse:
         return urllib.request.urlopen(request, timeout=SECONDS_TO_START)  # noqa: S310 — it is http:
 
     def token(self, user: str = "alice") -> str:
+        return str(self.login(user, "READER")["access_token"])
+
+    def login(self, user: str, device: str, **fields: Any) -> Any:
         identifier = {"type": "m.id.user", "user": user}
-        login = {"type": "m.login.password", "identifier": identifier, "password": "pw", "device_id": "READER"}
-        return str(self.call("POST", "login", login)["access_token"])
+        login = {"type": "m.login.password", "identifier": identifier, "password": "pw", "device_id": device}
+        return self.call("POST", "login", {**login, **fields})
 
     def room(self, token: str, **fields: Any) -> str:
-        return str(self.call("POST", "createRoom", fields, token)["room_id"])
+        # Rooms count against the limit of messages, which is what the tests are about.
+        for _ in range(50):
+            try:
+                return str(self.call("POST", "createRoom", fields, token)["room_id"])
+            except urllib.error.HTTPError as exc:
+                if exc.code != 429 or self._process is None:
+                    raise
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(0.5)
+        raise TimeoutError("Synapse makes no room")
 
     def bodies(self, room: str, token: str) -> list[str]:
         found = self.call("GET", f"rooms/{quote(room, safe='')}/messages?dir=f&limit=1000", token=token)
@@ -170,6 +182,37 @@ async def test_a_second_copy_is_the_first_event_through_logins_and_a_server_that
         await channel.close()
     assert len(set(receipts)) == 1
     assert await asyncio.to_thread(synapse.bodies, room, token) == ["Once & only"]
+
+
+class Lasting(KeptInMemory):
+    """What is kept, as a store keeps it."""
+
+    lasts = True
+
+
+@pytest.mark.contract("UN5")
+async def test_a_refresh_token_that_was_used_locks_nobody_out(synapse: Synapse) -> None:
+    room = await asyncio.to_thread(synapse.room, await asyncio.to_thread(synapse.token))
+    given = await asyncio.to_thread(synapse.login, "alice", "REFRESHED", refresh_token=True)
+    keep = Lasting()
+    for number in range(3):
+        # A restart each time, with an access token that is over and the refresh token that the first start used.
+        channel = MatrixChannel(
+            access_token="syt_over", refresh_token=given["refresh_token"], base_url=synapse.url, timeout_seconds=60
+        )
+        await channel.start(Seams(keep=keep))
+        for _ in range(2):
+            outcome = await channel.send(attempt(room, 9000 + number))
+            assert isinstance(outcome, Delivered), outcome
+        assert channel.covered
+        await channel.close()
+        kept = json.loads(await keep.read() or "")
+        # The last one finds that its access token is over, and refreshes again.
+        if number == 1:
+            assert await keep.replace(json.dumps(kept, separators=(",", ":")), json.dumps({**kept, "access": "syt_no"}))
+    with pytest.raises(urllib.error.HTTPError):
+        await asyncio.to_thread(synapse.call, "POST", "refresh", {"refresh_token": given["refresh_token"]})
+    assert len(await asyncio.to_thread(synapse.bodies, room, await asyncio.to_thread(synapse.token))) == 3
 
 
 @pytest.mark.contract("UN1")

@@ -10,7 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypedDict, final
+from typing import Final, Literal, Protocol, TypedDict, final
 
 import msgspec
 
@@ -135,12 +135,52 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         return self.content.files
 
 
+class Keep(Protocol):
+    """
+    One text that a channel keeps, the same for every worker of its store, such as tokens that it was given.
+
+    It is seen in no listing, event or export. Both methods raise `StoreError`: nothing was kept, or it is not known
+    whether something was. ``lasts`` where it outlives the process.
+    """
+
+    @property
+    def lasts(self) -> bool:
+        """See the class."""
+
+    async def read(self) -> str | None:
+        """Return what is kept now; ``None`` for nothing."""
+
+    async def replace(self, old: str | None, new: str) -> bool:
+        """Keep *new* in the place of *old*; return whether it is what is kept now. Of several who do so, one does."""
+
+
+class KeptInMemory:
+    """What is kept where there is no store: for as long as the process lives."""
+
+    __slots__ = ("_text",)
+    lasts = False
+
+    def __init__(self) -> None:
+        self._text: str | None = None
+
+    async def read(self) -> str | None:
+        """See `Keep`."""
+        return self._text
+
+    async def replace(self, old: str | None, new: str) -> bool:
+        """See `Keep`."""
+        if self._text == old:
+            self._text = new
+        return self._text == new
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seams:
-    """What the world looks like to an adapter."""
+    """What the world looks like to an adapter. ``keep`` is a channel's own."""
 
     clock: Clock = field(default_factory=SystemClock)
     entropy: Entropy = field(default_factory=SystemEntropy)
+    keep: Keep = field(default_factory=KeptInMemory)
 
 
 def room_for_mark(wanted: int, limit: int) -> int:

@@ -1,14 +1,12 @@
 """
 The Matrix channel: each message is one PUT into a room, under a transaction id that is the same for every attempt.
 
-A homeserver keeps that id with the device that sent it, and answers a second copy with the first event. So the channel
-logs in as one device for ever, refreshes its token and never logs out; a token that has no device covers nothing.
-Messages are not encrypted.
+A homeserver keeps that id with the device that sent it, and answers a second copy with the first event: see
+`matrix_session`. Messages are not encrypted.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final, Unpack
@@ -24,6 +22,7 @@ from pillarbox.channels.http.chat import OPTIONS, ChatChannel, HttpOptions, Requ
 from pillarbox.channels.http.client import Method
 from pillarbox.channels.http.rules import Rule, Spare, names, rule_for, words
 from pillarbox.channels.matrix_html import formatted
+from pillarbox.channels.matrix_session import MatrixSession, read
 from pillarbox.channels.privacy.known_secrets import KnownSecrets
 from pillarbox.channels.text.rich import Rich
 from pillarbox.channels.text.split import length
@@ -31,7 +30,7 @@ from pillarbox.channels.url_parts import Options, parse_url, text
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import Content, File
-from pillarbox.domain.outcome import AnyOutcome, Deferred, Unavailable, Uncertain
+from pillarbox.domain.outcome import AnyOutcome, Deferred, Uncertain
 from pillarbox.errors import ConfigError, InvalidMessage
 
 _SPEC: Final = "https://spec.matrix.org/v1.18/client-server-api"
@@ -40,10 +39,8 @@ _SYNAPSE: Final = "Synapse 1.163.2"
 _ROOM: Final = re.compile(r"![^\s\x00-\x20\x7f]{1,254}\Z")
 _ALIAS: Final = re.compile(r"#[^\s:\x00-\x20\x7f]{1,200}:[^\s\x00-\x20\x7f]{1,200}\Z")
 _EVENT: Final = re.compile(r"\$[^\s\x00-\x20\x7f]{1,254}\Z")
-_DEVICE: Final = re.compile(r"[A-Za-z0-9._~-]{1,100}\Z")
-_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,4096}\Z")  # it goes into a header
 _KEPT_SECONDS: Final = 86_400.0  # Synapse 1.163.2 events_worker.py: cleaned up after 24 hours
-_OPTIONS: Final = (*OPTIONS, "device_id")
+_OPTIONS: Final = (*OPTIONS, "device_id", "refresh_token")
 
 RULES: Final[tuple[Rule, ...]] = (
     Rule(verdict=Verdict.DELIVERED, statuses=("2xx",), codes=("ok",), source=f"{_SPEC}/#put_matrixclientv3roomsroomid"),
@@ -100,28 +97,7 @@ _TO_LOG_IN: Final[tuple[Rule, ...]] = (
 )
 
 
-class _Answer(msgspec.Struct):
-    errcode: str = ""
-    error: str = ""
-    event_id: str | None = None
-    retry_after_ms: float | None = None
-    access_token: str | None = None
-    refresh_token: str | None = None
-    device_id: str | None = None
-    room_id: str | None = None
-    user_id: str = ""
-    content_uri: str = ""
-
-
 _MEDIA: Final = {"image": "m.image", "audio": "m.audio", "video": "m.video"}
-_ANSWER: Final = msgspec.json.Decoder(_Answer)
-
-
-def _read(answer: Answer) -> _Answer | None:
-    try:
-        return _ANSWER.decode(answer.body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 class MatrixChannel(ChatChannel):
@@ -134,6 +110,7 @@ class MatrixChannel(ChatChannel):
     Args:
         user: Its name, or whole id; with *password* the channel logs in by itself.
         access_token: Instead of both: a token that was made elsewhere.
+        refresh_token: What came with that token. Both are used once; what follows them is kept in the store.
         device_id: As which device to log in. Two programs that use one account have two.
         options: See `HttpOptions`; ``base_url`` is the homeserver's.
 
@@ -154,31 +131,26 @@ class MatrixChannel(ChatChannel):
         user: str = "",
         password: str = "",
         access_token: str = "",
+        refresh_token: str = "",
         device_id: str = "PILLARBOX",
         **options: Unpack[HttpOptions],
     ) -> None:
-        if bool(user and password) == bool(access_token):
-            raise ConfigError("user", "expected a user with a password, or an access token")
-        if access_token and not _TOKEN.match(access_token):
-            raise ConfigError("access_token", "expected letters, digits and signs of ASCII, without blanks")
-        if not _DEVICE.match(device_id):
-            raise ConfigError("device_id", "expected letters, digits, '.', '_', '~' and '-', at most 100")
-        super().__init__(secrets=(password, access_token), **options)
-        self._login = {
-            "type": "m.login.password",
-            "identifier": {"type": "m.id.user", "user": user},
-            "password": password,
-            "device_id": device_id,
-            "initial_device_display_name": "pillarbox",
-            "refresh_token": True,
-        }
-        self._password = password
-        self._token: str | None = access_token or None
-        self._refresh_token: str | None = None
-        self._user_id = ""
-        self._is_known = False  # whose token it is was asked
+        super().__init__(secrets=(), **options)
+        self._session = MatrixSession(
+            self._beside,
+            self._to_log_in,
+            self._hide,
+            server=str(self.base_url),
+            user=user,
+            password=password,
+            access_token=access_token,
+            refresh_token=refresh_token,
+            device_id=device_id,
+        )
         self._rooms: dict[str, str] = {}
-        self._logging_in = asyncio.Lock()
+
+    def _hide(self, secrets: KnownSecrets) -> None:
+        self.known_secrets = secrets
 
     @classmethod
     def from_url(
@@ -187,6 +159,7 @@ class MatrixChannel(ChatChannel):
         *,
         base_url: str | None = None,
         device_id: str | None = None,
+        refresh_token: str | None = None,
         timeout: float | str | None = None,
         concurrency: int | str | None = None,
         outcomes: Mapping[str, str] | None = None,
@@ -209,13 +182,14 @@ class MatrixChannel(ChatChannel):
         host = f"[{parsed.host}]" if ":" in parsed.host else parsed.host
         http["base_url"] = http["base_url"] or f"https://{host}{f':{parsed.port}' if parsed.port else ''}"
         device = options.take("device_id", text, "PILLARBOX")
+        refresh = options.take("refresh_token", text, "")
         if not parsed.password:
-            return cls(access_token=parsed.user, device_id=device, **http)
-        return cls(user=parsed.user, password=parsed.password, device_id=device, **http)
+            return cls(access_token=parsed.user, refresh_token=refresh, device_id=device, **http)
+        return cls(user=parsed.user, password=parsed.password, refresh_token=refresh, device_id=device, **http)
 
     async def start(self, seams: Seams) -> None:
         """See `Channel`."""
-        self._logging_in = asyncio.Lock()
+        self._session.start(seams)
         await super().start(seams)
 
     # What a message is
@@ -286,7 +260,7 @@ class MatrixChannel(ChatChannel):
 
     def said(self, answer: Answer) -> Said:
         """See `ChatChannel`."""
-        found = _read(answer)
+        found = read(answer)
         if found is None:
             return Said()
         if answer.status < 300:
@@ -308,7 +282,7 @@ class MatrixChannel(ChatChannel):
         asked = await self._beside(attempt, "GET", f"directory/room/{_part(attempt.to)}", {})
         if not isinstance(asked, Answer):
             return asked
-        found = _read(asked)
+        found = read(asked)
         if asked.status != 200:
             said = self.said(asked)
             return self._judged(asked, rule_for(self._rules, asked.status, code=said.code, text=said.text))
@@ -330,34 +304,46 @@ class MatrixChannel(ChatChannel):
 
         async def ask(path: str) -> Answer | AnyOutcome:
             where = f"rooms/{_part(self._rooms.get(attempt.to, attempt.to))}/{path}"
-            answer = await self._beside(attempt, "GET", where, {}, token=self._token)
-            if not isinstance(answer, Answer) or self.said(answer).code != "M_UNKNOWN_TOKEN" or not self._can_renew:
+            answer = await self._beside(attempt, "GET", where, {}, token=self._session.token)
+            if (
+                not isinstance(answer, Answer)
+                or self.said(answer).code != "M_UNKNOWN_TOKEN"
+                or not self._session.can_renew
+            ):
                 return answer
-            refused = await self._authorise(attempt, stale=self._token)
-            return refused or await self._beside(attempt, "GET", where, {}, token=self._token)
+            refused = await self._authorise(attempt, stale=self._session.token)
+            return refused or await self._beside(attempt, "GET", where, {}, token=self._session.token)
 
-        return await matrix_history.look_up(ask, sender=self._user_id, token=attempt.token, since_ms=since_ms)
+        return await matrix_history.look_up(ask, sender=self._session.user_id, token=attempt.token, since_ms=since_ms)
 
     async def ask(self, request: Request, attempt: Attempt) -> Answer | AnyOutcome:
         """See `ChatChannel`. A token that is over is renewed, once."""
         refused = await self._authorise(attempt, stale=None)
         if refused is not None:
             return refused
-        token = self._token
+        token = self._session.token
         if request.files:
             uploaded = await self._uploaded(request.files[0][1], attempt)
-            if isinstance(uploaded, Answer) and self.said(uploaded).code == "M_UNKNOWN_TOKEN" and self._can_renew:
+            if (
+                isinstance(uploaded, Answer)
+                and self.said(uploaded).code == "M_UNKNOWN_TOKEN"
+                and self._session.can_renew
+            ):
                 refused = await self._authorise(attempt, stale=token)
                 uploaded = refused or await self._uploaded(request.files[0][1], attempt)
-                token = self._token
+                token = self._session.token
             if not isinstance(uploaded, str):
                 return uploaded
             request = Request(url=request.url, body={**request.body, "url": uploaded}, method=request.method)
         answer = await super().ask(self._signed(request), attempt)
-        if not isinstance(answer, Answer) or self.said(answer).code != "M_UNKNOWN_TOKEN" or not self._can_renew:
+        if not self._is_over(answer):
             return answer
         refused = await self._authorise(attempt, stale=token)
         return refused if refused is not None else await super().ask(self._signed(request), attempt)
+
+    def _is_over(self, answer: object) -> bool:
+        """Return whether an answer says that the token is over, and another one can be had."""
+        return isinstance(answer, Answer) and self.said(answer).code == "M_UNKNOWN_TOKEN" and self._session.can_renew
 
     async def _uploaded(self, file: File, attempt: Attempt) -> str | Answer | AnyOutcome:
         """Upload a file and return its URL, or the answer, or the outcome, of there being none."""
@@ -366,14 +352,14 @@ class MatrixChannel(ChatChannel):
             URL(f"{base}/_matrix/media/v3/upload?filename={_part(file.name)}", encoded=True),
             file.data or b"",
             content_type=file.media_type,
-            headers={"Authorization": f"Bearer {self._token}"},
+            headers={"Authorization": f"Bearer {self._session.token}"},
             attempt=msgspec.structs.replace(attempt, progress=Progress()),
         )
         if isinstance(answer, Uncertain):
             return Deferred(f"{answer.reason}; nothing of the message was in it")
         if not isinstance(answer, Answer) or answer.status != 200:
             return answer
-        found = _read(answer)
+        found = read(answer)
         if found is None or not found.content_uri.startswith("mxc://"):
             return Deferred("unintelligible answer to the upload of a file")
         return found.content_uri
@@ -383,12 +369,8 @@ class MatrixChannel(ChatChannel):
             url=request.url,
             body=request.body,
             method=request.method,
-            headers={"Authorization": f"Bearer {self._token}"},
+            headers={"Authorization": f"Bearer {self._session.token}"},
         )
-
-    @property
-    def _can_renew(self) -> bool:
-        return bool(self._password or self._refresh_token)
 
     async def guarantee(self) -> Guarantee:
         """See `Channel`. Whose token it is the homeserver says."""
@@ -401,52 +383,9 @@ class MatrixChannel(ChatChannel):
         return Guarantee(seconds=seconds, why=why, asking=matrix_history.ASKING)
 
     async def _authorise(self, attempt: Attempt, *, stale: str | None) -> AnyOutcome | None:
-        """See to a token other than *stale* whose device is known; return the outcome where there is none."""
-        async with self._logging_in:
-            if self._token is None or self._token == stale:
-                refused = await self._renew(attempt)
-                if refused is not None:
-                    return refused
-            if self._is_known:
-                return None
-            asked = await self._beside(attempt, "GET", "account/whoami", {}, token=self._token)
-            if not isinstance(asked, Answer):
-                return asked
-            self.covered = False
-            if self._can_renew and self.said(asked).code == "M_UNKNOWN_TOKEN":
-                return None  # the message's own request renews it
-            found = _read(asked)
-            if asked.status != 200 or found is None or not found.user_id:
-                # Not by the rules for messages: what they refuse is a message, and here it was the account.
-                return self._to_log_in(asked)
-            self.covered = bool(found.device_id)
-            self._user_id = found.user_id
-            self._is_known = True
-            return None
-
-    async def _renew(self, attempt: Attempt) -> AnyOutcome | None:
-        """Refresh the token, or log in again as the same device; return what became of it where neither works."""
-        answer: Answer | AnyOutcome = Unavailable(
-            "the access token is over, and there is no password to log in with", auth=True
-        )
-        if self._refresh_token is not None:
-            answer = await self._beside(attempt, "POST", "refresh", {"refresh_token": self._refresh_token})
-            if not isinstance(answer, Answer) or answer.status >= 500 or answer.status == 429:
-                return answer if not isinstance(answer, Answer) else self._to_log_in(answer)
-        if (not isinstance(answer, Answer) or answer.status != 200) and self._password:
-            answer = await self._beside(attempt, "POST", "login", self._login)
-        if not isinstance(answer, Answer):
-            return answer
-        found = _read(answer)
-        token = "" if answer.status != 200 or found is None else found.access_token or ""
-        if found is None or not _TOKEN.match(token):
-            self._refresh_token = None
-            return self._to_log_in(answer)
-        self._token, self._refresh_token = token, found.refresh_token or self._refresh_token
-        kept = (self._password, token, self._refresh_token or "")
-        self.known_secrets = KnownSecrets(kept)
-        self._is_known = False
-        return None
+        refused = await self._session.authorise(attempt, stale=stale)
+        self.covered = bool(self._session.device)
+        return refused
 
     def _to_log_in(self, answer: Answer) -> AnyOutcome:
         if 200 <= answer.status < 300:

@@ -29,6 +29,7 @@ from pillarbox.engine.committer import Committer
 from pillarbox.engine.drain import DrainReport, report_of
 from pillarbox.engine.executor import Executor
 from pillarbox.engine.hooks import Hooks
+from pillarbox.engine.kept import seams_of
 from pillarbox.engine.loop import Loop
 from pillarbox.engine.presence import PresenceKeeper
 from pillarbox.engine.pruner import Pruner
@@ -175,7 +176,7 @@ class Worker:
         # A channel talks to the world outside, which knows nothing of the queue's time.
         seams = Seams(clock=self._clock.machine, entropy=self._entropy)
         for name, channel in self._channels.items():
-            await start_channel(name, channel, seams)
+            await start_channel(name, channel, seams_of(name, seams, self._store))
         self._slot = await self._store.register(self._identity)
         # What nobody may send any more ends before the first claim could find it.
         while await self._reaper.abandon():

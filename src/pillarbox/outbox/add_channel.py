@@ -107,6 +107,7 @@ class UrlOptions(TextOptions, total=False):
     # Chats
     base_url: str
     device_id: str
+    refresh_token: str
     # Mail
     sender: str
     sender_name: str

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from pillarbox.channels.base import Channel, Seams
-from pillarbox.clock import Clock
 from pillarbox.deadline import ended_within
+from pillarbox.engine.kept import seams_of
 from pillarbox.engine.resources import close_channel, start_channel
 from pillarbox.engine.worker import Worker
 from pillarbox.errors import ConfigError
 from pillarbox.settings.derived import lease_seconds
 from pillarbox.settings.model import Settings
+from pillarbox.store.base import Store
 
 RETIRING_SECONDS_MAX: Final = 5.0
 
@@ -27,11 +28,12 @@ class LiveChannels:
         by_name: Looked up for each message, so that another can take a channel's place.
     """
 
-    def __init__(self, channels: Mapping[str, Channel], *, lease_ms: int, seams: Seams, clock: Clock) -> None:
+    def __init__(self, channels: Mapping[str, Channel], *, lease_ms: int, seams: Seams, store: Store) -> None:
         self.by_name = dict(channels)
         self._lease_ms = lease_ms
         self._seams = seams
-        self._clock = clock
+        self._clock = seams.clock
+        self._store = store
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def replace(self, channels: Mapping[str, Channel], settings: Settings, worker: Worker) -> None:
@@ -55,7 +57,7 @@ class LiveChannels:
         async with begun:
             for name, channel in channels.items():
                 begun.push_async_callback(close_channel, name, channel, self._clock)
-                await start_channel(name, channel, self._seams)
+                await start_channel(name, channel, seams_of(name, self._seams, self._store))
             begun.pop_all()
         for name, channel in channels.items():
             before, self.by_name[name] = self.by_name[name], channel

@@ -20,6 +20,7 @@ from pillarbox.domain.plain_json import text_of
 from pillarbox.domain.retry import Policy
 from pillarbox.domain.turn_summary import TurnSummary, summarised
 from pillarbox.engine.doubts import what_follows
+from pillarbox.engine.kept import seams_of
 from pillarbox.errors import InvalidMessage, NotFound, UnknownChannel
 from pillarbox.outbox.filters import Where, narrowed_by
 from pillarbox.outbox.health import Health, examine
@@ -192,7 +193,10 @@ class Reads:
             return await _promised(route.channel, route.policy)
         # One of its own: that of a worker may not be open here, or closes meanwhile.
         asked = make_route(self._routes.settings, channel, route.url).channel or route.channel
-        await asked.start(Seams(clock=self._clock))
+        seams = Seams(clock=self._clock)
+        if self._lifetime.started and self._routes.settings.enabled:
+            seams = seams_of(channel, seams, await self._store())
+        await asked.start(seams)
         try:
             return await _promised(asked, route.policy)
         finally:

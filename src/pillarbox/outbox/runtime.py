@@ -167,7 +167,7 @@ class Runtime:
 
     async def _start_worker(self, channels: Mapping[str, Channel], only: MessageId | None) -> None:
         seams = Seams(clock=self.clock.machine, entropy=self._entropy)
-        self._channels = LiveChannels(channels, lease_ms=self._lease_ms, seams=seams, clock=self.clock)
+        self._channels = LiveChannels(channels, lease_ms=self._lease_ms, seams=seams, store=self.store)
         self.worker = self._worker(self._channels.by_name, only)
         self.committer = self.worker.committer
         self.committer.start()

@@ -753,6 +753,21 @@ class Store(Protocol):
             Refused: The queue is disabled.
         """
 
+    async def kept(self, channel: str) -> str | None:
+        """Return the text that *channel* keeps here; ``None`` where it keeps none. Nobody else is to see it."""
+
+    async def keep(self, channel: str, *, old: str | None, new: str) -> bool:
+        """
+        Keep *new* for *channel* in the place of *old*, and return whether it is what is kept now.
+
+        Of several who replace the same text, one does. Once this returns, it is as durable as a message.
+
+        Raises:
+            StoreOutcomeUnknown: The answer was lost: it was written, or it was not.
+            StoreError: Nothing was written.
+            Refused: The queue is disabled.
+        """
+
     async def clock_news(self) -> ClockNews:
         """Return what is known of the clocks, for a process that has just opened the database."""
 

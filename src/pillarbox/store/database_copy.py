@@ -19,6 +19,7 @@ from pillarbox.domain.message import STATES
 from pillarbox.errors import Refused, StoreError, ValueRefused
 from pillarbox.store.base import Store
 from pillarbox.store.steps import copy_progress as steps
+from pillarbox.store.steps.kept import all_kept
 from pillarbox.store.steps.tables import TABLES
 from pillarbox.store.steps.tx import Row, Tx
 
@@ -94,7 +95,8 @@ async def copy(source: Store, into: Store, *, now_ms: int, limit: int = _LIMIT) 
     if differing:
         raise _written(", ".join(differing))
     await source.moving(lambda tx: steps.hand_over(tx, other))
-    await target.moving(lambda tx: steps.finish(tx, progress, pauses, label))
+    kept = await source.moving(all_kept)
+    await target.moving(lambda tx: steps.finish(tx, progress, pauses, label, kept))
     return Copied(messages=_messages(now))
 
 

@@ -112,6 +112,14 @@ class NullStore:
         """Refuse."""
         raise Refused(_DISABLED)
 
+    async def kept(self, channel: str) -> str | None:  # noqa: ARG002 — of `Store`
+        """Return none: there is no database."""
+        return None
+
+    async def keep(self, channel: str, *, old: str | None, new: str) -> bool:  # noqa: ARG002 — of `Store`
+        """Refuse."""
+        raise Refused(_DISABLED)
+
     async def clock_news(self) -> ClockNews:
         """Return no news: nothing here is judged by time."""
         return ClockNews()

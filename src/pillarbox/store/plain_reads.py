@@ -22,7 +22,7 @@ from pillarbox.store.base import (
     Suppressed,
     Tally,
 )
-from pillarbox.store.steps import blobs, history, labels, mirror, read, redirects, suppression
+from pillarbox.store.steps import blobs, history, kept, labels, mirror, read, redirects, suppression
 from pillarbox.store.steps.tx import Reader, Tx
 
 T = TypeVar("T")
@@ -100,6 +100,15 @@ class Reads(ABC):
     async def set_label(self, label: str) -> str | None:
         """See `Store`."""
         return await self.moving(lambda tx: labels.set_label(tx, label))
+
+    async def kept(self, channel: str) -> str | None:
+        """See `Store`."""
+        # As of now: a snapshot for reading may be of a moment before.
+        return await self.moving(lambda tx: kept.kept(tx, channel))
+
+    async def keep(self, channel: str, *, old: str | None, new: str) -> bool:
+        """See `Store`."""
+        return await self.moving(lambda tx: kept.keep(tx, channel, old, new))
 
     async def flow(self, *, now_ms: int) -> list[Flow]:
         """See `Store`."""

@@ -13,6 +13,7 @@ import msgspec
 
 from pillarbox.errors import Refused
 from pillarbox.store.steps import labels
+from pillarbox.store.steps.kept import hand_on
 from pillarbox.store.steps.tables import TABLES
 from pillarbox.store.steps.tx import Row, Tx
 
@@ -168,9 +169,10 @@ def put(tx: Tx, progress: Progress, given: Sequence[Row]) -> Progress:
     return further
 
 
-def finish(tx: Tx, progress: Progress, pauses: Pauses, label: str | None) -> None:
+def finish(tx: Tx, progress: Progress, pauses: Pauses, label: str | None, kept: list[tuple[str, str]]) -> None:
     """Count what was copied, and let its queues go on as they were before they were paused for that."""
     labels.hand_on(tx, label)
+    hand_on(tx, kept)
     tx.each("tally_add", tx.many("check_tally"))
     tx.many("copy_sequences")
     tx.each("copy_pause", [(number, *how) for number, how in sorted(pauses.items())])

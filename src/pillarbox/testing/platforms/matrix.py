@@ -54,6 +54,8 @@ class FakeMatrix(FakePlatform):
         self._count = 0
         self._devices: dict[str, str | None] = {}  # from access token to device
         self._refresh: dict[str, str] = {}
+        # What a refresh token was exchanged for: the first use of either ends that refresh token.
+        self._exchanged: dict[str, tuple[str, str]] = {}
         self._transactions: dict[tuple[str | None, str], str] = {}
         self._refused: dict[str, tuple[int, str, str]] = {}
         self._sent: dict[str, tuple[str | None, str, int]] = {}  # by which device, under which id, and when
@@ -83,6 +85,12 @@ class FakeMatrix(FakePlatform):
         """Return a token such as an administrator makes: it has no device."""
         return self._new_token(None)
 
+    def tokens(self, device: str = "ELSEWHERE") -> tuple[str, str]:
+        """Return an access token and a refresh token, as somebody gets them who logs in elsewhere."""
+        access = self._new_token(device)
+        self._refresh[f"syr_{access}"] = device
+        return access, f"syr_{access}"
+
     def answer(self, request: Received) -> Answer:
         """See `FakePlatform`."""
         path = request.path.partition("?")[0]
@@ -103,6 +111,7 @@ class FakeMatrix(FakePlatform):
         token = _token(request)
         if (wrong := self._unauthorized(token)) is not None:
             return wrong
+        self._used(token)
         device = self._devices[token]
         match request.method, pieces:
             case "GET", ["account", "whoami"]:
@@ -160,8 +169,23 @@ class FakeMatrix(FakePlatform):
         return self._tokens(device, refreshable=bool(fields.get("refresh_token")))
 
     def _renew(self, fields: dict[str, Any]) -> Answer:
-        device = self._refresh.pop(str(fields.get("refresh_token")), None)
-        return _refusal(401, "M_UNKNOWN_TOKEN", "Unknown") if device is None else self._tokens(device, refreshable=True)
+        """Exchange a refresh token: once more where nobody used what it was exchanged for, which then ends."""
+        given = str(fields.get("refresh_token"))
+        device = self._refresh.get(given)
+        if device is None:
+            return _refusal(401, "M_UNKNOWN_TOKEN", "Unknown")
+        self._used(given)
+        access, refresh = self._exchanged.pop(given, ("", ""))
+        self._devices.pop(access, None)
+        self._refresh.pop(refresh, None)
+        answer = self._tokens(device, refreshable=True)
+        self._exchanged[given] = (f"syt_fake_token_{self._count}", f"syr_syt_fake_token_{self._count}")
+        return answer
+
+    def _used(self, token: str) -> None:
+        for given in [given for given, got in self._exchanged.items() if token in got]:
+            del self._exchanged[given]
+            self._refresh.pop(given, None)
 
     def _tokens(self, device: str, *, refreshable: bool) -> Answer:
         token = self._new_token(device)

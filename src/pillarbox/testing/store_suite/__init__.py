@@ -18,6 +18,7 @@ from pillarbox.testing.store_suite.explaining import ExplainingSuite
 from pillarbox.testing.store_suite.fixtures import OpenDriver
 from pillarbox.testing.store_suite.handles import HandleSuite
 from pillarbox.testing.store_suite.harm import HarmSuite
+from pillarbox.testing.store_suite.keeping import KeepingSuite
 from pillarbox.testing.store_suite.keys import KeySuite
 from pillarbox.testing.store_suite.lanes import LaneSuite
 from pillarbox.testing.store_suite.late import LateSuite
@@ -47,6 +48,7 @@ class StoreSuite(
     AbandoningSuite,
     LimitSuite,
     KeySuite,
+    KeepingSuite,
     LeasingSuite,
     StartingSuite,
     HarmSuite,

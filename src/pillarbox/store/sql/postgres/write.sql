@@ -760,6 +760,12 @@ SELECT value FROM meta WHERE key = $1
 -- meta_set --
 INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value
 
+-- meta_put --
+INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING RETURNING key
+
+-- meta_replace --
+UPDATE meta SET value = $3 WHERE key = $1 AND value = $2 RETURNING key
+
 -- prune_payload --
 DELETE FROM payload USING {each id bigint} WHERE payload.id = asked.id
     AND NOT EXISTS (SELECT 1 FROM message WHERE payload = asked.id AND payload IS NOT NULL)

@@ -649,6 +649,12 @@ SELECT value FROM meta WHERE key = ?1
 -- meta_set --
 INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value
 
+-- meta_put --
+INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING RETURNING key
+
+-- meta_replace --
+UPDATE meta SET value = ?3 WHERE key = ?1 AND value = ?2 RETURNING key
+
 -- prune_payload --
 DELETE FROM payload WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE payload = ?1 AND payload IS NOT NULL)
 
