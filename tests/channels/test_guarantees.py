@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pillarbox.channels.webhook import WebhookChannel
 from pillarbox.domain.outcome import Delivered
+from pillarbox.errors import ConfigError
 from pillarbox.testing.platforms import FakeDiscord, FakeMatrix, FakeSlack, FakeTelegram
 from pillarbox.testing.receiver import Answer
 from tests.channels.attempts import chat_attempt, started
@@ -51,3 +53,30 @@ async def test_a_token_without_a_device_promises_nothing_and_nor_does_a_server_t
         async with started(matrix.url) as channel:
             found = await channel.guarantee()
             assert (found.seconds, "does not say" in found.why) == (0.0, True)
+
+
+@pytest.mark.contract("CH4", "UN5")
+@pytest.mark.parametrize(
+    ("dedupe", "seconds", "word"),
+    [
+        (False, 0.0, "its receiver says"),
+        ("no", 0.0, "its receiver says"),
+        (True, None, "not configured"),
+        ("true", None, "not configured"),
+        ("24h", 86_400.0, "for so long"),
+        (90, 90.0, "for so long"),
+    ],
+)
+async def test_a_webhook_promises_what_is_configured_of_its_receiver_or_says_that_it_is_not_known(
+    dedupe: bool | float | str, seconds: float | None, word: str
+) -> None:
+    channel = WebhookChannel.from_url("https://example.org/hook", dedupe=dedupe)
+    found = await channel.guarantee()
+    assert (found.seconds, word in found.why) == (seconds, True)
+    assert channel.covered is (seconds != 0)
+
+
+@pytest.mark.parametrize("dedupe", ["soon", "-5s", 0, -1.0, float("nan"), float("inf"), "0s", ""])
+def test_a_window_that_is_none_is_refused(dedupe: float | str) -> None:
+    with pytest.raises(ConfigError, match="dedupe"):
+        WebhookChannel.from_url("https://example.org/hook", dedupe=dedupe)

@@ -195,6 +195,7 @@ async def test_within_its_minutes_discord_recognises_a_copy_by_itself() -> None:
     assert build("discord://MTIzNDU2Nzg5MDEyMzQ1Njc4.G0FAKE.FakeFakeFakeFakeFakeFakeFake").recognised_seconds == 120
     assert build("https://example.org/hook").recognised_seconds == 0
     assert build("https://example.org/hook", dedupe=True).recognised_seconds == math.inf
+    assert build("https://example.org/hook", dedupe="24h").recognised_seconds == 86_400
     async with opened(FakeMatrix) as (channel, _, _clock):
         assert channel.recognised_seconds == 0  # whose token it is, is not known yet
         await channel.send(attempt(ROOM))

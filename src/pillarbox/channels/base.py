@@ -58,12 +58,13 @@ class Guarantee:
     For how long a platform drops a second copy of a message (contract UN5).
 
     Attributes:
-        seconds: At least so long after the first copy; 0 where nobody may count on it.
+        seconds: At least so long after the first copy; 0 where nobody may count on it, ``None`` where it drops them and
+            does not say for how long.
         why: One sentence for people.
         asking: Another one: what the platform can say where it is asked for a message (`Channel.look_up`).
     """
 
-    seconds: float
+    seconds: float | None
     why: str
     asking: str = "the platform cannot be asked here whether it has a message"
 

@@ -7,6 +7,7 @@ The URL is the operator's; the recipient only stands in the body, so data can ne
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import math
 import ssl
@@ -26,6 +27,7 @@ from pillarbox.channels.option_checks import HEADER_VALUE, basic_authorization, 
 from pillarbox.channels.privacy.known_secrets import KnownSecrets, in_headers, in_signing_secret, in_url
 from pillarbox.channels.privacy.masking import place_of
 from pillarbox.channels.privacy.outcomes import values_of
+from pillarbox.channels.url_parts import seconds
 from pillarbox.channels.verdicts import Verdict
 from pillarbox.domain.envelope import TRACEPARENT, Op
 from pillarbox.domain.ids import ID_LENGTH, dedupe_token
@@ -97,7 +99,8 @@ class WebhookChannel(Channel):
         headers: Sent with every request. The ones this channel sets itself are refused.
         timeout_seconds: For a whole attempt, connecting and reading the answer included; above 0, at most an hour.
         concurrency: Requests, and so connections, at once; 1–1000.
-        dedupe: The receiver drops a second request with the same ``Idempotency-Key`` for as long as we try.
+        dedupe: The receiver drops a second request with the same ``Idempotency-Key``: true, for as long as we try; or a
+            span such as ``24h``, so long after the first.
         outcomes: Go before `HTTP_RULES`: from ``"404"`` or ``"4xx"`` to a name of `Verdict`.
         allow_networks: Networks that file URLs in messages may point into, beyond public addresses.
         egress: The guard for this channel's own URL; the default trusts it as the operator's. What it resolves names
@@ -121,7 +124,7 @@ class WebhookChannel(Channel):
         headers: Mapping[str, str] | None = None,
         timeout_seconds: float = 30.0,
         concurrency: int = 100,
-        dedupe: bool = False,
+        dedupe: bool | float | str = False,
         outcomes: Mapping[str, str] | None = None,
         allow_networks: Sequence[str] = (),
         egress: Egress | None = None,
@@ -154,7 +157,8 @@ class WebhookChannel(Channel):
             concurrency=concurrency,
             tls=tls,
         )
-        self.covered = flag("dedupe", dedupe)
+        self._window_seconds = _window(dedupe)
+        self.covered = self._window_seconds > 0
         self._seams = Seams()
         self.concurrency = self._client.concurrency
         self.send_timeout_seconds = self._client.send_timeout_seconds
@@ -168,7 +172,7 @@ class WebhookChannel(Channel):
         headers: str | Mapping[str, str] = _NOTHING,
         timeout: float | str = 30.0,
         concurrency: int = 100,
-        dedupe: bool | str = False,
+        dedupe: bool | float | str = False,
         outcomes: str | Mapping[str, str] = _NOTHING,
         allow_networks: str | Sequence[str] = (),
     ) -> WebhookChannel:
@@ -186,7 +190,7 @@ class WebhookChannel(Channel):
             headers=table("headers", headers),
             timeout_seconds=parse_span(timeout, field="timeout") if isinstance(timeout, str) else timeout,
             concurrency=concurrency,
-            dedupe=flag("dedupe", dedupe),
+            dedupe=dedupe,
             outcomes=table("outcomes", outcomes),
             allow_networks=listed("allow_networks", allow_networks),
         )
@@ -226,14 +230,17 @@ class WebhookChannel(Channel):
     @property
     def recognised_seconds(self) -> float:
         """See `Channel`. ``dedupe`` says so of the receiver."""
-        return math.inf if self.covered else 0.0
+        return self._window_seconds
 
     async def guarantee(self) -> Guarantee:
         """See `Channel`."""
-        why = "every copy has the same webhook-id: whether it is dropped, its receiver says"
-        if self.covered:
-            why = "every copy has the same webhook-id, and the setting dedupe says that its receiver drops the second"
-        return Guarantee(seconds=0.0, why=why)
+        same = "every copy has the same webhook-id"
+        if not self.covered:
+            return Guarantee(seconds=0.0, why=f"{same}: whether it is dropped, its receiver says")
+        says = f"{same}, and the setting dedupe says that its receiver drops the second"
+        if math.isinf(self._window_seconds):
+            return Guarantee(seconds=None, why=f"{says}; for how long is not configured, so as long as is tried")
+        return Guarantee(seconds=self._window_seconds, why=f"{says} for so long")
 
     def marked(self, content: Content, mark: str) -> Content:
         """See `Channel`. Programs read it: its body stays as it is, and a header has the mark."""
@@ -326,6 +333,16 @@ def _webhook_id(token: str) -> str:
     replay that inherits the token is one.
     """
     return token[:ID_LENGTH] if token.endswith(_FIRST) else token
+
+
+def _window(dedupe: object) -> float:
+    """Return for how long the receiver drops a second copy, in seconds: without end where that is not said."""
+    with contextlib.suppress(ConfigError):
+        return math.inf if flag("dedupe", dedupe) else 0.0
+    try:
+        return seconds("dedupe", dedupe)
+    except ConfigError:
+        raise ConfigError("dedupe", "expected true, false, or a span above 0 such as 24h") from None
 
 
 def _receipt(answer: bytes) -> str | None:
