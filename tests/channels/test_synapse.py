@@ -48,6 +48,7 @@ SETTINGS: Final = """
 suppress_key_server_warning: true
 registration_shared_secret: "devsecret"
 rc_message: {per_second: 3, burst_count: 8}
+rc_room_creation: {per_second: 100, burst_count: 100}
 rc_login: {address: {per_second: 100, burst_count: 100}, account: {per_second: 100, burst_count: 100}}
 refreshable_access_token_lifetime: 1h
 """
