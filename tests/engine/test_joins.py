@@ -329,6 +329,18 @@ async def test_the_commit_wakes_who_sends_it(url: str, shop: Shop) -> None:
         assert await box.check() == []
 
 
+async def test_what_is_temporary_does_not_take_what_is_ours(url: str, box: Outbox) -> None:
+    """PostgreSQL looks there first, unless it is told otherwise."""
+    with connected(url) as connection:
+        connection.execute("CREATE TEMP TABLE message AS SELECT * FROM message")
+        connection.execute("CREATE TEMP TABLE queue (number integer)")
+        with connection.transaction():
+            await box.enqueue(connection, "pager", to="ann", text="hi")
+            connection.execute("""SELECT enqueue('pager', 'ann', '{"text": "hi"}')""")
+        assert connection.execute("SELECT count(*) FROM pg_temp.message").fetchone() == (0,)
+    assert len(await box.list()) == 2
+
+
 @of_every_driver
 async def test_a_value_that_the_database_refuses_harms_nothing(url: str, box: Outbox, shop: Shop) -> None:
     with connected(url) as owner:

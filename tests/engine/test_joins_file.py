@@ -135,6 +135,17 @@ async def test_what_is_not_safe_is_refused_with_what_to_do(db: Path, box: Outbox
     await refused(object(), "is no connection to this database: expected an apsw.Connection")
 
 
+async def test_what_is_temporary_does_not_take_what_is_ours(box: Outbox, shop: apsw.Connection) -> None:
+    # SQLite would write there, and nobody would send it.
+    shop.execute("CREATE TEMP TABLE Message AS SELECT * FROM message; CREATE TEMP TABLE mine (number INTEGER)")
+    with pytest.raises(Refused, match="temporary tables or views named Message,"):
+        await box.enqueue(shop, "pager", to="ann", text="hi")
+    shop.execute("DROP TABLE temp.message")
+    await box.enqueue(shop, "pager", to="ann", text="hi")
+    shop.execute("COMMIT")
+    assert len(await box.list()) == 1
+
+
 async def test_a_queue_in_memory_takes_part_in_no_transaction() -> None:
     async with Outbox(":memory:", deliver=False) as box:
         with pytest.raises(Refused, match="in memory"):

@@ -290,6 +290,7 @@ async def refused(box: Outbox, connection: Any, why: str) -> None:
         ("PRAGMA journal_mode = PERSIST", "journal mode is persist: .* journal_mode = DELETE"),
         ("PRAGMA locking_mode = EXCLUSIVE", "keeps the file locked between its transactions"),
         ("ATTACH '{other}' AS other", r"another file is attached .*\(other\)"),
+        ("CREATE TEMP TABLE message AS SELECT * FROM message", "temporary tables or views named message,"),
     ],
 )
 async def test_a_connection_whose_commits_are_not_safe_is_refused(

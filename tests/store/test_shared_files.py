@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECONDS = 30.0
+_BY_NAME = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI
 PAGE = Path(__file__).parents[2] / "docs/how-to/transactions.md"
 
 
@@ -225,14 +226,21 @@ async def test_what_is_in_a_file_stays(tmp_path: Path) -> None:
 
 
 async def test_what_cannot_be_shared_is_left_as_it_is(tmp_path: Path) -> None:
-    taken, other, used, held = (tmp_path / f"{name}.db" for name in ("taken", "other", "used", "held"))
+    taken, other, used, held, wide = (tmp_path / f"{name}.db" for name in ("taken", "other", "used", "held", "wide"))
     with contextlib.closing(sqlite3.connect(taken)) as connection, connection:
-        connection.execute("CREATE TABLE message (number INTEGER)")
+        connection.execute('CREATE TABLE "Message" (number INTEGER)')
         connection.execute("CREATE TABLE queue (number INTEGER)")
     before = taken.read_bytes()
-    with pytest.raises(StoreUnsafe, match=r"named message, queue, which the outbox needs"):
+    with pytest.raises(StoreUnsafe, match=r"named Message, queue, which the outbox needs"):
         share(taken)
     assert taken.read_bytes() == before
+    with contextlib.closing(sqlite3.connect(wide)) as connection, connection:
+        connection.execute("PRAGMA encoding = 'UTF-16le'")
+        connection.execute("CREATE TABLE t (number INTEGER)")
+    before = wide.read_bytes()
+    with pytest.raises(StoreUnsafe, match="keeps its text as UTF-16le"):
+        share(wide)
+    assert wide.read_bytes() == before
     with contextlib.closing(sqlite3.connect(other)) as connection, connection:
         connection.execute("PRAGMA application_id = 77")
         connection.execute("CREATE TABLE t (number INTEGER)")
@@ -254,7 +262,23 @@ async def test_apsw_works_on_a_shared_file_too(db: Path) -> None:
             shop.execute("PRAGMA synchronous = FULL; BEGIN IMMEDIATE")
             with pytest.raises(Refused, match="synchronous = EXTRA"):
                 await box.enqueue(shop, "pager", to="ann", text="hi")
-            shop.execute("ROLLBACK; PRAGMA synchronous = EXTRA; BEGIN IMMEDIATE")
+            shop.execute("ROLLBACK; PRAGMA synchronous = EXTRA")
+            for setting, back, why in (
+                ("PRAGMA journal_mode = OFF", "PRAGMA journal_mode = DELETE", "journal mode is off"),
+                ("ATTACH ':memory:' AS a; ATTACH '{}' AS b", "DETACH a; DETACH b", r"is attached .*\(b\)"),
+                ("PRAGMA locking_mode = EXCLUSIVE", "PRAGMA locking_mode = NORMAL", "keeps the file locked"),
+                ("CREATE TEMP VIEW queue AS SELECT 1", "DROP VIEW temp.queue", "temporary tables or views named queue"),
+            ):
+                shop.execute(setting.format(db.parent / "other.db") + "; BEGIN").fetchall()
+                with pytest.raises(Refused, match=why):
+                    await box.enqueue(shop, "pager", to="ann", text="hi")
+                for undone in ("ROLLBACK", back, "SELECT * FROM meta"):
+                    shop.execute(undone).fetchall()
+            with contextlib.closing(apsw.Connection(f"file:{db}?nolock=1", flags=_BY_NAME)) as unlocked:
+                unlocked.execute("PRAGMA synchronous = EXTRA; BEGIN")
+                with pytest.raises(Refused, match="does not have the file's write lock"):
+                    await box.enqueue(unlocked, "pager", to="ann", text="hi")
+            shop.execute("BEGIN IMMEDIATE")
             await box.enqueue(shop, "pager", to="ann", text="hi")
             shop.execute("COMMIT")
         assert len(await box.list()) == 1

@@ -60,7 +60,8 @@ def settings(place: Place, durability: Durability) -> dict[str, str]:
     """Return what the server is told about each session, or each transaction where it has no sessions."""
     # Whatever the server's default is: it may be off, and then a commit that was answered can be lost.
     committed = {"synchronous_commit": "on"} if durability is Durability.POWER else {"synchronous_commit": "off"}
-    return {"search_path": f"{place.schema}, pg_catalog"} | _SETTINGS | committed
+    # What is temporary is named last, or it is looked at first: a caller may have a table named as one of ours.
+    return {"search_path": f"{place.schema}, pg_catalog, pg_temp"} | _SETTINGS | committed
 
 
 class ServerConnection(psycopg.Connection[Any]):

@@ -16,11 +16,13 @@ import apsw
 from pillarbox.errors import Refused
 from pillarbox.store.base import Durability, Enqueued
 from pillarbox.store.foreign_connections import awaited_drivers, drivers, is_a, outside, unknown
-from pillarbox.store.sqlite import opening, shared_guard
+from pillarbox.store.script import Values, run
+from pillarbox.store.sqlite import callers_connection, opening, shared_guard
 from pillarbox.store.sqlite.joined_file import JoinedFile
 from pillarbox.store.sqlite.session import Statements
+from pillarbox.store.steps.tx import Row
 
-_FULL, _EXTRA = 2, 3  # of PRAGMA synchronous
+_FULL: Final = 2  # of PRAGMA synchronous
 _TWO_LIBRARIES: Final = (
     "this connection is of Python's own SQLite, the outbox works with that of apsw: two of them in one process break"
     " each other's locks on a file, and messages would be lost. Share the file (pillarbox db init --shared FILE) and"
@@ -57,8 +59,13 @@ class Joined:
             raise unknown(driver, "an apsw.Connection")
         self._check(driver)
         self._on_joined(driver)
-        with opening.translated("writing in your transaction"), _plain(driver), _all_or_nothing(driver) as tx:
-            return self._file.store(tx, self._file.drafts)
+        with opening.translated("writing in your transaction"), _plain(driver):
+            shared = self._check_settings(driver)
+            with _all_or_nothing(driver) as tx:
+                stored = self._file.store(tx, self._file.drafts)
+                if shared:
+                    callers_connection.check_lock(self._file.path)
+                return stored
 
     async def write_awaited(self, connection: object) -> list[Enqueued]:
         """See `Ready`."""
@@ -68,13 +75,23 @@ class Joined:
         if not connection.in_transaction:
             raise outside("connection.execute('BEGIN IMMEDIATE')")
         self._file.check(connection.filename)
-        shared = connection.pragma("application_id") == shared_guard.SHARED_ID
-        wanted, least = (_EXTRA, "EXTRA") if shared else (_FULL, "FULL")
-        if self._file.durability is Durability.POWER and connection.pragma("synchronous") < wanted:
+
+    def _check_settings(self, connection: apsw.Connection) -> bool:
+        """Raise Refused for a connection whose commits are not safe; return whether the file is a shared one."""
+
+        def ask(sql: str, values: Values) -> list[Row]:
+            return connection.execute(sql, values).fetchall()
+
+        run(callers_connection.check_names(), ask)
+        if connection.pragma("application_id") == shared_guard.SHARED_ID:
+            run(callers_connection.check_shared(self._file.path, self._file.durability), ask)
+            return True
+        if self._file.durability is Durability.POWER and connection.pragma("synchronous") < _FULL:
             raise Refused(
-                f"this connection's commits do not wait for the disk: set PRAGMA synchronous = {least} before the"
+                "this connection's commits do not wait for the disk: set PRAGMA synchronous = FULL before the"
                 " transaction"
             )
+        return False
 
 
 @contextlib.contextmanager

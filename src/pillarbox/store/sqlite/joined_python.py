@@ -2,7 +2,7 @@
 Messages that are stored in a caller's own transaction on a shared file, through the caller's own library (EN9).
 
 Of Python's ``sqlite3``, blocking or awaited (aiosqlite), and whatever stands on one of them. The caller's connection is
-asked first whether what it commits survives: all that can be seen of it is looked at.
+asked first whether what it commits survives (`callers_connection`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import apsw
 
 from pillarbox.domain.message import Draft
 from pillarbox.errors import Refused
-from pillarbox.store.base import Durability, Enqueued
+from pillarbox.store.base import Enqueued
 from pillarbox.store.foreign_connections import awaited_drivers, drivers, is_a, outside, unknown
 from pillarbox.store.script import Ask, Script, Values, answered, pieces, run, run_awaited
-from pillarbox.store.sqlite import opening, python_library, shared_guard
+from pillarbox.store.sqlite import callers_connection, opening, python_library, shared_guard
 from pillarbox.store.sqlite.joined_file import JoinedFile
 from pillarbox.store.sqlite.session import Statements
 from pillarbox.store.sqlite.statements import STATEMENTS
@@ -28,9 +28,6 @@ from pillarbox.store.steps.tx import Row
 _KNOWN: Final = "one of sqlite3, aiosqlite, SQLAlchemy or Django"
 _AWAITED: Final = "a connection that blocks: one that is awaited is for pillarbox.Outbox"
 _BEGIN: Final = "connection.execute('BEGIN IMMEDIATE')"
-_SETTING: Final = "execute `PRAGMA {what}` on each connection when it is made"
-# Of PRAGMA synchronous, by what the outbox promises: with less, a power cut can undo a commit, or damage the file.
-_SYNCHRONOUS: Final = {Durability.POWER: (3, "EXTRA"), Durability.PROCESS: (1, "NORMAL")}
 _SAVEPOINT_ALONE: Final = (
     "SQLAlchemy has begun a savepoint here without the transaction around it, because Python's sqlite3 begins one only"
     " before it writes: the end of the savepoint would commit. Set isolation_level = None on new connections, and"
@@ -92,35 +89,13 @@ class Joined:
         files = yield STATEMENTS["callers_files"], ()
         main = next(str(file) for name, file in files if name == "main")
         self._file.check(main)
-        others = [name for name, file in files if file and name != "main"]
-        if others:
-            raise Refused(
-                f"another file is attached to this connection ({', '.join(others)}): a transaction over several files"
-                " is not safe in every mode of theirs; detach it"
-            )
         if shared_guard.apsw_has(str(self._file.path)):
             raise Refused(
                 f"{self._file.path} is open with apsw in this process too, and two SQLite libraries in one process drop"
                 " each other's locks: close that connection"
             )
-        ((owner, journal, synchronous, locking),) = yield STATEMENTS["callers_pragmas"], ()
-        if owner != shared_guard.SHARED_ID:
-            raise Refused(f"{self._file.path} is no shared file: run `pillarbox db init --shared {self._file.path}`")
-        if journal != "delete":
-            raise Refused(
-                f"this connection's journal mode is {journal}: {_SETTING.format(what='journal_mode = DELETE')}"
-            )
-        if locking != "normal":
-            raise Refused(
-                "this connection keeps the file locked between its transactions, and nobody could send: set"
-                " PRAGMA locking_mode = NORMAL, and read something"
-            )
-        least, name = _SYNCHRONOUS[self._file.durability]
-        if synchronous < least:
-            raise Refused(
-                "this connection's commits do not wait for the disk as the outbox promises:"
-                f" {_SETTING.format(what=f'synchronous = {name}')}"
-            )
+        yield from callers_connection.check_shared(self._file.path, self._file.durability)
+        yield from callers_connection.check_names()
 
     def _all_or_nothing(self, connection: Any) -> Script[list[Enqueued]]:  # noqa: ANN401 — of both libraries
         yield STATEMENTS["join"], ()
@@ -128,7 +103,7 @@ class Joined:
             stored: list[Enqueued] = []
             for piece in pieces(self._file.drafts):
                 stored += yield from answered(functools.partial(self._steps, piece))
-            self._check_lock()
+            callers_connection.check_lock(self._file.path)
         except BaseException:
             # Some errors end a transaction themselves.
             if connection.in_transaction:
@@ -137,14 +112,6 @@ class Joined:
             raise
         yield STATEMENTS["join_end"], ()
         return stored
-
-    def _check_lock(self) -> None:
-        """Raise Refused where somebody else could write although this transaction does."""
-        if not shared_guard.writes(str(self._file.path)):
-            raise Refused(
-                "this transaction does not have the file's write lock: the connection was opened without locks"
-                " (nolock, immutable, another VFS), or something in this process has opened and closed the file"
-            )
 
     def _steps(self, drafts: Sequence[Draft], ask: Ask) -> list[Enqueued]:
         tx = Statements(cast("apsw.Connection", python_library.Spoken(ask)))

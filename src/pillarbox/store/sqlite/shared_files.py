@@ -7,9 +7,7 @@ view for programs in any language.
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +15,10 @@ import apsw
 
 from pillarbox.errors import StoreBusy, StoreNotFound, StoreUnsafe
 from pillarbox.store.sqlite import migrations, opening, shared_guard
+from pillarbox.store.sqlite.callers_connection import OURS
 from pillarbox.store.sqlite.shared_guard import SHARED_ID
 from pillarbox.store.sqlite.statements import DRIVER, SCHEMA
 
-_NAMED: Final = re.compile(r"^CREATE (?:UNIQUE )?(?:TABLE|INDEX|VIEW|TRIGGER) (\w+)", re.MULTILINE)
 _IN_USE: Final = "{path} is in use: stop every program that has it open, and try again"
 
 
@@ -57,6 +55,10 @@ def _share(connection: apsw.Connection, path: Path) -> bool:
         raise StoreUnsafe(
             f"{path} is marked as a file of another program (application_id {owner}): name a file of your own"
         )
+    encoding: str = connection.pragma("encoding")
+    if encoding != "UTF-8":
+        # What is counted and compared as bytes would be other bytes, and the view of others would refuse everything.
+        raise StoreUnsafe(f"{path} keeps its text as {encoding}, and the outbox needs UTF-8: share another file")
     if connection.pragma("journal_mode", "delete") != "delete":
         raise StoreBusy(_IN_USE.format(path=path))
     connection.pragma("synchronous", "extra")
@@ -79,8 +81,7 @@ def _share(connection: apsw.Connection, path: Path) -> bool:
 
 
 def _check_names(connection: apsw.Connection, path: Path) -> None:
-    ours = _NAMED.findall(SCHEMA["tables"] + SCHEMA["recipient_counting"] + SCHEMA["sharing"])
-    taken = [name for (name,) in connection.execute(SCHEMA["taken_names"], (json.dumps(ours),))]
+    taken = [name for (name,) in connection.execute(SCHEMA["taken_names"], (OURS,))]
     if taken:
         raise StoreUnsafe(
             f"{path} has tables, indexes or views of its own that are named {', '.join(taken)}, which the outbox needs:"

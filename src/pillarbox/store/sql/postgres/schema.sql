@@ -434,7 +434,7 @@ CREATE SCHEMA IF NOT EXISTS {schema}
 -- The same by hand, and roles for it.
 BEGIN;
 CREATE SCHEMA IF NOT EXISTS {schema};
-SET LOCAL search_path = {schema}, pg_catalog;
+SET LOCAL search_path = {schema}, pg_catalog, pg_temp;
 {tables}
 INSERT INTO meta (key, value) VALUES ('version', '{version}'), ('usable_from', '{usable_from}');
 {roles}

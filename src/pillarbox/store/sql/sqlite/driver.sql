@@ -13,6 +13,11 @@ BEGIN IMMEDIATE
 -- callers_files --
 SELECT name, file FROM pragma_database_list
 
+-- hidden_names --
+-- SQLite looks for a name among what is temporary first.
+SELECT name FROM sqlite_temp_master
+WHERE type IN ('table', 'view') AND name COLLATE NOCASE IN (SELECT value FROM json_each(?1)) ORDER BY name
+
 -- callers_pragmas --
 SELECT a.application_id, j.journal_mode, s.synchronous, l.locking_mode
 FROM pragma_application_id a, pragma_journal_mode j, pragma_synchronous s, pragma_locking_mode l

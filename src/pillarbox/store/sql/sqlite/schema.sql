@@ -362,7 +362,7 @@ INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)
 
 -- taken_names --
 -- What of another program stands in the way of ours.
-SELECT name FROM sqlite_schema WHERE name IN (SELECT value FROM json_each(?1)) ORDER BY name
+SELECT name FROM sqlite_schema WHERE name COLLATE NOCASE IN (SELECT value FROM json_each(?1)) ORDER BY name
 
 -- sharing --
 -- For programs in any language, in their own transactions: what is inserted into this view is a message. Whoever claims it
