@@ -79,7 +79,7 @@ def test_an_unknown_scheme_is_named_with_its_nearest(url: str, words: str) -> No
         ({"timeout": None}, "channels.ops.timeout", "above 0, at most 3600"),
         ({"concurrency": 0}, "channels.ops.concurrency", "from 1 to 1000"),
         ({"concurrency": 1.5}, "channels.ops.concurrency", "from 1 to 1000"),
-        ({"dedupe": "maybe"}, "channels.ops.dedupe", "expected true or false"),
+        ({"dedupe": "maybe"}, "channels.ops.dedupe", "expected true, false, or a span"),
         ({"secret": CANARY}, "channels.ops.secret", "expected whsec_"),
         ({"secret": 7}, "channels.ops.secret", "expected a text or a list of texts"),
         ({"headers": "X: y"}, "channels.ops.headers", "expected a table"),

@@ -72,8 +72,11 @@ async def test_what_a_person_knows_to_be_lost_is_no_copy(stand: Stand) -> None:
     await box.store.until(lambda batch: bool(batch.settle), 1)
     await box.idle()
     stand.advance(1)
+    # Or the second attempt might end in the very millisecond of what is known of the first.
+    await box.outbox.pause("chat")
     await box.outbox.resolve(str(message.id), "not_delivered", reason="looked")
     stand.advance(1)
+    await box.outbox.resume("chat")
     await channel.begun(2)
     await box.store.until(lambda batch: bool(batch.settle), 2)
     await box.idle()
