@@ -98,6 +98,33 @@ def alarms(box: Box, what: str) -> list[str]:
     return [event.detail for event in box.heard.of(Alarm) if event.what == what]
 
 
+# What takes too long
+
+
+class Endless(ScriptedChannel):
+    """Never answers."""
+
+    async def send(self, attempt: Attempt) -> AnyOutcome:
+        await a_hold().wait()
+        return Delivered()
+
+
+@pytest.mark.contract("UN1")
+@pytest.mark.parametrize("waits_before", [False, True])
+async def test_a_send_is_cut_off_in_time_whether_or_not_something_was_waited_for_before_it(
+    stand: Stand, *, waits_before: bool
+) -> None:
+    box = await stand.open(Endless(policy=HOLD, send_timeout_seconds=0.02))
+    if waits_before:
+
+        async def is_wanted(_: Attempt) -> None:
+            await asyncio.sleep(0)
+
+        box.outbox.hooks.revalidate(is_wanted)
+    view = await box.settled(await box.send())
+    assert (view.state, view.terminal_reason) == (State.HELD, Reason.UNCERTAIN)
+
+
 # What a channel raises
 
 
