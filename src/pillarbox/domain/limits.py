@@ -8,6 +8,8 @@ import msgspec
 
 from pillarbox.errors import QueueFull
 
+_Bound = tuple[str, str, int | None, int]  # whose limit, of what, the limit, and how many there would be
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """
@@ -53,7 +55,7 @@ class Active(msgspec.Struct, frozen=True, kw_only=True):
 
 def roomy(limits: Limits, *, messages: int, octets: int) -> bool:
     """Whether the whole store may hold so many active messages and bytes."""
-    return (limits.messages is None or messages <= limits.messages) and (limits.bytes is None or octets <= limits.bytes)
+    return _first_reached(_of_store(limits, messages=messages, octets=octets)) is None
 
 
 def full(limits: Limits, active: Active, *, channel: str, size: int) -> QueueFull | None:
@@ -63,13 +65,21 @@ def full(limits: Limits, active: Active, *, channel: str, size: int) -> QueueFul
     Returns:
         The error that names the first limit that is reached; ``None`` where there is room.
     """
-    bounds = (
-        ("store", "messages", limits.messages, active.messages + 1),
-        ("store", "bytes", limits.bytes, active.bytes + size),
-        ("channel", "messages", limits.of_channel(channel), active.channel + 1),
-        ("tenant", "messages", limits.tenant_messages, active.tenant + 1),
-        ("recipient", "messages", limits.recipient_messages, active.recipient + 1),
+    return _first_reached(
+        (
+            *_of_store(limits, messages=active.messages + 1, octets=active.bytes + size),
+            ("channel", "messages", limits.of_channel(channel), active.channel + 1),
+            ("tenant", "messages", limits.tenant_messages, active.tenant + 1),
+            ("recipient", "messages", limits.recipient_messages, active.recipient + 1),
+        )
     )
+
+
+def _of_store(limits: Limits, *, messages: int, octets: int) -> tuple[_Bound, _Bound]:
+    return ("store", "messages", limits.messages, messages), ("store", "bytes", limits.bytes, octets)
+
+
+def _first_reached(bounds: tuple[_Bound, ...]) -> QueueFull | None:
     for scope, unit, limit, wanted in bounds:
         if limit is not None and wanted > limit:
             return QueueFull(scope, unit, limit)

@@ -34,7 +34,7 @@ class ClockGuard:
 
     def over(self, expires_ms: int | None, now_ms: int) -> bool:
         """Whether a message's time is surely over at *now_ms*; by a wall clock that was set it may seem so."""
-        if expires_ms is None or now_ms + max(0, self._clock.known_ahead_ms) <= expires_ms:
+        if not expired(expires_ms, now_ms + max(0, self._clock.known_ahead_ms)):
             return False
         return self.trusted() and expired(expires_ms, self._clock.wall_ms())
 

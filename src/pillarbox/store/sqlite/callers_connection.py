@@ -22,7 +22,9 @@ OURS: Final = json.dumps(_NAMED.findall(SCHEMA["tables"] + SCHEMA["recipient_cou
 """The names of what is ours in a file, as JSON."""
 
 _SETTING: Final = "execute `PRAGMA {what}` on each connection when it is made"
-# Of PRAGMA synchronous, by what the outbox promises: with less, a power cut can undo a commit, or damage the file.
+# Of PRAGMA synchronous, by what the outbox promises. With less, a power cut can undo a commit, or damage a shared file,
+# which has no write-ahead log.
+_FULL: Final = 2  # where a write-ahead log is synced at each commit
 _SYNCHRONOUS: Final = {Durability.POWER: (3, "EXTRA"), Durability.PROCESS: (1, "NORMAL")}
 
 
@@ -61,6 +63,15 @@ def check_shared(path: Path, durability: Durability) -> Script[None]:
         raise Refused(
             "this connection's commits do not wait for the disk as the outbox promises:"
             f" {_SETTING.format(what=f'synchronous = {name}')}"
+        )
+
+
+def check_private(durability: Durability) -> Script[None]:
+    """Raise Refused for a connection to the outbox's own file whose commits a power cut can undo."""
+    ((_, _, synchronous, _),) = yield STATEMENTS["callers_pragmas"], ()
+    if durability is Durability.POWER and synchronous < _FULL:
+        raise Refused(
+            "this connection's commits do not wait for the disk: set PRAGMA synchronous = FULL before the transaction"
         )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import apsw
 
 from pillarbox.errors import Refused
-from pillarbox.store.base import Durability, Enqueued
+from pillarbox.store.base import Enqueued
 from pillarbox.store.foreign_connections import awaited_drivers, drivers, is_a, outside, unknown
 from pillarbox.store.script import Values, run
 from pillarbox.store.sqlite import callers_connection, opening, shared_guard
@@ -22,7 +22,6 @@ from pillarbox.store.sqlite.joined_file import JoinedFile
 from pillarbox.store.sqlite.session import Statements
 from pillarbox.store.steps.tx import Row
 
-_FULL: Final = 2  # of PRAGMA synchronous
 _TWO_LIBRARIES: Final = (
     "this connection is of Python's own SQLite, the outbox works with that of apsw: two of them in one process break"
     " each other's locks on a file, and messages would be lost. Share the file (pillarbox db init --shared FILE) and"
@@ -86,11 +85,7 @@ class Joined:
         if connection.pragma("application_id") == shared_guard.SHARED_ID:
             run(callers_connection.check_shared(self._file.path, self._file.durability), ask)
             return True
-        if self._file.durability is Durability.POWER and connection.pragma("synchronous") < _FULL:
-            raise Refused(
-                "this connection's commits do not wait for the disk: set PRAGMA synchronous = FULL before the"
-                " transaction"
-            )
+        run(callers_connection.check_private(self._file.durability), ask)
         return False
 
 
