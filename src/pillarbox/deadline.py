@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -40,6 +41,7 @@ class Grace:
 GRACE: Final = Grace()
 # For what nobody answers from outside.
 NO_GRACE: Final = Grace(seconds=0.0, turns=0)
+_NEVER: Final = math.inf
 
 
 class Deadline:
@@ -96,6 +98,63 @@ class Deadline:
         else:
             self._handle = None
             self._over()
+
+
+class RepeatedDeadline:
+    """
+    A deadline of one thing after another, most of which end long before it: its timer stays from one to the next.
+
+    Args:
+        over: What cuts off what goes on.
+        clock: By which time passes.
+    """
+
+    __slots__ = ("_clock", "_coming", "_ends", "_grace", "_over", "_timer", "_timer_at")
+
+    def __init__(self, over: Callable[[], object], *, clock: Clock, grace: Grace = GRACE) -> None:
+        self._over = over
+        self._clock = clock
+        self._grace = grace
+        self._ends = _NEVER
+        self._timer: Timer | None = None
+        self._timer_at = _NEVER
+        self._coming: Deadline | None = None
+
+    def begin(self, ends: float) -> None:
+        """Called when something begins; `end` comes before *ends* by `Clock.mono`, or it is cut off."""
+        self._ends = ends
+        if ends < self._timer_at:
+            self._set_timer(ends)
+
+    def end(self) -> None:
+        """Make sure that nothing is cut off until something begins again. Safe to repeat."""
+        self._ends = _NEVER
+        if self._coming is not None:
+            self._coming.cancel()
+            self._coming = None
+
+    def close(self) -> None:
+        """Let go of the timer; nothing begins any more. Safe to repeat."""
+        self.end()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set_timer(self, ends: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = ends
+        self._timer = self._clock.call_later(ends - self._clock.mono(), self._look)
+
+    def _look(self) -> None:
+        """Called when the time of what began first has come, which has mostly ended; then it waits for the last one."""
+        self._timer, self._timer_at = None, _NEVER
+        if self._ends > self._clock.mono():
+            if self._ends < _NEVER:
+                self._set_timer(self._ends)
+            return
+        self._coming = Deadline(self._over, clock=self._clock, grace=self._grace)
+        self._coming.come(self._ends)
 
 
 class Within:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from pillarbox.channels.egress import AddrInfo, Egress, open_socket
 from pillarbox.channels.http.answer_reader import ANSWER_BYTES_MAX
 from pillarbox.channels.http.answers import Answer
 from pillarbox.channels.http.client import Client
+from pillarbox.channels.http.pool import Place, Pool
 from pillarbox.clock import SystemClock
 from pillarbox.domain.outcome import Deferred, Unavailable, Uncertain
 from pillarbox.errors import ConfigError, NotStarted
@@ -26,6 +28,9 @@ from tests.channels.attempts import an_attempt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+
+OURS_AND_PARSER = ("pillarbox.channels.", "pillarbox.deadline", "httptools.")
 
 
 def a_client(**options: Any) -> Client:
@@ -271,6 +276,46 @@ async def test_where_the_certificate_of_one_address_is_refused_the_others_are_tr
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_given_back_goes_to_who_waits_also_past_one_that_gave_up_just_then() -> None:
+    async with Receiver() as receiver:
+        place, clock = Place.of(URL(receiver.url)), SystemClock()
+        pool = Pool(Egress(operator=True), limit=1, tls=None, clock=clock)
+        first = await pool.take(place)
+        assert pool.take_kept(place, clock.mono()) is None
+        gives_up, waits = (asyncio.create_task(pool.take(place)) for _ in range(2))
+        await asyncio.sleep(0)
+        pool.keep(place, first)
+        gives_up.cancel()
+        second = await waits
+        assert gives_up.cancelled()
+        assert second is first
+        assert pool.take_kept(place, clock.mono()) is None
+        pool.drop(second)
+        third = await pool.take(place)
+        pool.keep(place, third)
+        assert pool.take_kept(place, clock.mono()) is third
+        await pool.close()
+
+
+async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
+    """What refers to itself is freed by it alone, which looks through all that lives."""
+    async with Receiver(Reply(headers={"X-Kind": "pot"}, body=b"ok")) as receiver, started(a_client()) as client:
+        await post(client, receiver.url)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                assert (await post(client, receiver.url)).status == 200
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            left = {type(found).__name__ for found in gc.garbage if type(found).__module__.startswith(OURS_AND_PARSER)}
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+        assert left == set()
 
 
 async def test_connections_that_nobody_uses_are_closed_and_their_places_forgotten() -> None:

@@ -259,7 +259,7 @@ async def test_what_comes_before_a_request_is_no_answer_and_nothing_is_written(e
     ours, theirs = socket.socketpair()
     loop = asyncio.get_running_loop()
     with theirs:
-        made = await loop.create_connection(Connection, sock=ours)
+        made = await loop.create_connection(lambda: Connection(SystemClock()), sock=ours)
         connection = made[1]
         theirs.send(early) if early else theirs.shutdown(socket.SHUT_WR)
         for _ in range(3 if seen else 0):

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pillarbox.deadline import Deadline, Grace, Within, at_most, ended_within
+from pillarbox.deadline import Deadline, Grace, RepeatedDeadline, Within, at_most, ended_within
 from pillarbox.engine.deadlines import Deadlines
 from pillarbox.testing.fakes import FakeClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pillarbox.clock import Timer
 
 SHORT = Grace(seconds=1.0, turns=3)
 
@@ -47,6 +53,81 @@ async def test_one_that_comes_late_waits_for_its_grace_and_calls_once() -> None:
     assert calls == ["cut"]
     assert kept.overdue()
     kept.cancel()
+
+
+class CountedTimers(FakeClock):
+    """Counts the timers that are set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set = 0
+
+    def call_later(self, seconds: float, callback: Callable[..., object], *values: object) -> Timer:
+        self.set += 1
+        return super().call_later(seconds, callback, *values)
+
+
+async def test_things_that_end_in_time_share_a_timer_and_the_one_that_does_not_is_cut_off() -> None:
+    clock, calls = CountedTimers(), list[str]()
+    deadline = RepeatedDeadline(lambda: calls.append("over"), clock=clock, grace=SHORT)
+    for _ in range(90):
+        deadline.begin(clock.mono() + 10)
+        clock.advance(0.1)
+        deadline.end()
+    assert clock.set == 1
+    deadline.begin(clock.mono() + 10)
+    clock.advance(9.9)
+    await turns(20)
+    assert calls == []
+    clock.advance(0.1)
+    await turns(20)
+    clock.advance(60)
+    await turns(20)
+    assert calls == ["over"]
+
+
+async def test_one_that_has_less_time_than_the_one_before_is_cut_off_in_time() -> None:
+    clock, calls = FakeClock(), list[str]()
+    deadline = RepeatedDeadline(lambda: calls.append("over"), clock=clock, grace=SHORT)
+    deadline.begin(clock.mono() + 3600)
+    deadline.end()
+    deadline.begin(clock.mono() + 1)
+    clock.advance(1)
+    await turns(20)
+    assert calls == ["over"]
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_what_goes_on_while_the_loop_stands_still_has_a_grace_and_the_next_a_time_of_its_own(ends: bool) -> None:
+    clock, calls = FakeClock(), list[str]()
+    deadline = RepeatedDeadline(lambda: calls.append("over"), clock=clock, grace=SHORT)
+    deadline.begin(clock.mono() + 10)
+    clock.stall(60)
+    await turns(20)
+    assert calls == []
+    if ends:
+        deadline.end()
+        deadline.begin(clock.mono() + 10)
+    clock.advance(1)
+    await turns(20)
+    assert calls == ([] if ends else ["over"])
+    clock.advance(9)
+    await turns(20)
+    assert calls == ["over"]
+
+
+async def test_one_that_is_closed_cuts_nothing_off_and_leaves_no_timer() -> None:
+    for late in (False, True):
+        clock, calls = FakeClock(), list[str]()
+        deadline = RepeatedDeadline(lambda calls=calls: calls.append("over"), clock=clock, grace=SHORT)  # type: ignore[misc]
+        deadline.begin(clock.mono() + 10)
+        if late:
+            clock.stall(60)
+        deadline.close()
+        deadline.close()
+        clock.advance(60)
+        await turns(20)
+        assert calls == []
 
 
 async def test_what_comes_in_the_grace_is_taken_and_nothing_is_cut_off() -> None:

@@ -308,7 +308,7 @@ def _rendered(attempt: Attempt, files: list[_File]) -> tuple[bytes, str]:
     text = _Text(
         attempt.id,
         attempt.to,
-        attempt.text,
+        content.text or "",
         content.format,
         content.subject,
         attempt.thread,

@@ -44,8 +44,13 @@ class AnswerReader:
         keeps: Another request may follow on the connection.
     """
 
+    __slots__ = (
+        "_head", "_interim", "_last", "_left", "_parser", "_room", "body", "headers", "keeps", "over", "status",
+    )  # fmt: skip
+
     def __init__(self) -> None:
         self.status = 0
+        self.headers: CIMultiDict[str] = CIMultiDict()
         self.body = bytearray()
         self.over = False
         self.keeps = False
@@ -54,17 +59,19 @@ class AnswerReader:
         self._head = b""  # as much of a head as came
         self._left: int | None = None  # octets of the body to come; None where it does not say
         self._last = b""  # what came last of a body that does not say
-        self._expect_head()
+        self._parser: httptools.HttpResponseParser  # from a head's end on
 
     def feed(self, data: bytes) -> bytes:
         """
-        Read *data*, and return what of it stands behind the answer's end.
+        Read *data*, and return what of it stands behind the answer's end. Not called again where it is `over`.
 
         Raises:
             Unintelligible: Before there is a status. Later, a body that is not HTTP just ends: the status counts.
         """
         while data and not self.over:
             data = self._feed_body(data) if self.status else self._feed_head(data)
+        if self.over:
+            del self._parser  # which holds this: else both would be the garbage collector's
         return data
 
     def end(self) -> None:
@@ -73,11 +80,14 @@ class AnswerReader:
         self.over = self.status != 0
 
     def _feed_head(self, data: bytes) -> bytes:
-        head = self._head + data if self._head else data.lstrip(_LINE_BREAKS)
-        self._room -= len(self._head) + len(data) - len(head)  # empty lines before it count as well
-        found = _HEAD_END.search(head, max(0, len(self._head) - _LOOK_BACK))
+        if self._head:
+            head, begin = self._head + data, max(0, len(self._head) - _LOOK_BACK)
+        else:
+            head, begin = data.lstrip(_LINE_BREAKS), 0
+            self._room -= len(data) - len(head)  # empty lines before it count as well
+        found = _HEAD_END.search(head, begin)
         end = len(head) if found is None else found.end()
-        if end > self._room or not head.startswith(_BEGINNING[: len(head)]):
+        if end > self._room or not (head.startswith(_BEGINNING) or _BEGINNING.startswith(head)):
             raise Unintelligible
         if found is None:
             self._head = head
@@ -87,14 +97,11 @@ class AnswerReader:
         self._read_head(head[:end])
         return head[end:]
 
-    def _expect_head(self) -> None:
-        self.headers: CIMultiDict[str] = CIMultiDict()
-        self._parser = httptools.HttpResponseParser(self)
-        self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
-
     def _read_head(self, head: bytes) -> None:
+        parser = self._parser = httptools.HttpResponseParser(self)
+        parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
         try:
-            self._parser.feed_data(head)
+            parser.feed_data(head)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if self.status != 101:  # what it promises is no longer for this parser
                 raise Unintelligible from None
@@ -102,7 +109,7 @@ class AnswerReader:
             self._interim += 1
             if self._interim > INTERIM_MAX:
                 raise Unintelligible
-            self._expect_head()
+            self.headers = CIMultiDict()
         elif self.status in _NO_BODY:
             # Where a body is announced all the same (RFC 9110 §8.6), it may well be sent.
             self.over = True
@@ -122,8 +129,9 @@ class AnswerReader:
             raise Unintelligible
         self.status = status
         self.keeps = self._parser.should_keep_alive()
-        length = self.headers.get("Content-Length", "").strip()
-        self._left = int(length) if length.isdigit() and "Transfer-Encoding" not in self.headers else None
+        if "Content-Length" in self.headers and "Transfer-Encoding" not in self.headers:
+            length = self.headers["Content-Length"].strip()
+            self._left = int(length) if length.isdigit() else None
         self._room = ANSWER_BYTES_MAX
 
     def on_body(self, body: bytes) -> None:

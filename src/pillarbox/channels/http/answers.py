@@ -7,8 +7,9 @@ Pure, and loads no HTTP library: what the exceptions of functions carry is judge
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from http import HTTPStatus
+
+import msgspec
 
 from pillarbox.channels.http.hints import hint_seconds
 from pillarbox.channels.http.rules import Rule
@@ -18,8 +19,7 @@ from pillarbox.channels.verdicts import outcome_of
 from pillarbox.domain.outcome import AnyOutcome
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """
     An answer, as much of it as was read.
 
@@ -29,8 +29,11 @@ class Answer:
     """
 
     status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Answer(status={self.status})"
 
 
 def judged(

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Final, Literal
 from pillarbox.__about__ import __version__
 from pillarbox.channels.http.answer_reader import AnswerReader, Unintelligible
 from pillarbox.channels.http.answers import Answer
-from pillarbox.channels.http.connection import Disconnected
+from pillarbox.channels.http.connection import Connection, Disconnected
 from pillarbox.channels.http.failures import NoAnswer, failure
-from pillarbox.channels.http.pool import NotConnected, Pool
+from pillarbox.channels.http.pool import NotConnected, Place, Pool
 from pillarbox.channels.option_checks import bounded_count, bounded_seconds
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.deadline import Within
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from pillarbox.channels.base import Attempt, Progress
+    from pillarbox.channels.base import Attempt
     from pillarbox.channels.egress import Egress
 
 TIMEOUT_SECONDS_MAX: Final = 3600.0
@@ -142,13 +142,22 @@ class Client:
         pool = self._pool
         if pool is None:
             raise NotStarted("the channel was not started")
-        request = self._request(method, url, body, {"Content-Type": content_type, **headers})
-        progress, reader = attempt.progress, AnswerReader()
+        beginning, place = _target(method, url)
+        request = self._request(beginning, body, {"Content-Type": content_type, **headers})
+        progress, reader, now = attempt.progress, AnswerReader(), self._clock.mono()
         progress.written = False
-        within = Within(min(self._timeout_seconds, attempt.deadline_seconds * _DEADLINE_SHARE), clock=self._clock)
+        ends = now + min(self._timeout_seconds, attempt.deadline_seconds * _DEADLINE_SHARE)
         try:
-            async with within, pool.slots:
-                await _exchange(pool, url, request, reader, progress=progress, within=within)
+            connection = pool.take_kept(place, now) or await self._new_connection(pool, place, ends - now)
+            try:
+                # At once: who looks while the answer is waited for is to know that the receiver may have it.
+                progress.written = True
+                await connection.ask(request, reader, ends=ends)
+            finally:
+                if reader.over and reader.keeps:
+                    pool.keep(place, connection)
+                else:
+                    pool.drop(connection)
         except (OSError, EgressRefused, NotConnected, Disconnected, Unintelligible) as exc:
             # With a status in hand, a reset or a slow drip after it changes nothing: the status settled it.
             if not reader.status:
@@ -157,40 +166,33 @@ class Client:
         said = b"" if "Content-Encoding" in reader.headers else bytes(reader.body).replace(b"\0", b"")
         return Answer(status=reader.status, headers=reader.headers, body=said)
 
-    def _request(self, method: str, url: URL, body: bytes, headers: Mapping[str, str]) -> bytes:
+    async def _new_connection(self, pool: Pool, place: Place, seconds: float) -> Connection:
+        async with Within(seconds, clock=self._clock) as within:
+            connection = await pool.take(place)
+            if within.overdue():
+                # It came too late. Written now, the request could only be cut off again.
+                pool.drop(connection)
+                raise TimeoutError
+            return connection
+
+    def _request(self, beginning: str, body: bytes, headers: Mapping[str, str]) -> bytes:
         """Return the request's bytes, in one piece: then the system sends a short one in one packet."""
-        always = f"{_beginning(method, url)}{self._headers}Content-Length: {len(body)}\r\n"
+        always = f"{beginning}{self._headers}Content-Length: {len(body)}\r\n"
         return f"{always}{_lines(headers)}\r\n".encode() + body
 
 
 @functools.lru_cache
-def _beginning(method: str, url: URL) -> str:
+def _target(method: str, url: URL) -> tuple[str, Place]:
+    """Return what a request begins with, and where it goes."""
     target, host = url.raw_path_qs, url.host_port_subcomponent
     if _BREAKS_LINE.search(f"{method}{target}{host}"):
         raise ValueError("a URL with blanks or control characters")
-    return f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n"
+    return f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n", Place.of(url)
 
 
 def _lines(headers: Mapping[str, str]) -> str:
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if not lines.count("\r") == lines.count("\n") == len(headers) or "\0" in lines:
+    lines = list(map(": ".join, headers.items()))
+    said = "".join(lines)
+    if "\r" in said or "\n" in said or "\0" in said:
         raise ValueError("a header with a line break or a NUL")
-    return lines
-
-
-async def _exchange(
-    pool: Pool, url: URL, request: bytes, reader: AnswerReader, *, progress: Progress, within: Within
-) -> None:
-    connection = await pool.take(url)
-    try:
-        if within.overdue():
-            # The connection came too late. Written now, the request could only be cut off again.
-            raise TimeoutError
-        # At once: who looks while the answer is waited for is to know that the receiver may have it.
-        progress.written = True
-        await connection.ask(request, reader)
-    finally:
-        if reader.over and reader.keeps:
-            pool.give_back(url, connection)
-        else:
-            connection.abort()
+    return "\r\n".join([*lines, ""])

@@ -10,27 +10,40 @@ from __future__ import annotations
 
 import asyncio
 import select
-from typing import cast
+from typing import TYPE_CHECKING, Final, cast
 
 from pillarbox.channels.http.answer_reader import AnswerReader, Unintelligible
+from pillarbox.deadline import RepeatedDeadline
+
+if TYPE_CHECKING:
+    from pillarbox.clock import Clock
+
+# What is read at once. asyncio's own buffer is so large that the system maps and unmaps it for each answer.
+_READ_BYTES: Final = 8 * 1024
 
 
 class Disconnected(Exception):
     """The receiver hung up without an answer."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """
     A connection; make it inside the loop.
+
+    Args:
+        clock: By which a request's time passes.
 
     Attributes:
         idle_since: When it was last given back, for who keeps it.
         gone: Done when it is closed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._loop = asyncio.get_running_loop()
         self.idle_since = 0.0
-        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.gone: asyncio.Future[None] = self._loop.create_future()
+        self._buffer = memoryview(bytearray(_READ_BYTES))
+        self._deadline = RepeatedDeadline(self._on_timeout, clock=clock)
         self._transport: asyncio.Transport | None = None
         self._poll = select.poll()
         self._encrypted = False
@@ -40,7 +53,7 @@ class Connection(asyncio.Protocol):
         self._answered: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio's Protocol, here and below."""
+        """See asyncio's BufferedProtocol, here and below."""
         # Those of TCP and TLS are; uvloop's do not say so.
         self._transport = cast("asyncio.Transport", transport)
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
@@ -58,27 +71,32 @@ class Connection(asyncio.Protocol):
             return True  # RFC 8446 §4.6.1: tickets follow the handshake
         return not self._poll.poll(0)
 
-    def ask(self, request: bytes, reader: AnswerReader) -> asyncio.Future[None]:
+    def ask(self, request: bytes, reader: AnswerReader, *, ends: float) -> asyncio.Future[None]:
         """
         Write *request*, and return a future that is done when *reader* is. Call it where `is_silent`, in the same turn.
 
-        The future may raise OSError, `Disconnected` and `Unintelligible`.
+        The future may raise OSError, `Disconnected` and `Unintelligible`; TimeoutError when it is *ends* by the clock.
         """
         assert self._transport is not None  # noqa: S101 — it is silent
         self._used = True
         self._reader = reader
-        self._answered = asyncio.get_running_loop().create_future()
+        self._answered = answered = self._loop.create_future()
+        self._deadline.begin(ends)
         self._transport.write(request)
-        return self._answered
+        return answered
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        """Return where to read to."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Read on. What nobody asked for spoils the connection."""
         reader, transport = self._reader, self._transport
         if reader is None or transport is None:
             self.abort()
             return
         try:
-            rest = reader.feed(data)
+            rest = reader.feed(bytes(self._buffer[:nbytes]))
         except Unintelligible as exc:
             self._settle(exc)
             self.abort()
@@ -96,10 +114,15 @@ class Connection(asyncio.Protocol):
         if self._reader is not None:
             self._reader.end()
             self._settle(None if self._reader.over else exc or Disconnected())
+        self._deadline.close()
         self.gone.set_result(None)
+
+    def _on_timeout(self) -> None:
+        self._settle(TimeoutError())
 
     def _settle(self, error: Exception | None) -> None:
         answered, self._reader, self._answered = self._answered, None, None
+        self._deadline.end()
         if answered is None or answered.done():
             return
         if error is None:

@@ -11,7 +11,7 @@ import functools
 import ssl
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pillarbox.channels.egress import Address
 from pillarbox.channels.http.connection import Connection
@@ -48,6 +48,19 @@ class NotResolved(NotConnected):
     """The host's name has no address."""
 
 
+class Place(NamedTuple):
+    """What of a URL says where a connection leads to."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: URL) -> Place:
+        """Return the place of a URL as the guard reads it."""
+        return cls(url.scheme, url.raw_host or "", url.port or 0)
+
+
 @dataclass(slots=True)
 class _Known:
     """What is kept of a place. ``asking`` is held while its name is looked up, so that others wait for that answer."""
@@ -64,52 +77,97 @@ class Pool:
 
     Args:
         egress: The guard at the way out.
-        limit: Connections at once; ``slots`` is to be held while one is used.
+        limit: Connections that are taken at once.
         tls: Whom to trust; ``None`` for the system's certificates.
         clock: By which connections get old.
     """
 
     def __init__(self, egress: Egress, *, limit: int, tls: ssl.SSLContext | None, clock: Clock) -> None:
-        self.slots = asyncio.Semaphore(limit)
         self._egress = egress
         self._tls = tls
         self._clock = clock
-        self._known: dict[tuple[str, str | None, int | None], _Known] = {}
+        self._free = limit
+        # Who waits gets what is given back through this. What is free is taken without it, and without a wait.
+        self._passed_on = asyncio.Semaphore(0)
+        self._waiting = 0
+        self._known: dict[Place, _Known] = {}
         self._open: set[Connection] = set()
         self._sweeping: Timer | None = None
         self._closed = False
 
-    async def take(self, url: URL) -> Connection:
+    def take_kept(self, place: Place, now: float) -> Connection | None:
         """
-        Return a connection to where *url* leads, the one that was used last or a new one.
+        Return the connection that was used last, as `take` does; ``None`` where that has to wait.
 
-        It is silent: ask it in the same turn of the loop.
+        Args:
+            now: By the clock's `mono`.
+        """
+        connection = self._kept(place, now) if self._free else None
+        if connection is not None:
+            self._free -= 1
+        return connection
+
+    async def take(self, place: Place) -> Connection:
+        """
+        Return a connection, the one that was used last or a new one.
+
+        It is silent: ask it in the same turn of the loop. Then give it back, with `keep` or `drop`.
 
         Raises:
             EgressRefused: The guard refuses the address.
             NotConnected: There is none, or none in ten seconds, or none of three was silent.
         """
-        if self._closed:
-            raise Closed
-        known = self._known_of(url)
-        fresh = self._clock.mono() - IDLE_SECONDS_MAX
-        while known.idle:
+        if self._free:
+            self._free -= 1
+        else:
+            self._waiting += 1
+            try:
+                await self._passed_on.acquire()
+            finally:
+                self._waiting -= 1
+        try:
+            return self._kept(place, self._clock.mono()) or await self._new(place)
+        except BaseException:
+            self._give_up_slot()
+            raise
+
+    def _kept(self, place: Place, now: float) -> Connection | None:
+        known = self._known.get(place)
+        while known is not None and known.idle:
             connection = known.idle.pop()
-            if connection.idle_since >= fresh and connection.is_silent():
+            if connection.idle_since >= now - IDLE_SECONDS_MAX and connection.is_silent():
                 return connection
             connection.abort()
+        return None
+
+    async def _new(self, place: Place) -> Connection:
+        if self._closed:
+            raise Closed
+        known = self._known_of(place)
         for _ in range(CONNECTIONS_MAX):
-            connection = await self._made(url, await self._looked_up(url, known))
+            connection = await self._made(place, await self._looked_up(place, known))
             if connection.is_silent():
                 return connection
             connection.abort()
         raise LostAtOnce
 
-    def give_back(self, url: URL, connection: Connection) -> None:
-        """Keep a connection for the next request; the answer of the last one is over, and has left it usable."""
+    def keep(self, place: Place, connection: Connection) -> None:
+        """Free its slot, and keep a connection for the next request: its last answer is over, and has left it usable."""
+        self._give_up_slot()
         if not self._closed:
             connection.idle_since = self._clock.mono()
-            self._known_of(url).idle.append(connection)
+            self._known_of(place).idle.append(connection)
+
+    def drop(self, connection: Connection) -> None:
+        """Free its slot, and close a connection."""
+        self._give_up_slot()
+        connection.abort()
+
+    def _give_up_slot(self) -> None:
+        if self._waiting:
+            self._passed_on.release()
+        else:
+            self._free += 1
 
     async def close(self) -> None:
         """Close every connection, also those that wait for an answer. Safe to repeat."""
@@ -121,8 +179,7 @@ class Pool:
             connection.abort()
         await asyncio.gather(*(connection.gone for connection in opened))
 
-    def _known_of(self, url: URL) -> _Known:
-        place = (url.scheme, url.raw_host, url.port)
+    def _known_of(self, place: Place) -> _Known:
         known = self._known.get(place)
         if known is None:
             known = self._known[place] = _Known()
@@ -140,26 +197,26 @@ class Pool:
                 del self._known[place]
         self._sweeping = self._clock.call_later(IDLE_SECONDS_MAX, self._sweep) if self._known else None
 
-    async def _looked_up(self, url: URL, known: _Known) -> list[Address]:
+    async def _looked_up(self, place: Place, known: _Known) -> list[Address]:
         async with known.asking:
             if known.until <= self._clock.mono():
                 try:
-                    known.addresses = await self._egress.addresses(url.raw_host or "", url.port or 0)
+                    known.addresses = await self._egress.addresses(place.host, place.port)
                 except (OSError, UnicodeError) as exc:  # UnicodeError: a label that is too long for DNS
                     raise NotResolved from exc
                 known.until = self._clock.mono() + _NAME_SECONDS
         return list(known.addresses)
 
-    async def _made(self, url: URL, addresses: list[Address]) -> Connection:
+    async def _made(self, place: Place, addresses: list[Address]) -> Connection:
         """Connect to one of *addresses*; where its TLS fails, to another one."""
         while True:
             peer: Address | None = None
             try:
                 async with Within(CONNECT_SECONDS_MAX, clock=self._clock, grace=NO_GRACE):
-                    sock = await self._egress.connect(addresses, url.port or 0)
+                    sock = await self._egress.connect(addresses, place.port)
                     try:
                         peer = ip_address(sock.getpeername()[0])
-                        return await self._begun(url, sock)
+                        return await self._begun(place, sock)
                     except BaseException:
                         sock.close()
                         raise
@@ -168,12 +225,13 @@ class Pool:
                     raise NotConnected from exc
                 addresses.remove(peer)
 
-    async def _begun(self, url: URL, sock: socket.socket) -> Connection:
-        tls = None if url.scheme == "http" else self._tls or _system_trust(ssl.get_default_verify_paths())
+    async def _begun(self, place: Place, sock: socket.socket) -> Connection:
+        tls = None if place.scheme == "http" else self._tls or _system_trust(ssl.get_default_verify_paths())
         # Certificates are for names without the dot at their end.
-        name = None if tls is None else (url.raw_host or "").rstrip(".")
+        name = None if tls is None else place.host.rstrip(".")
+        begin = functools.partial(Connection, self._clock)
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(Connection, sock=sock, ssl=tls, server_hostname=name)
+        _, connection = await loop.create_connection(begin, sock=sock, ssl=tls, server_hostname=name)
         self._open.add(connection)
         connection.gone.add_done_callback(lambda _: self._open.discard(connection))
         if self._closed:
