@@ -170,6 +170,7 @@ class Within:
 
     def __init__(self, seconds: float | None, *, clock: Clock, grace: Grace = GRACE) -> None:
         self._seconds = seconds
+        self._clock = clock
         self._deadline = Deadline(self._over, clock=clock, grace=grace)
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
@@ -194,6 +195,16 @@ class Within:
             alone = self._task.uncancel() <= self._cancelling
             if alone and kind is asyncio.CancelledError:
                 raise TimeoutError from error
+            if alone:
+                await self._hear_of_it(self._task)
+
+    async def _hear_of_it(self, task: asyncio.Task[object]) -> None:
+        """Take the cancellation that what is inside left to its next wait, of which there was none (`store.thread`)."""
+        try:
+            await self._clock.sleep(0)
+        except asyncio.CancelledError:
+            if task.cancelling() > self._cancelling:
+                raise
 
     def lift(self) -> None:
         """Remove the limit: it may take any time from now on."""

@@ -11,7 +11,7 @@ import pytest
 
 from pillarbox.engine.deadlines import Deadlines
 from pillarbox.engine.loop import Loop
-from pillarbox.errors import NotStarted, StoreBusy
+from pillarbox.errors import NotStarted, StoreBusy, StoreUnavailable
 from pillarbox.testing.fakes import FakeClock
 from tests.engine.stand import until
 
@@ -138,6 +138,53 @@ async def test_a_stop_lets_the_tick_end_and_begins_no_other() -> None:
     await settled()
     assert (ended, tick.count) == ([True], 1)
     await loop.stop()
+
+
+@pytest.mark.contract("DR3", "EV4")
+async def test_what_fails_once_nobody_waits_for_its_end_any_more_is_no_failure_of_an_open_outbox(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A server was silent until after the close: nobody can do anything about it."""
+    caplog.set_level(logging.WARNING)
+    gate = asyncio.Event()
+
+    async def fail() -> None:
+        await gate.wait()
+        raise StoreUnavailable("the server did not answer")
+
+    clock, tick, failures = FakeClock(), Ticking(fail), list[str]()
+    loop = Loop("reaper", tick, clock=clock, failed=lambda name, _: failures.append(name))
+    loop.start()
+    await settled()
+    stopping = asyncio.create_task(loop.stop())
+    await settled()
+    stopping.cancel()
+    await settled()
+    loop.poke()
+    gate.set()
+    await settled()
+    clock.advance(60)
+    await settled()
+    assert (tick.count, failures, caplog.messages) == (1, [], [])
+
+
+@pytest.mark.contract("EV4")
+async def test_what_fails_while_a_stop_waits_for_it_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    gate = asyncio.Event()
+
+    async def fail() -> None:
+        await gate.wait()
+        raise StoreUnavailable("the server did not answer")
+
+    loop = Loop("reaper", Ticking(fail), clock=FakeClock())
+    loop.start()
+    await settled()
+    stopping = asyncio.create_task(loop.stop())
+    await settled()
+    gate.set()
+    await stopping
+    assert caplog.messages == ["reaper: the server did not answer"]
 
 
 @pytest.mark.contract("DR3")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pillarbox.deadline import Deadline, Grace, RepeatedDeadline, Within, at_most, ended_within
 from pillarbox.engine.deadlines import Deadlines
+from pillarbox.errors import StoreUnavailable
+from pillarbox.store.thread import Delayed
 from pillarbox.testing.fakes import FakeClock
 
 if TYPE_CHECKING:
@@ -245,3 +248,35 @@ async def test_what_takes_too_long_is_cancelled_and_nothing_is_raised() -> None:
     await waiting
     assert ends == ["cancelled"]
     await at_most(0, asyncio.sleep(0), clock=clock)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_ended_although_its_time_was_over_leaves_no_cancellation_behind(fails: bool) -> None:
+    """Who waits for a commit waits to its end, and is cancelled at the next wait: a drain was, after its time."""
+    clock, disk, written = FakeClock(), FakeClock(), list[str]()
+    commits = Delayed(disk, lambda: 1.0)
+
+    def commit() -> str:
+        if fails:
+            raise StoreUnavailable("gone")
+        return "written"
+
+    async def both() -> None:
+        with contextlib.suppress(StoreUnavailable):
+            written.append(await commits.run_through(commit))
+
+    async def over_before_the_commit() -> None:
+        await turns(3)
+        clock.advance(10)
+        await turns(3)
+        disk.advance(1)
+        disk.advance(1)
+
+    other = asyncio.create_task(over_before_the_commit())
+    await at_most(10, both(), clock=clock)
+    await other
+    assert written == ([] if fails else ["written"])
+    await turns(3)
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()

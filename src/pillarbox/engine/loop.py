@@ -48,6 +48,8 @@ class Loop:
         self._timer: Timer | None = None
         self._due = 0.0
         self._stopping = False
+        # Whether a stop could not wait any longer for the tick.
+        self._left = False
 
     def start(self) -> None:
         """Begin; the first tick runs at once. Safe to repeat."""
@@ -70,13 +72,21 @@ class Loop:
             self._schedule(seconds)
 
     async def stop(self) -> None:
-        """Wait for the end of the current tick; run no more. Safe to repeat, also where a first call was cancelled."""
-        self._stopping = True
+        """
+        Wait for the end of the current tick; run no more. Safe to repeat, also where a first call was cancelled.
+
+        A call that is cancelled leaves the tick behind: a store that fails it then is reported to nobody.
+        """
+        self._stopping, self._left = True, False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._task is not None:
-            await asyncio.wait((self._task,))
+            try:
+                await asyncio.wait((self._task,))
+            except asyncio.CancelledError:
+                self._left = True
+                raise
         self._events = None
 
     async def _run(self) -> None:
@@ -99,8 +109,8 @@ class Loop:
                 self._schedule(wait)
 
     def _is_left_behind(self, exc: BaseException) -> bool:
-        """Whether a stop could not wait any longer for the tick, and what it works with was closed."""
-        return self._stopping and isinstance(exc, NotStarted)
+        """Whether the tick was to end, and failed because what it works with is closed or does not answer."""
+        return self._stopping and (isinstance(exc, NotStarted) or (self._left and isinstance(exc, StoreError)))
 
     def _on_task_end(self, task: asyncio.Task[None]) -> None:
         self._task = None
