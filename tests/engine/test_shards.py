@@ -262,6 +262,7 @@ async def test_another_list_of_shards_is_refused(files: list[str], tmp_path: Pat
         with pytest.raises(ConfigError, match="in the same order, as at the first start") as refused:
             await Outbox(shards=wrong, deliver=False).start()
         assert refused.value.field == "shards"
+    assert not Path(more[-1]).exists()
     async with Outbox(shards=files, deliver=False) as box:
         assert len(await box.list()) == 1
 

@@ -22,6 +22,7 @@ from pillarbox.outbox.shards.shards import Shard, Shards
 from pillarbox.settings.changes import Changes
 from pillarbox.settings.model import Settings
 from pillarbox.store.base import Store
+from pillarbox.store.registry import file_of
 
 AGAIN_SECONDS: Final = 5.0
 _log = logging.getLogger("pillarbox")
@@ -82,13 +83,19 @@ class ShardedLifetime(Lifetime):
             raise
 
     async def _start(self) -> None:
-        found = await asyncio.gather(*(shard.inside.lifetime.start() for shard in self._shards), return_exceptions=True)
         down: dict[int, StoreError] = {}
-        for shard, error in zip(self._shards, found, strict=True):
-            if isinstance(error, StoreError):
-                down[shard.place.number] = error
-            elif error is not None:
-                raise error
+        new = {shard.place.number for shard in self._shards if _is_new(shard)}
+        # What is there says whether the list is right: before anything is made by a wrong one.
+        for shards in (
+            [shard for shard in self._shards if shard.place.number not in new],
+            [shard for shard in self._shards if shard.place.number in new],
+        ):
+            found = await asyncio.gather(*(shard.inside.lifetime.start() for shard in shards), return_exceptions=True)
+            for shard, error in zip(shards, found, strict=True):
+                if isinstance(error, StoreError):
+                    down[shard.place.number] = error
+                elif error is not None:
+                    raise error
         if len(down) == len(self._shards.each):
             raise down[1]
         self._shards.down = down
@@ -173,6 +180,12 @@ class ShardedReload(Reload):
                 await shard.inside.reload.reload(its)
         self._routes.take_over(wanted, made)
         return changes
+
+
+def _is_new(shard: Shard) -> bool:
+    """Whether a shard is a file that does not exist."""
+    file = file_of(shard.inside.routes.settings.db)
+    return file is not None and not file.exists()
 
 
 def _of_shard(settings: Settings, own: Settings) -> Settings:
