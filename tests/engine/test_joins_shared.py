@@ -27,7 +27,7 @@ from pillarbox.store.registry import share
 from tests.engine.test_joins import Awaited, Blocking, Shop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 SECONDS: Final = 30.0
@@ -386,6 +386,40 @@ async def test_a_transaction_that_cannot_write_says_so(db: Path, box: Outbox) ->
 
 
 @pytest.mark.contract("SG9")
+@contextlib.contextmanager
+def adapted(kind: type) -> Iterator[None]:
+    sqlite3.register_adapter(kind, lambda value: f"<{value}>")
+    try:
+        yield
+    finally:
+        del sqlite3.adapters[kind, sqlite3.PrepareProtocol]
+
+
+each_library = pytest.mark.parametrize("shop", [plain, awaited], ids=lambda kind: kind.__name__, indirect=True)
+
+
+@each_library
+async def test_what_a_program_makes_of_truth_values_is_no_matter(db: Path, box: Outbox, shop: Shop) -> None:
+    with adapted(bool):
+        await shop.execute("INSERT INTO shop_order VALUES (1)")
+        joined = await box.enqueue(shop.connection, "pager", to="ann", text="joined", key="k")
+        await shop.commit()
+        async with Outbox(f"sqlite3:///{db}", channels={"pager": lambda _: None}) as other:
+            own = await other.send("pager", to="ann", text="own")
+            assert (await own.wait(SECONDS)).state is State.DELIVERED
+            assert (await (await other.find(joined.id or "")).wait(SECONDS)).state is State.DELIVERED
+
+
+@each_library
+@pytest.mark.parametrize("kind", [int, str, bytes])
+async def test_a_program_that_changes_all_that_is_stored_is_told(db: Path, box: Outbox, shop: Shop, kind: type) -> None:
+    await shop.execute("INSERT INTO shop_order VALUES (1)")
+    with adapted(kind), pytest.raises(Refused, match=rf"sqlite3.register_adapter\({kind.__name__}, …\)"):
+        await box.enqueue(shop.connection, "pager", to="ann", text="joined")
+    await shop.rollback()
+    assert await box.list() == []
+
+
 def test_what_the_outbox_opens_and_closes_leaves_the_callers_locks(db: Path) -> None:
     with contextlib.closing(sqlite3.connect(db)) as shop:
         prepared(shop)

@@ -149,7 +149,7 @@ def _asking(connection: Any) -> Callable[[str, Values], Any]:  # noqa: ANN401 â€
         with python_library.errors():
             async with connection.cursor() as cursor:
                 cursor.row_factory = None
-                await cursor.execute(sql, values)
+                await cursor.execute(sql, python_library.bound(values))
                 return list(await cursor.fetchall())
 
     return ask

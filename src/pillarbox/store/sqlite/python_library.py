@@ -29,6 +29,8 @@ Ask = Callable[[str, Sequence[Any]], "list[Row]"]
 
 _OLDEST: Final = (3, 38, 0)  # strict tables are of 3.37, what our statements say of JSON of 3.38
 _STATEMENTS_KEPT: Final = 200
+_BOUND: Final = frozenset((kind, sqlite3.PrepareProtocol) for kind in (int, str, bytes))
+"""What is bound by our statements, as the library keeps adapters by it. Of truth values numbers are made."""
 _UNREADABLE: Final = "Could not decode to UTF-8"
 
 
@@ -167,7 +169,23 @@ def ask(connection: sqlite3.Connection, sql: str, bindings: Sequence[Any]) -> li
     """Run one statement, and return its rows as tuples, whatever the connection makes of them. Raises apsw.Error."""
     with errors(), contextlib.closing(connection.cursor()) as cursor:
         cursor.row_factory = None
-        return cursor.execute(sql, bindings).fetchall()
+        return cursor.execute(sql, bound(bindings)).fetchall()
+
+
+def bound(values: Sequence[Any]) -> list[Any]:
+    """
+    Return the values of a statement so that they are stored as they are, whatever else the program has values made of.
+
+    Raises:
+        Refused: It has numbers, texts or bytes made something else.
+    """
+    if not _BOUND.isdisjoint(getattr(sqlite3, "adapters", ())):
+        name = next(kind.__name__ for kind, protocol in sqlite3.adapters if (kind, protocol) in _BOUND)
+        raise Refused(
+            f"this program changes what Python's sqlite3 stores of every {name} (sqlite3.register_adapter({name}, …)):"
+            " nothing of the outbox's would be what it is; convert the values of your own statements instead"
+        )
+    return [int(value) if value is True or value is False else value for value in values]
 
 
 @contextlib.contextmanager
