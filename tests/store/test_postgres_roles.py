@@ -11,6 +11,7 @@ from pillarbox import Outbox
 from pillarbox.domain.message import State
 from pillarbox.errors import StoreReadOnly
 from pillarbox.store.base import Cancel, Schema
+from pillarbox.store.postgres import migrations
 from pillarbox.store.registry import open_store
 from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver
@@ -73,7 +74,7 @@ async def test_who_sends_works_or_reads_needs_no_more_rights_than_that(url: str)
         await worker.healthy()
     async with driver_as(url, "reader", create=False) as reader:
         assert [view.id for view in await reader.everything()] == ids
-        assert await reader.store.schema() == Schema(version=1, usable_from=1)
+        assert await reader.store.schema() == Schema(version=migrations.VERSION, usable_from=migrations.USABLE_FROM)
         assert await reader.store.stats()
         await reader.store.workers()
         await reader.healthy()

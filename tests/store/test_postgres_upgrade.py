@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
 from pillarbox.errors import StoreTooNew, StoreTooOld
 from pillarbox.store.base import Durability, Schema
 from pillarbox.store.postgres import dsn, migrations
 from pillarbox.store.postgres.connection import Session, connect
 from pillarbox.store.postgres.server_clock import ServerClock
+from pillarbox.store.postgres.statements import SCHEMA
 from pillarbox.store.registry import open_store
 from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver
@@ -92,6 +94,44 @@ async def test_an_older_worker_goes_on_beside_a_newer_one(url: str) -> None:
         ids.append(await older.send())
         assert [view.state for view in await older.everything()] == [State.DELIVERED] * 8 + [State.SCHEDULED]
         await older.healthy()
+
+
+def made_by_version_1(url: str) -> None:
+    """Make the schema as it was made before what is temporary was named last."""
+    base, _, schema = url.rpartition("schema=")
+    with connected(base) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}; SET search_path = {schema}, pg_catalog")
+        connection.execute(SCHEMA["tables"])
+        connection.execute("INSERT INTO meta VALUES ('version', '1'), ('usable_from', '1')")
+
+
+@pytest.mark.contract("SG2", "EN9")
+async def test_functions_of_a_schema_that_an_older_version_made_store_nothing_in_a_callers_temporary_tables(
+    url: str,
+) -> None:
+    made_by_version_1(url)
+    send = "SELECT enqueue('pager', 'ann', '{\"text\": \"1\"}')"
+    with connected(url) as connection:
+        connection.execute("CREATE TEMPORARY TABLE message (LIKE message INCLUDING ALL)")
+        connection.execute(send)
+        assert connection.execute("SELECT count(*) FROM pg_temp.message").fetchall() == [(1,)]
+    store = open_store(url)
+    with pytest.raises(StoreTooOld, match="`pillarbox db migrate`"):
+        await store.open()
+    newer = open_store(url, migrate=True)
+    await newer.open()
+    await newer.limit(Limits(recipient_messages=100))
+    with connected(url) as connection:
+        connection.execute("CREATE TEMPORARY TABLE message (LIKE message INCLUDING ALL)")
+        connection.execute("CREATE TEMPORARY TABLE recipient_tally (LIKE recipient_tally INCLUDING ALL)")
+        connection.execute(send)
+        assert connection.execute("SELECT count(*) FROM pg_temp.message").fetchall() == [(0,)]
+        assert connection.execute("SELECT count(*) FROM pg_temp.recipient_tally").fetchall() == [(0,)]
+    with connected(url) as connection:
+        assert connection.execute("SELECT recipient FROM message").fetchall() == [("ann",)]
+    assert await newer.schema() == Schema(version=VERSION, usable_from=1)
+    await newer.close()
+    await store.close()
 
 
 @pytest.mark.contract("SG2")

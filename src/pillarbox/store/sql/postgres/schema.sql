@@ -417,6 +417,18 @@ END $$;
 -- Log lines of all processes write a recipient by the same name (EV3).
 INSERT INTO meta (key, value) VALUES ('log_key', replace(gen_random_uuid()::text, '-', ''));
 
+-- version_2 --
+-- Functions keep the search_path of the session that made them. Until version 2 it did not name what is temporary, which
+-- then is looked at first: a table of the caller's, named as one of ours, took what they store.
+DO $$
+DECLARE its_function regprocedure;
+BEGIN
+    FOR its_function IN SELECT oid FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
+            AND proname IN ('enqueue', 'recipient_tally_add', 'recipient_tally_keep') LOOP
+        EXECUTE format('ALTER FUNCTION %s SET search_path FROM CURRENT', its_function);
+    END LOOP;
+END $$;
+
 -- schema_known --
 SELECT to_regnamespace($1) IS NOT NULL, to_regclass($1 || '.meta') IS NOT NULL,
     to_regclass($1 || '.message') IS NOT NULL, current_setting('server_encoding'), pg_is_in_recovery(),
