@@ -107,8 +107,12 @@ class Load:
     async def moves(self, messages: int) -> None:
         """Wait until so many more were accepted, and as many were sent."""
         accepted, calls = self.count + messages, len(self.calls) + messages
+        await self.until(lambda: self.count >= accepted and len(self.calls) >= calls)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for something that comes while there is load."""
         async with asyncio.timeout(SECONDS):
-            while self.count < accepted or len(self.calls) < calls:
+            while not holds():
                 self._check()
                 await pause()
 

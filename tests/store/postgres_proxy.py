@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 # A query that says nothing else: the hint that follows ends by one too.
 _COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
+# The server's answer: the command is complete, and it is ready for another query.
+_COMMITTED = b"C\x00\x00\x00\x0bCOMMIT\x00"
+_READY = b"Z\x00\x00\x00\x05"
 _BYTES = 65536
 _RESET = struct.pack("ii", 1, 0)
 
@@ -27,16 +31,17 @@ class Proxy:
     Attributes:
         port: The port.
         cut: How the next commit ends: the connection is reset before the server has it, while the server may be at it,
-            or after it has answered.
-        cuts: How often that happened.
+            or after it has answered that it is done.
+        cuts: How often each happened. Of the last two the server has its commit, and nobody hears of it.
         isolated: Whether nobody gets through.
     """
 
     def __init__(self, folder: Path, server: Path) -> None:
         self.folder = folder
         self.cut: Cut = None
-        self.cuts = 0
+        self.cuts: Counter[str] = Counter()
         self.isolated = False
+        self._cutting = threading.Lock()
         self._clients: list[socket.socket] = []
         self._server = server
         near = socket.socket(socket.AF_UNIX)
@@ -84,15 +89,37 @@ class Proxy:
                         return
                     if one is server:
                         client.sendall(data)
-                    elif self.cut is not None and _COMMIT in data:
-                        self.cuts += 1
-                        cut, self.cut = self.cut, None
-                        if cut != "before":
-                            server.sendall(data)
-                        if cut == "after":
-                            server.recv(_BYTES)
+                    elif data.endswith(_COMMIT) and self._breaks(server, client, data):
                         if client.family == socket.AF_INET:
                             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                         return
-                    else:
+                    elif not data.endswith(_COMMIT):
                         server.sendall(data)
+
+    def _breaks(self, server: socket.socket, client: socket.socket, commit: bytes) -> bool:
+        """Hand on a commit as far as it is to come; return whether the connection is to end there."""
+        if self._takes("before"):
+            return True
+        server.sendall(commit)
+        if self._takes("during"):
+            return True
+        if self.cut == "after":
+            answer = server.recv(_BYTES)
+            while answer[-len(_READY) - 1 : -1] != _READY:
+                more = server.recv(_BYTES)
+                if not more:
+                    return True
+                answer += more
+            if _COMMITTED in answer and self._takes("after"):
+                return True
+            client.sendall(answer)
+        return False
+
+    def _takes(self, cut: Cut) -> bool:
+        """Whether that is how this commit ends, and not another connection's."""
+        with self._cutting:
+            if self.cut is None or self.cut != cut:
+                return False
+            self.cuts[self.cut] += 1
+            self.cut = None
+            return True

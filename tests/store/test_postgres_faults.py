@@ -73,9 +73,9 @@ async def driver(url: str, proxy: Proxy) -> AsyncIterator[StoreDriver]:
 
 
 @pytest.mark.contract("EN4", "ST7", "LE1")
-@pytest.mark.parametrize("cut", ["before", "after"])
+@pytest.mark.parametrize("cut", ["before", "during", "after"])
 async def test_where_the_answer_to_a_commit_is_lost_all_is_done_once(
-    driver: StoreDriver, proxy: Proxy, cut: Literal["before", "after"]
+    driver: StoreDriver, proxy: Proxy, cut: Literal["before", "during", "after"]
 ) -> None:
     await driver.register()
     for round_ in range(ROUNDS):
@@ -86,7 +86,7 @@ async def test_where_the_answer_to_a_commit_is_lost_all_is_done_once(
         assert (message.id, message.claims) == (identity, 1)
         proxy.cut = cut
         assert await driver.settle(message, Deferred("busy") if round_ % 2 else Delivered("r")) is Settled.APPLIED
-    assert proxy.cuts == 3 * ROUNDS
+    assert proxy.cuts == {cut: 3 * ROUNDS}
     views = await driver.everything()
     assert [view.state for view in views] == [State.DELIVERED, State.SCHEDULED] * (ROUNDS // 2)
     assert {view.claims for view in views} == {1}
