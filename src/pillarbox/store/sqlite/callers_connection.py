@@ -6,15 +6,17 @@ What it commits must survive, be in the outbox's own tables, and keep nobody els
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pillarbox.errors import Refused
+from pillarbox.errors import Refused, StoreBusy
 from pillarbox.store.base import Durability
 from pillarbox.store.script import Script
-from pillarbox.store.sqlite import shared_guard
+from pillarbox.store.sqlite import opening, shared_guard
 from pillarbox.store.sqlite.statements import SCHEMA, STATEMENTS
 
 _NAMED: Final = re.compile(r"^CREATE (?:UNIQUE )?(?:TABLE|INDEX|VIEW|TRIGGER) (\w+)", re.MULTILINE)
@@ -22,10 +24,25 @@ OURS: Final = json.dumps(_NAMED.findall(SCHEMA["tables"] + SCHEMA["recipient_cou
 """The names of what is ours in a file, as JSON."""
 
 _SETTING: Final = "execute `PRAGMA {what}` on each connection when it is made"
+_BUSY: Final = (
+    "writing in your transaction: another connection holds the database's write lock, and yours does not stand in the"
+    " line of those who wait for it: roll back, and do the transaction again from its beginning. Begin with BEGIN"
+    " IMMEDIATE, and where many write give the connection a longer timeout (sqlite3.connect(…, timeout=60))"
+)
 # Of PRAGMA synchronous, by what the outbox promises. With less, a power cut can undo a commit, or damage a shared file,
 # which has no write-ahead log.
 _FULL: Final = 2  # where a write-ahead log is synced at each commit
 _SYNCHRONOUS: Final = {Durability.POWER: (3, "EXTRA"), Durability.PROCESS: (1, "NORMAL")}
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Turn apsw's errors into ours. Raises StoreError."""
+    try:
+        with opening.translated("writing in your transaction"):
+            yield
+    except StoreBusy as exc:
+        raise StoreBusy(_BUSY) from exc
 
 
 def check_names() -> Script[None]:

@@ -17,7 +17,7 @@ from pillarbox.errors import Refused
 from pillarbox.store.base import Enqueued
 from pillarbox.store.foreign_connections import awaited_drivers, drivers, is_a, outside, unknown
 from pillarbox.store.script import Values, run
-from pillarbox.store.sqlite import callers_connection, opening, shared_guard
+from pillarbox.store.sqlite import callers_connection, shared_guard
 from pillarbox.store.sqlite.joined_file import JoinedFile
 from pillarbox.store.sqlite.session import Statements
 from pillarbox.store.steps.tx import Row
@@ -58,7 +58,7 @@ class Joined:
             raise unknown(driver, "an apsw.Connection")
         self._check(driver)
         self._on_joined(driver)
-        with opening.translated("writing in your transaction"), _plain(driver):
+        with callers_connection.writing(), _plain(driver):
             shared = self._check_settings(driver)
             with _all_or_nothing(driver) as tx:
                 stored = self._file.store(tx, self._file.drafts)

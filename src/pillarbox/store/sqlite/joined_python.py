@@ -19,7 +19,7 @@ from pillarbox.errors import Refused
 from pillarbox.store.base import Enqueued
 from pillarbox.store.foreign_connections import awaited_drivers, drivers, is_a, outside, unknown
 from pillarbox.store.script import Ask, Script, Values, answered, pieces, run, run_awaited
-from pillarbox.store.sqlite import callers_connection, opening, python_library, shared_guard
+from pillarbox.store.sqlite import callers_connection, python_library, shared_guard
 from pillarbox.store.sqlite.joined_file import JoinedFile
 from pillarbox.store.sqlite.session import Statements
 from pillarbox.store.sqlite.statements import STATEMENTS
@@ -54,13 +54,13 @@ class Joined:
         driver = await awaited_drivers(connection)
         if not is_a(driver, "aiosqlite", "Connection"):
             return self._write(driver, nested=nested)
-        with opening.translated("writing in your transaction"):
+        with callers_connection.writing():
             return await run_awaited(self._script(driver, nested=nested), _asking(driver))
 
     def _write(self, driver: object, *, nested: bool) -> list[Enqueued]:
         if not isinstance(driver, sqlite3.Connection):
             raise unknown(driver, _AWAITED if is_a(driver, "aiosqlite", "Connection") else _KNOWN)
-        with opening.translated("writing in your transaction"):
+        with callers_connection.writing():
             return run(self._script(driver, nested=nested), functools.partial(python_library.ask, driver))
 
     def _script(self, connection: Any, *, nested: bool) -> Script[list[Enqueued]]:  # noqa: ANN401 — of both libraries
