@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from psycopg import errors
+from psycopg import errors, pq
 
 from pillarbox import Outbox
 from pillarbox.domain.ids import is_message_id
@@ -104,6 +104,58 @@ async def test_the_page_s_sql_runs_as_it_stands(url: str) -> None:
         (message,) = await box.list()
         assert message.view is not None
         assert (message.view.channel, message.view.recipient) == ("mail", "ann@example.org")
+
+
+def other_languages() -> Iterator[tuple[str, str, list[tuple[str, list[Any]]]]]:
+    """The page's examples: the language, and each statement with its values."""
+    page = (Path(__file__).parents[2] / "docs/how-to/transactions.md").read_text("utf-8")
+    for language, call, plain in (
+        ("js", r"query\((\"(?:[^\"]+)\")(?:,\s*(\[.*?\]))?\);", r"JSON\.stringify\((.*?)\)(?=,)"),
+        ("go", r"Exec\(ctx, `([^`]+)`(?:,\s*(.*?))?\); err", r"map\[string\]any(\{.*?\})"),
+    ):
+        (told,) = re.findall(rf"^```{language}\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+        statements = []
+        for sql, values in re.findall(call, told, re.DOTALL):
+            # What JavaScript and Go write with names that have no quotes, JSON has with quotes.
+            said = re.sub(plain, r"\1", values)
+            said = re.sub(r"(?<=[{ ])(\w+):", r'"\1":', said).strip("[]")
+            statements.append((sql.strip('"'), json.loads(f"[{said}]")))
+        yield language, told, statements
+
+
+@pytest.mark.parametrize(("language", "told", "statements"), [*other_languages()], ids=["node", "go"])
+async def test_the_page_s_other_languages_say_what_the_server_takes(
+    url: str, language: str, told: str, statements: list[tuple[str, list[Any]]]
+) -> None:
+    """Their drivers send each value as text, or in the binary form of the type that the server tells."""
+    assert [sql for sql, values in statements if "enqueue" in sql and values], told
+    async with Outbox(url, deliver=False) as box:
+        with connected(url) as connection:
+            connection.execute("CREATE TEMP TABLE shop_order (number integer)")
+            for sql, values in statements:
+                ours = sql.replace("pillarbox.", f"{url.partition('schema=')[2]}.").encode()
+                texts = [one if isinstance(one, str) else json.dumps(one) for one in values]
+                if language == "js":
+                    done = connection.pgconn.exec_params(ours, [text.encode() for text in texts])
+                else:
+                    connection.pgconn.prepare(b"", ours)
+                    asked = connection.pgconn.describe_prepared(b"")
+                    kinds = [asked.param_type(place) for place in range(asked.nparams)]
+                    sent = [_binary(kind, text) for kind, text in zip(kinds, texts, strict=True)]
+                    done = connection.pgconn.exec_prepared(b"", sent, [1] * len(sent))
+                assert done.status in {pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK}, done.error_message
+            assert connection.execute("SELECT number FROM shop_order").fetchall() == [(7,)]
+        (message,) = await box.list()
+        assert message.view is not None
+        assert (message.view.channel, message.view.recipient) == tuple(
+            statements[-1 if language == "go" else -2][1][:2]
+        )
+
+
+def _binary(kind: int, text: str) -> bytes:
+    if kind == psycopg.adapters.types["int4"].oid:
+        return int(text).to_bytes(4, "big", signed=True)
+    return b"\x01" + text.encode() if kind == psycopg.adapters.types["jsonb"].oid else text.encode()
 
 
 @pytest.mark.contract("EN13")
