@@ -341,10 +341,11 @@ class PostgresStore(Reads, TwoThreads):
             lease_now=session.lease_now,
             limit=limit,
         )
-        holding = {slot for (slot,) in session.many("leased_workers")}
         alive = self._alive(session)
-        dead = [slot for slot, marks in owners.items() if slot not in holding and alive(slot, *marks) is False]
-        return found, dead
+        dead = [slot for slot, marks in owners.items() if alive(slot, *marks) is False]
+        # Seldom is anybody gone; and while somebody's transaction stays open, this walks over all that was leased.
+        holding = {slot for (slot,) in session.many("leased_workers")} if dead else set()
+        return found, [slot for slot in dead if slot not in holding]
 
     @staticmethod
     def _alive(session: Session) -> Callable[..., bool | None]:
