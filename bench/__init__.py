@@ -7,6 +7,7 @@ Measurements: how fast pillarbox is, beside its peers and beside what the machin
     make bench ARGS="lives latency"                     some of them
     make bench-quick                                    the main ratios in two minutes, roughly
     make bench ARGS=postgres                            on a PostgreSQL server, which it brings along
+    make bench ARGS="postgres_depth --full"             the same with ten million waiting, and four workers
     make bench ARGS="steady --full"                     as large as the goals say, however long that takes
     make bench ARGS="--page docs/explanation/speed.md"  write the table into the page that shows it, and draw its plots
     make bench ARGS="--json bench/results/all.json"     write every sample

@@ -1,5 +1,5 @@
 """
-PostgreSQL: lives beside other queues there, from another process's `send()` to the channel's, and what grows.
+PostgreSQL: lives beside other queues there, and from another process's `send()` to the channel's.
 
 Every system works on the same server, which runs beside it with fsync on, in a database that is empty when it begins.
 Lives are whole ones, each system with the batches that are best for it: ours are sent by the thousand, and beside that
@@ -12,22 +12,19 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from bench.harness.claimer import BLOCKED_LANE, Claimer, beside_few, medians
 from bench.harness.figure import Figure, Goal, Of, Statistic
 from bench.harness.filling import CHANNEL
 from bench.harness.other_process import latencies
 from bench.harness.peers import OBAN, PGQUEUER, PROCRASTINATE, Installed, install
-from bench.harness.server import RawCommits, Server, fill, reader, size, store, tidy
+from bench.harness.server import RawCommits, Server
 from bench.programs.crowd import SLOTS, TEXT, lives
 from pillarbox import Attempt, Outbox, Outgoing
-from pillarbox.clock import SystemClock
 
 if TYPE_CHECKING:
     from bench.harness.plan import Plan
 
 _SECOND_MS: Final = 1e3
 _GROUP: Final = 1000
-_FEW: Final = 1_000
 _PEERS: Final = (PGQUEUER, PROCRASTINATE, OBAN)
 # The slower ones get fewer messages, so that a round takes seconds.
 _SHARES: Final = {PGQUEUER.name: 1.0, PROCRASTINATE.name: 0.1, OBAN.name: 0.25}
@@ -38,8 +35,6 @@ def measure(plan: Plan) -> list[Figure]:
     with plan.folder() as folder, Server(folder) as server:
         figures = _lives(server, plan)
         figures += _latency(server, plan)
-        figures += asyncio.run(_claims(server, plan))
-        figures += _growth(server, plan)
     return figures
 
 
@@ -136,68 +131,3 @@ def _latency(server: Server, plan: Plan) -> list[Figure]:
             ),
         ]
     return figures
-
-
-async def _claims(server: Server, plan: Plan) -> list[Figure]:
-    many = plan.size(trial=100, quick=100_000, usual=1_000_000, full=10_000_000)
-    few = plan.size(trial=50, quick=10_000, usual=10_000)
-    blocked = plan.size(trial=200, quick=20_000, usual=1_000_000)
-    turns = plan.size(trial=2, quick=20, usual=50)
-    now_ms = SystemClock().wall_ms()
-    with server.database() as small, server.database() as large, server.database() as behind:
-        short = Claimer(store(small), await fill(small, few, now_ms=now_ms - 60_000))
-        long = Claimer(store(large), await fill(large, many, now_ms=now_ms - 60_000))
-        queue = await fill(behind, blocked, now_ms=now_ms - 60_000, lane=BLOCKED_LANE)
-        await fill(behind, _FEW, now_ms=now_ms)
-        waiting = Claimer(store(behind), queue)
-        for claimer in (short, long, waiting):
-            await claimer.open()
-        steps = await waiting.step_over()
-        at_once = await waiting.median(turns) * 1e6
-        # As the server does by itself within a minute: what was stepped over stands dead at the front of an index.
-        tidy(behind)
-        base, longer, stepped = await medians((short, long, waiting), plan)
-        for claimer in (short, long, waiting):
-            await claimer.close()
-    figures = [
-        Figure(name=f"claim of ten of {few}", unit="µs", samples=base),
-        beside_few(f"claim of ten of {many}", longer, few, base),
-        beside_few(f"claim of ten behind {blocked} of a blocked lane", stepped, few, base),
-    ]
-    note = f"{len(steps)} claims"
-    return [
-        *figures,
-        Figure(name="stepping over that lane, once", unit="ms", samples=(sum(steps) * 1e3,), note=note),
-        Figure(
-            name="claim of ten right after that",
-            unit="µs",
-            samples=(at_once,),
-            peer=f"of {few}",
-            peer_samples=base,
-            note="until the server tidies up what was stepped over, which it does within a minute",
-        ),
-    ]
-
-
-def _growth(server: Server, plan: Plan) -> list[Figure]:
-    """Look at how large the table of messages becomes while somebody reads all the time, and while nobody does."""
-    count = plan.size(trial=1_000, quick=10_000, usual=40_000, full=1_000_000)
-    read: list[float] = []
-    alone: list[float] = []
-    for _ in range(plan.size(trial=1, quick=1, usual=2)):
-        with server.database() as url:
-            asyncio.run(lives(url, count))
-            alone.append(size(url) / 1e6)
-        with server.database() as url, reader(url):
-            asyncio.run(lives(url, count))
-            read.append(size(url) / 1e6)
-    return [
-        Figure(
-            name=f"messages and their indexes after {count} lives, with a reader open",
-            unit="MB",
-            samples=tuple(read),
-            peer="without one",
-            peer_samples=tuple(alone),
-            goal=Goal(most=1.5),
-        )
-    ]

@@ -32,9 +32,15 @@ _MICROSECONDS = 1e6
 
 
 class Claimer:
-    """One worker on one filled database."""
+    """
+    One worker on one filled database.
 
-    def __init__(self, filled: Store, queue: int) -> None:
+    Args:
+        name: Of what it stores anew, so that several of them store it in lanes of their own.
+    """
+
+    def __init__(self, filled: Store, queue: int, name: str = "") -> None:
+        self._name = name
         self._store = filled
         self._queue = queue
         self._clock = SystemClock()
@@ -63,29 +69,39 @@ class Claimer:
 
     async def claim(self, count: int = _TEN) -> tuple[float, list[Leased]]:
         """Claim; return the seconds that this took and what was leased."""
-        claim = Claim(
+        batch = Batch(now_ms=self._clock.wall_ms(), claim=self._claim(count))
+        began = time.perf_counter()
+        result = await self._store.commit(batch)
+        return time.perf_counter() - began, result.claimed
+
+    def _claim(self, count: int) -> Claim:
+        return Claim(
             worker=self._worker,
             lease=LeaseId(self._entropy.token(16)),
             lease_ms=_LEASE_MS,
             capacity={self._queue: count},
         )
-        batch = Batch(now_ms=self._clock.wall_ms(), claim=claim)
-        began = time.perf_counter()
-        result = await self._store.commit(batch)
-        return time.perf_counter() - began, result.claimed
 
     async def replace(self, claimed: list[Leased]) -> BatchResult:
         """Settle what was claimed, and store as much again: as many wait as before."""
+        return await self._turn(claimed, None)
+
+    async def turn(self, claimed: list[Leased], count: int) -> list[Leased]:
+        """Do the same, and claim *count* others in one commit; return those."""
+        return (await self._turn(claimed, self._claim(count))).claimed
+
+    async def _turn(self, claimed: list[Leased], claim: Claim | None) -> BatchResult:
         now_ms = self._clock.wall_ms()
         self._number += len(claimed)
         return await self._store.commit(
             Batch(
+                claim=claim,
                 now_ms=now_ms,
                 settle=[
                     Settlement(message=message, transition=Transition.deliver(None), began_ms=now_ms, ended_ms=now_ms)
                     for message in claimed
                 ],
-                enqueue=[[draft(f"new-{self._number + n}", now_ms=now_ms)] for n in range(len(claimed))],
+                enqueue=[[draft(f"new{self._name}-{self._number + n}", now_ms=now_ms)] for n in range(len(claimed))],
             )
         )
 

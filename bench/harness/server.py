@@ -15,7 +15,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import psycopg
 
@@ -25,9 +25,12 @@ from pillarbox.store.postgres.store import PostgresStore
 from pillarbox.store.thread import Inline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+T = TypeVar("T")
 
 _SECONDS: Final = 120
+_MANY: Final = 1_000_000
 _OPTIONS: Final = "-c shared_buffers=256MB -c max_wal_size=4GB -c listen_addresses="
 _COLUMNS: Final = (
     "SELECT string_agg(column_name, ',') FROM information_schema.columns WHERE table_schema = current_schema()"
@@ -37,6 +40,10 @@ _COPY: Final = (
     "INSERT INTO message (id, recipient, lane, {columns}) SELECT replace(id, '-', '_') || n, 'recipient-' || n,"
     " CASE WHEN %s THEN lane ELSE replace(lane, 'recipient-0', 'recipient-' || n) END, {columns}"
     " FROM generate_series(1, %s) n, (SELECT * FROM message ORDER BY seq DESC LIMIT 1) one ORDER BY n"
+)
+_INDEXES: Final = (
+    "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema() AND tablename = 'message'"
+    " AND indexname NOT IN (SELECT conname FROM pg_constraint WHERE conrelid = 'message'::regclass)"
 )
 _COUNT: Final = (
     "UPDATE tally SET messages = messages + %(count)s, bytes = bytes + %(count)s * (bytes / messages)"
@@ -102,6 +109,12 @@ class Server:
             finally:
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
+    @contextlib.contextmanager
+    def databases(self, names: Iterable[T]) -> Iterator[dict[T, str]]:
+        """Make one for each of *names*."""
+        with contextlib.ExitStack() as stack:
+            yield {name: stack.enter_context(self.database()) for name in names}
+
     def _url(self, database: str) -> str:
         return f"postgresql://postgres@/{database}?host={self._socket}"
 
@@ -153,6 +166,8 @@ async def fill(url: str, count: int, *, now_ms: int, lane: str | None = None) ->
     """
     Make the database hold *count* more messages that are due, as `filling.fill` does.
 
+    From a million on, indexes that are no constraint are made after the rows.
+
     Args:
         lane: One for all of them; ``None`` gives each its own.
 
@@ -166,8 +181,14 @@ async def fill(url: str, count: int, *, now_ms: int, lane: str | None = None) ->
     await one.close()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET search_path = pillarbox; SET synchronous_commit = off")
+        connection.execute("SET maintenance_work_mem = '512MB'")
         found: Any = connection.execute(_COLUMNS).fetchone()
+        indexes: list[Any] = connection.execute(_INDEXES).fetchall() if count >= _MANY else []
+        for name, _ in indexes:
+            connection.execute(f"DROP INDEX {name}")
         connection.execute(_COPY.format(columns=found[0]), (lane is not None, count - 1))
+        for _, made_by in indexes:
+            connection.execute(made_by)
         connection.execute(_COUNT, {"count": count - 1})
         # So that the server does not do it while something is measured.
         connection.execute("VACUUM ANALYZE message")
