@@ -35,7 +35,7 @@ from pillarbox.outbox.outbox import inside
 from pillarbox.outbox.shards import sharded_lifetime
 from pillarbox.store.registry import open_store
 from tests.engine.stand import until
-from tests.store.postgres_server import fresh_database
+from tests.store.postgres_server import connected, fresh_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -265,6 +265,17 @@ async def test_another_list_of_shards_is_refused(files: list[str], tmp_path: Pat
     assert not Path(more[-1]).exists()
     async with Outbox(shards=files, deliver=False) as box:
         assert len(await box.list()) == 1
+
+
+async def test_another_list_of_shards_on_servers_makes_no_schema() -> None:
+    with fresh_database() as one, fresh_database() as two:
+        async with Outbox(shards=[one, two], deliver=False):
+            pass
+        base, _, schema = one.rpartition("schema=")
+        with pytest.raises(ConfigError, match="in the same order, as at the first start"):
+            await Outbox(shards=[one, two, f"{base}schema=no_{schema}"], deliver=False).start()
+        with connected(base) as connection:
+            assert connection.execute("SELECT to_regnamespace(%s)", (f"no_{schema}",)).fetchall() == [(None,)]
 
 
 async def test_a_database_that_was_used_without_shards_is_refused(files: list[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from pillarbox.clock import Clock
 from pillarbox.engine.hooks import Hooks
 from pillarbox.engine.loop import Loop
-from pillarbox.errors import ConfigError, Refused, StoreError, StoreUnavailable
+from pillarbox.errors import ConfigError, Refused, StoreError, StoreNotFound, StoreUnavailable
 from pillarbox.events.bus import Bus
 from pillarbox.outbox.lifetime import NO_IMPORTS, Lifetime
 from pillarbox.outbox.message import Message
@@ -22,7 +22,7 @@ from pillarbox.outbox.shards.shards import Shard, Shards
 from pillarbox.settings.changes import Changes
 from pillarbox.settings.model import Settings
 from pillarbox.store.base import Store
-from pillarbox.store.registry import file_of
+from pillarbox.store.registry import open_store
 
 AGAIN_SECONDS: Final = 5.0
 _log = logging.getLogger("pillarbox")
@@ -84,12 +84,10 @@ class ShardedLifetime(Lifetime):
 
     async def _start(self) -> None:
         down: dict[int, StoreError] = {}
-        new = {shard.place.number for shard in self._shards if _is_new(shard)}
+        new = await asyncio.gather(*map(_is_new, self._shards))
         # What is there says whether the list is right: before anything is made by a wrong one.
-        for shards in (
-            [shard for shard in self._shards if shard.place.number not in new],
-            [shard for shard in self._shards if shard.place.number in new],
-        ):
+        for made in (False, True):
+            shards = [shard for shard, is_new in zip(self._shards, new, strict=True) if is_new is made]
             found = await asyncio.gather(*(shard.inside.lifetime.start() for shard in shards), return_exceptions=True)
             for shard, error in zip(shards, found, strict=True):
                 if isinstance(error, StoreError):
@@ -182,10 +180,21 @@ class ShardedReload(Reload):
         return changes
 
 
-def _is_new(shard: Shard) -> bool:
-    """Whether a shard is a file that does not exist."""
-    file = file_of(shard.inside.routes.settings.db)
-    return file is not None and not file.exists()
+async def _is_new(shard: Shard) -> bool:
+    """Whether the start will make a shard. Of one that does not answer, the start says so."""
+    settings = shard.inside.routes.settings
+    if not settings.enabled:
+        return False
+    store = open_store(settings.db, create=False)
+    try:
+        await store.open()
+    except StoreNotFound:
+        return True
+    except StoreError:
+        return False
+    finally:
+        await store.close()
+    return False
 
 
 def _of_shard(settings: Settings, own: Settings) -> Settings:
