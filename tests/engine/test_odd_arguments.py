@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from pillarbox.errors import InvalidMessage, NotFound
+from pillarbox.errors import ConfigError, InvalidMessage, NotFound
+from pillarbox.outbox.outbox import Outbox
 
 if TYPE_CHECKING:
-    from pillarbox.outbox.outbox import Outbox
+    from pathlib import Path
+
     from tests.engine.stand import Stand
 
 ID: Final = "A" * 22
@@ -78,3 +81,145 @@ async def test_one_key_is_no_list_of_keys(stand: Stand) -> None:
 async def test_what_is_no_path_is_refused_by_its_name(stand: Stand, odd: Any) -> None:
     with pytest.raises(InvalidMessage, match=r"^path: expected a path"):
         await (await stand.open()).outbox.backup(odd)
+
+
+WORDS: Final = [(field, call) for field, call in TEXTS if field not in {"limit", "to", "verdict"}] + [
+    ("id", lambda box, odd: box.edit(odd, text="x")),
+    ("id", lambda box, odd: box.delete(odd)),
+    ("where", lambda box, odd: box.list(where=f'to="{odd}"')),
+    ("recipient", lambda box, odd: box.clear_recipient("chat", odd)),
+    ("recipient", lambda box, odd: box.forget_redirect("chat", odd)),
+    ("lane", lambda box, odd: box.list(lane=odd)),
+]
+
+
+async def test_nul_is_refused_by_the_arguments_name_and_not_by_a_database(stand: Stand) -> None:
+    """PostgreSQL's text holds none. What anybody may put into an address must raise no alarm."""
+    box = (await stand.open()).outbox
+    for field, call in WORDS:
+        with pytest.raises(InvalidMessage) as refused:
+            await call(box, "a\0b")
+        assert refused.value.field == field
+
+
+NUMBERS: Final[list[tuple[str, Call]]] = [
+    *((name, lambda box, odd, name=name: box.list(**{name: odd})) for name in ("created_from_ms", "created_to_ms")),
+    *((name, lambda box, odd, name=name: box.list(**{name: odd})) for name in ("before_seq", "after_seq", "limit")),
+    ("limit", lambda box, odd: box.redirects(limit=odd)),
+    ("limit", lambda box, odd: box.suppressed(limit=odd)),
+]
+
+
+async def test_a_number_that_no_database_holds_is_refused_by_its_name(stand: Stand) -> None:
+    box = (await stand.open()).outbox
+    odd: Any
+    for field, call in NUMBERS:
+        for odd in (1 << 63, 10**400, "5", 1.5, float("nan"), True, *((-1,) if field == "limit" else ())):
+            with pytest.raises(InvalidMessage) as refused:
+                await call(box, odd)
+            assert refused.value.field == field, odd
+    with pytest.raises(InvalidMessage, match=r"^query: .*where="):
+        await box.list("state=dead")  # type: ignore[arg-type]
+
+
+FLAGS: Final[list[tuple[str, Call]]] = [
+    ("ephemeral", lambda box, odd: box.send("chat", to="ann", text="x", ephemeral=odd)),
+    ("silent", lambda box, odd: box.send("chat", to="ann", text="x", silent=odd)),
+    ("final_only", lambda box, odd: box.summary("turn", final_only=odd)),
+    ("force_copy", lambda box, odd: box.resolve(ID, "resend", force_copy=odd)),
+    ("fresh", lambda box, odd: box.replay(ID, fresh=odd)),
+    ("fresh", lambda box, odd: box.replay_many("state=dead", fresh=odd)),
+    ("every", lambda box, odd: box.purge_many(every=odd)),
+    ("dry_run", lambda box, odd: box.purge_many("state=dead", dry_run=odd)),
+]
+
+
+async def test_what_only_counts_as_true_is_no_flag(stand: Stand) -> None:
+    box = (await stand.open()).outbox
+    odd: Any
+    for field, call in FLAGS:
+        for odd in ("no", "", 1, None):
+            with pytest.raises(InvalidMessage) as refused:
+                await call(box, odd)
+            assert refused.value.field == field, odd
+    assert await box.list() == []
+
+
+CHOICES: Final[list[tuple[str, Call]]] = [
+    *(
+        (name, lambda box, odd, name=name: box.send("chat", to="ann", text="x", **{name: odd}))
+        for name in ("format", "kind", "uncertain")
+    ),
+    ("verdict", lambda box, odd: box.resolve(ID, odd)),
+    ("path", lambda box, odd: box.backup(odd)),
+    ("on_item", lambda box, odd: box.cancel_many(every=True, on_item=odd)),
+]
+
+
+async def test_what_cannot_be_written_is_refused_all_the_same(stand: Stand) -> None:
+    box = (await stand.open()).outbox
+    endless: list[Any] = []
+    for _ in range(5000):
+        endless = [endless]
+    for field, call in CHOICES:
+        with pytest.raises(InvalidMessage) as refused:
+            await call(box, endless)
+        assert refused.value.field == field
+
+
+@pytest.mark.parametrize("odd", [None, 5, "text", b"x", {"channel": "chat", "to": "ann", "text": "x"}])
+async def test_what_is_no_list_of_messages_is_refused(stand: Stand, odd: Any) -> None:
+    with pytest.raises(InvalidMessage, match=r"^messages: expected a list of messages"):
+        await (await stand.open()).outbox.send_many(odd)
+
+
+async def test_arguments_go_by_their_names_in_a_mapping_too(stand: Stand) -> None:
+    with pytest.raises(InvalidMessage, match=r"^messages\[0\].message: .*not by NoneType"):
+        await (await stand.open()).outbox.send_many([{None: 1, 2: 3}])  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("odd", [float("nan"), b"x", ["a"], "soon", True, 10**400])
+async def test_how_long_to_wait_is_a_span(stand: Stand, odd: Any) -> None:
+    box = await stand.open()
+    message = await box.outbox.send("chat", to="ann", text="x")
+    with pytest.raises(InvalidMessage, match=r"^timeout: "):
+        await message.wait(odd)
+    with pytest.raises(InvalidMessage, match=r"^deadline: "):
+        await box.outbox.stop(odd)
+    assert box.outbox.started
+    assert not (await message.wait(-1)).settled
+
+
+async def test_a_hook_that_can_never_be_called_is_refused_at_once(stand: Stand) -> None:
+    hooks = (await stand.open()).outbox.hooks
+    of_chat = functools.partial(hooks.readiness, "chat")
+    places: list[Any] = [hooks.before_delivery, hooks.after_delivery, hooks.revalidate, of_chat]
+    for place in places:
+        with pytest.raises(TypeError, match="hook: expected a function, not str"):
+            place("hook")
+        for odd in (0, -1, float("nan"), float("inf"), "5", None, True):
+            with pytest.raises(InvalidMessage, match=r"^timeout_seconds: "):
+                place(print, timeout_seconds=odd)
+    with pytest.raises(InvalidMessage, match=r"^priority: "):
+        hooks.before_delivery(print, priority="high")  # type: ignore[arg-type]
+    with pytest.raises(InvalidMessage, match=r"^channel: "):
+        hooks.readiness("", print)
+    assert not hooks.any_before
+
+
+@pytest.mark.parametrize("odd", [5, b"x.db", True, ["a"]])
+def test_a_database_is_named_by_text_or_a_path(odd: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^db: expected a path or a URL as text"):
+        Outbox(odd)
+    with pytest.raises(ConfigError, match=r"^deliver: expected True or False"):
+        Outbox(deliver=odd if odd is not True else "no")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("odd", ["file:outbox.db?mode=ro", ":memory:?cache=shared", "\ud800", "a\0b"])
+async def test_no_file_is_made_of_a_name_that_means_something_else(
+    odd: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"^db: expected a path"):
+        await Outbox(odd, deliver=False).start()
+    assert [*tmp_path.iterdir()] == []

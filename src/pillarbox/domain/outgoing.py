@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -74,12 +74,24 @@ def is_empty(outgoing: Outgoing) -> bool:
     return isinstance(text, str) and not text.strip() and outgoing.payload is None and not outgoing.files
 
 
+def several_of(messages: Iterable[Outgoing | Mapping[str, Any]]) -> Iterable[Outgoing | Mapping[str, Any]]:
+    """Return several messages as they were given. Raises InvalidMessage for what is no list, or one message."""
+    given: object = messages
+    if isinstance(given, Mapping | str | bytes) or not isinstance(given, Iterable):
+        raise InvalidMessage("messages", f"expected a list of messages, not {type(given).__name__}")
+    return messages
+
+
 def outgoing_of(item: Outgoing | Mapping[str, Any]) -> Outgoing:
     """Take one of several messages as it was said. Raises InvalidMessage for what `send` does not know."""
     if isinstance(item, Outgoing):
         return item
     if not isinstance(item, Mapping):
         raise InvalidMessage("message", f"expected a mapping or an Outgoing, not {type(item).__name__}")
+    names: Iterable[object] = item
+    odd = [type(name).__name__ for name in names if not isinstance(name, str)]
+    if odd:
+        raise InvalidMessage("message", f"expected the arguments of send by name, not by {odd[0]}")
     unknown = sorted(set(item) - set(Outgoing.__struct_fields__))
     if unknown:
         near = difflib.get_close_matches(unknown[0], Outgoing.__struct_fields__, 1)

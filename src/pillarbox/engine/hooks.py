@@ -9,6 +9,7 @@ the same is left behind.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
@@ -17,10 +18,12 @@ import msgspec
 
 from pillarbox.channels.base import Attempt
 from pillarbox.clock import Clock
+from pillarbox.domain.channel_names import check_name
+from pillarbox.domain.moments import shown
 from pillarbox.domain.outcome import Deferred
 from pillarbox.domain.outgoing import Outgoing
 from pillarbox.engine.calls import LEFT_MAX, Calls, Ended
-from pillarbox.errors import InvalidOutcome
+from pillarbox.errors import InvalidMessage, InvalidOutcome
 from pillarbox.events.bus import Bus
 from pillarbox.events.events import HookCancelled, MessageDelivered, MessageDied, MessageExpired
 from pillarbox.user_code import name_of, pass_on
@@ -82,6 +85,9 @@ class Hooks:
         It gets the message as it is so far, and returns ``None`` (unchanged), text of at most 50 000 characters
         (in its place), or `Cancelled`. Plain or async. It is not run again when the message is sent later.
         """
+        _check(hook, timeout_seconds)
+        if isinstance(priority, bool) or not isinstance(priority, int):
+            raise InvalidMessage("priority", f"expected a whole number, not {shown(priority)}")
         self._before.append((-priority, len(self._before), hook, timeout_seconds))
         self._before.sort(key=lambda entry: entry[:2])
 
@@ -91,6 +97,7 @@ class Hooks:
 
         It gets the event, is not run for a message that was cancelled, and nobody waits for it. Plain or async.
         """
+        _check(hook, timeout_seconds)
 
         async def after(event: MessageDelivered | MessageDied | MessageExpired) -> None:
             ended = await self._ask(hook, event, timeout_seconds)
@@ -101,6 +108,7 @@ class Hooks:
 
     def revalidate(self, hook: Revalidate, *, timeout_seconds: float = HOOK_SECONDS) -> None:
         """Ask *hook* just before each send: ``None`` lets it go, `Withdraw` cancels it, `Defer` gives it back."""
+        _check(hook, timeout_seconds)
         self._revalidate.append((hook, timeout_seconds))
 
     def readiness(self, channel: str, hook: Readiness, *, timeout_seconds: float = HOOK_SECONDS) -> None:
@@ -109,6 +117,8 @@ class Hooks:
 
         ``None`` says yes; text says why not. Then the channel rests for five seconds, and no message is charged.
         """
+        _check(hook, timeout_seconds)
+        check_name(channel)
         self._readiness[channel] = (hook, timeout_seconds)
 
     @property
@@ -213,6 +223,15 @@ class Hooks:
             what = "it was skipped" if isinstance(ended.error, Exception) else "the message goes on without it"
             self._report("hook_failed", f"{name} raised {type(ended.error).__name__}; {what}")
         return ended
+
+
+def _check(hook: object, seconds: object) -> None:
+    """Refuse at once what would fail at every message."""
+    if not callable(hook):
+        msg = f"hook: expected a function, not {type(hook).__name__}"
+        raise TypeError(msg)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+        raise InvalidMessage("timeout_seconds", f"expected seconds above 0, not {shown(seconds)}")
 
 
 def _checked(answer: Withdraw | Defer) -> Withdraw | Defer:

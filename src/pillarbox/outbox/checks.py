@@ -11,8 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict
 
 import msgspec
 
@@ -27,6 +26,7 @@ from pillarbox.domain.moments import MS_MAX, in_seconds, moment_ms, read, shown
 from pillarbox.domain.outgoing import DEFAULT, Default, Outgoing, Payload
 from pillarbox.domain.plain_characters import CONTROL
 from pillarbox.domain.plain_json import plain, plain_object, plain_text
+from pillarbox.domain.plain_values import choice_of, flag_of
 from pillarbox.domain.retry import ExpireAction, Policy, UncertainAction, parse_schedule
 from pillarbox.errors import ConfigError, InvalidMessage
 from pillarbox.outbox.routes import Route
@@ -41,7 +41,6 @@ _ATTEMPTS_MAX: Final = 10_000
 _NORMAL: Final = int(Priority.NORMAL)
 _DIGEST_ENCODER: Final = msgspec.msgpack.Encoder()
 _JSON: Final = msgspec.json.Encoder()
-E = TypeVar("E", bound=StrEnum)
 Skipped = Literal["empty", "hook", "aborted"]
 """Why a message is not stored."""
 
@@ -166,7 +165,7 @@ def checked(
     thread = None if o.thread is None else line_of("thread", o.thread, longest=_NAME_MAX)
     tenant = "" if o.tenant == "" else _optional_line("tenant", o.tenant) or ""
     account = "" if o.account == "" else _optional_line("account", o.account) or ""
-    kind = o.kind if type(o.kind) is Kind else _choice("kind", Kind, o.kind)
+    kind = o.kind if type(o.kind) is Kind else choice_of("kind", Kind, o.kind)
     content = Content() if change.op is Op.DELETE else content_of(o)
     stored = _stored(content, content_bytes_max)
     not_before_ms = None if o.at is None else _moment("at", o.at, now_ms, ahead_ms)
@@ -222,10 +221,10 @@ def content_of(o: Outgoing) -> Content:
         raise InvalidMessage("text", f"expected text, not {type(o.text).__name__}")
     return Content(
         text=None if o.text is None else _encodable("text", o.text),
-        format=o.format if type(o.format) is Format else _choice("format", Format, o.format),
+        format=o.format if type(o.format) is Format else choice_of("format", Format, o.format),
         subject=None if o.subject is None else _optional_line("subject", o.subject, longest=998),
         reply_to=None if o.reply_to is None else _optional_line("reply_to", o.reply_to, longest=998),
-        silent=o.silent is not False and _flag("silent", o.silent),
+        silent=o.silent is not False and flag_of("silent", o.silent),
         files=_files(o.files) if o.files else (),
         mirror=None if o.mirror is None else plain_object("mirror", o.mirror),
         extra={} if o.extra is None else plain_object("extra", o.extra),
@@ -293,20 +292,6 @@ def _encodable(field: str, value: str) -> str:
     return value
 
 
-def _choice(field: str, options: type[E], value: object) -> E:
-    try:
-        return options(str(value))
-    except ValueError:
-        known = ", ".join(str(option.value) for option in options)
-        raise InvalidMessage(field, f"expected one of {known}, not {value!r}") from None
-
-
-def _flag(field: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidMessage(field, f"expected True or False, not {type(value).__name__}")
-    return value
-
-
 def _priority(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= Priority.URGENT:
         raise InvalidMessage("priority", f"expected a whole number 0–3, not {shown(value)}")
@@ -350,7 +335,7 @@ def _policy(policy: Policy, o: Outgoing) -> Policy:
     if o.schedule is not None:
         changes["schedule"] = _schedule(o.schedule)
     if o.uncertain is not None:
-        changes["uncertain"] = _choice("uncertain", UncertainAction, o.uncertain)
+        changes["uncertain"] = choice_of("uncertain", UncertainAction, o.uncertain)
     return msgspec.structs.replace(policy, **changes) if changes else policy
 
 

@@ -14,7 +14,7 @@ from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import MessageView, State, decode_content
 from pillarbox.domain.outcome import RECEIPT_LENGTH_MAX
 from pillarbox.domain.outgoing import Default, Outgoing
-from pillarbox.domain.plain_json import text_of
+from pillarbox.domain.plain_values import word_of
 from pillarbox.errors import InvalidMessage, NotFound, Refused
 from pillarbox.outbox.checks import Change, line_of, order_of
 from pillarbox.outbox.lifetime import Lifetime
@@ -125,7 +125,7 @@ class Edits:
         """Return the change of a message, and where that went."""
         if isinstance(identity, BaseMessage):
             identity = identity.id
-        target = MessageId(text_of("id", identity))
+        target = MessageId(word_of("id", identity))
         if said := sorted(given.keys() & Place.__annotations__.keys()):
             raise InvalidMessage(said[0], "goes with receipt; of a message of ours it is known")
         view = await (await self._lifetime.opened()).store.get(target)

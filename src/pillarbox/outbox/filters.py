@@ -22,6 +22,7 @@ from pillarbox.domain.envelope import Kind, Priority
 from pillarbox.domain.filter_fields import Condition, Field, Replayed
 from pillarbox.domain.message import STATES, State
 from pillarbox.domain.moments import MS_MAX
+from pillarbox.domain.plain_values import word_of
 from pillarbox.domain.retry import parse_span
 from pillarbox.errors import ConfigError, InvalidMessage
 from pillarbox.store.base import Query
@@ -85,7 +86,7 @@ def narrowed_by(query: Query, where: Where, *, now_ms: int) -> Query:
     if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
         raise InvalidMessage(_ARGUMENT, "expected text such as 'state=dead channel=ops', or a list of such texts")
     for text in texts:
-        for term in terms(text):
+        for term in terms(word_of(_ARGUMENT, text)):
             query = _with_term(query, term, now_ms)
     return query
 

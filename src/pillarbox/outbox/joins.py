@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar, Unpack
 from pillarbox.domain.envelope import Kind
 from pillarbox.domain.message import Draft
 from pillarbox.domain.outgoing import Outgoing
+from pillarbox.domain.plain_values import flag_of
 from pillarbox.errors import InvalidMessage, Refused
 from pillarbox.outbox.checks import Options, Skipped
 from pillarbox.outbox.lifetime import Lifetime
@@ -78,7 +79,7 @@ class Joins:
         self, channel: str, *, to: str, ephemeral: bool = False, **options: Unpack[Options]
     ) -> ReadyToWrite[Message]:
         """Judge one message: all of `enqueue` that its connection is not needed for."""
-        if ephemeral:
+        if flag_of("ephemeral", ephemeral):
             options["kind"] = Kind.BLOCK
         outgoing = Outgoing(channel=channel, to=to, **options)
         _check(outgoing)

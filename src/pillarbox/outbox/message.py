@@ -9,7 +9,7 @@ from pillarbox.domain.arrival import Aggregate, aggregate
 from pillarbox.domain.clock_steps import shifted
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import Content, MessageView, Part, State, decode_content
-from pillarbox.domain.moments import budget_ms, to_datetime
+from pillarbox.domain.moments import patience_seconds, to_datetime
 from pillarbox.errors import NotFound
 
 if TYPE_CHECKING:
@@ -130,13 +130,12 @@ class BaseMessage:
         return None if self._view is None else to_datetime(self._view.due_ms)
 
     async def _until_settled(self, timeout: Timeout) -> None:
+        seconds = None if timeout is None else patience_seconds("timeout", timeout)
         if self.id is None or self.state.terminal:
             return
         runtime = await self._lifetime.opened()
         clock, identity = runtime.clock, MessageId(self.id)
-        if isinstance(timeout, str | timedelta):
-            timeout = budget_ms("timeout", timeout) / 1000
-        deadline = None if timeout is None else clock.mono() + timeout
+        deadline = None if seconds is None else clock.mono() + seconds
         with runtime.waits.waiting(identity) as wait:
             while True:
                 wait.begin()

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pillarbox.domain.clock_steps import shifted
 from pillarbox.domain.mirror import ENTRIES_MAX, TEXT_MAX, MirrorEntry, capped
 from pillarbox.domain.moments import shown, span_ms
-from pillarbox.domain.plain_json import text_of
+from pillarbox.domain.plain_values import word_of
 from pillarbox.errors import InvalidMessage
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.store.base import Prune
@@ -45,7 +45,7 @@ class MirrorBook:
         _within("characters", characters, TEXT_MAX)
         ahead_ms = self._lifetime.clock.ahead_ms()
         pending = await (await self._lifetime.opened()).store.mirror_pending(
-            text_of("session_key", session_key), limit=entries
+            word_of("session_key", session_key), limit=entries
         )
         found = [shifted(entry, ahead_ms) for entry in pending]
         return capped(found, entries_max=entries, text_max=characters)
@@ -60,7 +60,7 @@ class MirrorBook:
         given: object = entries
         if isinstance(given, str) or not isinstance(given, Iterable):
             raise InvalidMessage("entries", f"expected a list of records or keys, not {type(given).__name__}")
-        keys = [entry.key if isinstance(entry, MirrorEntry) else text_of("entries", entry) for entry in entries]
+        keys = [entry.key if isinstance(entry, MirrorEntry) else word_of("entries", entry) for entry in entries]
         runtime = await self._lifetime.opened()
         done = 0
         for start in range(0, len(keys), _KEYS_MAX):

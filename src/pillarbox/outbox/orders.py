@@ -16,7 +16,7 @@ from pillarbox.domain.lifecycle import Verdict
 from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.moments import moment_ms, span_ms
 from pillarbox.domain.orders import Order
-from pillarbox.domain.plain_json import text_of
+from pillarbox.domain.plain_values import choice_of, flag_of, word_of
 from pillarbox.domain.transition import Reason
 from pillarbox.entropy import new_message_id
 from pillarbox.errors import InvalidMessage, NotFound, Refused
@@ -166,7 +166,9 @@ class Orders:
         """
         runtime = await self._lifetime.opened()
         new_id = new_message_id(self._clock, self._lifetime.entropy)
-        acted = await self._act(id, functools.partial(Replay, new_id=new_id, fresh=fresh), actor, reason)
+        acted = await self._act(
+            id, functools.partial(Replay, new_id=new_id, fresh=flag_of("fresh", fresh)), actor, reason
+        )
         if not acted.applied:
             raise Refused(f"it is {acted.state}: only what has ended is replayed")
         view = await runtime.store.get(new_id)
@@ -189,7 +191,7 @@ class Orders:
         return (await self._act(id, self._purging(), actor, reason)).applied
 
     async def _act(self, id: object, make: MakeAct, actor: object, reason: object) -> Acted:  # noqa: A002 — its name
-        act = make(id=MessageId(text_of("id", id)), **_by(actor, reason))
+        act = make(id=MessageId(word_of("id", id)), **_by(actor, reason))
         runtime = await self._lifetime.opened()
         acted = await runtime.committer.act(act)
         if acted.refused is not None:
@@ -232,6 +234,7 @@ class Orders:
 
         What was delivered is meant only where the filter names that state. A full queue ends it: see `BulkReport.full`.
         """
+        flag_of("fresh", fresh)
 
         def make(**about: Any) -> Replay:  # noqa: ANN401 — the message, who orders it, and why
             return Replay(new_id=new_message_id(self._clock, self._lifetime.entropy), fresh=fresh, **about)
@@ -247,7 +250,10 @@ class Orders:
         on_item: OnItem | None = None, actor: str = ACTOR, reason: str | None = None,
     ) -> BulkReport:  # fmt: skip
         make = functools.partial(make, **_by(actor, reason))
-        query = bulk.picked(where, every=every, order=order, now_ms=self._clock.wall_ms())
+        flag_of("dry_run", dry_run)
+        if on_item is not None and not callable(on_item):
+            raise InvalidMessage("on_item", f"expected a function of a BulkItem, not {type(on_item).__name__}")
+        query = bulk.picked(where, every=flag_of("every", every), order=order, now_ms=self._clock.wall_ms())
         runtime = await self._lifetime.opened()
         on_page = functools.partial(_tell_all, at_ms=self._clock.wall_ms())
         return await bulk.carry_out(runtime, query, make, dry_run=dry_run, on_item=on_item, on_page=on_page)
@@ -302,7 +308,7 @@ class Orders:
         act = ForgetRedirect(
             tenant=_tenant(tenant) or "",
             channel=channel,
-            recipient=text_of("recipient", recipient),
+            recipient=word_of("recipient", recipient),
             **_by(actor, reason),
         )
         return (await (await self._lifetime.opened()).committer.act(act)).applied
@@ -322,7 +328,7 @@ class Orders:
         act = ClearRecipient(
             tenant=_tenant(tenant) or "",
             channel=channel,
-            recipient=None if recipient is None else text_of("recipient", recipient),
+            recipient=None if recipient is None else word_of("recipient", recipient),
             **_by(actor, reason),
         )
         return (await (await self._lifetime.opened()).committer.act(act)).applied
@@ -331,12 +337,8 @@ class Orders:
 def _resolving(
     verdict: Verdict | str, *, force_copy: bool, receipt: str | None, ttl: float | timedelta | str | None
 ) -> MakeAct:
-    try:
-        said = Verdict(verdict)
-    except ValueError:
-        known = ", ".join(Verdict)
-        raise InvalidMessage("verdict", f"expected one of {known}, not {verdict!r}") from None
-    if force_copy and said is not Verdict.RESEND:
+    said = choice_of("verdict", Verdict, verdict)
+    if flag_of("force_copy", force_copy) and said is not Verdict.RESEND:
         raise InvalidMessage("force_copy", "goes with the verdict resend")
     if receipt is not None and said is not Verdict.DELIVERED:
         raise InvalidMessage("receipt", "goes with the verdict delivered")
@@ -350,16 +352,16 @@ def _text(field: str, value: object) -> str | None:
         return None
     if not isinstance(value, str) or len(value) > _TEXT_MAX:
         raise InvalidMessage(field, f"expected text of at most {_TEXT_MAX} characters")
-    return text_of(field, value) or None
+    return word_of(field, value) or None
 
 
 def _by(actor: object, reason: object) -> dict[str, Any]:
     """Check who gives an order, and why; return both as the fields of an act."""
-    return {"actor": text_of("actor", actor), "reason": _text("reason", reason)}
+    return {"actor": word_of("actor", actor), "reason": _text("reason", reason)}
 
 
 def _tenant(tenant: object) -> str | None:
-    return None if tenant is None else text_of("tenant", tenant)
+    return None if tenant is None else word_of("tenant", tenant)
 
 
 def _ttl_ms(ttl: float | timedelta | str | None) -> int | None:

@@ -7,12 +7,14 @@ Nothing is done here: each method is one of an object that an outbox is composed
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from pillarbox.clock import Clock, SystemClock
+from pillarbox.domain.moments import patience_seconds
 from pillarbox.engine.hooks import Hooks
 from pillarbox.entropy import Entropy, SystemEntropy
 from pillarbox.errors import ConfigError
@@ -55,6 +57,14 @@ def assembled(settings: Settings, *, store: Callable[[Settings], Store], labels:
     given = Given(bus=Bus(), deliver=False, clock=SystemClock(), entropy=SystemEntropy(), store=store, labels=labels)
     box._assemble(settings, given)  # noqa: SLF001 — it is private to everybody else
     return box
+
+
+def _named(db: object) -> str:
+    """Return what was given as a database, as text."""
+    path = os.fspath(db) if isinstance(db, os.PathLike) else db
+    if not isinstance(path, str):
+        raise ConfigError("db", f"expected a path or a URL as text, not {type(path).__name__}")
+    return path
 
 
 def _composed(settings: Settings, given: Given) -> Inside:
@@ -138,7 +148,9 @@ class Outbox:
         store: Callable[[], Store] | None = None,
         **overrides: Any,  # noqa: ANN401 — settings by name; config checks each
     ) -> None:
-        wanted = override(settings, overrides, db=None if db is None else str(db))
+        wanted = override(settings, overrides, db=None if db is None else _named(db))
+        if not isinstance(deliver, bool):
+            raise ConfigError("deliver", f"expected True or False, not {type(deliver).__name__}")
         if db is not None:
             if "shards" in overrides:
                 raise ConfigError("db", "expected either db or shards, which are several databases in its place")
@@ -191,8 +203,11 @@ class Outbox:
 
         Returns:
             How many sends were cut off; what became of those messages is uncertain.
+
+        Raises:
+            InvalidMessage: *deadline* is no span; it goes on.
         """
-        return await self._inside.lifetime.stop(deadline)
+        return await self._inside.lifetime.stop(None if deadline is None else patience_seconds("deadline", deadline))
 
     @property
     def started(self) -> bool:

@@ -16,7 +16,7 @@ from pillarbox.domain.explain import explain
 from pillarbox.domain.explain.causes import Explanation
 from pillarbox.domain.ids import MessageId, is_message_id
 from pillarbox.domain.message import MessageView
-from pillarbox.domain.plain_json import text_of
+from pillarbox.domain.plain_values import count_of, flag_of, word_of
 from pillarbox.domain.retry import Policy
 from pillarbox.domain.turn_summary import TurnSummary, summarised
 from pillarbox.engine.doubts import what_follows
@@ -112,14 +112,14 @@ class Reads:
             InvalidMessage: *where* cannot be read.
         """
         now_ms, ahead_ms = self._clock.wall_ms(), self._clock.ahead_ms()
-        query = narrowed_by(_by_queue_time(_valid(query or Query(**filters)), ahead_ms), where, now_ms=now_ms)
+        query = narrowed_by(_by_queue_time(query_of(query, filters), ahead_ms), where, now_ms=now_ms)
         if before is not None:
             query = msgspec.structs.replace(query, before_seq=view_of(before).seq)
         return [self._message(view) for view in await (await self._store()).list_messages(query)]
 
     async def history(self, id: str) -> builtins.list[Event]:  # noqa: A002 — the field's name
         """Return a message's story, the acceptance first."""
-        events = await (await self._store()).history(MessageId(text_of("id", id)))
+        events = await (await self._store()).history(MessageId(word_of("id", id)))
         return [shifted(event, self._clock.ahead_ms()) for event in events]
 
     async def explain(self, id: str) -> Explanation:  # noqa: A002 — the field's name
@@ -147,7 +147,9 @@ class Reads:
         Args:
             final_only: Leave out what was sent with kind ``block`` or ``tool``.
         """
-        return summarised(await (await self._store()).turn(text_of("turn", turn), final_only=final_only))
+        return summarised(
+            await (await self._store()).turn(word_of("turn", turn), final_only=flag_of("final_only", final_only))
+        )
 
     async def stats(self) -> builtins.list[Tally]:
         """Count messages and bytes by tenant, channel and state; from counters."""
@@ -171,12 +173,18 @@ class Reads:
     async def redirects(self, *, limit: int = 1000) -> builtins.list[Redirect]:
         """List recipients that have another address now, as their platforms said, the newest first."""
         known_ahead_ms = self._clock.known_ahead_ms
-        return [shifted(one, known_ahead_ms) for one in await (await self._store()).redirects(limit=limit)]
+        return [
+            shifted(one, known_ahead_ms)
+            for one in await (await self._store()).redirects(limit=count_of("limit", limit))
+        ]
 
     async def suppressed(self, *, limit: int = 1000) -> builtins.list[Suppressed]:
         """List recipients that get no more messages because they were refused for good, the newest first."""
         known_ahead_ms = self._clock.known_ahead_ms
-        return [shifted(one, known_ahead_ms) for one in await (await self._store()).suppressed(limit=limit)]
+        return [
+            shifted(one, known_ahead_ms)
+            for one in await (await self._store()).suppressed(limit=count_of("limit", limit))
+        ]
 
     async def guarantee(self, channel: str) -> Promise:
         """
@@ -245,12 +253,18 @@ def view_of(message: BaseMessage) -> MessageView:
     return view
 
 
-def _valid(query: Query) -> Query:
-    """Return *query*, whose fields come from anybody. Raises InvalidMessage, which names the one that will not do."""
+def query_of(query: object, filters: Mapping[str, Any]) -> Query:
+    """Return a query whose fields come from anybody. Raises InvalidMessage, which names the one that will not do."""
+    if query is None:
+        query = Query(**filters)
+    if not isinstance(query, Query):
+        raise InvalidMessage(
+            "query", f"expected a Query, not {type(query).__name__}; a filter goes with its name, where="
+        )
     values = msgspec.structs.asdict(query)
     for field, value in values.items():
         if isinstance(value, str):
-            text_of(field, value)
+            word_of(field, value)
     try:
         return msgspec.convert(values, Query)
     except msgspec.ValidationError as exc:

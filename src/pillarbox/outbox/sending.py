@@ -14,7 +14,8 @@ from pillarbox.domain.clock_steps import shifted
 from pillarbox.domain.envelope import Kind, Op
 from pillarbox.domain.ids import ID_RANDOM_BYTES, MessageId, message_id
 from pillarbox.domain.message import Draft, File
-from pillarbox.domain.outgoing import Outgoing, is_empty, outgoing_of
+from pillarbox.domain.outgoing import Outgoing, is_empty, outgoing_of, several_of
+from pillarbox.domain.plain_values import flag_of
 from pillarbox.engine.hooks import cancelled_event
 from pillarbox.entropy import new_message_id
 from pillarbox.errors import InvalidMessage, KeyConflict, Refused
@@ -64,7 +65,7 @@ class Sending:
             NotStarted: The outbox is not open.
             TypeError: An option that does not exist.
         """
-        if ephemeral:
+        if ephemeral is not False and flag_of("ephemeral", ephemeral):
             options["kind"] = Kind.BLOCK
         outgoing = Outgoing(channel=channel, to=to, **options)
         runtime = self._lifetime.at_hand() or await self._lifetime.opened()
@@ -127,7 +128,7 @@ class Sending:
             InvalidMessage: As `send_many`. Otherwise as `send`.
         """
         items: list[Outgoing] = []
-        for position, item in enumerate(messages):
+        for position, item in enumerate(several_of(messages)):
             with _positioned(position):
                 outgoing = outgoing_of(item)
                 check(outgoing)

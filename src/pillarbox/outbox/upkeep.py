@@ -67,7 +67,12 @@ class Upkeep:
         except (TypeError, UnicodeEncodeError):
             usable = False
         if not usable:
-            raise InvalidMessage("path", f"expected a path without NUL, not {path!a}")
+            raise InvalidMessage(
+                "path",
+                f"expected a path without NUL, not {path!a}"
+                if isinstance(path, str | bytes)
+                else f"expected a path, not {type(path).__name__}",
+            )
         return await (await self._lifetime.opened()).store.backup(Path(path))
 
     async def copy_to(self, db: str) -> Copied:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Literal, Protocol, Self, TypeVar
+from typing import Annotated, Final, Literal, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -25,6 +25,7 @@ from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Admission, Draft, Leased, MessageView, State
 from pillarbox.domain.mirror import MirrorEntry
 from pillarbox.domain.pace import Pace
+from pillarbox.domain.plain_values import COUNT_MAX
 from pillarbox.domain.transition import Reason, Transition
 from pillarbox.errors import PillarboxError
 from pillarbox.store.steps.tx import Tx
@@ -582,6 +583,9 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
 
 
+_Number = Annotated[int, msgspec.Meta(ge=-COUNT_MAX, le=COUNT_MAX)]
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """
     A filter over messages; every field given must match.
@@ -600,13 +604,13 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str | None = None
     collapse_key: str | None = None
     lane: str | None = None
-    created_from_ms: int | None = None
-    created_to_ms: int | None = None
+    created_from_ms: _Number | None = None
+    created_to_ms: _Number | None = None
     where: tuple[Condition, ...] = ()
-    before_seq: int | None = None
-    after_seq: int | None = None
+    before_seq: _Number | None = None
+    after_seq: _Number | None = None
     oldest_first: bool = False
-    limit: int = 50
+    limit: Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)] = 50
 
 
 class Lapsed(msgspec.Struct, frozen=True, kw_only=True):

@@ -74,14 +74,26 @@ def share(path: Path) -> bool:
     return shared_files.share(path)
 
 
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _split(dsn: str) -> tuple[str, str]:
-    if not dsn.strip() or "\0" in dsn:
+    if not dsn.strip() or "\0" in dsn or not _is_unicode(dsn):
         msg = "expected a path such as outbox.db, or a URL such as sqlite:///outbox.db"
         raise ConfigError("db", msg)
     if dsn == _MEMORY:
         return "sqlite", dsn
     said, separator, _ = dsn.partition("://")
     if not separator:
+        if dsn.startswith((_MEMORY, "file:")):
+            raise ConfigError(
+                "db", "expected a path, :memory: alone or sqlite:///outbox.db: SQLite's own file: URLs are not read"
+            )
         return "sqlite", dsn
     scheme = _NAMES.get(said.lower(), said.lower())
     if scheme not in _MODULES:
