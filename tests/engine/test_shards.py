@@ -34,11 +34,14 @@ from pillarbox.outbox.composition import Inside
 from pillarbox.outbox.outbox import inside
 from pillarbox.outbox.shards import sharded_lifetime
 from pillarbox.store.registry import open_store
+from pillarbox.testing.fakes import FakeClock
 from tests.engine.stand import until
 from tests.store.postgres_server import connected, fresh_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from pillarbox.domain.outgoing import Outgoing
 
 SECONDS = 30.0
 # The first two tenants of each home, of two shards; "" is at home on one of them too.
@@ -160,6 +163,55 @@ async def test_a_list_is_one_list_in_pages(box: Outbox) -> None:
         await box.list(before_seq=2)
     with pytest.raises(InvalidMessage, match="after_seq: counts within one shard"):
         await box.list(after_seq=2)
+
+
+async def test_no_tenant_is_said_in_the_same_ways_as_on_one_database(box: Outbox) -> None:
+    said: Any
+    for said in ("", None):
+        assert (await box.send("ops", to="ann", text="hi", tenant=said)).created
+        assert not await box.forget_redirect("ops", "ann", tenant=said)
+        assert not await box.clear_recipient("ops", "ann", tenant=said)
+    with pytest.raises(InvalidMessage, match="tenant: expected text, not int"):
+        await box.send("ops", to="ann", text="hi", tenant=5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+async def test_pages_go_by_one_order_where_messages_are_stored_in_another_than_accepted(
+    files: list[str], size: int
+) -> None:
+    """A hook that takes its time, or another machine's clock, has a message stored behind one accepted later."""
+    clock = FakeClock()
+    slow: dict[str, asyncio.Event] = {}
+
+    async def hook(said: Outgoing) -> None:
+        if said.to in slow:
+            await slow[said.to].wait()
+
+    async with Outbox(shards=files, deliver=False, clock=clock) as box:
+        box.hooks.before_delivery(hook, timeout_seconds=3600)
+        late: dict[str, asyncio.Task[Message]] = {}
+        for round_ in "abc":
+            for tenant in (*ONE[:1], *TWO[:1]):
+                name = f"{round_}{tenant}"
+                slow[name] = asyncio.Event()
+                late[name] = asyncio.create_task(box.send("ops", to=name, text="hi", tenant=tenant))
+                await asyncio.sleep(0)
+                clock.advance(1)
+            for tenant in (*TWO[:1], *ONE[:1]):
+                await box.send("ops", to="ann", text="hi", tenant=tenant)
+                clock.advance(1)
+        for name in reversed(late):
+            slow[name].set()
+            await late[name]
+        whole = [message.id for message in await box.list()]
+        seen: list[str | None] = []
+        page = await box.list(limit=size)
+        while page and len(seen) < 2 * len(whole):
+            assert len(page) == size
+            seen += [message.id for message in page]
+            page = await box.list(limit=size, before=page[-1])
+        assert seen == whole
+        assert len(whole) == 12
 
 
 async def test_orders_find_their_message_and_bulk_orders_reach_all(box: Outbox) -> None:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import builtins
 import functools
-import heapq
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
-
-import msgspec
 
 from pillarbox.domain.explain.causes import Explanation
 from pillarbox.domain.ids import is_message_id
-from pillarbox.domain.plain_json import text_of
+from pillarbox.domain.plain_values import word_of
 from pillarbox.domain.turn_summary import TurnSummary
 from pillarbox.errors import InvalidMessage, NotFound
 from pillarbox.outbox.filters import Where
 from pillarbox.outbox.health import Health
 from pillarbox.outbox.message import BaseMessage, Message
-from pillarbox.outbox.reads import Promise, Reads, view_of
+from pillarbox.outbox.reads import Promise, Reads, query_of
+from pillarbox.outbox.shards.pages import Page
 from pillarbox.outbox.shards.shards import Shard, Shards
 from pillarbox.store.base import (
     Durability,
@@ -80,7 +78,7 @@ class ShardedReads(Reads):
         """See `Reads`."""
         try:
             return await self._shards.first(
-                lambda inside: inside.reads.history(id), found=_answer, missing=NotFound("message", text_of("id", id))
+                lambda inside: inside.reads.history(id), found=_answer, missing=NotFound("message", word_of("id", id))
             )
         except NotFound:
             return []
@@ -102,41 +100,20 @@ class ShardedReads(Reads):
         **filters: Any,  # noqa: ANN401 — see `Query`
     ) -> list[Message]:
         """
-        See `Reads`. Of several shards the newest is who was accepted last.
+        See `Reads`. Of several shards the newest is who was accepted last; within each, who was stored last.
 
         Raises:
             InvalidMessage: ``before_seq`` and ``after_seq`` count within one shard: *before* makes pages of all.
         """
-        query = query or Query(**filters)
+        query = query_of(query, filters)
         if query.before_seq is not None or query.after_seq is not None:
             field = "after_seq" if query.before_seq is None else "before_seq"
             raise InvalidMessage(field, "counts within one shard: expected before, or times of acceptance")
-        ask = await self._pages(query, where, before)
-        oldest_first, limit = query.oldest_first, query.limit
-
-        def merged(pages: builtins.list[tuple[Shard, builtins.list[Message]]]) -> builtins.list[Message]:
-            # Each shard's own order stays, and of those of one time the shards' order decides: pages follow from that.
-            several = [page for _, page in pages]
-            return [*itertools.islice(heapq.merge(*several, key=_accepted_ms, reverse=not oldest_first), limit)]
-
-        return await self._shards.ask_each(ask, merged)
-
-    async def _pages(self, query: Query, where: Where, before: BaseMessage | None) -> Callable[[Shard], Any]:
-        """Return what asks one shard for its share of a page."""
-        if before is None:
-            return lambda shard: shard.inside.reads.list(query, where=where)
-        at_ms = view_of(before).created_ms
-        its = await self._shards.holding(before.id)
-
-        def ask(shard: Shard) -> Any:  # noqa: ANN401 — an awaitable of messages
-            if shard is its:
-                return shard.inside.reads.list(query, where=where, before=before)
-            # Those of the same time stand behind it on later shards only.
-            latest = at_ms if shard.place.number > its.place.number else at_ms - 1
-            until = latest if query.created_to_ms is None else min(latest, query.created_to_ms)
-            return shard.inside.reads.list(msgspec.structs.replace(query, created_to_ms=until), where=where)
-
-        return ask
+        page = Page(query, where)
+        if before is not None:
+            its = await self._shards.holding(before.id)
+            await its.asked(page.begin(before, its))
+        return await self._shards.ask_each(page.of, page.merged)
 
     async def summary(self, turn: str, *, final_only: bool = False) -> TurnSummary:
         """See `Reads`. A turn may be of several tenants."""
@@ -233,10 +210,6 @@ def _answer(_: Shard, answer: T | None) -> T:
 
 def _joined(answers: builtins.list[builtins.list[T]]) -> builtins.list[T]:
     return [*itertools.chain.from_iterable(answers)]
-
-
-def _accepted_ms(message: Message) -> int:
-    return view_of(message).created_ms
 
 
 def _newest(answers: builtins.list[builtins.list[N]], *, limit: int) -> builtins.list[N]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
 
-from pillarbox.domain.outgoing import Outgoing
+from pillarbox.domain.outgoing import Outgoing, several_of
 from pillarbox.outbox.checks import Options
 from pillarbox.outbox.edits import ChangeOptions, EditOptions, Edits
 from pillarbox.outbox.joins import Joins, ReadyToWrite
@@ -30,7 +30,7 @@ class ShardedSending(Sending):
 
     async def send_many(self, messages: Messages) -> list[Message]:
         """See `Sending`. Raises InvalidMessage where they are not at home on one shard."""
-        messages = [*messages]
+        messages = [*several_of(messages)]
         home = _home(self._shards, messages)
         return await home.asked(home.inside.sending.send_many(messages))
 
@@ -50,7 +50,7 @@ class ShardedJoins(Joins):
 
     async def ready_many(self, messages: Messages) -> ReadyToWrite[list[Message]]:
         """See `Joins`. Raises InvalidMessage where they are not at home on one shard."""
-        messages = [*messages]
+        messages = [*several_of(messages)]
         home = _home(self._shards, messages)
         return await home.asked(home.inside.joins.ready_many(messages))
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from pillarbox.domain.plain_json import text_of
+from pillarbox.domain.plain_values import word_of
 from pillarbox.domain.shards import Place, home_of
 from pillarbox.errors import InvalidMessage, NotFound, ShardsUnavailable, StoreError
 
@@ -69,7 +69,7 @@ class Shards:
             InvalidMessage: That is no tenant.
             ShardsUnavailable: It could not be opened.
         """
-        shard = self.each[home_of(text_of("tenant", tenant), len(self.each)) - 1]
+        shard = self.each[home_of(word_of("tenant", "" if tenant is None else tenant), len(self.each)) - 1]
         if shard.place.number in self.down:
             raise ShardsUnavailable({shard.name: str(self.down[shard.place.number])})
         return shard
@@ -103,7 +103,7 @@ class Shards:
             ShardsUnavailable: None that answered has.
             InvalidMessage: That is no text.
         """
-        wanted = text_of("id", identity)
+        wanted = word_of("id", identity)
         return await self.first(
             lambda inside: inside.reads.get(wanted), found=lambda shard, _: shard, missing=NotFound("message", wanted)
         )
