@@ -117,6 +117,28 @@ async def test_a_second_signal_cuts_them_off_and_says_so(pillarbox: Pillarbox, r
     assert (message["state"], message["error_class"]) == ("scheduled", "uncertain")
 
 
+@pytest.mark.contract("DR3")
+async def test_who_is_told_to_stop_before_its_database_answers_stops(pillarbox: Pillarbox) -> None:
+    asked = asyncio.Event()
+    clients: list[asyncio.StreamWriter] = []
+
+    def hear(_: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        clients.append(client)
+        asked.set()
+
+    server = await asyncio.start_server(hear, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    pillarbox.variables["PILLARBOX_DB"] = f"postgresql://x@127.0.0.1:{port}/x?connect_timeout=600"
+    async with pillarbox.running("run", f"file://{pillarbox.home}/out.jsonl", "--json") as worker:
+        await asked.wait()
+        worker.tell(signal.SIGTERM)
+        assert (await worker.line("stopped"))["cut_off"] == 0
+        assert (await worker.ended()).code == 0
+    for client in clients:
+        client.close()
+    server.close()
+
+
 @pytest.mark.contract("DR1")
 async def test_drain_sends_what_is_due_and_reports(pillarbox: Pillarbox, receiver: Receiver) -> None:
     receiver.answer = lambda request: Answer(status=400 if request.json["to"] == "nobody" else 200)

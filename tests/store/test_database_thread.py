@@ -9,7 +9,9 @@ import weakref
 
 import pytest
 
-from pillarbox.store.thread import DatabaseThread
+from pillarbox.store.thread import DatabaseThread, TwoThreads
+
+SECONDS = 10.0
 
 
 async def test_many_answers_in_a_row_are_all_heard() -> None:
@@ -92,3 +94,36 @@ async def test_another_loop_is_told_in_its_own_way() -> None:
         assert await asyncio.to_thread(lambda: asyncio.run(thread.run(lambda: 2))) == 2
     finally:
         thread.stop()
+
+
+class SlowToOpen(TwoThreads):
+    """What cannot be opened until a test lets it."""
+
+    def __init__(self) -> None:
+        self.begun, self.gate, self.closed = threading.Event(), threading.Event(), threading.Event()
+
+    async def open(self) -> None:
+        await self._begin_writing(DatabaseThread("slow"))
+
+    def _open(self) -> None:
+        self.begun.set()
+        self.gate.wait(SECONDS)
+
+    def _close_reading(self) -> None: ...
+
+    def _close(self) -> None:
+        assert self.gate.is_set(), "it was not open yet"
+        self.closed.set()
+
+
+async def test_who_gives_up_opening_waits_for_nothing_and_leaves_nothing_open() -> None:
+    """A server that does not answer stops neither the event loop nor who was cancelled."""
+    store = SlowToOpen()
+    opening = asyncio.ensure_future(store.open())
+    await asyncio.to_thread(store.begun.wait, SECONDS)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert not store.closed.is_set()
+    store.gate.set()
+    assert await asyncio.to_thread(store.closed.wait, SECONDS)

@@ -177,6 +177,10 @@ def _box(call: Call, where: str | None, *, url: str | None, names: tuple[str, ..
     return box, whole_of(box.settings)
 
 
+class _Stopped(Exception):
+    """Raised where a worker is told to stop before it is open."""
+
+
 class _Runner:
     """
     One run of a worker: its signals and its lines.
@@ -204,12 +208,19 @@ class _Runner:
 
     async def forever(self) -> int:
         """Deliver until a signal comes."""
-        async with self._started():
-            await self._stop.wait()
-            return await self._finish(deadline=None)
+        with contextlib.suppress(_Stopped):
+            async with self._started():
+                await self._stop.wait()
+                return await self._finish(deadline=None)
+        return self._stopped(0)
 
     async def drained(self, budget: float) -> int:
         """Send what is due within *budget* seconds; what is being sent then is cut off."""
+        with contextlib.suppress(_Stopped):
+            return await self._drained(budget)
+        return self._stopped(0)
+
+    async def _drained(self, budget: float) -> int:
         async with self._started():
             with await self._drawn():
                 draining = asyncio.ensure_future(self._box.drain(budget))
@@ -227,7 +238,7 @@ class _Runner:
     async def _started(self) -> AsyncIterator[None]:
         self._box.subscribe(self._tell)
         with self._signals():
-            await self._box.start()
+            await self._open()
             reloading = asyncio.ensure_future(self._reload_when_asked())
             try:
                 names = list(self._box.channels)
@@ -244,24 +255,42 @@ class _Runner:
                 # Does nothing after `_finish`; after an error it gives the leases back.
                 await self._box.stop(0)
 
+    async def _open(self) -> None:
+        """Open the outbox. Who is told to stop meanwhile has nothing to wait for: raises `_Stopped`."""
+        starting = asyncio.ensure_future(self._box.start())
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+                return
+            starting.cancel()
+            await asyncio.wait((starting,))
+        finally:
+            stopping.cancel()
+        if starting.cancelled() or starting.exception() is not None:
+            raise _Stopped
+
     async def _finish(self, *, deadline: float | None) -> int:
         self._stopping = True
         self._notify("STOPPING")
         cut = await self._box.stop(deadline)
         cut += self._cut
-        said = _cut_off(cut)
         if not self._unrecorded:
-            self._voice.tell("stopped", {"cut_off": cut, "unrecorded": 0}, f"stopped{said}")
-            return Exit.OK
+            return self._stopped(cut)
         count = len(self._unrecorded)
         what = "1 outcome or lease" if count == 1 else f"{count} outcomes or leases"
         self._voice.tell(
             "stopped",
             {"cut_off": cut, "unrecorded": count},
             f"stopped, but {what} could not be written down ({self._unrecorded[0]}): another worker takes these"
-            f" messages for lost, and tries them again{said}",
+            f" messages for lost, and tries them again{_cut_off(cut)}",
         )
         return Exit.DATABASE
+
+    def _stopped(self, cut: int) -> int:
+        self._voice.tell("stopped", {"cut_off": cut, "unrecorded": 0}, f"stopped{_cut_off(cut)}")
+        return Exit.OK
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

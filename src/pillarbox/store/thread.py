@@ -132,10 +132,13 @@ class TwoThreads(ABC):
         """Open on *writer*, which then is the thread that writes. Where that fails, nothing is left open."""
         try:
             await writer.run(self._open)
-        except BaseException:
-            # Whoever gave up waiting must not leave open what was opened meanwhile.
+        except Exception:
             writer.stop()
             self._close()
+            raise
+        except BaseException:
+            # Whoever gave up waiting leaves nothing open, and does not wait for it: a server may not answer for long.
+            writer.leave(self._close)
             raise
         self._writer = writer
 
@@ -191,6 +194,9 @@ class Delayed(_Later):
             self._clock.call_later(self._seconds(), self._work)
 
     def _work(self) -> None:
+        if not self._jobs:
+            # It was left meanwhile.
+            return
         function, future = self._jobs[0]
         error: BaseException | None = None
         result: Any = None
