@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -23,7 +25,16 @@ from sqlalchemy.ext import asyncio as sqlalchemy_asyncio
 
 from pillarbox import Outbox, sync
 from pillarbox.domain.message import State
-from pillarbox.errors import InvalidMessage, KeyConflict, QueueFull, Refused, StoreBusy, StoreNotFound, StoreUnsafe
+from pillarbox.errors import (
+    InvalidMessage,
+    KeyConflict,
+    QueueFull,
+    Refused,
+    StoreBusy,
+    StoreNotFound,
+    StoreReplaced,
+    StoreUnsafe,
+)
 from pillarbox.store.registry import share
 from tests.engine.test_joins import Awaited, Blocking, Shop
 
@@ -374,6 +385,28 @@ async def test_who_switches_to_a_log_is_told(db: Path) -> None:
     async with Outbox(f"sqlite3:///{db}", deliver=False) as box:
         await box.send("pager", to="ann", text="hi")
         assert await box.check() == []
+
+
+@pytest.mark.contract("SG9")
+@pytest.mark.parametrize("how", ["replaced", "deleted", "emptied", "marked as another's"])
+async def test_a_file_that_is_another_one_now_takes_nothing_and_says_so(db: Path, how: str) -> None:
+    async with Outbox(f"sqlite3:///{db}", deliver=False) as box, plain(db) as shop:
+        if how == "replaced":
+            shutil.copy(db, db.with_name("copy"))
+            db.with_name("copy").rename(db)
+        elif how == "deleted":
+            db.unlink()
+        elif how == "emptied":
+            os.truncate(db, 0)
+        else:
+            shop.connection.execute("PRAGMA application_id = 5")
+        shop.connection.execute("BEGIN")
+        with pytest.raises(StoreReplaced if how in {"replaced", "deleted"} else Refused):
+            await box.enqueue(shop.connection, "pager", to="ann", text="2")
+        with pytest.raises(StoreReplaced):
+            await box.send("pager", to="ann", text="hi")
+        (problem,) = (await box.health()).problems
+        assert "while it was open" in problem
 
 
 async def test_a_transaction_that_cannot_write_says_so(db: Path, box: Outbox) -> None:

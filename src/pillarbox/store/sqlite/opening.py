@@ -22,6 +22,7 @@ from pillarbox.errors import (
     StoreDiskFull,
     StoreNotFound,
     StoreReadOnly,
+    StoreReplaced,
     StoreTooOld,
     StoreUnavailable,
     StoreUnsafe,
@@ -75,6 +76,8 @@ def _translation(what: str, error: apsw.Error | OSError) -> PillarboxError:
             return StoreBusy(f"{what}: another process holds the database's write lock")
         case apsw.FullError():
             return StoreDiskFull(f"{what}: the disk is full, or the file may not grow")
+        case apsw.ReadOnlyError() if getattr(error, "extendedresult", None) == apsw.SQLITE_READONLY_DBMOVED:
+            return StoreReplaced(f"{what}: the database was deleted, moved or replaced while it was open")
         case apsw.ReadOnlyError() | apsw.PermissionsError() | apsw.AuthError():
             return StoreReadOnly(f"{what}: the database cannot be written ({error})")
         case apsw.CorruptError() | apsw.NotADBError() | apsw.FormatError():

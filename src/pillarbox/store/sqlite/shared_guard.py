@@ -19,7 +19,7 @@ from typing import Final
 
 import apsw
 
-from pillarbox.errors import StoreUnsafe
+from pillarbox.errors import StoreReplaced, StoreUnsafe
 from pillarbox.store import forking
 from pillarbox.store.sqlite import guarding, ofd
 from pillarbox.store.sqlite.guarding import Guard, Identity, identity
@@ -34,11 +34,17 @@ _COUNTER: Final = slice(24, 28)
 _OWNER: Final = slice(68, 72)
 _ROLLBACK: Final = b"\1\1"
 _RESERVED: Final = 0x40000001  # https://sqlite.org/src/file/src/os_unix.c: the lock of who writes
+_MARK: Final = SHARED_ID.to_bytes(4, "big")
 _DESCRIPTORS: Final = Path("/proc/self/fd")
 IN_LOG_MODE: Final = (
     "{path}: an application has switched this shared file to a write-ahead log (PRAGMA journal_mode = WAL), which loses"
     " committed messages with some SQLite libraries: remove that, stop all that use the file, and run"
     " `pillarbox db init --shared {path}`"
+)
+_UNMARKED: Final = (
+    "{path} lost the mark of shared files while it was open: something wrote over it, or an application set an"
+    " application_id of its own. Nothing more is accepted, recorded or sent here; stop every process that uses the"
+    " database, put the file in order, and start again"
 )
 _MIXED: Final = (
     "{path}: this process has the file open with {other} already, and two SQLite libraries in one process drop each"
@@ -64,7 +70,7 @@ def kept(path: str) -> int:
 
 def is_shared(descriptor: int) -> bool:
     """Whether an open file has the mark of shared files."""
-    return os.pread(descriptor, _HEADER, 0)[_OWNER] == SHARED_ID.to_bytes(4, "big")
+    return os.pread(descriptor, _HEADER, 0)[_OWNER] == _MARK
 
 
 def writes(path: str) -> bool:
@@ -175,11 +181,13 @@ class SharedGuard(Guard):
         return bytes(8) + int.from_bytes(header[_COUNTER], "big").to_bytes(4, sys.byteorder)
 
     def look(self) -> None:
-        """Raise StoreUnsafe where the file is not in rollback journal mode any more."""
+        """Raise StoreReplaced where it has lost its mark, StoreUnsafe where it is in another journal mode."""
         index = self._index
         if index is None:
             return
         header = os.pread(index, _HEADER, 0)
+        if header[_OWNER] != _MARK:
+            raise StoreReplaced(_UNMARKED.format(path=self.path))
         if header[_VERSIONS] != _ROLLBACK:
             raise StoreUnsafe(IN_LOG_MODE.format(path=self.path))
 
