@@ -86,6 +86,19 @@ def test_a_shard_that_does_not_answer_is_named_and_the_exit_code_tells(shards: T
     assert shards(f"send ops --to ann --tenant {TWO} hi").code == Exit.DATABASE
 
 
+def test_nothing_is_called_well_while_a_shard_does_not_answer(shards: Typed) -> None:
+    Path("b.db").unlink()
+    Path("b.db").mkdir()
+    for line, good in (("doctor", "all is well"), ("status", "nothing to look at"), ("db check", "no problem found")):
+        ended = shards(line)
+        assert ended.code == Exit.DATABASE, line
+        assert good not in ended.out + ended.err, line
+        assert "shard 2 of 2 (b.db) did not answer" in ended.out, line
+        said = json.loads(shards(f"{line} --json").out)
+        assert not said.get("ok", False), line
+        assert "shard 2 of 2 (b.db)" in str(said), line
+
+
 async def test_a_worker_names_the_shard_that_it_does_not_serve(pillarbox: Pillarbox) -> None:
     del pillarbox.variables["PILLARBOX_DB"]
     (pillarbox.home / "b.db").mkdir()

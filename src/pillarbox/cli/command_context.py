@@ -31,7 +31,7 @@ _REMEDIES: Final = (
     (StoreBusy, "`pillarbox workers` lists who works on it"),
 )
 UNANSWERED: Final = "unanswered"
-"""Under which a call notes that a shard did not answer."""
+"""Under which a call notes which shards did not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +94,15 @@ class Call:
         shards.lenient = True
         async with box:
             found = await use(box)
-        for name, why in shards.unanswered.items():
-            complain(f"{name} did not answer: {why}")
-            self.ctx.obj[UNANSWERED] = True
+        self.ctx.obj[UNANSWERED] = [f"{name} did not answer: {why}" for name, why in shards.unanswered.items()]
+        for sentence in self.unanswered:
+            complain(sentence)
+        return found
+
+    @property
+    def unanswered(self) -> list[str]:
+        """A sentence for each shard that did not answer this call."""
+        found: list[str] = self.ctx.obj.get(UNANSWERED, [])
         return found
 
 

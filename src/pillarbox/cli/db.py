@@ -55,6 +55,7 @@ def check(call: Call) -> int:
         return await box.check(), await inside(box).upkeep.remarks()
 
     problems, remarks = call.observe(look)
+    problems += call.unanswered
     for remark in remarks:
         talk(f"note: {remark}")
     if call.json:

@@ -12,7 +12,7 @@ from pillarbox.cli.condition import Condition, Finding, findings
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.output import emit, emit_json
 from pillarbox.cli.shared_options import shared
-from pillarbox.cli.status import alerting, look, show, verdict
+from pillarbox.cli.status import alerting, look, show, silent, verdict
 from pillarbox.errors import StoreNotFound
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def doctor(call: Call, *, strict: bool, late: timedelta) -> int:
             rows.append(Finding("no channel is configured", advice, wakes=False))
         rows += _room(settings)
         broken, seen = _database(call, settings)
+        broken += silent(call)
         rows += broken
         code = Exit.DATABASE if any(one.what.startswith("error") for one in broken) else code
         rows += [] if seen is None else findings(seen, late_ms=late // timedelta(milliseconds=1))

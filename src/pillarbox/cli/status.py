@@ -49,7 +49,7 @@ def status(call: Call, *, strict: bool, late: timedelta) -> int:
     With --strict, exit code 8 where there is something: for a timer or a monitor.
     """
     seen = call.observe(look)
-    found = list(findings(seen, late_ms=late // timedelta(milliseconds=1)))
+    found = [*silent(call), *findings(seen, late_ms=late // timedelta(milliseconds=1))]
     code = verdict(found, strict=strict)
     states = {str(state): count for state, count in seen.states().items() if count}
     alive = seen.alive()
@@ -79,6 +79,14 @@ def status(call: Call, *, strict: bool, late: timedelta) -> int:
     if not found:
         emit("nothing to look at")
     return code
+
+
+def silent(call: Call) -> list[Finding]:
+    """Return a finding for each shard that did not answer. Whom to wake the exit code tells."""
+    return [
+        Finding(f"error: {sentence}", "`pillarbox db check --shard N` asks that one alone", wakes=False)
+        for sentence in call.unanswered
+    ]
 
 
 def show(finding: Finding) -> None:
