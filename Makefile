@@ -62,8 +62,8 @@ bench: venv ## measure it beside its peers (ARGS names a question)
 bench-quick: ## measure its main ratios in two minutes, roughly
 	$(MAKE) --no-print-directory bench ARGS="--quick $(ARGS)"
 
-test-all: ## run the tests on every newer Python found here
-	bash .ci/test-all $(ARGS)
+test-all: ## run the tests on every newer Python found here (ARGS and JOBS as for test)
+	JOBS=$(JOBS) bash .ci/test-all $(ARGS)
 
 contract: venv ## which test keeps which promise, and which promise has none
 	$(BIN)/python -m tests.contract_table
