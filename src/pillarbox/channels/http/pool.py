@@ -152,7 +152,7 @@ class Pool:
         raise LostAtOnce
 
     def keep(self, place: Place, connection: Connection) -> None:
-        """Free its slot, and keep a connection for the next request: its last answer is over, and has left it usable."""
+        """Free its slot, and keep a connection for the next request: its last answer is over and left it usable."""
         self._give_up_slot()
         if not self._closed:
             connection.idle_since = self._clock.mono()
