@@ -114,7 +114,7 @@ async def test_a_task_that_was_cancelled_begins_no_other_send() -> None:
             runners.start(second)
 
     first, second = Flight(message=leased(), until_ms=0), Flight(message=leased(), until_ms=0)
-    runners = Runners(run, on_wait=ignored, failed=unwanted, refused=unwanted)
+    runners = Runners(run, on_wait=ignored, on_failed=unwanted, on_refused=unwanted)
     runners.start(first)
     await turns()
     assert cancelling == [0, 0]
@@ -126,7 +126,7 @@ async def test_what_was_not_begun_by_a_task_that_was_cancelled_is_refused() -> N
 
     refused: list[Flight] = []
     flights = [Flight(message=leased(), until_ms=0) for _ in range(3)]
-    runners = Runners(run, on_wait=ignored, failed=unwanted, refused=refused.append)
+    runners = Runners(run, on_wait=ignored, on_failed=unwanted, on_refused=refused.append)
     others = asyncio.all_tasks()
     for flight in flights:
         runners.start(flight)
@@ -148,7 +148,7 @@ async def test_a_bug_in_one_send_keeps_no_other_from_beginning() -> None:
     reported: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, about: reported.append(about))
     flights = [Flight(message=leased(), until_ms=0) for _ in range(3)]
-    runners = Runners(run, on_wait=ignored, failed=failed.append, refused=unwanted)
+    runners = Runners(run, on_wait=ignored, on_failed=failed.append, on_refused=unwanted)
     for flight in flights:
         runners.start(flight)
     await turns()

@@ -105,15 +105,15 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
     def grant(
         self,
         result: base.BatchResult,
-        stored: Callable[[Sequence[Draft], Sequence[base.Enqueued]], None],
-        failed: Callable[[BaseException], None],
+        on_stored: Callable[[Sequence[Draft], Sequence[base.Enqueued]], None],
+        on_failed: Callable[[BaseException], None],
     ) -> None:
-        """Pass each answer to its caller, then report what was stored; *failed* is called with what that raises."""
+        """Pass each answer to its caller, then report what was stored; *on_failed* is called with what that raises."""
         for (_, on_settled), settled in zip(self.settle, result.settled, strict=True):
             try:
                 on_settled(settled)
             except BaseException as exc:  # noqa: BLE001 — whatever it is, the others wait for their answers
-                failed(exc)
+                on_failed(exc)
         granted = zip((*self.admit, *self.acts), (*result.admitted, *result.acted), strict=True)
         for wish, answer in granted:
             wish.grant(answer)  # type: ignore[attr-defined]
@@ -128,17 +128,17 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
                 granted_groups.append((group.item, accepted))
         for drafts, enqueued in granted_groups:
             try:
-                stored(drafts, enqueued)
+                on_stored(drafts, enqueued)
             except BaseException as exc:  # noqa: BLE001 — the same
-                failed(exc)
+                on_failed(exc)
 
-    def refuse(self, error: Exception, failed: Callable[[BaseException], None]) -> None:
-        """Pass the error to every caller; *failed* is called with what that raises."""
+    def refuse(self, error: Exception, on_failed: Callable[[BaseException], None]) -> None:
+        """Pass the error to every caller; *on_failed* is called with what that raises."""
         for _, on_settled in self.settle:
             try:
                 on_settled(error)
             except BaseException as exc:  # noqa: BLE001 — the others wait for it as well
-                failed(exc)
+                on_failed(exc)
         for wish in (*self.admit, *self.acts):
             wish.refuse(error)  # type: ignore[attr-defined]
         for group in self.enqueue:

@@ -93,7 +93,9 @@ class Executor:
         self._preparing = Preparing(committer, find, read_files, clock=self._clock, entropy=entropy)
         self._outages = Outages()
         self._empty = asyncio.Event()
-        self._runners = Runners(self._run, on_wait=self._on_wait, failed=self._on_failed, refused=self._on_refused)
+        self._runners = Runners(
+            self._run, on_wait=self._on_wait, on_failed=self._on_failed, on_refused=self._on_refused
+        )
         self._deadlines: Deadlines[Flight] = Deadlines(self._time_out, clock=self._clock)
         self.grace_seconds = GRACE_SECONDS
         self._graces: Deadlines[Flight] = Deadlines(self._write_off, clock=self._clock)

@@ -25,8 +25,8 @@ class Runners:
     Args:
         run: Makes the coroutine of a send; its flight's ``task`` is set while that runs.
         on_wait: Called with a flight when its task waits for the first time.
-        failed: Called with a flight of which `run` raised.
-        refused: Called with each flight that is not begun, because the task that would have was cancelled before it.
+        on_failed: Called with a flight of which `run` raised.
+        on_refused: Called with each flight that is not begun, because the task that would have was cancelled before it.
     """
 
     def __init__(
@@ -34,13 +34,13 @@ class Runners:
         run: Callable[[Flight], Coroutine[Any, Any, None]],
         *,
         on_wait: Callable[[Flight], None],
-        failed: Callable[[Flight], None],
-        refused: Callable[[Flight], None],
+        on_failed: Callable[[Flight], None],
+        on_refused: Callable[[Flight], None],
     ) -> None:
         self._run = run
         self._on_first_wait = on_wait
-        self._failed = failed
-        self._refused = refused
+        self._on_failed = on_failed
+        self._on_refused = on_refused
         self._context = contextvars.copy_context()
         self._queue: deque[Flight] = deque()
         self._called: set[asyncio.Task[None]] = set()
@@ -78,7 +78,7 @@ class Runners:
                 # Nobody runs this task any more: its loop is closed.
                 raise
             except BaseException:
-                self._failed(flight)
+                self._on_failed(flight)
                 _leave(flight)
                 raise
             _leave(flight)
@@ -86,7 +86,7 @@ class Runners:
     def _on_end(self, task: asyncio.Task[None]) -> None:
         self._called.discard(task)
         while task.cancelled() and self._queue:
-            self._refused(self._queue.popleft())
+            self._on_refused(self._queue.popleft())
         if self._queue and not self._called:
             self._call()
 
