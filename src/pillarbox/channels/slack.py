@@ -270,7 +270,7 @@ class SlackChannel(_Slack, TokenChannel):
         return answer
 
     def _call(self, method: str, body: Mapping[str, object]) -> Request:
-        return Request(url=self.base_url / "api" / method, body=body, headers=self._headers)
+        return Request(url=self.base_url.joinpath("api", method), body=body, headers=self._headers)
 
     def said(self, answer: Answer) -> Said:
         """See `ChatChannel`."""

@@ -152,14 +152,14 @@ class Pool:
         raise LostAtOnce
 
     def keep(self, place: Place, connection: Connection) -> None:
-        """Free its slot, and keep a connection for the next request: its last answer is over and left it usable."""
+        """Free a slot, and keep its connection for the next request: its last answer is over and left it usable."""
         self._give_up_slot()
         if not self._closed:
             connection.idle_since = self._clock.mono()
             self._known_of(place).idle.append(connection)
 
     def drop(self, connection: Connection) -> None:
-        """Free its slot, and close a connection."""
+        """Free a slot, and close its connection."""
         self._give_up_slot()
         connection.abort()
 
