@@ -17,7 +17,6 @@ from pillarbox.channels.egress import AddrInfo, Egress, open_socket
 from pillarbox.channels.http.answer_reader import ANSWER_BYTES_MAX
 from pillarbox.channels.http.answers import Answer
 from pillarbox.channels.http.client import Client
-from pillarbox.channels.http.pool import Place, Pool
 from pillarbox.clock import SystemClock
 from pillarbox.domain.outcome import Deferred, Unavailable, Uncertain
 from pillarbox.errors import ConfigError, NotStarted
@@ -278,25 +277,33 @@ async def test_where_the_certificate_of_one_address_is_refused_the_others_are_tr
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
 
-async def test_what_is_given_back_goes_to_who_waits_also_past_one_that_gave_up_just_then() -> None:
-    async with Receiver() as receiver:
-        place, clock = Place.of(URL(receiver.url)), SystemClock()
-        pool = Pool(Egress(operator=True), limit=1, tls=None, clock=clock)
-        first = await pool.take(place)
-        assert pool.take_kept(place, clock.mono()) is None
-        gives_up, waits = (asyncio.create_task(pool.take(place)) for _ in range(2))
+async def test_a_slot_goes_to_who_waits_also_past_one_that_gave_up_just_then() -> None:
+    async with Receiver() as receiver, started(a_client(concurrency=1)) as client:
+        receiver.script(Reply.hang())
+        hangs = asyncio.create_task(post(client, receiver.url))
+        await receiver.wait_for(1)
+        gives_up, waits = (asyncio.create_task(post(client, receiver.url)) for _ in range(2))
         await asyncio.sleep(0)
-        pool.keep(place, first)
+        hangs.cancel()
+        await asyncio.sleep(0)
         gives_up.cancel()
-        second = await waits
-        assert gives_up.cancelled()
-        assert second is first
-        assert pool.take_kept(place, clock.mono()) is None
-        pool.drop(second)
-        third = await pool.take(place)
-        pool.keep(place, third)
-        assert pool.take_kept(place, clock.mono()) is third
-        await pool.close()
+        assert (await waits).status == 200
+        assert (await post(client, receiver.url)).status == 200, "and it is free again"
+        with pytest.raises(asyncio.CancelledError):
+            await gives_up
+        assert len(receiver.requests) == 3
+
+
+async def test_a_wait_for_a_slot_is_as_long_as_a_request() -> None:
+    async with Receiver(Reply.hang()) as receiver, started(a_client(concurrency=1)) as client:
+        hangs = asyncio.create_task(post(client, receiver.url))
+        await receiver.wait_for(1)
+        attempt = an_attempt(deadline_seconds=0.1)
+        assert await post(client, receiver.url, attempt=attempt) == Deferred(
+            "timed out before the request was written", outage=True
+        )
+        assert attempt.progress.written is False
+        hangs.cancel()
 
 
 async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:

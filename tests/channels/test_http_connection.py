@@ -16,7 +16,7 @@ import trustme
 
 from pillarbox.channels.base import Seams
 from pillarbox.channels.http.connection import Connection
-from pillarbox.channels.http.pool import CONNECTIONS_MAX
+from pillarbox.channels.http.failures import CONNECTIONS_MAX
 from pillarbox.channels.webhook import WebhookChannel
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.domain.message import Content

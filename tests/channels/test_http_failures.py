@@ -9,9 +9,15 @@ import ssl
 import pytest
 
 from pillarbox.channels.http.answer_reader import Unintelligible
-from pillarbox.channels.http.connection import Disconnected
-from pillarbox.channels.http.failures import describe, failure
-from pillarbox.channels.http.pool import Closed, LostAtOnce, NotConnected, NotResolved
+from pillarbox.channels.http.failures import (
+    Closed,
+    Disconnected,
+    LostAtOnce,
+    NotConnected,
+    NotResolved,
+    describe,
+    failure,
+)
 from pillarbox.domain.outcome import Deferred, Unavailable, Uncertain
 from pillarbox.errors import EgressRefused
 

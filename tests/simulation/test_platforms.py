@@ -23,9 +23,7 @@ from pillarbox.channels.discord import DiscordChannel
 from pillarbox.channels.egress import Egress
 from pillarbox.channels.http.answers import Answer
 from pillarbox.channels.http.client import Client
-from pillarbox.channels.http.connection import Disconnected
-from pillarbox.channels.http.failures import failure
-from pillarbox.channels.http.pool import NotConnected
+from pillarbox.channels.http.failures import Disconnected, NotConnected, failure
 from pillarbox.channels.slack import SlackChannel
 from pillarbox.channels.telegram import TelegramChannel
 from pillarbox.domain.envelope import Op

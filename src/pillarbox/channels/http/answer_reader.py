@@ -44,10 +44,6 @@ class AnswerReader:
         keeps: Another request may follow on the connection.
     """
 
-    __slots__ = (
-        "_head", "_interim", "_last", "_left", "_parser", "_room", "body", "headers", "keeps", "over", "status",
-    )  # fmt: skip
-
     def __init__(self) -> None:
         self.status = 0
         self.headers: CIMultiDict[str] = CIMultiDict()
@@ -80,12 +76,9 @@ class AnswerReader:
         self.over = self.status != 0
 
     def _feed_head(self, data: bytes) -> bytes:
-        if self._head:
-            head, begin = self._head + data, max(0, len(self._head) - _LOOK_BACK)
-        else:
-            head, begin = data.lstrip(_LINE_BREAKS), 0
-            self._room -= len(data) - len(head)  # empty lines before it count as well
-        found = _HEAD_END.search(head, begin)
+        head = self._head + data if self._head else data.lstrip(_LINE_BREAKS)
+        self._room -= len(self._head) + len(data) - len(head)  # empty lines before it count as well
+        found = _HEAD_END.search(head, max(0, len(self._head) - _LOOK_BACK))
         end = len(head) if found is None else found.end()
         if end > self._room or not (head.startswith(_BEGINNING) or _BEGINNING.startswith(head)):
             raise Unintelligible
@@ -129,9 +122,8 @@ class AnswerReader:
             raise Unintelligible
         self.status = status
         self.keeps = self._parser.should_keep_alive()
-        if "Content-Length" in self.headers and "Transfer-Encoding" not in self.headers:
-            length = self.headers["Content-Length"].strip()
-            self._left = int(length) if length.isdigit() else None
+        length = self.headers.get("Content-Length", "").strip()
+        self._left = int(length) if length.isdigit() and "Transfer-Encoding" not in self.headers else None
         self._room = ANSWER_BYTES_MAX
 
     def on_body(self, body: bytes) -> None:

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Final, Literal
 from pillarbox.__about__ import __version__
 from pillarbox.channels.http.answer_reader import AnswerReader, Unintelligible
 from pillarbox.channels.http.answers import Answer
-from pillarbox.channels.http.connection import Connection, Disconnected
-from pillarbox.channels.http.failures import NoAnswer, failure
-from pillarbox.channels.http.pool import NotConnected, Place, Pool
+from pillarbox.channels.http.connection import Connection
+from pillarbox.channels.http.failures import Disconnected, NoAnswer, NotConnected, failure
+from pillarbox.channels.http.pool import Place, Pool
 from pillarbox.channels.option_checks import bounded_count, bounded_seconds
 from pillarbox.clock import Clock, SystemClock
 from pillarbox.deadline import Within
@@ -144,20 +144,24 @@ class Client:
             raise NotStarted("the channel was not started")
         beginning, place = _target(method, url)
         request = self._request(beginning, body, {"Content-Type": content_type, **headers})
-        progress, reader, now = attempt.progress, AnswerReader(), self._clock.mono()
+        progress, reader = attempt.progress, AnswerReader()
         progress.written = False
-        ends = now + min(self._timeout_seconds, attempt.deadline_seconds * _DEADLINE_SHARE)
+        ends = self._clock.mono() + min(self._timeout_seconds, attempt.deadline_seconds * _DEADLINE_SHARE)
         try:
-            connection = pool.take_kept(place, now) or await self._new_connection(pool, place, ends - now)
+            await self._wait_for_slot(pool, ends)
             try:
-                # At once: who looks while the answer is waited for is to know that the receiver may have it.
-                progress.written = True
-                await connection.ask(request, reader, ends=ends)
+                connection = pool.kept(place) or await self._new_connection(pool, place, ends)
+                try:
+                    # At once: who looks while the answer is waited for is to know that the receiver may have it.
+                    progress.written = True
+                    await connection.ask(request, reader, ends=ends)
+                finally:
+                    if reader.over and reader.keeps:
+                        pool.give_back(place, connection)
+                    else:
+                        connection.abort()
             finally:
-                if reader.over and reader.keeps:
-                    pool.keep(place, connection)
-                else:
-                    pool.drop(connection)
+                pool.slots.release()
         except (OSError, EgressRefused, NotConnected, Disconnected, Unintelligible) as exc:
             # With a status in hand, a reset or a slow drip after it changes nothing: the status settled it.
             if not reader.status:
@@ -166,12 +170,22 @@ class Client:
         said = b"" if "Content-Encoding" in reader.headers else bytes(reader.body).replace(b"\0", b"")
         return Answer(status=reader.status, headers=reader.headers, body=said)
 
-    async def _new_connection(self, pool: Pool, place: Place, seconds: float) -> Connection:
-        async with Within(seconds, clock=self._clock) as within:
-            connection = await pool.take(place)
+    async def _wait_for_slot(self, pool: Pool, ends: float) -> None:
+        if not pool.slots.locked():
+            await pool.slots.acquire()  # it waits for nobody, so it needs no deadline
+            return
+        async with Within(ends - self._clock.mono(), clock=self._clock) as within:
+            await pool.slots.acquire()
+            if within.overdue():
+                pool.slots.release()
+                raise TimeoutError
+
+    async def _new_connection(self, pool: Pool, place: Place, ends: float) -> Connection:
+        async with Within(ends - self._clock.mono(), clock=self._clock) as within:
+            connection = await pool.made(place)
             if within.overdue():
                 # It came too late. Written now, the request could only be cut off again.
-                pool.drop(connection)
+                connection.abort()
                 raise TimeoutError
             return connection
 
@@ -187,7 +201,12 @@ def _target(method: str, url: URL) -> tuple[str, Place]:
     target, host = url.raw_path_qs, url.host_port_subcomponent
     if _BREAKS_LINE.search(f"{method}{target}{host}"):
         raise ValueError("a URL with blanks or control characters")
-    return f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n", Place.of(url)
+    return f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n", place_of(url)
+
+
+def place_of(url: URL) -> Place:
+    """Return where a URL leads to, as the guard reads it."""
+    return url.scheme, url.raw_host or "", url.port or 0
 
 
 def _lines(headers: Mapping[str, str]) -> str:

@@ -10,20 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import select
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 from pillarbox.channels.http.answer_reader import AnswerReader, Unintelligible
+from pillarbox.channels.http.failures import Disconnected
 from pillarbox.deadline import RepeatedDeadline
 
 if TYPE_CHECKING:
     from pillarbox.clock import Clock
-
-# What is read at once. asyncio's own buffer is so large that the system maps and unmaps it for each answer.
-_READ_BYTES: Final = 8 * 1024
-
-
-class Disconnected(Exception):
-    """The receiver hung up without an answer."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -34,7 +28,7 @@ class Connection(asyncio.BufferedProtocol):
         clock: By which a request's time passes.
 
     Attributes:
-        idle_since: When it was last given back, for who keeps it.
+        idle_since: When it was last given back, for who keeps it; 0 before its first answer.
         gone: Done when it is closed.
     """
 
@@ -42,12 +36,12 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self.idle_since = 0.0
         self.gone: asyncio.Future[None] = self._loop.create_future()
-        self._buffer = memoryview(bytearray(_READ_BYTES))
-        self._deadline = RepeatedDeadline(self._on_timeout, clock=clock)
+        # asyncio's own buffer is so large that the system maps and unmaps it for each answer.
+        self._buffer = memoryview(bytearray(8 * 1024))
+        self._deadline = RepeatedDeadline(lambda: self._settle(TimeoutError()), clock=clock)
         self._transport: asyncio.Transport | None = None
         self._poll = select.poll()
         self._encrypted = False
-        self._used = False
         self._spoiled = False
         self._reader: AnswerReader | None = None
         self._answered: asyncio.Future[None] | None = None
@@ -67,9 +61,8 @@ class Connection(asyncio.BufferedProtocol):
         """
         if self._spoiled or self._transport is None or self._transport.is_closing():
             return False
-        if self._encrypted and not self._used:
-            return True  # RFC 8446 §4.6.1: tickets follow the handshake
-        return not self._poll.poll(0)
+        # RFC 8446 §4.6.1: tickets follow the handshake, so what comes before the first request may be one.
+        return (self._encrypted and not self.idle_since) or not self._poll.poll(0)
 
     def ask(self, request: bytes, reader: AnswerReader, *, ends: float) -> asyncio.Future[None]:
         """
@@ -78,7 +71,6 @@ class Connection(asyncio.BufferedProtocol):
         The future may raise OSError, `Disconnected` and `Unintelligible`; TimeoutError when it is *ends* by the clock.
         """
         assert self._transport is not None  # noqa: S101 — it is silent
-        self._used = True
         self._reader = reader
         self._answered = answered = self._loop.create_future()
         self._deadline.begin(ends)
@@ -117,18 +109,14 @@ class Connection(asyncio.BufferedProtocol):
         self._deadline.close()
         self.gone.set_result(None)
 
-    def _on_timeout(self) -> None:
-        self._settle(TimeoutError())
-
     def _settle(self, error: Exception | None) -> None:
         answered, self._reader, self._answered = self._answered, None, None
         self._deadline.end()
-        if answered is None or answered.done():
-            return
-        if error is None:
-            answered.set_result(None)
-        else:
-            answered.set_exception(error)
+        if answered is not None and not answered.done():
+            if error is None:
+                answered.set_result(None)
+            else:
+                answered.set_exception(error)
 
     def abort(self) -> None:
         """Close at once; it is not used again. Safe to repeat."""

@@ -10,13 +10,33 @@ from collections.abc import Mapping
 from typing import Final
 
 from pillarbox.channels.http.answer_reader import Unintelligible
-from pillarbox.channels.http.connection import Disconnected
-from pillarbox.channels.http.pool import CONNECTIONS_MAX, Closed, LostAtOnce, NotConnected, NotResolved
 from pillarbox.domain.outcome import Deferred, Unavailable, Uncertain
 from pillarbox.errors import EgressRefused
 
 NoAnswer = Deferred | Unavailable | Uncertain
 """What a send comes to whose request got no answer."""
+CONNECTIONS_MAX: Final = 3
+"""How many connections are made for a request, one after the other, where nothing was written on those before."""
+
+
+class Disconnected(Exception):
+    """The receiver hung up without an answer."""
+
+
+class NotConnected(Exception):
+    """No connection came to be; the cause says why."""
+
+
+class LostAtOnce(NotConnected):
+    """`CONNECTIONS_MAX` of them, one after the other, were of no use before anything was written."""
+
+
+class Closed(NotConnected):
+    """The pool is closed, or was closed meanwhile."""
+
+
+class NotResolved(NotConnected):
+    """The host's name has no address."""
 
 
 def failure(exc: BaseException, *, written: bool, covered: bool = False) -> Deferred | Unavailable | Uncertain:

@@ -7,20 +7,19 @@ Each leads to an address that the guard has judged. A name is looked up once for
 from __future__ import annotations
 
 import asyncio
-import functools
 import ssl
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from pillarbox.channels.egress import Address
 from pillarbox.channels.http.connection import Connection
+from pillarbox.channels.http.failures import CONNECTIONS_MAX, Closed, LostAtOnce, NotConnected, NotResolved
+from pillarbox.channels.http.trust import system_trust
 from pillarbox.deadline import NO_GRACE, Within
 
 if TYPE_CHECKING:
     import socket
-
-    from yarl import URL
 
     from pillarbox.channels.egress import Egress
     from pillarbox.clock import Clock, Timer
@@ -28,37 +27,10 @@ if TYPE_CHECKING:
 # Receivers hang up on idle connections after seconds (Node.js: 5), and perhaps just as we write.
 IDLE_SECONDS_MAX: Final = 1.0
 CONNECT_SECONDS_MAX: Final = 10.0
-CONNECTIONS_MAX: Final = 3
 _NAME_SECONDS: Final = 10.0
 
-
-class NotConnected(Exception):
-    """No connection came to be; the cause says why."""
-
-
-class LostAtOnce(NotConnected):
-    """`CONNECTIONS_MAX` of them, one after the other, were of no use before anything was written."""
-
-
-class Closed(NotConnected):
-    """The pool is closed, or was closed meanwhile."""
-
-
-class NotResolved(NotConnected):
-    """The host's name has no address."""
-
-
-class Place(NamedTuple):
-    """What of a URL says where a connection leads to."""
-
-    scheme: str
-    host: str
-    port: int
-
-    @classmethod
-    def of(cls, url: URL) -> Place:
-        """Return the place of a URL as the guard reads it."""
-        return cls(url.scheme, url.raw_host or "", url.port or 0)
+Place = tuple[str, str, int]
+"""What of a URL says where a connection leads to: scheme, host and port, as the guard reads them."""
 
 
 @dataclass(slots=True)
@@ -77,97 +49,54 @@ class Pool:
 
     Args:
         egress: The guard at the way out.
-        limit: Connections that are taken at once.
+        limit: Connections at once; ``slots`` is to be held while one is used.
         tls: Whom to trust; ``None`` for the system's certificates.
         clock: By which connections get old.
     """
 
     def __init__(self, egress: Egress, *, limit: int, tls: ssl.SSLContext | None, clock: Clock) -> None:
+        self.slots = asyncio.Semaphore(limit)
         self._egress = egress
         self._tls = tls
         self._clock = clock
-        self._free = limit
-        # Who waits gets what is given back through this. What is free is taken without it, and without a wait.
-        self._passed_on = asyncio.Semaphore(0)
-        self._waiting = 0
         self._known: dict[Place, _Known] = {}
         self._open: set[Connection] = set()
         self._sweeping: Timer | None = None
         self._closed = False
 
-    def take_kept(self, place: Place, now: float) -> Connection | None:
-        """
-        Return the connection that was used last, as `take` does; ``None`` where that has to wait.
+    def kept(self, place: Place) -> Connection | None:
+        """Return the connection that was used last. It is silent: ask it in the same turn of the loop."""
+        known, fresh = self._known.get(place), self._clock.mono() - IDLE_SECONDS_MAX
+        while known is not None and known.idle:
+            connection = known.idle.pop()
+            if connection.idle_since >= fresh and connection.is_silent():
+                return connection
+            connection.abort()
+        return None
 
-        Args:
-            now: By the clock's `mono`.
+    async def made(self, place: Place) -> Connection:
         """
-        connection = self._kept(place, now) if self._free else None
-        if connection is not None:
-            self._free -= 1
-        return connection
-
-    async def take(self, place: Place) -> Connection:
-        """
-        Return a connection, the one that was used last or a new one.
-
-        It is silent: ask it in the same turn of the loop. Then give it back, with `keep` or `drop`.
+        Return a new connection. It is silent: ask it in the same turn of the loop.
 
         Raises:
             EgressRefused: The guard refuses the address.
             NotConnected: There is none, or none in ten seconds, or none of three was silent.
         """
-        if self._free:
-            self._free -= 1
-        else:
-            self._waiting += 1
-            try:
-                await self._passed_on.acquire()
-            finally:
-                self._waiting -= 1
-        try:
-            return self._kept(place, self._clock.mono()) or await self._new(place)
-        except BaseException:
-            self._give_up_slot()
-            raise
-
-    def _kept(self, place: Place, now: float) -> Connection | None:
-        known = self._known.get(place)
-        while known is not None and known.idle:
-            connection = known.idle.pop()
-            if connection.idle_since >= now - IDLE_SECONDS_MAX and connection.is_silent():
-                return connection
-            connection.abort()
-        return None
-
-    async def _new(self, place: Place) -> Connection:
         if self._closed:
             raise Closed
         known = self._known_of(place)
         for _ in range(CONNECTIONS_MAX):
-            connection = await self._made(place, await self._looked_up(place, known))
+            connection = await self._connected(place, await self._looked_up(place, known))
             if connection.is_silent():
                 return connection
             connection.abort()
         raise LostAtOnce
 
-    def keep(self, place: Place, connection: Connection) -> None:
-        """Free a slot, and keep its connection for the next request: its last answer is over and left it usable."""
-        self._give_up_slot()
+    def give_back(self, place: Place, connection: Connection) -> None:
+        """Keep a connection for the next request; the answer of the last one is over, and has left it usable."""
         if not self._closed:
             connection.idle_since = self._clock.mono()
             self._known_of(place).idle.append(connection)
-
-    def drop(self, connection: Connection) -> None:
-        """Free a slot, and close its connection."""
-        self._give_up_slot()
-        connection.abort()
-
-    def _give_up_slot(self) -> None:
-        if self._waiting:
-            self._passed_on.release()
-        else:
-            self._free += 1
 
     async def close(self) -> None:
         """Close every connection, also those that wait for an answer. Safe to repeat."""
@@ -201,19 +130,19 @@ class Pool:
         async with known.asking:
             if known.until <= self._clock.mono():
                 try:
-                    known.addresses = await self._egress.addresses(place.host, place.port)
+                    known.addresses = await self._egress.addresses(*place[1:])
                 except (OSError, UnicodeError) as exc:  # UnicodeError: a label that is too long for DNS
                     raise NotResolved from exc
                 known.until = self._clock.mono() + _NAME_SECONDS
         return list(known.addresses)
 
-    async def _made(self, place: Place, addresses: list[Address]) -> Connection:
+    async def _connected(self, place: Place, addresses: list[Address]) -> Connection:
         """Connect to one of *addresses*; where its TLS fails, to another one."""
         while True:
             peer: Address | None = None
             try:
                 async with Within(CONNECT_SECONDS_MAX, clock=self._clock, grace=NO_GRACE):
-                    sock = await self._egress.connect(addresses, place.port)
+                    sock = await self._egress.connect(addresses, place[2])
                     try:
                         peer = ip_address(sock.getpeername()[0])
                         return await self._begun(place, sock)
@@ -226,23 +155,16 @@ class Pool:
                 addresses.remove(peer)
 
     async def _begun(self, place: Place, sock: socket.socket) -> Connection:
-        tls = None if place.scheme == "http" else self._tls or _system_trust(ssl.get_default_verify_paths())
+        scheme, host, _ = place
+        tls = None if scheme == "http" else self._tls or system_trust(ssl.get_default_verify_paths())
         # Certificates are for names without the dot at their end.
-        name = None if tls is None else place.host.rstrip(".")
-        begin = functools.partial(Connection, self._clock)
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(begin, sock=sock, ssl=tls, server_hostname=name)
+        name = None if tls is None else host.rstrip(".")
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(self._clock), sock=sock, ssl=tls, server_hostname=name
+        )
         self._open.add(connection)
         connection.gone.add_done_callback(lambda _: self._open.discard(connection))
         if self._closed:
             connection.abort()
             raise Closed
         return connection
-
-
-@functools.cache
-def _system_trust(_: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
-    """Return what trusts the certificates of the system; made once for where they are said to be."""
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
