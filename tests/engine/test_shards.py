@@ -411,6 +411,23 @@ async def test_the_others_go_on_and_the_answer_says_what_is_missing(half: tuple[
     assert "shard 2 of 2" in problem
 
 
+async def test_what_is_asked_of_one_tenant_needs_its_home_alone(half: tuple[Outbox, Path]) -> None:
+    box, _ = half
+    await box.start()
+    assert len(await box.list(tenant=ONE[0])) == 1
+    (page,) = await box.list(where=f"tenant={ONE[0]}", limit=1)
+    assert await box.list(where=f"tenant={ONE[0]}", before=page) == []
+    assert (await box.replay_many(f"tenant={ONE[0]} state=delivered", dry_run=True)).dry_run
+    assert (await box.cancel_many(f"tenant={ONE[1]}")).matched <= 1
+    for ask in (
+        box.list(tenant=TWO[0]),
+        box.cancel_many(f"tenant={TWO[0]}"),
+        box.list(where=f"tenant={ONE[0]},{TWO[0]}"),
+    ):
+        with pytest.raises(ShardsUnavailable):
+            await ask
+
+
 async def test_a_shard_that_comes_back_is_served(
     half: tuple[Outbox, Path], files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from typing import TypeVar, Unpack
 
 from pillarbox.domain.lifecycle import Verdict
 from pillarbox.outbox.bulk import BulkReport, summed
-from pillarbox.outbox.filters import Where
+from pillarbox.outbox.filters import Where, parse
 from pillarbox.outbox.message import Message
 from pillarbox.outbox.orders import ACTOR, Orders, ToMany
 from pillarbox.outbox.shards.shards import Shard, Shards
@@ -78,11 +78,11 @@ class ShardedOrders(Orders):
 
     async def cancel_many(self, where: Where | None = None, **how: Unpack[ToMany]) -> BulkReport:
         """See `Orders`."""
-        return await self._all(lambda orders: orders.cancel_many(where, **how))
+        return await self._all(where, lambda orders: orders.cancel_many(where, **how))
 
     async def retry_many(self, where: Where | None = None, *, ttl: Ttl = None, **how: Unpack[ToMany]) -> BulkReport:
         """See `Orders`."""
-        return await self._all(lambda orders: orders.retry_many(where, ttl=ttl, **how))
+        return await self._all(where, lambda orders: orders.retry_many(where, ttl=ttl, **how))
 
     async def resolve_many(
         self, verdict: Verdict | str, where: Where | None = None, *, force_copy: bool = False, ttl: Ttl = None,
@@ -90,24 +90,25 @@ class ShardedOrders(Orders):
     ) -> BulkReport:  # fmt: skip
         """See `Orders`."""
         return await self._all(
-            lambda orders: orders.resolve_many(verdict, where, force_copy=force_copy, ttl=ttl, **how)
+            where, lambda orders: orders.resolve_many(verdict, where, force_copy=force_copy, ttl=ttl, **how)
         )
 
     async def replay_many(
         self, where: Where | None = None, *, fresh: bool = False, **how: Unpack[ToMany]
     ) -> BulkReport:
         """See `Orders`."""
-        return await self._all(lambda orders: orders.replay_many(where, fresh=fresh, **how))
+        return await self._all(where, lambda orders: orders.replay_many(where, fresh=fresh, **how))
 
     async def purge_many(self, where: Where | None = None, **how: Unpack[ToMany]) -> BulkReport:
         """See `Orders`."""
-        return await self._all(lambda orders: orders.purge_many(where, **how))
+        return await self._all(where, lambda orders: orders.purge_many(where, **how))
 
-    async def _all(self, order: Callable[[Orders], Awaitable[BulkReport]]) -> BulkReport:
+    async def _all(self, where: Where | None, order: Callable[[Orders], Awaitable[BulkReport]]) -> BulkReport:
         def merged(answers: list[tuple[Shard, BulkReport]]) -> BulkReport:
             return summed(report for _, report in answers)
 
-        return await self._shards.ask_each(lambda shard: order(shard.inside.orders), merged)
+        possible = self._shards.possible(parse(where or "", now_ms=0))
+        return await self._shards.ask_each(lambda shard: order(shard.inside.orders), merged, of=possible)
 
     # A channel
 

@@ -14,7 +14,7 @@ from pillarbox.domain.ids import is_message_id
 from pillarbox.domain.plain_values import word_of
 from pillarbox.domain.turn_summary import TurnSummary
 from pillarbox.errors import InvalidMessage, NotFound
-from pillarbox.outbox.filters import Where
+from pillarbox.outbox.filters import Where, narrowed_by
 from pillarbox.outbox.health import Health
 from pillarbox.outbox.message import BaseMessage, Message
 from pillarbox.outbox.reads import Promise, Reads, query_of
@@ -113,7 +113,9 @@ class ShardedReads(Reads):
         if before is not None:
             its = await self._shards.holding(before.id)
             await its.asked(page.begin(before, its))
-        return await self._shards.ask_each(page.of, page.merged)
+        return await self._shards.ask_each(
+            page.of, page.merged, of=self._shards.possible(narrowed_by(query, where, now_ms=0))
+        )
 
     async def summary(self, turn: str, *, final_only: bool = False) -> TurnSummary:
         """See `Reads`. A turn may be of several tenants."""

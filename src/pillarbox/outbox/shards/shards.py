@@ -12,6 +12,7 @@ from pillarbox.errors import InvalidMessage, NotFound, ShardsUnavailable, StoreE
 
 if TYPE_CHECKING:
     from pillarbox.outbox.composition import Inside
+    from pillarbox.store.base import Query
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -69,10 +70,17 @@ class Shards:
             InvalidMessage: That is no tenant.
             ShardsUnavailable: It could not be opened.
         """
-        shard = self.each[home_of(word_of("tenant", "" if tenant is None else tenant), len(self.each)) - 1]
+        shard = self._at_home(tenant)
         if shard.place.number in self.down:
             raise ShardsUnavailable({shard.name: str(self.down[shard.place.number])})
         return shard
+
+    def _at_home(self, tenant: object) -> Shard:
+        return self.each[home_of(word_of("tenant", "" if tenant is None else tenant), len(self.each)) - 1]
+
+    def possible(self, query: Query) -> tuple[Shard, ...]:
+        """Return the shards that may have what a query asks for: of one tenant, its home alone."""
+        return self.each if query.tenant is None else (self._at_home(query.tenant),)
 
     def home_of_all(self, tenants: Iterable[object]) -> Shard:
         """
@@ -144,11 +152,17 @@ class Shards:
             raise ShardsUnavailable(silent, partial=merged if answers else None)
         return merged
 
-    async def ask_each(self, ask: Callable[[Shard], Awaitable[A]], merge: Callable[[list[tuple[Shard, A]]], R]) -> R:
-        """As `ask_all`, one shard after the other, and with the shard of each answer."""
+    async def ask_each(
+        self,
+        ask: Callable[[Shard], Awaitable[A]],
+        merge: Callable[[list[tuple[Shard, A]]], R],
+        *,
+        of: Sequence[Shard] | None = None,
+    ) -> R:
+        """As `ask_all`, one shard after the other, and with the shard of each answer; *of* some of them alone."""
         answers: list[tuple[Shard, A]] = []
         silent: dict[str, str] = {}
-        for shard in self.each:
+        for shard in self.each if of is None else of:
             try:
                 answers.append((shard, await self._ask(shard, ask)))
             except StoreError as exc:
