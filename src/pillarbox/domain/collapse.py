@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from pillarbox.domain.message import State
+from pillarbox.domain.retry import Policy
 from pillarbox.domain.transition import Reason
 
 
@@ -28,6 +29,16 @@ def reason(state: State, *, maybe_arrived: bool) -> Reason | None:
     if state is State.LEASED:
         return None
     return Reason.SUPERSEDED_MAYBE_SENT if maybe_arrived else Reason.SUPERSEDED
+
+
+def takes_position(policy: Policy, *, claims: int) -> bool:
+    """
+    Whether a newer message of *policy* takes the position of an older one that was claimed so often.
+
+    Where it is bounded how long a message that fails may hold up its lane (LA5), one that was tried leaves no position:
+    with each newer message its time would begin anew, and those behind would wait for ever.
+    """
+    return policy.lane_block_seconds is None or not claims
 
 
 def taken_over(place: Place, *, due_ms: int, limited: bool, position: int | None) -> Place:

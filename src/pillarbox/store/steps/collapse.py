@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pillarbox.domain.collapse import Place, reason, taken_over
+from pillarbox.domain.collapse import Place, reason, taken_over, takes_position
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import STATES, Draft, State
 from pillarbox.domain.transition import Reason
@@ -34,6 +34,7 @@ class _Older(NamedTuple):
     arrived: int
     asked_ms: int | None
     maybe_arrived: int
+    claims: int
 
 
 class Way(NamedTuple):
@@ -75,7 +76,8 @@ def _place(draft: Draft, ended_for_it: Sequence[tuple[Ending, _Older]]) -> Place
     for about, older in ended_for_it:
         # One that is for later enters its lane when it is due, as every such message does.
         if draft.not_before_ms is None:
-            position = older.position if about.lane == draft.lane else None
+            takes = about.lane == draft.lane and takes_position(draft.policy, claims=older.claims)
+            position = older.position if takes else None
             place = taken_over(place, due_ms=older.due_ms, limited=bool(older.limited), position=position)
     return place
 

@@ -73,6 +73,26 @@ class SteppingSuite(StoreFixtures):
         driver.clock.advance(3600)
         assert [await driver.deliver_next(), await driver.deliver_next()] == [first, second]
 
+    @pytest.mark.contract("LA5", "FL4")
+    async def test_newer_messages_in_the_place_of_one_that_fails_keep_nobody_waiting_for_longer(
+        self, driver: StoreDriver
+    ) -> None:
+        """Each of them would begin the time anew, and who stands behind them would wait for ever."""
+        await driver.send(lane=LANE, collapse_key="progress", policy=STEPPING)
+        behind = await driver.send(lane=LANE, policy=STEPPING)
+        await driver.settle(await driver.claim_one(), Deferred("busy"))
+        newer = await driver.send(lane=LANE, collapse_key="progress", policy=STEPPING)
+        newest = await driver.send(lane=LANE, collapse_key="progress", policy=STEPPING)
+        assert (await driver.view(newer)).state is State.CANCELLED
+        driver.clock.advance(5)
+        assert [await driver.deliver_next(), await driver.deliver_next()] == [behind, newest]
+        # What was not tried yet hands its place on all the same.
+        await driver.send(lane=LANE, collapse_key="progress", policy=STEPPING)
+        behind = await driver.send(lane=LANE, policy=STEPPING)
+        newest = await driver.send(lane=LANE, collapse_key="progress", policy=STEPPING)
+        assert [await driver.deliver_next(), await driver.deliver_next()] == [newest, behind]
+        await driver.healthy()
+
     @pytest.mark.contract("LA5", "LE4")
     async def test_a_head_whose_worker_is_lost_after_too_long_steps_aside(self, driver: StoreDriver) -> None:
         hasty = msgspec.structs.replace(STEPPING, lane_block_seconds=1.0)
