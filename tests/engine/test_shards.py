@@ -506,6 +506,17 @@ async def test_new_settings_reach_every_shard(files: list[str]) -> None:
                 await box.send("ops", to="ann", text="x" * 100, tenant=tenant)
 
 
+async def test_new_settings_reach_those_shards_that_answer(files: list[str]) -> None:
+    async with Outbox(shards=files, channels={"ops": Ways()}) as box:
+        Path(files[1]).unlink()
+        with pytest.raises(ShardsUnavailable, match="shard 2 of 2") as missing:
+            await box.reload(Outbox(shards=files, content_bytes_max=64).settings)
+        assert "content_bytes_max" in missing.value.partial.reload  # type: ignore[attr-defined]
+        assert box.settings.content_bytes_max == 64
+        with pytest.raises(InvalidMessage, match="64"):
+            await box.send("ops", to="ann", text="x" * 100, tenant=ONE[0])
+
+
 async def test_a_label_is_given_once_and_never_to_a_database_in_use(tmp_path: Path) -> None:
     store = open_store(tmp_path / "x.db")
     await store.open()

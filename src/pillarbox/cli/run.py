@@ -22,7 +22,7 @@ from pillarbox.cli.shared_options import shared, span_above_zero
 from pillarbox.cli.supervisor import WORKERS_MAX, Supervisor
 from pillarbox.cli.systemd import notify
 from pillarbox.cli.worker_log import Voice, log
-from pillarbox.errors import PillarboxError
+from pillarbox.errors import PillarboxError, ShardsUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -378,6 +378,11 @@ class _Runner:
         try:
             settings = await asyncio.to_thread(self._read)
             changes = await self._box.reload(settings)
+        except ShardsUnavailable as exc:
+            log.error("the configuration is reloaded, but not everywhere; reload it again then: %s", exc)
+            self._voice.tell("reload_failed", {"error": str(exc)})
+            self._voice.adopt(self._box.settings)
+            return
         except PillarboxError as exc:
             log.error("the configuration is not reloaded, and nothing changed: %s", exc)
             self._voice.tell("reload_failed", {"error": str(exc)})

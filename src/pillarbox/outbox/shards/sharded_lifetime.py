@@ -12,7 +12,7 @@ from typing import Final
 from pillarbox.clock import Clock
 from pillarbox.engine.hooks import Hooks
 from pillarbox.engine.loop import Loop
-from pillarbox.errors import ConfigError, Refused, StoreError, StoreNotFound, StoreUnavailable
+from pillarbox.errors import ConfigError, Refused, ShardsUnavailable, StoreError, StoreNotFound, StoreUnavailable
 from pillarbox.events.bus import Bus
 from pillarbox.outbox.lifetime import NO_IMPORTS, Lifetime
 from pillarbox.outbox.message import Message
@@ -165,9 +165,16 @@ class ShardedReload(Reload):
         self._routes = routes
 
     async def reload(self, settings: Settings) -> Changes:
-        """See `Reload`. What is wrong with a setting is found by the first shard; then nothing changed."""
+        """
+        See `Reload`. What is wrong with a setting is found by the first shard; then nothing changed.
+
+        Raises:
+            ShardsUnavailable: The databases of some failed meanwhile; the others work by the new settings, and
+                ``partial`` says what changed. Call it again once they answer.
+        """
         wanted, changes = self._routes.adopted(settings)
         made = self._routes.under(wanted)
+        silent: dict[str, str] = {}
         for shard in self._shards:
             own = shard.inside.routes
             its = _of_shard(settings, own.settings)
@@ -175,8 +182,13 @@ class ShardedReload(Reload):
                 fitted, _ = own.adopted(its)
                 own.take_over(fitted, own.under(fitted))
             else:
-                await shard.inside.reload.reload(its)
+                try:
+                    await shard.inside.reload.reload(its)
+                except StoreError as exc:
+                    silent[shard.name] = str(exc)
         self._routes.take_over(wanted, made)
+        if silent:
+            raise ShardsUnavailable(silent, partial=changes)
         return changes
 
 
