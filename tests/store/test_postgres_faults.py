@@ -216,12 +216,14 @@ async def test_a_schema_of_a_newer_version_is_left_alone(url: str) -> None:
     await store.open()
     await store.close()
     with connected(url) as connection:
+        known = connection.execute("SELECT value, key FROM meta WHERE key IN ('version', 'usable_from')").fetchall()
         connection.execute("UPDATE meta SET value = '99' WHERE key IN ('version', 'usable_from')")
     try:
         assert isinstance(await refusal(url), StoreTooNew)
     finally:
         with connected(url) as connection:
-            connection.execute("UPDATE meta SET value = '1' WHERE key IN ('version', 'usable_from')")
+            for said in known:
+                connection.execute("UPDATE meta SET value = %s WHERE key = %s", said)
 
 
 @pytest.mark.parametrize(
