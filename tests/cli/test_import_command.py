@@ -13,7 +13,7 @@ import pytest
 
 from pillarbox.clock import SystemClock
 from tests.imports.cases import FILES, NAMES, Case, stage, tree
-from tests.imports.queues import NOW_MS, ComisQueue, FileQueue
+from tests.imports.queues import NOW_MS, ComisQueue, EntriesQueue, FileQueue, OutboxQueue
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +104,7 @@ async def test_a_dry_run_makes_no_database_and_moves_nothing(pillarbox: Pillarbo
     before = tree(pillarbox.home)
     dry = await imported(pillarbox, case, "--dry-run")
     assert tree(pillarbox.home) == before
-    assert dry.err.splitlines() == ["a dry run: nothing was written"]
+    assert dry.err.splitlines()[0] == "a dry run: nothing was written"
 
 
 @pytest.mark.contract("IM2", "IM3")
@@ -148,8 +148,43 @@ async def test_their_channels_become_ours_with_their_policies(pillarbox: Pillarb
     ends = [datetime.fromisoformat(rows[key]["expires_at"]).timestamp() * 1000 for key in ("a.json", "b.json")]
     assert ends == [NOW_MS + 7_200_000, NOW_MS + 3_600_000]
     assert done.err.splitlines()[1:] == [
-        "no channel pager is configured here: its messages wait for a worker that has it"
+        f"no channel {name} is configured here: 1 message waits {WORKER}" for name in ("pager", "slack")
     ]
+
+
+WORKER = "for a worker that has it; configure it, or start the application that has it"
+
+
+@pytest.mark.parametrize("kind", [FileQueue, EntriesQueue, OutboxQueue, ComisQueue])
+@pytest.mark.contract("IM1")
+async def test_channels_that_nobody_configured_are_named(
+    kind: type[FileQueue | EntriesQueue | OutboxQueue | ComisQueue], pillarbox: Pillarbox
+) -> None:
+    queue = kind(pillarbox.home / "their.queue")
+    for name in ("a.json", "b.json"):
+        if isinstance(queue, FileQueue):
+            queue.put(name)
+        else:
+            queue.add(name)
+    command = ("import", queue.case.system, str(queue.case.path), "--now", str(NOW_MS))
+    dry = await pillarbox(*command, "--dry-run")
+    advice = "would wait for a worker that has it; configure it first, or name another with --map"
+    assert dry.err.splitlines()[1:] == [f"no channel telegram is configured here: 2 messages {advice}"]
+    mapped = await pillarbox(*command, "--dry-run", "--json", "--map", "telegram=ops", "--map", "slack=pager")
+    assert mapped.json["waiting"] == {"ops": 2}
+    assert "no channel pager is configured here: --map names it, but nothing was imported for it" in mapped.err
+    pillarbox.serving("http://127.0.0.1:1/")
+    assert "no channel" not in (await pillarbox(*command, "--dry-run", "--map", "telegram=ops")).err
+    done = await pillarbox(*command)
+    assert done.err.splitlines()[-1] == f"no channel telegram is configured here: 2 messages wait {WORKER}"
+    # The second run imports nothing: nothing of its own waits.
+    assert "no channel" not in (await pillarbox(*command)).err
+
+
+async def test_what_is_only_kept_for_the_record_waits_for_no_channel(pillarbox: Pillarbox, queue: FileQueue) -> None:
+    queue.put("failed/a.json")
+    done = await imported(pillarbox, queue.case)
+    assert (done.json["totals"], done.json["waiting"], done.err) == ({"terminal/dead": 1}, {}, "")
 
 
 @pytest.mark.contract("IM4", "IM5")

@@ -12,7 +12,7 @@ import click
 from pillarbox.cli.command_context import naming, whole_of
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.last_sent import remember
-from pillarbox.cli.output import counted, emit_json, reporting, table, talk
+from pillarbox.cli.output import counted, emit_json, messages, reporting, table, talk
 from pillarbox.cli.shared_options import shared, span_above_zero
 
 if TYPE_CHECKING:
@@ -148,6 +148,16 @@ def _warn(report: SourceReport, settings: Settings, channels: dict[str, str]) ->
         talk(f"moved to imported/: {counted(report.retired, 'file')}")
     if report.kept is not None:
         talk(f"their files stay, although their messages are stored: {report.kept}")
-    for name in sorted(set(channels.values())):
-        if name not in settings.channels:
-            talk(f"no channel {name} is configured here: its messages wait for a worker that has it")
+    for name in sorted({*report.waiting, *channels.values()} - set(settings.channels)):
+        talk(f"no channel {name} is configured here: {_stranded(report, name)}")
+
+
+def _stranded(report: SourceReport, name: str) -> str:
+    """Say what becomes of the messages of a channel that is not configured, and what to do about it."""
+    count = report.waiting.get(name, 0)
+    if not count:
+        return "--map names it, but nothing was imported for it"
+    if report.dry_run:
+        return f"{messages(count)} would wait for a worker that has it; configure it first, or name another with --map"
+    wait = "waits" if count == 1 else "wait"
+    return f"{messages(count)} {wait} for a worker that has it; configure it, or start the application that has it"

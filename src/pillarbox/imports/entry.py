@@ -173,6 +173,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         totals: A count for each result: ``imported/scheduled``, ``terminal/dead``, ``left``, …
+        waiting: How many of the messages wait, scheduled or held, by channel of ours, in the order of its name.
         retired: Source files moved to ``imported/``.
         kept: Why source files whose messages are stored could not be put away; ``None`` where nothing stood against it.
     """
@@ -181,6 +182,7 @@ class SourceReport(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     entries: tuple[Line, ...]
     totals: dict[str, int]
+    waiting: dict[str, int] = {}
     retired: int = 0
     kept: str | None = None
     dry_run: bool = False

@@ -8,6 +8,7 @@ this one stopped: what is in it is not stored again, and its file is put away.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,7 +130,7 @@ async def run_import(
     )
     planned = plan(entries, setting, known=known)
     if store is None or options.dry_run:
-        return _report(system, path, [item.line for item in planned], dry_run=True)
+        return _report(system, path, planned, [item.line for item in planned], dry_run=True)
     lines: list[Line] = []
     retired, kept = 0, None
     for some in _batches(planned):
@@ -144,7 +145,7 @@ async def run_import(
             except (OSError, Refused, NotFound) as exc:
                 # They are imported all the same, and the ledger remembers that.
                 kept = f"{type(exc).__name__}: {exc}"
-    return _report(system, path, lines, retired=retired, kept=kept)
+    return _report(system, path, planned, lines, retired=retired, kept=kept)
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -232,6 +233,7 @@ def _files(planned: Sequence[Planned], lines: Sequence[Line], failed: FailedFile
 def _report(
     system: System,
     path: Path,
+    planned: Sequence[Planned],
     lines: Sequence[Line],
     *,
     retired: int = 0,
@@ -244,7 +246,18 @@ def _report(
         source=str(path),
         entries=entries,
         totals=totals(entries),
+        waiting=_waiting(planned, lines),
         retired=retired,
         kept=kept,
         dry_run=dry_run,
     )
+
+
+def _waiting(planned: Sequence[Planned], lines: Sequence[Line]) -> dict[str, int]:
+    """Count the messages that wait, by channel."""
+    channels = [
+        item.item.draft.channel
+        for item, line in zip(planned, lines, strict=True)
+        if item.item is not None and line.outcome is Outcome.IMPORTED
+    ]
+    return dict(sorted(Counter(channels).items()))
