@@ -16,11 +16,12 @@ from tests.docs.test_how_to import blocks, shell
 from tools.reference.command_line import commands
 
 PAGES = Path(__file__).parents[2] / "docs/how-to"
+OPERATORS = ("dead-letters", "flow-control", "monitoring", "production", "questions", "troubleshooting")
 
 
-@pytest.mark.parametrize("page", ["production.md", "troubleshooting.md"])
+@pytest.mark.parametrize("page", OPERATORS)
 def test_every_command_that_a_page_names_is_there_with_its_options(page: str) -> None:
-    named = re.findall(r"\bpillarbox ((?:[a-z]+ ?)(?:[^`\n;#|]*))", (PAGES / page).read_text("utf-8"))
+    named = re.findall(r"\bpillarbox ((?:[a-z]+ ?)(?:[^`\n;#|]*))", (PAGES / f"{page}.md").read_text("utf-8"))
     known = commands()
     found = 0
     for line in named:
