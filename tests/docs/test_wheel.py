@@ -114,8 +114,14 @@ async def test_every_line_of_the_readme_runs_from_the_wheel(home: Path) -> None:
     assert "settle" in said
 
 
-def test_the_readme_s_program_runs_from_the_wheel(home: Path) -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (home / "bot.py").write_text(program, "utf-8")
-    said = run(home / "venv/bin/python", "bot.py", home=home)
+async def test_the_readme_s_programs_run_from_the_wheel(home: Path) -> None:
+    bot, shop = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (home / "bot.py").write_text(bot, "utf-8")
+    said = await asyncio.to_thread(run, home / "venv/bin/python", "bot.py", home=home)
     assert re.fullmatch(r"Message\(id='[\w-]{22}', state='delivered', receipt='page-1'\)\n", said)
+    async with Receiver() as receiver:
+        (home / "shop.py").write_text(shop.replace("https://example.org/hook", receiver.url), "utf-8")
+        if not (home / "shop.db").exists():
+            await asyncio.to_thread(run, home / "venv/bin/pillarbox", "db", "init", "--shared", "shop.db", home=home)
+        await asyncio.to_thread(run, home / "venv/bin/python", "shop.py", home=home)
+        assert [request.json for request in receiver.requests] == [{"order": 812}]
