@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import html as entities
 import re
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,9 @@ from tests.unit.test_markup import SIGNS, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
+
+    from _typeshed import TraceFunction
 
 
 EMBEDDING = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -185,6 +190,44 @@ def seconds_to_cut(rich: Rich) -> float:
     began = time.thread_time()
     cut_by(rich, 4096)
     return time.thread_time() - began
+
+
+@pytest.mark.contract("PA1")
+@pytest.mark.parametrize(
+    "marks",
+    ["**a** _b_ `c` [l](http://u.x) ", "> > a **b**\n> c\n\n", "- a\n  - *b*\n", "*word* ", "&amp;&lt;**a** "],
+    ids=["marks", "quotes", "lists", "emphasis", "entities"],
+)
+@pytest.mark.parametrize("read", [from_markdown, from_html])
+def test_the_work_on_nothing_but_marks_grows_with_the_text_and_not_faster(
+    read: Callable[[str], Rich], marks: str
+) -> None:
+    """Counted, not timed: lines of our code that run, and characters that are written down to be measured."""
+    text = marks if read is from_markdown else to_html(from_markdown(marks)) + " "
+    small, large = (work(functools.partial(read, text * count)) for count in (75, 300))
+    assert large <= 5 * small
+
+
+def work(read: Callable[[], Rich]) -> int:
+    count = 0
+
+    def trace(_frame: FrameType, event: str, _argument: object, /) -> TraceFunction:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    def counted(rich: Rich) -> int:
+        nonlocal count
+        count += len(rich.text)
+        return as_html(rich)
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        cut(read(), limit=200, unit="utf16", mode="paragraph", size=counted)
+    finally:
+        sys.settrace(before)
+    return count
 
 
 def test_html_of_a_piece_is_what_any_reader_understands() -> None:

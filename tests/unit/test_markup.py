@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pillarbox.channels.text.markup import from_html, from_markdown, to_html
-from pillarbox.channels.text.rich import Edge, Mark, Rich, Span, pieces
+from pillarbox.channels.text.rich import Mark, Rich, Span, pieces
 
 
 def said(rich: Rich) -> list[tuple[str, ...]]:
@@ -32,7 +32,7 @@ def check(rich: Rich) -> Rich:
         assert not any(outer.mark in {Mark.CODE, Mark.PRE} for outer in open_ends)
         assert not any(outer.mark is span.mark for outer in open_ends)
         open_ends.append(span)
-    assert "".join(piece for piece in pieces(rich) if not isinstance(piece, Edge)) == rich.text
+    assert "".join(text for text, _, _ in pieces(rich)) == rich.text
     return rich
 
 

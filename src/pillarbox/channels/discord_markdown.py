@@ -12,7 +12,7 @@ import re
 from typing import Final
 from urllib.parse import quote
 
-from pillarbox.channels.text.rich import Edge, Mark, Rich, Span, pieces
+from pillarbox.channels.text.rich import Mark, Rich, Span, pieces
 
 _ADDRESS: Final = re.compile(r"https?://[^\s<>]++")
 _SIGNS: Final = re.compile(r"[\\*_~`|<\[]")
@@ -23,6 +23,8 @@ _BACKTICKS: Final = re.compile(r"`+")
 _MARKS: Final = {
     Mark.BOLD: "**", Mark.ITALIC: "*", Mark.UNDERLINE: "__", Mark.STRIKE: "~~", Mark.SPOILER: "||",
 }  # fmt: skip
+_VERBATIM: Final = frozenset({Mark.PRE, Mark.CODE})
+_PLAIN_ADDRESS: Final = re.compile(r"[A-Za-z0-9/:?#\[\]@!$&'*+,;=%~._-]*+\Z")
 _NOTHING: Final = "\u200b"  # shown as nothing, and keeps two marks apart
 
 
@@ -63,13 +65,21 @@ class _Writer:
         self._ended_quote = False
 
     def text(self) -> str:
-        for piece in pieces(self._rich):
-            if isinstance(piece, Edge):
-                self._edge(piece)
+        for text, span, opens in pieces(self._rich):
+            if span is not None:
+                self._edge(span, opens=opens)
+                continue
+            if (text == " " or text.isalnum()) and not self._ended_quote and not self._is_verbatim():
+                # Most of what stands between marks is a single word or space, in which there is no sign.
+                self._done.append(text)
+                self._last = text[-1]
             else:
-                self._plain(piece)
-                self._last_opens = None
+                self._plain(text)
+            self._last_opens = None
         return "".join(self._done)
+
+    def _is_verbatim(self) -> bool:
+        return bool(self._open) and self._open[-1].mark in _VERBATIM
 
     def _write(self, text: str) -> None:
         if text:
@@ -86,7 +96,7 @@ class _Writer:
             body = text.replace("```", f"`{_NOTHING}`{_NOTHING}`")
             self._write(self._quoted(body if body.endswith("\n") else f"{body}\n"))
         elif span is not None and span.mark is Mark.CODE:
-            sign = "`" * (1 + max(map(len, _BACKTICKS.findall(text)), default=0))
+            sign = "`" * (1 + max(map(len, _BACKTICKS.findall(text)), default=0)) if "`" in text else "`"
             blank = " " * (text.startswith("`") or text.endswith("`"))
             self._write(self._quoted(f"{sign}{blank}{text}{blank}{sign}"))
         elif span is not None and span.mark is Mark.LINK and text == span.value:
@@ -98,41 +108,47 @@ class _Writer:
         in_quote = "\n" in text and any(span.mark is Mark.QUOTE for span in self._open)
         return text.replace("\n", "\n> ") if in_quote else text
 
-    def _edge(self, edge: Edge) -> None:
-        span, mark = edge.span, edge.span.mark
-        if not edge.opens:
+    def _edge(self, span: Span, *, opens: bool) -> None:
+        mark = span.mark
+        if not opens:
             self._open.pop()
         if mark in _MARKS:
-            self._sign(_MARKS[mark], opens=edge.opens)
+            self._sign(_MARKS[mark], opens=opens)
         elif mark is Mark.LINK and self._rich.text[span.start : span.stop] != span.value:
-            address = quote(span.value, safe="/:?#[]@!$&'*+,;=%~-._")
-            self._write("[" if edge.opens else f"]({address})")
+            self._write("[" if opens else f"]({_quoted_address(span.value)})")
         elif mark is Mark.QUOTE:
-            self._write("\n" * (self._last != "\n") + "> " if edge.opens else "")
-            self._ended_quote = not edge.opens
+            self._write("\n" * (self._last != "\n") + "> " if opens else "")
+            self._ended_quote = not opens
         elif mark is Mark.PRE:
             language = span.value.lower()
             name = language if _LANGUAGE.match(language) else ""
             before = self._quoted("\n" * (self._last not in "\n "))
-            self._write(f"{before}```{name}{self._quoted(chr(10))}" if edge.opens else "```")
-        self._last_opens = edge.opens
-        if edge.opens:
+            self._write(f"{before}```{name}{self._quoted(chr(10))}" if opens else "```")
+        self._last_opens = opens
+        if opens:
             self._open.append(span)
 
     def _sign(self, sign: str, *, opens: bool) -> None:
         # Where one ends and the next begins with the same sign, nobody can say which is which.
         between = self._last_opens is not None and self._last_opens is not opens and self._last == sign[0]
-        self._write(f"{_NOTHING if between else ''}{sign}")
+        self._done.append(f"{_NOTHING}{sign}" if between else sign)
+        self._last = sign[-1]
 
 
 def _trimmed(rich: Rich) -> list[Span]:
     """Return the spans without white space at their ends, where signs would be taken for text."""
-    found = []
+    found, text = [], rich.text
     for span in rich.spans:
-        inside = rich.text[span.start : span.stop]
-        if span.mark in {Mark.PRE, Mark.CODE}:
+        start, stop, mark, _ = span
+        if mark in _VERBATIM or not (text[start].isspace() or text[stop - 1].isspace()):
             found.append(span)
-        elif inside.strip():
-            start = span.start + len(inside) - len(inside.lstrip())
+            continue
+        inside = text[start:stop]
+        if inside.strip():
+            start += len(inside) - len(inside.lstrip())
             found.append(span._replace(start=start, stop=start + len(inside.strip())))
     return sorted(found, key=lambda span: (span.start, -span.stop))
+
+
+def _quoted_address(address: str) -> str:
+    return address if _PLAIN_ADDRESS.match(address) else quote(address, safe="/:?#[]@!$&'*+,;=%~-._")

@@ -5,11 +5,15 @@ from __future__ import annotations
 from html import escape
 from typing import Final
 
-from pillarbox.channels.text.rich import Edge, Mark, Rich, pieces
+from pillarbox.channels.text.rich import Mark, Rich, pieces
 
-_TAGS: Final = {
-    Mark.BOLD: "strong", Mark.ITALIC: "em", Mark.UNDERLINE: "u", Mark.STRIKE: "del", Mark.CODE: "code",
-    Mark.QUOTE: "blockquote",
+_START_TAGS: Final = {
+    Mark.BOLD: "<strong>", Mark.ITALIC: "<em>", Mark.UNDERLINE: "<u>", Mark.STRIKE: "<del>", Mark.CODE: "<code>",
+    Mark.SPOILER: "<span data-mx-spoiler>", Mark.PRE: "<pre><code>", Mark.QUOTE: "<blockquote>",
+}  # fmt: skip
+_END_TAGS: Final = {
+    Mark.BOLD: "</strong>", Mark.ITALIC: "</em>", Mark.UNDERLINE: "</u>", Mark.STRIKE: "</del>", Mark.CODE: "</code>",
+    Mark.SPOILER: "</span>", Mark.PRE: "</code></pre>", Mark.QUOTE: "</blockquote>", Mark.LINK: "</a>",
 }  # fmt: skip
 _BLOCKS: Final = frozenset({Mark.PRE, Mark.QUOTE})
 
@@ -19,32 +23,27 @@ def formatted(rich: Rich) -> str:
     written: list[str] = []
     in_code = 0
     at_block = True  # a block has just begun or ended, which is a line's end by itself
-    for piece in pieces(rich):
-        if not isinstance(piece, Edge):
-            text = piece if in_code else piece.lstrip("\n") if at_block else piece
-            lines = escape(text, quote=False)
-            written.append(lines if in_code else lines.replace("\n", "<br>"))
+    for piece, span, opens in pieces(rich):
+        if span is None:
+            text = piece if in_code or not at_block else piece.lstrip("\n")
+            if not text.isalnum():  # a single word is written as it is
+                text = escape(text, quote=False)
+                text = text if in_code else text.replace("\n", "<br>")
+            written.append(text)
             at_block = at_block and not text
             continue
-        mark, value = piece.span.mark, escape(piece.span.value)
+        mark = span.mark
         if mark in _BLOCKS:
             at_block = True
             while written and written[-1].endswith("<br>"):
                 written[-1] = written[-1].removesuffix("<br>")
-        in_code += (1 if piece.opens else -1) * (mark is Mark.PRE)
-        opening, closing = _tag(mark, value)
-        written.append(opening if piece.opens else closing)
+            in_code += (1 if opens else -1) * (mark is Mark.PRE)
+        if not opens:
+            written.append(_END_TAGS[mark])
+        elif mark is Mark.LINK:
+            written.append(f'<a href="{escape(span.value)}">')
+        elif mark is Mark.PRE and span.value:
+            written.append(f'<pre><code class="language-{escape(span.value)}">')
+        else:
+            written.append(_START_TAGS[mark])
     return "".join(written)
-
-
-def _tag(mark: Mark, value: str) -> tuple[str, str]:
-    match mark:
-        case Mark.LINK:
-            return f'<a href="{value}">', "</a>"
-        case Mark.SPOILER:
-            return "<span data-mx-spoiler>", "</span>"
-        case Mark.PRE:
-            language = f' class="language-{value}"' if value else ""
-            return f"<pre><code{language}>", "</code></pre>"
-        case _:
-            return f"<{_TAGS[mark]}>", f"</{_TAGS[mark]}>"

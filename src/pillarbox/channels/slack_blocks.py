@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pillarbox.channels.text.rich import Edge, Mark, Rich, Span, pieces
+from pillarbox.channels.text.rich import Mark, Rich, Span, pieces
 
 _STYLES: Final = {
     Mark.BOLD: "bold", Mark.ITALIC: "italic", Mark.UNDERLINE: "underline", Mark.STRIKE: "strike", Mark.CODE: "code",
@@ -18,17 +18,18 @@ def blocks(rich: Rich) -> list[dict[str, object]]:
     block: Span | None = None  # the quote or code that is open
     inside: list[dict[str, object]] = []
     open_spans: list[Span] = []
-    for piece in pieces(rich):
-        if not isinstance(piece, Edge):
+    for piece, span, opens in pieces(rich):
+        if span is None:
             # A block begins and ends its line by itself.
             text = piece if block or not elements or inside else piece.lstrip("\n")
-            inside += [_inline(text, open_spans)] if text else []
+            if text:
+                inside.append(_inline(text, open_spans) if open_spans else {"type": "text", "text": text})
             continue
-        if piece.span.mark in _BLOCKS and (block is None or piece.span is block):
+        if span.mark in _BLOCKS and (block is None or span is block):
             elements += _finished(block, inside)
-            block, inside = (piece.span if piece.opens else None), []
-        if piece.opens:
-            open_spans.append(piece.span)
+            block, inside = (span if opens else None), []
+        if opens:
+            open_spans.append(span)
         else:
             open_spans.pop()
     elements += _finished(block, inside)
@@ -47,8 +48,12 @@ def _finished(block: Span | None, inside: list[dict[str, object]]) -> list[dict[
 
 def _inline(text: str, open_spans: list[Span]) -> dict[str, object]:
     found: dict[str, object] = {"type": "text", "text": text}
-    style = {_STYLES[span.mark]: True for span in open_spans if span.mark in _STYLES}
+    style = {}
+    for span in open_spans:
+        if span.mark in _STYLES:
+            style[_STYLES[span.mark]] = True
+        elif span.mark is Mark.LINK and "url" not in found:
+            found["type"], found["url"] = "link", span.value
     if style:
         found["style"] = style
-    link = next((span.value for span in open_spans if span.mark is Mark.LINK), None)
-    return found if link is None else {**found, "type": "link", "url": link}
+    return found

@@ -323,7 +323,8 @@ class ChatChannel(Channel):
             raise InvalidMessage("text", "expected some: of this one nothing would be seen")
         if limit is not None and content.mark is not None:
             room_for_mark(self.size(Rich(f"{content.mark}\n")), limit)
-        if limit is None or size(rich) <= limit:
+        # A code point is at least one unit: what is far too long is not written down to be measured.
+        if limit is None or (len(rich.text) <= limit and size(rich) <= limit):
             return (content,)
         # Nothing that fits needs this.
         from pillarbox.channels.text.cut import cut

@@ -25,6 +25,8 @@ LINKS: Final = ("http:", "https:", "mailto:", "tel:")
 
 # A tag's name and the rest of it up to its end, which is not the ``>`` inside of quotes.
 _TAG: Final = re.compile(r"<(/?)([A-Za-z][^\s/>]*+)((?:[^>\"']++|\"[^\"]*+\"|'[^']*+')*+)>")
+# A tag in which there is no other sign of a tag's beginning or end: nearly all are like that.
+_PLAIN_TAG: Final = re.compile(r"(</?[A-Za-z][^<>]*+>)")
 _NAME: Final = re.compile(r"/?[A-Za-z]")
 _ATTRIBUTE: Final = re.compile(r"(?<![^\s\"'>/=])([^\s\"'>/=]++)\s*+=\s*+(\"[^\"]*+\"|'[^']*+'|[^\s>\"']++)")
 # What is in them is no HTML.
@@ -49,7 +51,7 @@ class HtmlReader(ABC):
 
     def read(self) -> None:
         """Read all of it. Never fails."""
-        at = 0
+        at = self._read_plain_tags()
         while at < len(self._html):
             opening = self._html.find("<", at)
             if opening < 0:
@@ -57,6 +59,34 @@ class HtmlReader(ABC):
             if at < opening:
                 self._text(self._html[at:opening])
             at = self._markup(opening) if opening < len(self._html) else opening
+
+    def _read_plain_tags(self) -> int:
+        """
+        Read as far as there is nothing but text and tags that have no riddles; return where that ends.
+
+        A text that is nothing but marks has hundreds of thousands of tags, and few different ones: each of those is
+        looked into once.
+        """
+        pieces = _PLAIN_TAG.split(self._html)
+        tags: dict[str, tuple[str, str, str] | None] = {}
+        for number in range(1, len(pieces), 2):
+            text, tag = pieces[number - 1], pieces[number]
+            if tag not in tags:
+                found = _TAG.fullmatch(tag)
+                closing, name, rest = found.groups() if found else ("", "", "")
+                name = name.lower()
+                tags[tag] = (closing, name, rest) if found and name not in _RAW_END else None
+            parts = tags[tag]
+            if parts is None or "<" in text:
+                return len(self._html) - sum(map(len, pieces[number - 1 :]))
+            if text:
+                self._text(text)
+            closing, name, rest = parts
+            if closing:
+                self._closed(name, tag)
+            else:
+                self._opened(name, rest, tag)
+        return len(self._html) - len(pieces[-1])
 
     def _markup(self, at: int) -> int:
         """Read what begins with the ``<`` at *at*; return where it ends."""

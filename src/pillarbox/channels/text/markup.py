@@ -15,7 +15,7 @@ import re
 from typing import Final
 
 from pillarbox.channels.text.html import BLOCKS, LINKS, UNSEEN, HtmlReader, attribute, characters
-from pillarbox.channels.text.rich import Edge, Mark, Rich, Span, pieces
+from pillarbox.channels.text.rich import Mark, Rich, Span, pieces
 from pillarbox.domain.message import Content, Format
 
 _MARKS: Final = {
@@ -28,6 +28,8 @@ _TAGS: Final = {
     Mark.BOLD: "b", Mark.ITALIC: "i", Mark.UNDERLINE: "u", Mark.STRIKE: "s", Mark.SPOILER: "tg-spoiler",
     Mark.CODE: "code", Mark.PRE: "pre", Mark.LINK: "a", Mark.QUOTE: "blockquote",
 }  # fmt: skip
+_START_TAGS: Final = {mark: f"<{tag}>" for mark, tag in _TAGS.items()}
+_END_TAGS: Final = {mark: f"</{tag}>" for mark, tag in _TAGS.items()}
 _OTHERS: Final = frozenset(
     {
         "a", "abbr", "body", "br", "caption", "col", "colgroup", "dd", "details", "font", "head", "html", "img",
@@ -37,6 +39,7 @@ _OTHERS: Final = frozenset(
 )  # fmt: skip
 _KNOWN: Final = BLOCKS | UNSEEN | _OTHERS | _MARKS.keys()
 _PLAIN_MARKS: Final = frozenset(_MARKS.keys() - BLOCKS)
+_INLINE: Final = _PLAIN_MARKS | {"a", "span"}
 _ADDRESSES: Final = (*LINKS, "tg:")
 # Telegram's HTML has these two among text whose line ends count.
 _PAGE_BLOCKS: Final = re.compile(
@@ -82,14 +85,16 @@ def is_page(text: str) -> bool:
 def to_html(rich: Rich) -> str:
     """Write *rich* down so that `from_html` reads the same again."""
     written: list[str] = []
-    for piece in pieces(rich):
-        if not isinstance(piece, Edge):
-            written.append(entities.escape(piece, quote=False))
-            continue
-        span, tag = piece.span, _TAGS[piece.span.mark]
-        value = entities.escape(span.value)
-        named = {Mark.LINK: f' href="{value}"', Mark.PRE: f' lang="{value}"' if value else ""}.get(span.mark, "")
-        written.append(f"<{tag}{named}>" if piece.opens else f"</{tag}>")
+    for text, span, opens in pieces(rich):
+        if span is None:
+            written.append(text if text.isalnum() else entities.escape(text, quote=False))
+        elif not opens:
+            written.append(_END_TAGS[span.mark])
+        elif span.value or span.mark is Mark.LINK:
+            name = "href" if span.mark is Mark.LINK else "lang"
+            written.append(f'<{_TAGS[span.mark]} {name}="{entities.escape(span.value)}">')
+        else:
+            written.append(_START_TAGS[span.mark])
     return "".join(written)
 
 
@@ -211,7 +216,7 @@ class _Reader(HtmlReader):
             self._text("☑" if "checked" in rest else "☐")
 
     def _closed(self, name: str, tag: str) -> None:
-        if name in _PLAIN_MARKS and self._open and self._open[-1].name == name:
+        if name in _INLINE and self._open and self._open[-1].name == name:
             self._end(self._open.pop())
             return
         if name not in _KNOWN:
@@ -247,13 +252,16 @@ class _Reader(HtmlReader):
     def _text(self, text: str) -> None:
         if not text or self._unseen:
             return
-        text = characters(text)
+        if "&" in text:
+            text = characters(text)
         if self._rows is not None:
             if self._rows and self._rows[-1]:
                 self._rows[-1][-1] += text
             return
-        if self._is_page and not (self._code and any(one.mark is Mark.PRE for one in self._open)):
-            text = _WHITE.sub(" ", text)
+        # Between marks there are mostly single words, which have no white space, and single spaces.
+        words = not text.isalnum() and self._is_page
+        if words and not (self._code and any(one.mark is Mark.PRE for one in self._open)):
+            text = text if text == " " else _WHITE.sub(" ", text)
             if self._blank or self._breaks or not self._length:
                 text = text.lstrip()
         if text:
@@ -262,15 +270,17 @@ class _Reader(HtmlReader):
     def _write(self, text: str) -> None:
         if not text:
             return
-        before = "\n" * self._breaks if self._length else ""
-        before += self._mark
-        self._breaks, self._mark = 0, ""
-        self._length += len(before)
+        if self._breaks or self._mark:
+            before = f"{chr(10) * self._breaks if self._length else ''}{self._mark}"
+            self._breaks, self._mark = 0, ""
+            self._length += len(before)
+            if before:
+                self._said.append(before)
         for one in reversed(self._open):
             if one.start is not None:
                 break  # what is open around it began with it, or before
             one.start = self._length
-        self._said += [before, text] if before else [text]
+        self._said.append(text)
         self._length += len(text)
         self._blank = text[-1] in " \n"
 

@@ -50,7 +50,7 @@ class Rich(NamedTuple):
         """Return what stands from *start* up to *stop*; a span that reaches beyond ends, or begins, there."""
         spans = tuple(
             [
-                Span(max(first, start) - start, min(last, stop) - start, mark, value)
+                Span(first - start if first > start else 0, min(stop, last) - start, mark, value)
                 for first, last, mark, value in self.spans
                 if first < stop and last > start
             ]
@@ -58,28 +58,25 @@ class Rich(NamedTuple):
         return Rich(self.text[start:stop], spans)
 
 
-class Edge(NamedTuple):
-    """Where a span begins or ends."""
+def pieces(rich: Rich) -> Iterator[tuple[str, Span | None, bool]]:
+    """
+    Yield what *rich* is made of, from its start to its end.
 
-    span: Span
-    opens: bool
-
-
-def pieces(rich: Rich) -> Iterator[str | Edge]:
-    """Yield what *rich* is made of, from its start to its end: texts that are not empty, and the edges of spans."""
-    at = 0
+    A text, which is not empty, comes without a span; the edge of a span comes without a text, and says whether it
+    opens. Plain tuples, as a text of a megabyte may be made of half a million of them.
+    """
+    text, at = rich.text, 0
     open_spans: list[Span] = []
     for span in (*rich.spans, None):
-        start = len(rich.text) if span is None else span.start
-        while open_spans and open_spans[-1].stop <= start:
-            closed = open_spans.pop()
-            if at < closed.stop:
-                yield rich.text[at : closed.stop]
-                at = closed.stop
-            yield Edge(closed, opens=False)
+        start = len(text) if span is None else span[0]
+        while open_spans and (stop := open_spans[-1][1]) <= start:
+            if at < stop:
+                yield text[at:stop], None, False
+                at = stop
+            yield "", open_spans.pop(), False
         if at < start:
-            yield rich.text[at:start]
+            yield text[at:start], None, False
             at = start
         if span is not None:
             open_spans.append(span)
-            yield Edge(span, opens=True)
+            yield "", span, True
