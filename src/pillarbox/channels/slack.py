@@ -115,7 +115,8 @@ class SlackChannel(_Slack, TokenChannel):
     ``reply_to``, is the timestamp of a message. ``extra`` holds further fields of ``chat.postMessage``.
 
     Args:
-        token: The app's, ``xoxb-…``; its scope must have ``chat:write``.
+        token: The app's, ``xoxb-…``. It needs the scope ``chat:write`` (https://docs.slack.dev/reference/scopes/chat.write),
+            and for files ``files:write`` (https://docs.slack.dev/messaging/working-with-files).
         options: See `HttpOptions`.
 
     Raises:

@@ -2,8 +2,11 @@
 Looks in a Slack conversation whether a message stands there: by the token in its metadata.
 
 https://docs.slack.dev/messaging/message-metadata: what an app posts may carry metadata that people do not see, and
-``conversations.history`` gives it back. An app needs a scope to read (``channels:history`` and its like), and may ask
-some 50 times a minute; one that is sold outside of Slack's marketplace once a minute, for 15 messages.
+``conversations.history`` gives it back. An app needs the scope to read that sort of conversation: ``channels:history``,
+``groups:history``, ``im:history`` or ``mpim:history`` (https://docs.slack.dev/reference/methods/conversations.history);
+and ``im:write`` where a user's id has to become a conversation. ``metadata.message:read`` is for events and no method's
+(https://docs.slack.dev/reference/scopes/metadata.message.read). It may ask some 50 times a minute; one that is sold
+outside of Slack's marketplace once a minute, for 15 messages.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ Ask = Callable[[str, Mapping[str, str]], Awaitable[Answer | AnyOutcome]]
 
 ASKING: Final = (
     "Slack says whether it has a message, by the token in its metadata, to an app that has the scope channels:history"
-    " (groups:history, im:history); of a message with files a person has to look"
+    " (groups:history, im:history, mpim:history; im:write too for a user's id); of a message with files a person has to"
+    " look"
 )
 """What a channel says of itself (contract UN5)."""
 
