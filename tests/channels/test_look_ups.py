@@ -150,6 +150,26 @@ async def test_files_on_slack_are_a_person_s_to_look_for() -> None:
         assert "of a message with files a person has to look" in (await channel.guarantee()).asking
 
 
+async def test_what_others_said_in_a_matrix_room_neither_is_the_message_nor_ends_the_look_up() -> None:
+    """Also where the server does not heed whose events are asked for, and where their fields hold anything."""
+    async with opened(FakeMatrix) as (channel, fake, clock):
+        await channel.send(attempt(ROOM))
+        me = f"@{fake.user}:test.local"
+        said: list[dict[str, Any]] = [
+            {"sender": "@eve:test.local", "content": {"org.pillarbox.token": an_attempt(ROOM).token}},
+            {"sender": "@eve:test.local", "content": {"org.pillarbox.token": []}},
+            {"sender": me, "content": {"org.pillarbox.token": {"a": []}}},
+            {"sender": me, "content": {"org.pillarbox.token": None}, "unsigned": {}},
+        ]
+        events = [{"event_id": f"$e{n}", "origin_server_ts": clock.wall_ms(), **one} for n, one in enumerate(said)]
+        events[0]["origin_server_ts"] = 0  # her server's clock is wrong
+        for end, outcome in (("0", Delivered), (None, type(None))):
+            fake.script(Answer(body=msgspec.json.encode({"chunk": events, "end": end})))
+            found = await asked(channel, clock, attempt(ROOM))
+            assert isinstance(found, outcome), found
+            assert not isinstance(found, Delivered) or not str(found.receipt).startswith("$e")
+
+
 @pytest.mark.parametrize("kind", [FakeSlack, FakeMatrix, FakeDiscord])
 @pytest.mark.parametrize("body", [b"", b"[]x", b"<html>", b'{"ok": 7}'])
 async def test_a_server_that_cannot_be_asked_now_is_asked_later(kind: Any, body: bytes) -> None:

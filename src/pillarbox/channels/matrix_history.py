@@ -36,6 +36,7 @@ class _Unsigned(msgspec.Struct):
 
 class _Event(msgspec.Struct):
     event_id: str = ""
+    sender: str = ""
     origin_server_ts: int = 0
     content: dict[str, Any] = {}
     unsigned: _Unsigned | None = None
@@ -56,7 +57,7 @@ async def look_up(ask: Ask, *, sender: str, token: str, since_ms: int) -> AnyOut
     Return the delivery of the event with *token*; ``None`` where it is not there; else why that cannot be said.
 
     Args:
-        sender: Whose events are looked at.
+        sender: Whose events are looked at, also where the server gives those of others too.
         since_ms: When it may have arrived at the earliest.
     """
     wanted = quote(msgspec.json.encode({"types": ["m.room.message"], "senders": [sender]}).decode(), safe="")
@@ -76,11 +77,13 @@ async def look_up(ask: Ask, *, sender: str, token: str, since_ms: int) -> AnyOut
             return Deferred(f"the homeserver could not be asked: HTTP {answer.status}")
         if answer.status != 200:
             return Uncertain(f"the homeserver does not say: {page.errcode or f'HTTP {answer.status}'}")
-        for event in page.chunk:
+        # Everybody in the room reads the token of one part and could write the next one's. Their clocks may be wrong.
+        own = [event for event in page.chunk if event.sender == sender]
+        for event in own:
             shown = event.unsigned.transaction_id if event.unsigned is not None else None
-            if token in {event.content.get(TOKEN), shown}:
+            if token in (event.content.get(TOKEN), shown):
                 return Delivered(event.event_id)
-        if page.end is None or any(event.origin_server_ts < since_ms - _MARGIN_MS for event in page.chunk):
+        if page.end is None or any(event.origin_server_ts < since_ms - _MARGIN_MS for event in own):
             return None
         place = f"&from={quote(page.end, safe='')}"
     return Uncertain(f"more than {_PAGES_MAX * _PAGE} events came since, which is as far as is looked back")
