@@ -7,11 +7,12 @@ import hashlib
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from pillarbox.domain.message import File
+from pillarbox.domain.outcome import Redirected, Rejected
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.errors import Refused, StoreOutcomeUnknown, StoreUnavailable
 from pillarbox.store import database_copy
@@ -41,6 +42,8 @@ LEFT_BEHIND = {("message", name) for name in ("lease", "lease_until", "worker", 
     ("pace", "full_until"),
 }
 """Who sends; what is made of others; and times of a clock that the other database does not have."""
+OWN_NAMES: Final = {"version", "usable_from"}
+"""What a database says of itself, which is not true of another one."""
 
 
 @pytest.fixture
@@ -273,6 +276,50 @@ async def test_every_column_is_copied_or_left_behind_on_purpose(place: Callable[
         left = {(table, name) for table, name in there - listed if table not in NOT_COPIED}
         assert left == LEFT_BEHIND
         assert listed <= there
+
+
+@pytest.mark.contract("SG7", "CH8", "FL1")
+@pytest.mark.parametrize(("of", "to"), [("sqlite", "sqlite"), ("sqlite", "postgres"), ("postgres", "sqlite")])
+async def test_what_channels_keep_and_what_is_known_of_recipients_is_in_the_copy(
+    place: Callable[[str], str], of: str, to: str
+) -> None:
+    clock = FakeClock()
+    async with handle(place(of), clock, 1) as source, handle(place(to), clock, 2) as target:
+        # A Matrix channel's tokens with their device, as the channel writes them down.
+        assert await source.store.keep("matrix", old=None, new='{"device_id": "D", "refresh_token": "r"}')
+        assert await source.store.keep("zwölf", old=None, new="…")
+        await source.send(recipient="ann", lane="a")
+        await source.settle(await source.claim_one(), Redirected("ann2"))
+        clock.advance(2)
+        await source.deliver(await source.claim_one())
+        await source.send(recipient="bob", lane="b")
+        await source.settle(await source.claim_one(), Rejected("gone", about="recipient"))
+        await source.commit(acts=[Pause(tenant=None, channel="other", actor="cid", reason="his")])
+        await source.store.deregister(source.worker)
+        source.worker = 0
+        seen = await known(source.store)
+        assert all(seen[table] for table in ("recipient_alias", "suppression", "channel_pause"))
+        await copied(source, target.store)
+        assert await known(target.store) == seen
+        assert await target.store.kept("matrix") == '{"device_id": "D", "refresh_token": "r"}'
+        assert await target.store.kept("zwölf") == "…"
+        assert await target.store.kept("mail") is None
+
+
+async def known(store: Store) -> dict[str, list[Any]]:
+    """Return what stands in the tables that no message is in."""
+    before: dict[str, tuple[Any, ...]] = {"channel_pause": ("",), "recipient_alias": (0, ""), "suppression": (0, "")}
+    return await store.moving(lambda tx: {table: rows(tx, table, key, limit=100) for table, key in before.items()})
+
+
+async def test_everything_about_itself_that_a_database_stores_is_copied_or_its_own(place: Callable[[str], str]) -> None:
+    """The table of names and values is not copied row by row: whoever adds a name says here whether it goes along."""
+    for kind in ("sqlite", "postgres"):
+        async with handle(place(kind), FakeClock(), 1) as source:
+            await fill(source)
+            assert await source.store.keep("matrix", old=None, new="…")
+            names = {key for key, _ in await source.store.moving(lambda tx: tx.many("meta"))}
+        assert names - OWN_NAMES == {"kept:matrix", "log_key"}
 
 
 @pytest.mark.contract("CO4")
