@@ -148,7 +148,10 @@ class Client:
         progress.written = False
         ends = self._clock.mono() + min(self._timeout_seconds, attempt.deadline_seconds * _DEADLINE_SHARE)
         try:
-            await self._wait_for_slot(pool, ends)
+            if pool.slots.locked():
+                await self._wait_for_slot(pool, ends)
+            else:
+                await pool.slots.acquire()  # at once, so it needs no deadline
             try:
                 connection = pool.kept(place) or await self._new_connection(pool, place, ends)
                 try:
@@ -171,9 +174,6 @@ class Client:
         return Answer(status=reader.status, headers=reader.headers, body=said)
 
     async def _wait_for_slot(self, pool: Pool, ends: float) -> None:
-        if not pool.slots.locked():
-            await pool.slots.acquire()  # it waits for nobody, so it needs no deadline
-            return
         async with Within(ends - self._clock.mono(), clock=self._clock) as within:
             await pool.slots.acquire()
             if within.overdue():
