@@ -119,9 +119,10 @@ class Joined:
 
 
 def _check_open(connection: Any) -> None:  # noqa: ANN401 â€” of both libraries
-    """Raise Refused for a connection that was closed."""
+    """Raise Refused for a connection that was closed, or is another thread's."""
     try:
-        _ = connection.in_transaction
+        # From Python 3.12 on the second one asks whose thread this is.
+        _ = connection.in_transaction, _begins_by_itself(connection)
     except (sqlite3.ProgrammingError, ValueError) as exc:
         raise Refused(f"this connection cannot be used: {exc}") from exc
 
@@ -149,7 +150,7 @@ def _asking(connection: Any) -> Callable[[str, Values], Any]:  # noqa: ANN401 â€
         with python_library.errors():
             async with connection.cursor() as cursor:
                 cursor.row_factory = None
-                await cursor.execute(sql, python_library.bound(values))
+                await cursor.execute(sql, python_library.bound(sql, values))
                 return list(await cursor.fetchall())
 
     return ask

@@ -31,6 +31,7 @@ _OLDEST: Final = (3, 38, 0)  # strict tables are of 3.37, what our statements sa
 _STATEMENTS_KEPT: Final = 200
 _BOUND: Final = frozenset((kind, sqlite3.PrepareProtocol) for kind in (int, str, bytes))
 """What is bound by our statements, as the library keeps adapters by it. Of truth values numbers are made."""
+_FIRST: Final = "?1"
 _UNREADABLE: Final = "Could not decode to UTF-8"
 
 
@@ -169,12 +170,15 @@ def ask(connection: sqlite3.Connection, sql: str, bindings: Sequence[Any]) -> li
     """Run one statement, and return its rows as tuples, whatever the connection makes of them. Raises apsw.Error."""
     with errors(), contextlib.closing(connection.cursor()) as cursor:
         cursor.row_factory = None
-        return cursor.execute(sql, bound(bindings)).fetchall()
+        return cursor.execute(sql, bound(sql, bindings)).fetchall()
 
 
-def bound(values: Sequence[Any]) -> list[Any]:
+def bound(sql: str, values: Sequence[Any]) -> list[Any] | dict[str, Any]:
     """
     Return the values of a statement so that they are stored as they are, whatever else the program has values made of.
+
+    The library takes ``?1`` for a name; from Python 3.14 on it takes no list for one (3.12 warns):
+    https://docs.python.org/3/library/sqlite3.html#sqlite3.Cursor.execute
 
     Raises:
         Refused: It has numbers, texts or bytes made something else.
@@ -185,7 +189,8 @@ def bound(values: Sequence[Any]) -> list[Any]:
             f"this program changes what Python's sqlite3 stores of every {name} (sqlite3.register_adapter({name}, …)):"
             " nothing of the outbox's would be what it is; convert the values of your own statements instead"
         )
-    return [int(value) if value is True or value is False else value for value in values]
+    stored = [int(value) if value is True or value is False else value for value in values]
+    return {str(number): value for number, value in enumerate(stored, start=1)} if _FIRST in sql else stored
 
 
 @contextlib.contextmanager
