@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import shutil
 import subprocess
@@ -126,6 +127,21 @@ def test_worker_backup_check_and_alert_do_what_their_units_say(tmp_path: Path) -
     mailed = (tmp_path / "mailed").read_text("utf-8").splitlines()
     assert mailed[:2] == ["-s pillarbox on host root", "1 message expired: not delivered in time"]
     assert "-u pillarbox-check" in (tmp_path / "asked").read_text("utf-8")
+
+
+def test_the_container_delivers_and_its_health_check_looks_at_the_same_queue(tmp_path: Path) -> None:
+    """What the image runs, run here: no images are built."""
+    (image,) = blocks("production.md", "dockerfile")
+    configured(tmp_path)
+    said = dict(line.split(" ", 1) for line in image.splitlines())
+    command = " ".join(json.loads(said["ENTRYPOINT"]) + json.loads(said["CMD"]))
+    _, check = said["HEALTHCHECK"].split(" CMD ")
+    name, _, value = said["ENV"].partition("=")
+    asked = f"code=0; ({check}) || code=$?; echo healthy: $code"
+    typed = f"{asked}\npillarbox send ops hi --to ann --config /etc/pillarbox.toml\n{command} --drain\n{asked}"
+    shown = shell(typed.replace("/etc/pillarbox.toml", str(tmp_path / "pillarbox.toml")), tmp_path, {name: value})
+    assert re.findall(r"healthy: (\d+)", shown) == ["1", "0"]
+    assert (tmp_path / "sent").is_file()
 
 
 def test_the_commands_of_production_run(tmp_path: Path) -> None:
