@@ -134,8 +134,9 @@ class RepeatedDeadline:
             self._coming = None
 
     def close(self) -> None:
-        """Let go of the timer; nothing begins any more. Safe to repeat."""
+        """Let go of the timer and of *over*; nothing begins any more. Safe to repeat."""
         self.end()
+        self._over = _nothing  # what it cuts off mostly holds this: else both would be the garbage collector's
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -250,6 +251,10 @@ async def at_most(seconds: float, waiting: Awaitable[object], *, clock: Clock) -
     with contextlib.suppress(TimeoutError):
         async with Within(seconds, clock=clock, grace=NO_GRACE):
             await waiting
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _end(future: asyncio.Future[None]) -> None:

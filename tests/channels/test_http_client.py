@@ -6,6 +6,7 @@ import asyncio
 import gc
 import socket
 import ssl
+import weakref
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,6 @@ from tests.channels.attempts import an_attempt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
 
 OURS_AND_PARSER = ("pillarbox.channels.", "pillarbox.deadline", "httptools.")
 
@@ -323,6 +323,22 @@ async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
             gc.garbage.clear()
             gc.enable()
         assert left == set()
+
+
+async def test_a_connection_that_the_receiver_closes_is_freed_with_its_buffer_at_once() -> None:
+    """Where receivers keep none, each request has one: of those the garbage collector would find many, and late."""
+    freed: asyncio.Queue[None] = asyncio.Queue()
+    async with Receiver(Reply(headers={"Connection": "close"})) as receiver, started(a_client()) as client:
+        pool: Any = client._pool
+        gc.disable()
+        try:
+            for _ in range(2):
+                assert (await post(client, receiver.url)).status == 200
+                weakref.finalize(next(iter(pool._open)), freed.put_nowait, None)
+                async with asyncio.timeout(10):
+                    await freed.get()
+        finally:
+            gc.enable()
 
 
 async def test_connections_that_nobody_uses_are_closed_and_their_places_forgotten() -> None:
