@@ -153,7 +153,7 @@ def _warn(report: SourceReport, settings: Settings, channels: dict[str, str]) ->
 
 
 def _stranded(report: SourceReport, name: str) -> str:
-    """Print what becomes of the messages of a channel that is not configured, and what to do about it."""
+    """Return what becomes of the messages of a channel that is not configured, and what to do about it."""
     count = report.waiting.get(name, 0)
     if not count:
         return "--map names it, but nothing was imported for it"
