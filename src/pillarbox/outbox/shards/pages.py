@@ -40,7 +40,7 @@ class Page:
         self._its, self._seq, self._at_ms = its, view.seq, view.created_ms
         seq = self._seq
         while earlier := await self._list(
-            its, limit=1, oldest_first=True, after_seq=seq, created_to_ms=self._until(self._at_ms - 1)
+            its, limit=1, oldest_first=True, after_seq=seq, created_to_ms=self._before(self._at_ms)
         ):
             first = view_of(earlier[0])
             self._at_ms, seq = first.created_ms, first.seq
@@ -52,8 +52,8 @@ class Page:
         if shard is self._its:
             return [*self._placed(await self._list(shard, before_seq=self._seq), self._at_ms)]
         # Of those at the same time, the shards' order decides.
-        latest = self._at_ms if shard.place.number > self._its.place.number else self._at_ms - 1
-        newest = await self._list(shard, limit=1, oldest_first=False, created_to_ms=self._until(latest))
+        end = self._at_ms + (shard.place.number > self._its.place.number)
+        newest = await self._list(shard, limit=1, oldest_first=False, created_to_ms=self._before(end))
         if not newest:
             return []
         return [*self._placed(await self._list(shard, before_seq=view_of(newest[0]).seq + 1))]
@@ -70,9 +70,9 @@ class Page:
             at_ms = created_ms if at_ms is None or self._query.oldest_first else min(at_ms, created_ms)
             yield at_ms, message
 
-    def _until(self, latest: int) -> int:
-        until = self._query.created_to_ms
-        return latest if until is None else min(latest, until)
+    def _before(self, end_ms: int) -> int:
+        asked = self._query.created_to_ms
+        return end_ms if asked is None else min(end_ms, asked)
 
     async def _list(self, shard: Shard, **changed: int | None) -> list[Message]:
         query = msgspec.structs.replace(self._query, **changed)
