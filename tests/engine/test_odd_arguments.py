@@ -10,6 +10,7 @@ import pytest
 
 from pillarbox.errors import ConfigError, InvalidMessage, NotFound
 from pillarbox.outbox.outbox import Outbox
+from pillarbox.store.base import Query
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,6 +123,14 @@ async def test_a_number_that_no_database_holds_is_refused_by_its_name(stand: Sta
         await box.list("state=dead")  # type: ignore[arg-type]
 
 
+async def test_a_filter_beside_a_query_is_refused_and_not_passed_over(stand: Stand) -> None:
+    box = (await stand.open()).outbox
+    await box.send("chat", to="ann", text="x")
+    with pytest.raises(InvalidMessage, match=r"^channel: stands beside a Query"):
+        await box.list(Query(), channel="other")
+    assert len(await box.list(Query(channel="chat"), where="to=ann")) == 1
+
+
 FLAGS: Final[list[tuple[str, Call]]] = [
     ("ephemeral", lambda box, odd: box.send("chat", to="ann", text="x", ephemeral=odd)),
     ("silent", lambda box, odd: box.send("chat", to="ann", text="x", silent=odd)),
@@ -178,7 +187,7 @@ async def test_arguments_go_by_their_names_in_a_mapping_too(stand: Stand) -> Non
         await (await stand.open()).outbox.send_many([{None: 1, 2: 3}])  # type: ignore[dict-item]
 
 
-@pytest.mark.parametrize("odd", [float("nan"), b"x", ["a"], "soon", True, 10**400])
+@pytest.mark.parametrize("odd", [float("nan"), b"x", ["a"], "soon", True, pytest.param(10**400, id="10**400")])
 async def test_how_long_to_wait_is_a_span(stand: Stand, odd: Any) -> None:
     box = await stand.open()
     message = await box.outbox.send("chat", to="ann", text="x")

@@ -106,10 +106,10 @@ class Reads:
         Args:
             where: A filter, or several that must all hold; see `pillarbox.outbox.filters`.
             before: Only older ones than this, which was read: the next page, if it was the last of one.
-            filters: The fields of `Query`, ``limit`` among them, 50 without it.
+            filters: The fields of `Query`, ``limit`` among them, 50 without it; none beside a *query*.
 
         Raises:
-            InvalidMessage: *where* cannot be read.
+            InvalidMessage: *where* cannot be read, or a filter stands beside a *query*. Names the argument.
         """
         now_ms, ahead_ms = self._clock.wall_ms(), self._clock.ahead_ms()
         query = narrowed_by(_by_queue_time(query_of(query, filters), ahead_ms), where, now_ms=now_ms)
@@ -256,11 +256,13 @@ def view_of(message: BaseMessage) -> MessageView:
 def query_of(query: object, filters: Mapping[str, Any]) -> Query:
     """Return a query whose fields come from anybody. Raises InvalidMessage, which names the one that will not do."""
     if query is None:
-        query = Query(**filters)
+        query, filters = Query(**filters), {}
     if not isinstance(query, Query):
         raise InvalidMessage(
             "query", f"expected a Query, not {type(query).__name__}; a filter goes with its name, where="
         )
+    if filters:
+        raise InvalidMessage(next(iter(filters)), "stands beside a Query, which has fields of its own: say it there")
     values = msgspec.structs.asdict(query)
     for field, value in values.items():
         if isinstance(value, str):

@@ -593,8 +593,10 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         where: All of these must hold too. They are looked for row by row; a ``correlation_id``, and a ``collapse_key``
             of messages in active states only, are looked up.
+        created_from_ms, created_to_ms: Of acceptance, in milliseconds since 1970; the second is exclusive.
         before_seq, after_seq: Both exclusive.
         oldest_first: Newest first without it.
+        limit: From 0 on.
     """
 
     states: tuple[State, ...] = ()
