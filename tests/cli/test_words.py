@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 from pillarbox import Outbox
+from tools.reference.command_line import commands
 
 if TYPE_CHECKING:
     from tests.cli.typed import Typed
@@ -58,3 +60,9 @@ def test_quiet_leaves_only_errors_on_stderr(typed: Typed) -> None:
     assert (
         typed("show -q nosuchmessage").err == "error: no message 'nosuchmessage'; `pillarbox ls` lists what there is\n"
     )
+
+
+def test_no_help_says_none_where_it_means_nothing() -> None:
+    told = {name: command.get_help(click.Context(command, info_name=name)) for name, command in commands().items()}
+    assert len(told) > 20
+    assert [name for name, text in told.items() if "None" in text] == []

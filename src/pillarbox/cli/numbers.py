@@ -13,6 +13,10 @@ class WholeNumber(click.IntRange):
     def __init__(self, least: int | None = None, most: int | None = None) -> None:
         super().__init__(least, most)
 
+    def _describe_range(self) -> str:
+        """Return what the help says of it: click shows a number without ends as up to None."""
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
     def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """See `click.ParamType`. Whatever is no such number is answered with one sentence."""
         with contextlib.suppress(ValueError):
