@@ -62,7 +62,10 @@ Readiness = Callable[[str], Any]
 
 class Hooks:
     """
-    The hooks of one outbox.
+    The hooks of one outbox. An async one may take ``timeout_seconds``, above 0.
+
+    What can never be called is refused where it is given: TypeError for what is no function, InvalidMessage for a time,
+    a priority or a channel's name that is none.
 
     Args:
         report: Called for every hook that was skipped: with a stable word, and with which hook did what.
