@@ -6,6 +6,7 @@ import asyncio
 import gc
 import socket
 import ssl
+import threading
 import weakref
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import trustme
 from yarl import URL
 
 from pillarbox.channels.egress import AddrInfo, Egress, open_socket
-from pillarbox.channels.http.answer_reader import ANSWER_BYTES_MAX
+from pillarbox.channels.http.answer_reader import ANSWER_BYTES_MAX, HEAD_BYTES_MAX
 from pillarbox.channels.http.answers import Answer
 from pillarbox.channels.http.client import Client
 from pillarbox.clock import SystemClock
@@ -29,6 +30,7 @@ from tests.channels.attempts import an_attempt
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+SECONDS = 10.0
 OURS_AND_PARSER = ("pillarbox.channels.", "pillarbox.deadline", "httptools.")
 
 
@@ -274,6 +276,39 @@ async def test_where_the_certificate_of_one_address_is_refused_the_others_are_tr
     assert names.dialled == ["127.0.0.2", "127.0.0.1", "127.0.0.2"]
 
 
+async def test_an_answer_over_tls_is_read_to_its_end_also_where_the_receiver_has_hung_up_by_then() -> None:
+    """Of what TLS can decrypt when a connection ends, asyncio hands on one buffer, and drops the rest."""
+    authority = trustme.CA()
+    trusting, right = ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.configure_trust(trusting)
+    authority.issue_cert("hooks.example.com").configure_cert(right)
+    loop, stands, hung_up, read = asyncio.get_running_loop(), *(threading.Event() for _ in "123")
+    body = b"x" * (ANSWER_BYTES_MAX - 1)
+
+    def answer(listening: socket.socket) -> None:
+        with right.wrap_socket(listening.accept()[0], server_side=True) as connection:
+            connection.recv(HEAD_BYTES_MAX)
+            loop.call_soon_threadsafe(stand_still)
+            assert stands.wait(SECONDS)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            connection.shutdown(socket.SHUT_WR)
+            hung_up.set()
+            read.wait(SECONDS)
+
+    def stand_still() -> None:
+        stands.set()
+        hung_up.wait(SECONDS)
+
+    names = Names("127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        answering = asyncio.create_task(asyncio.to_thread(answer, listening))
+        async with started(names.client(tls=trusting)) as client:
+            found = await post(client, f"https://hooks.example.com:{listening.getsockname()[1]}/")
+            read.set()
+            await answering
+    assert (found.status, len(found.body)) == (200, len(body))
+
+
 # --- what is kept -----------------------------------------------------------------------------------------------------
 
 
@@ -308,7 +343,9 @@ async def test_a_wait_for_a_slot_is_as_long_as_a_request() -> None:
 
 async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
     """What refers to itself is freed by it alone, which looks through all that lives."""
-    async with Receiver(Reply(headers={"X-Kind": "pot"}, body=b"ok")) as receiver, started(a_client()) as client:
+    client = a_client()
+    await client.start(FakeClock())  # so that its connection is kept, however long this takes
+    async with Receiver(Reply(headers={"X-Kind": "pot"}, body=b"ok")) as receiver:
         await post(client, receiver.url)
         gc.collect()
         gc.disable()
@@ -322,6 +359,7 @@ async def test_a_request_leaves_nothing_to_the_garbage_collector() -> None:
             gc.set_debug(0)
             gc.garbage.clear()
             gc.enable()
+        await client.close()
         assert left == set()
 
 

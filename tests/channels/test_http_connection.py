@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from pillarbox.channels.base import Seams
-from pillarbox.channels.http.connection import Connection
+from pillarbox.channels.http.connection import BUFFER_BYTES, Connection
 from pillarbox.channels.http.failures import CONNECTIONS_MAX
 from pillarbox.channels.webhook import WebhookChannel
 from pillarbox.clock import Clock, SystemClock
@@ -259,7 +259,8 @@ async def test_what_comes_before_a_request_is_no_answer_and_nothing_is_written(e
     ours, theirs = socket.socketpair()
     loop = asyncio.get_running_loop()
     with theirs:
-        made = await loop.create_connection(lambda: Connection(SystemClock()), sock=ours)
+        buffer = memoryview(bytearray(BUFFER_BYTES))
+        made = await loop.create_connection(lambda: Connection(SystemClock(), buffer), sock=ours)
         connection = made[1]
         theirs.send(early) if early else theirs.shutdown(socket.SHUT_WR)
         for _ in range(3 if seen else 0):

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import select
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from pillarbox.channels.http.answer_reader import AnswerReader, Unintelligible
+from pillarbox.channels.http.answer_reader import ANSWER_BYTES_MAX, HEAD_BYTES_MAX, AnswerReader, Unintelligible
 from pillarbox.channels.http.failures import Disconnected
 from pillarbox.deadline import RepeatedDeadline
 
 if TYPE_CHECKING:
     from pillarbox.clock import Clock
+
+# As much as is read of an answer: of what TLS can decrypt when the receiver hangs up, asyncio hands on one buffer.
+BUFFER_BYTES: Final = HEAD_BYTES_MAX + ANSWER_BYTES_MAX
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -26,18 +29,19 @@ class Connection(asyncio.BufferedProtocol):
 
     Args:
         clock: By which a request's time passes.
+        buffer: Where to read to, of `BUFFER_BYTES`; one for all connections of a loop, as nothing stays in it.
+            asyncio's own is so large that the system maps and unmaps it for each answer.
 
     Attributes:
         idle_since: When it was last given back, for who keeps it; 0 before its first answer.
         gone: Done when it is closed.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, buffer: memoryview) -> None:
         self._loop = asyncio.get_running_loop()
         self.idle_since = 0.0
         self.gone: asyncio.Future[None] = self._loop.create_future()
-        # asyncio's own buffer is so large that the system maps and unmaps it for each answer.
-        self._buffer = memoryview(bytearray(8 * 1024))
+        self._buffer = buffer
         self._deadline = RepeatedDeadline(lambda: self._settle(TimeoutError()), clock=clock)
         self._transport: asyncio.Transport | None = None
         self._poll = select.poll()

@@ -7,13 +7,14 @@ Each leads to an address that the guard has judged. A name is looked up once for
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from pillarbox.channels.egress import Address
-from pillarbox.channels.http.connection import Connection
+from pillarbox.channels.http.connection import BUFFER_BYTES, Connection
 from pillarbox.channels.http.failures import CONNECTIONS_MAX, Closed, LostAtOnce, NotConnected, NotResolved
 from pillarbox.channels.http.trust import system_trust
 from pillarbox.deadline import NO_GRACE, Within
@@ -63,6 +64,7 @@ class Pool:
         self._open: set[Connection] = set()
         self._sweeping: Timer | None = None
         self._closed = False
+        self._make = functools.partial(Connection, clock, memoryview(bytearray(BUFFER_BYTES)))
 
     def kept(self, place: Place) -> Connection | None:
         """Return the connection that was used last. It is silent: ask it in the same turn of the loop."""
@@ -159,9 +161,8 @@ class Pool:
         tls = None if scheme == "http" else self._tls or system_trust(ssl.get_default_verify_paths())
         # Certificates are for names without the dot at their end.
         name = None if tls is None else host.rstrip(".")
-        _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: Connection(self._clock), sock=sock, ssl=tls, server_hostname=name
-        )
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(self._make, sock=sock, ssl=tls, server_hostname=name)
         self._open.add(connection)
         connection.gone.add_done_callback(lambda _: self._open.discard(connection))
         if self._closed:
