@@ -143,6 +143,63 @@ async def test_slack_says_which_scope_is_missing_and_when_it_may_be_asked_again(
         assert isinstance(await asked(channel, clock, attempt("C1A")), Uncertain)
 
 
+async def test_what_another_app_said_on_slack_is_not_the_message() -> None:
+    """Whoever reads a conversation reads its metadata, and the token of the next part follows from the last one's."""
+    async with opened(FakeSlack) as (channel, fake, clock):
+        sent = await channel.send(attempt("C1A"))
+        assert isinstance(sent, Delivered)
+        ours = fake.messages[0]
+        theirs = {**ours, "ts": f"{clock.wall_ms() // 1000}.999999", "bot_id": "B0EVE", "user": "U0EVE"}
+        fake.messages.append(theirs)
+        found = await asked(channel, clock, attempt("C1A"))
+        assert isinstance(found, Delivered)
+        assert found.receipt == sent.receipt
+        fake.messages.remove(ours)
+        assert await asked(channel, clock, attempt("C1A")) is None
+        del theirs["bot_id"], theirs["user"]
+        assert isinstance(await asked(channel, clock, attempt("C1A")), Uncertain)
+        # Who we are is asked once.
+        assert sum(request.path == "/api/auth.test" for request in fake.receiver.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("us", "them", "kind"),
+    [
+        ({"user_id": "U1"}, {"user": "U1", "bot_id": "B1"}, Delivered),  # a user's token has no bot of its own
+        ({"user_id": "U1"}, {"user": "U2", "bot_id": "B1"}, type(None)),
+        ({"user_id": "U1", "bot_id": "B1"}, {"bot_id": "B1"}, Delivered),  # sent under another name: no user
+        ({"user_id": "U1", "bot_id": "B1"}, {"user": "U1", "bot_id": "B2"}, type(None)),
+        ({"user_id": "U1", "bot_id": None}, {"bot_id": "B1"}, Uncertain),
+        ({}, {"user": "U1", "bot_id": "B1"}, Uncertain),
+    ],
+)
+async def test_whose_message_it_is_slack_says_by_bot_or_user(us: Any, them: Any, kind: type) -> None:
+    async with opened(FakeSlack) as (channel, fake, clock):
+        there = {"ts": "1503435956.000247", "metadata": {"event_payload": {"pillarbox_token": an_attempt("C1A").token}}}
+        fake.script(
+            Answer(body=msgspec.json.encode({"ok": True, **us})),
+            Answer(body=msgspec.json.encode({"ok": True, "messages": [{**there, **them}]})),
+        )
+        assert isinstance(await asked(channel, clock, attempt("C1A")), kind)
+
+
+@pytest.mark.parametrize("kind", [FakeSlack, FakeMatrix])
+async def test_a_message_that_is_found_without_its_id_has_none(kind: Any) -> None:
+    """An empty text would be taken for one by the edits that come later."""
+    to = "C1A" if kind is FakeSlack else ROOM
+    async with opened(kind) as (channel, fake, clock):
+        await channel.send(attempt(to))
+        await asked(channel, clock, attempt(to))
+        token, me = an_attempt(to).token, f"@{getattr(fake, 'user', '')}:test.local"
+        nameless: dict[str, Any] = {"sender": me, "content": {"org.pillarbox.token": token}}
+        if kind is FakeSlack:
+            nameless = {"bot_id": "B00000000", "metadata": {"event_payload": {"pillarbox_token": token}}}
+        fake.script(Answer(body=msgspec.json.encode({"ok": True, "messages": [nameless], "chunk": [nameless]})))
+        found = await asked(channel, clock, attempt(to))
+        assert isinstance(found, Delivered)
+        assert found.receipt is None
+
+
 async def test_files_on_slack_are_a_person_s_to_look_for() -> None:
     async with opened(FakeSlack) as (channel, _, clock):
         with_file = an_attempt("C1A", content=Content(files=(File(name="a", data=b"x", size=1),)), reconciles=True)

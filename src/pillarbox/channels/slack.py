@@ -138,6 +138,7 @@ class SlackChannel(_Slack, TokenChannel):
             raise ConfigError("token", "expected a token such as xoxb-…")
         super().__init__(secrets=(token, token.partition("-")[2]), **options)
         self._headers = {"Authorization": f"Bearer {token}"}
+        self._me: slack_history.Identity | None = None
 
     @classmethod
     def from_pieces(cls, pieces: tuple[str, ...], options: HttpOptions) -> ChatChannel | None:
@@ -193,8 +194,14 @@ class SlackChannel(_Slack, TokenChannel):
                 attempt, url, urlencode(fields).encode(), content_type=_FORM, headers=self._headers
             )
 
+        me = self._me or await slack_history.identity(ask)
+        if not isinstance(me, slack_history.Identity):
+            return me
+        self._me = me
         thread = attempt.thread or attempt.content.reply_to
-        return await slack_history.look_up(ask, to=attempt.to, thread=thread, token=attempt.token, since_ms=since_ms)
+        return await slack_history.look_up(
+            ask, me=me, to=attempt.to, thread=thread, token=attempt.token, since_ms=since_ms
+        )
 
     def _shared(self, attempt: Attempt, rich: Rich, without: Collection[Spare]) -> Request:
         """Return the last of the calls that share files; `ask` makes those before it."""

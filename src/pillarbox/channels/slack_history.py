@@ -41,8 +41,17 @@ class _Metadata(msgspec.Struct):
     event_payload: dict[str, Any] = {}
 
 
+class Identity(msgspec.Struct, frozen=True):
+    """Who asks (https://docs.slack.dev/reference/methods/auth.test): the token of a user names no bot."""
+
+    user_id: str | None = None
+    bot_id: str | None = None
+
+
 class _Message(msgspec.Struct):
     ts: str = ""
+    user: str | None = None
+    bot_id: str | None = None
     metadata: _Metadata | None = None
 
 
@@ -58,6 +67,8 @@ class _Answer(msgspec.Struct):
     ok: bool = False
     error: str = ""
     needed: str = ""
+    user_id: str | None = None
+    bot_id: str | None = None
     messages: list[_Message] = []
     response_metadata: _Next | None = None
     channel: _Place | None = None
@@ -74,11 +85,20 @@ def with_token(metadata: object, token: str) -> dict[str, object]:
     return {"event_type": _EVENT, **own, "event_payload": {**given, _TOKEN: token}}
 
 
-async def look_up(ask: Ask, *, to: str, thread: str | None, token: str, since_ms: int) -> AnyOutcome | None:
+async def identity(ask: Ask) -> Identity | AnyOutcome:
+    """Return who asks, or why that cannot be said."""
+    found = _read(await ask("auth.test", {}))
+    return Identity(user_id=found.user_id, bot_id=found.bot_id) if isinstance(found, _Answer) else found
+
+
+async def look_up(
+    ask: Ask, *, me: Identity, to: str, thread: str | None, token: str, since_ms: int
+) -> AnyOutcome | None:
     """
     Return the delivery of the message with *token*; ``None`` where it is not there; else why that cannot be said.
 
     Args:
+        me: Whose message it is. Other apps read the token too, and could write the one of the next part.
         to: A conversation, or a user, whose direct messages are meant.
         thread: The message that it was to answer. One that Slack sent without its thread is looked for beside it.
         since_ms: When it may have arrived at the earliest.
@@ -92,25 +112,37 @@ async def look_up(ask: Ask, *, to: str, thread: str | None, token: str, since_ms
     common = {"channel": to, "oldest": oldest, "include_all_metadata": "true", "limit": str(_PAGE)}
     places = [("conversations.replies", {"ts": thread, **common})] if thread is not None else []
     for method, fields in [*places, ("conversations.history", common)]:
-        found = await _in(ask, method, fields, token)
+        found = await _in(ask, method, fields, token, me)
         if found is not None:
             return found
     return None
 
 
-async def _in(ask: Ask, method: str, fields: Mapping[str, str], token: str) -> AnyOutcome | None:
+async def _in(ask: Ask, method: str, fields: Mapping[str, str], token: str, me: Identity) -> AnyOutcome | None:
     cursor = ""
+    somebodys = False
     for _ in range(_PAGES_MAX):
         page = _read(await ask(method, {**fields, "cursor": cursor} if cursor else fields))
         if not isinstance(page, _Answer):
             return page
         for message in page.messages:
-            if message.metadata is not None and message.metadata.event_payload.get(_TOKEN) == token:
+            if message.metadata is None or message.metadata.event_payload.get(_TOKEN) != token:
+                continue
+            whose = _is_of(message, me)
+            if whose:
                 return Delivered(message.ts)
+            somebodys = somebodys or whose is None
         cursor = page.response_metadata.next_cursor if page.response_metadata is not None else ""
         if not cursor:
-            return None
+            return Uncertain("Slack does not say whose message it is that has the token") if somebodys else None
     return Uncertain(f"more than {_PAGES_MAX * _PAGE} messages came since, which is as far as is looked back")
+
+
+def _is_of(message: _Message, me: Identity) -> bool | None:
+    """Whether it is ours; ``None`` where Slack does not say. What a bot says under another name has no user."""
+    if me.bot_id and message.bot_id:
+        return message.bot_id == me.bot_id
+    return message.user == me.user_id if me.user_id and message.user else None
 
 
 def _read(answer: Answer | AnyOutcome) -> _Answer | AnyOutcome:

@@ -17,6 +17,8 @@ from pillarbox.testing.receiver import Answer, Received
 
 TOKEN: Final = "xoxb-1234567890-FakeFakeFake"  # noqa: S105 — nobody's
 HOOK: Final = "T00000000/B00000000/FakeFakeFakeFakeFakeFake"
+USER: Final = "U00000000"
+BOT: Final = "B00000000"
 _TEXT_MAX: Final = 40_000
 _BLOCKS_MAX: Final = 50
 _BLOCKS_LENGTH_MAX: Final = 13_200
@@ -106,7 +108,7 @@ class FakeSlack(FakePlatform):
         if request.headers.get("authorization") != f"Bearer {self.token}":
             return _error("invalid_auth" if "authorization" in request.headers else "not_authed")
         if method == "auth.test":
-            return answer_json({"ok": True, "user": "app", "team": "T00000000"})
+            return answer_json({"ok": True, "user": "app", "team": "T00000000", "user_id": USER, "bot_id": BOT})
         return known[method](fields) if method in known else _error("unknown_method")
 
     def _post(self, fields: dict[str, Any]) -> Answer:
@@ -182,6 +184,8 @@ class FakeSlack(FakePlatform):
             "channel": channel,
             "ts": f"{self.clock.wall_ms() // 1000}.{self._count:06}",
             "text": text[:_TEXT_MAX],
+            "user": USER,
+            "bot_id": BOT,
         }
         message |= {name: fields[name] for name in ("blocks", "thread_ts", "mrkdwn", "metadata") if name in fields}
         self.messages.append(message)
