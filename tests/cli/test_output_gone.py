@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -38,30 +38,41 @@ async def test_a_message_that_is_stored_was_sent_whatever_becomes_of_its_id(
     assert (await shell(pillarbox, f"PB send ops hi --to x {where} 2>/dev/full"))[0] == 0
     assert (await shell(pillarbox, "PB send ops hi --to x 2>&- >/dev/null"))[0] == 0
     assert (await pillarbox("stats", "--json")).json["messages"] == 3
-    for order in ("pause ops", "cancel --all --yes"):
+    for order in ("pause ops", "cancel --all --yes", "db migrate", f"db backup {pillarbox.home}/{len(where)}.db"):
         code, said = await shell(pillarbox, f"PB {order} --json {where}")
         assert (code, "could not be written to stdout" in said) == (0, True), order
     assert (await pillarbox("stats", "--json")).json["states"]["cancelled"] == 3
 
 
+FULL: Final = (
+    "ls", "stats --json", "config show", "--help", "--version", "--version --json", "workers", "db check --json",
+)  # fmt: skip
+CLOSED: Final = ("ls", "stats --json", "--help", "--version", "completion bash")
+
+
 @pytest.mark.parametrize(
-    "command",
-    ["ls", "stats --json", "config show", "--help", "--version", "--version --json", "workers", "db check --json"],
+    ("command", "where", "why"),
+    [(command, ">/dev/full", "No space left") for command in FULL]
+    + [(command, ">&-", "Bad file descriptor") for command in CLOSED],
 )
-async def test_a_command_that_only_reads_fails_where_nobody_can_read_it(pillarbox: Pillarbox, command: str) -> None:
-    await pillarbox("send", "file:/dev/null", "hi", "--to", "x")
-    code, said = await shell(pillarbox, f"PB {command} >/dev/full")
-    assert code == 1
-    assert said.startswith("error: the output cannot be written: No space left")
-
-
-async def test_a_command_whose_reader_is_gone_says_nothing_and_the_version_needs_no_stdout(
-    pillarbox: Pillarbox,
+async def test_a_command_that_only_reads_fails_where_nobody_can_read_it(
+    pillarbox: Pillarbox, command: str, where: str, why: str
 ) -> None:
+    await pillarbox("send", "file:/dev/null", "hi", "--to", "x")
+    code, said = await shell(pillarbox, f"PB {command} {where}")
+    assert code == 1
+    assert said.startswith(f"error: the output cannot be written: {why}")
+
+
+async def test_a_command_whose_reader_is_gone_says_nothing(pillarbox: Pillarbox) -> None:
     for command in ("--version", "--help", "config show"):
         code, said = await shell(pillarbox, f"set -o pipefail; PB {command} | (exec <&-)")
         assert (code in {0, 141}, said) == (True, "")
-    assert await shell(pillarbox, "PB --version >&-") == (0, "")
+
+
+async def test_a_command_that_prints_nothing_needs_no_stdout(pillarbox: Pillarbox) -> None:
+    await pillarbox("send", "file:/dev/null", "hi", "--to", "x")
+    assert await shell(pillarbox, "PB db check --quiet >&-") == (0, "")
 
 
 @pytest.mark.contract("DR2", "DR3")

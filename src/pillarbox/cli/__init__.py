@@ -6,6 +6,8 @@ This module stays light: ``pillarbox --version`` loads nothing but the version.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Sequence
 
@@ -23,13 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(text: str) -> int:
-    if sys.stdout is None:
-        return 0
     try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        _write(text)
     except OSError as exc:
         from pillarbox.cli.program import unwritten
 
         return unwritten(exc)
     return 0
+
+
+def _write(text: str) -> None:
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    sys.stdout.write(text)
+    sys.stdout.flush()

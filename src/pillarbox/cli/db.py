@@ -11,7 +11,7 @@ import click
 
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.guided import Guided
-from pillarbox.cli.output import counted, emit, emit_json, talk
+from pillarbox.cli.output import counted, emit, emit_json, reporting, talk
 from pillarbox.cli.shared_options import shared
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def backup(call: Call, file: Path) -> int:
     # A name need not be text.
     name = os.fsencode(file).decode(errors="backslashreplace")
     if call.json:
-        emit_json({"file": name, "bytes": size})
+        with reporting("the copy was made"):
+            emit_json({"file": name, "bytes": size})
     talk(f"backed up to {name}, {size} bytes")
     return Exit.OK
 
@@ -107,7 +108,8 @@ def copy(call: Call, source: str, target: str) -> int:
     copied = replace(call, db=source).operate(lambda box: inside(box).upkeep.copy_to(target))
     total = sum(copied.messages.values())
     if call.json:
-        emit_json({"messages": total, "states": copied.messages, "before": copied.before})
+        with reporting("the copy was made"):
+            emit_json({"messages": total, "states": copied.messages, "before": copied.before})
     by_state = ", ".join(f"{count} {state}" for state, count in copied.messages.items())
     done = "was copied before" if copied.before else "copied and compared"
     talk(f"{done}: {counted(total, 'message')}" + (f" ({by_state})" if by_state else ""))
@@ -137,7 +139,8 @@ def init(call: Call, file: Path, is_shared: bool) -> int:
     made = app.share(file)
     name = os.fsencode(file).decode(errors="backslashreplace")
     if call.json:
-        emit_json({"file": name, "made": made})
+        with reporting("the file is shared"):
+            emit_json({"file": name, "made": made})
     talk(f"{name} is {'now' if made else 'already'} a shared file")
     return Exit.OK
 
@@ -154,7 +157,9 @@ def migrate(call: Call) -> int:
     """
     from pillarbox.outbox.outbox import inside
 
-    _tell(call, call.migrate(lambda box: inside(box).upkeep.schema()))
+    schema = call.migrate(lambda box: inside(box).upkeep.schema())
+    with reporting("the schema is brought up to date"):
+        _tell(call, schema)
     return Exit.OK
 
 

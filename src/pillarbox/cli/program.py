@@ -6,7 +6,9 @@ Whatever goes wrong ends in one line on stderr and an exit code; a traceback is 
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import logging
 import os
 import sys
@@ -160,14 +162,23 @@ def _variables(command: click.Command, ctx: click.Context, prefix: str) -> list[
 def execute(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit code. Raises nothing."""
     _fill_standard_files()
+    if sys.stdout is not None:
+        return _executed(arguments)
+    sys.stdout = _Closed()
+    try:
+        return _executed(arguments)
+    finally:
+        sys.stdout = None
+
+
+def _executed(arguments: Sequence[str]) -> int:
     # What the engine logs is for those who run a worker; a command says what went wrong itself.
     logging.getLogger("pillarbox").addHandler(logging.NullHandler())
     state: dict[str, bool] = {"debug": False}
     try:
         result = program.main(list(arguments), prog_name="pillarbox", standalone_mode=False, obj=state)
         # While somebody may still be told that this failed.
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError as exc:
         return unwritten(exc)
     except (click.exceptions.Abort, KeyboardInterrupt):
@@ -178,6 +189,23 @@ def execute(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         return _report(exc)
     return result if isinstance(result, int) else Exit.OK
+
+
+class _Closed(io.TextIOBase):
+    """Stands for stdout where it was closed before we began: click would drop what is written there, without a word."""
+
+    closed = True
+
+    def write(self, text: str) -> int:  # noqa: ARG002 — it goes nowhere
+        """See `io.TextIOBase`."""
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def isatty(self) -> bool:
+        """See `io.TextIOBase`."""
+        return False
 
 
 def _fill_standard_files() -> None:
