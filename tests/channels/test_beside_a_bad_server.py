@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -62,7 +62,7 @@ async def test_what_is_wrong_with_a_platform_is_seen_and_another_channel_deliver
     async with make() as platform:
         taken: list[str] = []
         pauses, retries = Heard(), Heard()
-        channels = {"bad": platform.make_channel(), "good": lambda attempt: taken.append(attempt.text)}
+        channels: dict[str, Any] = {"bad": platform.make_channel(), "good": lambda attempt: taken.append(attempt.text)}
         async with Outbox(tmp_path / "outbox.db", channels=channels) as box:
             box.subscribe(pauses, ChannelPaused)
             box.subscribe(retries, RetryScheduled)
