@@ -23,7 +23,6 @@ _HEAD_END: Final = re.compile(rb"\n\r?\n")
 # Behind the last chunk and its trailers. It may also stand within a body, where a cut does no harm.
 _CHUNKS_END: Final = re.compile(rb"\r\n\r\n")
 _LOOK_BACK: Final = 3  # octets of an end that may have come before the others
-_LINE_BREAKS: Final = b"\r\n"
 _BEGINNING: Final = b"HTTP/"
 _NO_BODY: Final = frozenset({101, 204, 304})  # after 101 it is no longer HTTP
 
@@ -76,7 +75,7 @@ class AnswerReader:
         self.over = self.status != 0
 
     def _feed_head(self, data: bytes) -> bytes:
-        head = self._head + data if self._head else data.lstrip(_LINE_BREAKS)
+        head = self._head + data if self._head else data.lstrip(b"\r\n")
         self._room -= len(self._head) + len(data) - len(head)  # empty lines before it count as well
         found = _HEAD_END.search(head, max(0, len(self._head) - _LOOK_BACK))
         end = len(head) if found is None else found.end()

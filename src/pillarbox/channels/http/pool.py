@@ -86,9 +86,8 @@ class Pool:
         """
         if self._closed:
             raise Closed
-        known = self._known_of(place)
         for _ in range(CONNECTIONS_MAX):
-            connection = await self._connected(place, await self._looked_up(place, known))
+            connection = await self._connected(place, await self._looked_up(place, self._known_of(place)))
             if connection.is_silent():
                 return connection
             connection.abort()
