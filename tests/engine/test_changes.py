@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pillarbox import Deferred, Delivered, Rejected, State, Uncertain
+from pillarbox import Deferred, Delivered, Redirected, Rejected, State, Uncertain
 from pillarbox.channels.base import Capabilities
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.retry import Policy, UncertainAction
@@ -298,3 +298,33 @@ async def test_a_message_sent_again_by_a_person_goes_before_the_edits_that_came_
     box.look()
     assert (await box.settled(edit)).state is State.DELIVERED
     assert [text for *_, text in seen(channel)] == ["one", "one", "two"]
+
+
+@pytest.mark.contract("CO5", "CH3")
+@pytest.mark.parametrize("by_receipt", [False, True])
+async def test_a_change_goes_where_its_message_stands_though_its_recipient_has_moved(
+    stand: Stand, *, by_receipt: bool
+) -> None:
+    """At the new address that id is another message's, or nobody's."""
+    channel = able(Delivered("r1"), Redirected("bob"), Delivered("r2"), Deferred("busy"), Delivered("r1"))
+    box = await stand.open(channel)
+    old = await box.send(text="one")
+    await box.settled(old)
+    moving = await box.send(text="two")
+    await until(lambda: len(channel.attempts) == 2 and not box.worker.executor.flights)
+    stand.advance(2000)
+    await box.settled(moving)
+    assert channel.attempts[-1].to == "bob"
+    place: Any = {"receipt": "r1", "channel": "chat", "to": "ann"} if by_receipt else {"id": old.id}
+    edit = await box.outbox.edit(**place, text="three")
+    await until(lambda: len(channel.attempts) == 4 and not box.worker.executor.flights)
+    stand.advance(10_000)
+    await box.settled(edit)
+    assert [(attempt.to, attempt.target) for attempt in channel.attempts[3:]] == [("ann", "r1")] * 2
+
+    channel.script(Redirected("bob"))
+    gone = await box.outbox.delete(**place)
+    await box.settled(gone)
+    view = await box.view(gone)
+    assert (view.state, view.recipient, len(channel.attempts)) == (State.DEAD, "ann", 6)
+    assert "another address" in (view.last_error or "")

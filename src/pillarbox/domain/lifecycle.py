@@ -16,7 +16,7 @@ from typing import Final, assert_never
 
 import msgspec
 
-from pillarbox.domain.envelope import Kind
+from pillarbox.domain.envelope import Kind, Op
 from pillarbox.domain.message import Leased, State
 from pillarbox.domain.moments import MS_MAX
 from pillarbox.domain.outcome import (
@@ -150,6 +150,8 @@ def _decide(message: Leased, outcome: _NotDelivered, *, now_ms: int, fraction: f
             due_ms = now_ms + _free_wait_ms(message, after, fraction)
             pause_ms = due_ms if scope == "channel" else None
             return _freed(message, ErrorClass.RATE_LIMITED, outcome.reason or "rate limited", due_ms, pause_ms)
+        case Redirected() if message.op is not Op.SEND:
+            return _buried(message, "message", "its recipient has another address now, where what it changes is not")
         case Redirected(recipient):
             # Not before a second later: two addresses that point at each other must not spin (free returns, lanes.md).
             return _capped(

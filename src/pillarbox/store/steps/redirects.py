@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from pillarbox.domain.envelope import Op
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import Leased, State
 from pillarbox.store.base import Acted, ForgetRedirect, Redirect
@@ -37,9 +38,14 @@ def remember(tx: Writing, moved: Sequence[Moved]) -> None:
 
 
 def lead(tx: Writing, claimed: list[Leased]) -> None:
-    """Lead leased messages to the addresses that their recipients have now; their histories tell it."""
-    found = tx.each("redirect_of", [(message.seq, message.queue, message.recipient) for message in claimed])
-    led = [(index, rows[0][1]) for index, rows in enumerate(found) if rows]
+    """
+    Lead leased messages to the addresses that their recipients have now; their histories tell it.
+
+    Changes stay: what they are about stands where it was sent to, and at the new address its id is another message's.
+    """
+    sends = [index for index, message in enumerate(claimed) if message.op is Op.SEND]
+    asked = [(claimed[index].seq, claimed[index].queue, claimed[index].recipient) for index in sends]
+    led = [(index, rows[0][1]) for index, rows in zip(sends, tx.each("redirect_of", asked), strict=True) if rows]
     tx.each("readdress", [(claimed[index].seq, claimed[index].lease, address) for index, address in led])
     lines = [
         audit.Line(
