@@ -88,7 +88,7 @@ COMMON: list[tuple[Answer, AnyOutcome]] = [
     *every(400, "50083 160005", Rejected),
     (refusal(400, 50035, errors=TOO_LONG), Rejected("50035 (HTTP 400)")),
     (refusal(400, 50035, errors=NO_REPLY), Rejected("50035 (HTTP 400)")),
-    (Answer(status=413, body=b"<html>"), Rejected("HTTP 413 Request Entity Too Large")),
+    (Answer(status=413, body=b"<html>"), Rejected("HTTP 413 Content Too Large")),
     *every(404, "10003 10004 10013", Rejected, about="recipient"),
     *every(403, "50001 50007 50008 50009 50013 50024 50033 50278 40007", Rejected, about="recipient"),
     *every(400, "40058 40066 40067 220001 220002 220003 220004", Rejected, about="recipient"),

@@ -194,6 +194,8 @@ def test_a_bad_verdict_is_named(given_: Any, field: str) -> None:
     [
         (503, "HTTP 503 Service Unavailable"),
         (599, "HTTP 599"),
+        (414, "HTTP 414 URI Too Long"),
+        (422, "HTTP 422 Unprocessable Content"),
         (301, "HTTP 301 Moved Permanently: redirects are not followed, set the URL to the new address"),
     ],
 )

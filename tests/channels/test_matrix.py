@@ -96,7 +96,7 @@ ANSWERS: list[tuple[Answer, AnyOutcome]] = [
     *every(413, "M_TOO_LARGE", Rejected),
     *every(400, "M_BAD_JSON M_NOT_JSON M_INVALID_PARAM M_MISSING_PARAM M_DUPLICATE_ANNOTATION", Rejected),
     (code(400, "M_UNKNOWN", error=THREAD_OF_A_RELATION), Rejected("M_UNKNOWN (HTTP 400)")),
-    (Answer(status=413, body=b"<html>"), Rejected("HTTP 413 Request Entity Too Large")),
+    (Answer(status=413, body=b"<html>"), Rejected("HTTP 413 Content Too Large")),
     *every(500, "M_UNKNOWN", Uncertain, covered=True),
     (Answer(status=502, body=b"<html>"), Uncertain("HTTP 502 Bad Gateway", covered=True)),
     (Answer(status=200, body=b"<html>"), Uncertain("HTTP 200 OK", covered=True)),

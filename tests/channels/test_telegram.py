@@ -137,7 +137,7 @@ ANSWERS: list[tuple[Answer, AnyOutcome]] = [
             "message can't be edited",
         )
     ),
-    (Answer(status=413), Rejected("HTTP 413 Request Entity Too Large")),
+    (Answer(status=413), Rejected("HTTP 413 Content Too Large")),
     # What nobody knows, or not now.
     (refusal(400, "Bad Request: failed to get HTTP URL content"), Deferred("HTTP 400 Bad Request", unclassified=True)),
     (refusal(400, "Bad Request: 1500 wonders"), Deferred("HTTP 400 Bad Request", unclassified=True)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Final
 
 import msgspec
 
@@ -17,6 +18,14 @@ from pillarbox.channels.privacy.foreign_text import excerpt
 from pillarbox.channels.privacy.known_secrets import NOTHING_KNOWN, KnownSecrets
 from pillarbox.channels.verdicts import outcome_of
 from pillarbox.domain.outcome import AnyOutcome
+
+# As RFC 9110 §15.5 calls them; Python does from 3.13 on.
+_NAMES: Final[Mapping[int, str]] = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +79,7 @@ def judged(
 def status_text(status: int) -> str:
     """Return a status's name, in our own words: the answer's phrase is the receiver's, and may repeat what we sent."""
     try:
-        phrase = HTTPStatus(status).phrase
+        phrase = _NAMES.get(status) or HTTPStatus(status).phrase
     except ValueError:
         return f"HTTP {status}"
     hint = ": redirects are not followed, set the URL to the new address" if 300 <= status < 400 else ""
