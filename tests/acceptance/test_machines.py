@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import signal
-import tempfile
 from collections import Counter
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -19,6 +16,7 @@ from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimite
 from pillarbox.outbox.outbox import Outbox
 from pillarbox.testing.receiver import Receiver
 from tests.acceptance.processes import SECONDS, Accepting, WorkerProcess, order_by_lane
+from tests.store.postgres_cluster import own_server, short_folder
 from tests.store.postgres_proxy import Proxy
 from tests.store.postgres_server import Server, connected, fresh_database
 
@@ -38,23 +36,16 @@ _BUSY: Final = (
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    # Short: a socket's name may not be long.
-    folder = Path(tempfile.mkdtemp(prefix="pbx"))
-    folder.chmod(0o755)
-    server = Server(folder)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder)
+    with own_server() as server:
+        yield server
 
 
 @pytest.fixture
 def proxy(server: Server) -> Iterator[Proxy]:
-    folder = Path(tempfile.mkdtemp(prefix="pbx"))
-    proxy = Proxy(folder, server.folder)
-    yield proxy
-    proxy.close()
-    shutil.rmtree(folder)
+    with short_folder() as folder:
+        proxy = Proxy(folder, server.folder)
+        yield proxy
+        proxy.close()
 
 
 async def freeze(worker: WorkerProcess, url: str) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,10 +14,13 @@ from pillarbox.outbox.reads import view_of
 from pillarbox.outbox.shards import sharded_lifetime
 from tests.engine.stand import until
 from tests.engine.test_shards import ONE, SECONDS, TWO, Ways, tenants_in
-from tests.store.postgres_server import Server, fresh_database
+from tests.store.postgres_cluster import own_server
+from tests.store.postgres_server import fresh_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.store.postgres_server import Server
 
 
 @pytest.fixture
@@ -32,13 +32,8 @@ def first() -> Iterator[str]:
 @pytest.fixture
 def second(first: str) -> Iterator[Server]:
     assert first, "where that is skipped, no server can be had"
-    folder = Path(tempfile.mkdtemp(prefix="pbpg2-"))  # a socket's path has to be short
-    folder.chmod(0o755)
-    server = Server(folder)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder)
+    with own_server() as server:
+        yield server
 
 
 async def test_each_server_has_its_own_tenants_and_goes_on_while_the_other_is_down(

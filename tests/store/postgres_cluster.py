@@ -133,3 +133,15 @@ def short_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def own_server() -> Iterator[Server]:
+    """Start a server that nobody else uses."""
+    with short_folder() as folder:
+        server = Server(folder)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, urlsplit
@@ -52,12 +50,10 @@ def proxy(url: str) -> Iterator[Proxy]:
     host = parse_qs(urlsplit(url).query).get("host", [""])[0]
     if not host.startswith("/"):
         pytest.skip("!!! the server that is named has no socket in a folder: the proxy knows no other way to it !!!")
-    # Short: a socket's name may not be long.
-    folder = Path(tempfile.mkdtemp(prefix="pbx"))
-    proxy = Proxy(folder, Path(host))
-    yield proxy
-    proxy.close()
-    shutil.rmtree(folder)
+    with short_folder() as folder:
+        proxy = Proxy(folder, Path(host))
+        yield proxy
+        proxy.close()
 
 
 @pytest.fixture
