@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from bench.harness.claimer import BLOCKED_LANE, Claimer, beside_few, medians
+from bench.harness.claimer import BLOCKED_LANE, Claimer, beside_few, medians, stepping
 from bench.harness.figure import Figure, Goal, Of, Point
 from bench.harness.filling import fill, store
 from pillarbox.clock import SystemClock
@@ -67,12 +67,7 @@ async def _behind(folder: Path, count: int, plan: Plan) -> list[Figure]:
     await small.close()
     return [
         beside_few(f"ten behind {count} of a blocked lane", ours, _SMALL, theirs),
-        Figure(
-            name="stepping over them, once",
-            unit="ms",
-            samples=(sum(steps) * 1e3,),
-            note=f"{len(steps)} claims",
-        ),
+        stepping("stepping over them, once", steps),
         Figure(
             name="the longest claim among them",
             unit="ms",

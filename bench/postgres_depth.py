@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from bench.harness.claimer import BLOCKED_LANE, Claimer, beside_few, medians
+from bench.harness.claimer import BLOCKED_LANE, Claimer, beside_few, medians, stepping
 from bench.harness.figure import Figure
 from bench.harness.processes import Program, programs
 from bench.harness.server import Server, fill, size, store, tidy
@@ -115,12 +115,7 @@ async def _behind(server: Server, plan: Plan) -> list[Figure]:
             await claimer.close()
     return [
         beside_few(f"claim of ten behind {blocked} of a blocked lane", stepped, few, base),
-        Figure(
-            name="stepping over that lane, once",
-            unit="ms",
-            samples=(sum(steps) * 1e3,),
-            note=f"{len(steps)} claims",
-        ),
+        stepping("stepping over that lane, once", steps),
         Figure(
             name="claim of ten right after that",
             unit="µs",

@@ -141,6 +141,11 @@ async def medians(claimers: Sequence[Claimer], plan: Plan) -> list[tuple[float, 
     return [tuple(times) for times in samples]
 
 
+def stepping(name: str, steps: Sequence[float]) -> Figure:
+    """Return how long it took to step over a blocked lane, from the seconds of each claim that it took."""
+    return Figure(name=name, unit="ms", samples=(sum(steps) * 1e3,), note=f"{len(steps)} claims")
+
+
 def beside_few(
     name: str, samples: tuple[float, ...], few: int, base: tuple[float, ...], *, point: Point | None = None
 ) -> Figure:
