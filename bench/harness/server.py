@@ -229,6 +229,8 @@ def _programs(folder: Path) -> Path:
     if os.geteuid() != 0 or all(one.stat().st_mode & 0o001 for one in found.parents):
         return found
     folder.chmod(0o755)
-    copy = folder / "programs"
+    # Side by side, as they find their libraries.
+    copy = folder / "programs" / package.name / found.parent.name
+    shutil.copytree(f"{package}.libs", folder / "programs" / f"{package.name}.libs")
     shutil.copytree(found.parent, copy, symlinks=True)
     return copy / "bin"

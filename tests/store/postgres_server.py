@@ -98,8 +98,10 @@ def _programs(folder: Path) -> Path:
     found = max(package.glob("pginstall*/bin/postgres")).parent
     if os.geteuid() != 0 or all(one.stat().st_mode & 0o001 for one in found.parents):
         return found
-    copy = folder / "programs"
+    # Side by side, as they find their libraries.
+    copy = folder / "programs" / package.name / found.parent.name
     if not copy.exists():
+        shutil.copytree(f"{package}.libs", folder / "programs" / f"{package.name}.libs")
         shutil.copytree(found.parent, copy, symlinks=True)
     return copy / "bin"
 
