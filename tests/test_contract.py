@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 
 from tests.contract_numbers import TITLES, problems
 from tests.contract_table import numbers_of, table
+from tests.run_to_end import run_to_end
 
 _ROOT = Path(__file__).parent.parent
 _SIZES = {
@@ -23,14 +23,7 @@ def test_tests_name_numbers_that_exist_and_every_required_number(request: pytest
         assert found == []
         return
     # In a process of its own: whatever this run selected, every test is looked at.
-    collected = subprocess.run(
-        [sys.executable, "-m", "tests.contract_table"],
-        cwd=_ROOT,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    collected = run_to_end([sys.executable, "-m", "tests.contract_table"], seconds=250, cwd=_ROOT)
     assert collected.returncode == 0, collected.stderr
 
 

@@ -11,6 +11,8 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
+from tests.run_to_end import run_to_end
+
 ROOT: Final = Path(__file__).parents[1]
 TOP: Final = "pillarbox.__main__"
 
@@ -36,15 +38,9 @@ def copied(folder: Path) -> Path:
 
 
 def linted(folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [Path(sys.executable).parent / "lint-imports", "--no-cache", "--no-logo"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder / "src"), "COLUMNS": "500"},
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    command: list[str | Path] = [Path(sys.executable).parent / "lint-imports", "--no-cache", "--no-logo"]
+    environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "COLUMNS": "500"}
+    return run_to_end(command, seconds=250, cwd=folder, env=environment)
 
 
 def planted(folder: Path, imports: dict[str, str]) -> str:

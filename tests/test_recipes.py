@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.run_to_end import run_to_end
 from tests.store.postgres_server import connected, fresh_database
 from tests.test_house import rooms_not_on_the_map, rooms_without_a_word
 from tests.test_tidy import statements_of_one_database_only
@@ -91,15 +92,8 @@ class Copy:
     def python(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PILLARBOX_")}
         path = os.pathsep.join((str(self.root / "src"), str(self.root)))
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.root,
-            env=kept | {"PYTHONPATH": path, "XDG_STATE_HOME": str(self.root / "state")} | variables,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=100,
-        )
+        environment = kept | {"PYTHONPATH": path, "XDG_STATE_HOME": str(self.root / "state")} | variables
+        return run_to_end([sys.executable, *arguments], seconds=250, cwd=self.root, env=environment)
 
     def said(self, *arguments: str, **variables: str) -> str:
         done = self.python(*arguments, **variables)

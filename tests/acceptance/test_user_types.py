@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.run_to_end import run_to_end
 
 HERE = Path(__file__).parent / "user_types"
 RIGHT, WRONG = HERE / "right.py", HERE / "wrong.py"
@@ -29,7 +30,7 @@ def mypy(folder: Path) -> dict[str, set[int]]:
         RIGHT,
         WRONG,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=SECONDS)
+    done = run_to_end(command, seconds=SECONDS, cwd=folder)
     assert done.returncode in {0, 1}, done.stdout + done.stderr
     found: dict[str, set[int]] = {RIGHT.name: set(), WRONG.name: set()}
     for name, line in re.findall(r"(\w+\.py):(\d+): error:", done.stdout):
@@ -53,7 +54,7 @@ def pyright(folder: Path) -> dict[str, set[int]]:
         "-p",
         folder,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, timeout=SECONDS)
+    done = run_to_end(command, seconds=SECONDS, cwd=folder)
     assert done.returncode in {0, 1}, done.stdout + done.stderr
     found: dict[str, set[int]] = {RIGHT.name: set(), WRONG.name: set()}
     for one in json.loads(done.stdout)["generalDiagnostics"]:

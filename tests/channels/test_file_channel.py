@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import stat
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, Unavailabl
 from pillarbox.errors import ConfigError
 from pillarbox.testing.fakes import FakeClock
 from tests.channels.attempts import TOKEN, an_attempt
+from tests.run_to_end import run_to_end
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,10 +170,8 @@ def test_a_full_disk_is_certain_only_while_nothing_was_written(
     # A real limit of the system on the file's size: nothing, a part, or all of the line fits.
     path = tmp_path / "out.jsonl"
     path.write_bytes(b"y" * 49 + b"\n")
-    ran = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(path), str(limit)], capture_output=True, text=True, timeout=30, check=True
-    )
-    assert ran.stdout.startswith(said)
+    ran = run_to_end([sys.executable, "-c", LIMITED, path, str(limit)], seconds=60)
+    assert ran.stdout.startswith(said), ran.stderr
     assert path.stat().st_size == left
 
 
@@ -272,7 +270,8 @@ sys.stdout = None
 print(type(asyncio.run(ConsoleChannel().send(an_attempt()))).__name__, file=sys.stderr)
 os._exit(0)
 """
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    ran = run_to_end([sys.executable, "-c", program], seconds=60)
+    assert ran.returncode == 0, ran.stderr
     assert ran.stderr.split() == ["Uncertain", "Unavailable"]
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
-import subprocess
 import sys
 import threading
 import weakref
@@ -27,6 +26,7 @@ from pillarbox.domain.outcome import (
 from pillarbox.domain.retry import CHAT, SMTP
 from pillarbox.errors import ConfigError
 from tests.channels.attempts import an_attempt
+from tests.run_to_end import run_to_end
 
 if TYPE_CHECKING:
     from pillarbox.channels.base import Attempt
@@ -40,7 +40,7 @@ SEVEN: list[AnyOutcome] = [
     Unavailable("no key"),
     Uncertain("who knows"),
 ]
-PATIENCE = 10  # seconds; only a failing test waits for so long
+PATIENCE = 60  # seconds; only a failing test waits for so long
 
 
 async def sent(function: Any, **options: Any) -> AnyOutcome:
@@ -251,8 +251,8 @@ async def main():
 asyncio.run(main())
 print("done")
 """
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
-    assert ended.stdout == "done\n"
+    ended = run_to_end([sys.executable, "-c", program], seconds=60)
+    assert (ended.returncode, ended.stdout) == (0, "done\n"), ended.stderr
 
 
 async def test_exiting_in_a_plain_function_does_not_end_the_worker() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
@@ -14,14 +15,37 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     import signal
     import socket
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 
     from tests.warm import WarmProcess, WarmPython
 
 COMMAND = str(Path(sys.executable).with_name("pillarbox"))
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
+LAST_SECONDS = 10
 
 Process: TypeAlias = "asyncio.subprocess.Process | WarmProcess"
+
+
+async def communicated(process: Process, communicating: Awaitable[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
+    """Wait for its end; return what it wrote. If it does not end it is killed, and the error has its last words."""
+    reading = asyncio.ensure_future(communicating)
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await asyncio.shield(reading)
+    except BaseException as exc:
+        exc.add_note(await last_words(process, reading))
+        raise
+
+
+async def last_words(process: Process, communicating: Awaitable[tuple[bytes, bytes]]) -> str:
+    """Kill it; return what it wrote."""
+    reading = asyncio.ensure_future(communicating)
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    if not (await asyncio.wait({reading}, timeout=LAST_SECONDS))[0]:
+        return "somebody else holds its output open"
+    out, err = reading.result()
+    return f"stdout:\n{out.decode(errors='replace')}\nstderr:\n{err.decode(errors='replace')}"
 
 
 async def heard(systemd: socket.socket) -> str:
@@ -67,19 +91,22 @@ class Running:
     async def line(self, event: str) -> dict[str, Any]:
         """Wait for the next line that tells of *event*."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while text := await self.process.stdout.readline():
-                row: dict[str, Any] = json.loads(text)
-                if row["event"] == event:
-                    return row
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while text := await self.process.stdout.readline():
+                    row: dict[str, Any] = json.loads(text)
+                    if row["event"] == event:
+                        return row
+        except TimeoutError as exc:
+            exc.add_note(await last_words(self.process, self.process.communicate()))
+            raise
         raise AssertionError(f"it ended before it told of {event!r}")
 
     def tell(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
     async def ended(self) -> Ended:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            out, err = await self.process.communicate()
+        out, err = await communicated(self.process, self.process.communicate())
         assert self.process.returncode is not None
         return Ended(code=self.process.returncode, out=out.decode(), err=err.decode())
 
@@ -129,13 +156,7 @@ class Pillarbox:
         else:
             process = await self.start(*arguments, **variables)
             communicating = process.communicate()
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                out, err = await communicating
-        except BaseException:
-            process.kill()
-            await process.wait()
-            raise
+        out, err = await communicated(process, communicating)
         assert process.returncode is not None
         ended = Ended(code=process.returncode, out=out.decode(), err=err.decode())
         assert "Traceback" not in ended.err

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.run_to_end import run_to_end
 
 ROOT = Path(__file__).parents[2]
 PRINTS = {
@@ -33,14 +34,7 @@ SHOWN_ON = {
 
 
 def run(script: Path, *, cwd: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, str(script), str(cwd / "outbox.db")],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_to_end([sys.executable, script, cwd / "outbox.db"], seconds=120, cwd=cwd)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 import urllib.error
 from pathlib import Path
@@ -19,13 +18,14 @@ from pillarbox.clock import SystemClock
 from pillarbox.imports.entry import System
 from pillarbox.settings.lookup import TABLE
 from tests.imports.queues import FileQueue
+from tests.run_to_end import run_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PAGES = Path(__file__).parents[2] / "docs/how-to"
 BIN = Path(sys.executable).parent
-SHELL_SECONDS = 60
+SHELL_SECONDS = 240
 
 
 def blocks(page: str, kind: str) -> list[str]:
@@ -38,16 +38,9 @@ def shell(commands: str, home: Path, variables: Mapping[str, str]) -> str:
     """Run commands, which must all succeed, in a home of their own; gives what they wrote to stdout."""
     ours = ("PILLARBOX_", "XDG_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    done = subprocess.run(
-        ["bash", "-eu", "-c", commands],
-        cwd=home,
-        env={**kept, "HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", **variables},
-        capture_output=True,
-        text=True,
-        timeout=SHELL_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    environment = {**kept, "HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", **variables}
+    done = run_to_end(["bash", "-eu", "-c", commands], seconds=SHELL_SECONDS, cwd=home, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 

@@ -52,7 +52,7 @@ def run(text: str, home: Path, capsys: pytest.CaptureFixture[str]) -> str | None
     return capsys.readouterr().out or None
 
 
-@pytest.mark.timeout(600)  # a shell has a minute for each of its blocks, on a machine that does other things as well
+@pytest.mark.timeout(600)  # a shell has two minutes for each of its blocks, on a machine that may be busy
 @pytest.mark.parametrize("page", PAGES)
 def test_a_session_goes_as_its_page_shows(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

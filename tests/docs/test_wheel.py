@@ -21,11 +21,12 @@ from packaging.requirements import Requirement
 
 from pillarbox.testing.receiver import Receiver
 from tests.docs.test_readme import README, ROOT
+from tests.run_to_end import run_to_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 200
 FROM_INDEX = bool(os.environ.get("PILLARBOX_TEST_INDEX"))
 OF_A_CHECKOUT = "make "
 STAYS = ("pillarbox run", "pillarbox top")
@@ -35,8 +36,9 @@ MOST_BYTES = 1_000_000
 
 def run(*command: str | Path, home: Path) -> str:
     """Run a command that knows nothing of this checkout and its environment."""
-    done = subprocess.run(
+    done = run_to_end(
         command,
+        seconds=PATIENCE_SECONDS,
         cwd=home,
         env={
             "PATH": f"{home / 'venv/bin'}:/usr/bin:/bin",
@@ -44,10 +46,6 @@ def run(*command: str | Path, home: Path) -> str:
             "LANG": "C.UTF-8",
             **{name: value for name, value in os.environ.items() if name.startswith("PIP_")},
         },
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
     )
     assert done.returncode == 0, (command, done.stdout, done.stderr)
     return done.stdout

@@ -66,11 +66,15 @@ class Program:
     async def said(self, pattern: str, *, times: int = 1) -> re.Match[str]:
         """Wait until so many lines have matched; return the last match. What it has said before counts."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(SECONDS):
-            while len(found := [match for line in self.output if (match := re.search(pattern, line))]) < times:
-                line = await self.process.stdout.readline()
-                assert line, f"it ended without {pattern!r}: {''.join(self.output)}"
-                self.output.append(line.decode())
+        try:
+            async with asyncio.timeout(SECONDS):
+                while len(found := [match for line in self.output if (match := re.search(pattern, line))]) < times:
+                    line = await self.process.stdout.readline()
+                    assert line, f"it ended without {pattern!r}: {''.join(self.output)}"
+                    self.output.append(line.decode())
+        except TimeoutError as exc:
+            exc.add_note(f"it does not say {pattern!r}, but said: {''.join(self.output)}")
+            raise
         return found[times - 1]
 
     async def stop(self) -> None:

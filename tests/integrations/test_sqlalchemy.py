@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.run_to_end import run_to_end
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,14 +19,8 @@ def test_an_order_its_webhook_and_its_mail_are_one_transaction_on_a_server_too(s
     page = (ROOT / "docs/how-to/sqlalchemy.md").read_text("utf-8")
     shown = re.search(r"^```text\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     assert shown is not None
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(ROOT / "examples/sqlalchemy_shop/shop.py"), server],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    program = ROOT / "examples/sqlalchemy_shop/shop.py"
+    done = run_to_end([sys.executable, "-W", "error", program, server], seconds=300, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     # Messages to several recipients may go in any order.
     assert sorted(done.stdout.splitlines()) == sorted(shown[1].splitlines())
