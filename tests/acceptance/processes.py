@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pillarbox.outbox.message import Message
     from pillarbox.testing.receiver import Received
 
-SECONDS: Final = 30.0
+SECONDS: Final = 60.0
 WORKER: Final = Path(__file__).with_name("worker_process.py")
 RETRY: Final = {"schedule": "10ms", "jitter": 0.0}
 

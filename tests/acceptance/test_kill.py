@@ -16,6 +16,7 @@ from pillarbox.domain.message import State
 from pillarbox.domain.transition import Reason
 from pillarbox.testing.receiver import Answer, Receiver
 from tests.acceptance.processes import SECONDS, Accepting, Witness, WorkerProcess, order_by_lane, run_script
+from tests.kept_port import kept_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,17 +38,16 @@ def db(tmp_path: Path) -> Path:
 
 @pytest.mark.contract("EN1", "LE4")
 async def test_a_worker_killed_before_its_request_is_read_loses_nothing(db: Path) -> None:
-    # A socket that takes connections and never reads: the request is written, but nobody has it.
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1]
+    with kept_port() as port:
         url = f"http://127.0.0.1:{port}/"
         async with Accepting(db) as box:
             message = await box.send()
-            async with WorkerProcess(db, url) as worker:
-                connected, _ = await asyncio.wait_for(asyncio.to_thread(silent.accept), SECONDS)
-                connected.close()
-                await worker.kill()
-            silent.close()
+            # A socket that takes connections and never reads: the request is written, but nobody has it.
+            with socket.create_server(("127.0.0.1", port)) as silent:
+                async with WorkerProcess(db, url) as worker:
+                    connected, _ = await asyncio.wait_for(asyncio.to_thread(silent.accept), SECONDS)
+                    connected.close()
+                    await worker.kill()
             async with Receiver(port=port) as receiver, WorkerProcess(db, url):
                 await box.settled(message)
                 assert tokens(receiver.requests) == {message.id: 1}

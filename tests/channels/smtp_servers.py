@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from tests.kept_port import kept_port
+
 if TYPE_CHECKING:
     import ssl
 
-PATIENCE_SECONDS = 10  # only a failing test waits for so long
+PATIENCE_SECONDS = 30  # only a failing test waits for so long
 HOST = "127.0.0.1"
 
 
@@ -232,24 +233,17 @@ async def rude(**replies: bytes | None) -> AsyncIterator[Rude]:
                 await gone.wait()
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens just now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 class SmtpSink:
     """Starts Postfix's smtp-sink in one of its modes, and ends all that it started."""
 
     def __init__(self, program: str) -> None:
         self._program = program
         self._running: list[subprocess.Popen[bytes]] = []
+        self._ports = contextlib.ExitStack()
 
     async def start(self, *mode: str) -> int:
         """Give the port of a new smtp-sink once it accepts connections."""
-        port = free_port()
+        port = self._ports.enter_context(kept_port())
         # It refuses to stay root, and needs no other user where it is not.
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         command = [self._program, *mode, *user, f"{HOST}:{port}", "100"]
@@ -266,9 +260,10 @@ class SmtpSink:
                 return port
 
     def stop(self) -> None:
-        for process in self._running:
-            process.terminate()
-            process.wait(PATIENCE_SECONDS)
+        with self._ports:
+            for process in self._running:
+                process.terminate()
+                process.wait(PATIENCE_SECONDS)
 
 
 @contextlib.contextmanager

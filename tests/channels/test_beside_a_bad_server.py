@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pillarbox.store.base import Flow
     from pillarbox.testing.channel_suite import HttpPlatform
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 CHATS = (
     TelegramPlatform,
     SlackPlatform,

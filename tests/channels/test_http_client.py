@@ -30,7 +30,7 @@ from tests.channels.attempts import an_attempt
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-SECONDS = 10.0
+SECONDS = 60.0
 OURS_AND_PARSER = ("pillarbox.channels.", "pillarbox.deadline", "httptools.")
 
 

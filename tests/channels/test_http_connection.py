@@ -27,7 +27,7 @@ from tests.channels.attempts import an_attempt
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass

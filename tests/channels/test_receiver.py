@@ -17,7 +17,7 @@ from pillarbox.testing.receiver import Answer, Received, Receiver
 if TYPE_CHECKING:
     from pathlib import Path
 
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60.0
 
 
 class Line:

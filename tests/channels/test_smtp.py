@@ -11,12 +11,12 @@ import pytest
 import trustme
 
 from pillarbox import Outbox
-from pillarbox.channels.base import Progress, Seams
+from pillarbox.channels.base import Attempt, Progress, Seams
 from pillarbox.channels.mail.addresses import parse_address
 from pillarbox.channels.mail.compose import compose
 from pillarbox.channels.mail.session import Route, Server, SmtpSession, Stopped
 from pillarbox.channels.mail.smtp import SmtpChannel
-from pillarbox.clock import SystemClock
+from pillarbox.clock import Clock, SystemClock
 from pillarbox.deadline import Within
 from pillarbox.domain.envelope import Op
 from pillarbox.domain.message import Content, State
@@ -25,8 +25,9 @@ from pillarbox.domain.retry import SMTP
 from pillarbox.errors import ConfigError, InvalidMessage
 from pillarbox.testing.fakes import FakeClock
 from tests.channels.attempts import TOKEN, an_attempt
-from tests.channels.smtp_servers import PATIENCE_SECONDS, SmtpSink, aiosmtpd, free_port, installed_smtp_sink, rude
+from tests.channels.smtp_servers import PATIENCE_SECONDS, Rude, SmtpSink, aiosmtpd, installed_smtp_sink, rude
 from tests.engine.stand import Stand, until
+from tests.kept_port import kept_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -39,11 +40,11 @@ SHORT = 0.05  # seconds that a server which never answers is waited for
 
 @contextlib.asynccontextmanager
 async def channel(
-    port: int, *, credentials: str = "", scheme: str = "smtp", **options: Any
+    port: int, *, credentials: str = "", scheme: str = "smtp", clock: Clock | None = None, **options: Any
 ) -> AsyncIterator[SmtpChannel]:
     options = {"sender": "me@example.org"} | options
     made = SmtpChannel.from_url(f"{scheme}://{credentials}127.0.0.1:{port}", **options)
-    await made.start(Seams())
+    await made.start(Seams(clock=clock or SystemClock()))
     try:
         yield made
     finally:
@@ -54,6 +55,15 @@ async def sent(port: int, *, to: str = "ann@example.net", content: Content | Non
     async with channel(port, **options) as made:
         async with asyncio.timeout(PATIENCE_SECONDS):
             return await made.send(an_attempt(to, content=content))
+
+
+async def given_up(server: Rude, made: SmtpChannel, clock: FakeClock, attempt: Attempt) -> AnyOutcome:
+    """Send, and let time pass once the server owes an answer that it will not give."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        sending = asyncio.create_task(made.send(attempt))
+        await server.silent.wait()
+        clock.advance(2 * SHORT)
+        return await sending
 
 
 # --- delivered --------------------------------------------------------------------------------------------------
@@ -274,9 +284,10 @@ async def test_extensions_are_used_where_they_are_needed() -> None:
 
 @pytest.mark.contract("CO5")
 async def test_a_mail_is_neither_edited_nor_deleted() -> None:
-    async with channel(free_port()) as made:
-        for op in (Op.EDIT, Op.DELETE):
-            assert isinstance(await made.send(an_attempt(op=op, target="<a@b>")), Rejected)
+    with kept_port() as port:
+        async with channel(port) as made:
+            for op in (Op.EDIT, Op.DELETE):
+                assert isinstance(await made.send(an_attempt(op=op, target="<a@b>")), Rejected)
 
 
 # --- broken -----------------------------------------------------------------------------------------------------
@@ -284,7 +295,8 @@ async def test_a_mail_is_neither_edited_nor_deleted() -> None:
 
 @pytest.mark.contract("CL6")
 async def test_a_refused_connection_was_surely_not_sent() -> None:
-    outcome = await sent(free_port())
+    with kept_port() as port:
+        outcome = await sent(port)
     assert isinstance(outcome, Deferred)
     # Nobody was there to say a banner.
     assert outcome.reason == "connect: connection refused"
@@ -358,8 +370,9 @@ async def test_each_step_has_a_timeout_of_its_own(silent: str, option: str, kind
     ("silent", "kind"), [("banner", Deferred), ("RCPT", Deferred), ("DATA", Deferred), ("dot", Uncertain)]
 )
 async def test_a_deadline_says_deferred_until_the_final_dot(silent: str, kind: type) -> None:
-    async with rude(**{silent: None}) as server, channel(server.port) as made, asyncio.timeout(PATIENCE_SECONDS):
-        outcome = await made.send(an_attempt(deadline_seconds=2 * SHORT))
+    clock = FakeClock()
+    async with rude(**{silent: None}) as server, channel(server.port, clock=clock) as made:
+        outcome = await given_up(server, made, clock, an_attempt(deadline_seconds=2 * SHORT))
     assert type(outcome) is kind
 
 
@@ -604,8 +617,9 @@ async def test_a_connection_that_broke_is_not_kept() -> None:
 
 
 async def test_a_connection_that_still_owes_an_answer_is_not_kept() -> None:
-    async with rude(dot=None) as server, channel(server.port, final_timeout=SHORT) as made:
-        assert isinstance(await made.send(an_attempt()), Uncertain)
+    clock = FakeClock()
+    async with rude(dot=None) as server, channel(server.port, final_timeout=SHORT, clock=clock) as made:
+        assert isinstance(await given_up(server, made, clock, an_attempt()), Uncertain)
         server.replies["."] = b"250 ok"
         assert isinstance(await made.send(an_attempt()), Delivered)
     assert len(server.hung_up) == 2
@@ -797,7 +811,7 @@ def test_admission_spells_the_recipient() -> None:
     ],
 )
 async def test_what_is_not_admitted_is_not_sent_either(to: str, content: Content, field: str) -> None:
-    made = SmtpChannel.from_url(f"smtp://127.0.0.1:{free_port()}", sender="me@example.org")
+    made = SmtpChannel.from_url("smtp://127.0.0.1:9", sender="me@example.org")
     with pytest.raises(InvalidMessage) as refused:
         made.admit(to=to, content=content)
     assert refused.value.field == field

@@ -18,7 +18,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -36,6 +35,7 @@ from pillarbox.domain.message import Content, Format
 from pillarbox.domain.outcome import Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from tests.acceptance.processes import Accepting, WorkerProcess
 from tests.channels.attempts import TOKEN, an_attempt
+from tests.kept_port import kept_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -67,13 +67,12 @@ pytestmark = [
 class Synapse:
     """One homeserver in a directory of its own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, port: int) -> None:
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}"
+        self._said = home / "said.txt"
+        self._port = port
+        self.url = f"http://127.0.0.1:{port}"
 
     def prepare(self) -> None:
         given = ["--server-name", "test.local", "--generate-config", "--report-stats=no"]
@@ -88,22 +87,29 @@ class Synapse:
 
     def _run(self, module: str, *arguments: str) -> None:
         command = [str(PYTHON), "-m", module, *arguments]
-        subprocess.run(command, cwd=self._home, check=True, capture_output=True, timeout=SECONDS_TO_START)
+        with self._said.open("ab") as said:
+            try:
+                subprocess.run(command, cwd=self._home, stdout=said, stderr=said, timeout=SECONDS_TO_START, check=True)
+            except subprocess.SubprocessError as exc:
+                exc.add_note(self._last_words())
+                raise
 
     def start(self) -> None:
         command = [str(PYTHON), "-m", "synapse.app.homeserver", "-c", "homeserver.yaml"]
-        self._process = subprocess.Popen(
-            command, cwd=self._home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
+        with self._said.open("ab") as said:
+            self._process = subprocess.Popen(command, cwd=self._home, stdout=said, stderr=said, start_new_session=True)
         clock = SystemClock()
         until = clock.wall_ms() + SECONDS_TO_START * 1000
         while clock.wall_ms() < until:
-            assert self._process.poll() is None, "it ended at once"
+            assert self._process.poll() is None, self._last_words()
             with contextlib.suppress(OSError), self._open("health"):
                 return
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.2)
-        raise TimeoutError("Synapse does not answer")
+        raise TimeoutError(f"Synapse does not answer\n{self._last_words()}")
+
+    def _last_words(self) -> str:
+        return self._said.read_text("utf-8", "replace")[-4000:]
 
     def kill(self) -> None:
         if self._process is not None:
@@ -147,13 +153,16 @@ class Synapse:
 
 @pytest.fixture(scope="module")
 def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
-    synapse = Synapse(tmp_path_factory.mktemp("synapse"))
-    synapse.prepare()
-    synapse.start()
-    for user in ("alice", "bob"):
-        synapse.register(user)
-    yield synapse
-    synapse.kill()
+    with kept_port() as port:
+        synapse = Synapse(tmp_path_factory.mktemp("synapse"), port)
+        try:
+            synapse.prepare()
+            synapse.start()
+            for user in ("alice", "bob"):
+                synapse.register(user)
+            yield synapse
+        finally:
+            synapse.kill()
 
 
 def url_of(synapse: Synapse) -> str:

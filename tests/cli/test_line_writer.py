@@ -17,7 +17,7 @@ from pillarbox.cli.line_writer import LineWriter, descriptor_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 def missing(count: int) -> bytes:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pillarbox.store.base import Event
     from tests.engine.stand import Box
 
-PATIENCE = 10
+PATIENCE = 60.0
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pillarbox.channels.base import Attempt
     from pillarbox.domain.outcome import AnyOutcome
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 class Desk:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pillarbox.domain.message import MessageView
     from pillarbox.settings.model import Settings
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 LATER = timedelta(hours=1)
 NOWHERE = "http://127.0.0.1:1/"
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

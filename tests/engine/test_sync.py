@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pillarbox.domain.message import Admission, Content
     from pillarbox.domain.outcome import AnyOutcome
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 def deliver(attempt: Attempt) -> str:

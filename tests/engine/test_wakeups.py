@@ -12,7 +12,8 @@ from pillarbox.domain.outcome import Unavailable
 from pillarbox.domain.retry import Policy
 from pillarbox.events import ChannelPaused
 from pillarbox.testing.scripted import ScriptedChannel
-from tests.engine.stand import SECONDS
+from tests.engine.stand import SECONDS, StillClock, until
+from tests.store.second_driver import SecondStore
 
 if TYPE_CHECKING:
     from pillarbox.store.base import Batch
@@ -22,13 +23,23 @@ STEADY = Policy(jitter=0.0)
 
 
 def of_messages(batch: Batch) -> bool:
-    """Whether a batch was made for a message, or to look for one."""
-    return bool(batch.enqueue or batch.settle or batch.claim is not None) and not (batch.expire or batch.presence)
+    """Whether a batch was made for a message, or to look for one. What a loop writes meanwhile may go along."""
+    by_itself = not (batch.expire or batch.presence)
+    return bool(batch.enqueue or batch.settle) or (batch.claim is not None and by_itself)
+
+
+@pytest.fixture
+async def stand(stand: Stand) -> Stand:
+    stand.clock = StillClock()
+    return stand
 
 
 async def opened(stand: Stand, channel: ScriptedChannel) -> Box:
     """Open an outbox that has found out that nothing is due."""
     box = await stand.open(channel)
+    if isinstance(box.store.real, SecondStore):
+        # After a lost answer one looks once more; which one is lost is a matter of how many commits came before.
+        box.store.real._server.unreliable = 0.0
     await box.settled(await box.send("warm-up"))
     await quiet(box)
     await box.worker._watcher.tick()
@@ -38,11 +49,8 @@ async def opened(stand: Stand, channel: ScriptedChannel) -> Box:
 
 async def quiet(box: Box) -> None:
     """Let everything that was started come to its end."""
-    writer = box.store.real._writer
-    assert writer is not None
-    for _ in range(20):
-        await writer.run(lambda: None)
-        await asyncio.sleep(0)
+    loops = (box.worker.committer._loop, *box.worker._loops)
+    await until(lambda: all(loop._task is None for loop in loops))
 
 
 @pytest.mark.on_files("counts looks at the file")
@@ -89,8 +97,12 @@ async def test_while_a_channel_is_probed_nobody_looks_for_more(stand: Stand) -> 
             stand.advance(3_600_000)
             await box.looked()
     await quiet(box)
-    before = box.store.offered(of_messages)
+    # So much time has passed that it looks in any case.
+    await box.worker._watcher.tick()
     await quiet(box)
+    before = box.store.offered(of_messages)
+    for _ in range(4):
+        await box._told()
     assert box.store.offered(of_messages) == before
     channel.release()
     for message in others:

@@ -20,7 +20,7 @@ from pillarbox.store.base import BatchResult, QueueInfo
 from pillarbox.store.sqlite.foreign_commits import Versions
 from pillarbox.testing.fakes import FakeClock
 from pillarbox.testing.scripted import ScriptedChannel
-from tests.engine.stand import SECONDS, until
+from tests.engine.stand import SECONDS, StillClock, until
 
 if TYPE_CHECKING:
     from pillarbox.store.base import Store
@@ -96,6 +96,7 @@ async def test_the_files_version_tells_what_nobody_said(stand: Stand) -> None:
 
 @pytest.mark.contract("DR2")
 async def test_what_no_notice_told_of_is_found_all_the_same(stand: Stand) -> None:
+    stand.clock = StillClock()
     channel = ScriptedChannel()
     box = await stand.open(channel)
     await box.settled(await box.send("warm-up"))
@@ -113,6 +114,7 @@ async def test_what_no_notice_told_of_is_found_all_the_same(stand: Stand) -> Non
 @pytest.mark.on_files("is about the file")
 @pytest.mark.contract("DR2")
 async def test_looking_at_the_files_version_is_no_query_where_nothing_was_written(stand: Stand) -> None:
+    stand.clock = StillClock()
     box = await asleep(stand, ScriptedChannel())
     await box.worker._watcher.tick()
     before = len(box.store.batches)

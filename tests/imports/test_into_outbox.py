@@ -17,7 +17,7 @@ from tests.imports.queues import NOW_MS, FileQueue
 if TYPE_CHECKING:
     from pathlib import Path
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parent.parent.parent
 PACKAGE: Final = Path("src/pillarbox")
 COPIED: Final = ("src", "tests")
-SECONDS: Final = 100
+SECONDS: Final = 250
 OK, FAILED = int(pytest.ExitCode.OK), int(pytest.ExitCode.TESTS_FAILED)
 
 

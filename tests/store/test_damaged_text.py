@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pillarbox import Message
 
-SECONDS = 10
+SECONDS = 60.0
 
 
 def texts_of(table: str) -> list[str]:

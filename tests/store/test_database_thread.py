@@ -11,7 +11,7 @@ import pytest
 
 from pillarbox.store.thread import DatabaseThread, TwoThreads
 
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 async def test_many_answers_in_a_row_are_all_heard() -> None:

@@ -86,8 +86,9 @@ def own_threads() -> set[str]:
 
 
 @pytest.mark.contract("SG1", "SG3")
-async def test_a_directory_is_no_database(tmp_path: Path) -> None:
-    assert "is a directory" in await refused(tmp_path, StoreNotFound)
+async def test_a_directory_is_no_database(path: Path) -> None:
+    path.mkdir()
+    assert "is a directory" in await refused(path, StoreNotFound)
 
 
 @pytest.mark.contract("SG1", "SG3")

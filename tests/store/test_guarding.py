@@ -28,7 +28,7 @@ from pillarbox.testing.fakes import FakeClock
 from tests.store.opened import connecting, driver_on, raw
 from tests.store.test_files import descriptors
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 Harm = Callable[[Path], object]
 
 with_locks = pytest.mark.skipif(not hasattr(__import__("fcntl"), "F_OFD_SETLK"), reason="no OFD locks here")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pillarbox.domain.message import Leased
 
 LANE = "l"
-SECONDS = 10
+SECONDS = 60.0
 NOW_MS = FakeClock().wall_ms()
 
 

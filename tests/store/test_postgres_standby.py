@@ -63,7 +63,7 @@ async def waiting(connection: psycopg.Connection[Any], *sends: asyncio.Task[Any]
             await asyncio.sleep(0)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.contract("EN1", "EN4", "EN7")
 @pytest.mark.parametrize("how", ["terminate", "cancel"])
 async def test_what_did_not_wait_for_its_standby_is_not_answered(
@@ -115,7 +115,7 @@ async def said_by(call: Awaitable[Any]) -> BaseException | None:
     return None
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.contract("EN4", "LE4")
 async def test_an_outbox_closes_though_its_standby_is_away(primary: Machine, standby: Machine) -> None:
     """What was not answered is unknown to its caller, and found by its key when the standby is back."""
@@ -139,7 +139,7 @@ async def test_an_outbox_closes_though_its_standby_is_away(primary: Machine, sta
         assert made.id in error.message_ids
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.contract("EN4")
 async def test_an_outbox_closes_though_its_server_is_silent(standby: Machine, primary: Machine) -> None:
     url = f"{primary.url}&connect_timeout=2"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ENQUEUED = MessageEnqueued(at_ms=1, id="a", channel="chat", to="ann")
 DELIVERED = MessageDelivered(at_ms=2, id="a", channel="chat", to="ann", receipt="r", duration_ms=1, send_ms=1)
 ALARM = Alarm(at_ms=3, what="clock_stepped", detail="by two hours")
-SECONDS = 5.0
+SECONDS = 60.0
 
 
 @pytest.fixture

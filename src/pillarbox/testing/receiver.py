@@ -221,14 +221,14 @@ class Receiver:
         """Answer what is held, and everything after it."""
         self._open.set()
 
-    async def wait_for(self, count: int, *, timeout: float = 10.0) -> list[Received]:
+    async def wait_for(self, count: int, *, timeout: float = 30.0) -> list[Received]:
         """Wait until *count* requests were read; return the ledger. Raises TimeoutError."""
         async with asyncio.timeout(timeout):
             while self.count < count:
                 await self._changed.wait()
         return self.requests
 
-    async def wait_until_quiet(self, *, timeout: float = 10.0) -> None:
+    async def wait_until_quiet(self, *, timeout: float = 30.0) -> None:
         """Wait until no connection is open. Raises TimeoutError."""
         async with asyncio.timeout(timeout):
             while self._alive:

@@ -18,7 +18,7 @@ from pillarbox.domain.retry import CHAT, Policy
 from pillarbox.errors import InvalidMessage
 
 Step = AnyOutcome | BaseException | object
-WAIT_SECONDS: Final = 10.0
+WAIT_SECONDS: Final = 30.0
 
 
 class ScriptedChannel(Channel):
