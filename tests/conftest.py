@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.contract_numbers import MARKER
+from tests.store.postgres_server import fresh_database
 from tests.warm import WarmPython
 
 if TYPE_CHECKING:
@@ -38,3 +39,10 @@ def warm_python() -> Iterator[WarmPython]:
     python = WarmPython()
     yield python
     python.close()
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """A schema of PostgreSQL with nothing in it."""
+    with fresh_database() as url:
+        yield url

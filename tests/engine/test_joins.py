@@ -199,12 +199,6 @@ BLOCKING: Final = (psycopg_sync, sqlalchemy_connection, sqlalchemy_session)
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
-    with fresh_database() as url:
-        yield url
-
-
-@pytest.fixture
 async def box(url: str) -> AsyncIterator[Outbox]:
     box = Outbox(url, deliver=False, store=lambda: open_store(url, connect=kept))
     async with box:

@@ -17,19 +17,13 @@ from pillarbox.domain.ids import is_message_id
 from pillarbox.domain.message import State
 from pillarbox.errors import InvalidMessage
 from pillarbox.testing.scripted import ScriptedChannel
-from tests.store.postgres_server import connected, fresh_database
+from tests.store.postgres_server import connected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECONDS = 30.0
 pytestmark = pytest.mark.contract("EN9")
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    with fresh_database() as url:
-        yield url
 
 
 def enqueue(connection: psycopg.Connection[Any], channel: str, recipient: str, content: object, **named: object) -> str:

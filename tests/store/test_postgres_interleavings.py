@@ -25,10 +25,10 @@ from pillarbox.store.steps import batch as steps
 from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver
 from pillarbox.testing.store_suite.driver import CHANNEL
-from tests.store.postgres_server import connected, fresh_database
+from tests.store.postgres_server import connected
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from pillarbox.domain.message import Leased
 
@@ -128,12 +128,6 @@ class Lane:
             await self.driver.deliver(*claimed)
         await self.driver.healthy()
         return sent
-
-
-@pytest.fixture
-def url() -> Iterator[str]:
-    with fresh_database() as url:
-        yield url
 
 
 @pytest.fixture
