@@ -21,7 +21,7 @@ from yarl import URL
 
 from pillarbox.channels.egress import AddrInfo, Egress, guard, networks
 from pillarbox.channels.http.answers import Answer
-from pillarbox.channels.http.client import Client, place_of
+from pillarbox.channels.http.client import Client, address_of
 from pillarbox.channels.http.failures import NotConnected, NotResolved
 from pillarbox.channels.http.pool import Pool
 from pillarbox.clock import SystemClock
@@ -86,7 +86,7 @@ async def post(egress: Egress, url: str | URL) -> Exception | None:
     """Connect to where *url* leads as a channel does; the error, if there was one."""
     pool = Pool(egress, limit=1, tls=None, clock=SystemClock())
     try:
-        await pool.made(place_of(URL(url)))
+        await pool.made(address_of(URL(url)))
     except (NotConnected, EgressRefused, ValueError) as exc:
         return exc
     finally:

@@ -201,10 +201,10 @@ def _target(method: str, url: URL) -> tuple[str, Place]:
     target, host = url.raw_path_qs, url.host_port_subcomponent
     if _BREAKS_LINE.search(f"{method}{target}{host}"):
         raise ValueError("a URL with blanks or control characters")
-    return f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n", place_of(url)
+    return f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n", address_of(url)
 
 
-def place_of(url: URL) -> Place:
+def address_of(url: URL) -> Place:
     """Return where a URL leads to, as the guard reads it."""
     return url.scheme, url.raw_host or "", url.port or 0
 
