@@ -46,7 +46,12 @@ class Httplib2Response(dict[str, str]):
 
 
 def judged(exc: BaseException) -> AnyOutcome:
-    return classify_exception(exc, now_ms=NOW_MS)
+    try:
+        return classify_exception(exc, now_ms=NOW_MS)
+    finally:
+        for one in (exc, exc.__cause__):
+            if isinstance(one, urllib.error.HTTPError):
+                one.close()
 
 
 def caused(exc: Exception, cause: BaseException) -> Exception:

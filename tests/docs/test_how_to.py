@@ -144,6 +144,8 @@ def test_an_exception_means_what_the_page_about_own_channels_says() -> None:
     for exception, expected in rows:
         raised = eval(exception, {"socket": socket, "urllib": urllib, "URL": "http://127.0.0.1/"})  # noqa: S307 — our page
         assert type(classify_exception(raised)).__name__ == expected, exception
+        if isinstance(raised, urllib.error.HTTPError) and raised.fp is not None:
+            raised.close()
 
 
 @pytest.mark.parametrize(
