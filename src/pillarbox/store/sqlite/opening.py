@@ -164,7 +164,8 @@ def _check_no_remains(path: Path) -> None:
     for ending in ("-wal", "-journal"):
         beside = path.with_name(path.name + ending)
         found = _look(beside)
-        if found is not None and found.st_size:
+        # Looked at again: if it is there by now, another process made it this instant, and the log is its own.
+        if found is not None and found.st_size and _look(path) is None:
             raise StoreUnsafe(
                 f"{beside} is there, but not the database that it belongs to: put {path.name} back, or move what is"
                 " left of it away"
