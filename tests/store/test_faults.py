@@ -338,6 +338,36 @@ async def test_a_send_whose_outcome_cannot_be_read_back_says_so_and_gives_its_id
         assert [(view.id, view.recipient) for view in views] == [(*unknown.value.message_ids, "ann"), (third.id, "cyd")]
 
 
+@pytest.mark.contract("EN4", "SG3")
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(apsw.SQLITE_IOERR_WRITE, StoreUnavailable), (apsw.SQLITE_IOERR_FSYNC, StoreOutcomeUnknown)],
+    ids=["write", "sync"],
+)
+async def test_only_a_commit_that_was_not_written_whole_is_surely_not_stored(
+    path: Path, code: int, error: type[StoreError]
+) -> None:
+    """After a sync that failed, the log has a commit that nobody sees, and that a power cut would make one."""
+    failing = False
+
+    def trace(_: object, sql: str, __: object) -> bool:
+        if failing and sql.startswith("COMMIT"):
+            raise apsw.exception_for(code)
+        return True
+
+    async with (
+        driver_on(path) as other,  # in whose index of the log there is no such commit
+        driver_on(path, connect=connecting(lambda connection: connection.set_exec_trace(trace))) as driver,
+    ):
+        kept = await driver.send()
+        failing = True
+        with pytest.raises(StoreError) as failure:
+            await driver.send()
+        failing = False
+        assert type(failure.value) is error
+        assert [view.id for view in await other.everything()] == [kept]
+
+
 @pytest.mark.contract("EN4")
 @either_way
 async def test_a_whole_batch_is_recognised(path: Path, disk: FaultyDisk, *, committed: bool) -> None:

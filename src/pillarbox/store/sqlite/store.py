@@ -25,8 +25,10 @@ from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Draft
 from pillarbox.errors import (
     NotStarted,
+    PillarboxError,
     Refused,
     StoreDiskFull,
+    StoreError,
     StoreOutcomeUnknown,
     StoreReadOnly,
     StoreUnavailable,
@@ -215,6 +217,7 @@ class SQLiteStore(Reads, TwoThreads):
     def _try_commit(self, batch: Batch) -> BatchResult | None:
         """Commit; ``None`` where nothing was written, and another try may do better: a new handle, or a mended file."""
         fresh, session = self._session is None, self._live_session()
+        result = BatchResult()
         try:
             with self._translated("writing"), session.transaction():
                 result = steps.apply(session, session.numbers, batch, limits=self._limits, lease_now=session.lease_now)
@@ -230,14 +233,36 @@ class SQLiteStore(Reads, TwoThreads):
         except (StoreUnavailable, StoreDiskFull, StoreReadOnly) as exc:
             if self.in_memory or not isinstance(exc.__cause__, apsw.IOError):
                 raise
-            self._session = None
-            with contextlib.suppress(apsw.Error):
-                self._handles.close(session.connection)
-            if session.committing:
+            self._drop_session()
+            if session.committing and not (_is_incomplete(exc.__cause__) and self._is_missing(result)):
                 raise StoreOutcomeUnknown(str(exc)) from exc
             if fresh:
                 raise
             return None
+
+    def _is_missing(self, result: BatchResult) -> bool:
+        """
+        Whether a transaction whose commit failed was not written: a message that it stored is not there (EN4).
+
+        No other connection can write it any more. Where nothing was stored, or nobody can look, that is not known.
+        """
+        groups = (group for group in result.enqueued if not isinstance(group, PillarboxError))
+        stored = next((one.id for group in groups for one in group if one.created), None)
+        if stored is None:
+            return False
+        try:
+            with self._translated("looking for what was written"):
+                return not self._live_session().many("view", (stored,))
+        except StoreError:
+            return False
+        finally:
+            self._drop_session()
+
+    def _drop_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            with contextlib.suppress(apsw.Error):
+                self._handles.close(session.connection)
 
     def _mend(self, exc: UnicodeDecodeError) -> None:
         """
@@ -513,3 +538,12 @@ class SQLiteStore(Reads, TwoThreads):
         # One snapshot for all that a read looks at.
         with self._handles.unchanged(), self._translated("reading"), opening.snapshot(tx.connection):
             return function(tx)
+
+
+def _is_incomplete(error: BaseException | None) -> bool:
+    """
+    Whether a commit failed while it was written: what is in the file is no whole commit, and nobody takes it for one.
+
+    After a sync that failed it is whole in the log. Others do not see it, until a power cut lets the log be read anew.
+    """
+    return isinstance(error, apsw.IOError) and getattr(error, "extendedresult", None) == apsw.SQLITE_IOERR_WRITE
