@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
+from pillarbox.domain.moments import patience_seconds
 from pillarbox.engine.hooks import Hooks
 from pillarbox.errors import NotStarted, Refused
 from pillarbox.events.bus import Subscriber
@@ -28,6 +29,7 @@ from pillarbox.outbox.checks import Options
 from pillarbox.outbox.joins import Joins, ReadyToWrite
 from pillarbox.outbox.message import BaseMessage, Timeout
 from pillarbox.outbox.message import Message as AsyncMessage
+from pillarbox.outbox.stream import Every
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,6 +53,7 @@ class Message(BaseMessage):
 
     def wait(self, timeout: Timeout = None) -> Message:
         """Block until it is settled or held, at most so long. See `pillarbox.outbox.message.Message.wait`."""
+        patience_seconds("timeout", timeout)
         if self.id is not None:
             self._box.run(self._until_settled(timeout))
         return self
@@ -276,7 +279,7 @@ class Outbox:
     delete = _as(Message, _Core.delete)
 
     def stream(
-        self, channel: str, *, to: str, every: float = stream.EVERY_SECONDS, **options: Unpack[Options]
+        self, channel: str, *, to: str, every: Every = stream.EVERY_SECONDS, **options: Unpack[Options]
     ) -> Stream:
         """See `pillarbox.Outbox.stream`; to be used in ``with``."""
         self._must_be_open()
@@ -331,13 +334,15 @@ class Outbox:
         """See `pillarbox.Outbox.subscribe`; *subscriber* is called on the outbox's own thread."""
         return self.core.subscribe(subscriber, *types)
 
-    def stop(self, deadline: float | None = None) -> int:
+    def stop(self, deadline: Timeout = None) -> int:
         """
         See `pillarbox.Outbox.stop`.
 
         Calls that other threads still wait for, `Message.wait` too, end with NotStarted.
         """
         self._must_not_block_itself()
+        # Before the thread that it runs on is given up.
+        patience_seconds("deadline", deadline)
         thread = self._running()
         if thread is None:
             return 0

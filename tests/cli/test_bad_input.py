@@ -43,6 +43,8 @@ MISTAKES = {
     "no-configuration": ("ops hi --to x --config nosuch.toml", 4, "nosuch.toml: expected a file at nosuch.toml"),
     "memory": ("ops hi --to x --db :memory:", 4, "db: expected a file: a database in memory ends with the command"),
     "unknown-option": ("ops hi --to x --tll 5s", 2, "no option '--tll'; did you mean '--ttl'?"),
+    "endless-timeout": ("ops hi --to x --wait --timeout 9999999d", 2, "Invalid value for '--timeout': expected"),
+    "endless-ttl": ("ops hi --to x --ttl 99999999999999999999d", 2, "Invalid value for '--ttl': expected a span"),
     "unknown-command-option": ("ops hi --to x --wait --timeout soon", 2, "Invalid value for '--timeout'"),
 }  # fmt: skip
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+import pillarbox.sync
+from pillarbox.channels.function import FunctionChannel
 from pillarbox.errors import ConfigError, InvalidMessage, NotFound
 from pillarbox.outbox.outbox import Outbox
 from pillarbox.store.base import Query
@@ -187,16 +191,66 @@ async def test_arguments_go_by_their_names_in_a_mapping_too(stand: Stand) -> Non
         await (await stand.open()).outbox.send_many([{None: 1, 2: 3}])  # type: ignore[dict-item]
 
 
-@pytest.mark.parametrize("odd", [float("nan"), b"x", ["a"], "soon", True, pytest.param(10**400, id="10**400")])
-async def test_how_long_to_wait_is_a_span(stand: Stand, odd: Any) -> None:
-    box = await stand.open()
-    message = await box.outbox.send("chat", to="ann", text="x")
+NO_SPANS: Final[tuple[Any, ...]] = (
+    -1, -0.5, timedelta(-1), math.nan, math.inf, -math.inf, 1e300, 10**400, True, "soon", "-5s", b"x",
+)  # fmt: skip
+SPANS: Final[list[tuple[str, Call]]] = [
+    ("deadline", lambda box, odd: box.stop(odd)),
+    ("budget", lambda box, odd: box.drain(odd)),
+    ("age", lambda box, odd: box.prune(odd)),
+    ("age", lambda box, odd: box.mirror.prune(odd)),
+    ("span", lambda box, odd: box.pause("chat", span=odd)),
+    ("ttl", lambda box, odd: box.retry(ID, ttl=odd)),
+    ("ttl", lambda box, odd: box.resolve(ID, "resend", ttl=odd)),
+    ("ttl", lambda box, odd: box.retry_many("state=dead", ttl=odd)),
+    ("every", lambda box, odd: box.stream("chat", to="ann", every=odd).__aenter__()),
+]
+
+
+async def test_what_is_no_span_of_time_is_refused_by_its_name_before_anything_is_done(stand: Stand) -> None:
+    box = (await stand.open()).outbox
+    message = await box.send("chat", to="ann", text="x")
+    for odd in NO_SPANS:
+        for field, call in (*SPANS, ("timeout", lambda _, odd: message.wait(odd))):
+            with pytest.raises(InvalidMessage, match="expected") as refused:
+                await call(box, odd)
+            assert refused.value.field == field, odd
+    assert box.started
+    assert not (await message.wait(0)).settled
+    skipped = await box.send("chat", to="ann", text="")
     with pytest.raises(InvalidMessage, match=r"^timeout: "):
-        await message.wait(odd)
+        await skipped.wait(-1)
+    assert await box.stop("0s") == 0
+
+
+def test_a_blocking_outbox_goes_on_where_it_was_told_to_stop_after_no_span(tmp_path: Path) -> None:
+    box = pillarbox.sync.Outbox(tmp_path / "outbox.db", deliver=False)
     with pytest.raises(InvalidMessage, match=r"^deadline: "):
-        await box.outbox.stop(odd)
-    assert box.outbox.started
-    assert not (await message.wait(-1)).settled
+        box.stop(-1)
+    with box:
+        skipped = box.send("ops", to="ann", text="")
+        for odd in NO_SPANS:
+            with pytest.raises(InvalidMessage, match=r"^deadline: "):
+                box.stop(odd)
+            with pytest.raises(InvalidMessage, match=r"^timeout: "):
+                skipped.wait(odd)
+        assert box.list() == []
+
+
+@pytest.mark.parametrize("odd", [0, -1, math.nan, math.inf, 10**400, True, None, "many", [1]])
+def test_what_a_function_takes_is_checked_where_it_is_added(odd: Any) -> None:
+    box = Outbox(":memory:")
+    for field in ("concurrency", "threads", "timeout"):
+        if odd == 10**400 and field != "timeout":
+            continue
+        with pytest.raises(ConfigError, match="expected") as refused:
+            box.channel("pager", lambda _: None, **{field: odd})
+        assert field in refused.value.field, (field, odd)
+        if field != "timeout":
+            with pytest.raises(ConfigError, match=f"^{field}: expected"):
+                FunctionChannel(lambda _: None, **{field: odd})
+    with pytest.raises(ConfigError, match=r"^send_timeout_seconds: expected"):
+        FunctionChannel(lambda _: None, send_timeout_seconds=odd)
 
 
 async def test_a_hook_that_can_never_be_called_is_refused_at_once(stand: Stand) -> None:
@@ -206,7 +260,7 @@ async def test_a_hook_that_can_never_be_called_is_refused_at_once(stand: Stand) 
     for place in places:
         with pytest.raises(TypeError, match="hook: expected a function, not str"):
             place("hook")
-        for odd in (0, -1, float("nan"), float("inf"), "5", None, True):
+        for odd in (0, -1, float("nan"), float("inf"), 10**400, "5", None, True):
             with pytest.raises(InvalidMessage, match=r"^timeout_seconds: "):
                 place(print, timeout_seconds=odd)
     with pytest.raises(InvalidMessage, match=r"^priority: "):

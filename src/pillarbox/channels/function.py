@@ -17,6 +17,7 @@ from pillarbox.channels.option_checks import bounded_count, one_of
 from pillarbox.channels.privacy.outcomes import values_of
 from pillarbox.channels.text.limits import TEXT_LIMIT_MAX
 from pillarbox.channels.thread_pool import Ended, Threads, answer_of
+from pillarbox.channels.url_parts import count, seconds
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Misreported, Outcome, RateLimited, Uncertain, name_of, plain
 from pillarbox.domain.retry import CHAT, Policy
 from pillarbox.errors import ConfigError, InvalidOutcome
@@ -72,11 +73,7 @@ class FunctionChannel(Channel):
             raise ConfigError("function", "expected a function of one argument, the attempt")
         if (wrong := _unusable(function)) is not None:
             raise ConfigError("function", f"expected a function of one argument, the attempt, not {wrong}")
-        for name, number in (("concurrency", concurrency), ("threads", threads)):
-            if number < 1:
-                raise ConfigError(name, "expected 1 or more")
-        if not 0 < send_timeout_seconds < float("inf"):
-            raise ConfigError("send_timeout_seconds", "expected a number above 0")
+        concurrency, threads = count("concurrency", concurrency), count("threads", threads)
         if text_limit is not None:
             text_limit = bounded_count("text_limit", text_limit, most=TEXT_LIMIT_MAX)
         self.capabilities = Capabilities(text_limit=text_limit, unit=one_of("unit", unit, Unit), receipts="accepted")
@@ -85,7 +82,7 @@ class FunctionChannel(Channel):
         self._is_async = _is_async(function)
         self._threads = Threads(limit=threads, name=f"pillarbox-{_name(function)}")
         self.concurrency = concurrency if self._is_async else min(concurrency, threads)
-        self.send_timeout_seconds = send_timeout_seconds
+        self.send_timeout_seconds = seconds("send_timeout_seconds", send_timeout_seconds)
         self.policy = policy
         self.ordered = ordered
         self._seams = Seams()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
+from pillarbox.domain.moments import MS_MAX
 from pillarbox.domain.plain_characters import ASCII_CONTROLS
 from pillarbox.domain.retry import parse_span
 from pillarbox.errors import ConfigError
@@ -144,7 +145,7 @@ def seconds(field: str, value: object) -> float:
     number = value
     if isinstance(value, str):
         number = float(value) if _NUMBER.fullmatch(value) else parse_span(value, field=field)
-    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < float("inf"):
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= MS_MAX / 1000:
         raise ConfigError(field, "expected seconds above 0, or a span such as 30s or 2m")
     return float(number)
 

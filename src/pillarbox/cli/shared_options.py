@@ -14,6 +14,7 @@ import msgspec
 from pillarbox.cli.command_context import UNANSWERED, Call
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.numbers import WholeNumber
+from pillarbox.domain.moments import MS_MAX
 from pillarbox.domain.retry import parse_span
 from pillarbox.errors import ConfigError
 
@@ -124,10 +125,12 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def _span(text: str, expected: str) -> timedelta:
-    try:
-        return timedelta(seconds=parse_span(text, field=""))
-    except (ConfigError, OverflowError):
-        raise click.BadParameter(f"{expected}, not {text!r}.") from None
+    with contextlib.suppress(ConfigError):
+        seconds = parse_span(text, field="")
+        # What takes it later would refuse it, when something was done already.
+        if seconds <= MS_MAX / 1000:
+            return timedelta(seconds=seconds)
+    raise click.BadParameter(f"{expected}, not {text!r}.")
 
 
 def _decoded(text: str) -> object:

@@ -31,7 +31,7 @@ async def until_settled(sender: Sender, message: Message, timeout: float) -> Non
     unsubscribe = sender.box.subscribe(_tell, RetryScheduled, ChannelPaused)
     try:
         while True:
-            left = deadline - loop.time()
+            left = max(0.0, deadline - loop.time())
             if sender.channel is None or await inside(sender.box).reads.served(sender.name):
                 await message.wait(min(left, _LOOK_AGAIN_SECONDS))
             else:

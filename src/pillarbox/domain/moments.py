@@ -82,18 +82,9 @@ def budget_ms(field: str, value: object) -> int:
     return _milliseconds(field, value, least=0.0, length="0 or more")
 
 
-def patience_seconds(field: str, value: object) -> float:
-    """
-    Check how long to wait at most, as `budget_ms`, and return it in seconds: a number below 0 is 0, and infinity stays.
-
-    Raises:
-        InvalidMessage: As `budget_ms`.
-    """
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if value == math.inf:
-            return math.inf
-        value = max(value, 0)
-    return budget_ms(field, value) / 1000
+def patience_seconds(field: str, value: object) -> float | None:
+    """Check how long to wait at most, as `budget_ms`, and return it in seconds; ``None`` as it is."""
+    return None if value is None else budget_ms(field, value) / 1000
 
 
 def _milliseconds(field: str, value: object, *, least: float, length: str) -> int:

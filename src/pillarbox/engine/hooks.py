@@ -9,7 +9,6 @@ the same is left behind.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
@@ -19,7 +18,7 @@ import msgspec
 from pillarbox.channels.base import Attempt
 from pillarbox.clock import Clock
 from pillarbox.domain.channel_names import check_name
-from pillarbox.domain.moments import shown
+from pillarbox.domain.moments import shown, span_ms
 from pillarbox.domain.outcome import Deferred
 from pillarbox.domain.outgoing import Outgoing
 from pillarbox.engine.calls import LEFT_MAX, Calls, Ended
@@ -62,7 +61,7 @@ Readiness = Callable[[str], Any]
 
 class Hooks:
     """
-    The hooks of one outbox. An async one may take ``timeout_seconds``, above 0.
+    The hooks of one outbox. An async one may take ``timeout_seconds``: 1 ms or more.
 
     What can never be called is refused where it is given: TypeError for what is no function, InvalidMessage for a time,
     a priority or a channel's name that is none.
@@ -88,10 +87,10 @@ class Hooks:
         It gets the message as it is so far, and returns ``None`` (unchanged), text of at most 50 000 characters
         (in its place), or `Cancelled`. Plain or async. It is not run again when the message is sent later.
         """
-        _check(hook, timeout_seconds)
+        seconds = _checked_seconds(hook, timeout_seconds)
         if isinstance(priority, bool) or not isinstance(priority, int):
             raise InvalidMessage("priority", f"expected a whole number, not {shown(priority)}")
-        self._before.append((-priority, len(self._before), hook, timeout_seconds))
+        self._before.append((-priority, len(self._before), hook, seconds))
         self._before.sort(key=lambda entry: entry[:2])
 
     def after_delivery(self, hook: After, *, timeout_seconds: float = HOOK_SECONDS) -> None:
@@ -100,10 +99,10 @@ class Hooks:
 
         It gets the event, is not run for a message that was cancelled, and nobody waits for it. Plain or async.
         """
-        _check(hook, timeout_seconds)
+        seconds = _checked_seconds(hook, timeout_seconds)
 
         async def after(event: MessageDelivered | MessageDied | MessageExpired) -> None:
-            ended = await self._ask(hook, event, timeout_seconds)
+            ended = await self._ask(hook, event, seconds)
             if ended.error is not None:
                 pass_on(ended.error)
 
@@ -111,8 +110,8 @@ class Hooks:
 
     def revalidate(self, hook: Revalidate, *, timeout_seconds: float = HOOK_SECONDS) -> None:
         """Ask *hook* just before each send: ``None`` lets it go, `Withdraw` cancels it, `Defer` gives it back."""
-        _check(hook, timeout_seconds)
-        self._revalidate.append((hook, timeout_seconds))
+        seconds = _checked_seconds(hook, timeout_seconds)
+        self._revalidate.append((hook, seconds))
 
     def readiness(self, channel: str, hook: Readiness, *, timeout_seconds: float = HOOK_SECONDS) -> None:
         """
@@ -120,9 +119,9 @@ class Hooks:
 
         ``None`` says yes; text says why not. Then the channel rests for five seconds, and no message is charged.
         """
-        _check(hook, timeout_seconds)
+        seconds = _checked_seconds(hook, timeout_seconds)
         check_name(channel)
-        self._readiness[channel] = (hook, timeout_seconds)
+        self._readiness[channel] = (hook, seconds)
 
     @property
     def any_before(self) -> bool:
@@ -228,13 +227,12 @@ class Hooks:
         return ended
 
 
-def _check(hook: object, seconds: object) -> None:
-    """Refuse at once what would fail at every message."""
+def _checked_seconds(hook: object, timeout: object) -> float:
+    """Refuse at once what would fail at every message; return how long a hook may take."""
     if not callable(hook):
         msg = f"hook: expected a function, not {type(hook).__name__}"
         raise TypeError(msg)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
-        raise InvalidMessage("timeout_seconds", f"expected seconds above 0, not {shown(seconds)}")
+    return span_ms("timeout_seconds", timeout) / 1000
 
 
 def _checked(answer: Withdraw | Defer) -> Withdraw | Defer:

@@ -130,7 +130,7 @@ class BaseMessage:
         return None if self._view is None else to_datetime(self._view.due_ms)
 
     async def _until_settled(self, timeout: Timeout) -> None:
-        seconds = None if timeout is None else patience_seconds("timeout", timeout)
+        seconds = patience_seconds("timeout", timeout)
         if self.id is None or self.state.terminal:
             return
         runtime = await self._lifetime.opened()
@@ -183,6 +183,7 @@ class Message(BaseMessage):
             is false.
 
         Raises:
+            InvalidMessage: *timeout* is no span of 0 or more.
             NotFound: It was pruned meanwhile.
         """
         await self._until_settled(timeout)

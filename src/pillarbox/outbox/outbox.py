@@ -24,6 +24,7 @@ from pillarbox.outbox.add_channel import AddChannel
 from pillarbox.outbox.composition import Given, Inside, on_one
 from pillarbox.outbox.edits import Edits
 from pillarbox.outbox.joins import Joins
+from pillarbox.outbox.message import Timeout
 from pillarbox.outbox.orders import Orders
 from pillarbox.outbox.reads import Reads
 from pillarbox.outbox.reload import Reload
@@ -197,17 +198,20 @@ class Outbox:
         """Stop delivering, write what is known, and let every handle go."""
         await self.stop()
 
-    async def stop(self, deadline: float | None = None) -> int:
+    async def stop(self, deadline: Timeout = None) -> int:
         """
-        Close, waiting at most *deadline* seconds (default: the setting ``stop_seconds``) for sends under way.
+        Close, waiting at most *deadline* for sends under way.
+
+        Args:
+            deadline: Seconds, a timedelta or text such as ``"30s"``; ``None`` for the setting ``stop_seconds``.
 
         Returns:
             How many sends were cut off; what became of those messages is uncertain.
 
         Raises:
-            InvalidMessage: *deadline* is no span; it goes on.
+            InvalidMessage: *deadline* is no span of 0 or more; it goes on.
         """
-        return await self._inside.lifetime.stop(None if deadline is None else patience_seconds("deadline", deadline))
+        return await self._inside.lifetime.stop(patience_seconds("deadline", deadline))
 
     @property
     def started(self) -> bool:

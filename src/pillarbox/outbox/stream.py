@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
 
@@ -14,7 +14,7 @@ from pillarbox.channels.base import Channel
 from pillarbox.clock import Clock
 from pillarbox.domain.envelope import Priority
 from pillarbox.domain.message import Content, decode_content
-from pillarbox.domain.moments import shown
+from pillarbox.domain.moments import span_ms
 from pillarbox.domain.outgoing import Outgoing
 from pillarbox.domain.plain_json import text_of
 from pillarbox.engine.loop import Loop
@@ -27,6 +27,8 @@ from pillarbox.outbox.routes import Routes
 from pillarbox.outbox.sending import Sending
 
 EVERY_SECONDS: Final = 1.0
+Every = float | timedelta | str
+"""A span: seconds, a timedelta or text such as ``"500ms"``."""
 # What goes on with each edit; the rest is said once, with the first message.
 _OF_EDITS: Final = ("ttl", "max_attempts", "schedule", "correlation_id", "origin", "metadata", "traceparent")
 _REFUSED: Final = ("text", "payload", "content_type", "files", "at", "key", "collapse", "abort", "kind", "mirror")
@@ -41,7 +43,7 @@ class Streams:
         self._sending = sending
         self._edits = edits
 
-    def stream(self, channel: str, *, to: str, every: float = EVERY_SECONDS, **options: Unpack[Options]) -> Stream:
+    def stream(self, channel: str, *, to: str, every: Every = EVERY_SECONDS, **options: Unpack[Options]) -> Stream:
         """
         Return an async context manager that says a text while it is being made.
 
@@ -51,14 +53,14 @@ class Streams:
         does not have it, and without a queue, the text is one message at the end.
 
         Args:
-            every: Seconds between two commits, above 0; what a process that is killed loses was written since.
+            every: The span between two commits, 1 ms or more; what a process that is killed loses was written since.
             options: As of `send`: what stays the same while the text grows.
 
         Raises:
             InvalidMessage: An option that makes no sense here, or of a wrong type.
             UnknownChannel: As `send`.
         """
-        _check_span(every)
+        every_ms = span_ms("every", every)
         said = next((field for field in _REFUSED if field in options), None)
         if said is not None:
             raise InvalidMessage(said, "cannot be said of a stream")
@@ -68,12 +70,9 @@ class Streams:
         able = self._routes.for_new(channel).channel if self._routes.settings.enabled else None
         pieces = None if able is None or not able.capabilities.edits else able
         place = _Place(channel=channel, to=to, **options)
-        return Stream(self._sending, self._edits, pieces, place, content, every=every, clock=self._lifetime.clock)
-
-
-def _check_span(every: object) -> None:
-    if isinstance(every, bool) or not isinstance(every, int | float) or not 0 < every < math.inf:
-        raise InvalidMessage("every", f"expected seconds above 0, not {shown(every)}")
+        return Stream(
+            self._sending, self._edits, pieces, place, content, every=every_ms / 1000, clock=self._lifetime.clock
+        )
 
 
 class _Place(Options, total=False):

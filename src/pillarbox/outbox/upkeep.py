@@ -13,6 +13,7 @@ from pillarbox.engine.drain import DrainReport
 from pillarbox.errors import InvalidMessage, Refused, StoreError
 from pillarbox.outbox.health import present
 from pillarbox.outbox.lifetime import Lifetime
+from pillarbox.outbox.message import Timeout
 from pillarbox.outbox.routes import Routes
 from pillarbox.store import database_copy
 from pillarbox.store.base import Schema
@@ -98,11 +99,14 @@ class Upkeep:
         finally:
             await target.close()
 
-    async def drain(self, budget: float | None = None) -> DrainReport:
+    async def drain(self, budget: Timeout = None) -> DrainReport:
         """
-        Wait until nothing is due or being sent, at most *budget* seconds (default: ``drain_budget_ms``).
+        Wait until nothing is due or being sent, at most *budget*.
 
         A disabled queue (``enabled = false``) has nothing to drain: its report is empty.
+
+        Args:
+            budget: Seconds, a timedelta or text such as ``"30s"``; ``None`` for the setting ``drain_budget_ms``.
 
         Raises:
             InvalidMessage: *budget* is below 0, NaN or beyond the calendar.

@@ -12,7 +12,7 @@ from pillarbox.outbox.joins import Joins, ReadyToWrite
 from pillarbox.outbox.message import BaseMessage, Message
 from pillarbox.outbox.sending import Sending
 from pillarbox.outbox.shards.shards import Shard, Shards
-from pillarbox.outbox.stream import EVERY_SECONDS, Stream, Streams
+from pillarbox.outbox.stream import EVERY_SECONDS, Every, Stream, Streams
 
 Messages = Iterable[Outgoing | Mapping[str, Any]]
 
@@ -83,7 +83,7 @@ class ShardedStreams(Streams):
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
 
-    def stream(self, channel: str, *, to: str, every: float = EVERY_SECONDS, **options: Unpack[Options]) -> Stream:
+    def stream(self, channel: str, *, to: str, every: Every = EVERY_SECONDS, **options: Unpack[Options]) -> Stream:
         """See `Streams`."""
         home = self._shards.home(options.get("tenant", ""))
         return home.inside.streams.stream(channel, to=to, every=every, **options)

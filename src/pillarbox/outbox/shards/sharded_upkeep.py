@@ -12,6 +12,7 @@ from pillarbox.domain.message import State
 from pillarbox.domain.mirror import ENTRIES_MAX, TEXT_MAX, MirrorEntry, capped
 from pillarbox.engine.drain import DrainReport, summed
 from pillarbox.errors import Refused
+from pillarbox.outbox.message import Timeout
 from pillarbox.outbox.mirror import MirrorBook
 from pillarbox.outbox.shards.shards import Shard, Shards
 from pillarbox.outbox.upkeep import Upkeep
@@ -51,7 +52,7 @@ class ShardedUpkeep(Upkeep):
         """Refuse."""
         raise Refused(_ONE_ALONE)
 
-    async def drain(self, budget: float | None = None) -> DrainReport:
+    async def drain(self, budget: Timeout = None) -> DrainReport:
         """See `Upkeep`. All shards at the same time."""
         return await self._shards.ask_all(lambda inside: inside.upkeep.drain(budget), summed)
 
