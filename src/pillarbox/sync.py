@@ -30,6 +30,7 @@ from pillarbox.outbox.joins import Joins, ReadyToWrite
 from pillarbox.outbox.message import BaseMessage, Timeout
 from pillarbox.outbox.message import Message as AsyncMessage
 from pillarbox.outbox.stream import Every
+from pillarbox.user_code import thread_at_work
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,6 +38,10 @@ S = TypeVar("S")
 _Core = outbox.Outbox
 _log = logging.getLogger("pillarbox")
 _Book = mirror.MirrorBook
+_WAITS_FOR_ITSELF = (
+    "close() inside a channel waits for the very send that calls it: set something that the rest of the program waits"
+    " for, or leave it to a thread of its own, threading.Thread(target=box.close).start()"
+)
 # In a forked child: the parent's threads, which are not there. Collected, they would close what the two share.
 _inherited: list[LoopThread] = []
 
@@ -214,6 +219,11 @@ class Outbox:
                 " `pillarbox.Outbox` and `await` do not hold it up"
             )
 
+    def _must_not_wait_for_itself(self) -> None:
+        task = thread_at_work.task
+        if task is not None and outbox.inside(self.core).lifetime.sends_on(task):
+            raise Refused(_WAITS_FOR_ITSELF)
+
     def _running(self) -> LoopThread | None:
         """Return the thread that runs; a forked child begins its own at first use (contract LE9)."""
         thread = self._thread
@@ -338,9 +348,11 @@ class Outbox:
         """
         See `pillarbox.Outbox.stop`.
 
-        Calls that other threads still wait for, `Message.wait` too, end with NotStarted.
+        Calls that other threads still wait for, `Message.wait` too, end with NotStarted. A channel that is a plain
+        function is refused as an async one is.
         """
         self._must_not_block_itself()
+        self._must_not_wait_for_itself()
         # Before the thread that it runs on is given up.
         patience_seconds("deadline", deadline)
         thread = self._running()

@@ -12,12 +12,21 @@ import contextlib
 import contextvars
 import logging
 import sys
+import threading
 from collections.abc import Mapping
 from typing import Any, Final
 
 FATAL: Final = (KeyboardInterrupt, SystemExit)
 channel_at_work: Final[contextvars.ContextVar[str | None]] = contextvars.ContextVar("channel_at_work", default=None)
 """The channel whose code runs, or a subscriber's for a message of it: what is logged there must not become one more."""
+
+
+class _ThreadAtWork(threading.local):
+    task: asyncio.Task[Any] | None = None
+
+
+thread_at_work: Final = _ThreadAtWork()
+"""Its ``task`` waits for what this thread does, a channel's call; ``None`` on a thread of anybody else's."""
 
 
 def pass_on(error: BaseException) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pillarbox import Outbox
+from pillarbox.channels.function import FunctionChannel
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import Policy, UncertainAction
@@ -21,6 +23,9 @@ from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import SECONDS, until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pillarbox.channels.base import Attempt
     from pillarbox.domain.outcome import AnyOutcome
     from pillarbox.outbox.message import Message
     from tests.engine.stand import Stand
@@ -382,3 +387,39 @@ async def test_a_stop_lets_subscribers_end(stand: Stand) -> None:
     async with asyncio.timeout(SECONDS):
         await stopping
     assert len(done) == 2
+
+
+@pytest.mark.contract("DR3")
+async def test_a_send_that_closes_its_own_outbox_is_told_that_it_would_wait_for_itself(stand: Stand) -> None:
+    closing: list[asyncio.Task[None]] = []
+
+    async def speak(attempt: Attempt) -> str:
+        with pytest.raises(Refused, match="waits for the very send that calls it"):
+            await outbox.close()
+        closing.append(asyncio.create_task(outbox.close()))
+        return f"r-{attempt.to}"
+
+    box = await stand.open(FunctionChannel(speak, policy=STEADY))
+    outbox = box.outbox
+    message = await box.send()
+    await until(lambda: bool(closing))
+    await closing[0]
+    again = await stand.open()
+    assert (await again.view(message)).state is State.DELIVERED
+
+
+async def test_a_send_of_a_shard_that_closes_the_outbox_is_told_the_same(tmp_path: Path) -> None:
+    refused: asyncio.Future[Refused] = asyncio.get_running_loop().create_future()
+
+    async def speak(_: Attempt) -> None:
+        try:
+            await box.close()
+        except Refused as exc:
+            refused.set_result(exc)
+
+    shards = [str(tmp_path / f"{name}.db") for name in ("a", "b")]
+    async with Outbox(shards=shards, channels={"ops": speak}) as box:
+        message = await box.send("ops", to="ann", text="hi")
+        assert "inside a channel" in str(await refused)
+        await message.wait(timeout=10)
+        assert message.state == "delivered"

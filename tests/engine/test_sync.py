@@ -51,6 +51,38 @@ async def test_who_blocks_an_event_loop_is_told_once(db: Path, caplog: pytest.Lo
     ]
 
 
+@pytest.mark.contract("DR3")
+@pytest.mark.parametrize("shards", [False, True])
+def test_a_plain_function_that_closes_the_outbox_it_sends_for_is_refused(tmp_path: Path, *, shards: bool) -> None:
+    refused: list[str] = []
+    ended = threading.Event()
+
+    def close_in_time() -> None:
+        box.close()
+        ended.set()
+
+    def close(attempt: Attempt) -> str:
+        for end in (box.close, functools.partial(box.stop, 0)):
+            with pytest.raises(Refused) as said:
+                end()
+            refused.append(str(said.value))
+        # Another outbox is another matter, and so is a thread that nobody waits for.
+        Outbox(":memory:", deliver=False).close()
+        threading.Thread(target=close_in_time).start()
+        return deliver(attempt)
+
+    names = [str(tmp_path / name) for name in ("a.db", "b.db")]
+    where: dict[str, Any] = {"shards": names} if shards else {"db": names[0]}
+    box = Outbox(channels={"pager": close}, stop_seconds=SECONDS, **where)
+    box.start()
+    message = box.send("pager", to="ann", text="hi")
+    assert ended.wait(SECONDS)
+    assert all("inside a channel waits for the very send that calls it" in one for one in refused)
+    assert len(refused) == 2
+    with box:
+        assert box.find(message.id or "").state is State.DELIVERED
+
+
 @pytest.mark.contract("EN1", "EN7")
 def test_a_message_is_sent_and_waited_for(db: Path) -> None:
     with Outbox(db, channels={"pager": deliver}) as box:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pillarbox.user_code import thread_at_work
+
 if TYPE_CHECKING:
     from pillarbox.channels.base import Progress
     from pillarbox.domain.outcome import AnyOutcome
@@ -64,13 +66,17 @@ class _Job:
     call: Callable[[], Any]
     context: contextvars.Context
     loop: asyncio.AbstractEventLoop
+    task: asyncio.Task[Any] | None
     answer: asyncio.Future[Ended]
 
     def run(self) -> Ended:
+        thread_at_work.task = self.task
         try:
             return Ended(value=self.context.run(self.call))
         except BaseException as exc:  # noqa: BLE001 — a thread has no caller; SystemExit in it is the caller's to judge
             return Ended(error=exc)
+        finally:
+            thread_at_work.task = None
 
     def tell(self, ended: Ended) -> None:
         # A closed loop has nobody left who would want to know.
@@ -121,7 +127,8 @@ class Threads:
             self._threads += is_new
             jobs = self._jobs
         answer: asyncio.Future[Ended] = loop.create_future()
-        jobs.put(_Job(call=call, context=contextvars.copy_context(), loop=loop, answer=answer))
+        context, task = contextvars.copy_context(), asyncio.current_task()
+        jobs.put(_Job(call=call, context=context, loop=loop, task=task, answer=answer))
         if is_new:
             threading.Thread(target=self._work, args=(jobs,), name=self._name, daemon=True).start()
         return answer

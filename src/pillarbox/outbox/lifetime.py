@@ -8,7 +8,7 @@ import logging
 import os
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from pillarbox.channels.base import Channel
 from pillarbox.domain.ids import MessageId
@@ -26,6 +26,10 @@ from pillarbox.store.base import Store
 
 _log = logging.getLogger("pillarbox")
 NO_IMPORTS: Final = "queues are not imported into shards: import into a database of its own, and let a worker send it"
+_WAITS_FOR_ITSELF: Final = (
+    "close() inside a channel waits for the very send that calls it: set something that the rest of the program waits"
+    " for, or leave it to a task of its own, asyncio.create_task(box.close())"
+)
 _ELSEWHERE: Final = (
     "the outbox is open in another event loop, or another thread's: use it there, close() it there first, or let"
     " threads share a pillarbox.sync.Outbox"
@@ -195,6 +199,7 @@ class Lifetime:
 
     async def stop(self, deadline: float | None) -> int:
         """Close what is open. See `pillarbox.Outbox.stop`."""
+        self.must_not_wait_for_itself()
         async with self.turn():
             if not all(runtime.here() for runtime in (self._runtime, self._stopping) if runtime is not None):
                 await self._let_go()
@@ -208,6 +213,19 @@ class Lifetime:
             # A caller that stopped waiting leaves it to the next one, who waits for the same end.
             if self._stopping is runtime and runtime.closed:
                 self._stopping = None
+
+    def must_not_wait_for_itself(self) -> None:
+        """Raise Refused where a send calls, for whose end a `stop` waits."""
+        task = asyncio.current_task()
+        if task is not None and self.sends_on(task):
+            raise Refused(_WAITS_FOR_ITSELF)
+
+    def sends_on(self, task: asyncio.Task[Any]) -> bool:
+        """Whether *task* carries a send, for whose end a `stop` waits. To be asked by any thread."""
+        found = filter(None, (self._runtime, self._stopping))
+        workers = [runtime.worker for runtime in found if runtime.worker is not None]
+        # Copied first: the loop's thread changes them meanwhile.
+        return any(flight.task is task for worker in workers for flight in [*worker.executor.flights.values()])
 
     def stop_now(self) -> int:
         """Cut off what a `stop` under way still waits for; return how many sends that were. Each is uncertain then."""

@@ -195,7 +195,7 @@ class Outbox:
         await self._inside.lifetime.start()
 
     async def close(self) -> None:
-        """Stop delivering, write what is known, and let every handle go."""
+        """Stop delivering, write what is known, and let every handle go. Not inside a channel: see `stop`."""
         await self.stop()
 
     async def stop(self, deadline: Timeout = None) -> int:
@@ -210,6 +210,7 @@ class Outbox:
 
         Raises:
             InvalidMessage: *deadline* is no span of 0 or more; it goes on.
+            Refused: Called inside a channel, by a send for whose end it would wait; it goes on.
         """
         return await self._inside.lifetime.stop(patience_seconds("deadline", deadline))
 

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 from pillarbox.clock import Clock
 from pillarbox.engine.hooks import Hooks
@@ -128,6 +128,7 @@ class ShardedLifetime(Lifetime):
 
     async def stop(self, deadline: float | None) -> int:
         """See `Lifetime`."""
+        self.must_not_wait_for_itself()
         again, self._again = self._again, None
         if again is not None:
             await again.stop()
@@ -139,6 +140,15 @@ class ShardedLifetime(Lifetime):
             if isinstance(one, BaseException):
                 raise one
         return sum(one for one in found if isinstance(one, int))
+
+    def must_not_wait_for_itself(self) -> None:
+        """See `Lifetime`."""
+        for shard in self._shards:
+            shard.inside.lifetime.must_not_wait_for_itself()
+
+    def sends_on(self, task: asyncio.Task[Any]) -> bool:
+        """See `Lifetime`."""
+        return any(shard.inside.lifetime.sends_on(task) for shard in self._shards)
 
     def stop_now(self) -> int:
         """See `Lifetime`."""
