@@ -173,6 +173,27 @@ async def test_a_drain_waits_for_nothing_that_is_for_later_or_behind_a_pause(sta
 
 
 @pytest.mark.contract("DR1")
+async def test_a_drain_goes_on_with_what_becomes_due_while_it_counts_what_is_left(stand: Stand) -> None:
+    stand.clock = FakeClock()
+    channel = ScriptedChannel(policy=Policy(jitter=0.0, schedule=(0.001,)))
+    channel.script(Deferred("busy"))
+    box = await stand.open(channel)
+    await box.send("r")
+    store: Any = box.runtime.store
+    count = store.backlog
+
+    async def slowly(**named: Any) -> Any:
+        left = await count(**named)
+        stand.advance(2)
+        return left
+
+    store.backlog = slowly
+    async with asyncio.timeout(SECONDS):
+        report = await box.outbox.drain(SECONDS)
+    assert (report.delivered, report.deferred_budget, report.deferred_backoff) == (1, 0, 0)
+
+
+@pytest.mark.contract("DR1")
 async def test_who_does_not_deliver_cannot_drain(stand: Stand) -> None:
     box = await stand.open()
     with pytest.raises(Refused):

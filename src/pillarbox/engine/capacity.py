@@ -7,9 +7,10 @@ another process wrote; one that ran dry is left alone until then, so that idle q
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from pillarbox.store.base import BatchResult, Claim, QueueInfo
+from pillarbox.domain.message import State
+from pillarbox.store.base import BatchResult, Claim, QueueInfo, Settlement
 
 _CLAIM_MAX = 1000
 
@@ -245,3 +246,14 @@ class Feed:
         """Return when the next queue is worth a look."""
         times = [queue.due_ms for queue in self._by_number.values() if queue.due_ms is not None]
         return min(times, default=None)
+
+
+def freeing(settlements: Sequence[Settlement], now_ms: int) -> set[int]:
+    """Return the queues in which these may free something to claim: a lane's next message, or a message's next part."""
+    queues = set()
+    for settlement in settlements:
+        message, transition = settlement.message, settlement.transition
+        again = transition.to is State.SCHEDULED
+        if (transition.due_ms or 0) <= now_ms if again else message.lane is not None:
+            queues.add(message.queue)
+    return queues

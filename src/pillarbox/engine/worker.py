@@ -21,9 +21,9 @@ from pillarbox.channels.base import Channel, Seams
 from pillarbox.clock import Clock, Timer
 from pillarbox.deadline import at_most
 from pillarbox.domain.ids import LeaseId
-from pillarbox.domain.message import Leased, State
+from pillarbox.domain.message import Leased
 from pillarbox.domain.pace import UNLIMITED
-from pillarbox.engine.capacity import Feed
+from pillarbox.engine.capacity import Feed, freeing
 from pillarbox.engine.clock_guard import ClockGuard
 from pillarbox.engine.committer import Committer
 from pillarbox.engine.drain import DrainReport, report_of
@@ -45,7 +45,7 @@ from pillarbox.events.events import Drained
 from pillarbox.events.reporter import Reporter
 from pillarbox.queue_clock import QueueClock
 from pillarbox.store import lost_answers
-from pillarbox.store.base import Batch, BatchResult, Claim, Settlement, Store, TryAgain, WorkerStart
+from pillarbox.store.base import Backlog, Batch, BatchResult, Claim, Settlement, Store, TryAgain, WorkerStart
 from pillarbox.user_code import Log
 
 _log = Log("pillarbox.engine")
@@ -280,21 +280,30 @@ class Worker:
         before = self._reporter.counts.copy()
         before.subtract(self._at_start)
         self._at_start = Counter()
-        if budget_ms > 0 and self._accepting:
+        waits = budget_ms > 0 and self._accepting
+        if waits:
             self._oldest_first = True
             self.look()
-            try:
-                await at_most(budget_ms / 1000, self._until_drained(), clock=self._clock)
-            finally:
-                self._oldest_first = False
-        left = await self._store.backlog(
-            now_ms=self._clock.wall_ms(), channels=tuple(self._channels), worker=self._slot
-        )
+        try:
+            left = await self._drained(began + budget_ms / 1000 if waits else began)
+        finally:
+            self._oldest_first &= not waits
         done = self._reporter.counts.copy()
         done.subtract(before)
         report = report_of(done, left, duration_ms=int((self._clock.mono() - began) * 1000))
         self._reporter.publish(Drained(at_ms=self._clock.wall_ms(), at_start=at_start, **asdict(report)))
         return report
+
+    async def _drained(self, until: float) -> Backlog:
+        """Wait until nothing is due or sent, at most *until* that time of `mono`; return what is left."""
+        while True:
+            if (seconds := until - self._clock.mono()) > 0:
+                await at_most(seconds, self._until_drained(), clock=self._clock)
+            now_ms = self._clock.wall_ms()
+            left = await self._store.backlog(now_ms=now_ms, channels=tuple(self._channels), worker=self._slot)
+            # A retry may have become due while that was read: nobody is to be told that it is left.
+            if not self._accepting or self._is_quiet() or self._clock.mono() >= until:
+                return left
 
     async def _until_drained(self) -> None:
         """Wait until nothing is due or sent, and what another worker died over meanwhile is sent as well."""
@@ -362,7 +371,7 @@ class Worker:
                 return self._claim_for(suspected, suspect=True)
             self._arm(self._suspects.wait_seconds(), self._look_again)
             return None
-        capacity = self.feed.capacity(now_ms=now_ms, ending=ending, freeing=_freeing(settlements, now_ms))
+        capacity = self.feed.capacity(now_ms=now_ms, ending=ending, freeing=freeing(settlements, now_ms))
         return self._claim_for(capacity) if capacity else None
 
     def _claim_for(self, capacity: Mapping[int, int], *, suspect: bool = False) -> Claim:
@@ -477,17 +486,6 @@ class Worker:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._clock.call_later(min(seconds, _TIMER_SECONDS_MAX), then)
-
-
-def _freeing(settlements: Sequence[Settlement], now_ms: int) -> set[int]:
-    """Return the queues in which these may free something to claim: a lane's next message, or a message's next part."""
-    queues = set()
-    for settlement in settlements:
-        message, transition = settlement.message, settlement.transition
-        again = transition.to is State.SCHEDULED
-        if (transition.due_ms or 0) <= now_ms if again else message.lane is not None:
-            queues.add(message.queue)
-    return queues
 
 
 def _nothing() -> None:
