@@ -9,7 +9,7 @@ import pytest
 from pillarbox.channels.function import FunctionChannel
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered, Unavailable
-from pillarbox.events import Alarm, ChannelPaused
+from pillarbox.events import Alarm, ChannelPaused, RetryScheduled
 from pillarbox.testing.scripted import ScriptedChannel
 from tests.engine.stand import until
 from tests.unit.leased_messages import STEADY
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.engine.stand import Box, Stand
 
 REFUSED = Deferred("not connected", outage=True)
+NO_WAY = Deferred("not connected", outage=True, after=600)
 
 
 async def pass_time(stand: Stand, box: Box, milliseconds: int) -> None:
@@ -140,3 +141,34 @@ async def test_a_start_tries_refused_credentials_with_one_message(stand: Stand) 
     for _ in range(5):
         await pass_time(stand, box, 2_000)
     assert [(await box.view(message)).state for message in messages] == [State.DELIVERED] * 3
+
+
+@pytest.mark.contract("FL3", "FL2", "RE5")
+@pytest.mark.parametrize("refusals", [[Unavailable("off", after=600)], [REFUSED, REFUSED, NO_WAY]])
+async def test_whoever_resumes_a_channel_that_was_out_of_order_sends_what_found_that_out_too(
+    stand: Stand, refusals: list[Unavailable | Deferred]
+) -> None:
+    box = await stand.open(ScriptedChannel(*refusals, policy=STEADY))
+    messages = [await box.send(f"r{n}") for n in range(3)]
+    await box.idle()
+    (told,) = {event.due_ms - event.at_ms for event in box.heard.of(RetryScheduled) if not event.charged}
+    assert told >= 600_000, "it is said when it is tried again if nobody does anything"
+    await pass_time(stand, box, 60_000)
+    assert {(await box.view(message)).state for message in messages} == {State.SCHEDULED}
+    await box.outbox.resume("chat")
+    await pass_time(stand, box, 1)
+    assert [(await box.view(message)).state for message in messages] == [State.DELIVERED] * 3
+
+
+@pytest.mark.contract("FL3")
+async def test_whoever_resumes_a_channel_that_was_not_ready_has_its_hook_asked_at_once(stand: Stand) -> None:
+    box = await stand.open(ScriptedChannel(policy=STEADY))
+    why: str | None = "the phone is off"
+    box.outbox.hooks.readiness("chat", lambda _: why)
+    message = await box.send()
+    await box.heard.wait_for(ChannelPaused)
+    await pass_time(stand, box, 1_000)
+    why = None
+    await box.outbox.resume("chat")
+    await pass_time(stand, box, 1)
+    assert (await box.view(message)).state is State.DELIVERED

@@ -161,12 +161,12 @@ def _decide(message: Leased, outcome: _NotDelivered, *, now_ms: int, fraction: f
                 ),
             )
         case Unavailable(reason) if outcome.auth:
-            due_ms = now_ms + FREE_RETURN_MS_MIN
-            return _freed(message, ErrorClass.UNAVAILABLE, reason or "credentials refused", due_ms, UNTIL_RESUMED)
+            why = reason or "credentials refused"
+            return _out_of_order(message, ErrorClass.UNAVAILABLE, why, now_ms, UNTIL_RESUMED)
         case Unavailable(reason):
             hint_ms = _whole_ms(message.policy.bounded_hint(outcome.after))
             pause_ms = now_ms + max(hint_ms, min(UNAVAILABLE_PAUSE_MS << min(strikes, 6), UNAVAILABLE_PAUSE_MS_MAX))
-            return _freed(message, ErrorClass.UNAVAILABLE, reason or "channel unavailable", pause_ms, pause_ms)
+            return _out_of_order(message, ErrorClass.UNAVAILABLE, reason or "channel unavailable", now_ms, pause_ms)
         case Uncertain(reason):
             return _uncertain(message, outcome, reason or "no answer", now_ms=now_ms, fraction=fraction)
         case _:
@@ -182,7 +182,7 @@ def _rests(message: Leased, outcome: Deferred, *, now_ms: int, strikes: int) -> 
     """Return the release that opens a channel's breaker, or keeps it open. Delays and attempts stay as they are."""
     hint_ms = _whole_ms(message.policy.bounded_hint(outcome.after))
     pause_ms = now_ms + max(hint_ms, min(OUTAGE_PAUSE_MS << min(strikes, 6), OUTAGE_PAUSE_MS_MAX))
-    return _freed(message, ErrorClass.OUTAGE, outcome.reason or "nothing gets through", pause_ms, pause_ms)
+    return _out_of_order(message, ErrorClass.OUTAGE, outcome.reason or "nothing gets through", now_ms, pause_ms)
 
 
 def _part_delivered(message: Leased, receipt: str | None, now_ms: int) -> Transition:
@@ -268,9 +268,12 @@ def release_unsent(message: Leased, reason: str, *, now_ms: int) -> Transition:
 
 def not_ready(message: Leased, reason: str, *, now_ms: int) -> Transition:
     """Return the release of a message whose channel is not ready, and which rests for that. Costs no attempt."""
-    due_ms = now_ms + NOT_READY_PAUSE_MS
     release = Transition.release(
-        due_ms=due_ms, error_class=ErrorClass.RELEASED, error=reason, lost=message.lost, pause_ms=due_ms
+        due_ms=now_ms + FREE_RETURN_MS_MIN,
+        error_class=ErrorClass.RELEASED,
+        error=reason,
+        lost=message.lost,
+        pause_ms=now_ms + NOT_READY_PAUSE_MS,
     )
     return _capped(message, release)
 
@@ -524,6 +527,11 @@ def _freed(
     message: Leased, error_class: ErrorClass, error: str, due_ms: int, pause_ms: int | None = None
 ) -> Transition:
     return _capped(message, Transition.release(due_ms=due_ms, error_class=error_class, error=error, pause_ms=pause_ms))
+
+
+def _out_of_order(message: Leased, error_class: ErrorClass, error: str, now_ms: int, pause_ms: int) -> Transition:
+    """Return the release that makes the whole channel rest. Only that keeps the message: a resume sends it too."""
+    return _freed(message, error_class, error, now_ms + FREE_RETURN_MS_MIN, pause_ms)
 
 
 def _capped(message: Leased, transition: Transition) -> Transition:

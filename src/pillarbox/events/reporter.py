@@ -254,7 +254,8 @@ class Reporter:
                 self._publish(
                     events.RetryScheduled,
                     settlement,
-                    due_ms=transition.due_ms or 0,
+                    # It may be due while its channel rests.
+                    due_ms=max(transition.due_ms or 0, transition.pause_ms or 0),
                     error=transition.error or "",
                     error_class=str(transition.error_class),
                     charged=bool(transition.charged),

@@ -183,8 +183,8 @@ def _pause(gate: Gate, standing: Standing) -> Cause:
     elif gate.strikes and not _was_rate_limited(gate, standing):
         word, text = Why.CHANNEL_UNAVAILABLE, f"{channel} cannot send: {reason}."
         unblock = (
-            f"Put right what it complains of; then {resume}, and {retry} for a message that was given back. Otherwise"
-            " it is tried with one message when the pause is over."
+            f"Put right what it complains of; then {resume}. Otherwise it is tried with one message when the pause is"
+            " over."
         )
     else:
         word, text = Why.CHANNEL_RATE_LIMITED, f"The platform asked channel {gate.channel} to wait: {reason}."
