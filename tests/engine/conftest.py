@@ -53,3 +53,9 @@ def make_store(request: pytest.FixtureRequest) -> Iterator[MakeStore]:
 async def stand(tmp_path: Path, make_store: MakeStore) -> AsyncIterator[Stand]:
     async with Stand(tmp_path, make_store) as stand:
         yield stand
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """Where two shards are to be."""
+    return [str(tmp_path / "a.db"), str(tmp_path / "b.db")]

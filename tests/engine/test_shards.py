@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,17 +23,13 @@ from pillarbox.errors import (
     NotFound,
     Refused,
     ShardsUnavailable,
-    StoreError,
     StoreReplaced,
 )
-from pillarbox.events.events import Alarm
 from pillarbox.imports.into_outbox import import_queue
 from pillarbox.outbox.composition import Inside
 from pillarbox.outbox.outbox import inside
-from pillarbox.outbox.shards import sharded_lifetime
 from pillarbox.store.registry import open_store
 from pillarbox.testing.fakes import FakeClock
-from tests.engine.stand import until
 from tests.store.postgres_server import connected, fresh_database
 
 if TYPE_CHECKING:
@@ -69,11 +63,6 @@ def shards(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[str]
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> list[str]:
-    return [str(tmp_path / "a.db"), str(tmp_path / "b.db")]
-
-
-@pytest.fixture
 async def box(files: list[str]) -> AsyncIterator[Outbox]:
     """One that only accepts, with a message of each of four tenants."""
     async with Outbox(shards=files, deliver=False) as box:
@@ -104,6 +93,25 @@ def test_no_part_asks_as_if_there_were_one_database(files: list[str]) -> None:
             "lifetime": {"live", "at_hand", "opened", "turn"},
             "sending": {"draft", "drafts", "change", "skipped"},
         }.get(name, set())
+
+
+async def test_a_start_opens_each_database_once(box: Outbox, files: list[str]) -> None:
+    await box.close()
+    opened: list[str] = []
+    hook = lambda connection: opened.append(connection.filename)  # noqa: E731 — to be taken away again
+    apsw.connection_hooks.append(hook)
+    try:
+        await box.start()
+        found = list(opened)
+        await box.close()
+        Path(files[1]).unlink()
+        opened.clear()
+        await box.start()
+    finally:
+        apsw.connection_hooks.remove(hook)
+    assert sorted(found) == files
+    # What has to be made is looked for without a connection.
+    assert opened == files
 
 
 async def test_messages_are_kept_and_sent_where_their_tenant_is_at_home(shards: list[str]) -> None:
@@ -387,104 +395,6 @@ async def test_a_copied_shard_is_that_shard(files: list[str], tmp_path: Path) ->
             await inside(box).upkeep.copy_to(files[0])
 
 
-# A shard that is down
-
-
-@pytest.fixture
-async def half(files: list[str], tmp_path: Path) -> AsyncIterator[tuple[Outbox, Path]]:
-    """An outbox whose second shard is away; the path under which it would come back."""
-    async with Outbox(shards=files, deliver=False) as box:
-        for tenant in (*ONE, *TWO):
-            await box.send("ops", to="ann", text="hi", tenant=tenant)
-    away = tmp_path / "away"
-    Path(files[1]).rename(away)
-    # What cannot be opened as a database: a folder.
-    Path(files[1]).mkdir()
-    box = Outbox(shards=files, channels={"ops": Ways()})
-    yield box, away
-    await box.close()
-
-
-async def test_the_others_go_on_and_the_answer_says_what_is_missing(half: tuple[Outbox, Path]) -> None:
-    box, _ = half
-    alarms: list[Any] = []
-    box.subscribe(alarms.append, Alarm)
-    await box.start()
-    assert ["shard_down" in alarm.what for alarm in alarms] == [True]
-    sent = await box.send("ops", to="bob", text="hi", tenant=ONE[0])
-    assert (await sent.wait(SECONDS)).state is State.DELIVERED
-    assert (await box.get(sent.id or "")) is not None
-    with pytest.raises(ShardsUnavailable, match=r"shard 2 of 2 \(.*b\.db\) did not answer"):
-        await box.send("ops", to="bob", text="hi", tenant=TWO[0])
-    with pytest.raises(ShardsUnavailable) as missing:
-        await box.list()
-    assert isinstance(missing.value.partial, list)
-    assert {message.view.tenant for message in missing.value.partial} == set(ONE)
-    with pytest.raises(ShardsUnavailable) as missing:
-        await box.cancel_many("state=delivered,scheduled", dry_run=True)
-    assert missing.value.partial is not None
-    # It may be there: nobody knows.
-    for ask in (box.get("A" * 22), box.cancel("A" * 22), box.find("AAAA")):
-        with pytest.raises(ShardsUnavailable):
-            await ask
-    (problem,) = (await box.health()).problems
-    assert "shard 2 of 2" in problem
-
-
-async def test_what_is_asked_of_one_tenant_needs_its_home_alone(half: tuple[Outbox, Path]) -> None:
-    box, _ = half
-    await box.start()
-    assert len(await box.list(tenant=ONE[0])) == 1
-    (page,) = await box.list(where=f"tenant={ONE[0]}", limit=1)
-    assert await box.list(where=f"tenant={ONE[0]}", before=page) == []
-    assert (await box.replay_many(f"tenant={ONE[0]} state=delivered", dry_run=True)).dry_run
-    assert (await box.cancel_many(f"tenant={ONE[1]}")).matched <= 1
-    for ask in (
-        box.list(tenant=TWO[0]),
-        box.cancel_many(f"tenant={TWO[0]}"),
-        box.list(where=f"tenant={ONE[0]},{TWO[0]}"),
-    ):
-        with pytest.raises(ShardsUnavailable):
-            await ask
-
-
-async def test_a_shard_that_comes_back_is_served(
-    half: tuple[Outbox, Path], files: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sharded_lifetime, "AGAIN_SECONDS", 0.05)
-    box, away = half
-    await box.start()
-    Path(files[1]).rmdir()
-    away.rename(files[1])
-    async with asyncio.timeout(SECONDS):
-        (found,) = await _listed(box, TWO[0])
-    assert (await found.wait(SECONDS)).state is State.DELIVERED
-
-
-async def test_what_comes_back_as_another_database_keeps_no_other_shard_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sharded_lifetime, "AGAIN_SECONDS", 0.05)
-    files = [tmp_path / f"{name}.db" for name in "abc"]
-    names = [str(file) for file in files]
-    async with Outbox(shards=names, deliver=False):
-        pass
-    for file in files[1:]:
-        file.rename(file.with_suffix(".away"))
-        file.mkdir()
-    async with Outbox(shards=names, deliver=False) as box, asyncio.timeout(SECONDS):
-        for file in files[1:]:
-            file.rmdir()
-        shutil.copy(files[0], files[1])
-        files[2].with_suffix(".away").rename(files[2])
-
-        async def only_the_wrong_one_is_missing() -> bool:
-            (first, *others) = (await box.health()).problems
-            return not others and "shard 1 of 3, and not shard 2 of 3" in first
-
-        await until(only_the_wrong_one_is_missing)
-
-
 async def test_an_error_of_a_home_names_the_shard(box: Outbox, files: list[str]) -> None:
     Path(files[1]).unlink()
     for ask in (
@@ -495,24 +405,6 @@ async def test_an_error_of_a_home_names_the_shard(box: Outbox, files: list[str])
         with pytest.raises(StoreReplaced, match=r"^shard 2 of 2 \(.*b\.db\): (?!shard)"):
             await ask
     assert (await box.send("ops", to="ann", text="hi", tenant=ONE[0])).created
-
-
-async def _listed(box: Outbox, tenant: str) -> list[Message]:
-    """Ask until all answer."""
-    while True:
-        with contextlib.suppress(ShardsUnavailable):
-            return await box.list(tenant=tenant)
-        await asyncio.sleep(0)
-
-
-async def test_nothing_starts_where_no_shard_answers(files: list[str]) -> None:
-    for file in files:
-        Path(file).mkdir()
-    box = Outbox(shards=files, deliver=False)
-    with pytest.raises(StoreError):
-        await box.start()
-    assert not box.started
-    assert not inside(box).lifetime.begun
 
 
 async def test_new_settings_reach_every_shard(files: list[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pillarbox.clock import Clock
 from pillarbox.entropy import Entropy
-from pillarbox.errors import StoreError
+from pillarbox.errors import StoreError, StoreNotFound
 from pillarbox.outbox.engine_settings import limits_of
 from pillarbox.settings.load import is_default_db
 from pillarbox.settings.model import Settings
@@ -33,16 +33,18 @@ def make_store(settings: Settings, *, clock: Clock, entropy: Entropy, migrate: b
 
 
 async def opened_or_memory(
-    store: Store, settings: Settings, alarm: Callable[[str, str], None], *, clock: Clock
+    store: Store, settings: Settings, alarm: Callable[[str, str], None], *, clock: Clock, make: bool
 ) -> Store:
     """
     Open *store*; where that fails and *settings* say so, work in memory from then on (contract SG1).
+
+    Where it is not there and not to be made, StoreNotFound says so: nothing is wrong with it yet.
 
     Returns:
         What is open: *store*, or what stands in for it until the process ends.
     """
     if settings.fallback != "memory":
-        await store.open()
+        await store.open(make=make)
         return store
     # However the path is spelt; and a forked child has not got what its parent holds.
     place = os.getpid(), _place(settings.db)
@@ -50,8 +52,10 @@ async def opened_or_memory(
     if fallen is not None:
         return fallen
     try:
-        await store.open()
+        await store.open(make=make)
     except StoreError as exc:
+        if not make and isinstance(exc, StoreNotFound):
+            raise
         # Sticky for the process: going back to the file later would strand what is in memory.
         fallen = _fallbacks[place] = open_store(":memory:", clock=clock)
         await fallen.open()

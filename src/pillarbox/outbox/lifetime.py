@@ -127,12 +127,12 @@ class Lifetime:
             raise Refused("whether this process delivers is said before start()")
         self._routes.deliver = True
 
-    async def start(self) -> None:
-        """Open the database, and begin to deliver. See `pillarbox.Outbox.start`."""
+    async def start(self, *, make: bool = True) -> None:
+        """Open the database, and begin to deliver. See `pillarbox.Outbox.start`; *make*, as of `Store.open`."""
         async with self.turn():
             await self._let_go()
             if self._runtime is None:
-                self._runtime = await self._open(self._deliveries())
+                self._runtime = await self._open(self._deliveries(), make=make)
 
     def turn(self) -> asyncio.Lock:
         """
@@ -182,7 +182,9 @@ class Lifetime:
             return {}
         return self._routes.channels()
 
-    async def _open(self, deliveries: Mapping[str, Channel], *, only: MessageId | None = None) -> Runtime:
+    async def _open(
+        self, deliveries: Mapping[str, Channel], *, only: MessageId | None = None, make: bool = True
+    ) -> Runtime:
         runtime = Runtime(
             self.make_store(),
             self._bus,
@@ -192,7 +194,7 @@ class Lifetime:
             hooks=self.hooks,
             labels=self._labels,
         )
-        await runtime.open(deliveries, only=only)
+        await runtime.open(deliveries, only=only, make=make)
         return runtime
 
     # Close

@@ -139,17 +139,21 @@ class Runtime:
 
     # Open
 
-    async def open(self, channels: Mapping[str, Channel], *, only: MessageId | None = None) -> None:
-        """Open the database; deliver through *channels*, where there are any. What fails leaves nothing open."""
+    async def open(self, channels: Mapping[str, Channel], *, only: MessageId | None = None, make: bool = True) -> None:
+        """
+        Open the database; deliver through *channels*, where there are any. What fails leaves nothing open.
+
+        *make*: as of `Store.open`.
+        """
         try:
-            await self._open(channels, only)
+            await self._open(channels, only, make=make)
         except BaseException:
             await self.close(0)
             raise
 
-    async def _open(self, channels: Mapping[str, Channel], only: MessageId | None) -> None:
+    async def _open(self, channels: Mapping[str, Channel], only: MessageId | None, *, make: bool) -> None:
         self._lease_ms = int(lease_seconds(self._settings, (c.send_timeout_seconds for c in channels.values())) * 1000)
-        await self._open_store()
+        await self._open_store(make=make)
         if self._settings.enabled:
             self._place = await settled_place(self.store, self._settings, labels=self._labels)
         # Before anything is judged by its time.
@@ -178,8 +182,9 @@ class Runtime:
                 self.worker.drain(self._settings.drain_budget_ms, at_start=True)
             )
 
-    async def _open_store(self) -> None:
-        store = await opened_or_memory(self.store, self._settings, self.reporter.alarm, clock=self.clock.machine)
+    async def _open_store(self, *, make: bool) -> None:
+        alarm, clock = self.reporter.alarm, self.clock.machine
+        store = await opened_or_memory(self.store, self._settings, alarm, clock=clock, make=make)
         if store is not self.store:
             self.fell_back = True
             self.store = store

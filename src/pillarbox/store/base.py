@@ -676,8 +676,17 @@ class Store(Protocol):
     in_memory: bool
     place: str
 
-    async def open(self) -> None:
-        """Connect, check the library and the file, migrate where the database allows it. Safe to repeat."""
+    async def open(self, *, make: bool = True) -> None:
+        """
+        Connect, check the library and the file, migrate where the database allows it. Safe to repeat.
+
+        Args:
+            make: Whether a database that is not there may be made, by a store that makes any.
+
+        Raises:
+            StoreNotFound: It is not there, and not made.
+            StoreError: It cannot be opened; its subclass says why.
+        """
 
     async def close(self) -> None:
         """Close every handle, in a bounded time whatever the database does. Safe to repeat."""

@@ -54,7 +54,7 @@ class NullStore:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    async def open(self) -> None:
+    async def open(self, *, make: bool = True) -> None:
         """Do nothing: there is nothing to open."""
 
     async def close(self) -> None:

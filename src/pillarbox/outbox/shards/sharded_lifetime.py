@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 from pillarbox.clock import Clock
@@ -22,7 +22,6 @@ from pillarbox.outbox.shards.shards import Shard, Shards
 from pillarbox.settings.changes import Changes
 from pillarbox.settings.model import Settings
 from pillarbox.store.base import Store
-from pillarbox.store.registry import open_store
 
 AGAIN_SECONDS: Final = 5.0
 _log = logging.getLogger("pillarbox")
@@ -74,7 +73,7 @@ class ShardedLifetime(Lifetime):
             shard.inside.lifetime.deliver_here()
         self._routes.deliver = True
 
-    async def start(self) -> None:
+    async def start(self, *, make: bool = True) -> None:  # noqa: ARG002 — each shard is asked about it
         """See `Lifetime`. Raises the first shard's StoreError where none can be opened."""
         try:
             await self._start()
@@ -84,16 +83,9 @@ class ShardedLifetime(Lifetime):
 
     async def _start(self) -> None:
         down: dict[int, StoreError] = {}
-        new = await asyncio.gather(*map(_is_new, self._shards))
         # What is there says whether the list is right: before anything is made by a wrong one.
-        for made in (False, True):
-            shards = [shard for shard, is_new in zip(self._shards, new, strict=True) if is_new is made]
-            found = await asyncio.gather(*(shard.inside.lifetime.start() for shard in shards), return_exceptions=True)
-            for shard, error in zip(shards, found, strict=True):
-                if isinstance(error, StoreError):
-                    down[shard.place.number] = error
-                elif error is not None:
-                    raise error
+        new = await self._begin(self._shards, down, make=False)
+        await self._begin(new, down, make=True)
         if len(down) == len(self._shards.each):
             raise down[1]
         self._shards.down = down
@@ -104,6 +96,20 @@ class ShardedLifetime(Lifetime):
         if self._again is None:
             self._again = Loop("shards", self._try_again, clock=self._machine)
             self._again.start()
+
+    async def _begin(self, shards: Iterable[Shard], down: dict[int, StoreError], *, make: bool) -> list[Shard]:
+        """Start shards at the same time; note in *down* why one cannot be, and return those that have to be made."""
+        begun = [(shard, shard.inside.lifetime.start(make=make)) for shard in shards]
+        found = await asyncio.gather(*(start for _, start in begun), return_exceptions=True)
+        new: list[Shard] = []
+        for (shard, _), error in zip(begun, found, strict=True):
+            if isinstance(error, StoreNotFound) and not make:
+                new.append(shard)
+            elif isinstance(error, StoreError):
+                down[shard.place.number] = error
+            elif error is not None:
+                raise error
+        return new
 
     def _down(self) -> list[Shard]:
         return [shard for shard in self._shards if shard.place.number in self._shards.down]
@@ -200,23 +206,6 @@ class ShardedReload(Reload):
         if silent:
             raise ShardsUnavailable(silent, partial=changes)
         return changes
-
-
-async def _is_new(shard: Shard) -> bool:
-    """Whether the start will make a shard. Of one that does not answer, the start says so."""
-    settings = shard.inside.routes.settings
-    if not settings.enabled:
-        return False
-    store = open_store(settings.db, create=False)
-    try:
-        await store.open()
-    except StoreNotFound:
-        return True
-    except StoreError:
-        return False
-    finally:
-        await store.close()
-    return False
 
 
 def _of_shard(settings: Settings, own: Settings) -> Settings:

@@ -96,7 +96,7 @@ class PostgresStore(Reads, TwoThreads):
         self.place = url
         self._place = dsn.parse(url)
         self._limits = limits or Limits()
-        self._create = create
+        self._create = self._makes = create
         self._migrate = migrate
         self._lease_clock = lease_clock
         self._server_clock = ServerClock(clock or SystemClock())
@@ -135,10 +135,11 @@ class PostgresStore(Reads, TwoThreads):
         session = self._session
         return set() if session is None else {session.backend}
 
-    async def open(self) -> None:
+    async def open(self, *, make: bool = True) -> None:
         """See `Store`."""
         if self._writer is not None:
             return
+        self._makes = self._create and make
         await self._begin_writing(self._caller("pillarbox-writer"))
 
     def _open(self) -> None:
@@ -146,7 +147,7 @@ class PostgresStore(Reads, TwoThreads):
         try:
             with translated("reading the schema"):
                 _until_first(
-                    lambda: migrations.prepare(session, self._place.schema, create=self._create, forward=self._migrate)
+                    lambda: migrations.prepare(session, self._place.schema, create=self._makes, forward=self._migrate)
                 )
             self._count_recipients(session, self._limits)
         except BaseException:

@@ -320,17 +320,18 @@ def _check_owner(connection: apsw.Connection) -> bool:
     return bool(tables)
 
 
-def prepare_schema(connection: apsw.Connection, *, create: bool = True) -> None:
+def prepare_schema(connection: apsw.Connection, *, create: bool = True, forward: bool = True) -> None:
     """
     Make or migrate the schema.
 
     Args:
-        create: Whether an empty file becomes a database, and an older one is brought up to date; commands say no.
+        create: Whether an empty file becomes a database.
+        forward: Whether an older one is brought up to date. Commands say no to both.
 
     Raises:
         StoreCorrupt: Not ours, or it does not say which schema it has.
         StoreTooNew: Made by a newer version that this one must not work on.
-        StoreTooOld: Made by an older version, and *create* is false.
+        StoreTooOld: Made by an older version, and *forward* is false.
         StoreNotFound: An empty file, and *create* is false.
     """
     with translated("reading the schema", connection):
@@ -338,8 +339,11 @@ def prepare_schema(connection: apsw.Connection, *, create: bool = True) -> None:
         try:
             with snapshot(connection):
                 _make_or_migrate(connection, create=False)
-        except (StoreNotFound, StoreTooOld):
+        except StoreNotFound:
             if not create:
+                raise
+        except StoreTooOld:
+            if not forward:
                 raise
         else:
             return

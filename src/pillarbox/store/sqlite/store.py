@@ -90,7 +90,7 @@ class SQLiteStore(Reads, TwoThreads):
         self.place = str(path)
         self._path = Path(path)
         self._limits = limits or Limits()
-        self._create = create
+        self._create = self._makes = create
         self._make_parents = make_parents
         self._clock = clock or SystemClock()
         self._buried: list[Ended] = []
@@ -113,20 +113,21 @@ class SQLiteStore(Reads, TwoThreads):
         connection = None if self._session is None else self._session.connection
         return opening.translated(what, connection, path=None if self.in_memory else str(self._path))
 
-    async def open(self) -> None:
+    async def open(self, *, make: bool = True) -> None:
         """See `Store`."""
         if self._writer is not None:
             return
+        self._makes = self._create and make
         opening.check_library()
         await self._begin_writing(self._caller("pillarbox-writer"))
 
     def _open(self) -> None:
         if not self.in_memory:
-            opening.prepare_file(self._path, create=self._create, make_parents=self._make_parents)
+            opening.prepare_file(self._path, create=self._makes, make_parents=self._make_parents)
         connection = self._handles.open()
         try:
             with self._handles.unchanged():
-                opening.prepare_schema(connection, create=self._create)
+                opening.prepare_schema(connection, create=self._makes, forward=self._create)
                 if self._limits.recipient_messages is not None:
                     opening.count_recipients(connection)
             if self._sidecar is not None:
