@@ -87,6 +87,7 @@ def test_a_shard_that_does_not_answer_is_named_and_the_exit_code_tells(shards: T
 
 
 def test_nothing_is_called_well_while_a_shard_does_not_answer(shards: Typed) -> None:
+    assert shards("status --strict").code == Exit.TO_LOOK_AT
     Path("b.db").unlink()
     Path("b.db").mkdir()
     for line, good in (("doctor", "all is well"), ("status", "nothing to look at"), ("db check", "no problem found")):
@@ -94,6 +95,8 @@ def test_nothing_is_called_well_while_a_shard_does_not_answer(shards: Typed) -> 
         assert ended.code == Exit.DATABASE, line
         assert good not in ended.out + ended.err, line
         assert "shard 2 of 2 (b.db) did not answer" in ended.out, line
+        if line != "db check":
+            assert shards(f"{line} --strict").code == Exit.DATABASE, "what nobody can see comes before what is seen"
         said = json.loads(shards(f"{line} --json").out)
         assert not said.get("ok", False), line
         assert "shard 2 of 2 (b.db)" in str(said), line

@@ -12,6 +12,7 @@ from pillarbox import Attempt, Outbox, Rejected
 from pillarbox.cli.top_screen import Top
 from pillarbox.cli.top_view import Look, Rates, channel_rows
 from pillarbox.domain.message import State
+from pillarbox.outbox.outbox import inside
 from pillarbox.store.base import Flow, Tally
 from tests.store.postgres_server import fresh_database
 
@@ -130,6 +131,28 @@ async def test_looking_writes_nothing_and_what_cannot_be_read_is_said(tmp_path: 
             await pilot.pause()
             assert screen.query_one("#trouble").display
             assert rows(screen, "channels")[0][0] == "chat"  # what was seen before stays
+
+
+async def test_a_shard_that_does_not_answer_is_named_beside_what_the_others_say(tmp_path: Path) -> None:
+    files = [tmp_path / "a.db", tmp_path / "b.db"]
+    async with Outbox(shards=[str(file) for file in files], deliver=False) as box:
+        for number in range(8):
+            await box.send("chat", to="ann", text="hi", tenant=f"t{number}")
+    files[1].rename(tmp_path / "away")
+    files[1].mkdir()
+    box = Outbox(shards=[str(file) for file in files], deliver=False)
+    shards = inside(box).shards
+    assert shards is not None
+    shards.lenient = True
+    async with box:
+        screen = Top(box, seconds=NEVER_SECONDS)
+        async with screen.run_test() as pilot:
+            await pilot.pause()
+            trouble, shown = screen.query_one("#trouble", Static), screen.query_one("#heading", Static)
+            assert trouble.display
+            assert "shard 2 of 2" in str(trouble.render())
+            assert all(str(file) in str(shown.render()).replace("\n", "") for file in files)
+            assert rows(screen, "channels")
 
 
 def look(at_ms: int, *, delivered: int, waiting: int = 0, **flow: int | None) -> Look:

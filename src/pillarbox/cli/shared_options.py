@@ -54,7 +54,8 @@ def shared(command: Callable[..., int]) -> Callable[..., int]:
         if db is not None and shard is not None:
             raise click.UsageError("--db names a database, --shard one of the configured: give one of them.", ctx)
         code = command(Call(ctx=ctx, db=db, shard=shard, config=config, json=as_json), *args, **options)
-        return Exit.DATABASE if code == Exit.OK and ctx.obj.get(UNANSWERED) else code
+        seen_alone = code in (Exit.OK, Exit.TO_LOOK_AT)
+        return Exit.DATABASE if seen_alone and ctx.obj.get(UNANSWERED) else code
 
     return wrapped
 

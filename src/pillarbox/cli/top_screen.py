@@ -31,6 +31,8 @@ from pillarbox.clock import SystemClock
 from pillarbox.domain.message import State
 from pillarbox.domain.plain_characters import visible
 from pillarbox.errors import PillarboxError
+from pillarbox.outbox.outbox import inside
+from pillarbox.settings.derived import databases
 from pillarbox.settings.explain import mask_dsn
 
 if TYPE_CHECKING:
@@ -108,6 +110,7 @@ class Top(App[None]):
     def __init__(self, box: Outbox, *, seconds: float) -> None:
         super().__init__()
         self._box = box
+        self._shards = inside(box).shards
         self._seconds = seconds
         self._clock = SystemClock()
         self._rates = Rates()
@@ -144,6 +147,8 @@ class Top(App[None]):
             return
         self._looking = True
         trouble = self.query_one("#trouble", Static)
+        silent = {} if self._shards is None else self._shards.unanswered
+        silent.clear()
         try:
             look = await self._read()
         except PillarboxError as exc:
@@ -152,7 +157,9 @@ class Top(App[None]):
             return
         finally:
             self._looking = False
-        trouble.display = False
+        # What the others say is shown, and that it is not all.
+        trouble.update(Text(visible("\n".join(f"{name} did not answer: {why}" for name, why in silent.items()))))
+        trouble.display = bool(silent)
         self._look = look
         self._rates.add(look)
         self._show(look)
@@ -169,7 +176,7 @@ class Top(App[None]):
         )
 
     def _show(self, look: Look) -> None:
-        lines = mask_dsn(self._box.settings.db), heading(look, self._rates)
+        lines = ", ".join(map(mask_dsn, databases(self._box.settings))), heading(look, self._rates)
         self.query_one("#heading", Static).update(Text("\n".join(map(visible, lines))))
         names = {_DEAD: "Newest dead letters", _HELD: "Held, until somebody decides", _SCHEDULED: "Newest waiting"}
         self.query_one("#shown", Label).update(names[self._state])
