@@ -29,9 +29,22 @@ settings.load_profile("patient")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{MARKER}(*numbers): the promises that this test keeps, such as 'EN7'")
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Fail a test that leaves another handler of a signal behind: later ones start processes, which inherit it."""
+    before = [signal.getsignal(number) for number in STOPS]
+    yield
+    after = [signal.getsignal(number) for number in STOPS]
+    for number, handler in zip(STOPS, before, strict=True):
+        signal.signal(number, handler)
+    assert after == before
 
 
 @pytest.fixture(scope="session")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pillarbox.testing.receiver import Answer, Receiver
 from tests.cli.commands import COMMAND, PATIENCE_SECONDS
+from tests.run_to_end import run_to_end
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.cli.commands import Pillarbox
 
 APP = """
@@ -115,6 +120,103 @@ async def test_a_second_signal_cuts_them_off_and_says_so(pillarbox: Pillarbox, r
         assert (await worker.ended()).code == 0
     message = (await pillarbox("show", sent.out.strip(), "--json")).json
     assert (message["state"], message["error_class"]) == ("scheduled", "uncertain")
+
+
+@pytest.mark.contract("DR3")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=["TERM", "INT", "HUP"])
+async def test_a_signal_after_it_has_stopped_changes_nothing(pillarbox: Pillarbox, number: signal.Signals) -> None:
+    async with pillarbox.running("run", f"file://{pillarbox.home}/out.jsonl", "--json") as worker:
+        await worker.line("started")
+        worker.tell(signal.SIGTERM)
+        await worker.line("stopped")
+        ending = asyncio.ensure_future(worker.ended())
+        with contextlib.suppress(ProcessLookupError):
+            while not ending.done():
+                worker.tell(number)
+                await asyncio.wait((ending,), timeout=0.002)
+        assert (await ending).code == 0
+
+
+IN_A_PROGRAM = """
+import os, signal, sys, threading
+from pillarbox.cli import main
+numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+signal.signal(signal.SIGHUP, print)
+before = [signal.getsignal(number) for number in numbers]
+threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+code = main(sys.argv[1:])
+print(code, [signal.getsignal(number) for number in numbers] == before, signal.set_wakeup_fd(-1))
+"""
+
+
+@pytest.mark.contract("DR3")
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one", "two"])
+def test_a_program_that_called_it_has_its_handlers_back(tmp_path: Path, workers: tuple[str, ...]) -> None:
+    """What it starts afterwards would inherit that SIGTERM is ignored, and could not be ended by it."""
+    place = ("--db", f"{tmp_path}/outbox.db", f"file://{tmp_path}/out.jsonl", "--quiet")
+    command = [sys.executable, "-c", IN_A_PROGRAM, "run", *workers, *place]
+    ended = run_to_end(command, seconds=PATIENCE_SECONDS, cwd=tmp_path)
+    assert ended.stdout == "0 True -1\n", ended.stderr
+
+
+EARLY = """
+import os, sys
+class Signals:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Signals())
+"""
+
+
+@pytest.mark.contract("CF3", "DR3")
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one", "two"])
+async def test_a_worker_that_is_told_to_reload_while_it_is_loaded_delivers_all_the_same(
+    pillarbox: Pillarbox, workers: tuple[str, ...]
+) -> None:
+    early = EARLY.format(module="pillarbox.store.sqlite.store" if workers else "click", number=int(signal.SIGHUP))
+    (pillarbox.home / "sitecustomize.py").write_text(early, "utf-8")
+    pillarbox.serving(f"file://{pillarbox.home}/out.jsonl")
+    async with pillarbox.running("run", "--json", *workers, PYTHONPATH=str(pillarbox.home)) as worker:
+        await worker.line("started")
+        await worker.line("reloaded")
+        worker.tell(signal.SIGTERM)
+        assert (await worker.ended()).code == 0
+
+
+@pytest.mark.contract("DR3")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["TERM", "INT"])
+async def test_a_worker_that_is_told_to_stop_while_it_is_loaded_stops_with_success(
+    pillarbox: Pillarbox, number: signal.Signals
+) -> None:
+    (pillarbox.home / "sitecustomize.py").write_text(EARLY.format(module="click", number=int(number)), "utf-8")
+    ended = await pillarbox("run", f"file://{pillarbox.home}/out.jsonl", PYTHONPATH=str(pillarbox.home))
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+
+
+async def test_a_command_that_is_interrupted_while_it_is_loaded_says_so(pillarbox: Pillarbox) -> None:
+    (pillarbox.home / "sitecustomize.py").write_text(EARLY.format(module="click", number=int(signal.SIGINT)), "utf-8")
+    ended = await pillarbox("ls", PYTHONPATH=str(pillarbox.home))
+    assert (ended.code, ended.out, ended.err) == (130, "", "interrupted\n")
+
+
+@pytest.mark.contract("CF3", "DR3")
+async def test_no_reload_is_tried_while_it_stops(pillarbox: Pillarbox, receiver: Receiver) -> None:
+    pillarbox.serving(receiver.url)
+    receiver.hold()
+    await pillarbox("send", "ops", "hi", "--to", "x")
+    async with pillarbox.running("run", "--json") as worker:
+        await receiver.wait_for(1)
+        worker.tell(signal.SIGTERM)
+        assert worker.process.stderr is not None
+        assert b"stopping" in await worker.process.stderr.readline()
+        worker.tell(signal.SIGHUP)
+        assert b"the configuration is not read again" in await worker.process.stderr.readline()
+        receiver.release()
+        ended = await worker.ended()
+    assert ended.code == 0
+    assert "reload" not in ended.out + ended.err
 
 
 @pytest.mark.contract("DR3")

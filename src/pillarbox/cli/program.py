@@ -20,6 +20,7 @@ from typing import Any, Final
 import click
 
 from pillarbox.__about__ import __version__
+from pillarbox.cli import signals
 from pillarbox.cli.exits import Exit, Stop, code_of
 from pillarbox.cli.mistaken_options import extra_argument, no_such_option
 from pillarbox.cli.output import hush, talk
@@ -161,6 +162,17 @@ def _variables(command: click.Command, ctx: click.Context, prefix: str) -> list[
 
 def execute(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit code. Raises nothing."""
+    here = os.getpid()
+    code = _executed_anywhere(arguments)
+    if os.getpid() != here and not signals.ends_with_the_command():
+        # A worker that a program's call of `run --workers` has forked: the rest of that program is not for it to run.
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _executed_anywhere(arguments: Sequence[str]) -> int:
     _fill_standard_files()
     if sys.stdout is not None:
         return _executed(arguments)

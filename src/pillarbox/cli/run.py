@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import click
 
 from pillarbox.__about__ import __version__
+from pillarbox.cli import signals
 from pillarbox.cli.command_context import naming, whole_of
 from pillarbox.cli.exits import Exit, Stop
 from pillarbox.cli.numbers import WholeNumber
@@ -60,6 +61,7 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
     "-v", "--verbose", is_flag=True, help="Log all there is, as log_level = debug does; -q logs warnings only."
 )
 @shared
+@signals.given_back()
 def run(
     call: Call,
     *,
@@ -298,6 +300,9 @@ class _Runner:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._asked_to_stop)
         loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
+        if signals.reload_was_asked():
+            # It may have come after the configuration was read.
+            self._reload.set()
         if self._link is not None:
             loop.add_reader(self._link.fileno(), self._hear_supervisor, self._link)
         try:
@@ -307,9 +312,8 @@ class _Runner:
                 loop.remove_reader(self._link.fileno())
             for number in (*_SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
-                if self._link is not None:
-                    # It has stopped: a signal to all of its service that comes now changes nothing.
-                    signal.signal(number, signal.SIG_IGN)
+                # It has stopped: a signal that comes now changes nothing, least of all the exit code.
+                signal.signal(number, signal.SIG_IGN)
 
     def _notify(self, word: Word) -> None:
         """Report to whoever started this worker what it does now."""
@@ -366,6 +370,9 @@ class _Runner:
         while True:
             await self._reload.wait()
             self._reload.clear()
+            if self._stopping or self._stop.is_set():
+                log.info("it stops: the configuration is not read again")
+                continue
             self._notify("RELOADING")
             await self._reload_once()
             self._notify("READY")

@@ -19,6 +19,7 @@ import sys
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
+from pillarbox.cli import signals
 from pillarbox.cli.exits import Exit
 from pillarbox.cli.output import encoded
 from pillarbox.cli.systemd import Word, notify
@@ -192,8 +193,8 @@ class Supervisor:
 
     def _obey(self) -> None:
         """Pass on what it was told by signals."""
-        signals, self._signals = self._signals, []
-        for number in signals:
+        told, self._signals = self._signals, []
+        for number in told:
             if number in _STOPS:
                 self._stops += 1
                 self._on_stop()
@@ -257,6 +258,7 @@ class Supervisor:
         signal.set_wakeup_fd(-1)
         for number in _HEARD:
             signal.signal(number, signal.SIG_DFL)
+        signals.keep_reloads()
         self._selector.close()
         for end in (self._woken, self._waker, *(place.end for place in self._places)):
             if end is not None:
