@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
@@ -26,9 +26,11 @@ from pillarbox.loop_thread import LoopThread, in_a_loop, not_open
 from pillarbox.outbox import mirror, outbox, stream
 from pillarbox.outbox.add_channel import AddChannel
 from pillarbox.outbox.checks import Options
+from pillarbox.outbox.filters import Where
 from pillarbox.outbox.joins import Joins, ReadyToWrite
 from pillarbox.outbox.message import BaseMessage, Timeout
 from pillarbox.outbox.message import Message as AsyncMessage
+from pillarbox.outbox.message_pages import Pages
 from pillarbox.outbox.stream import Every
 from pillarbox.user_code import thread_at_work
 
@@ -298,6 +300,16 @@ class Outbox:
     get = _as(_one_or_none, _Core.get)
     find = _as(Message, _Core.find)
     list = _as(_some, _Core.list)
+
+    def export(self, where: Where = ()) -> Iterator[Message]:
+        """See `pillarbox.Outbox.export`; to be used in ``for``."""
+        self._must_be_open()
+        return self._each(outbox.inside(self.core).reads.pages(where))
+
+    def _each(self, pages: Pages) -> Iterator[Message]:
+        while page := self.run(pages.following()):
+            yield from _some(self, page)
+
     history = _blocking(_Core.history)
     explain = _blocking(_Core.explain)
     summary = _blocking(_Core.summary)

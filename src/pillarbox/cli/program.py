@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, str]] = {
     "show": "pillarbox.cli.read_commands:show",
     "history": "pillarbox.cli.read_commands:history",
     "explain": "pillarbox.cli.read_commands:explain",
+    "export": "pillarbox.cli.export:export",
     "stats": "pillarbox.cli.read_commands:stats",
     "channels": "pillarbox.cli.channels:channels",
     "workers": "pillarbox.cli.read_commands:workers",
@@ -69,7 +70,7 @@ _MEANT: Final = {
     "start": "run", "serve": "run", "deliver": "run", "enqueue": "send", "settings": "config",
     "get": "show", "why": "explain", "count": "stats", "wait": "explain", "queue": "ls", "failed": "ls",
     "flush": "run", "drain": "run", "backup": "db", "migrate": "db", "restore": "db", "check": "doctor",
-    "health": "doctor", "watch": "top",
+    "health": "doctor", "watch": "top", "dump": "export",
 }  # fmt: skip
 
 _ONE_LINE_MAX: Final = 1000

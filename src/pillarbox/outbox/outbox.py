@@ -253,6 +253,7 @@ class Outbox:
     get = _reads(Reads.get)
     find = _reads(Reads.find)
     list = _reads(Reads.list)
+    export = _reads(Reads.export)
     history = _reads(Reads.history)
     explain = _reads(Reads.explain)
     summary = _reads(Reads.summary)

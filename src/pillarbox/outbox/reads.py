@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from pillarbox.outbox.filters import Where, narrowed_by
 from pillarbox.outbox.health import Health, examine
 from pillarbox.outbox.lifetime import Lifetime
 from pillarbox.outbox.message import BaseMessage, Message
+from pillarbox.outbox.message_pages import OfOne, Pages
 from pillarbox.outbox.routes import Routes, make_route
 from pillarbox.store.base import (
     Durability,
@@ -116,6 +117,27 @@ class Reads:
         if before is not None:
             query = msgspec.structs.replace(query, before_seq=view_of(before).seq)
         return [self._message(view) for view in await (await self._store()).list_messages(query)]
+
+    def export(self, where: Where = ()) -> AsyncIterator[Message]:
+        """
+        Read all messages that *where* picks, whole, one after the other, the oldest first.
+
+        However many there are, a few are in memory at a time. Each comes once, as it was when its page was read. What
+        is accepted after the beginning does not come, nor what is deleted before its turn. It is used in ``async for``.
+
+        Args:
+            where: A filter, or several that must all hold; see `pillarbox.outbox.filters`. None: all messages.
+
+        Raises:
+            InvalidMessage: *where* cannot be read.
+            ShardsUnavailable: At the end: some shards did not answer.
+        """
+        return self.pages(where).messages()
+
+    def pages(self, where: Where = ()) -> Pages:
+        """Read as `export`, page by page."""
+        query = narrowed_by(Query(), where, now_ms=self._clock.wall_ms())
+        return OfOne(self._store, query, self._message)
 
     async def history(self, id: str) -> builtins.list[Event]:  # noqa: A002 — the field's name
         """Return a message's story, the acceptance first."""

@@ -804,6 +804,14 @@ class Store(Protocol):
     async def list_messages(self, query: Query) -> list[MessageView]:
         """Return messages that match, without their content."""
 
+    async def read_messages(self, query: Query, *, bytes_max: int) -> list[MessageView]:
+        """
+        Return messages that match, each whole, as of one moment.
+
+        They are fewer than ``limit`` says where more would hold over *bytes_max* of content together; but where any
+        matches, there is one.
+        """
+
     async def history(self, message: MessageId) -> list[Event]:
         """Return every transition in order; the first one is the acceptance."""
 

@@ -148,6 +148,10 @@ class NullStore:
         """Return none: there is no message."""
         return []
 
+    async def read_messages(self, query: Query, *, bytes_max: int) -> list[MessageView]:  # noqa: ARG002 — of `Store`
+        """Return none: there is no message."""
+        return []
+
     async def facts(self, message: MessageId, *, now_ms: int) -> Facts | None:  # noqa: ARG002 — of `Store`
         """Return none: there is no message."""
         return None

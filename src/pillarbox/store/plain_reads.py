@@ -72,6 +72,10 @@ class Reads(ABC):
         """See `Store`."""
         return await self._read(lambda tx: read.listing(tx, query))
 
+    async def read_messages(self, query: Query, *, bytes_max: int) -> list[MessageView]:
+        """See `Store`."""
+        return await self._read(lambda tx: read.whole(tx, query, bytes_max))
+
     async def history(self, message: MessageId) -> list[Event]:
         """See `Store`."""
         return await self._read(lambda tx: history.history(tx, message))

@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from pillarbox.errors import StoreError
 from pillarbox.outbox.filters import Where
 from pillarbox.outbox.message import BaseMessage, Message
+from pillarbox.outbox.message_pages import Pages
 from pillarbox.outbox.reads import view_of
-from pillarbox.outbox.shards.shards import Shard
+from pillarbox.outbox.shards.shards import Shard, Shards
 from pillarbox.store.base import Query
 
 _Placed = tuple[int, Message]
@@ -77,3 +80,33 @@ class Page:
     async def _list(self, shard: Shard, **changed: int | None) -> list[Message]:
         query = msgspec.structs.replace(self._query, **changed)
         return await shard.inside.reads.list(query, where=self._where)
+
+
+class OfShards(Pages):
+    """What *where* picks on some shards, one after the other. Those that do not answer are named at the end."""
+
+    def __init__(self, shards: Shards, possible: Sequence[Shard], where: Where) -> None:
+        self._shards = shards
+        self._where = where
+        self._left = deque(possible)
+        self._read: list[Shard] = []
+        self._silent: dict[str, str] = {}
+        self._pages: Pages | None = None
+
+    async def following(self) -> list[Message]:
+        """See `Pages`. Raises ShardsUnavailable, unless that is only to be noted, when no other shard is left."""
+        while self._left:
+            shard = self._left[0]
+            try:
+                self._shards.must_be_up(shard)
+                self._pages = self._pages or shard.inside.reads.pages(self._where)
+                if page := await self._pages.following():
+                    return page
+                self._read.append(shard)
+            except StoreError as exc:
+                self._silent[shard.name] = str(exc)
+            self._pages = None
+            self._left.popleft()
+        silent, self._silent = self._silent, {}
+        self._shards.whole(self._read, lambda _: None, silent)
+        return []

@@ -6,7 +6,7 @@ import builtins
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, TypeVar
 
 from pillarbox.domain.explain.causes import Explanation
@@ -17,8 +17,9 @@ from pillarbox.errors import InvalidMessage, NotFound
 from pillarbox.outbox.filters import Where, narrowed_by
 from pillarbox.outbox.health import Health
 from pillarbox.outbox.message import BaseMessage, Message
+from pillarbox.outbox.message_pages import Pages
 from pillarbox.outbox.reads import Promise, Reads, query_of
-from pillarbox.outbox.shards.pages import Page
+from pillarbox.outbox.shards.pages import OfShards, Page
 from pillarbox.outbox.shards.shards import Shard, Shards
 from pillarbox.store.base import (
     Durability,
@@ -116,6 +117,14 @@ class ShardedReads(Reads):
         return await self._shards.ask_each(
             page.of, page.merged, of=self._shards.possible(narrowed_by(query, where, now_ms=0))
         )
+
+    def export(self, where: Where = ()) -> AsyncIterator[Message]:
+        """See `Reads`. One shard after the other."""
+        return self.pages(where).messages()
+
+    def pages(self, where: Where = ()) -> Pages:
+        """See `Reads`. One shard after the other; those that do not answer are named when all others were read."""
+        return OfShards(self._shards, self._shards.possible(narrowed_by(Query(), where, now_ms=0)), where)
 
     async def summary(self, turn: str, *, final_only: bool = False) -> TurnSummary:
         """See `Reads`. A turn may be of several tenants."""

@@ -197,7 +197,11 @@ class Shards:
         return answers, silent
 
     async def _ask(self, shard: Shard, ask: Callable[[Shard], Awaitable[A]]) -> A:
+        self.must_be_up(shard)
+        return await ask(shard)
+
+    def must_be_up(self, shard: Shard) -> None:
+        """Raise the StoreError by which *shard* could not be opened."""
         why = self.down.get(shard.place.number)
         if why is not None:
             raise why
-        return await ask(shard)

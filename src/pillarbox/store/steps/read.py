@@ -101,6 +101,20 @@ def listing(tx: Reader, query: Query) -> list[MessageView]:
     return [view(row) for row in tx.many(_list_name(query), bindings)]
 
 
+def whole(tx: Reader, query: Query, bytes_max: int) -> list[MessageView]:
+    """Read a page of messages with their content and parts; see `Store.read_messages`."""
+    found: list[MessageView] = []
+    left = bytes_max
+    for listed in listing(tx, query):
+        left -= listed.content_size
+        if found and left < 0:
+            break
+        message = get(tx, listed.id)
+        if message is not None:
+            found.append(message)
+    return found
+
+
 def _list_name(query: Query) -> str:
     """Name the statement that looks up what an index has, and reads in the order that is wanted."""
     name = "list"

@@ -127,6 +127,22 @@ class SelectingSuite(StoreFixtures):
             after = page[-1].seq
         assert found == ids[:5]
 
+    @pytest.mark.contract("OP1")
+    async def test_a_page_is_read_whole_and_holds_no_more_content_than_was_asked_for(self, driver: StoreDriver) -> None:
+        ids = [await driver.send(text="x" * size) for size in (3000, 50, 50, 100, 3000)]
+        parted = await driver.send(lane="p")
+        await driver.act(Cancel(id=ids[1], actor="ann"))
+        query = Query(oldest_first=True)
+        whole = [await driver.view(one) for one in (*ids, parted)]
+        assert await driver.store.read_messages(query, bytes_max=1 << 20) == whole
+        assert await driver.store.read_messages(query, bytes_max=1) == whole[:1]
+        assert await driver.store.read_messages(Query(), bytes_max=1) == whole[-1:]
+        after = Query(oldest_first=True, after_seq=whole[0].seq)
+        assert await driver.store.read_messages(after, bytes_max=3000) == whole[1:4]
+        states = Query(oldest_first=True, states=(State.CANCELLED,))
+        assert await driver.store.read_messages(states, bytes_max=3000) == whole[1:2]
+        assert await driver.store.read_messages(Query(channel="nosuch"), bytes_max=3000) == []
+
 
 async def listed(driver: StoreDriver, query: Query) -> list[MessageId]:
     """List ids."""
