@@ -156,6 +156,43 @@ for line in ("status --json", "db status", "completion bash", "nonsense", "", "l
 """
 
 
+FORKED_WHILE_IT_OPENS = """
+import os, signal, threading, shop
+shop.configure(None)
+from django.core.mail import send_mail
+from pillarbox.integrations.django import project
+from pillarbox.sync import Outbox
+
+begun, go_on = threading.Event(), threading.Event()
+
+class Slow(Outbox):
+    def start(self):
+        begun.set()
+        go_on.wait(60)
+        super().start()
+
+project.Outbox = Slow
+thread = threading.Thread(target=project.outbox)
+thread.start()
+begun.wait(30)
+child = os.fork()
+project.Outbox = Outbox
+if not child:
+    signal.alarm(20)
+    send_mail("Hello", "Text", None, ["ann@example.org"])
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+go_on.set()
+thread.join(30)
+print([one.view.recipient for one in project.outbox().list()])
+"""
+
+
+def test_a_child_that_was_forked_while_another_thread_opened_it_opens_its_own(tmp_path: Path) -> None:
+    program = "import warnings; warnings.simplefilter('ignore', DeprecationWarning)\n" + FORKED_WHILE_IT_OPENS
+    assert run(program, tmp_path).splitlines() == ["0", "['ann@example.org']"]
+
+
 def test_manage_py_has_the_command_line_with_the_project_s_configuration(tmp_path: Path) -> None:
     config = f"--config {tmp_path}/pillarbox.toml"
     assert run(COMMANDS, tmp_path).splitlines() == [

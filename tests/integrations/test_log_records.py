@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import logging.config
+import os
+import signal
 import threading
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -200,6 +203,47 @@ def test_a_record_that_cannot_be_formatted_is_sent_as_it_is(attach: Callable[[Lo
         handler.handle(logging.LogRecord(LOGGER, logging.ERROR, "", 1, "%d orders", ("many",), None))
         handler.flush()
         box.assert_sent(text="ERROR shop: %d orders")
+
+
+def test_a_record_that_is_no_text_takes_no_other_along(attach: Callable[[LoggingHandler], LoggingHandler]) -> None:
+    """As the name of a file that is not UTF-8."""
+    with RecordingSyncOutbox(["ops"]) as box:
+        handler = attach(LoggingHandler(box, "ops", to="on-call", every="1h"))
+        log.error("first")
+        handler.flush()
+        # Not through the logger: whoever gathers the tests' records could not send it on, either.
+        handler.handle(logging.LogRecord(LOGGER, logging.ERROR, "", 1, "cannot read %s", ("caf\udce9.txt",), None))
+        log.error("payment failed")
+        handler.flush()
+        assert box.sent[1].text == "ERROR shop: cannot read caf\\udce9.txt\n\nERROR shop: payment failed"
+        assert handler.lost == {}
+
+
+def test_a_forked_child_waits_for_no_thread_of_its_parent() -> None:
+    """A thread that logs as the process forks holds the handler's lock, and is not there to let it go."""
+    handler = LoggingHandler(RecordingSyncOutbox(["ops"]), "ops", to="on-call")
+    held, forked = threading.Event(), threading.Event()
+
+    def logs() -> None:
+        with handler._turn:
+            held.set()
+            forked.wait(60)
+
+    thread = threading.Thread(target=logs)
+    thread.start()
+    assert held.wait(30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork with threads, from Python 3.12 on
+        child = os.fork()
+    if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)
+        handler.flush()
+        handler.close()
+        os._exit(0)
+    forked.set()
+    thread.join(30)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_it_is_configured_as_every_handler() -> None:

@@ -101,8 +101,13 @@ class LoggingHandler(logging.Handler):
         self._options = options
         self._begin()
 
+    def _begin_in_child(self) -> None:
+        """Let go of what a fork has copied: the parent has its records, and a thread that may hold the lock."""
+        if self._pid != os.getpid():
+            self._begin()
+
     def _begin(self) -> None:
-        """Begin with nothing; a forked child does so too: the parent has its records, and the thread."""
+        """Begin with nothing."""
         self._pid = os.getpid()
         self._turn = threading.Condition()
         self._kinds: dict[object, _Kind] = {}
@@ -123,8 +128,7 @@ class LoggingHandler(logging.Handler):
     def _keep(self, record: logging.LogRecord) -> None:
         text = self._text(record)
         place = (record.name, record.levelno, record.pathname, record.lineno, str(record.msg))
-        if self._pid != os.getpid():
-            self._begin()
+        self._begin_in_child()
         with self._turn:
             if self._closed:
                 self.lost["closed"] += 1
@@ -146,6 +150,8 @@ class LoggingHandler(logging.Handler):
             text = self.format(record)
         except Exception:  # noqa: BLE001 — a record whose arguments do not fit says something all the same
             text = f"{record.levelname} {record.name}: {record.msg!s}"
+        # Half a surrogate pair would be refused, and with it every record of the same message.
+        text = text.encode("utf-8", "backslashreplace").decode()
         return text if len(text) <= TEXT_LENGTH_MAX else f"{text[: TEXT_LENGTH_MAX - 1]}…"
 
     def flush(self) -> None:
@@ -154,8 +160,9 @@ class LoggingHandler(logging.Handler):
 
         On a thread that runs an event loop it does not wait: the loop may be the one that has to accept it.
         """
+        self._begin_in_child()
         with self._turn:
-            if self._thread is None or self._pid != os.getpid() or not self._pending():
+            if self._thread is None or not self._pending():
                 return
             self._hurried = bool(self._kinds)
             self._turn.notify_all()

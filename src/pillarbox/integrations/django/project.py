@@ -7,6 +7,7 @@ The processes that answer requests only accept; ``manage.py pillarbox run``, or 
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from pillarbox.settings.model import Settings
 from pillarbox.sync import Outbox
 
 _KEYS: Final = ("CONFIG", "CHANNEL", "DATABASE")
-_turn = threading.Lock()
+_turns: dict[int, threading.Lock] = {}
 _open: dict[str, Outbox] = {}
 
 
@@ -84,7 +85,7 @@ def outbox() -> Outbox:
         ImproperlyConfigured: Its configuration cannot be.
         StoreError: Its database cannot be opened; its subclass says why.
     """
-    with _turn:
+    with _turn():
         box = _open.get("box")
         if box is None:
             box = Outbox(settings=configured(), deliver=False)
@@ -94,9 +95,14 @@ def outbox() -> Outbox:
         return box
 
 
+def _turn() -> threading.Lock:
+    """Return what guards it in this process. Of a fork's copy, the lock may be held by a thread that is not there."""
+    return _turns.setdefault(os.getpid(), threading.Lock())
+
+
 def close() -> None:
     """Close it; the next `outbox` opens another. For tests, and called at the end of the process."""
-    with _turn:
+    with _turn():
         box = _open.pop("box", None)
     if box is not None:
         box.close()
