@@ -12,6 +12,8 @@ from django.db import connection, transaction
 from psycopg.conninfo import conninfo_to_dict
 
 HERE = Path.cwd()
+BACKEND = "pillarbox.integrations.django.mail.EmailBackend"
+MAIL = {"MAILERS": {"default": {"BACKEND": BACKEND}}} if django.VERSION >= (6, 1) else {"EMAIL_BACKEND": BACKEND}
 SQLITE = {"ENGINE": "django.db.backends.sqlite3", "NAME": HERE / "shop.db"}
 
 
@@ -29,10 +31,10 @@ def configure(dsn: str | None) -> None:
     settings.configure(
         INSTALLED_APPS=["pillarbox.integrations.django"],
         DATABASES={"default": database(dsn) if dsn else SQLITE},
-        EMAIL_BACKEND="pillarbox.integrations.django.mail.EmailBackend",
         PILLARBOX={"CONFIG": HERE / "pillarbox.toml"},
         DEFAULT_FROM_EMAIL="shop@example.org",
         USE_TZ=True,
+        **MAIL,
     )
     django.setup()
 

@@ -8,6 +8,7 @@ PillarboxError
 ├── InvalidOutcome            fix the channel: a field of the outcome it makes is not what it must be
 ├── NotFound                  no message, channel or worker has that name
 ├── Refused                   the message's state does not allow it; nothing changed
+│   └── OtherDatabase         a connection does not lead to the outbox's own database
 ├── ConfigError               fix the configuration: names the setting
 │   └── UnknownChannel        no channel of that name is configured
 ├── QueueFull                 retry later: a limit on waiting messages is reached
@@ -97,6 +98,10 @@ class NotFound(PillarboxError):
 
 class Refused(PillarboxError):
     """The message is in a state that does not allow this; nothing was changed."""
+
+
+class OtherDatabase(Refused):
+    """The outbox's tables are not to be found on a caller's connection; its transaction stands as before."""
 
 
 class ConfigError(PillarboxError):

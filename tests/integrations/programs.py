@@ -25,6 +25,12 @@ def commands(page: str) -> list[list[str]]:
     return [shlex.split(line.removeprefix("$ ")) for block in found for line in block.splitlines()]
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """Return the tests' environment for programs in a folder; what it says to tests is no setting of theirs."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PILLARBOX_")}
+    return {**kept, "PYTHONPATH": str(folder)}
+
+
 class Program:
     """
     A Python program in a group of processes of its own, which is killed at the end of the context, if it still runs.
@@ -43,7 +49,7 @@ class Program:
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             cwd=self._folder,
-            env={**os.environ, "PYTHONPATH": str(self._folder)},
+            env=environment(self._folder),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -18,7 +18,7 @@ from psycopg import errors
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from pillarbox.errors import Refused, StoreBusy, ValueRefused
+from pillarbox.errors import OtherDatabase, Refused, StoreBusy, ValueRefused
 from pillarbox.store.foreign_connections import awaited_drivers, drivers, is_a, outside, unknown
 from pillarbox.store.postgres.connection import Statements
 from pillarbox.store.postgres.errors import CONFLICTS, REFUSALS, translated
@@ -129,7 +129,7 @@ class Joined:
         return stored
 
     def _find(self) -> Script[None]:
-        """Raise Refused where this is not the outbox's database."""
+        """Raise OtherDatabase where this is not the outbox's database."""
         try:
             found = yield _TEXTS["meta"], ()
         except errors.UndefinedTable as exc:
@@ -161,8 +161,8 @@ class _Asking(Statements):
             raise ValueRefused(f"the database refused a value ({type(exc).__name__})") from exc
 
 
-def _elsewhere() -> Refused:
-    return Refused(
+def _elsewhere() -> OtherDatabase:
+    return OtherDatabase(
         "the outbox's tables are not to be found on this connection: it is to another database, or its role may not use"
         " their schema"
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError
 
-from pillarbox.cli import main
+from pillarbox.cli import main, signals
 from pillarbox.integrations.django.project import project
+
+_DJANGO_S: Final = ("--settings", "--pythonpath")
 
 
 class Command(BaseCommand):
@@ -17,18 +20,32 @@ class Command(BaseCommand):
     help = "The command line of pillarbox, with the configuration that PILLARBOX['CONFIG'] names."
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Run it, and end with its exit code: the options after the name are pillarbox's, not Django's."""
-        sys.exit(main(with_config(argv[2:])))
+        """Run it, and end with its exit code: the options after the name are pillarbox's, but for two of Django's."""
+        given = with_config(_without_django_s(argv[2:]))
+        signals.heed_for(given)
+        sys.exit(main(given))
 
     def handle(self, *args: str, **_: Any) -> None:  # noqa: ANN401 — Django's own options
-        """Run it from a program: ``call_command("pillarbox", "status")``."""
+        """Run it from a program: ``call_command("pillarbox", "run", "--drain")``."""
         code = main(with_config([*args]))
         if code:
             raise CommandError(f"pillarbox ended with {code}", returncode=code)
 
     def add_arguments(self, parser: Any) -> None:  # noqa: ANN401 — of argparse
         """Take whatever there is."""
-        parser.add_argument("args", nargs="*")
+        parser.add_argument("args", nargs=argparse.REMAINDER)
+
+
+def _without_django_s(arguments: list[str]) -> list[str]:
+    """Return *arguments* without those that manage.py itself has obeyed, before it looked for the command."""
+    ours: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        if argument in _DJANGO_S:
+            next(left, None)
+        elif not argument.startswith(tuple(f"{option}=" for option in _DJANGO_S)):
+            ours.append(argument)
+    return ours
 
 
 def with_config(arguments: list[str]) -> list[str]:
