@@ -24,6 +24,7 @@ PRINTS = {
 SHOWN_ON = {
     "celery_shop": "how-to/celery.md",
     "django_shop": "how-to/django.md",
+    "dramatiq_shop": "how-to/dramatiq.md",
     "fastapi_shop": "how-to/fastapi.md",
     "logged_errors": "how-to/logging.md",
     "sqlalchemy_shop": "how-to/sqlalchemy.md",
