@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from pillarbox.store.postgres.dsn import Place
 
 URL: Final = "&backend=yugabyte"
-_MISSING: Final = re.compile(
-    r"\b(LISTEN|NOTIFY|pg_notify|pg_\w*advisory\w*|CREATE TEMP\w*|LOCK TABLE)\b", re.IGNORECASE
-)
+MISSING: Final = re.compile(r"\b(LISTEN|NOTIFY|pg_notify|pg_\w*advisory\w*|CREATE TEMP\w*|LOCK TABLE)\b", re.IGNORECASE)
 _FAILS: Final = "DO $$ BEGIN RAISE serialization_failure; END $$"
 _BEGINS: Final = "BEGIN"
 _ENDS: Final = ("COMMIT", "END")
@@ -55,7 +53,7 @@ class Spread:
             def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
                 kind = type(self)
                 # What a function of the schema would do is not done yet.
-                if query != SCHEMA["tables"] and _MISSING.search(query):
+                if query != SCHEMA["tables"] and MISSING.search(query):
                     spread.missing.append(query)
                 if query.startswith(_BEGINS):
                     kind.left = 0 if kind.passes else chance.randint(1, _STATEMENTS)

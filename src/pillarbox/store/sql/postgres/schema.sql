@@ -425,7 +425,8 @@ DECLARE its_function regprocedure;
 BEGIN
     FOR its_function IN SELECT oid FROM pg_proc WHERE pronamespace = current_schema()::regnamespace
             AND proname IN ('enqueue', 'recipient_tally_add', 'recipient_tally_keep') LOOP
-        EXECUTE format('ALTER FUNCTION %s SET search_path FROM CURRENT', its_function);
+        -- Not FROM CURRENT: Citus refuses it where it has several servers.
+        EXECUTE format('ALTER FUNCTION %s SET search_path TO %s', its_function, current_setting('search_path'));
     END LOOP;
 END $$;
 
@@ -479,7 +480,7 @@ GRANT INSERT, UPDATE, DELETE ON {schema}.worker, {schema}.recipient_tally TO {sc
 INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value
 
 -- recipient_counting --
-LOCK TABLE message IN SHARE ROW EXCLUSIVE MODE;
+-- Who makes a trigger keeps everybody else from writing until the commit (SHARE ROW EXCLUSIVE), so all is counted once.
 CREATE TRIGGER recipient_tally_new AFTER INSERT ON message FOR EACH ROW EXECUTE FUNCTION recipient_tally_keep();
 CREATE TRIGGER recipient_tally_change AFTER UPDATE OF state, recipient ON message FOR EACH ROW
     WHEN ((old.state < 3) <> (new.state < 3) OR (old.state < 3 AND old.recipient <> new.recipient))
