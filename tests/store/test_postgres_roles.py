@@ -20,6 +20,7 @@ from tests.store.postgres_server import as_role, connected, fresh_database
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+
 CLOCK = FakeClock()
 SECONDS = 30.0
 GROUPS = ("worker", "sender", "reader")
@@ -84,6 +85,15 @@ async def test_who_sends_works_or_reads_needs_no_more_rights_than_that(url: str)
         with connected(as_role(url, f"{url.partition('schema=')[2]}_sender_1")) as connection:
             ((made,),) = connection.execute("""SELECT enqueue('ops', 'ann', '{"text": "hi"}', key => 'l')""").fetchall()
         assert [view.id for view in await reader.everything()] == [*ids, made]
+
+
+@pytest.mark.contract("LA1", "SG2")
+async def test_a_worker_may_give_a_message_for_later_its_place(url: str) -> None:
+    async with driver_as(url, "worker") as worker:
+        await worker.register()
+        now_ms = CLOCK.wall_ms()
+        later = await worker.send(lane="a", not_before_ms=now_ms)
+        assert await worker.claimed_ids() == [later]
 
 
 @pytest.mark.contract("EN1", "CO4", "DK1", "HO4", "EN5")

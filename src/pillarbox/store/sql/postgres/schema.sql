@@ -468,6 +468,8 @@ END $$;
 GRANT USAGE ON SCHEMA {schema} TO {schema}_worker, {schema}_sender, {schema}_reader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {schema}_worker;
 GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {schema}_sender, {schema}_reader;
+-- Places in lanes are drawn where a message for later is due, and not by storing a row.
+GRANT USAGE ON SEQUENCE {schema}.message_seq_seq TO {schema}_worker;
 GRANT INSERT ON {schema}.message, {schema}.queue, {schema}.policy, {schema}.payload, {schema}.part, {schema}.message_key,
     {schema}.tally, {schema}.blob, {schema}.message_blob, {schema}.mirror TO {schema}_sender;
 GRANT UPDATE ON {schema}.tally TO {schema}_sender;
