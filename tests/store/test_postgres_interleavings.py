@@ -6,6 +6,7 @@ Each of these goes wrong with the plain SQL that a single writer may use (decisi
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,17 @@ from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Delivered, RateLimited
 from pillarbox.domain.pace import Pace, Rate
-from pillarbox.store.base import Batch, BatchResult, Cancel, Claim, Durability, Retry, Settled, Settlement
-from pillarbox.store.postgres import dsn
+from pillarbox.store.base import (
+    Batch,
+    BatchResult,
+    Cancel,
+    Claim,
+    Durability,
+    Retry,
+    Settled,
+    Settlement,
+)
+from pillarbox.store.postgres import dsn, presence
 from pillarbox.store.postgres.connection import Session, connect
 from pillarbox.store.postgres.server_clock import ServerClock
 from pillarbox.store.registry import open_store
@@ -290,3 +300,33 @@ async def test_who_waits_for_a_message_keeps_nobody_from_its_channel(lane: Lane)
         )
     assert settles.done().acted[0].applied
     settles.commit()
+
+
+@pytest.mark.contract("LE4", "LE5")
+async def test_a_worker_that_is_heard_of_again_while_it_is_forgotten_keeps_what_it_leases(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = lane.driver
+    store = open_store(lane.url, clock=looks.clock, lease_clock=looks.clock.boot_ms)
+    await store.open()
+    try:
+        worker = StoreDriver(store, looks.clock, SeededEntropy(2))
+        await worker.register()
+        sent = await looks.send()
+        looks.clock.advance(presence.GONE_MS / 1000)
+        loop, read, claimed = asyncio.get_running_loop(), presence.lapses, list["Leased"]()
+
+        def claim_meanwhile(session: Session, limit: int) -> Any:
+            found = read(session, limit)
+            if not claimed:
+                claimed.extend(asyncio.run_coroutine_threadsafe(worker.claim(), loop).result(SECONDS))
+            return found
+
+        monkeypatch.setattr(presence, "lapses", claim_meanwhile)
+        assert await looks.lapsed() == []
+        assert [message.id for message in claimed] == [sent]
+        assert await looks.lapsed() == []
+        await worker.deliver(*claimed)
+        await worker.healthy()
+    finally:
+        await store.close()

@@ -21,7 +21,7 @@ from pillarbox.errors import NotStarted, PillarboxError, Refused, StoreOutcomeUn
 from pillarbox.store import forking
 from pillarbox.store.base import Batch, BatchResult, Durability, Lapsed, WorkerInfo, WorkerStart
 from pillarbox.store.plain_reads import Reads
-from pillarbox.store.postgres import dsn, migrations
+from pillarbox.store.postgres import dsn, migrations, presence
 from pillarbox.store.postgres.connection import ServerConnection, Session, connect, settings
 from pillarbox.store.postgres.errors import CONFLICTS, REFUSALS, translated, translation
 from pillarbox.store.postgres.joined import Home, Joined
@@ -30,7 +30,6 @@ from pillarbox.store.postgres.server_clock import ServerClock
 from pillarbox.store.postgres.tally import fold
 from pillarbox.store.steps import batch as steps
 from pillarbox.store.steps import check, facts, labels, read, ready
-from pillarbox.store.steps.leased import lapsed
 from pillarbox.store.steps.writing import Writing
 from pillarbox.store.thread import Caller, DatabaseThread, TwoThreads
 
@@ -47,12 +46,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HEARD_MS: Final = 10_000
-"""How often a worker that commits says that it is there."""
-ALIVE_MS: Final = 60_000
-"""How long after that it is taken to run. Afterwards that is not known."""
-GONE_MS: Final = 600_000
-"""And how long until it surely runs no more: by then its connection is gone, and whatever it sent was given up."""
 _TRIES_MAX: Final = 20
 _PATIENT_TRIES: Final = 10
 _END_DOUBT_MS: Final = 5_000
@@ -214,7 +207,7 @@ class PostgresStore(Reads, TwoThreads):
         if batch.expire:
             # Whoever looks after the queue comes by about once a second.
             fold(session)
-        if self._starts and (batch.presence or batch.claim) and session.lease_now - self._heard_ms >= HEARD_MS:
+        if self._starts and (batch.presence or batch.claim) and session.lease_now - self._heard_ms >= presence.HEARD_MS:
             session.each("workers_heard", [_row(slot, one, session) for slot, one in sorted(self._starts.items())])
             self._heard_ms = session.lease_now
         result = steps.apply(session, session.numbers, batch, limits=self._limits, lease_now=session.lease_now)
@@ -326,53 +319,20 @@ class PostgresStore(Reads, TwoThreads):
 
     async def lapsed(self, *, limit: int) -> list[Lapsed]:
         """See `Store`."""
-        found, dead = await self._read_session(lambda session: self._lapsed(session, limit))
+        found, dead = await self._read_session(lambda session: presence.lapses(session, limit))
         if dead:
-            await self._write(lambda: self._transact("forgetting workers that are gone", _deleting(dead)))
+            await self._write(lambda: self._transact("forgetting workers that are gone", _forgetting(dead)))
         return found
-
-    def _lapsed(self, session: Session, limit: int) -> tuple[list[Lapsed], list[int]]:
-        """Find lapsed leases, and the workers that are gone and hold nothing any more."""
-        owners = {slot: marks for slot, *marks in session.many("owners")}
-        gone = {slot for slot, (_, closed) in owners.items() if closed}
-        found = lapsed(
-            session,
-            session.numbers,
-            gone=lambda slot: slot not in owners or slot in gone,
-            lease_now=session.lease_now,
-            limit=limit,
-        )
-        alive = self._alive(session)
-        dead = [slot for slot, marks in owners.items() if alive(slot, *marks) is False]
-        # Seldom is anybody gone; and while somebody's transaction stays open, this walks over all that was leased.
-        holding = {slot for (slot,) in session.many("leased_workers")} if dead else set()
-        return found, [slot for slot in dead if slot not in holding]
-
-    @staticmethod
-    def _alive(session: Session) -> Callable[..., bool | None]:
-        """Return what judges by a worker's row whether it runs; ``None`` where that is not known."""
-        now_ms = session.lease_now
-
-        def alive(_: int, heard_ms: int, closed: bool) -> bool | None:  # noqa: FBT001 — a column
-            if closed or now_ms - heard_ms >= GONE_MS:
-                return False
-            return True if now_ms - heard_ms < ALIVE_MS else None
-
-        return alive
 
     async def gone_acceptors(self) -> list[bytes]:
         """See `Store`."""
         return await self._read_session(
-            lambda session: [one for (one,) in session.many("acceptors") if not self._may_live(session, one)]
+            lambda session: [one for (one,) in session.many("acceptors") if not presence.may_live(session, one)]
         )
 
     async def gone(self, worker: bytes) -> bool:
         """See `Store`."""
-        return await self._read_session(lambda session: not self._may_live(session, worker))
-
-    def _may_live(self, session: Session, worker: bytes) -> bool:
-        alive = self._alive(session)
-        return any(alive(*owner) is not False for owner in session.many("worker", (worker,)))
+        return await self._read_session(lambda session: not presence.may_live(session, worker))
 
     async def log_key(self) -> bytes:
         """See `Store`."""
@@ -389,13 +349,13 @@ class PostgresStore(Reads, TwoThreads):
         """See `Store`."""
         return await self._read_session(
             lambda session: facts.facts(
-                session, message, self._alive(session), now_ms=now_ms, lease_now_ms=session.lease_now
+                session, message, presence.alive(session), now_ms=now_ms, lease_now_ms=session.lease_now
             )
         )
 
     async def workers(self) -> list[WorkerInfo]:
         """See `Store`."""
-        return await self._read_session(lambda session: read.workers(session, self._alive(session)))
+        return await self._read_session(lambda session: read.workers(session, presence.alive(session)))
 
     async def check(self) -> list[str]:
         """See `Store`."""
@@ -489,5 +449,5 @@ def _row(slot: int, start: WorkerStart, session: Session) -> tuple[object, ...]:
     return (slot, *named, session.lease_now)
 
 
-def _deleting(slots: Sequence[int]) -> Callable[[Session], object]:
-    return lambda session: session.each("worker_delete", [(slot,) for slot in slots])
+def _forgetting(workers: Sequence[tuple[int, int]]) -> Callable[[Session], object]:
+    return lambda session: session.each("worker_forget", workers)

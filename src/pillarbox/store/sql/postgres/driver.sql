@@ -14,6 +14,10 @@ SELECT slot, id, host, pid, version, channels, at, at, heard
 FROM {each slot bigint, id bytea, host text, pid bigint, version text, channels text, at bigint, heard bigint}
 ON CONFLICT (slot) DO UPDATE SET heard_at = excluded.heard_at
 
+-- worker_forget --
+-- One that was heard of again since may hold leases by now.
+DELETE FROM worker USING {each its_slot bigint, heard bigint} WHERE slot = asked.its_slot AND heard_at = asked.heard
+
 -- workers_closed --
 UPDATE worker SET closed = true FROM {each its_slot bigint} WHERE slot = asked.its_slot
 
