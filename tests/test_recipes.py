@@ -189,7 +189,7 @@ def test_add_a_field_that_travels(copy: Copy, tmp_path: Path) -> None:
     copy.insert(checks, 'campaign=_optional_line("campaign", o.campaign), ', before="traceparent=None if ")
     last = "    traceparent: str | None = None\n"
     copy.replace(f"{SOURCE}/domain/envelope.py", last, f"{last}    campaign: str | None = None\n")
-    for database, text, version in (("sqlite", "TEXT", 3), ("postgres", "text", 3)):
+    for database, text, version in (("sqlite", "TEXT", 3), ("postgres", "text", 4)):
         schema = f"{schemas}/{database}/schema.sql"
         copy.insert(schema, f"    campaign {text},\n", before=f"    traceparent {text},\n")
         added = f"-- version_{version} --\nALTER TABLE message ADD COLUMN campaign {text};\n\n"

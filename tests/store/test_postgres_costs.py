@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import psycopg
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from pillarbox.errors import InvalidMessage, ValueRefused
 from pillarbox.store.base import Presence
 from pillarbox.store.postgres.connection import connect
+from pillarbox.store.postgres.statements import STATEMENTS
 from pillarbox.store.postgres.store import PostgresStore
 from pillarbox.store.registry import open_store
 from pillarbox.store.thread import Inline
@@ -18,7 +19,7 @@ from pillarbox.testing.store_suite import StoreDriver
 from tests.store.postgres_server import connected, fresh_database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from pillarbox.store.base import Durability
     from pillarbox.store.postgres.connection import ServerConnection
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 FEW, MANY = 300, 20_000
 CAPACITY = 10
 CLAIMS = 7
+LANES = 4
+ERA = 20
+TURNS = 15
 _COUNTED = "SELECT sum(hits + reads)::bigint FROM pg_stat_get_backend_io($1::integer) WHERE object = 'relation'"
 _COLUMNS = (
     "SELECT string_agg(column_name, ',') FROM information_schema.columns WHERE table_schema = current_schema()"
@@ -52,13 +56,14 @@ def url() -> Iterator[str]:
 
 
 def pages(store: Any) -> int:
-    """Return how many pages the store's own connection has touched."""
+    """Return how many pages the store's own connections have touched."""
     postgres: PostgresStore = store
-    session = postgres._session
-    assert session is not None
-    session.connection.execute("SELECT pg_stat_force_next_flush()")
-    ((touched,),) = session.connection.execute(_COUNTED, (str(session.backend),)).fetchall()
-    return int(touched)
+    touched = 0
+    for session in filter(None, (postgres._session, postgres._reading)):
+        session.connection.execute("SELECT pg_stat_force_next_flush()")
+        ((found,),) = session.connection.execute(_COUNTED, (str(session.connection.info.backend_pid),)).fetchall()
+        touched += int(found)
+    return touched
 
 
 async def cost(url: str, waiting: int, *, plans: str, long_lane: bool) -> int:
@@ -113,37 +118,117 @@ async def test_a_claim_costs_the_same_however_many_wait(url: str, plans: str, lo
     assert many <= 2.5 * few, (few, many)
 
 
-@pytest.mark.contract("DR2")
-async def test_plans_are_made_anew_where_a_table_has_grown_and_nowhere_else(url: str) -> None:
-    """Whoever comes first afterwards waits for them: to plan a claim takes longer than the claim."""
-    said: list[str] = []
+@pytest.mark.contract("LA1", "LE4")
+async def test_a_life_costs_the_same_however_many_were_lived_while_somebody_reads(url: str) -> None:
+    """What was leased, and what ended, stays in the indexes until the reader ends; nobody walks over it."""
+    clock = FakeClock()
+    store: Any = open_store(url, clock=clock, lease_clock=clock.boot_ms, caller=lambda _: Inline())
+    await store.open()
+    store._eras.leases = ERA
+    driver = StoreDriver(store, clock, SeededEntropy(1))
+    await driver.send()
+    await driver.deliver(*await driver.claim())
 
-    class Recorded(psycopg.RawCursor[Any]):
-        def execute(self, query: Any, *values: Any, **options: Any) -> Any:
-            said.append(str(query))
-            return super().execute(query, *values, **options)
+    async def lives(count: int) -> int:
+        before = pages(store)
+        for _ in range(count):
+            clock.advance(1)
+            drafts = [[driver.draft(lane=f"l{number}")] for number in range(LANES)]
+            claimed = (await driver.commit(enqueue=drafts, claim=await driver.request(LANES))).claimed
+            assert len(claimed) == LANES
+            assert await driver.lapsed() == []
+            await driver.deliver(*claimed)
+        return pages(store) - before
 
-    def recorded(place: Place, durability: Durability) -> ServerConnection:
+    with connected(url) as reader:
+        reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM message")
+        few = await lives(TURNS)
+        await lives(6 * TURNS)
+        many = await lives(TURNS)
+    await store.close()
+    # Its indexes are one level higher.
+    assert many <= 1.5 * few, (few, many)
+
+
+@pytest.mark.contract("LA3", "LE4")
+@pytest.mark.parametrize("name", ["claim", "claim_only", "claim_suspect", "park", "taken_lanes"])
+async def test_whoever_looks_for_a_lane_does_not_look_through_all_that_is_leased(url: str, name: str) -> None:
+    store: Any = open_store(url, caller=lambda _: Inline())
+    await store.open()
+    plan = planned(store, name)
+    assert "using message_one on message p" in plan
+    assert "message_leased" not in plan
+    await store.close()
+
+
+@pytest.mark.contract("LE4")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "backlog_leased",
+        "claim_again",
+        "era_take_along",
+        "lapsed_by_owner",
+        "lapsed_by_time",
+        "last_suspect",
+        "leased_by",
+        "leased_workers",
+    ],
+)
+async def test_whoever_looks_for_leases_looks_in_the_present_era(url: str, name: str) -> None:
+    store: Any = open_store(url, caller=lambda _: Inline())
+    await store.open()
+    plan = planned(store, name)
+    looks = plan.count("message_leased")
+    assert looks >= 1
+    assert plan.count("Index Cond: ((era = ") + plan.count("Index Cond: (era = ") == looks
+    await store.close()
+
+
+def planned(store: Any, name: str) -> str:
+    """Return the plan of a statement on an empty schema, on which everything looks small."""
+    found = store._session.connection.execute(f"EXPLAIN (GENERIC_PLAN) {STATEMENTS[name]}").fetchall()
+    return "\n".join(line for (line,) in found)
+
+
+class Recorded(psycopg.RawCursor[Any]):
+    """Notes what is said, one line a round trip."""
+
+    said: ClassVar[list[str]] = []
+
+    def execute(self, query: Any, *values: Any, **options: Any) -> Any:
+        self.said.append(str(query))
+        return super().execute(query, *values, **options)
+
+
+@pytest.fixture
+async def recorded(url: str) -> AsyncIterator[StoreDriver]:
+    def opened(place: Place, durability: Durability) -> ServerConnection:
         connection = connect(place, durability)
         connection.cursor_factory = Recorded
         return connection
 
     clock = FakeClock()
-    store = PostgresStore(url, clock=clock, lease_clock=clock.boot_ms, caller=lambda _: Inline(), connect=recorded)
+    store = PostgresStore(url, clock=clock, lease_clock=clock.boot_ms, caller=lambda _: Inline(), connect=opened)
     await store.open()
-    driver = StoreDriver(store, clock, SeededEntropy(1))
-    sent = await driver.send()
-    await driver.deliver(*await driver.claim())
+    yield StoreDriver(store, clock, SeededEntropy(1))
+    await store.close()
+
+
+@pytest.mark.contract("DR2")
+async def test_plans_are_made_anew_where_a_table_has_grown_and_nowhere_else(url: str, recorded: StoreDriver) -> None:
+    """Whoever comes first afterwards waits for them: to plan a claim takes longer than the claim."""
+    sent = await recorded.send()
+    await recorded.deliver(*await recorded.claim())
     for grown in (True, False, False):
         if grown:
             with connected(url) as connection:
                 ((columns,),) = connection.execute(_COLUMNS, (list(_NEW),))
                 connection.execute(_FILL.format(columns=columns), (False, False, FEW, sent))
-        said.clear()
-        clock.advance(10)
-        await driver.deliver(*await driver.claim(CAPACITY))
-        assert ("DISCARD PLANS" in said) is grown
-    await store.close()
+        Recorded.said.clear()
+        recorded.clock.advance(10)
+        await recorded.deliver(*await recorded.claim(CAPACITY))
+        assert ("DISCARD PLANS" in Recorded.said) is grown
 
 
 async def test_what_is_prepared_outlives_what_goes_wrong(url: str) -> None:

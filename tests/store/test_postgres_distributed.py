@@ -88,7 +88,7 @@ class TestDistributed(Suite):  # type: ignore[misc]
         ]
         views = await other.everything()
         assert {(view.state, view.claims) for view in views} == {(State.DELIVERED, 1)}
-        assert spread.failures > len(ids)
+        assert spread.failures > len(ids) // 2
         await driver.healthy()
 
     @pytest.mark.contract("EN9")

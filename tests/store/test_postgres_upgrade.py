@@ -7,10 +7,11 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from psycopg import errors
 
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
-from pillarbox.errors import StoreTooNew, StoreTooOld
+from pillarbox.errors import StoreError, StoreTooNew, StoreTooOld
 from pillarbox.store.base import Durability, Schema
 from pillarbox.store.postgres import dsn, migrations
 from pillarbox.store.postgres.connection import Session, connect
@@ -19,7 +20,7 @@ from pillarbox.store.postgres.statements import SCHEMA
 from pillarbox.store.registry import open_store
 from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver
-from tests.store.postgres_server import connected, fresh_database
+from tests.store.postgres_server import as_role, connected, fresh_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -96,13 +97,125 @@ async def test_an_older_worker_goes_on_beside_a_newer_one(url: str) -> None:
         await older.healthy()
 
 
+WITHOUT_ERAS = """
+    DROP TABLE era;
+    ALTER TABLE message DROP COLUMN era;
+    DROP INDEX message_open;
+    CREATE INDEX message_open ON message (lane, lane_pos) WHERE state < 3 AND NOT waiting AND lane IS NOT NULL;
+    CREATE UNIQUE INDEX message_one ON message (lane) WHERE state = 1 AND lane IS NOT NULL;
+    CREATE INDEX message_leased ON message (worker, lease_until) WHERE state = 1
+"""
+SEND = "SELECT enqueue('ops', 'ann', '{\"text\": \"1\"}')"
+LEASE = """
+    UPDATE message SET state = 1, lease = '1', lease_until = 0, worker = 7, claims = 1, claimed_at = 0
+    WHERE seq = (SELECT min(seq) FROM message)
+"""
+INDEXES = "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'message' AND schemaname = current_schema()"
+
+
+def indexes(url: str) -> set[tuple[str, str]]:
+    with connected(url) as connection:
+        found = connection.execute(INDEXES).fetchall()
+    return {(name, made_by.replace(url.rpartition("schema=")[2], "")) for name, made_by in found}
+
+
 def made_by_version_1(url: str) -> None:
-    """Make the schema as it was made before what is temporary was named last."""
+    """Make the schema as it was made before what is temporary was named last, and before leases had eras."""
     base, _, schema = url.rpartition("schema=")
     with connected(base) as connection:
         connection.execute(f"CREATE SCHEMA {schema}; SET search_path = {schema}, pg_catalog")
         connection.execute(SCHEMA["tables"])
         connection.execute("INSERT INTO meta VALUES ('version', '1'), ('usable_from', '1')")
+        connection.execute(WITHOUT_ERAS)
+
+
+@pytest.mark.contract("SG2", "LA1", "LE4")
+async def test_what_was_leased_before_leases_had_eras_is_taken_back_and_keeps_its_lane(url: str) -> None:
+    made_by_version_1(url)
+    with connected(url) as connection:
+        for _ in range(2):
+            connection.execute(SEND)
+        # Of two of a lane the first is being sent.
+        connection.execute(LEASE)
+    clock = FakeClock()
+    newer = open_store(url, migrate=True, clock=clock, lease_clock=clock.boot_ms)
+    await newer.open()
+    driver = StoreDriver(newer, clock, SeededEntropy(1))
+    clock.advance(3600)
+    assert await driver.claim() == []
+    assert [lapsed.by for lapsed in await driver.lapsed()] == ["owner"]
+    await newer.close()
+    with fresh_database() as fresh:
+        made = open_store(fresh)
+        await made.open()
+        await made.close()
+        assert indexes(url) == indexes(fresh)
+
+
+@pytest.mark.contract("SG2", "LA1")
+async def test_leases_get_no_eras_while_somebody_works_who_knows_none(url: str) -> None:
+    made_by_version_1(url)
+    newer = open_store(url, migrate=True)
+    with connected(url) as connection:
+        connection.execute(SEND)
+        connection.execute(
+            "INSERT INTO worker (id, host, pid, version, channels, started_at, seen_at, heard_at)"
+            " SELECT '1', 'old', 1, '0', 'ops', 0, 0, extract(epoch FROM clock_timestamp()) * 1000"
+        )
+        with pytest.raises(StoreError, match="workers are at work: stop them"):
+            await newer.open()
+        connection.execute("UPDATE worker SET closed = true")
+        await newer.open()
+        # Who was not stopped is refused what it leases: nobody else would know of it.
+        with pytest.raises(errors.CheckViolation):
+            connection.execute(LEASE)
+    await newer.close()
+
+
+@pytest.mark.contract("SG2", "EN9")
+async def test_whoever_could_send_work_or_read_still_can(url: str) -> None:
+    """Whatever their roles are called, and whether the groups of pillarbox were ever made."""
+    made_by_version_1(url)
+    schema = url.rpartition("schema=")[2]
+    rights = {"worker": "SELECT, INSERT, UPDATE, DELETE", "sender": "SELECT, INSERT", "reader": "SELECT", "other": ""}
+    roles = {group: f"{schema} {group}" for group in rights}
+    may = "SELECT has_table_privilege(%s, 'era', 'SELECT'), has_table_privilege(%s, 'era', 'INSERT, UPDATE, DELETE')"
+    with connected(url) as connection:
+        for group, role in roles.items():
+            connection.execute(f'CREATE ROLE "{role}"')
+            if rights[group]:
+                connection.execute(f'GRANT {rights[group]} ON message TO "{role}"')
+        try:
+            newer = open_store(url, migrate=True)
+            await newer.open()
+            await newer.close()
+            found = {group: connection.execute(may, (role, role)).fetchone() for group, role in roles.items()}
+        finally:
+            for role in roles.values():
+                connection.execute(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"')
+    assert found == {"worker": (True, True), "sender": (True, False), "reader": (True, False), "other": (False, False)}
+
+
+@pytest.mark.contract("SG2")
+async def test_a_schema_stays_its_owners_whoever_brings_it_up_to_date(url: str) -> None:
+    made_by_version_1(url)
+    schema = url.rpartition("schema=")[2]
+    owner, administrator = f"{schema}_owner", f"{schema}-Administrator"
+    owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = current_schema()"
+    with connected(url) as connection:
+        connection.execute(f'CREATE ROLE {owner}; CREATE ROLE "{administrator}" SUPERUSER LOGIN')
+        try:
+            connection.execute(f"GRANT CREATE, USAGE ON SCHEMA {schema} TO {owner}")
+            for (table,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"):
+                connection.execute(f"ALTER TABLE {table} OWNER TO {owner}")
+            newer = open_store(as_role(url, administrator), migrate=True)
+            await newer.open()
+            await newer.close()
+            found = connection.execute(owners).fetchall()
+        finally:
+            connection.execute(f"REASSIGN OWNED BY {owner} TO CURRENT_USER; DROP OWNED BY {owner}; DROP ROLE {owner}")
+            connection.execute(f'DROP ROLE "{administrator}"')
+    assert found == [(owner,)]
 
 
 @pytest.mark.contract("SG2", "EN9")
@@ -129,7 +242,7 @@ async def test_functions_of_a_schema_that_an_older_version_made_store_nothing_in
         assert connection.execute("SELECT count(*) FROM pg_temp.recipient_tally").fetchall() == [(0,)]
     with connected(url) as connection:
         assert connection.execute("SELECT recipient FROM message").fetchall() == [("ann",)]
-    assert await newer.schema() == Schema(version=VERSION, usable_from=1)
+    assert await newer.schema() == Schema(version=VERSION, usable_from=migrations.USABLE_FROM)
     await newer.close()
     await store.close()
 

@@ -76,6 +76,7 @@ class ServerConnection(psycopg.Connection[Any]):
         traits: Of its server.
         answer_seconds: How long the server may be silent before the connection is given up.
         commit_seconds: The same for a commit.
+        overview_prepared: Whether `overview` can be run by its name among statements that take no values.
     """
 
     lasting: bool
@@ -84,6 +85,7 @@ class ServerConnection(psycopg.Connection[Any]):
     traits: Traits
     answer_seconds = ANSWER_SECONDS
     commit_seconds = COMMIT_SECONDS
+    overview_prepared = False
     _committing = False
 
     def commit_written(self) -> None:
@@ -260,6 +262,7 @@ class Session(Statements):
         self._server_clock = server_clock
         self._sizes_ms = server_clock.boot_ms()
         self._sizes: dict[str, int] = {}
+        self._overview: list[Row] | None = None
         self._local = [f"{one};" for one in _set(place, durability, "SET LOCAL")] if not connection.lasting else []
         self._warned: list[str] = []
         connection.add_notice_handler(self._on_notice)
@@ -274,9 +277,13 @@ class Session(Statements):
         return self.connection.broken or self.connection.closed
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, begin: str = "begin", *, overview: bool = False) -> Iterator[None]:
         """
         Write what is done inside, or nothing of it where an error leaves it.
+
+        Args:
+            begin: The statements that it begins with.
+            overview: Whether `overview` will be asked for. It is run along with the first ones, in their round trip.
 
         Raises:
             StoreOutcomeUnknown: It is committed, but not as durable as it should be: whoever administers the server
@@ -285,7 +292,7 @@ class Session(Statements):
         self.committing = False
         self._warned = []
         try:
-            self._begin("begin")
+            self._begin(begin, overview=overview and self.connection.lasting)
             yield
             self.committing = True
             self.connection.commit_written()
@@ -299,6 +306,15 @@ class Session(Statements):
         if self._warned:
             self.numbers.forget()
             raise StoreOutcomeUnknown(f"committing: {self._warned[0]}")
+
+    def at_once(self, names: Sequence[str]) -> None:
+        """Run a transaction without values in one round trip: it ends, whatever becomes of this process meanwhile."""
+        begin, _, rest = "; ".join((*(STATEMENTS[name] for name in names), "COMMIT")).partition(";")
+        try:
+            self._simple(" ".join((f"{begin};", *self._local, rest)))
+        finally:
+            with contextlib.suppress(psycopg.Error):
+                self._end()
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -331,21 +347,35 @@ class Session(Statements):
         """Notify who listens."""
         self._simple(STATEMENTS["hint"].replace("{channel}", channel))
 
+    def many(self, name: str, bindings: Sequence[Any] = ()) -> list[Row]:
+        """See `Reader`."""
+        if name == "overview" and self._overview is not None:
+            return self._overview
+        return super().many(name, bindings)
+
     def _run(self, name: str, values: Sequence[str | None]) -> list[Row]:
         cursor = self._cursor.execute(STATEMENTS[name], values or None, prepare=True)
         return cursor.fetchall() if cursor.description is not None else []
 
-    def _simple(self, sql: str) -> list[Row]:
-        """Run statements that take no values, in one round trip; return the last one's rows."""
+    def _simple(self, sql: str) -> list[list[Row]]:
+        """Run statements that take no values, in one round trip; return the rows of each that returns any."""
         cursor = self._cursor.execute(sql)
-        while cursor.nextset():
-            pass
-        return cursor.fetchall() if cursor.description is not None else []
+        found = []
+        while True:
+            if cursor.description is not None:
+                found.append(cursor.fetchall())
+            if not cursor.nextset():
+                return found
 
-    def _begin(self, name: str) -> None:
+    def _begin(self, name: str, *, overview: bool = False) -> None:
         begin, _, rest = STATEMENTS[name].partition(";")
         asked_ms = self._server_clock.boot_ms()
-        ((now, self.backend, self.since),) = self._simple(" ".join((f"{begin};", *self._local, rest)))
+        if overview and not self.connection.overview_prepared:
+            self._simple(f"PREPARE overview AS {STATEMENTS['overview']}")
+            self.connection.overview_prepared = True
+        also = ["; EXECUTE overview"] if overview else []
+        ((now, self.backend, self.since),), *seen = self._simple(" ".join((f"{begin};", *self._local, rest, *also)))
+        self._overview = seen[0] if seen else None
         self._server_clock.read(now, asked_ms=asked_ms)
         self.lease_now = now if self._lease_clock is None else self._lease_clock()
         if self.connection.lasting and asked_ms - self._sizes_ms >= _GROWTH_MS:

@@ -7,7 +7,8 @@ follows from them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from operator import methodcaller
 from typing import Any, Final
 
@@ -15,17 +16,19 @@ import psycopg
 from psycopg import errors
 
 from pillarbox.errors import StoreCorrupt, StoreNotFound, StoreReadOnly, StoreUnsafe
-from pillarbox.store.postgres.connection import Session
+from pillarbox.store.postgres.connection import ServerConnection, Session
 from pillarbox.store.postgres.errors import STANDBY
 from pillarbox.store.postgres.statements import SCHEMA, STATEMENTS
 from pillarbox.store.schema_version import steps_in, steps_to
 
 Step = Callable[["psycopg.Connection[Any]"], object]
 
-USABLE_FROM: Final = 1
+USABLE_FROM: Final = 3
 # Step n brings a schema from version n to n + 1.
 STEPS: Final[Mapping[int, Step]] = {n: methodcaller("execute", sql) for n, sql in steps_in(SCHEMA).items()}
 VERSION: Final = len(STEPS) + 1
+_STEP_SECONDS: Final = 3600.0
+"""How long a step may take: it may read all of a table, and make indexes of it."""
 _TAKEN: Final = (errors.DuplicateTable, errors.DuplicateFunction, errors.DuplicateObject)
 
 
@@ -71,13 +74,22 @@ def prepare(
             with session.transaction():
                 if not _there(connection, schema, create=create):
                     raise
-    with session.transaction():
+    with session.transaction(), _patience(connection):
         connection.execute(SCHEMA["schema_lock"])
         due, needed = _steps(connection, version, forward=forward)
         for step in due:
             steps[step](connection)
         if due:
             _record(connection, version, max(needed, usable_from))
+
+
+@contextlib.contextmanager
+def _patience(connection: ServerConnection) -> Iterator[None]:
+    before, connection.answer_seconds = connection.answer_seconds, _STEP_SECONDS
+    try:
+        yield
+    finally:
+        connection.answer_seconds = before
 
 
 def _steps(connection: psycopg.Connection[Any], version: int, *, forward: bool) -> tuple[range, int]:

@@ -40,12 +40,15 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
         notices: Whether it has LISTEN and NOTIFY, unless somebody has turned them off.
         one_server: Whether a connection sees all others that write (``pg_stat_activity``), so that a commit whose
             answer was lost can be ended. Elsewhere leases that nobody knows of run out by themselves.
+        table_locks: Whether a table can be locked against others that lock it. Elsewhere the first era of leases never
+            ends.
         refused: Why nothing is stored there; empty where it is.
     """
 
     title: str
     notices: bool = True
     one_server: bool = True
+    table_locks: bool = True
     refused: str = ""
 
 
@@ -56,7 +59,9 @@ TRAITS: Final = {
     ServerKind.CITUS: Traits(title="Citus"),
     # Off unless ysql_yb_enable_listen_notify is set: github.com/yugabyte/yugabyte-db/pull/31306. Each node
     # is a PostgreSQL of its own, whose pg_stat_activity shows the connections to it alone.
-    ServerKind.YUGABYTE: Traits(title="YugabyteDB", notices=False, one_server=False),
+    # Of table locks it has one mode, unless it is told otherwise:
+    # docs.yugabyte.com/stable/api/ysql/the-sql-language/statements/txn_lock
+    ServerKind.YUGABYTE: Traits(title="YugabyteDB", notices=False, one_server=False, table_locks=False),
     # One PostgreSQL over storage of its own; its pooler is PgBouncer: neon.com/docs/manage/connection-pooling
     ServerKind.NEON: Traits(title="Neon"),
     ServerKind.AURORA: Traits(title="Aurora PostgreSQL"),

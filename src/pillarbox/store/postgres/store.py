@@ -21,7 +21,7 @@ from pillarbox.errors import NotStarted, PillarboxError, Refused, StoreOutcomeUn
 from pillarbox.store import forking
 from pillarbox.store.base import Batch, BatchResult, Durability, Lapsed, WorkerInfo, WorkerStart
 from pillarbox.store.plain_reads import Reads
-from pillarbox.store.postgres import dsn, migrations, presence
+from pillarbox.store.postgres import dsn, eras, migrations, presence
 from pillarbox.store.postgres.connection import ServerConnection, Session, connect, settings
 from pillarbox.store.postgres.errors import CONFLICTS, REFUSALS, translated, translation
 from pillarbox.store.postgres.joined import Home, Joined
@@ -101,6 +101,7 @@ class PostgresStore(Reads, TwoThreads):
         self._listens = False
         self._starts: dict[int, WorkerStart] = {}
         self._heard_ms = 0
+        self._eras = eras.Eras()
         self._channel = f"pillarbox_{self._place.schema}"
         self._listener = Listener(self._listening, self._channel, self._backends)
         self.idle = threading.Lock()
@@ -197,7 +198,13 @@ class PostgresStore(Reads, TwoThreads):
         return await self._write_through(lambda: self._commit(batch))
 
     def _commit(self, batch: Batch) -> BatchResult:
-        result = self._transact("writing", lambda session: self._apply(session, batch))
+        if leasing := eras.is_leasing(batch):
+            self._eras.turn(self._live_session())
+        overview = leasing or bool(batch.enqueue or batch.acts)
+        result = self._transact(
+            "writing", lambda session: self._apply(session, batch), leasing=leasing, overview=overview
+        )
+        self._eras.gave(len(result.claimed))
         # Others may wait for what ended, as well as for something to claim.
         if result.touched or batch.settle or batch.acts or result.expired or result.abandoned:
             self._hint()
@@ -216,9 +223,13 @@ class PostgresStore(Reads, TwoThreads):
             session.many("sync")
         return result
 
-    def _transact(self, what: str, work: Callable[[Session], T]) -> T:
+    def _transact(self, what: str, work: Callable[[Session], T], *, leasing: bool = False, overview: bool = False) -> T:
         """
         Run *work* in a transaction, again where another one was first.
+
+        Args:
+            leasing: It gives or ends leases.
+            overview: It asks for the overview.
 
         Raises:
             StoreOutcomeUnknown: The answer to the commit was lost.
@@ -229,7 +240,7 @@ class PostgresStore(Reads, TwoThreads):
             fresh, session = self._session is None, self._live_session()
             session.patient = tries < _PATIENT_TRIES
             try:
-                with session.transaction():
+                with session.transaction(eras.begin(session, leasing=leasing), overview=overview):
                     return work(session)
             except CONFLICTS as exc:
                 tries += 1

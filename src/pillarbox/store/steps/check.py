@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pillarbox.domain.message import STATES
 from pillarbox.store.steps.tx import Reader
+
+_UNSEEN: Final = (
+    "is leased where nobody looks for that, so that it stays so if its worker is lost: docs/how-to/postgresql.md,"
+    ' "Leases that nobody looks for", says how to put it right'
+)
 
 
 def check(tx: Reader) -> list[str]:
@@ -22,7 +29,10 @@ def check(tx: Reader) -> list[str]:
         found.append(f"counters: {wrong} recipients are counted wrong")
     found += [f"lane: {row[0]} has a waiting message and no open one" for row in tx.many("check_stranded")]
     found += [f"lane: message {row[0]} waits without reason" for row in tx.many("check_waiting")]
-    found += [f"lease: message {row[0]} has a lease without being leased" for row in tx.many("check_leases")]
+    found += [
+        f"lease: message {identity} {_UNSEEN if unseen else 'has a lease without being leased, or the reverse'}"
+        for identity, unseen in tx.many("check_leases")
+    ]
     found += [f"content: message {row[0]} has lost its payload" for row in tx.many("check_payloads")]
     found += [f"content: message {row[0]} has lost a file" for row in tx.many("check_blobs")]
     return found

@@ -7,6 +7,48 @@ BEGIN ISOLATION LEVEL READ COMMITTED;
 SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_backend_pid(),
     (extract(epoch FROM now()) * 1000000)::bigint
 
+-- begin_leasing --
+-- The same, where leases are given or ended: no era begins while this is open. What others leased in the era that is present
+-- now was committed before, so each statement from here on sees it, or the index of one a lane refuses it.
+BEGIN ISOLATION LEVEL READ COMMITTED;
+LOCK TABLE era IN ROW SHARE MODE;
+SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_backend_pid(),
+    (extract(epoch FROM now()) * 1000000)::bigint
+
+-- begin_era --
+-- Alone with all leases, or not at all: nobody is to wait for somebody who waits. It waits for no disk either: what is
+-- committed after it is on the disk after it.
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SET LOCAL lock_timeout = '500ms';
+SET LOCAL synchronous_commit = off;
+LOCK TABLE era IN EXCLUSIVE MODE
+
+-- era_oldest --
+-- Since when the server has tidied up nothing: the oldest of what somebody may still want to read, or wrote in a
+-- transaction that is open.
+SELECT held::text FROM (
+    SELECT unnest(ARRAY[backend_xmin, backend_xid]) AS held FROM pg_stat_activity
+        WHERE pid <> pg_backend_pid() AND coalesce(datname, current_database()) = current_database()
+    UNION ALL SELECT xmin FROM pg_replication_slots
+    UNION ALL SELECT transaction FROM pg_prepared_xacts) holders
+WHERE held IS NOT NULL ORDER BY age(held) DESC LIMIT 1
+
+-- era_leased --
+SELECT coalesce(sum(messages), 0)::bigint FROM tally WHERE queue = 0 AND state = 1
+
+-- era_take_along --
+-- A caller's transaction may have one of them for long, and is not waited for.
+WITH leased AS MATERIALIZED (
+    SELECT seq FROM message WHERE era = {this_era} AND lease_until IS NOT NULL AND state = 1 FOR UPDATE NOWAIT)
+UPDATE message SET era = (SELECT ((coalesce(max(number), 0) + 1) % 32768)::smallint FROM era) FROM leased
+WHERE message.seq = ANY (ARRAY[leased.seq])
+
+-- era_next --
+INSERT INTO era (number) SELECT coalesce(max(number), 0) + 1 FROM era
+
+-- era_end --
+DELETE FROM era WHERE number < (SELECT max(number) FROM era)
+
 -- workers_heard --
 -- The row of a worker that was not heard for long may have been forgotten; it is there again before anything is claimed.
 INSERT INTO worker (slot, id, host, pid, version, channels, started_at, seen_at, heard_at)

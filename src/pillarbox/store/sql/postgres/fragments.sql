@@ -5,12 +5,17 @@
 -- letter, or the planner would not use them.
 c.due_at <= $4 AND c.state = 0 AND NOT c.waiting AND c.lane_pos IS NOT NULL
 
+-- this_era --
+-- That of all that is leased; see the table. It comes again after 32 768 others.
+(SELECT (coalesce(max(number), 0) % 32768)::smallint FROM era)
+
 -- blockers --
 -- What keeps candidates from starting in their lanes: an open one before it, a leased one, a held one that has its place.
 SELECT c.seq, b.seq AS blocker FROM candidate c CROSS JOIN LATERAL (
-    (SELECT p.seq FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state < 3 AND NOT p.waiting
+    (SELECT p.seq FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state IN (0, 2) AND NOT p.waiting
         AND p.lane_pos < c.lane_pos ORDER BY p.lane_pos LIMIT 1)
     UNION ALL SELECT p.seq FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state = 1
+        AND p.era = {this_era}
     UNION ALL (SELECT p.seq FROM message p WHERE p.lane = c.lane AND p.lane IS NOT NULL AND p.state = 2
         AND p.lane_pos IS NOT NULL LIMIT 1)) b
 WHERE c.lane IS NOT NULL
@@ -38,6 +43,7 @@ judged AS MATERIALIZED (
 UPDATE message SET state = becomes, waiting = becomes = 0, claims = claims + (becomes = 1)::integer,
     lease = CASE WHEN becomes = 1 THEN $1::bytea END, lease_until = CASE WHEN becomes = 1 THEN $2::bigint END,
     worker = CASE WHEN becomes = 1 THEN $3::bigint ELSE worker END,
+    era = CASE WHEN becomes = 1 THEN {this_era} ELSE era END,
     claimed_at = CASE WHEN becomes = 1 THEN $4::bigint ELSE claimed_at END,
     completed_at = CASE WHEN becomes = 5 THEN $4::bigint END,
     terminal_reason = CASE WHEN becomes = 5 THEN 'expired' END

@@ -79,7 +79,7 @@ WHERE state = 0 AND queue IN (SELECT id FROM queue WHERE channel IN (SELECT json
 -- backlog_leased --
 -- Not those that have arrived meanwhile: they are delivered, and only their lane waits for the lease.
 SELECT count(*) FILTER (WHERE worker = $1), count(*) FILTER (WHERE worker <> $1) FROM message
-WHERE state = 1 AND arrived_at IS NULL
+WHERE era = {this_era} AND lease_until IS NOT NULL AND state = 1 AND arrived_at IS NULL
     AND queue IN (SELECT id FROM queue WHERE channel IN (SELECT jsonb_array_elements_text($2::jsonb)))
 
 -- queues --
@@ -124,22 +124,26 @@ SELECT slot, heard_at, closed FROM worker
 SELECT slot, heard_at, closed FROM worker WHERE id = $1
 
 -- lapsed_by_time --
-SELECT {leased} FROM message WHERE worker = $1 AND state = 1 AND lease_until <= $2 ORDER BY lease_until LIMIT $3
+SELECT {leased} FROM message WHERE era = {this_era} AND worker = $1 AND state = 1 AND lease_until <= $2
+ORDER BY lease_until LIMIT $3
 
 -- lapsed_by_owner --
 -- Suspects apart, and last: as long as others are left, it is known who flew when.
-SELECT {leased} FROM message WHERE worker = $1 AND state = 1 AND (lost >= 2) = ($3::integer = 1) ORDER BY lease_until LIMIT $2
+SELECT {leased} FROM message WHERE era = {this_era} AND worker = $1 AND lease_until IS NOT NULL AND state = 1
+    AND (lost >= 2) = ($3::integer = 1)
+ORDER BY lease_until LIMIT $2
 
 -- last_suspect --
-SELECT max(claimed_at) FROM message WHERE worker = $1 AND state = 1 AND lost >= 2
+SELECT max(claimed_at) FROM message
+WHERE era = {this_era} AND worker = $1 AND lease_until IS NOT NULL AND state = 1 AND lost >= 2
 
 -- leased_workers --
 -- A skip scan: one index seek for each worker that holds leases, dead and forgotten ones too.
 WITH RECURSIVE owner (slot) AS (
-    (SELECT worker FROM message WHERE state = 1 ORDER BY worker LIMIT 1)
+    (SELECT worker FROM message WHERE era = {this_era} AND lease_until IS NOT NULL AND state = 1 ORDER BY worker LIMIT 1)
     UNION ALL
-    SELECT (SELECT worker FROM message WHERE state = 1 AND worker > slot ORDER BY worker LIMIT 1) FROM owner
-    WHERE slot IS NOT NULL)
+    SELECT (SELECT worker FROM message WHERE era = {this_era} AND lease_until IS NOT NULL AND state = 1 AND worker > slot
+        ORDER BY worker LIMIT 1) FROM owner WHERE slot IS NOT NULL)
 SELECT slot FROM owner WHERE slot IS NOT NULL
 
 -- overdue_holds --
@@ -155,15 +159,18 @@ HAVING sum(messages) <> 0 OR sum(bytes) <> 0
 
 -- check_stranded --
 SELECT DISTINCT lane FROM message w WHERE state = 0 AND waiting AND NOT EXISTS (
-    SELECT 1 FROM message o WHERE o.lane = w.lane AND o.lane IS NOT NULL AND o.state < 3 AND NOT o.waiting
-        AND o.lane_pos IS NOT NULL)
+    SELECT 1 FROM message o WHERE o.lane = w.lane AND o.lane IS NOT NULL AND o.state IN (0, 2) AND NOT o.waiting
+        AND o.lane_pos IS NOT NULL) AND NOT EXISTS (
+    SELECT 1 FROM message o WHERE o.lane = w.lane AND o.lane IS NOT NULL AND o.state = 1 AND o.era = {this_era})
 LIMIT 20
 
 -- check_waiting --
 SELECT id FROM message WHERE waiting AND (state <> 0 OR lane IS NULL) LIMIT 20
 
 -- check_leases --
-SELECT id FROM message WHERE (state = 1) <> (lease IS NOT NULL) LIMIT 20
+-- Whether the lease is where nobody looks, too: of another era than the present one.
+SELECT id, (state = 1) = (lease IS NOT NULL) FROM message
+WHERE (state = 1) <> (lease IS NOT NULL) OR (state = 1 AND era <> {this_era}) LIMIT 20
 
 -- check_payloads --
 SELECT id FROM message WHERE payload IS NOT NULL AND NOT EXISTS (SELECT 1 FROM payload p WHERE p.id = message.payload)
@@ -233,15 +240,17 @@ WHERE message.id = $1
 
 -- lane_ahead --
 -- What stands before $3 in its lane, below position $2: as in `claim`, an open one, a leased one, a held one.
-SELECT id, lane_pos FROM (SELECT id, lane_pos FROM message WHERE lane = $1 AND lane IS NOT NULL AND state < 3
+SELECT id, lane_pos FROM (SELECT id, lane_pos FROM message WHERE lane = $1 AND lane IS NOT NULL AND state IN (0, 2)
     AND NOT waiting AND lane_pos < $2 AND id <> $3 ORDER BY lane_pos LIMIT 1) open
-UNION ALL SELECT id, lane_pos FROM message WHERE lane = $1 AND lane IS NOT NULL AND state = 1 AND id <> $3
+UNION ALL SELECT id, lane_pos FROM message WHERE lane = $1 AND lane IS NOT NULL AND state = 1 AND era = {this_era} AND id <> $3
 UNION ALL SELECT id, lane_pos FROM (SELECT id, lane_pos FROM message WHERE lane = $1 AND lane IS NOT NULL
     AND state = 2 AND lane_pos IS NOT NULL AND id <> $3 LIMIT 1) held
 
 -- lane_count_ahead --
-SELECT (SELECT count(*) FROM (SELECT 1 FROM message WHERE lane = $1 AND lane IS NOT NULL AND state < 3 AND NOT waiting
+SELECT (SELECT count(*) FROM (SELECT 1 FROM message WHERE lane = $1 AND lane IS NOT NULL AND state IN (0, 2) AND NOT waiting
         AND lane_pos < $2 AND id <> $3 LIMIT $4) open)
+    + (SELECT count(*) FROM message WHERE lane = $1 AND lane IS NOT NULL AND state = 1 AND era = {this_era}
+        AND lane_pos < $2 AND id <> $3)
     + (SELECT count(*) FROM (SELECT 1 FROM message WHERE lane = $1 AND state = 0 AND waiting AND lane_pos < $2
         AND id <> $3 LIMIT $4) behind)
 
@@ -251,7 +260,7 @@ SELECT count(*) FROM (SELECT 1 FROM message WHERE queue = $1 AND priority = $2 A
     AND (due_at, seq) < ($4, $5) AND state = 0 AND NOT waiting AND lost < 2 AND lane_pos IS NOT NULL LIMIT $6) before
 
 -- leased_by --
-SELECT queue, lost >= 2 FROM message WHERE worker = $1 AND state = 1
+SELECT queue, lost >= 2 FROM message WHERE era = {this_era} AND worker = $1 AND lease_until IS NOT NULL AND state = 1
 
 -- due_suspects --
 -- Suspects are few, and all of them are in this index.

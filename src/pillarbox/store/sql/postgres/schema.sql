@@ -57,6 +57,13 @@ CREATE TABLE payload (
     key_id text
 );
 
+-- The present era of leases: one row, or none for era 0. Whoever leases or settles holds this table in ROW SHARE mode; whoever
+-- begins a new era holds it alone, and takes along what is leased. The old row is deleted, and not updated: the highest
+-- number is always found at once, however many dead ones there are below it.
+CREATE TABLE era (
+    number integer PRIMARY KEY
+);
+
 -- Every transition writes a row anew, so tables and indexes are tidied up early and without pauses.
 CREATE TABLE message (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -65,6 +72,7 @@ CREATE TABLE message (
     state smallint NOT NULL DEFAULT 0 CHECK (state BETWEEN 0 AND 6),
     waiting boolean NOT NULL DEFAULT false,
     priority smallint NOT NULL DEFAULT 1 CHECK (priority BETWEEN 0 AND 3),
+    era smallint, -- here it takes no room
     due_at bigint NOT NULL,
     lane text COLLATE "C",
     floating boolean NOT NULL DEFAULT false,
@@ -115,7 +123,8 @@ CREATE TABLE message (
     replay_of text,
     token_id text,
     token_epoch integer NOT NULL DEFAULT 0,
-    accepted_by bytea
+    accepted_by bytea,
+    CONSTRAINT message_era CHECK (state <> 1 OR era IS NOT NULL)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05,
     autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 
@@ -125,11 +134,15 @@ CREATE INDEX message_due ON message (queue, priority, due_at, seq)
 CREATE INDEX message_suspect ON message (queue, due_at, seq)
     WHERE state = 0 AND NOT waiting AND lost >= 2 AND lane_pos IS NOT NULL;
 CREATE INDEX message_later ON message (queue, due_at, seq) WHERE state = 0 AND lane_pos IS NULL;
-CREATE INDEX message_open ON message (lane, lane_pos) WHERE state < 3 AND NOT waiting AND lane IS NOT NULL;
+-- What stands open in its lane without being sent: most messages are stored leased, and never are in here.
+CREATE INDEX message_open ON message (lane, lane_pos) WHERE state IN (0, 2) AND NOT waiting AND lane IS NOT NULL;
 CREATE INDEX message_wait ON message (lane, lane_pos) WHERE state = 0 AND waiting;
-CREATE UNIQUE INDEX message_one ON message (lane) WHERE state = 1 AND lane IS NOT NULL;
+-- All that is leased is of the present era, so this is one a lane. What was leased in earlier ones lies beside it: nobody
+-- who looks for what is leased now walks over that.
+CREATE UNIQUE INDEX message_one ON message (lane, era) WHERE state = 1 AND lane IS NOT NULL;
 CREATE INDEX message_block ON message (lane) WHERE state = 2 AND lane IS NOT NULL AND lane_pos IS NOT NULL;
-CREATE INDEX message_leased ON message (worker, lease_until) WHERE state = 1;
+-- By what is leased, and not by its state: nobody who looks for a lane is to take it for an index of lanes.
+CREATE INDEX message_leased ON message (era, worker, lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX message_expiry ON message (expires_at) WHERE state = 0 AND expires_at IS NOT NULL;
 -- Of completed_at too, so that nobody who looks for a lane takes it for an index of what is held there.
 CREATE INDEX message_held ON message (completed_at) WHERE state = 2 AND completed_at IS NOT NULL;
@@ -427,6 +440,44 @@ BEGIN
             AND proname IN ('enqueue', 'recipient_tally_add', 'recipient_tally_keep') LOOP
         -- Not FROM CURRENT: Citus refuses it where it has several servers.
         EXECUTE format('ALTER FUNCTION %s SET search_path TO %s', its_function, current_setting('search_path'));
+    END LOOP;
+END $$;
+
+-- version_3 --
+-- Leases have eras. Code that knows none would lease in a lane in which somebody else sends: it is not to be at work when this
+-- is done, and is refused by the constraint where it is all the same.
+SET LOCAL statement_timeout = 0;
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM worker WHERE NOT closed AND heard_at > extract(epoch FROM clock_timestamp()) * 1000 - 60000) THEN
+        RAISE object_in_use USING MESSAGE = 'workers are at work: stop them, or wait a minute where they were killed';
+    END IF;
+END $$;
+CREATE TABLE era (
+    number integer PRIMARY KEY
+);
+ALTER TABLE message ADD COLUMN era smallint;
+UPDATE message SET era = 0 WHERE state = 1;
+ALTER TABLE message ADD CONSTRAINT message_era CHECK (state <> 1 OR era IS NOT NULL);
+DROP INDEX message_open, message_one, message_leased;
+CREATE INDEX message_open ON message (lane, lane_pos) WHERE state IN (0, 2) AND NOT waiting AND lane IS NOT NULL;
+CREATE UNIQUE INDEX message_one ON message (lane, era) WHERE state = 1 AND lane IS NOT NULL;
+CREATE INDEX message_leased ON message (era, worker, lease_until) WHERE lease_until IS NOT NULL;
+-- Whoever reads messages looks which era it is, and whoever changes them works. Who brings the schema up to date may be
+-- another one than who owns it.
+DO $$
+DECLARE granted record;
+BEGIN
+    FOR granted IN SELECT CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS its_role,
+            bool_or(privilege_type = 'UPDATE') AS works
+            FROM pg_class, aclexplode(relacl) WHERE oid = 'message'::regclass GROUP BY grantee LOOP
+        EXECUTE format('GRANT SELECT ON era TO %s', granted.its_role);
+        IF granted.works THEN
+            EXECUTE format('GRANT INSERT, UPDATE, DELETE ON era TO %s', granted.its_role);
+        END IF;
+    END LOOP;
+    FOR granted IN SELECT relowner::regrole::text AS owner FROM pg_class
+            WHERE oid = 'message'::regclass AND pg_get_userbyid(relowner) <> current_user LOOP
+        EXECUTE format('ALTER TABLE era OWNER TO %s', granted.owner);
     END LOOP;
 END $$;
 

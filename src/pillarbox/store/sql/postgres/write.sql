@@ -134,7 +134,7 @@ RETURNING message.seq, cancel_requested_at
 
 -- enqueue --
 -- In order: a lane's order is that of seq.
-INSERT INTO message ({new}) SELECT {new} FROM {each {new_types}} ORDER BY ord
+INSERT INTO message ({new}, era) SELECT {new}, CASE WHEN state = 1 THEN {this_era} END FROM {each {new_types}} ORDER BY ord
 RETURNING id, seq
 
 -- overview --
@@ -151,9 +151,10 @@ FROM tally WHERE queue = 0 AND state < 3
 -- taken_lanes --
 -- Those of the lanes $1 in which a new message could not start: see `blockers`. It stands behind all that have a place.
 SELECT wanted.lane FROM jsonb_array_elements_text($1::jsonb) AS wanted (lane)
-WHERE EXISTS (SELECT 1 FROM message p WHERE p.lane = wanted.lane AND p.lane IS NOT NULL AND p.state < 3 AND NOT p.waiting
-    AND p.lane_pos IS NOT NULL)
-OR EXISTS (SELECT 1 FROM message p WHERE p.lane = wanted.lane AND p.lane IS NOT NULL AND p.state = 1)
+WHERE EXISTS (SELECT 1 FROM message p WHERE p.lane = wanted.lane AND p.lane IS NOT NULL AND p.state IN (0, 2)
+    AND NOT p.waiting AND p.lane_pos IS NOT NULL)
+OR EXISTS (SELECT 1 FROM message p WHERE p.lane = wanted.lane AND p.lane IS NOT NULL AND p.state = 1
+    AND p.era = {this_era})
 
 -- collapsible --
 -- What a newer message of the same collapse key, to the same recipient, takes the place of. No edit undoes a deletion.
@@ -518,7 +519,8 @@ WITH candidate AS MATERIALIZED (
 
 -- claim_again --
 -- After a commit whose answer was lost: what that commit leased.
-SELECT {leased} FROM message WHERE lease = $1 AND state = 1 AND worker = $2
+SELECT {leased} FROM message
+WHERE era = {this_era} AND worker = $2 AND lease_until IS NOT NULL AND state = 1 AND lease = $1
 
 -- park --
 -- Moves a blocked lane's backlog out of the due index in bounded steps, so that a claim never scans it (LA3).

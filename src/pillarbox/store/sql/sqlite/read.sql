@@ -160,7 +160,7 @@ LIMIT 20
 SELECT id FROM message WHERE waiting = 1 AND (state <> 0 OR lane IS NULL) LIMIT 20
 
 -- check_leases --
-SELECT id FROM message WHERE (state = 1) <> (lease IS NOT NULL) LIMIT 20
+SELECT id, 0 FROM message WHERE (state = 1) <> (lease IS NOT NULL) LIMIT 20
 
 -- check_payloads --
 SELECT id FROM message WHERE payload IS NOT NULL AND NOT EXISTS (SELECT 1 FROM payload p WHERE p.id = message.payload)
