@@ -231,6 +231,29 @@ async def test_plans_are_made_anew_where_a_table_has_grown_and_nowhere_else(url:
         assert ("DISCARD PLANS" in Recorded.said) is grown
 
 
+@pytest.mark.contract("DR2")
+async def test_one_message_makes_few_round_trips(recorded: StoreDriver) -> None:
+    """Another process's message waits for all of them: of the sender, and of the worker's claim."""
+    await recorded.send()
+    await recorded.deliver(*await recorded.claim())
+    request = await recorded.request()
+    draft = recorded.draft()
+    Recorded.said.clear()
+    await recorded.enqueue(draft)
+    assert words() == ["BEGIN", "SAVEPOINT", "INSERT", "INSERT", "COMMIT", "BEGIN"]
+    assert (await recorded.commit(claim=request)).claimed
+    assert words() == ["BEGIN", "SELECT", "WITH", "SELECT", "INSERT", "COMMIT"]
+    assert await recorded.store.queues()
+    assert words() == ["SELECT"]
+
+
+def words() -> list[str]:
+    """Return the first word of each round trip since the last call."""
+    said = [query.split()[0].rstrip(";") for query in Recorded.said]
+    Recorded.said.clear()
+    return said
+
+
 async def test_what_is_prepared_outlives_what_goes_wrong(url: str) -> None:
     """Not only what one message's values did to it, but a whole transaction that is undone."""
     clock = FakeClock()

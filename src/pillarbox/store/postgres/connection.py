@@ -262,6 +262,7 @@ class Session(Statements):
         self._server_clock = server_clock
         self._sizes_ms = server_clock.boot_ms()
         self._sizes: dict[str, int] = {}
+        self._kept = False
         self._overview: list[Row] | None = None
         self._local = [f"{one};" for one in _set(place, durability, "SET LOCAL")] if not connection.lasting else []
         self._warned: list[str] = []
@@ -289,7 +290,7 @@ class Session(Statements):
             StoreOutcomeUnknown: It is committed, but not as durable as it should be: whoever administers the server
                 had it wait no longer for its standby.
         """
-        self.committing = False
+        self.committing = self._kept = False
         self._warned = []
         try:
             self._begin(begin, overview=overview and self.connection.lasting)
@@ -327,10 +328,15 @@ class Session(Statements):
         finally:
             self._end()
 
+    def alone(self) -> contextlib.AbstractContextManager[None]:
+        """Return what a single statement is read in. It needs no transaction, and so only one round trip."""
+        return contextlib.nullcontext() if self.connection.lasting else self.snapshot()
+
     @contextlib.contextmanager
     def savepoint(self) -> Iterator[None]:
-        """See `Tx`."""
-        self._simple("SAVEPOINT item")
+        """See `Tx`. One is kept until the next one begins: a commit ends it as well, without being asked."""
+        self._simple("RELEASE item; SAVEPOINT item" if self._kept else "SAVEPOINT item")
+        self._kept = False
         try:
             yield
         except PillarboxError:
@@ -341,7 +347,7 @@ class Session(Statements):
                 raise
             self._undo()
             raise ValueRefused(f"the database refused a value ({type(exc).__name__})") from exc
-        self._simple("RELEASE item")
+        self._kept = True
 
     def hint(self, channel: str) -> None:
         """Notify who listens."""

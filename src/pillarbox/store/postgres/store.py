@@ -19,7 +19,7 @@ from pillarbox.clock import SystemClock
 from pillarbox.domain.limits import Limits
 from pillarbox.errors import NotStarted, PillarboxError, Refused, StoreOutcomeUnknown, StoreUnavailable, ValueRefused
 from pillarbox.store import forking
-from pillarbox.store.base import Batch, BatchResult, Durability, Lapsed, WorkerInfo, WorkerStart
+from pillarbox.store.base import Batch, BatchResult, Durability, Lapsed, QueueInfo, WorkerInfo, WorkerStart
 from pillarbox.store.plain_reads import Reads
 from pillarbox.store.postgres import dsn, eras, migrations, presence
 from pillarbox.store.postgres.connection import ServerConnection, Session, connect, settings
@@ -420,20 +420,25 @@ class PostgresStore(Reads, TwoThreads):
     async def _read(self, function: Callable[[Reader], T]) -> T:
         return await self._read_session(function)
 
-    async def _read_session(self, function: Callable[[Session], T]) -> T:
+    async def queues(self) -> list[QueueInfo]:
+        """See `Store`. Asked for at each notice."""
+        return await self._read_session(read.queues, alone=True)
+
+    async def _read_session(self, function: Callable[[Session], T], *, alone: bool = False) -> T:
+        """Run *function* on one state of the database. *alone*: it asks for one statement, and not for a time."""
         if self._writer is None:
             raise NotStarted("the store is not open")
         if self._reader is None:
             self._reader = self._caller("pillarbox-reader")
-        return await self._reader.run(lambda: self._read_with(function))
+        return await self._reader.run(lambda: self._read_with(function, alone=alone))
 
-    def _read_with(self, function: Callable[[Session], T]) -> T:
+    def _read_with(self, function: Callable[[Session], T], *, alone: bool) -> T:
         tries = 0
         while True:
             fresh = self._reading is None
             session = self._reading = self._reading or self._opened()
             try:
-                with session.snapshot():
+                with session.alone() if alone else session.snapshot():
                     return function(session)
             except psycopg.Error as exc:
                 tries += 1
