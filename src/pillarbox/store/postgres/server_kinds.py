@@ -42,6 +42,7 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
             answer was lost can be ended. Elsewhere leases that nobody knows of run out by themselves.
         table_locks: Whether a table can be locked against others that lock it. Elsewhere the first era of leases never
             ends.
+        copies: Whether many messages are stored by COPY.
         refused: Why nothing is stored there; empty where it is.
     """
 
@@ -49,6 +50,7 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
     notices: bool = True
     one_server: bool = True
     table_locks: bool = True
+    copies: bool = True
     refused: str = ""
 
 
@@ -61,7 +63,8 @@ TRAITS: Final = {
     # is a PostgreSQL of its own, whose pg_stat_activity shows the connections to it alone.
     # Of table locks it has one mode, unless it is told otherwise:
     # docs.yugabyte.com/stable/api/ysql/the-sql-language/statements/txn_lock
-    ServerKind.YUGABYTE: Traits(title="YugabyteDB", notices=False, one_server=False, table_locks=False),
+    # It was never tried there whether COPY is worth it.
+    ServerKind.YUGABYTE: Traits(title="YugabyteDB", notices=False, one_server=False, table_locks=False, copies=False),
     # One PostgreSQL over storage of its own; its pooler is PgBouncer: neon.com/docs/manage/connection-pooling
     ServerKind.NEON: Traits(title="Neon"),
     ServerKind.AURORA: Traits(title="Aurora PostgreSQL"),

@@ -247,6 +247,8 @@ class PostgresStore(Reads, TwoThreads):
                 if tries >= _TRIES_MAX:
                     raise translation(what, exc) from exc
             except psycopg.Error as exc:
+                if session.copy_was_refused():
+                    continue
                 error = translation(what, exc)
                 if session.broken:
                     self._close()

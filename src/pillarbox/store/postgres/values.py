@@ -17,12 +17,12 @@ def text(value: Any) -> str | None:  # noqa: ANN401 — a column's value
         case None | str():
             return value
         case bool():
-            return _truth(value)
+            return truth(value)
         case int():
-            return _number(value)
+            return number(value)
         case bytes():
             return "\\x" + value.hex()
-    raise _no("a column", value)
+    raise no("a column", value)
 
 
 def array(column: Sequence[Any], kind: str) -> str:
@@ -31,41 +31,44 @@ def array(column: Sequence[Any], kind: str) -> str:
     return "{" + ",".join(["NULL" if value is None else element(value) for value in column]) + "}"
 
 
-def _number(value: Any) -> str:  # noqa: ANN401 — a column's value
+def number(value: Any) -> str:  # noqa: ANN401 — a column's value
+    """Return a number as it stands in an array or a line. Raises TypeError for anything else."""
     if type(value) is int:
         return str(value)
     if not isinstance(value, int):
-        raise _no("a number", value)
+        raise no("a number", value)
     return str(int(value))
 
 
-def _truth(value: Any) -> str:  # noqa: ANN401 — a column's value
+def truth(value: Any) -> str:  # noqa: ANN401 — a column's value
+    """Return a truth value as it stands in an array or a line. Raises TypeError for anything else."""
     if not isinstance(value, int):
-        raise _no("a truth value", value)
+        raise no("a truth value", value)
     return "t" if value else "f"
 
 
 def _string(value: Any) -> str:  # noqa: ANN401 — a column's value
     if not isinstance(value, str):
-        raise _no("text", value)
+        raise no("text", value)
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _octets(value: Any) -> str:  # noqa: ANN401 — a column's value
     if not isinstance(value, bytes):
-        raise _no("bytes", value)
+        raise no("bytes", value)
     return f'"\\\\x{value.hex()}"'
 
 
-def _no(expected: str, value: object) -> TypeError:
+def no(expected: str, value: object) -> TypeError:
+    """Return the error for a value that is not what its column holds."""
     return TypeError(f"expected {expected}, not {type(value).__name__}")
 
 
 _ELEMENTS: Final[Mapping[str, Callable[[Any], str]]] = {
-    "bigint": _number,
-    "integer": _number,
-    "smallint": _number,
-    "boolean": _truth,
+    "bigint": number,
+    "integer": number,
+    "smallint": number,
+    "boolean": truth,
     "text": _string,
     "bytea": _octets,
 }

@@ -49,6 +49,20 @@ INSERT INTO era (number) SELECT coalesce(max(number), 0) + 1 FROM era
 -- era_end --
 DELETE FROM era WHERE number < (SELECT max(number) FROM era)
 
+-- may_number --
+-- Whether we may draw numbers for messages ourselves, as those of our roles may who work; and COPY is refused where an
+-- administrator has the server judge who may write which row.
+SELECT has_sequence_privilege(pg_get_serial_sequence('message', 'seq'), 'USAGE') AND NOT row_security_active('message')
+
+-- numbers --
+-- As many as $1 for new messages, in their order, and what stands beside a lease.
+SELECT array_agg(nextval((SELECT pg_get_serial_sequence('message', 'seq')::regclass))), {this_era}
+FROM generate_series(1, $1::integer)
+
+-- enqueue_lines --
+-- As `enqueue`, for rows that come as lines of text.
+COPY message ({columns}) FROM STDIN
+
 -- workers_heard --
 -- The row of a worker that was not heard for long may have been forgotten; it is there again before anything is claimed.
 INSERT INTO worker (slot, id, host, pid, version, channels, started_at, seen_at, heard_at)
