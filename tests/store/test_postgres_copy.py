@@ -17,6 +17,9 @@ from tests.store.postgres_server import connected, fresh_database
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    import psycopg
+
+    from pillarbox.domain.ids import MessageId
     from pillarbox.domain.message import Draft
 
 ODD: Final = ("\\", "\\N", "\\.", "\t", "a\nb", "\r\n", '"', "'", "{}", ",", "", "\x1f", "ä\U0001f600", "plain")
@@ -90,4 +93,31 @@ async def test_the_order_of_a_lane_is_that_of_the_group(driver: StoreDriver) -> 
     await driver.enqueue_group(*group)
     for draft in group:
         assert await driver.deliver_next() == draft.id
+    await driver.healthy()
+
+
+@pytest.fixture
+def altered(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection that alters the schema, which is no other test's afterwards."""
+    with connected(url) as connection:
+        yield connection
+        connection.execute(f"DROP SCHEMA {url.partition('schema=')[2]} CASCADE")
+
+
+@pytest.mark.contract("EN4", "LE1")
+async def test_a_table_that_is_altered_while_a_worker_runs_is_written_and_read_on(
+    driver: StoreDriver, altered: psycopg.Connection[Any]
+) -> None:
+    async def live() -> None:
+        ids.append(await driver.send(lane="l"))
+        await driver.deliver(*await driver.claim())
+        ids.extend(one.id for one in await driver.enqueue(*(driver.draft() for _ in range(COPIED_MIN))))
+        assert [view.id for view in await driver.everything()] == ids
+
+    ids: list[MessageId] = []
+    await live()
+    # Plans that were made before would return another type of row.
+    altered.execute("ALTER TABLE message ALTER recipient TYPE varchar, ALTER id TYPE varchar, ADD remark text")
+    altered.execute("ALTER TABLE queue ALTER channel TYPE varchar")
+    await live()
     await driver.healthy()

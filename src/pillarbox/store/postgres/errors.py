@@ -24,6 +24,8 @@ from pillarbox.errors import (
 
 CONFLICTS: Final = (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation)
 """Another transaction was first: nothing was written, and the next try sees what that one did."""
+OUTDATED: Final = (errors.FeatureNotSupported,)
+"""A plan returns another type than a table that was altered: nothing was written, and a new connection plans anew."""
 REFUSALS: Final = (
     psycopg.DataError,
     psycopg.IntegrityError,

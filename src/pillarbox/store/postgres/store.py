@@ -23,7 +23,7 @@ from pillarbox.store.base import Batch, BatchResult, Durability, Lapsed, QueueIn
 from pillarbox.store.plain_reads import Reads
 from pillarbox.store.postgres import dsn, eras, migrations, presence
 from pillarbox.store.postgres.connection import ServerConnection, Session, connect, settings
-from pillarbox.store.postgres.errors import CONFLICTS, REFUSALS, translated, translation
+from pillarbox.store.postgres.errors import CONFLICTS, OUTDATED, REFUSALS, translated, translation
 from pillarbox.store.postgres.joined import Home, Joined
 from pillarbox.store.postgres.listener import Listener
 from pillarbox.store.postgres.server_clock import ServerClock
@@ -250,7 +250,7 @@ class PostgresStore(Reads, TwoThreads):
                 if session.copy_was_refused():
                     continue
                 error = translation(what, exc)
-                if session.broken:
+                if session.broken or isinstance(exc, OUTDATED):
                     self._close()
                     if session.committing:
                         self._doubtful = (session.backend, session.since)
@@ -446,7 +446,7 @@ class PostgresStore(Reads, TwoThreads):
                 tries += 1
                 if isinstance(exc, CONFLICTS) and tries < _TRIES_MAX:
                     continue
-                if session.broken:
+                if session.broken or isinstance(exc, OUTDATED):
                     self._close_reading()
                     if not fresh:
                         continue
