@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
+NS_A_MS: Final = 1_000_000
 # Linux counts suspended time in CLOCK_BOOTTIME; elsewhere the monotonic clock is the nearest there is.
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -60,20 +62,27 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """
+    The machine's clocks.
+
+    Attributes:
+        wall_ns, boot_ns: As `wall_ms` and `boot_ms`, in nanoseconds: Python's own functions, for who asks all the time.
+    """
 
     __slots__ = ("_boot_id",)
+    wall_ns = staticmethod(time.time_ns)
+    boot_ns = staticmethod(functools.partial(time.clock_gettime_ns, _BOOT_CLOCK))
 
     def __init__(self) -> None:
         self._boot_id = _read_boot_id()
 
     def wall_ms(self) -> int:
         """See `Clock`."""
-        return time.time_ns() // 1_000_000
+        return self.wall_ns() // NS_A_MS
 
     def boot_ms(self) -> int:
         """See `Clock`."""
-        return time.clock_gettime_ns(_BOOT_CLOCK) // 1_000_000
+        return self.boot_ns() // NS_A_MS
 
     def boot_id(self) -> str:
         """See `Clock`."""

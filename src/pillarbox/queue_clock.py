@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pillarbox.clock import NS_A_MS, SystemClock
 from pillarbox.domain import clock_steps
 from pillarbox.domain.clock_steps import ClockMark
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pillarbox.clock import Clock
     from pillarbox.domain.clock_steps import ClockNews
 
@@ -34,15 +37,18 @@ class QueueClock:
     """
 
     __slots__ = (
-        "_clock", "_known", "_mark", "_saved_ms", "_shared", "_state", "_unsaved", "_wall_ms",
-        "boot_id", "boot_ms", "call_later", "known_ahead_ms", "mono", "sleep",
+        "_boot_ns", "_clock", "_known", "_machine_ns", "_mark", "_saved_ms", "_shared", "_state", "_unsaved",
+        "_wall_ns", "boot_id", "boot_ms", "call_later", "known_ahead_ms", "mono", "sleep",
     )  # fmt: skip
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         # The machine's own, as they are: every message asks for them several times.
         self.boot_ms, self.boot_id, self.mono = clock.boot_ms, clock.boot_id, clock.mono
-        self._wall_ms = clock.wall_ms
+        self._machine_ns, self._boot_ns = _in_ns(clock.wall_ms), _in_ns(clock.boot_ms)
+        if isinstance(clock, SystemClock):
+            self._machine_ns, self._boot_ns = clock.wall_ns, clock.boot_ns
+        self._wall_ns = self._machine_ns
         self.sleep, self.call_later = clock.sleep, clock.call_later
         self._known = False
         self._shared = False
@@ -63,8 +69,8 @@ class QueueClock:
     def wall_ms(self) -> int:
         """Return milliseconds since 1970 on the queue's line; the same as the wall clock's until that is set."""
         least_ms, ahead_ms, most_ms = self._state
-        wall_ms = self._wall_ms()
-        if least_ms <= wall_ms - self.boot_ms() <= most_ms:
+        wall_ms = self._wall_ns() // NS_A_MS
+        if least_ms <= wall_ms - self._boot_ns() // NS_A_MS <= most_ms:
             return wall_ms - ahead_ms
         return self._look().now_ms
 
@@ -80,7 +86,7 @@ class QueueClock:
 
     def learn(self, news: ClockNews) -> None:
         """Take over what the processes of a queue know; those that saw more since keep what they know."""
-        self._wall_ms = news.wall_ms or self._clock.wall_ms
+        self._wall_ns = self._machine_ns if news.wall_ms is None else _in_ns(news.wall_ms)
         here = self._here()
         known = news.mark
         if self._known and (known is None or _is_later(self._mark, known)):
@@ -143,9 +149,13 @@ class QueueClock:
     def _reading(self) -> tuple[int, int, int]:
         """Return how long it took to read both clocks, then boot time, then the wall clock's."""
         before_ms = self.boot_ms()
-        wall_ms = self._wall_ms()
+        wall_ms = self._wall_ns() // NS_A_MS
         boot_ms = self.boot_ms()
         return boot_ms - before_ms, boot_ms, wall_ms
+
+
+def _in_ns(read_ms: Callable[[], int]) -> Callable[[], int]:
+    return lambda: read_ms() * NS_A_MS
 
 
 def _is_later(mark: ClockMark, other: ClockMark) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -16,9 +16,20 @@ from pillarbox.store import base
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Called with what became of a settlement, or with why it could not be recorded.
-OnSettled = Callable[[base.Settled | Exception], None]
-Ending = tuple[base.Settlement, OnSettled]
+OnSettled = Callable[[T, base.Settlement, base.Settled | Exception], None]
+"""Called with whose settlement it is, the settlement, and what became of it, or why it could not be recorded."""
+
+
+class Ending(msgspec.Struct, Generic[T], eq=False):
+    """An attempt's end that is to be recorded, whose it is, and what is called afterwards."""
+
+    settlement: base.Settlement
+    on_settled: OnSettled[T]
+    of: T
+
+    def tell(self, end: base.Settled | Exception) -> None:
+        """Call `on_settled` with what became of it, or with why it could not be recorded."""
+        self.on_settled(self.of, self.settlement, end)
 
 
 class Wish(msgspec.Struct, Generic[T, R], eq=False):
@@ -63,7 +74,7 @@ _NO_EXTRA = Extra()
 class Work(msgspec.Struct, kw_only=True, eq=False):
     """What one batch holds, and who waits for it."""
 
-    settle: list[Ending]
+    settle: list[Ending[Any]]
     admit: list[Wish[base.AdmissionWrite, bool]]
     acts: list[Wish[base.Act, base.Acted]]
     extra: Wish[Extra, base.BatchResult] | None
@@ -78,7 +89,7 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
         extra = self.extra.item if self.extra is not None else _NO_EXTRA
         return base.Batch(
             now_ms=clock.wall_ms(),
-            settle=[settlement for settlement, _ in self.settle],
+            settle=[ending.settlement for ending in self.settle],
             admit=[wish.item for wish in self.admit],
             renew=extra.renew,
             renew_ms=extra.renew_ms,
@@ -109,9 +120,9 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
         on_failed: Callable[[BaseException], None],
     ) -> None:
         """Pass each answer to its caller, then report what was stored; *on_failed* is called with what that raises."""
-        for (_, on_settled), settled in zip(self.settle, result.settled, strict=True):
+        for ending, settled in zip(self.settle, result.settled, strict=True):
             try:
-                on_settled(settled)
+                ending.tell(settled)
             except BaseException as exc:  # noqa: BLE001 — whatever it is, the others wait for their answers
                 on_failed(exc)
         granted = zip((*self.admit, *self.acts), (*result.admitted, *result.acted), strict=True)
@@ -119,24 +130,23 @@ class Work(msgspec.Struct, kw_only=True, eq=False):
             wish.grant(answer)  # type: ignore[attr-defined]
         if self.extra is not None:
             self.extra.grant(result)
-        granted_groups: list[tuple[Sequence[Draft], list[base.Enqueued]]] = []
         for group, accepted in zip(self.enqueue, result.enqueued, strict=True):
             if isinstance(accepted, PillarboxError):
                 group.refuse(accepted)
             else:
                 group.grant(accepted)
-                granted_groups.append((group.item, accepted))
-        for drafts, enqueued in granted_groups:
-            try:
-                on_stored(drafts, enqueued)
-            except BaseException as exc:  # noqa: BLE001 — the same
-                on_failed(exc)
+        for group, accepted in zip(self.enqueue, result.enqueued, strict=True):
+            if not isinstance(accepted, PillarboxError):
+                try:
+                    on_stored(group.item, accepted)
+                except BaseException as exc:  # noqa: BLE001 — the same
+                    on_failed(exc)
 
     def refuse(self, error: Exception, on_failed: Callable[[BaseException], None]) -> None:
         """Pass the error to every caller; *on_failed* is called with what that raises."""
-        for _, on_settled in self.settle:
+        for ending in self.settle:
             try:
-                on_settled(error)
+                ending.tell(error)
             except BaseException as exc:  # noqa: BLE001 — the others wait for it as well
                 on_failed(exc)
         for wish in (*self.admit, *self.acts):

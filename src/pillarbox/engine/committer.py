@@ -14,7 +14,7 @@ import asyncio
 import functools
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -115,7 +115,7 @@ class Committer:
         self._claims: Claims = claims or NoClaims()
         self._time = QueueClock.of(clock)
         self._enqueue: deque[Wish[Sequence[Draft], list[Enqueued]]] = deque()
-        self._settle: deque[Ending] = deque()
+        self._settle: deque[Ending[Any]] = deque()
         self._admit: deque[Wish[AdmissionWrite, bool]] = deque()
         self._acts: deque[Wish[Act, Acted]] = deque()
         self._extra: deque[Wish[Extra, BatchResult]] = deque()
@@ -164,25 +164,25 @@ class Committer:
         """Store a group of messages, all or none."""
         return self._wish(self._enqueue, group)
 
-    def settle(self, settlement: Settlement, on_settled: OnSettled) -> None:
+    def settle(self, settlement: Settlement, on_settled: OnSettled[T], of: T) -> None:
         """
         Record the end of an attempt; tried again for as long as the store fails (contract UN4).
 
         Args:
-            on_settled: Called once with what became of it, or with the error that makes it impossible to record.
+            on_settled: Called once with *of*, *settlement*, and what became of it or the error that makes it impossible
+                to record.
         """
         if self._closed:
             # Nobody writes any more: a send that was left behind has ended after all.
-            on_settled(NotStarted("the outbox is closed"))
+            on_settled(of, settlement, NotStarted("the outbox is closed"))
             return
-        self._settle.append((settlement, on_settled))
+        self._settle.append(Ending(settlement, on_settled, of))
         self._loop.poke()
 
     def settled(self, settlement: Settlement) -> asyncio.Future[Settled]:
         """As `settle`, for those who can wait."""
         future: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
-        wish = Wish(settlement, future)
-        self.settle(settlement, lambda end: wish.refuse(end) if isinstance(end, Exception) else wish.grant(end))
+        self.settle(settlement, _answer, Wish(settlement, future))
         return future
 
     def admit(self, write: AdmissionWrite) -> asyncio.Future[bool]:
@@ -255,7 +255,7 @@ class Committer:
         claim: Claim | None = None
         failure: BaseException | None = None
         try:
-            claim = self._claims.plan_claim([settlement for settlement, _ in work.settle])
+            claim = self._claims.plan_claim([ending.settlement for ending in work.settle])
         except BaseException as exc:  # noqa: BLE001 — those who want something written are not to blame
             failure = exc
         try:
@@ -379,10 +379,17 @@ class Committer:
     def _give_up(self, error: Exception) -> None:
         error = _untried(error)
         while self._settle:
-            self._fenced(self._settle.popleft()[1], error)
+            self._fenced(self._settle.popleft().tell, error)
         for wishes in (self._enqueue, self._admit, self._acts, self._extra):
             while wishes:
                 wishes.popleft().refuse(error)
+
+
+def _answer(wish: Wish[Settlement, Settled], _: Settlement, end: Settled | Exception) -> None:
+    if isinstance(end, Exception):
+        wish.refuse(end)
+    else:
+        wish.grant(end)
 
 
 def _untried(error: E) -> E | StoreUnavailable:

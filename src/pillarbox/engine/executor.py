@@ -396,7 +396,7 @@ class Executor:
             ended_ms=self._clock.wall_ms() if flight.ended_ms is None else flight.ended_ms,
             keep_attempt=transition.degraded is not None or flight.message.channel in self.full_history,
         )
-        self._committer.settle(settlement, functools.partial(self._on_recorded, flight, settlement))
+        self._committer.settle(settlement, self._on_recorded, flight)
 
     def _recorded(self, flight: Flight, settlement: Settlement, end: Settled | Exception) -> None:
         if isinstance(end, Exception):

@@ -80,9 +80,9 @@ class Leftovers:
         """Write down what came late."""
         # Not a send that began: that one is counted already.
         late = Settlement(message=flight.message, transition=transition, began_ms=None, ended_ms=self._clock.wall_ms())
-        self._committer.settle(late, lambda end: self._recorded(late, end))
+        self._committer.settle(late, self._recorded, flight)
 
-    def _recorded(self, settlement: Settlement, end: Settled | Exception) -> None:
+    def _recorded(self, _: Flight, settlement: Settlement, end: Settled | Exception) -> None:
         if isinstance(end, Exception):
             self._reporter.alarm("recording_failed", f"message {settlement.message.id}: delivered late, and {end}")
         elif end is Settled.LATE or end is Settled.APPLIED:

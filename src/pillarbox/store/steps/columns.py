@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from pillarbox.domain.envelope import Envelope, Op
-from pillarbox.domain.message import Admission, Draft, MessageView, State
+from pillarbox.domain.envelope import Envelope
+from pillarbox.domain.message import MessageView, State
 from pillarbox.domain.orders import ORDERS
 
 _CODED: Final = (
@@ -74,11 +74,6 @@ def envelope(message: Envelope) -> tuple[Any, ...]:
 def column(field: str) -> str:
     """Return the column in which a field is stored: a time in milliseconds has another ending there."""
     return field.replace("_ms", "_at").replace("not_before_at", "not_before")
-
-
-def admitted(draft: Draft) -> Admission | None:
-    """Return the admission that is stored with a message; a change of another is admitted when it has its turn."""
-    return draft.admission if draft.op is Op.SEND else None
 
 
 FRAGMENTS: Final = {

@@ -20,7 +20,7 @@ from pillarbox.store.base import BatchResult, Enqueued
 from pillarbox.store.steps import blobs, changes, collapse, mirror
 from pillarbox.store.steps.admit import store_parts
 from pillarbox.store.steps.at_once import WAITS, New, Starting
-from pillarbox.store.steps.columns import admitted, carried
+from pillarbox.store.steps.columns import carried
 from pillarbox.store.steps.queue_limits import Room
 from pillarbox.store.steps.tx import Row
 from pillarbox.store.steps.writing import Writing
@@ -84,7 +84,8 @@ def store(
         KeyConflict, QueueFull: A group was refused after something of it was written.
     """
     known = _stored_before(tx, groups) if again else set()
-    if any(draft.collapse_key is not None for group in groups for draft in group):
+    # Lists, here and below: of a generator, every message costs two more calls.
+    if [draft for group in groups for draft in group if draft.collapse_key is not None]:
         shared: Shared = {}
         waves = _waves([draft for group in groups for draft in group])
         stored = iter([one for wave in waves for one in _in_their_places(tx, wave, known, uncounted, shared)])
@@ -132,11 +133,7 @@ def _in_their_places(
     new = [draft for draft in wave if draft.id in firsts and firsts[draft.id] is None]
     folded = changes.fold(tx, new, lambda draft: _payload(tx, draft, shared))
     new = [draft for draft in new if draft.id not in folded]
-    collapsing = [
-        New(draft, tx.queue(draft.tenant, draft.channel), _recipient(draft), draft.size, admitted(draft))
-        for draft in new
-        if draft.collapse_key is not None
-    ]
+    collapsing = [_new(tx, draft) for draft in new if draft.collapse_key is not None]
     # First, because what they take the place of makes room for them.
     ways = collapse.make_way(tx, collapsing)
     for draft in new:
@@ -179,7 +176,7 @@ class _Intake:
         drafts = [draft for group in groups for draft in group]
         self._room = Room(tx)
         self._sizes: defaultdict[int, list[int]] = defaultdict(list)
-        self._roomy = self._room.has(len(drafts), sum(draft.size for draft in drafts))
+        self._roomy = self._room.has(len(drafts), sum([draft.size for draft in drafts]))
         self._keys = _keys(tx, drafts)
 
     def judged(self, group: Group) -> Accepted:
@@ -212,22 +209,24 @@ class _Intake:
 
     def take(self, draft: Draft) -> None:
         """Take the room for a draft. Raises QueueFull."""
-        queue, recipient, size = self._tx.queue(draft.tenant, draft.channel), _recipient(draft), draft.size
+        new = _new(self._tx, draft)
         if draft.id in self._uncounted:
             pass
         elif self._roomy:
-            self._sizes[queue].append(size)
+            self._sizes[new.queue].append(new.size)
         else:
-            self._room.take(queue=queue, tenant=draft.tenant, channel=draft.channel, recipient=recipient, size=size)
+            self._room.take(
+                queue=new.queue, tenant=draft.tenant, channel=draft.channel, recipient=new.recipient, size=new.size
+            )
         if draft.key is not None and draft.digest is not None:
             self._keys[draft.tenant, draft.key] = draft.digest, draft.id
-        self.new.append(New(draft, queue, recipient, size, admitted(draft)))
+        self.new.append(new)
 
     def write(self, shared: Shared, starting: Starting | None = None) -> None:
         """Write what was taken; *shared* says which contents of its fan-outs are stored already."""
         for queue, sizes in self._sizes.items():
             self._tx.count(queue, State.SCHEDULED.code, len(sizes), sum(sizes))
-        self._tx.touched.update(new.queue for new in self.new)
+        self._tx.touched.update([new.queue for new in self.new])
         _write(self._tx, self.new, shared, starting)
 
     def _give_back(self, before: int) -> None:
@@ -252,6 +251,13 @@ def _keys(tx: Writing, drafts: Sequence[Draft]) -> dict[tuple[str, str], tuple[b
         for (key, tenant), rows in zip(asked, found, strict=True)
         for _, digest, first in rows
     }
+
+
+def _new(tx: Writing, draft: Draft) -> New:
+    """Return what is to be stored of a draft, and where."""
+    # A change of another message is admitted when it has its turn.
+    stored = draft.admission if draft.op is Op.SEND else None
+    return New(draft, tx.queue(draft.tenant, draft.channel), _recipient(draft), draft.size, stored)
 
 
 def _recipient(draft: Draft) -> str:

@@ -37,6 +37,7 @@ class Numbers:
         self._tx = tx
         self._names: dict[int, tuple[str, str]] = {}
         self._policies: dict[Policy, int] = {}
+        self._last: tuple[Policy, int] | None = None
         self._policy_by_id: dict[int, Policy] = {}
 
     def forget(self) -> None:
@@ -44,6 +45,7 @@ class Numbers:
         self.queues.clear()
         self._names.clear()
         self._policies.clear()
+        self._last = None
         self._policy_by_id.clear()
 
     def learn(self, queues: Mapping[tuple[str, str], int], policies: Mapping[Policy, int]) -> None:
@@ -70,10 +72,15 @@ class Numbers:
 
     def policy(self, policy: Policy) -> int:
         """Return the number of a policy, stored on first use."""
+        last = self._last
+        if last is not None and last[0] is policy:
+            # Nearly always: to find it by what it says takes all of it.
+            return last[1]
         number = self._policies.get(policy)
         if number is None:
             number = self._number("policy", (_ENCODER.encode(policy).decode(),))
             self._policies[policy] = number
+        self._last = policy, number
         return number
 
     def policy_by_id(self, number: int) -> Policy:
