@@ -141,3 +141,5 @@ async def test_a_channel_that_nobody_knows_is_not_paused(pillarbox: Pillarbox, r
     )
     refused = await pillarbox("resume", "opps")
     assert (refused.code, refused.said) == (3, "error: nothing was ever sent through channel 'opps'")
+    refused = await pillarbox("resume", "ops", "--tenant", "acme")
+    assert (refused.code, refused.said) == (3, "error: nothing was ever sent through channel 'ops' for tenant 'acme'")

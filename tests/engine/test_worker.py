@@ -530,8 +530,9 @@ async def test_a_row_that_cannot_be_read_does_not_stop_those_claimed_with_it(sta
     box = await stand.open(ScriptedChannel(policy=STEADY))
     states = [(await box.settled(message)).state for message in messages]
     assert states == [State.DELIVERED, State.DELIVERED, State.DEAD, State.DELIVERED, State.DELIVERED]
-    (event,) = await box.heard.wait_for(MessageDied)
-    assert (event.id, event.reason) == (spoil, "unreadable")
+    events = await box.heard.wait_for(MessageDied)
+    # While the clock stands still a lost answer is told with those of before: better twice than never.
+    assert {(event.id, event.reason) for event in events} == {(spoil, "unreadable")}
 
 
 @pytest.mark.contract("DR4")

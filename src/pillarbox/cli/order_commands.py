@@ -190,7 +190,8 @@ def resume(call: Call, channel: str, *, reason: str | None, tenant: str | None) 
 
     async def act(box: Outbox) -> list[QueueInfo]:
         if not await box.resume(channel, tenant=tenant, reason=reason, actor=actor()):
-            raise Stop(Exit.NOT_FOUND, f"nothing was ever sent through channel {channel!r}")
+            whose = "" if tenant is None else f" for tenant {tenant!r}"
+            raise Stop(Exit.NOT_FOUND, f"nothing was ever sent through channel {channel!r}{whose}")
         return await _paused(box, channel, tenant)
 
     return _report_paused(call, channel, tenant, call.operate(act))

@@ -68,6 +68,8 @@ def _tell_again(tx: Writing, batch: Batch, result: BatchResult) -> None:
         result.expired = sweep.ended_before(tx, batch, State.EXPIRED, Reason.EXPIRED)
     elif batch.claim is not None:
         result.overdue = sweep.ended_before(tx, batch, State.EXPIRED, Reason.EXPIRED)
+    if batch.claim is not None:
+        result.unreadable = sweep.ended_before(tx, batch, State.DEAD, Reason.UNREADABLE)
     if batch.abandon:
         result.abandoned = sweep.ended_before(tx, batch, State.DEAD, Reason.NON_FINAL)
     if batch.acts:

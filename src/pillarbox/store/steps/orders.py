@@ -205,7 +205,9 @@ def _resume(tx: Writing, item: Resume) -> Acted:
         tx.many("channel_resume", (item.channel,))
         ledger.rest_no_more(tx, item.channel)
     tx.touched.update(queue for (queue,) in rows)
-    audit.audit(tx, item, "resume", item.channel, detail=_whose(item))
+    if rows:
+        # Only then: by its line an order whose answer was lost is known to have done something.
+        audit.audit(tx, item, "resume", item.channel, detail=_whose(item))
     return Acted(applied=bool(rows))
 
 

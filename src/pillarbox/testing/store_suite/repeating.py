@@ -21,10 +21,11 @@ from pillarbox.store.base import (
     Import,
     Purge,
     Replay,
+    Resume,
     Retry,
     Settled,
 )
-from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, StoreDriver, fields_of
+from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, Backstage, StoreDriver, fields_of
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 
 MANUAL: Final = msgspec.structs.replace(POLICY, uncertain=UncertainAction.HOLD)
@@ -183,6 +184,18 @@ class RepeatingSuite(StoreFixtures):
         work: dict[str, Any] = {"expire": 10} if by == "reaper" else {"claim": await driver.request()}
         result = await twice(driver, **work)
         assert [ended.id for ended in (*result.expired, *result.overdue)] == [over]
+
+    @pytest.mark.contract("EN4", "ST9")
+    async def test_what_cannot_be_read_is_told_again(self, driver: StoreDriver, backstage: Backstage) -> None:
+        bad = await driver.send()
+        await backstage.lose_content(bad)
+        result = await twice(driver, claim=await driver.request())
+        assert [ended.id for ended in result.unreadable] == [bad]
+
+    @pytest.mark.contract("EN4", "FL3")
+    async def test_an_order_that_changes_nothing_never_does(self, driver: StoreDriver) -> None:
+        result = await twice(driver, acts=[Resume(tenant=None, channel="nobody's", actor="ann")])
+        assert not result.acted[0].applied
 
     @pytest.mark.contract("EN4", "DK1")
     async def test_what_nobody_else_may_send_is_told_again(self, driver: StoreDriver) -> None:
