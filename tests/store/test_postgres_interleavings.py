@@ -15,7 +15,7 @@ import pytest
 from pillarbox.domain.lifecycle import decide, lost_worker
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
-from pillarbox.domain.outcome import Delivered, RateLimited
+from pillarbox.domain.outcome import AnyOutcome, Delivered, RateLimited, Redirected, Rejected
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.store.base import (
     Batch,
@@ -23,6 +23,8 @@ from pillarbox.store.base import (
     Cancel,
     Claim,
     Durability,
+    Pause,
+    Resume,
     Retry,
     Settled,
     Settlement,
@@ -38,7 +40,7 @@ from pillarbox.testing.store_suite.driver import CHANNEL
 from tests.store.postgres_server import connected
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from pillarbox.domain.message import Leased
 
@@ -100,8 +102,30 @@ class Hand:
             raise result
         return result
 
+    def before(self, name: str, do: Callable[[], None]) -> None:
+        """Call *do* once, right before a statement is run."""
+        many = self._session.many
+
+        def watched(asked: str, bindings: Sequence[Any] = ()) -> Any:
+            if asked == name:
+                vars(self._session)["many"] = many
+                do()
+            return many(asked, bindings)
+
+        vars(self._session)["many"] = watched
+
     def commit(self) -> None:
         self._transaction.__exit__(None, None, None)
+
+    def commit_each(self, *batches: dict[str, Any]) -> list[BatchResult]:
+        """Apply each in a transaction of its own, the first in the one that is open."""
+        results: list[BatchResult] = []
+        for batch in batches:
+            if results:
+                self.begin()
+            results.append(self.apply(**batch))
+            self.commit()
+        return results
 
     def close(self) -> None:
         self._session.connection.close()
@@ -302,6 +326,29 @@ async def test_who_waits_for_a_message_keeps_nobody_from_its_channel(lane: Lane)
     settles.commit()
 
 
+@pytest.mark.contract("FL3")
+@pytest.mark.parametrize("only", [False, True])
+@pytest.mark.parametrize("tenant", [None, ""])
+async def test_what_is_sent_behind_a_pause_is_not_leased_by_who_looked_before_it(
+    lane: Lane, tenant: str | None, only: bool
+) -> None:
+    claims, pauses = lane.hand(), lane.hand()
+    draft = lane.driver.draft()
+
+    def pause_and_send() -> None:
+        pause = Pause(tenant=tenant, channel=CHANNEL, actor="ann")
+        paused, _ = pauses.commit_each({"acts": [pause]}, {"enqueue": [[draft]]})
+        assert paused.acted[0].applied
+
+    claims.before("claim_only" if only else "claim", pause_and_send)
+    request = await lane.driver.request(only=draft.id if only else None)
+    assert claims.apply(claim=request).claimed == []
+    claims.commit()
+    assert await lane.driver.state(draft.id) is State.SCHEDULED
+    await lane.driver.act(Resume(tenant=tenant, channel=CHANNEL, actor="ann"))
+    assert await lane.deliver_all() == [draft.id]
+
+
 @pytest.mark.contract("LE4", "LE5")
 async def test_a_worker_that_is_heard_of_again_while_it_is_forgotten_keeps_what_it_leases(
     lane: Lane, monkeypatch: pytest.MonkeyPatch
@@ -330,3 +377,31 @@ async def test_a_worker_that_is_heard_of_again_while_it_is_forgotten_keeps_what_
         await worker.healthy()
     finally:
         await store.close()
+
+
+@pytest.mark.contract("CL1", "CH3")
+@pytest.mark.parametrize("only", [False, True])
+@pytest.mark.parametrize(
+    ("answer", "seen"),
+    [
+        (Rejected("blocked", about="recipient"), [("ann", "blocked")]),
+        (Redirected("bob"), [("bob", None)]),
+    ],
+)
+async def test_what_was_heard_of_a_recipient_holds_for_what_is_sent_to_it_afterwards(
+    lane: Lane, answer: AnyOutcome, seen: list[tuple[str, str | None]], only: bool
+) -> None:
+    draft = lane.driver.draft()
+    await lane.driver.send()
+    message = await lane.driver.claim_one()
+    claims, settles = lane.hand(), lane.hand()
+
+    def settle_and_send() -> None:
+        settles.commit_each({"settle": [lane.driver.settlement(message, answer)]}, {"enqueue": [[draft]]})
+
+    claims.before("claim_only" if only else "claim", settle_and_send)
+    request = await lane.driver.request(only=draft.id if only else None)
+    claimed = claims.apply(claim=request).claimed
+    claims.commit()
+    assert [(one.recipient, one.suppressed) for one in claimed if one.id == draft.id] == seen
+    await lane.driver.healthy()

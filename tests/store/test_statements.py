@@ -28,7 +28,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "attempt_by_lease": late_answer._Attempt._fields,
     "gates": claim._Gate._fields,
     "overview": tuple(field.name for field in dataclasses.fields(overview.Overview)),
-    "horizon": horizon.Horizon._fields,
+    "horizon": horizon._Look._fields,
     "prune_pick": prune._Old._fields,
     "scrub_pick": prune._Said._fields,
     "collapsible": ("newer", *endings.Ending._fields, *collapse._Older._fields),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pillarbox.domain.outcome import Redirected
+from pillarbox.domain.outcome import RateLimited, Redirected
 from pillarbox.store.base import ForgetRedirect
 from pillarbox.testing.store_suite.driver import CHANNEL, StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
@@ -44,6 +44,14 @@ class RedirectingSuite(StoreFixtures):
         await driver.deliver(message)
         assert await addressed(driver, "other") == "other"
         await driver.healthy()
+
+    @pytest.mark.contract("CH3", "FL1")
+    async def test_whoever_rests_keeps_nothing_from_its_new_address(self, driver: StoreDriver) -> None:
+        await driver.enqueue(*[driver.draft(recipient="old") for _ in range(2)])
+        limited, moved = await driver.claim()
+        await driver.settle(limited, RateLimited("slow", after=60))
+        await driver.settle(moved, Redirected("new"))
+        assert await addressed(driver, "old") == "new"
 
     @pytest.mark.contract("CH3", "LE2")
     async def test_what_starts_at_once_is_led_too_and_others_start_as_before(self, driver: StoreDriver) -> None:

@@ -5,6 +5,12 @@
 -- letter, or the planner would not use them.
 c.due_at <= $4 AND c.state = 0 AND NOT c.waiting AND c.lane_pos IS NOT NULL
 
+-- unpaused --
+-- Of queue $6, at $4. Asked by the statement that leases, though it was asked before: what is sent behind a pause by
+-- another process must not be seen without that pause.
+NOT EXISTS (SELECT 1 FROM queue p WHERE p.id = $6 AND p.paused_at IS NOT NULL
+    AND (p.paused_until IS NULL OR p.paused_until > $4))
+
 -- this_era --
 -- That of all that is leased; see the table. It comes again after 32 768 others.
 (SELECT (coalesce(max(number), 0) % 32768)::smallint FROM era)

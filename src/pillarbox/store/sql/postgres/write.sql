@@ -489,7 +489,7 @@ WHERE message.seq = ANY (ARRAY[drawn.seq])
 -- claim --
 -- $1 lease, $2 until when, $3 worker, $4 now, $5 expired by, $6 queue, $7 to $10 the priorities in their turn, $11 how many.
 WITH candidate AS MATERIALIZED (
-    SELECT * FROM (SELECT c.seq, c.lane, c.lane_pos, c.expires_at FROM message c
+    SELECT * FROM (SELECT * FROM (SELECT c.seq, c.lane, c.lane_pos, c.expires_at FROM message c
         WHERE c.queue = $6 AND c.priority = $7::smallint AND {startable} AND c.lost < 2
         ORDER BY c.due_at, c.seq LIMIT $11 FOR UPDATE SKIP LOCKED) turn1
     UNION ALL SELECT * FROM (SELECT c.seq, c.lane, c.lane_pos, c.expires_at FROM message c
@@ -501,20 +501,20 @@ WITH candidate AS MATERIALIZED (
     UNION ALL SELECT * FROM (SELECT c.seq, c.lane, c.lane_pos, c.expires_at FROM message c
         WHERE c.queue = $6 AND c.priority = $10::smallint AND {startable} AND c.lost < 2
         ORDER BY c.due_at, c.seq LIMIT $11 FOR UPDATE SKIP LOCKED) turn4
-    LIMIT $11),
+    LIMIT $11) turns WHERE {unpaused}),
 {taken}
 
 -- claim_suspect --
 WITH candidate AS MATERIALIZED (
     SELECT c.seq, c.lane, c.lane_pos, c.expires_at FROM message c
-    WHERE c.queue = $6 AND {startable} AND c.lost >= 2
+    WHERE c.queue = $6 AND {startable} AND c.lost >= 2 AND {unpaused}
     ORDER BY c.due_at, c.seq LIMIT 1 FOR UPDATE SKIP LOCKED),
 {taken}
 
 -- claim_only --
 WITH candidate AS MATERIALIZED (
     SELECT c.seq, c.lane, c.lane_pos, c.expires_at FROM message c
-    WHERE c.queue = $6 AND {startable} AND c.id = $7 FOR UPDATE SKIP LOCKED),
+    WHERE c.queue = $6 AND {startable} AND c.id = $7 AND {unpaused} FOR UPDATE SKIP LOCKED),
 {taken}
 
 -- claim_again --
@@ -540,9 +540,11 @@ RETURNING message.seq
 SELECT due, level FROM ({soonest}) heads
 
 -- horizon --
--- When something in queue $1 is due next: suspects aside, also what has no place yet; and suspects.
+-- When something in queue $1 is due next: suspects aside, also what has no place yet; and suspects. Asked after what was
+-- leased: what was committed since the overview may have been leased, and what was heard before that was sent counts too.
 SELECT min(due) AS due_ms, (SELECT min(due_at) FROM message WHERE queue = $1 AND state = 0 AND NOT waiting AND lost >= 2
-    AND lane_pos IS NOT NULL) AS suspect_ms
+    AND lane_pos IS NOT NULL) AS suspect_ms,
+    EXISTS (SELECT 1 FROM recipient_alias) AS redirected, EXISTS (SELECT 1 FROM suppression) AS suppressed
 FROM ({soonest}
     UNION ALL SELECT min(due_at), -1 FROM message WHERE queue = $1 AND state = 0 AND lane_pos IS NULL) soonest
 

@@ -465,8 +465,10 @@ SELECT due, level FROM ({soonest}) heads
 -- horizon --
 -- When something in queue ?1 is due next: suspects aside, also what has no place yet; and suspects.
 SELECT min(due) AS due_ms, (SELECT min(due_at) FROM message WHERE queue = ?1 AND state = 0 AND waiting = 0 AND lost >= 2
-    AND lane_pos IS NOT NULL) AS suspect_ms
+    AND lane_pos IS NOT NULL) AS suspect_ms,
+    0 AS redirected, 0 AS suppressed
 FROM ({soonest}
+-- What the overview said of recipients holds: nobody else has written since.
     UNION ALL SELECT min(due_at), -1 FROM message WHERE queue = ?1 AND state = 0 AND lane_pos IS NULL)
 
 -- bury_unreadable --
