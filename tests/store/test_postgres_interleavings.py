@@ -349,6 +349,34 @@ async def test_what_is_sent_behind_a_pause_is_not_leased_by_who_looked_before_it
     assert await lane.deliver_all() == [draft.id]
 
 
+async def paused(lane: Lane, tenant: str) -> bool:
+    return [queue.paused for queue in await lane.driver.store.queues() if queue.tenant == tenant] == [True]
+
+
+@pytest.mark.contract("FL3")
+@pytest.mark.parametrize("first", ["the queue", "the order"])
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_what_is_ordered_for_every_tenant_is_so_for_a_queue_that_is_made_meanwhile(
+    lane: Lane, first: str, *, resumed: bool
+) -> None:
+    pause = Pause(tenant=None, channel=CHANNEL, actor="ann")
+    act: Pause | Resume = pause
+    if resumed:
+        assert (await lane.driver.act(pause)).applied
+        act = Resume(tenant=None, channel=CHANNEL, actor="ann")
+    makes: dict[str, Any] = {"enqueue": [[lane.driver.draft(tenant="new")]]}
+    orders: dict[str, Any] = {"acts": [act]}
+    before, after = (makes, orders) if first == "the queue" else (orders, makes)
+    one, other = lane.hand(), lane.hand()
+    one.apply(**before)
+    other.start(**after)
+    other.waits(lane.watcher)
+    one.commit()
+    other.done()
+    other.commit()
+    assert await paused(lane, "new") is not resumed
+
+
 @pytest.mark.contract("LE4", "LE5")
 async def test_a_worker_that_is_heard_of_again_while_it_is_forgotten_keeps_what_it_leases(
     lane: Lane, monkeypatch: pytest.MonkeyPatch

@@ -57,7 +57,7 @@ class Numbers:
         """Return the number of a queue, made on first use."""
         number = self.queues.get((tenant, channel))
         if number is None:
-            number = self._number("queue", (tenant, channel), now_ms)
+            number = self._number("queue", (tenant, channel), now_ms, first="queues_lock")
             self.queues[tenant, channel] = number
         return number
 
@@ -92,9 +92,12 @@ class Numbers:
             self._policy_by_id[number] = policy
         return policy
 
-    def _number(self, kind: str, key: Row, *more: object) -> int:
+    def _number(self, kind: str, key: Row, *more: object, first: str | None = None) -> int:
+        """Return the number of a row, made where there is none; *first*: a statement to be run before."""
         row = self._tx.one(f"{kind}_of", key)
         if row is None:
             self.made += 1
+            if first is not None:
+                self._tx.many(first)
             row = self._tx.one(f"{kind}_insert", (*key, *more))
         return int(row[0]) if row else 0

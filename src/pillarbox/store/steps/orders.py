@@ -188,6 +188,8 @@ def _on_channel(tx: Writing, item: ActOnChannel) -> Acted:
 
 
 def _pause(tx: Writing, item: Pause) -> Acted:
+    if item.tenant is None:
+        tx.many("queues_lock")
     # Also before its first message, so that whoever looks sees the pause.
     tx.queue(item.tenant or "", item.channel)
     how = (tx.now, item.until_ms, item.reason, item.actor)
@@ -200,6 +202,8 @@ def _pause(tx: Writing, item: Pause) -> Acted:
 
 
 def _resume(tx: Writing, item: Resume) -> Acted:
+    if item.tenant is None:
+        tx.many("queues_lock")
     rows = tx.many("queue_resume", (item.tenant, item.channel))
     if item.tenant is None:
         tx.many("channel_resume", (item.channel,))

@@ -277,6 +277,12 @@ SELECT tenant, key, digest, message_id FROM {each tenant text, key text, digest 
 -- queue_of --
 SELECT id FROM queue WHERE tenant = $1 AND channel = $2
 
+-- queues_lock --
+-- Who makes a queue and who orders something for all of a channel's wait for each other: neither would see the other's.
+-- By a row that counts nothing, in a table in which whoever sends may write.
+INSERT INTO tally (queue, state, share) VALUES (0, 0, -1)
+ON CONFLICT (queue, state, share) DO UPDATE SET messages = 0
+
 -- queue_insert --
 -- $3 now. A pause of the channel for every tenant holds for one that comes later.
 INSERT INTO queue (tenant, channel, paused_at, paused_until, pause_reason, paused_by)

@@ -230,6 +230,10 @@ INSERT INTO message_key (tenant, key, digest, message_id) SELECT ?1, ?2, ?3, ?4 
 -- queue_of --
 SELECT id FROM queue WHERE tenant = ?1 AND channel = ?2
 
+-- queues_lock --
+-- Nobody else writes meanwhile.
+SELECT 1
+
 -- queue_insert --
 -- ?3 now. A pause of the channel for every tenant holds for one that comes later.
 INSERT INTO queue (tenant, channel, paused_at, paused_until, pause_reason, paused_by)
