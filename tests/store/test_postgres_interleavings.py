@@ -433,3 +433,27 @@ async def test_what_was_heard_of_a_recipient_holds_for_what_is_sent_to_it_afterw
     claims.commit()
     assert [(one.recipient, one.suppressed) for one in claimed if one.id == draft.id] == seen
     await lane.driver.healthy()
+
+
+@pytest.mark.contract("FL2")
+@pytest.mark.parametrize(
+    ("gate", "most"), [("strikes = 1", 1), (f"reopened_at = {NOW_MS}", 2)], ids=["out of order", "reopened"]
+)
+async def test_of_two_claims_at_once_not_each_takes_what_one_may_of_a_channel_that_was_out_of_order(
+    lane: Lane, gate: str, most: int
+) -> None:
+    await lane.driver.enqueue(*(lane.driver.draft() for _ in range(5)))
+    lane.watcher.execute(f"UPDATE queue SET {gate}")  # noqa: S608 — our own words
+    one, two = lane.hand(), lane.hand()
+    assert len(one.apply(claim=await lane.request()).claimed) == most
+    two.start(claim=await lane.request())
+    # Nobody waits for who is about to send: it looks again.
+    assert not two.waits(lane.watcher)
+    beside = two.done()
+    assert beside.claimed == []
+    assert list(beside.next_due_ms.values()) != [None]
+    one.commit()
+    two.commit()
+    two.begin()
+    assert two.apply(claim=await lane.request()).claimed == []
+    two.commit()

@@ -74,12 +74,9 @@ def claim(tx: Writing, request: Claim, result: BatchResult, *, again: bool) -> N
         room = capacity - taken.count(queue)
         gate = gates.get(queue)
         if gate is not None:
-            if gate.paused_ms is not None and (gate.until_ms is None or gate.until_ms > tx.now):
-                result.next_due_ms[queue] = result.suspects_ms[queue] = gate.until_ms
-                continue
-            most, again_ms = _most_at_once(tx, gate)
+            most, again_ms = _most_more(tx, gate)
             if most is not None:
-                room = min(room, most - _leased_count(tx, queue))
+                room = min(room, most)
                 if room <= 0:
                     result.next_due_ms[queue] = result.suspects_ms[queue] = again_ms
                     continue
@@ -102,6 +99,19 @@ def _mark_probes(result: BatchResult, since: int, gates: Mapping[int, _Gate]) ->
         gate = gates.get(message.queue)
         if gate is not None and gate.strikes:
             result.claimed[place] = msgspec.structs.replace(message, strikes=gate.strikes)
+
+
+def _most_more(tx: Writing, gate: _Gate) -> tuple[int | None, int | None]:
+    """Return how many messages of a queue may be leased now, ``None`` for any number, and when that changes."""
+    if gate.paused_ms is not None and (gate.until_ms is None or gate.until_ms > tx.now):
+        return 0, gate.until_ms
+    most, again_ms = _most_at_once(tx, gate)
+    if most is None:
+        return None, None
+    if not tx.many("gate_hold", (gate.queue,)):
+        # Somebody else has it, who may be about to send as many; nobody waits for that.
+        return 0, tx.now + ramp.STEP_MS
+    return most - _leased_count(tx, gate.queue), again_ms
 
 
 def _most_at_once(tx: Writing, gate: _Gate) -> tuple[int | None, int | None]:

@@ -406,6 +406,10 @@ WHERE queue.id = pause.queue AND (paused_at IS NULL OR paused_until IS NOT NULL)
 UPDATE queue SET strikes = 0, reopened_at = at FROM {each queue bigint, at bigint}
 WHERE id = asked.queue AND strikes > 0 AND (paused_at IS NULL OR paused_until IS NOT NULL)
 
+-- gate_hold --
+-- Of two who count what is under way, to lease what is left, one has the queue until it is committed.
+SELECT id FROM queue WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED
+
 -- gate_open --
 -- It is wholly open again; a pause that has run out is forgotten with that.
 UPDATE queue SET reopened_at = NULL, paused_at = NULL, paused_until = NULL, pause_reason = NULL, paused_by = NULL

@@ -338,6 +338,9 @@ WHERE id = ?1 AND (paused_at IS NULL OR paused_until IS NOT NULL)
 UPDATE queue SET strikes = 0, reopened_at = ?2
 WHERE id = ?1 AND strikes > 0 AND (paused_at IS NULL OR paused_until IS NOT NULL)
 
+-- gate_hold --
+SELECT id FROM queue WHERE id = ?1
+
 -- gate_open --
 -- It is wholly open again; a pause that has run out is forgotten with that.
 UPDATE queue SET reopened_at = NULL, paused_at = NULL, paused_until = NULL, pause_reason = NULL, paused_by = NULL
