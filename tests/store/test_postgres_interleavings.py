@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pillarbox.domain.envelope import Op
 from pillarbox.domain.lifecycle import decide, lost_worker
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
@@ -24,6 +25,7 @@ from pillarbox.store.base import (
     Claim,
     Durability,
     Pause,
+    Purge,
     Resume,
     Retry,
     Settled,
@@ -37,6 +39,7 @@ from pillarbox.store.steps import batch as steps
 from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver
 from pillarbox.testing.store_suite.driver import CHANNEL
+from pillarbox.testing.store_suite.storing import stored
 from tests.store.postgres_server import connected
 
 if TYPE_CHECKING:
@@ -375,6 +378,45 @@ async def test_what_is_ordered_for_every_tenant_is_so_for_a_queue_that_is_made_m
     other.done()
     other.commit()
     assert await paused(lane, "new") is not resumed
+
+
+@pytest.mark.contract("CO4", "PR2")
+@pytest.mark.parametrize("kept", ["payload", "blob"])
+async def test_of_two_that_delete_messages_with_the_same_content_one_deletes_it(lane: Lane, kept: str) -> None:
+    said: dict[str, Any] = {"group_id": "g", "text": "x" * 5000} if kept == "payload" else stored(b"a file")
+    drafts = [lane.driver.draft(recipient=name, **said) for name in ("ann", "bob")]
+    await lane.driver.enqueue_group(*drafts)
+    await lane.driver.deliver(*await lane.driver.claim(2))
+    counting = f"SELECT count(*) FROM {kept}"  # noqa: S608 — our own names
+    assert lane.watcher.execute(counting).fetchall() == [(1,)]
+    one, other = lane.hand(), lane.hand()
+    one.apply(acts=[Purge(id=drafts[0].id, actor="ann", keys_until_ms=0)])
+    other.start(acts=[Purge(id=drafts[1].id, actor="ann", keys_until_ms=0)])
+    other.waits(lane.watcher)
+    one.commit()
+    assert other.done().acted[0].applied
+    other.commit()
+    assert lane.watcher.execute(counting).fetchall() == [(0,)]
+
+
+@pytest.mark.contract("CO4", "PR2")
+async def test_nobody_who_deletes_waits_for_a_transaction_that_edits_and_stays_open(lane: Lane) -> None:
+    drafts = [lane.driver.draft(recipient=name, group_id="g", text="x" * 5000) for name in ("ann", "bob")]
+    await lane.driver.enqueue_group(*drafts)
+    await lane.driver.deliver(await lane.driver.claim_one())
+    (delivered,) = [draft for draft in drafts if await lane.driver.state(draft.id) is State.DELIVERED]
+    (waiting,) = [draft for draft in drafts if draft is not delivered]
+    edits, deletes = lane.hand(), lane.hand()
+    change = lane.driver.draft(
+        op=Op.EDIT, target=waiting.id, recipient=waiting.recipient, collapse_key=f"change of {waiting.id}"
+    )
+    edits.apply(enqueue=[[change]])
+    deletes.start(acts=[Purge(id=delivered.id, actor="ann", keys_until_ms=0)])
+    assert not deletes.waits(lane.watcher)
+    assert deletes.done().acted[0].applied
+    deletes.commit()
+    edits.commit()
+    await lane.driver.healthy()
 
 
 @pytest.mark.contract("LE4", "LE5")

@@ -25,7 +25,9 @@ def release(tx: Writing, messages: Sequence[int]) -> None:
     """Let go of the files of messages, given by their numbers, and delete what no other message has."""
     released = tx.each("prune_blobs", [(seq,) for seq in messages])
     digests = [(digest,) for digest in sorted({bytes(digest) for rows in released for _, digest in rows})]
-    # First: the deletion then sees who has used one. What somebody is about to use is left to its last user.
+    # First: the deletion then sees who has used one, or has let go of it too. What somebody is about to use is left to
+    # its last user.
+    tx.each("blob_turn", digests)
     held = [row for rows in tx.each("blob_hold", digests) for row in rows]
     tx.each("blob_drop", held)
 

@@ -74,6 +74,7 @@ def _carry_out(tx: Writing, draft: Draft, row: Row, payload: Callable[[Draft], i
     if admission is not None:
         store_parts(tx, [(about.seq, admission.parts)])
     if before is not None:
+        # Without a turn at it: a caller's transaction may stay open for long, and whoever deletes would wait for that.
         tx.each("prune_payload", [(before,)])
     if draft.mirror is not None:
         mirror.rewrite(tx, draft.mirror, about.id)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import STATES, State
 from pillarbox.store.base import Prune
-from pillarbox.store.steps import blobs, mirror
+from pillarbox.store.steps import blobs, mirror, payloads
 from pillarbox.store.steps.subject import Subject
 from pillarbox.store.steps.writing import Writing
 
@@ -105,7 +105,7 @@ def _scrub(tx: Writing, before: int, limit: int) -> bool:
         start = int(found[0]) if found else 0
         picked = [_Said(*row) for row in tx.many("scrub_pick", (state.code, start, before, limit))]
         tx.each("scrub", [(said.seq,) for said in picked])
-        tx.each("prune_payload", [(said.payload,) for said in picked if said.payload is not None])
+        payloads.release(tx, [said.payload for said in picked])
         tx.each("scrub_parts", [(said.seq,) for said in picked])
         blobs.release(tx, [said.seq for said in picked])
         for said in picked:
@@ -122,7 +122,7 @@ def delete_belongings(tx: Writing, gone: Sequence[Gone]) -> None:
 
     Their keys stay taken for a while. A mirror entry outlives its message, or goes with one that was not delivered.
     """
-    tx.each("prune_payload", [(one.payload,) for one in gone if one.payload is not None])
+    payloads.release(tx, [one.payload for one in gone])
     seqs = [(one.seq,) for one in gone]
     tx.each("prune_parts", seqs)
     blobs.release(tx, [one.seq for one in gone])

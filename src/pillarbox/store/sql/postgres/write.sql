@@ -780,6 +780,9 @@ INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING RETUR
 -- meta_replace --
 UPDATE meta SET value = $3 WHERE key = $1 AND value = $2 RETURNING key
 
+-- payload_hold --
+SELECT payload.id FROM {each id bigint} JOIN payload ON payload.id = asked.id ORDER BY ord FOR UPDATE OF payload
+
 -- prune_payload --
 DELETE FROM payload USING {each id bigint} WHERE payload.id = asked.id
     AND NOT EXISTS (SELECT 1 FROM message WHERE payload = asked.id AND payload IS NOT NULL)
@@ -793,6 +796,11 @@ DELETE FROM attempt USING {each message bigint} WHERE attempt.message = asked.me
 -- prune_blobs --
 DELETE FROM message_blob USING {each message bigint} WHERE message_blob.message = asked.message
 RETURNING message_blob.message, digest
+
+-- blob_turn --
+-- Who lets go of a file waits for others who do, and for nobody who uses it.
+SELECT blob.digest FROM {each digest bytea} JOIN blob ON blob.digest = asked.digest ORDER BY ord
+FOR NO KEY UPDATE OF blob
 
 -- blob_hold --
 SELECT blob.digest FROM {each digest bytea} JOIN blob ON blob.digest = asked.digest ORDER BY ord

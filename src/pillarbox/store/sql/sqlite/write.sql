@@ -665,6 +665,10 @@ INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING RETURNING k
 -- meta_replace --
 UPDATE meta SET value = ?3 WHERE key = ?1 AND value = ?2 RETURNING key
 
+-- payload_hold --
+-- One writer at a time, here and below.
+SELECT id FROM payload WHERE id = ?1
+
 -- prune_payload --
 DELETE FROM payload WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE payload = ?1 AND payload IS NOT NULL)
 
@@ -677,8 +681,10 @@ DELETE FROM attempt WHERE message = ?1 AND full = 0
 -- prune_blobs --
 DELETE FROM message_blob WHERE message = ?1 RETURNING message, digest
 
+-- blob_turn --
+SELECT digest FROM blob WHERE digest = ?1
+
 -- blob_hold --
--- One writer at a time: nobody else is about to use it.
 SELECT digest FROM blob WHERE digest = ?1
 
 -- blob_drop --
