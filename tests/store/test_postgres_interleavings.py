@@ -16,7 +16,7 @@ from pillarbox.domain.envelope import Op
 from pillarbox.domain.lifecycle import decide, lost_worker
 from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import State
-from pillarbox.domain.outcome import AnyOutcome, Delivered, RateLimited, Redirected, Rejected
+from pillarbox.domain.outcome import AnyOutcome, Delivered, RateLimited, Redirected, Rejected, Uncertain
 from pillarbox.domain.pace import Pace, Rate
 from pillarbox.store.base import (
     Batch,
@@ -475,6 +475,20 @@ async def test_what_was_heard_of_a_recipient_holds_for_what_is_sent_to_it_afterw
     claims.commit()
     assert [(one.recipient, one.suppressed) for one in claimed if one.id == draft.id] == seen
     await lane.driver.healthy()
+
+
+@pytest.mark.contract("FL4", "UN1")
+async def test_what_may_have_arrived_says_so_when_a_newer_one_waited_for_it_to_be_settled(lane: Lane) -> None:
+    first = await lane.driver.send(collapse_key="k")
+    message = await lane.driver.claim_one()
+    settles, sends = lane.hand(), lane.hand()
+    settles.apply(settle=[lane.driver.settlement(message, Uncertain("no answer"))])
+    sends.start(enqueue=[[lane.driver.draft(collapse_key="k")]])
+    assert sends.waits(lane.watcher)
+    settles.commit()
+    sends.done()
+    sends.commit()
+    assert (await lane.driver.view(first)).terminal_reason == "superseded_maybe_sent"
 
 
 @pytest.mark.contract("FL2")

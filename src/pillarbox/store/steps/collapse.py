@@ -33,7 +33,6 @@ class _Older(NamedTuple):
     limited: int
     arrived: int
     asked_ms: int | None
-    maybe_arrived: int
     claims: int
 
 
@@ -87,9 +86,10 @@ def _supersede(tx: Writing, pairs: Sequence[tuple[Draft, Ending, _Older]]) -> di
     lines: list[Row] = []
     asked: list[Row] = []
     ends: defaultdict[tuple[Reason, State], list[Ending]] = defaultdict(list)
-    for draft, about, older in pairs:
+    told = tx.each("may_have_arrived", [(about.seq,) for _, about, _ in pairs])
+    for (draft, about, older), ((_, maybe_arrived),) in zip(pairs, told, strict=True):
         before = STATES[older.state]
-        why = reason(before, maybe_arrived=bool(older.maybe_arrived))
+        why = reason(before, maybe_arrived=bool(maybe_arrived))
         if why is not None:
             ends[why, before].append(about)
             said, after = _DONE, State.CANCELLED

@@ -159,11 +159,15 @@ OR EXISTS (SELECT 1 FROM message p WHERE p.lane = wanted.lane AND p.lane IS NOT 
 -- collapsible --
 -- What a newer message of the same collapse key, to the same recipient, takes the place of. No edit undoes a deletion.
 SELECT newer, {ended}, state, lane_pos AS position, due_at AS due_ms, error_class IS NOT DISTINCT FROM 'rate_limited' AS limited,
-    arrived_at IS NOT NULL AS arrived, cancel_requested_at AS asked_ms, {maybe_arrived} AS maybe_arrived, claims
+    arrived_at IS NOT NULL AS arrived, cancel_requested_at AS asked_ms, claims
 FROM {each newer text, its_queue bigint, its_key text, its_recipient text, its_account text, its_thread text}
 JOIN message ON queue = its_queue AND collapse_key = its_key AND recipient = its_recipient AND account = its_account
     AND thread IS NOT DISTINCT FROM its_thread AND collapse_key IS NOT NULL AND state < 3 AND op < 2
 ORDER BY message.seq FOR UPDATE OF message
+
+-- may_have_arrived --
+-- Whether the platform may have a message. Asked once it is locked: whoever was waited for may have written just that.
+SELECT message.seq, {maybe_arrived} FROM {each seq bigint} JOIN message ON message.seq = asked.seq
 
 -- unbegun --
 -- The message that a change is about, where surely nobody has any of it yet.

@@ -131,10 +131,13 @@ OR EXISTS (SELECT 1 FROM message p WHERE p.lane = given.value AND p.lane IS NOT 
 -- collapsible --
 -- What a newer message of the same collapse key, to the same recipient, takes the place of. No edit undoes a deletion.
 SELECT ?1 AS newer, {ended}, state, lane_pos AS position, due_at AS due_ms, error_class IS 'rate_limited' AS limited,
-    arrived_at IS NOT NULL AS arrived, cancel_requested_at AS asked_ms, {maybe_arrived} AS maybe_arrived,
-    claims FROM message
+    arrived_at IS NOT NULL AS arrived, cancel_requested_at AS asked_ms, claims FROM message
 WHERE queue = ?2 AND collapse_key = ?3 AND recipient = ?4 AND account = ?5 AND thread IS ?6
     AND collapse_key IS NOT NULL AND state < 3 AND op < 2
+
+-- may_have_arrived --
+-- Whether the platform may have a message.
+SELECT seq, {maybe_arrived} FROM message WHERE seq = ?1
 
 -- unbegun --
 -- The message ?2 that a change ?1 is about, where surely nobody has any of it yet.
