@@ -11,8 +11,8 @@ ARGS ?=
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint format test check demo bench bench-quick test-all contract docs docs-reference synapse proof-platforms \
-	proof-postgres clean
+.PHONY: help venv lint format test check demo bench bench-quick test-servers test-all contract docs docs-reference synapse \
+	proof-platforms proof-postgres clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -62,7 +62,10 @@ bench: venv ## measure it beside its peers (ARGS names a question)
 bench-quick: ## measure its main ratios in two minutes, roughly
 	$(MAKE) --no-print-directory bench ARGS="--quick $(ARGS)"
 
-test-all: ## run the tests on every newer Python found here (ARGS and JOBS as for test)
+test-servers: venv ## run the tests of PostgreSQL on its versions 14 to 18, or on some (VERSIONS="14 17")
+	JOBS=$(JOBS) VERSIONS="$(VERSIONS)" bash .ci/test-servers $(ARGS)
+
+test-all: venv ## run the tests on every newer Python, framework and PostgreSQL found here (ARGS and JOBS as for test)
 	JOBS=$(JOBS) bash .ci/test-all $(ARGS)
 
 contract: venv ## which test keeps which promise, and which promise has none

