@@ -13,12 +13,13 @@ Measurements: how fast pillarbox is, beside its peers and beside what the machin
     make bench ARGS="--json bench/results/all.json"     write every sample
     make bench ARGS="--plots bench/results"             draw the plots there
 
-A machine is noisy, so a figure is a ratio: to a peer, to the raw database, or to a smaller case of the same thing.
-Both sides are measured alternately in one run, at least five times, and the median of the rounds' ratios counts. A p99
-is one of all the rounds' samples. Everything is at durability ``power`` with what is on by default, unless its note
-says otherwise. Databases are made in ``--directory`` (default: ``bench/results``) and removed; it must be a real disk,
-because on a file system in memory an fsync costs nothing. Peers and other Pythons are installed into a cache outside
-of this tree (``--cache``) when they are first needed; what cannot be installed is named in the table with the reason.
+A machine is noisy, so a figure is a ratio: to a peer, to the raw database, or to a smaller case of the same thing. Both
+sides are measured alternately in one run, at least five times, and the median of the rounds' ratios counts. A p99 is
+one of all the rounds' samples. Each question has a process of its own. Everything is at durability ``power`` with what
+is on by default, unless its note says otherwise. Databases are made in ``--directory`` (default: ``bench/results``) and
+removed; it must be a real disk, because on a file system in memory an fsync costs nothing. Peers and other Pythons are
+installed into a cache outside of this tree (``--cache``) when they are first needed; what cannot be installed is named
+in the table with the reason.
 
 What lives here:
 

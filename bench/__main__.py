@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import pkgutil
 import sys
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bench
-from bench.harness import flame, machine, plots, table
+from bench.harness import alone, flame, machine, plots, table
 from bench.harness.peers import Absent
 from bench.harness.plan import CACHE, Plan, Scale
 
@@ -85,7 +84,7 @@ def _measured(name: str, plan: Plan) -> list[Figure]:
     began = time.monotonic()
     print(f"{name} …", end=" ", flush=True, file=sys.stderr)
     try:
-        figures: list[Figure] = importlib.import_module(f"bench.{name}").measure(plan)
+        figures = alone.asked(f"bench.{name}", plan)
     except Exception:  # noqa: BLE001 — minutes of other figures must not be lost to it
         traceback.print_exc()
         return []

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from pillarbox.store.sqlite.opening import BUSY_MS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -47,8 +49,10 @@ _CONTENT = '{"text":"Deploy done, all checks are green"}'
 
 
 def connect(path: Path, *, synchronous: str = "full") -> apsw.Connection:
-    """Open a database with a write-ahead log, as pillarbox does."""
+    """Open a database with a write-ahead log, as pillarbox does; wait while another process opens or closes it."""
     connection = apsw.Connection(str(path))
+    # Before all else: who opens a log, or is the last to close it, has the file for itself for an instant.
+    connection.set_busy_timeout(BUSY_MS)
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", synchronous)
     connection.pragma("cache_size", -8192)

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     import apsw
 
-_BUSY_MS = 10_000
 _WAITING = ("BEGIN", "COMMIT", "PRAGMA")
 
 
@@ -75,7 +74,6 @@ async def with_pillarbox(db: Path, waits: Waits, rows: int) -> Callable[[], Awai
 async def with_sqlite(db: Path, waits: Waits, rows: int) -> Callable[[], Awaitable[object]]:
     """Return what commits one batch of *rows* rows, and waits as SQLite does by itself."""
     connection = connect(db)
-    connection.set_busy_timeout(_BUSY_MS)
     connection.exec_trace = waits.trace
 
     async def write() -> None:
