@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from pillarbox.errors import InvalidMessage
-from pillarbox.store.postgres.connection import COPIED_MIN
+from pillarbox.store.postgres.copier import COPIED_MIN
 from pillarbox.store.registry import open_store
 from pillarbox.store.thread import Inline
 from pillarbox.testing.fakes import FakeClock, SeededEntropy

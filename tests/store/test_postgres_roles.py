@@ -14,7 +14,8 @@ from pillarbox.domain.message import State
 from pillarbox.errors import KeyConflict, StoreReadOnly
 from pillarbox.store.base import Cancel, Schema
 from pillarbox.store.postgres import migrations
-from pillarbox.store.postgres.connection import COPIED_MIN, ServerConnection, connect
+from pillarbox.store.postgres.connection import ServerConnection, connect
+from pillarbox.store.postgres.copier import COPIED_MIN
 from pillarbox.store.registry import open_store
 from pillarbox.testing.fakes import FakeClock, SeededEntropy
 from pillarbox.testing.store_suite import StoreDriver

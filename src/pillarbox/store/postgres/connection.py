@@ -13,13 +13,12 @@ from psycopg.waiting import Ready
 from pillarbox.errors import PillarboxError, StoreOutcomeUnknown, ValueRefused
 from pillarbox.store.base import Durability
 from pillarbox.store.postgres import server_kinds
-from pillarbox.store.postgres.copy_lines import Column, lines
+from pillarbox.store.postgres.copier import Copier
 from pillarbox.store.postgres.dsn import Notices
 from pillarbox.store.postgres.errors import CONFLICTS, REFUSALS, refusal, translated
 from pillarbox.store.postgres.server_kinds import TRAITS, Traits, Words
 from pillarbox.store.postgres.statements import ONE_ROW_EACH, SETS, STATEMENTS
 from pillarbox.store.postgres.values import array, text
-from pillarbox.store.steps.columns import NEW, column
 from pillarbox.store.steps.numbers import Numbers
 
 if TYPE_CHECKING:
@@ -33,11 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-COPIED_MIN: Final = 50
-"""From how many new messages on they are stored by COPY."""
 _PREPARED_MAX: Final = 500
-_COPIES_MS: Final = 60_000
-"""How long it is not asked again whether new messages may go by COPY, where they may not."""
 _GROWTH_MS: Final = 5_000
 """How often it is asked how large our tables are."""
 _GROWTH_PAGES: Final = 8
@@ -47,7 +42,6 @@ ANSWER_SECONDS: Final = 40.0
 COMMIT_SECONDS: Final = 15.0
 """How long a commit may take: no setting of the server's ends its wait for a standby."""
 _LOOK_SECONDS: Final = 0.1
-_LEASE: Final = NEW.index("lease")
 _NEVER_BY_ITSELF: Final = 1 << 30  # tries until a statement is prepared; ours say so themselves
 _SETTINGS: Final = {
     "statement_timeout": "30s",
@@ -271,9 +265,7 @@ class Session(Statements):
         self._sizes: dict[str, int] = {}
         self._kept = False
         self._overview: list[Row] | None = None
-        self._copies = False
-        self._copies_asked_ms = -_COPIES_MS
-        self._copy_refused = False
+        self._copier = Copier(self, connection, server_clock)
         self._local = [f"{one};" for one in _set(place, durability, "SET LOCAL")] if not connection.lasting else []
         self._warned: list[str] = []
         connection.add_notice_handler(self._on_notice)
@@ -371,42 +363,13 @@ class Session(Statements):
 
     def each(self, name: str, rows: Sequence[Sequence[Any]]) -> list[list[Row]]:
         """See `Tx`."""
-        if name == "enqueue" and len(rows) >= COPIED_MIN and self._may_copy():
-            return self._copied(rows)
+        if name == "enqueue" and self._copier.takes(len(rows)):
+            return self._copier.store(rows)
         return super().each(name, rows)
 
-    def _may_copy(self) -> bool:
-        """Whether new messages may go by COPY, which returns no numbers: they are drawn before."""
-        now_ms = self._server_clock.boot_ms()
-        if not self._copies and now_ms - self._copies_asked_ms >= _COPIES_MS:
-            self._copies_asked_ms = now_ms
-            self._copies = self.connection.traits.copies and bool(self.many("may_number")[0][0])
-        return self._copies
-
     def copy_was_refused(self) -> bool:
-        """Whether the transaction ended by that. It is told once: the next try goes another way."""
-        refused, self._copy_refused = self._copy_refused, False
-        return refused
-
-    def _copied(self, rows: Sequence[Sequence[Any]]) -> list[list[Row]]:
-        """Do what `enqueue` does, or find that it may be done so no more."""
-        try:
-            return self._copy(rows)
-        except (psycopg.ProgrammingError, psycopg.NotSupportedError):
-            # Rights were taken, or the server judges each row now. What an INSERT may not do either, it will say.
-            self._copies, self._copies_asked_ms, self._copy_refused = False, self._server_clock.boot_ms(), True
-            raise
-
-    def _copy(self, rows: Sequence[Sequence[Any]]) -> list[list[Row]]:
-        ((numbers, era),) = self.many("numbers", (len(rows),))
-        columns = list(map(Column, map(column, NEW), SETS["enqueue"], zip(*rows, strict=True)))
-        eras = [None if lease is None else era for lease in columns[_LEASE].values]
-        names, said = lines(numbers, [*columns, Column("era", "smallint", eras)])
-        # Before it begins: it cannot be left off quietly.
-        data = said.encode()
-        with self._cursor.copy(STATEMENTS["enqueue_lines"].replace("{columns}", ", ".join(("seq", *names)))) as copy:
-            copy.write(data)
-        return [[(row[0], number)] for row, number in zip(rows, numbers, strict=True)]
+        """See `Copier.was_refused`."""
+        return self._copier.was_refused()
 
     def _run(self, name: str, values: Sequence[str | None]) -> list[Row]:
         cursor = self._cursor.execute(STATEMENTS[name], values or None, prepare=True)
