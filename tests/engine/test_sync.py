@@ -7,10 +7,8 @@ import contextlib
 import functools
 import gc
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,9 +19,11 @@ from pillarbox.domain.outcome import Delivered
 from pillarbox.errors import InvalidMessage, KeyConflict, NotFound, NotStarted, Refused, StoreError, UnknownChannel
 from pillarbox.events import MessageDelivered
 from pillarbox.sync import Outbox
+from tests.engine.left_open import nothing_left_open
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from pillarbox.channels.base import Attempt
     from pillarbox.domain.message import Admission, Content
@@ -131,15 +131,13 @@ def test_many_threads_may_share_one_outbox(db: Path) -> None:
 
 @pytest.mark.contract("DR3", "SG5")
 def test_close_lets_threads_and_files_go_and_may_be_repeated(db: Path) -> None:
-    threads, files = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
-    for _ in range(3):
-        box = Outbox(db, channels={"pager": deliver})
-        box.close()
-        with box:
-            box.send("pager", to="ann", text="hi").wait(SECONDS)
-        box.close()
-    assert threading.active_count() == threads
-    assert len(list(Path("/proc/self/fd").iterdir())) == files
+    with nothing_left_open():
+        for _ in range(3):
+            box = Outbox(db, channels={"pager": deliver})
+            box.close()
+            with box:
+                box.send("pager", to="ann", text="hi").wait(SECONDS)
+            box.close()
 
 
 def test_an_outbox_may_be_opened_again(db: Path) -> None:
@@ -342,39 +340,30 @@ def test_to_close_it_from_its_own_thread_is_refused_and_harms_nobody(db: Path) -
 
 @pytest.mark.contract("DR3", "SG5")
 def test_one_that_was_never_closed_says_so_and_lets_everything_go(db: Path) -> None:
-    def left() -> tuple[int, int]:
-        return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
-
-    gc.collect()
-    before = left()
-    with pytest.warns(ResourceWarning, match=r"sync Outbox .*outbox\.db> was never closed"):  # noqa: PT031
+    said = pytest.warns(ResourceWarning, match=r"sync Outbox .*outbox\.db> was never closed")
+    with nothing_left_open(seconds=SECONDS), said:
         box = Outbox(db, channels={"pager": deliver})
         box.start()
         message = box.send("pager", to="ann", text="hi")
         message.wait(SECONDS)
         del box, message
         gc.collect()
-    ends = time.monotonic() + SECONDS
-    while left() != before and time.monotonic() < ends:
-        threading.Event().wait(0.001)
-    assert left() == before
     with Outbox(db, deliver=False) as looking:
         assert looking.workers() == []
 
 
 @pytest.mark.contract("SG1", "SG5")
 def test_a_start_that_fails_and_a_call_before_it_leave_no_thread(tmp_path: Path) -> None:
-    threads = threading.active_count()
-    box = Outbox(tmp_path / "missing" / "there" / "outbox.db", channels={"pager": deliver})
-    (tmp_path / "missing").write_text("a file")
-    for call in (box.start, box.start):
-        with pytest.raises(StoreError):
-            call()
-    for early in (box.stats, lambda: box.send("pager", to="ann", text="hi"), lambda: box.get("A" * 22)):
-        with pytest.raises(NotStarted):
-            early()
-    box.close()
-    assert threading.active_count() == threads
+    with nothing_left_open():
+        box = Outbox(tmp_path / "missing" / "there" / "outbox.db", channels={"pager": deliver})
+        (tmp_path / "missing").write_text("a file")
+        for call in (box.start, box.start):
+            with pytest.raises(StoreError):
+                call()
+        for early in (box.stats, lambda: box.send("pager", to="ann", text="hi"), lambda: box.get("A" * 22)):
+            with pytest.raises(NotStarted):
+                early()
+        box.close()
 
 
 @pytest.mark.contract("DR3")
