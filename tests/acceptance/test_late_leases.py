@@ -37,8 +37,8 @@ async def made_in_lanes(box: Accepting) -> list[Message]:
     return [await box.send(f"lane{lane}", text=str(n)) for n in range(EACH) for lane in range(LANES)]
 
 
-async def explained(box: Accepting, made: list[Message], requests: list[Received]) -> int:
-    """See that all arrived, in order, and that every copy has its claim; gives how many arrived more than once."""
+async def explained(box: Accepting, made: list[Message], requests: list[Received]) -> set[str]:
+    """See that all arrived, in order, and that every copy has its claim; gives those that arrived more than once."""
     copies = Counter(request.headers["webhook-id"] for request in requests)
     assert set(copies) == {message.id for message in made}
     assert order_by_lane(requests) == {f"lane{lane}": [str(n) for n in range(EACH)] for lane in range(LANES)}
@@ -50,7 +50,7 @@ async def explained(box: Accepting, made: list[Message], requests: list[Received
         assert view.state is State.DELIVERED
         assert copies[view.id] <= view.claims, (view.id, copies[view.id], view.claims)
     assert await box.outbox.check() == []
-    return sum(count > 1 for count in copies.values())
+    return {identity for identity, count in copies.items() if count > 1}
 
 
 @pytest.mark.contract("LE2", "LE3", "ST6", "ST7", "LA1", "EN1")
@@ -60,7 +60,7 @@ async def test_what_a_stopped_worker_was_sending_is_sent_by_another_and_its_late
         receiver.hold()
         made = await made_in_lanes(box)
         async with WorkerProcess(db, receiver.url, **LEASE) as stopped:
-            await receiver.wait_for(LANES, timeout=SECONDS)
+            held = {request.headers["webhook-id"] for request in await receiver.wait_for(LANES, timeout=SECONDS)}
             await stopped.freeze(db)
             receiver.release()
             async with WorkerProcess(db, receiver.url, **LEASE):
@@ -68,8 +68,9 @@ async def test_what_a_stopped_worker_was_sending_is_sent_by_another_and_its_late
                 stopped.signal(signal.SIGCONT)
                 stopped.signal(signal.SIGTERM)
                 assert await stopped.ended() == 0
-        # Both answers of each: the one that was late says so, and the other stands.
-        assert await explained(box, made, receiver.requests) == LANES
+        # Both answers of each: the one that was late says so, and the other stands. On a slow machine another send may
+        # have timed out too.
+        assert held <= await explained(box, made, receiver.requests)
         assert witness.unexplained == []
 
 

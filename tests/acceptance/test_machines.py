@@ -105,7 +105,8 @@ async def test_killed_paused_cut_off_and_on_a_wrong_clock_workers_lose_nothing_a
             assert found is not None
             assert found.view is not None
             assert found.state is State.DELIVERED
-            assert copies[found.view.id] == found.view.claims
+            # A worker may have been killed, or cut off for longer than its lease, between a claim and its request.
+            assert copies[found.view.id] <= found.view.claims
         assert (await box.outbox.find(later.id or "")).state is State.SCHEDULED
         assert await box.outbox.check() == []
 
