@@ -34,8 +34,10 @@ OK, FAILED = int(pytest.ExitCode.OK), int(pytest.ExitCode.TESTS_FAILED)
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A copy of the code and its tests; compiled files go along, and are good as long as their source is the same."""
     folder = tmp_path_factory.mktemp("planted") / "copy"
+    # What other tests compile meanwhile has such a name first, and is gone before it can be copied.
+    left_out = shutil.ignore_patterns("fixtures", "*.pyc.*")
     for name in COPIED:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("fixtures"))
+        shutil.copytree(ROOT / name, folder / name, ignore=left_out)
     shutil.copy2(ROOT / "pyproject.toml", folder)
     yield folder
     shutil.rmtree(folder)
