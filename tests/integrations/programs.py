@@ -26,8 +26,13 @@ def commands(page: str) -> list[list[str]]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return the tests' environment for programs in a folder; what it says to tests is no setting of theirs."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PILLARBOX_")}
+    """
+    Return the tests' environment for programs in a folder; what it says to tests is no setting of theirs.
+
+    Lines are written whole there: unbuffered, a `print` writes its words one by one, and others' come in between.
+    """
+    ours = ("PILLARBOX_", "PYTHONUNBUFFERED")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**kept, "PYTHONPATH": str(folder)}
 
 
