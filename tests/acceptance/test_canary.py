@@ -129,7 +129,7 @@ async def test_no_answer_of_a_receiver_brings_a_messages_words_into_the_open(
     async with Receiver(plan) as receiver:
         url = receiver.url.replace("http://", f"http://user:{CANARY}@") + f"hook/{CANARY}?token={CANARY}"
         outbox = Outbox(tmp_path / "outbox.db")
-        timeout = "200ms" if answer == "hang" else "30s"
+        timeout = "2s" if answer == "hang" else "30s"
         outbox.channel("hooks", url, secret=SECRET, timeout=timeout, max_attempts=1, uncertain="hold")
         async with outbox:
             await watched(outbox, everything)

