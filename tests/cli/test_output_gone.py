@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from pillarbox import Outbox
 from tests.cli.commands import COMMAND, PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -62,6 +63,21 @@ async def test_a_command_that_only_reads_fails_where_nobody_can_read_it(
     code, said = await shell(pillarbox, f"PB {command} {where}")
     assert code == 1
     assert said.startswith(f"error: the output cannot be written: {why}")
+
+
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+async def test_what_is_written_in_part_is_no_success(pillarbox: Pillarbox, unbuffered: str) -> None:
+    """As on a disk that gets full; what Python does not buffer is cut short without a word."""
+    async with Outbox(pillarbox.db, deliver=False) as box:
+        for _ in range(60):
+            await box.send("ops", to="x", text="x" * 3000)
+    pillarbox.variables["PYTHONUNBUFFERED"] = unbuffered
+    file = pillarbox.home / "out"
+    code, said = await shell(pillarbox, f"ulimit -f 100; PB export >{file}")
+    assert (code, file.stat().st_size) == (1, 100 * 1024)
+    assert said.startswith("error: the output cannot be written: ")
+    assert await shell(pillarbox, f"PB export >{file}") == (0, "")
+    assert len(file.read_bytes().splitlines()) == 60
 
 
 async def test_a_command_whose_reader_is_gone_says_nothing(pillarbox: Pillarbox) -> None:

@@ -8,6 +8,7 @@ to one. Rich is loaded only where stdout is a terminal; it honours NO_COLOR by i
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import os
 import sys
@@ -78,6 +79,31 @@ def reporting(done: str) -> Iterator[None]:
     except OSError as exc:
         hush(sys.stdout)
         complain(f"{done}, but that could not be written to stdout: {exc.strerror or type(exc).__name__}")
+
+
+@contextlib.contextmanager
+def whole_stdout() -> Iterator[None]:
+    """
+    Let everything that is written to stdout be there whole, or fail.
+
+    Where Python buffers nothing (PYTHONUNBUFFERED, as most images of containers say), what the system takes only a part
+    of is cut short without a word: on a disk that gets full, or by Ctrl-Z while a reader is slow.
+    """
+    stdout = sys.stdout
+    if not isinstance(getattr(stdout, "buffer", None), io.RawIOBase):
+        yield
+        return
+    whole = open(  # noqa: SIM115 — closed without a word below
+        stdout.fileno(), "w", encoding=stdout.encoding, errors=stdout.errors, closefd=False
+    )
+    sys.stdout = whole
+    try:
+        yield
+    finally:
+        sys.stdout = stdout
+        # What can be said of a failure has been said.
+        with contextlib.suppress(OSError):
+            whole.close()
 
 
 def on_terminal(stream: IO[str] | None = None) -> bool:

@@ -23,7 +23,7 @@ from pillarbox.__about__ import __version__
 from pillarbox.cli import signals
 from pillarbox.cli.exits import Exit, Stop, code_of
 from pillarbox.cli.mistaken_options import extra_argument, no_such_option
-from pillarbox.cli.output import hush, talk
+from pillarbox.cli.output import hush, talk, whole_stdout
 from pillarbox.cli.shared_options import no_such
 from pillarbox.errors import NotFound, PillarboxError
 
@@ -176,7 +176,8 @@ def execute(arguments: Sequence[str]) -> int:
 def _executed_anywhere(arguments: Sequence[str]) -> int:
     _fill_standard_files()
     if sys.stdout is not None:
-        return _executed(arguments)
+        with whole_stdout():
+            return _executed(arguments)
     sys.stdout = _Closed()
     try:
         return _executed(arguments)
