@@ -97,9 +97,10 @@ async def test_a_server_that_cannot_be_reached_or_does_not_let_us_in_is_told_apa
 async def test_a_server_that_says_nothing_or_has_no_encryption_is_told_apart(pillarbox: Pillarbox) -> None:
     pillarbox.serving("http://127.0.0.1:1/")
     with silent_server() as silent, silent_server(b"HTTP/1.1 400 Bad Request\r\n") as web:
-        silence = f"postgresql://ann:{SECRET}@127.0.0.1:{silent}/app?connect_timeout=1"
-        await refused(pillarbox, f"{silence}&sslmode=disable", "it did not answer in time (connect_timeout", SEND)
-        await refused(pillarbox, f"{silence}&sslmode=require", "it has no TLS, which the URL asks for (sslmode", SEND)
+        silence = f"postgresql://ann:{SECRET}@127.0.0.1:{silent}/app"
+        soon = f"{silence}?sslmode=disable&connect_timeout=1"
+        await refused(pillarbox, soon, "it did not answer in time (connect_timeout", SEND)
+        await refused(pillarbox, f"{silence}?sslmode=require", "it has no TLS, which the URL asks for (sslmode", SEND)
         other = f"postgresql://ann:{SECRET}@127.0.0.1:{web}/app"
         await refused(pillarbox, other, "what answers there is no PostgreSQL server (", SEND)
 

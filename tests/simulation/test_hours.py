@@ -25,7 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*was never closed:ResourceWarni
 def once_more(seed: int, hours: float) -> subprocess.Popen[str]:
     """Begin the same run in an interpreter whose sets have another order; it prints its trace."""
     program = [sys.executable, "-m", "tests.simulation.world", str(seed), str(hours)]
-    environment = os.environ | {"PYTHONHASHSEED": "17", "PYTHONPATH": str(ROOT)}
+    # Unbuffered, it would drop what the system does not take of its trace at once.
+    environment = os.environ | {"PYTHONHASHSEED": "17", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
     return subprocess.Popen(
         program, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
