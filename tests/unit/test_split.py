@@ -403,12 +403,13 @@ def test_plain_text_is_cut_before_the_signs_of_a_fence_like_before_any_other(
 
 
 @given(job=plain)
+@example(job=Job(text=".`\tb c", limit=4, fences=False))
 @settings(max_examples=120)
 def test_plain_text_is_cut_where_it_would_be_without_the_signs(job: Job) -> None:
-    """Signs of a fence are three letters of a word, no more."""
-    for sign, letter in (("`", "$"), ("~", "^")):
-        other = dataclasses.replace(job, text=job.text.replace(sign, letter))
-        assert other.parts() == tuple(part.replace(sign, letter) for part in job.parts())
+    """Signs of a fence are three of those that may close a sentence, no more."""
+    for sign, closer in (("`", "]"), ("~", "}")):
+        other = dataclasses.replace(job, text=job.text.replace(sign, closer))
+        assert other.parts() == tuple(part.replace(sign, closer) for part in job.parts())
 
 
 def test_an_info_string_cannot_multiply_the_text() -> None:
