@@ -17,7 +17,7 @@ from pillarbox.channels.base import Channel
 from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Delivered
 from pillarbox.errors import NotStarted, Refused
-from tests.engine.left_open import nothing_left_open, open_files
+from tests.left_open import nothing_left_open, open_files
 
 if TYPE_CHECKING:
     from collections import Counter

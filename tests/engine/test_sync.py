@@ -19,7 +19,7 @@ from pillarbox.domain.outcome import Delivered
 from pillarbox.errors import InvalidMessage, KeyConflict, NotFound, NotStarted, Refused, StoreError, UnknownChannel
 from pillarbox.events import MessageDelivered
 from pillarbox.sync import Outbox
-from tests.engine.left_open import nothing_left_open
+from tests.left_open import nothing_left_open
 
 if TYPE_CHECKING:
     from collections.abc import Callable

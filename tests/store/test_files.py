@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,7 @@ from pillarbox.errors import (
 from pillarbox.store.base import Durability
 from pillarbox.store.registry import open_store
 from pillarbox.store.sqlite import migrations, opening
+from tests.left_open import nothing_left_open
 from tests.store.opened import connecting, driver_on, raw
 
 if TYPE_CHECKING:
@@ -76,10 +76,6 @@ def descriptors(folder: Path) -> list[str]:
         with contextlib.suppress(OSError):
             found.append(str(link.readlink()))
     return sorted(name for name in found if name.startswith(f"{folder}/"))
-
-
-def own_threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("pillarbox")}
 
 
 # --- what is refused ----------------------------------------------------------------------------------------
@@ -485,16 +481,16 @@ async def test_folders_and_files_are_private_whatever_the_umask(tmp_path: Path) 
 
 @pytest.mark.contract("SG5")
 async def test_close_lets_every_handle_and_thread_go(path: Path) -> None:
-    files, threads = descriptors(path.parent), own_threads()
+    files = descriptors(path.parent)
     for _ in range(3):
-        async with driver_on(path, limits=Limits(recipient_messages=9)) as driver:
-            await driver.send()
-            await driver.claim()
-            await driver.everything()
-            await driver.lapsed()
-            assert descriptors(path.parent) != files
+        with nothing_left_open():
+            async with driver_on(path, limits=Limits(recipient_messages=9)) as driver:
+                await driver.send()
+                await driver.claim()
+                await driver.everything()
+                await driver.lapsed()
+                assert descriptors(path.parent) != files
         assert descriptors(path.parent) == files
-        assert own_threads() == threads
     assert {file.name for file in path.parent.iterdir()} == {"outbox.db", "outbox.db-workers"}
 
 
