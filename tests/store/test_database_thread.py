@@ -17,7 +17,7 @@ SECONDS = 60.0
 async def test_many_answers_in_a_row_are_all_heard() -> None:
     thread = DatabaseThread("test")
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SECONDS):
             assert await asyncio.gather(*(thread.run(lambda n=n: n) for n in range(20_000))) == list(range(20_000))  # type: ignore[misc]
     finally:
         thread.stop()
@@ -38,7 +38,7 @@ async def test_what_is_done_when_it_stops_is_told_all_the_same() -> None:
     waiting = [asyncio.create_task(thread.run(lambda: 1)) for _ in range(10)]
     await asyncio.sleep(0)
     thread.stop()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SECONDS):
         assert await asyncio.gather(*waiting) == [1] * 10
 
 
@@ -49,7 +49,7 @@ async def test_who_is_cancelled_meanwhile_has_the_result_and_is_cancelled_at_the
     got: list[int] = []
 
     async def wait() -> None:
-        got.append(await thread.run_through(lambda: 7 if begins.wait(10) else 0))
+        got.append(await thread.run_through(lambda: 7 if begins.wait(SECONDS) else 0))
         await asyncio.sleep(0)
         got.append(-1)
 
@@ -77,12 +77,12 @@ def test_what_was_not_told_goes_with_the_loop_that_waited_for_it() -> None:
         threads.append(DatabaseThread("test"))
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         gone.append(weakref.ref(future))
-        threads[0]._put(lambda: goes_on.wait(10), future)
+        threads[0]._put(lambda: goes_on.wait(SECONDS), future)
 
     asyncio.run(work())
     goes_on.set()
     threads[0].leave(done.set)
-    assert done.wait(10)
+    assert done.wait(SECONDS)
     gc.collect()
     assert gone[0]() is None
 

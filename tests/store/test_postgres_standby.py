@@ -162,5 +162,5 @@ async def test_an_outbox_closes_though_its_server_is_silent(standby: Machine, pr
                 os.kill(pid, signal.SIGCONT)
         assert isinstance(error, StoreUnavailable)
         assert not isinstance(error, StoreOutcomeUnknown)
-        async with Outbox(url, deliver=False) as other:
+        async with Outbox(primary.url, deliver=False) as other:
             await other.send("hooks", to="ann", text="4")
