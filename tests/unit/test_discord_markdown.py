@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -49,12 +49,15 @@ TEXTS = st.text(st.sampled_from("ab1 \n*_~`|<>#-+.[]()\\&\"'"), max_size=40)
 
 
 @given(TEXTS)
+@example("1)")
+@example("1) a")
 @pytest.mark.contract("CO1")
 def test_plain_text_has_no_marks_for_a_parser_that_is_not_ours(text: str) -> None:
     shown = escaped(text)
     assert re.sub(r"\\([^0-9A-Za-z\s])", r"\1", shown) == text
-    # CommonMark knows more escapes than needed here; indented code and rules of "=" are no marks of Discord's.
-    lines = "\n".join(line.strip() for line in shown.split("\n"))
+    # CommonMark knows more escapes than needed here; indented code, rules of "=" and numbers with a bracket behind them
+    # are no marks of Discord's.
+    lines = "\n".join(re.sub(r"^([0-9]+)\)", r"\1\\)", line.strip()) for line in shown.split("\n"))
     kinds = {token.type for token in MarkdownIt("commonmark", {"html": False}).enable("strikethrough").parse(lines)}
     assert kinds <= {"inline", "paragraph_open", "paragraph_close"}
     inside = {
