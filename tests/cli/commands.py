@@ -170,7 +170,9 @@ class Pillarbox:
             yield Running(process=process)
         finally:
             if process.returncode is None:
-                process.kill()
+                # It may have ended, and that not be told yet.
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
                 await process.communicate()
 
     def serving(self, url: str, *, name: str = "ops", **settings: str) -> None:
