@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from pillarbox.domain.envelope import Kind, Priority
 from pillarbox.domain.message import Format
-from pillarbox.errors import InvalidMessage
+from pillarbox.errors import InvalidMessage, KeyConflict
 
 
 class Default:
@@ -80,6 +81,17 @@ def several_of(messages: Iterable[Outgoing | Mapping[str, Any]]) -> Iterable[Out
     if isinstance(given, Mapping | str | bytes) or not isinstance(given, Iterable):
         raise InvalidMessage("messages", f"expected a list of messages, not {type(given).__name__}")
     return messages
+
+
+@contextlib.contextmanager
+def positioned(position: int) -> Iterator[None]:
+    """Name which of several messages was refused."""
+    try:
+        yield
+    except KeyConflict:
+        raise
+    except InvalidMessage as exc:
+        raise InvalidMessage(f"messages[{position}].{exc.field}", exc.expected) from None
 
 
 def outgoing_of(item: Outgoing | Mapping[str, Any]) -> Outgoing:

@@ -100,15 +100,10 @@ class Edits:
         return await self._change(Op.DELETE, id, dict(options), ChangeOptions)
 
     async def _change(self, op: Op, identity: object, given: dict[str, Any], known: type[Any]) -> Message:
-        unknown = sorted(given.keys() - known.__annotations__.keys())
-        if unknown:
-            msg = f"{op}() got an unexpected keyword argument {unknown[0]!r}"
-            raise TypeError(msg)
+        target = target_of(op, identity, given, known)
         receipt = given.pop("receipt", None)
-        if (identity is None) == (receipt is None):
-            raise InvalidMessage("id", "expected a message of ours, or receipt, channel and to")
-        if receipt is None:
-            change, place = await self._ours(op, identity, given)
+        if target is not None:
+            change, place = await self._ours(op, target)
             given |= place
         else:
             change = Change(op=op, target=f"{RECEIPT}{line_of('receipt', receipt, longest=RECEIPT_LENGTH_MAX)}")
@@ -121,13 +116,8 @@ class Edits:
         outgoing = Outgoing(**given, collapse=f"change of {about}", uncertain="resend")
         return await self._sending.change(outgoing, change)
 
-    async def _ours(self, op: Op, identity: object, given: Mapping[str, Any]) -> tuple[Change, dict[str, Any]]:
+    async def _ours(self, op: Op, target: MessageId) -> tuple[Change, dict[str, Any]]:
         """Return the change of a message, and where that went."""
-        if isinstance(identity, BaseMessage):
-            identity = identity.id
-        target = MessageId(word_of("id", identity))
-        if said := sorted(given.keys() & Place.__annotations__.keys()):
-            raise InvalidMessage(said[0], "goes with receipt; of a message of ours it is known")
         view = await (await self._lifetime.opened()).store.get(target)
         if view is None:
             raise NotFound("message", target)
@@ -149,6 +139,28 @@ class Edits:
         able = channel.capabilities
         if not (able.edits if op is Op.EDIT else able.deletes):
             raise InvalidMessage("channel", f"the {channel.kind} channel cannot {op} a message")
+
+
+def target_of(op: Op, identity: object, given: Mapping[str, Any], known: type[Any]) -> MessageId | None:
+    """
+    Return which message of ours a change is about; ``None`` where *given* has a receipt. Asks no database.
+
+    Args:
+        known: The options that the change takes.
+    """
+    unknown = sorted(given.keys() - known.__annotations__.keys())
+    if unknown:
+        msg = f"{op}() got an unexpected keyword argument {unknown[0]!r}"
+        raise TypeError(msg)
+    by_receipt = given.get("receipt") is not None
+    if (identity is None) != by_receipt:
+        raise InvalidMessage("id", "expected a message of ours, or receipt, channel and to")
+    if by_receipt:
+        return None
+    target = MessageId(word_of("id", identity.id if isinstance(identity, BaseMessage) else identity))
+    if said := sorted((given.keys() & Place.__annotations__.keys()) - {"receipt"}):
+        raise InvalidMessage(said[0], "goes with receipt; of a message of ours it is known")
+    return target
 
 
 def _kept(stored: bytes) -> dict[str, Any]:

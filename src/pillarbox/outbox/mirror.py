@@ -57,10 +57,7 @@ class MirrorBook:
         Args:
             entries: Records, or their keys.
         """
-        given: object = entries
-        if isinstance(given, str) or not isinstance(given, Iterable):
-            raise InvalidMessage("entries", f"expected a list of records or keys, not {type(given).__name__}")
-        keys = [entry.key if isinstance(entry, MirrorEntry) else word_of("entries", entry) for entry in entries]
+        keys = keys_of(entries)
         runtime = await self._lifetime.opened()
         done = 0
         for start in range(0, len(keys), _KEYS_MAX):
@@ -84,6 +81,14 @@ class MirrorBook:
         request = Prune(before_ms={}, keys_until_ms=now_ms, audit_before_ms=0, mirror_before_ms=before_ms)
         while (await runtime.committer.prune(request)).more:
             pass
+
+
+def keys_of(entries: Iterable[MirrorEntry | str]) -> list[str]:
+    """Return the keys of records. Raises InvalidMessage for what is no list of them."""
+    given: object = entries
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InvalidMessage("entries", f"expected a list of records or keys, not {type(given).__name__}")
+    return [entry.key if isinstance(entry, MirrorEntry) else word_of("entries", entry) for entry in entries]
 
 
 def _within(field: str, value: object, most: int) -> None:

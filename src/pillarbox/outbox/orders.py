@@ -110,7 +110,7 @@ class Orders:
         Raises:
             Refused: It is held, and its time is over: it needs a new *ttl*.
         """
-        return (await self._act(id, functools.partial(Retry, ttl_ms=_ttl_ms(ttl)), actor, reason)).applied
+        return (await self._act(id, functools.partial(Retry, ttl_ms=new_ttl_ms(ttl)), actor, reason)).applied
 
     async def resolve(
         self,
@@ -141,7 +141,7 @@ class Orders:
             Refused: Its time is over: it needs a new *ttl*. Or it was copied on purpose too often.
             InvalidMessage: The arguments do not go together.
         """
-        make = _resolving(verdict, force_copy=force_copy, receipt=receipt, ttl=ttl)
+        make = resolving(verdict, force_copy=force_copy, receipt=receipt, ttl=ttl)
         return (await self._act(id, make, actor, reason)).applied
 
     async def replay(
@@ -191,7 +191,7 @@ class Orders:
         return (await self._act(id, self._purging(), actor, reason)).applied
 
     async def _act(self, id: object, make: MakeAct, actor: object, reason: object) -> Acted:  # noqa: A002 — its name
-        act = make(id=MessageId(word_of("id", id)), **_by(actor, reason))
+        act = make(**ordered(id, actor, reason))
         runtime = await self._lifetime.opened()
         acted = await runtime.committer.act(act)
         if acted.refused is not None:
@@ -216,14 +216,14 @@ class Orders:
         self, where: Where | None = None, *, ttl: float | timedelta | str | None = None, **how: Unpack[ToMany]
     ) -> BulkReport:
         """Make all that *where* picks of what is scheduled or held due now. See `retry`."""
-        return await self._many(functools.partial(Retry, ttl_ms=_ttl_ms(ttl)), Order.RETRY, where, **how)
+        return await self._many(functools.partial(Retry, ttl_ms=new_ttl_ms(ttl)), Order.RETRY, where, **how)
 
     async def resolve_many(
         self, verdict: Verdict | str, where: Where | None = None, *, force_copy: bool = False,
         ttl: float | timedelta | str | None = None, **how: Unpack[ToMany],
     ) -> BulkReport:  # fmt: skip
         """Resolve all that *where* picks of what is held, with the same verdict. See `resolve`."""
-        make = _resolving(verdict, force_copy=force_copy, receipt=None, ttl=ttl)
+        make = resolving(verdict, force_copy=force_copy, receipt=None, ttl=ttl)
         return await self._many(make, Order.RESOLVE, where, **how)
 
     async def replay_many(
@@ -334,15 +334,24 @@ class Orders:
         return (await (await self._lifetime.opened()).committer.act(act)).applied
 
 
-def _resolving(
+# Arguments, judged before a database is asked
+
+
+def ordered(id: object, actor: object, reason: object) -> dict[str, Any]:  # noqa: A002 — the field's name
+    """Return which message an order is for, who gives it and why, as the fields of an act."""
+    return {"id": MessageId(word_of("id", id)), **_by(actor, reason)}
+
+
+def resolving(
     verdict: Verdict | str, *, force_copy: bool, receipt: str | None, ttl: float | timedelta | str | None
 ) -> MakeAct:
+    """Return what makes a `Resolve` of what is known."""
     said = choice_of("verdict", Verdict, verdict)
     if flag_of("force_copy", force_copy) and said is not Verdict.RESEND:
         raise InvalidMessage("force_copy", "goes with the verdict resend")
     if receipt is not None and said is not Verdict.DELIVERED:
         raise InvalidMessage("receipt", "goes with the verdict delivered")
-    token, ttl_ms = _text("receipt", receipt), _ttl_ms(ttl)
+    token, ttl_ms = _text("receipt", receipt), new_ttl_ms(ttl)
     return functools.partial(Resolve, verdict=said, force_copy=force_copy, receipt=token, ttl_ms=ttl_ms)
 
 
@@ -364,10 +373,9 @@ def _tenant(tenant: object) -> str | None:
     return None if tenant is None else word_of("tenant", tenant)
 
 
-def _ttl_ms(ttl: float | timedelta | str | None) -> int | None:
-    if ttl is None:
-        return None
-    return span_ms("ttl", ttl)
+def new_ttl_ms(ttl: float | timedelta | str | None) -> int | None:
+    """Return a new time to live; ``None`` where the message keeps its own."""
+    return None if ttl is None else span_ms("ttl", ttl)
 
 
 # What was done, told

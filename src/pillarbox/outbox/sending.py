@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Unpack
 
 import msgspec
@@ -14,11 +13,11 @@ from pillarbox.domain.clock_steps import shifted
 from pillarbox.domain.envelope import Kind, Op
 from pillarbox.domain.ids import ID_RANDOM_BYTES, MessageId, message_id
 from pillarbox.domain.message import Draft, File
-from pillarbox.domain.outgoing import Outgoing, is_empty, outgoing_of, several_of
+from pillarbox.domain.outgoing import Outgoing, is_empty, outgoing_of, positioned, several_of
 from pillarbox.domain.plain_values import flag_of
 from pillarbox.engine.hooks import cancelled_event
 from pillarbox.entropy import new_message_id
-from pillarbox.errors import InvalidMessage, KeyConflict, Refused
+from pillarbox.errors import InvalidMessage, Refused
 from pillarbox.events.events import MessageCancelled
 from pillarbox.events.reporter import of_draft
 from pillarbox.outbox.abort_watch import AbortWatch
@@ -129,7 +128,7 @@ class Sending:
         """
         items: list[Outgoing] = []
         for position, item in enumerate(several_of(messages)):
-            with _positioned(position):
+            with positioned(position):
                 outgoing = outgoing_of(item)
                 check(outgoing)
                 items += self._one_a_recipient(outgoing)
@@ -138,7 +137,7 @@ class Sending:
         drafts: list[tuple[Outgoing, Draft | Skipped]] = []
         taken: _Taken = {}
         for position, outgoing in enumerate(items):
-            with _positioned(position):
+            with positioned(position):
                 drafts.append((outgoing, await self._asked(runtime, outgoing, taken=taken)))
         return runtime, drafts
 
@@ -260,14 +259,3 @@ class Sending:
     def skipped(self, why: Skipped) -> Message:
         """Return what stands for a message of which nothing is stored."""
         return Message(self._lifetime, id=None, created=False, skipped=why)
-
-
-@contextlib.contextmanager
-def _positioned(position: int) -> Iterator[None]:
-    """Name which of several messages was refused."""
-    try:
-        yield
-    except KeyConflict:
-        raise
-    except InvalidMessage as exc:
-        raise InvalidMessage(f"messages[{position}].{exc.field}", exc.expected) from None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 from pillarbox.domain.lifecycle import Verdict
+from pillarbox.domain.plain_values import flag_of
 from pillarbox.outbox.bulk import BulkReport, summed
 from pillarbox.outbox.filters import Where, parse
 from pillarbox.outbox.message import Message
-from pillarbox.outbox.orders import ACTOR, Orders, ToMany
+from pillarbox.outbox.orders import ACTOR, Orders, ToMany, new_ttl_ms, ordered, resolving
 from pillarbox.outbox.shards.shards import Shard, Shards
 
 T = TypeVar("T")
@@ -27,13 +28,16 @@ class ShardedOrders(Orders):
 
     async def cancel(self, id: str, *, reason: str | None = None, actor: str = ACTOR) -> bool:  # noqa: A002 — its name
         """See `Orders`."""
-        return await self._on(id, lambda orders: orders.cancel(id, reason=reason, actor=actor))
+        said = ordered(id, actor, reason)
+        return await self._on(said, lambda orders: orders.cancel(**said))
 
     async def retry(
         self, id: str, *, ttl: Ttl = None, reason: str | None = None, actor: str = ACTOR  # noqa: A002
     ) -> bool:  # fmt: skip
         """See `Orders`."""
-        return await self._on(id, lambda orders: orders.retry(id, ttl=ttl, reason=reason, actor=actor))
+        new_ttl_ms(ttl)
+        said = ordered(id, actor, reason)
+        return await self._on(said, lambda orders: orders.retry(ttl=ttl, **said))
 
     async def resolve(
         self,
@@ -47,26 +51,29 @@ class ShardedOrders(Orders):
         actor: str = ACTOR,
     ) -> bool:
         """See `Orders`."""
+        resolving(verdict, force_copy=force_copy, receipt=receipt, ttl=ttl)
+        said = ordered(id, actor, reason)
         return await self._on(
-            id,
-            lambda orders: orders.resolve(
-                id, verdict, force_copy=force_copy, receipt=receipt, ttl=ttl, reason=reason, actor=actor
-            ),
+            said,
+            lambda orders: orders.resolve(verdict=verdict, force_copy=force_copy, receipt=receipt, ttl=ttl, **said),
         )
 
     async def replay(
         self, id: str, *, fresh: bool = False, reason: str | None = None, actor: str = ACTOR  # noqa: A002
     ) -> Message:  # fmt: skip
         """See `Orders`."""
-        return await self._on(id, lambda orders: orders.replay(id, fresh=fresh, reason=reason, actor=actor))
+        flag_of("fresh", fresh)
+        said = ordered(id, actor, reason)
+        return await self._on(said, lambda orders: orders.replay(fresh=fresh, **said))
 
     async def purge(self, id: str, *, reason: str | None = None, actor: str = ACTOR) -> bool:  # noqa: A002
         """See `Orders`."""
-        return await self._on(id, lambda orders: orders.purge(id, reason=reason, actor=actor))
+        said = ordered(id, actor, reason)
+        return await self._on(said, lambda orders: orders.purge(**said))
 
-    async def _on(self, identity: str, order: Callable[[Orders], Awaitable[T]]) -> T:
-        """Return what the shard that has the message answers to an order."""
-        shard = await self._shards.holding(identity)
+    async def _on(self, said: dict[str, Any], order: Callable[[Orders], Awaitable[T]]) -> T:
+        """Return what the shard that has the message answers to an order, all of whose arguments are judged."""
+        shard = await self._shards.holding(said["id"])
         return await shard.asked(order(shard.inside.orders))
 
     async def _at(self, tenant: str, order: Callable[[Orders], Awaitable[T]]) -> T:

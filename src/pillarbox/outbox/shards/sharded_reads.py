@@ -18,7 +18,7 @@ from pillarbox.outbox.filters import Where, narrowed_by
 from pillarbox.outbox.health import Health
 from pillarbox.outbox.message import BaseMessage, Message
 from pillarbox.outbox.message_pages import Pages
-from pillarbox.outbox.reads import Promise, Reads, query_of
+from pillarbox.outbox.reads import Promise, Reads, query_of, view_of
 from pillarbox.outbox.shards.pages import OfShards, Page
 from pillarbox.outbox.shards.shards import Shard, Shards
 from pillarbox.store.base import (
@@ -86,6 +86,8 @@ class ShardedReads(Reads):
 
     async def explain(self, id: str) -> Explanation:  # noqa: A002 — the field's name
         """See `Reads`."""
+        if not is_message_id(id):
+            raise NotFound("message", id)
         shard = await self._shards.holding(id)
         return await shard.asked(shard.inside.reads.explain(id))
 
@@ -110,13 +112,12 @@ class ShardedReads(Reads):
         if query.before_seq is not None or query.after_seq is not None:
             field = "after_seq" if query.before_seq is None else "before_seq"
             raise InvalidMessage(field, "counts within one shard: expected before, or times of acceptance")
+        possible = self._shards.possible(narrowed_by(query, where, now_ms=0))
         page = Page(query, where)
         if before is not None:
-            its = await self._shards.holding(before.id)
+            its = await self._shards.holding(view_of(before).id)
             await its.asked(page.begin(before, its))
-        return await self._shards.ask_each(
-            page.of, page.merged, of=self._shards.possible(narrowed_by(query, where, now_ms=0))
-        )
+        return await self._shards.ask_each(page.of, page.merged, of=possible)
 
     def export(self, where: Where = ()) -> AsyncIterator[Message]:
         """See `Reads`. One shard after the other."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
 
+from pillarbox.domain.envelope import Op
+from pillarbox.domain.ids import MessageId
 from pillarbox.domain.outgoing import Outgoing, several_of
 from pillarbox.outbox.checks import Options
-from pillarbox.outbox.edits import ChangeOptions, EditOptions, Edits
+from pillarbox.outbox.edits import ChangeOptions, EditOptions, Edits, Place, target_of
 from pillarbox.outbox.joins import Joins, ReadyToWrite
 from pillarbox.outbox.message import BaseMessage, Message
 from pillarbox.outbox.sending import Sending
@@ -63,18 +65,16 @@ class ShardedEdits(Edits):
 
     async def edit(self, id: str | BaseMessage | None = None, **options: Unpack[EditOptions]) -> Message:  # noqa: A002
         """See `Edits`."""
-        home = await self._home(id, options.get("tenant", ""))
+        home = await self._home(target_of(Op.EDIT, id, options, EditOptions), options)
         return await home.asked(home.inside.edits.edit(id, **options))
 
     async def delete(self, id: str | BaseMessage | None = None, **options: Unpack[ChangeOptions]) -> Message:  # noqa: A002
         """See `Edits`."""
-        home = await self._home(id, options.get("tenant", ""))
+        home = await self._home(target_of(Op.DELETE, id, options, ChangeOptions), options)
         return await home.asked(home.inside.edits.delete(id, **options))
 
-    async def _home(self, identity: str | BaseMessage | None, tenant: str) -> Shard:
-        if identity is None:
-            return self._shards.home(tenant)
-        return await self._shards.holding(identity.id if isinstance(identity, BaseMessage) else identity)
+    async def _home(self, target: MessageId | None, options: Place) -> Shard:
+        return self._shards.home(options.get("tenant", "")) if target is None else await self._shards.holding(target)
 
 
 class ShardedStreams(Streams):

@@ -13,7 +13,7 @@ from pillarbox.domain.mirror import ENTRIES_MAX, TEXT_MAX, MirrorEntry, capped
 from pillarbox.engine.drain import DrainReport, summed
 from pillarbox.errors import Refused
 from pillarbox.outbox.message import Timeout
-from pillarbox.outbox.mirror import MirrorBook
+from pillarbox.outbox.mirror import MirrorBook, keys_of
 from pillarbox.outbox.shards.shards import Shard, Shards
 from pillarbox.outbox.upkeep import Upkeep
 from pillarbox.store.base import Schema
@@ -86,7 +86,7 @@ class ShardedMirrorBook(MirrorBook):
 
     async def acknowledge(self, entries: Iterable[MirrorEntry | str]) -> int:
         """See `MirrorBook`."""
-        keys = entries if isinstance(entries, str) else [*entries]
+        keys = keys_of(entries)
         return await self._shards.ask_all(lambda inside: inside.mirror.acknowledge(keys), _sum)
 
     async def prune(self, age: timedelta) -> None:

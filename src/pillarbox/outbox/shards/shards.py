@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from pillarbox.domain.outgoing import positioned
 from pillarbox.domain.plain_values import word_of
 from pillarbox.domain.shards import Place, home_of
 from pillarbox.errors import InvalidMessage, NotFound, ShardsUnavailable, StoreError
@@ -92,7 +93,8 @@ class Shards:
         """
         found: Shard | None = None
         for position, tenant in enumerate(tenants):
-            shard = self.home(tenant)
+            with positioned(position):
+                shard = self.home(tenant)
             if found is not None and shard is not found:
                 raise InvalidMessage(
                     f"messages[{position}].tenant",
