@@ -43,6 +43,14 @@ async def test_a_backup_holds_what_was_committed_and_is_a_database_of_its_own(tm
 
 
 @pytest.mark.contract("SG7")
+@pytest.mark.parametrize("name", ["x" * 255, "\u5927" * 85], ids=["latin", "cjk"])
+async def test_a_backup_may_have_a_name_as_long_as_the_file_system_takes(tmp_path: Path, path: Path, name: str) -> None:
+    async with driver_on(path) as driver:
+        await driver.send()
+        assert await driver.store.backup(tmp_path / name) == (tmp_path / name).stat().st_size
+
+
+@pytest.mark.contract("SG7")
 @pytest.mark.parametrize(
     "name", ["outbox.db", "taken", "outbox.db-journal", "outbox.db-wal", "outbox.db-wake3", "no/x"]
 )

@@ -66,9 +66,7 @@ class Copying:
         self._check_target()
         with _named(f"backing up to {self._target}"):
             # Private to this user from its first byte on.
-            descriptor, name = tempfile.mkstemp(
-                prefix=f".{self._target.name[:100]}.", suffix=".part", dir=self._target.parent
-            )
+            descriptor, name = tempfile.mkstemp(prefix=".pillarbox-", suffix=".part", dir=self._target.parent)
             try:
                 self._fill(connection, name)
                 os.fsync(descriptor)
