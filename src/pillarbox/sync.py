@@ -28,6 +28,7 @@ from pillarbox.outbox.add_channel import AddChannel
 from pillarbox.outbox.checks import Options
 from pillarbox.outbox.filters import Where
 from pillarbox.outbox.joins import Joins, ReadyToWrite
+from pillarbox.outbox.lifetime import waits_for_itself
 from pillarbox.outbox.message import BaseMessage, Timeout
 from pillarbox.outbox.message import Message as AsyncMessage
 from pillarbox.outbox.message_pages import Pages
@@ -40,10 +41,6 @@ S = TypeVar("S")
 _Core = outbox.Outbox
 _log = logging.getLogger("pillarbox")
 _Book = mirror.MirrorBook
-_WAITS_FOR_ITSELF = (
-    "close() inside a channel waits for the very send that calls it: set something that the rest of the program waits"
-    " for, or leave it to a thread of its own, threading.Thread(target=box.close).start()"
-)
 # In a forked child: the parent's threads, which are not there. Collected, they would close what the two share.
 _inherited: list[LoopThread] = []
 
@@ -62,12 +59,33 @@ class Message(BaseMessage):
         """Block until it is settled or held, at most so long. See `pillarbox.outbox.message.Message.wait`."""
         patience_seconds("timeout", timeout)
         if self.id is not None:
+            _must_not_wait_for_itself(self._box.core, "message.wait", message=self.id)
             self._box.run(self._until_settled(timeout))
         return self
 
 
+def _must_not_wait_for_itself(core: _Core, call: str, *, message: str | None = None) -> None:
+    """See `pillarbox.outbox.lifetime.Lifetime.must_not_wait_for_itself`: for a channel on a thread."""
+    task = thread_at_work.task
+    sent = None if task is None else outbox.inside(core).lifetime.sent_on(task)
+    if sent is not None and message in {None, sent}:
+        raise waits_for_itself(f"{call}()", f"a thread of its own, threading.Thread(target={call}).start()")
+
+
 def _blocking(method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Outbox, P], R]:
     return _as(lambda _box, found: found, method)
+
+
+def _waiting(method: Callable[Concatenate[_Core, P], Coroutine[Any, Any, R]]) -> Callable[Concatenate[Outbox, P], R]:
+    """As `_blocking`, for what waits for sends under way."""
+    run = _blocking(method)
+
+    def call(self: Outbox, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        _must_not_wait_for_itself(self.core, f"box.{method.__name__}")
+        return run(self, *args, **kwargs)
+
+    functools.update_wrapper(call, method)
+    return call
 
 
 def _as(
@@ -221,11 +239,6 @@ class Outbox:
                 " `pillarbox.Outbox` and `await` do not hold it up"
             )
 
-    def _must_not_wait_for_itself(self) -> None:
-        task = thread_at_work.task
-        if task is not None and outbox.inside(self.core).lifetime.sends_on(task):
-            raise Refused(_WAITS_FOR_ITSELF)
-
     def _running(self) -> LoopThread | None:
         """Return the thread that runs; a forked child begins its own at first use (contract LE9)."""
         thread = self._thread
@@ -337,8 +350,8 @@ class Outbox:
     resume = _blocking(_Core.resume)
     forget_redirect = _blocking(_Core.forget_redirect)
     clear_recipient = _blocking(_Core.clear_recipient)
-    drain = _blocking(_Core.drain)
-    drained = _blocking(_Core.drained)
+    drain = _waiting(_Core.drain)
+    drained = _waiting(_Core.drained)
     prune = _blocking(_Core.prune)
     reload = _blocking(_Core.reload)
 
@@ -364,7 +377,7 @@ class Outbox:
         function is refused as an async one is.
         """
         self._must_not_block_itself()
-        self._must_not_wait_for_itself()
+        _must_not_wait_for_itself(self.core, "box.close")
         # Before the thread that it runs on is given up.
         patience_seconds("deadline", deadline)
         thread = self._running()

@@ -90,7 +90,7 @@ def test_no_part_asks_as_if_there_were_one_database(files: list[str]) -> None:
         offered = {method for method in vars(base) if not method.startswith("_")}
         left = offered - vars(own).keys()
         assert left <= {
-            "lifetime": {"live", "at_hand", "opened", "turn"},
+            "lifetime": {"live", "at_hand", "opened", "turn", "must_not_wait_for_itself"},
             "sending": {"draft", "drafts", "change", "skipped"},
         }.get(name, set())
 

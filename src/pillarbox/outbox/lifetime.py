@@ -26,10 +26,6 @@ from pillarbox.store.base import Store
 
 _log = logging.getLogger("pillarbox")
 NO_IMPORTS: Final = "queues are not imported into shards: import into a database of its own, and let a worker send it"
-_WAITS_FOR_ITSELF: Final = (
-    "close() inside a channel waits for the very send that calls it: set something that the rest of the program waits"
-    " for, or leave it to a task of its own, asyncio.create_task(box.close())"
-)
 _ELSEWHERE: Final = (
     "the outbox is open in another event loop, or another thread's: use it there, close() it there first, or let"
     " threads share a pillarbox.sync.Outbox"
@@ -201,7 +197,7 @@ class Lifetime:
 
     async def stop(self, deadline: float | None) -> int:
         """Close what is open. See `pillarbox.Outbox.stop`."""
-        self.must_not_wait_for_itself()
+        self.must_not_wait_for_itself("box.close()")
         async with self.turn():
             if not all(runtime.here() for runtime in (self._runtime, self._stopping) if runtime is not None):
                 await self._let_go()
@@ -216,18 +212,20 @@ class Lifetime:
             if self._stopping is runtime and runtime.closed:
                 self._stopping = None
 
-    def must_not_wait_for_itself(self) -> None:
-        """Raise Refused where a send calls, for whose end a `stop` waits."""
+    def must_not_wait_for_itself(self, call: str, *, message: str | None = None) -> None:
+        """Raise Refused where a send calls, of *message* where one is named, for whose end *call* waits."""
         task = asyncio.current_task()
-        if task is not None and self.sends_on(task):
-            raise Refused(_WAITS_FOR_ITSELF)
+        sent = None if task is None else self.sent_on(task)
+        if sent is not None and message in {None, sent}:
+            raise waits_for_itself(call, f"a task of its own, asyncio.create_task({call})")
 
-    def sends_on(self, task: asyncio.Task[Any]) -> bool:
-        """Whether *task* carries a send, for whose end a `stop` waits. To be asked by any thread."""
+    def sent_on(self, task: asyncio.Task[Any]) -> MessageId | None:
+        """Return which message *task* sends, for whose end a `stop` waits. To be asked by any thread."""
         found = filter(None, (self._runtime, self._stopping))
         workers = [runtime.worker for runtime in found if runtime.worker is not None]
         # Copied first: the loop's thread changes them meanwhile.
-        return any(flight.task is task for worker in workers for flight in [*worker.executor.flights.values()])
+        flights = (flight for worker in workers for flight in [*worker.executor.flights.values()])
+        return next((flight.message.id for flight in flights if flight.task is task), None)
 
     def stop_now(self) -> int:
         """Cut off what a `stop` under way still waits for; return how many sends that were. Each is uncertain then."""
@@ -293,6 +291,14 @@ class Lifetime:
             yield store
         finally:
             await store.close()
+
+
+def waits_for_itself(call: str, elsewhere: str) -> Refused:
+    """Return the error of a *call* that could not end; *elsewhere* is where it can."""
+    return Refused(
+        f"{call} inside a channel waits for the very send that calls it: set something that the rest of the program"
+        f" waits for, or leave it to {elsewhere}"
+    )
 
 
 async def _must_be_whole(store: Store) -> None:

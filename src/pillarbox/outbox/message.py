@@ -133,6 +133,7 @@ class BaseMessage:
         seconds = patience_seconds("timeout", timeout)
         if self.id is None or self.state.terminal:
             return
+        self._lifetime.must_not_wait_for_itself("message.wait()", message=self.id)
         runtime = await self._lifetime.opened()
         clock, identity = runtime.clock, MessageId(self.id)
         deadline = None if seconds is None else clock.mono() + seconds
@@ -185,6 +186,7 @@ class Message(BaseMessage):
         Raises:
             InvalidMessage: *timeout* is no span of 0 or more.
             NotFound: It was pruned meanwhile.
+            Refused: Called inside the channel that sends this very message.
         """
         await self._until_settled(timeout)
         return self

@@ -110,7 +110,7 @@ class Upkeep:
 
         Raises:
             InvalidMessage: *budget* is below 0, NaN or beyond the calendar.
-            Refused: This outbox does not deliver.
+            Refused: This outbox does not deliver, or a channel calls, whose own send would be waited for.
         """
         most_ms = self._routes.settings.drain_budget_ms if budget is None else budget_ms("budget", budget)
         worker = (await self._lifetime.opened()).worker
@@ -118,6 +118,7 @@ class Upkeep:
             return DrainReport()
         if worker is None:
             raise Refused("this outbox does not deliver")
+        self._lifetime.must_not_wait_for_itself("box.drain()")
         return await self._lifetime.live().until_closed(asyncio.ensure_future(worker.drain(most_ms)))
 
     async def drained(self) -> DrainReport:
@@ -125,7 +126,7 @@ class Upkeep:
         Wait for the end of the drain that `start` began; of a disabled queue the report is empty.
 
         Raises:
-            Refused: Nothing is drained at start.
+            Refused: Nothing is drained at start; or as `drain`.
         """
         runtime = await self._lifetime.opened()
         drain = runtime.startup_drain
@@ -133,6 +134,7 @@ class Upkeep:
             return DrainReport()
         if drain is None:
             raise Refused("nothing is drained at start: this outbox does not deliver, or drain_on_startup is off")
+        self._lifetime.must_not_wait_for_itself("box.drained()")
         return await runtime.until_closed(asyncio.shield(drain))
 
     async def prune(self, age: float | timedelta) -> dict[State, int]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 from pillarbox.clock import Clock
+from pillarbox.domain.ids import MessageId
 from pillarbox.engine.hooks import Hooks
 from pillarbox.engine.loop import Loop
 from pillarbox.errors import ConfigError, Refused, ShardsUnavailable, StoreError, StoreNotFound, StoreUnavailable
@@ -134,7 +135,7 @@ class ShardedLifetime(Lifetime):
 
     async def stop(self, deadline: float | None) -> int:
         """See `Lifetime`."""
-        self.must_not_wait_for_itself()
+        self.must_not_wait_for_itself("box.close()")
         again, self._again = self._again, None
         if again is not None:
             await again.stop()
@@ -147,14 +148,9 @@ class ShardedLifetime(Lifetime):
                 raise one
         return sum(one for one in found if isinstance(one, int))
 
-    def must_not_wait_for_itself(self) -> None:
+    def sent_on(self, task: asyncio.Task[Any]) -> MessageId | None:
         """See `Lifetime`."""
-        for shard in self._shards:
-            shard.inside.lifetime.must_not_wait_for_itself()
-
-    def sends_on(self, task: asyncio.Task[Any]) -> bool:
-        """See `Lifetime`."""
-        return any(shard.inside.lifetime.sends_on(task) for shard in self._shards)
+        return next(filter(None, (shard.inside.lifetime.sent_on(task) for shard in self._shards)), None)
 
     def stop_now(self) -> int:
         """See `Lifetime`."""

@@ -54,11 +54,18 @@ class ShardedUpkeep(Upkeep):
 
     async def drain(self, budget: Timeout = None) -> DrainReport:
         """See `Upkeep`. All shards at the same time."""
+        self._must_not_wait_for_itself("box.drain()")
         return await self._shards.ask_all(lambda inside: inside.upkeep.drain(budget), summed)
 
     async def drained(self) -> DrainReport:
         """See `Upkeep`."""
+        self._must_not_wait_for_itself("box.drained()")
         return await self._shards.ask_all(lambda inside: inside.upkeep.drained(), summed)
+
+    def _must_not_wait_for_itself(self, call: str) -> None:
+        # Here: each shard is asked by a task of its own, on which nothing is sent.
+        for shard in self._shards:
+            shard.inside.lifetime.must_not_wait_for_itself(call)
 
     async def prune(self, age: float | timedelta) -> dict[State, int]:
         """See `Upkeep`."""
