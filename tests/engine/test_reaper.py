@@ -371,6 +371,32 @@ async def test_a_held_message_does_not_expire_but_dies_when_nobody_resolves_it(s
     assert (event.id, event.channel, event.reason) == (message.id, "chat", "unresolved")
 
 
+@pytest.mark.contract("EX1", "UN3")
+async def test_a_message_that_is_held_anew_is_not_ended_by_the_age_of_an_earlier_hold(stand: Stand) -> None:
+    channel = ScriptedChannel(Uncertain("no answer"), Uncertain("no answer"), policy=HOLD)
+    box = await stand.open(channel, held_retention=timedelta(days=30))
+    message = await box.send()
+    await box.settled(message)
+    stand.advance(30 * 24 * HOUR_MS + 60_000)
+    store: Any = box.store
+    look, looked = store.overdue_holds, 0
+
+    async def and_then_hold_it_anew(**said: Any) -> list[MessageId]:
+        nonlocal looked
+        found: list[MessageId] = await look(**said)
+        if found:
+            looked += 1
+            await box.outbox.resolve(message.id or "", "resend", ttl="1h")
+            assert (await box.settled(message)).state is State.HELD
+        return found
+
+    store.overdue_holds = and_then_hold_it_anew
+    await box.reap()
+    view = await box.view(message)
+    assert (looked, view.state, view.claims) == (1, State.HELD, 2)
+    assert box.heard.of(MessageDied) == []
+
+
 @pytest.mark.contract("ST4", "ST3", "ST1")
 async def test_a_burial_changes_nothing_about_a_message_that_is_not_held_any_more(stand: Stand) -> None:
     channel = ScriptedChannel(Uncertain("no answer"), policy=HOLD)
@@ -381,7 +407,9 @@ async def test_a_burial_changes_nothing_about_a_message_that_is_not_held_any_mor
     await box.outbox.retry(message.id or "")
     delivered = await box.settled(message)
     assert delivered.state is State.DELIVERED
-    acted = await box.runtime.committer.act(Bury(id=delivered.id, actor="reaper", reason=Reason.UNRESOLVED))
+    acted = await box.runtime.committer.act(
+        Bury(id=delivered.id, actor="reaper", reason=Reason.UNRESOLVED, held_before_ms=stand.clock.wall_ms() + 1)
+    )
     assert (acted.applied, acted.state) == (False, State.DELIVERED)
     assert await box.view(message) == delivered
     assert box.heard.of(MessageDied) == []

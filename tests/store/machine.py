@@ -285,7 +285,8 @@ class StoreMachine(RuleBasedStateMachine):
         ttl_ms = (None, None, 1, 60_000)[number // 3 % 4]
         match kind:
             case _ if kind is Bury:
-                return Bury(id=identity, actor="ann", reason=Reason.UNRESOLVED)
+                before_ms = now_ms - 1000 if odd else now_ms + 1
+                return Bury(id=identity, actor="ann", reason=Reason.UNRESOLVED, held_before_ms=before_ms)
             case _ if kind is Retry:
                 return Retry(id=identity, actor="ann", ttl_ms=ttl_ms)
             case _ if kind is Resolve:

@@ -276,7 +276,13 @@ class Model:
         return True, message.shown
 
     def _allowed(self, message: Message, order: ActOnMessage, now_ms: int) -> bool:
-        """Nothing is scheduled only to expire; nothing is replayed twice, unless a person wants a copy."""
+        """
+        Nothing is scheduled only to expire, nothing given up that was held anew.
+
+        Nothing is replayed twice, unless a person wants a copy.
+        """
+        if isinstance(order, Bury):
+            return message.completed_ms is not None and message.completed_ms < order.held_before_ms
         if isinstance(order, Replay):
             return order.fresh or not any(heir.state in {S, L, H, D} for heir in self._heirs(order.id))
         if message.state is H and isinstance(order, Retry | Resolve):

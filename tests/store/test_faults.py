@@ -28,7 +28,6 @@ from pillarbox.store.base import (
     AdmissionWrite,
     Batch,
     BatchResult,
-    Bury,
     Cancel,
     Claim,
     Durability,
@@ -301,7 +300,7 @@ async def test_an_order_is_carried_out_once(
         driver.clock.advance(1)
         order = {
             "retry": Retry(id=accepted, actor="ann"),
-            "bury": Bury(id=accepted, actor="ann", reason="unresolved"),
+            "bury": driver.burial(accepted),
         }.get(word, Cancel(id=accepted, actor="ann"))
         parts = Admission(recipient="ann", parts=(b"1", b"2"), splitter="1")
         if word == "admit":

@@ -208,8 +208,9 @@ class Reaper:
         before_ms = self._clock.wall_ms() - self.held_retention_ms
         overdue = await self._store.overdue_holds(before_ms=before_ms, limit=LIMIT)
         reason = Reason.UNRESOLVED
-        acts = [self._committer.act(Bury(id=message, actor="reaper", reason=reason)) for message in overdue]
-        for message, acted in zip(overdue, await asyncio.gather(*acts), strict=True):
+        acts = [Bury(id=message, actor="reaper", reason=reason, held_before_ms=before_ms) for message in overdue]
+        done = await asyncio.gather(*map(self._committer.act, acts))
+        for message, acted in zip(overdue, done, strict=True):
             view = await self._store.get(message) if acted.applied else None
             if view is not None:
                 self._reporter.on_acted(view)

@@ -115,11 +115,16 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Bury(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Return up a held message. ``reason`` becomes its terminal reason."""
+    """
+    Bury a message that has been held since before *held_before_ms*; one that was held anew meanwhile stays.
+
+    ``reason`` becomes its terminal reason.
+    """
 
     id: MessageId
     actor: str
     reason: str
+    held_before_ms: int
 
 
 class Resolve(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -154,9 +154,12 @@ def _cancel(tx: Writing, given: Sequence[Given[Cancel]]) -> list[Acted]:
 
 
 def _bury(tx: Writing, given: Sequence[Given[Bury]]) -> list[Acted]:
-    tx.each("bury", [(one.subject.seq, one.item.reason, tx.now) for one in given])
-    _leave(tx, given, State.DEAD, "bury")
-    return [Acted(applied=True, state=State.DEAD) for _ in given]
+    done = tx.each("bury", [(one.subject.seq, one.item.reason, tx.now, one.item.held_before_ms) for one in given])
+    _leave(tx, [one for one, rows in zip(given, done, strict=True) if rows], State.DEAD, "bury")
+    return [
+        Acted(applied=bool(rows), state=State.DEAD if rows else one.subject.shown)
+        for one, rows in zip(given, done, strict=True)
+    ]
 
 
 def _leave(tx: Writing, given: Sequence[Given[Any]], after: State, said: str) -> None:

@@ -13,7 +13,7 @@ from pillarbox.domain.limits import Limits
 from pillarbox.domain.message import Content, Draft, Leased, MessageView, State, encode_content
 from pillarbox.domain.outcome import AnyOutcome, Delivered, Outcome
 from pillarbox.domain.retry import Policy
-from pillarbox.domain.transition import Transition
+from pillarbox.domain.transition import Reason, Transition
 from pillarbox.errors import PillarboxError
 from pillarbox.store import lost_answers
 from pillarbox.store.base import (
@@ -22,6 +22,7 @@ from pillarbox.store.base import (
     Acted,
     Batch,
     BatchResult,
+    Bury,
     Claim,
     Enqueued,
     Lapsed,
@@ -211,6 +212,11 @@ class StoreDriver:
     async def act(self, act: Act) -> Acted:
         """Carry out one order."""
         return (await self.commit(acts=[act])).acted[0]
+
+    def burial(self, message: MessageId, *, held_before_ms: int | None = None) -> Bury:
+        """Return the order that gives up a held message; without *held_before_ms*, one that is held until now."""
+        before_ms = self.clock.wall_ms() + 1 if held_before_ms is None else held_before_ms
+        return Bury(id=message, actor="ann", reason=Reason.UNRESOLVED, held_before_ms=before_ms)
 
     async def lapsed(self) -> list[Lapsed]:
         """Return which leases nobody holds any more."""

@@ -19,7 +19,7 @@ from pillarbox.domain.message import Leased, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Redirected, Rejected, Uncertain
 from pillarbox.domain.retry import OnDead, OnHeld, Policy, UncertainAction
 from pillarbox.domain.transition import Reason, Transition
-from pillarbox.store.base import Act, Bury, Cancel, Import, Retry, Settled
+from pillarbox.store.base import Act, Cancel, Import, Retry, Settled
 from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, Backstage, StoreDriver
 from pillarbox.testing.store_suite.fixtures import OpenDriver, StoreFixtures
 
@@ -277,7 +277,7 @@ class LaneSuite(StoreFixtures):
         orders: dict[str, Act] = {
             "retry": Retry(id=ids[0], actor="ann"),
             "cancel": Cancel(id=ids[0], actor="ann"),
-            "bury": Bury(id=ids[0], actor="ann", reason=Reason.UNRESOLVED),
+            "bury": driver.burial(ids[0]),
         }
         assert (await driver.act(orders[way])).applied
         expected = [*ids, behind] if way == "retry" else [*ids[1:], behind]

@@ -14,7 +14,7 @@ from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimite
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.domain.transition import Reason, Transition
 from pillarbox.errors import KeyConflict, QueueFull
-from pillarbox.store.base import AdmissionWrite, Bury, Cancel, Retry
+from pillarbox.store.base import AdmissionWrite, Cancel, Retry
 from pillarbox.testing.store_suite.accepting import prune
 from pillarbox.testing.store_suite.driver import POLICY, StoreDriver
 from pillarbox.testing.store_suite.fixtures import OpenDriver, StoreFixtures
@@ -205,7 +205,7 @@ class LimitSuite(StoreFixtures):
         for act in (
             Cancel(id=held_ids[0], actor="ann"),
             Retry(id=held_ids[1], actor="ann"),
-            Bury(id=held_ids[2], actor="ann", reason="unresolved"),
+            driver.burial(held_ids[2]),
         ):
             assert (await driver.act(act)).applied
             await driver.healthy()

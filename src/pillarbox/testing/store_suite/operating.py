@@ -15,7 +15,7 @@ from pillarbox.domain.message import State
 from pillarbox.domain.outcome import Deferred, Delivered, RateLimited, Rejected, Unavailable, Uncertain
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.domain.transition import Reason, Transition
-from pillarbox.store.base import Backlog, Bury, Cancel, Event, Pause, Query, Resume, Retry, Settled
+from pillarbox.store.base import Backlog, Cancel, Event, Pause, Query, Resume, Retry, Settled
 from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, Backstage, StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 from pillarbox.testing.store_suite.leasing import STALE
@@ -139,11 +139,28 @@ class OperatingSuite(StoreFixtures):
         assert await driver.store.overdue_holds(before_ms=now_ms - 20_000, limit=10) == []
         assert await driver.store.overdue_holds(before_ms=now_ms - 10_000, limit=10) == held[:1]
         assert await driver.store.overdue_holds(before_ms=now_ms, limit=1) == held[:1]
-        acted = await driver.act(Bury(id=held[0], actor="reaper", reason=Reason.UNRESOLVED))
+        acted = await driver.act(driver.burial(held[0], held_before_ms=now_ms - 10_000))
         assert (acted.applied, acted.state) == (True, State.DEAD)
         view = await driver.view(held[0])
         assert (view.terminal_reason, view.completed_ms) == (Reason.UNRESOLVED, now_ms)
         assert await driver.store.overdue_holds(before_ms=now_ms, limit=10) == held[1:]
+
+    @pytest.mark.contract("EX1", "UN3")
+    async def test_a_hold_is_ended_by_its_own_age_and_not_by_that_of_an_earlier_one(self, driver: StoreDriver) -> None:
+        ids = [await driver.send(policy=MANUAL) for _ in range(2)]
+        for _ in ids:
+            await driver.settle(await driver.claim_one(), Uncertain("no answer"))
+        driver.clock.advance(10)
+        before_ms = driver.clock.wall_ms()
+        assert await driver.store.overdue_holds(before_ms=before_ms, limit=10) == ids
+        assert (await driver.act(Retry(id=ids[0], actor="ann"))).applied
+        await driver.settle(await driver.claim_one(), Uncertain("no answer"))
+        acts = [driver.burial(one, held_before_ms=before_ms) for one in ids]
+        acted = (await driver.commit(acts=acts)).acted
+        assert [(done.applied, done.state) for done in acted] == [(False, State.HELD), (True, State.DEAD)]
+        await driver.healthy()
+        assert (await driver.act(driver.burial(ids[0], held_before_ms=before_ms + 1))).applied
+        await driver.healthy()
 
     @pytest.mark.contract("ST11", "FL3")
     async def test_a_paused_channel_is_not_claimed_from_until_resumed(

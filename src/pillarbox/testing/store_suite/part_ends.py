@@ -14,7 +14,7 @@ from pillarbox.domain.message import Admission, MessageView, State
 from pillarbox.domain.outcome import AnyOutcome, Deferred, Delivered, RateLimited, Rejected, Uncertain
 from pillarbox.domain.retry import OnDead, PartsMode, Policy, UncertainAction
 from pillarbox.domain.transition import Reason
-from pillarbox.store.base import Bury, Cancel, Prune, Query, Retry, Settled
+from pillarbox.store.base import Cancel, Prune, Query, Retry, Settled
 from pillarbox.testing.fakes import SeededEntropy
 from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, StoreDriver
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
@@ -231,7 +231,7 @@ class PartEndSuite(StoreFixtures):
         await driver.settle(await driver.claim_one(), Delivered("r1"))
         await driver.settle(await driver.claim_one(), Uncertain("no answer"))
         if given_up:
-            assert (await driver.act(Bury(id=accepted, actor="reaper", reason=Reason.UNRESOLVED))).applied
+            assert (await driver.act(driver.burial(accepted))).applied
         view = await driver.view(accepted)
         assert [state for state, _ in _told(view)] == [DELIVERED, DEAD, CANCELLED]
         assert (view.state, aggregate(view)) == (DEAD, "uncertain")

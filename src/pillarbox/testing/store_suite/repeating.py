@@ -15,7 +15,6 @@ from pillarbox.domain.transition import Transition
 from pillarbox.store.base import (
     AdmissionWrite,
     BatchResult,
-    Bury,
     Cancel,
     Enqueued,
     Import,
@@ -267,7 +266,7 @@ def _order(driver: StoreDriver, word: str, subject: MessageId) -> Any:
         case "retry":
             return Retry(id=subject, actor="ann")
         case "bury":
-            return Bury(id=subject, actor="ann", reason="unresolved")
+            return driver.burial(subject)
         case "replay":
             return Replay(id=subject, new_id=driver.draft().id, actor="ann")
         case "purge":

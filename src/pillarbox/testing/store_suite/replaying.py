@@ -16,7 +16,7 @@ from pillarbox.domain.outcome import Deferred, Delivered, Rejected, Uncertain
 from pillarbox.domain.retry import PartsMode
 from pillarbox.domain.transition import Reason
 from pillarbox.errors import KeyConflict, QueueFull, Refused
-from pillarbox.store.base import Acted, Bury, Cancel, Prune, Purge, Replay, Resolve, Settled
+from pillarbox.store.base import Acted, Cancel, Prune, Purge, Replay, Resolve, Settled
 from pillarbox.testing.store_suite.accepting import OF_THE_DRAFT_ONLY, full_draft
 from pillarbox.testing.store_suite.driver import POLICY, Backstage, StoreDriver
 from pillarbox.testing.store_suite.fixtures import OpenDriver, StoreFixtures
@@ -123,7 +123,7 @@ class ReplayingSuite(StoreFixtures):
         message = await held(driver)
         await driver.act(Resolve(id=message.id, actor="ann", verdict=Verdict.RESEND, force_copy=True))
         await driver.settle(await driver.claim_one(), Uncertain("no answer"))
-        await driver.act(Bury(id=message.id, actor="ann", reason=Reason.UNRESOLVED))
+        await driver.act(driver.burial(message.id))
         original = message.id
         for _ in range(2):
             _, new = await replay(driver, message.id)

@@ -13,7 +13,7 @@ from pillarbox.domain.message import STATES, Admission, Leased, State
 from pillarbox.domain.outcome import Deferred, Delivered, Rejected
 from pillarbox.domain.retry import UncertainAction
 from pillarbox.domain.transition import ErrorClass, Reason, Transition
-from pillarbox.store.base import AdmissionWrite, Bury, Cancel, Prune, Replay, Resolve, Retry, Settled
+from pillarbox.store.base import AdmissionWrite, Cancel, Prune, Replay, Resolve, Retry, Settled
 from pillarbox.testing.store_suite.driver import LEASE_MS, POLICY, StoreDriver, fields_of
 from pillarbox.testing.store_suite.fixtures import StoreFixtures
 from pillarbox.testing.store_suite.leasing import STALE
@@ -93,7 +93,7 @@ class StateSuite(StoreFixtures):
         for act in (
             Cancel(id=unknown.id, actor="ann"),
             Retry(id=unknown.id, actor="ann"),
-            Bury(id=unknown.id, actor="ann", reason="unresolved"),
+            driver.burial(unknown.id),
         ):
             acted = await driver.act(act)
             assert (acted.applied, acted.state) == (False, None)
@@ -301,7 +301,7 @@ async def without_lease(driver: StoreDriver, verb: str, old: Leased, last: Lease
         case "order retry":
             await driver.act(Retry(id=old.id, actor="ann"))
         case "order bury":
-            await driver.act(Bury(id=old.id, actor="ann", reason=Reason.UNRESOLVED))
+            await driver.act(driver.burial(old.id))
         case "order replay":
             await driver.act(Replay(id=old.id, new_id=driver.draft().id, actor="ann"))
         case _ if verb.startswith("order resolve"):

@@ -630,8 +630,8 @@ RETURNING message.seq
 
 -- bury --
 UPDATE message SET state = 4, terminal_reason = asked.reason, completed_at = asked.at
-FROM {each seq bigint, reason text, at bigint}
-WHERE message.seq = asked.seq AND +state IN ({bury_states})
+FROM {each seq bigint, reason text, at bigint, held_before bigint}
+WHERE message.seq = asked.seq AND +state IN ({bury_states}) AND completed_at < asked.held_before
 RETURNING message.seq
 
 -- resolve --

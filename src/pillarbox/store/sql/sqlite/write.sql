@@ -539,7 +539,7 @@ RETURNING seq
 
 -- bury --
 UPDATE message SET state = 4, terminal_reason = ?2, completed_at = ?3
-WHERE seq = ?1 AND state IN ({bury_states})
+WHERE seq = ?1 AND state IN ({bury_states}) AND completed_at < ?4
 RETURNING seq
 
 -- resolve --
