@@ -13,11 +13,10 @@ from pillarbox.domain.ids import MessageId
 from pillarbox.domain.message import Draft, State
 from pillarbox.domain.transition import Reason
 from pillarbox.store.base import Enqueued
-from pillarbox.store.steps import mirror
+from pillarbox.store.steps import mirror, payloads
 from pillarbox.store.steps.admit import store_parts
 from pillarbox.store.steps.endings import Ending, ended
 from pillarbox.store.steps.queue_limits import check_growth
-from pillarbox.store.steps.tx import Row
 from pillarbox.store.steps.writing import Writing
 
 _SCHEDULED = State.SCHEDULED.code
@@ -43,11 +42,13 @@ def fold(
     # An edit has what it leaves as it is, but for stored files: of a message with those it goes behind.
     asked = [(draft.id, draft.target, draft.op is Op.DELETE) for draft in changes.values()]
     found = tx.each("unbegun", asked) if asked else []
-    return {row[0]: _carry_out(tx, changes[row[0]], row, payload) for rows in found for row in rows}
+    rows = [row for one in found for row in one]
+    folded = {identity: _carry_out(tx, changes[identity], Ending(*about), payload) for identity, *about, _ in rows}
+    payloads.release(tx, [before for identity, *_, before in rows if changes[identity].op is Op.EDIT])
+    return folded
 
 
-def _carry_out(tx: Writing, draft: Draft, row: Row, payload: Callable[[Draft], int | None]) -> Enqueued:
-    about, before = Ending(*row[1:-1]), row[-1]
+def _carry_out(tx: Writing, draft: Draft, about: Ending, payload: Callable[[Draft], int | None]) -> Enqueued:
     if draft.op is Op.DELETE:
         tx.each("cancel", [(about.seq, Reason.REQUESTED, tx.now)])
         _tell(tx, about, "cancel", State.CANCELLED)
@@ -73,9 +74,6 @@ def _carry_out(tx: Writing, draft: Draft, row: Row, payload: Callable[[Draft], i
     )
     if admission is not None:
         store_parts(tx, [(about.seq, admission.parts)])
-    if before is not None:
-        # Without a turn at it: a caller's transaction may stay open for long, and whoever deletes would wait for that.
-        tx.each("prune_payload", [(before,)])
     if draft.mirror is not None:
         mirror.rewrite(tx, draft.mirror, about.id)
     tx.count(about.queue, _SCHEDULED, 0, len(draft.content) - about.content_size)

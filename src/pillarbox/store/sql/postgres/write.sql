@@ -784,8 +784,10 @@ INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING RETUR
 -- meta_replace --
 UPDATE meta SET value = $3 WHERE key = $1 AND value = $2 RETURNING key
 
--- payload_hold --
-SELECT payload.id FROM {each id bigint} JOIN payload ON payload.id = asked.id ORDER BY ord FOR UPDATE OF payload
+-- payload_turn --
+-- Who lets go of a content waits for others who do. Who makes a copy of a message that has it keeps that message.
+SELECT payload.id FROM {each id bigint} JOIN payload ON payload.id = asked.id ORDER BY ord
+FOR NO KEY UPDATE OF payload
 
 -- prune_payload --
 DELETE FROM payload USING {each id bigint} WHERE payload.id = asked.id

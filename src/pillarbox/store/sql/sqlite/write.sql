@@ -668,7 +668,7 @@ INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT DO NOTHING RETURNING k
 -- meta_replace --
 UPDATE meta SET value = ?3 WHERE key = ?1 AND value = ?2 RETURNING key
 
--- payload_hold --
+-- payload_turn --
 -- One writer at a time, here and below.
 SELECT id FROM payload WHERE id = ?1
 
