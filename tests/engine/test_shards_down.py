@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from pillarbox import Message, Outbox
 from pillarbox.domain.message import State
-from pillarbox.errors import ShardsUnavailable, StoreError
+from pillarbox.errors import InvalidMessage, ShardsUnavailable, StoreError
 from pillarbox.events.events import Alarm
 from pillarbox.outbox.outbox import inside
 from pillarbox.outbox.shards import sharded_lifetime
@@ -20,7 +21,7 @@ from tests.engine.stand import until
 from tests.engine.test_shards import ONE, SECONDS, TWO, Ways
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 
 @pytest.fixture
@@ -78,6 +79,36 @@ async def test_what_is_asked_of_one_tenant_needs_its_home_alone(half: tuple[Outb
         box.list(where=f"tenant={ONE[0]},{TWO[0]}"),
     ):
         with pytest.raises(ShardsUnavailable):
+            await ask
+
+
+# Each is wrong in one way, and for the home of one tenant alone.
+WRONG: Final[tuple[Callable[[Any, str], Awaitable[object]], ...]] = (
+    lambda box, tenant: box.cancel_many(f"tenant={tenant}", dry_run=1),
+    lambda box, tenant: box.retry_many(f"tenant={tenant}", ttl="soon"),
+    lambda box, tenant: box.resolve_many("maybe", f"tenant={tenant}"),
+    lambda box, tenant: box.replay_many(f"tenant={tenant}", fresh=1),
+    lambda box, tenant: box.purge_many(f"tenant={tenant}", actor=5),
+    lambda box, tenant: box.pause("ops", tenant=tenant, span=timedelta(-1)),
+    lambda box, tenant: box.resume("ops", tenant=tenant, reason=5),
+    lambda box, tenant: box.forget_redirect("ops", 5, tenant=tenant),
+    lambda box, tenant: box.clear_recipient("ops", 5, tenant=tenant),
+    lambda box, tenant: box.edit(receipt="1", channel="ops", text="x", tenant=tenant),
+    lambda box, tenant: box.delete(receipt=5, channel="ops", to="ann", tenant=tenant),
+)
+
+
+async def test_what_is_wrong_with_an_argument_is_said_though_its_shard_is_down(half: tuple[Outbox, Path]) -> None:
+    box, _ = half
+    await box.start()
+    for call in WRONG:
+        with pytest.raises(InvalidMessage) as here:
+            await call(box, ONE[0])
+        with pytest.raises(InvalidMessage) as away:
+            await call(box, TWO[0])
+        assert str(away.value) == str(here.value)
+    for ask in (box.pause("ops", tenant=TWO[0]), box.delete(receipt="5", channel="ops", to="ann", tenant=TWO[0])):
+        with pytest.raises(ShardsUnavailable, match=r"shard 2 of 2 \(.*b\.db\) did not answer"):
             await ask
 
 

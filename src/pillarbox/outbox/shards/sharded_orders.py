@@ -78,8 +78,7 @@ class ShardedOrders(Orders):
 
     async def _at(self, tenant: str, order: Callable[[Orders], Awaitable[T]]) -> T:
         """Return what the home of the tenant answers to an order."""
-        home = self._shards.home(tenant)
-        return await home.asked(order(home.inside.orders))
+        return await self._shards.ask_home(tenant, lambda inside: order(inside.orders))
 
     # All that a filter picks
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Unpack
 
 from pillarbox.domain.envelope import Op
@@ -65,16 +65,21 @@ class ShardedEdits(Edits):
 
     async def edit(self, id: str | BaseMessage | None = None, **options: Unpack[EditOptions]) -> Message:  # noqa: A002
         """See `Edits`."""
-        home = await self._home(target_of(Op.EDIT, id, options, EditOptions), options)
-        return await home.asked(home.inside.edits.edit(id, **options))
+        target = target_of(Op.EDIT, id, options, EditOptions)
+        return await self._on(target, options, lambda edits: edits.edit(id, **options))
 
     async def delete(self, id: str | BaseMessage | None = None, **options: Unpack[ChangeOptions]) -> Message:  # noqa: A002
         """See `Edits`."""
-        home = await self._home(target_of(Op.DELETE, id, options, ChangeOptions), options)
-        return await home.asked(home.inside.edits.delete(id, **options))
+        target = target_of(Op.DELETE, id, options, ChangeOptions)
+        return await self._on(target, options, lambda edits: edits.delete(id, **options))
 
-    async def _home(self, target: MessageId | None, options: Place) -> Shard:
-        return self._shards.home(options.get("tenant", "")) if target is None else await self._shards.holding(target)
+    async def _on(
+        self, target: MessageId | None, options: Place, change: Callable[[Edits], Awaitable[Message]]
+    ) -> Message:
+        if target is None:
+            return await self._shards.ask_home(options.get("tenant", ""), lambda inside: change(inside.edits))
+        shard = await self._shards.holding(target)
+        return await shard.asked(change(shard.inside.edits))
 
 
 class ShardedStreams(Streams):

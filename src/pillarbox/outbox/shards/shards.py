@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pillarbox.domain.outgoing import positioned
 from pillarbox.domain.plain_values import word_of
 from pillarbox.domain.shards import Place, home_of
-from pillarbox.errors import InvalidMessage, NotFound, ShardsUnavailable, StoreError
+from pillarbox.errors import InvalidMessage, NotFound, NotStarted, ShardsUnavailable, StoreError
 
 if TYPE_CHECKING:
     from pillarbox.outbox.composition import Inside
@@ -72,9 +72,21 @@ class Shards:
             ShardsUnavailable: It could not be opened.
         """
         shard = self._at_home(tenant)
+        self._must_answer(shard)
+        return shard
+
+    async def ask_home(self, tenant: object, ask: Callable[[Inside], Awaitable[A]]) -> A:
+        """Return what the home of *tenant* answers, which judges the arguments first. Raises as `home`."""
+        shard = self._at_home(tenant)
+        try:
+            return await shard.asked(ask(shard.inside))
+        except NotStarted:
+            self._must_answer(shard)
+            raise
+
+    def _must_answer(self, shard: Shard) -> None:
         if shard.place.number in self.down:
             raise ShardsUnavailable({shard.name: str(self.down[shard.place.number])})
-        return shard
 
     def _at_home(self, tenant: object) -> Shard:
         return self.each[home_of(word_of("tenant", "" if tenant is None else tenant), len(self.each)) - 1]
@@ -199,8 +211,12 @@ class Shards:
         return answers, silent
 
     async def _ask(self, shard: Shard, ask: Callable[[Shard], Awaitable[A]]) -> A:
-        self.must_be_up(shard)
-        return await ask(shard)
+        try:
+            return await ask(shard)
+        except NotStarted:
+            # Only now: what is wrong with an argument is said before it is missed.
+            self.must_be_up(shard)
+            raise
 
     def must_be_up(self, shard: Shard) -> None:
         """Raise the StoreError by which *shard* could not be opened."""
