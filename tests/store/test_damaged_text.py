@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 
-from pillarbox import Outbox, Rejected
+from pillarbox import Delivered, Outbox, Redirected, Rejected
+from pillarbox.errors import StoreCorrupt
+from pillarbox.store.base import WorkerStart
 from pillarbox.store.sqlite.statements import SCHEMA
+from pillarbox.store.sqlite.store import SQLiteStore
 from pillarbox.store.steps.columns import LEASED
 from pillarbox.testing.scripted import ScriptedChannel
 
@@ -119,3 +122,76 @@ async def test_a_history_with_such_text_can_be_read(db: Path, column: str) -> No
     damage(db, "attempt", column, "number = 1")
     async with Outbox(db, deliver=False) as box:
         assert "\ufffdA" in str(await box.history(identity))
+
+
+RICH = {
+    "queue": "channel = 'other'",
+    "channel_pause": "channel = 'closed'",
+    "policy": "id = 1",
+    "payload": "id = 1",
+    "part": "number = 1",
+    "message_key": "key = 'a key'",
+    "audit": "id = 1",
+    "worker": "slot > 0",
+    "recipient_alias": "recipient = 'moved'",
+    "suppression": "recipient = 'gone'",
+    "mirror": "id = 1",
+}
+"""By which one row of each of these tables is known."""
+
+
+def channels(*steps: object) -> dict[str, ScriptedChannel]:
+    desk = ScriptedChannel(*steps, text_limit=4000)
+    return {"desk": desk, "other": ScriptedChannel(), "closed": ScriptedChannel()}
+
+
+async def rich(db: Path) -> str:
+    """Leave a row in each of these tables, and a plain message that waits; return that one's id."""
+    async with Outbox(
+        db, channels=channels(Redirected("there"), Delivered(), Rejected("gone", about="recipient"))
+    ) as box:
+        await (await box.send("desk", to="moved", text="hi")).wait(SECONDS)
+        await (await box.send("desk", to="gone", text="hi", key="a key")).wait(SECONDS)
+        await box.pause("closed", reason="a reason")
+        await box.pause("desk")
+        await box.send(
+            "desk", to="ann", text="x" * 3000, mirror={"sessionKey": "s", "mediaUrls": ["https://a.example"]}
+        )
+        await box.send("desk", to="ben", text="y " * 4000)
+        await box.send("other", to="dan", text="hi", at="1h")
+        return (await box.send("desk", to="cid", text="hi", max_attempts=3)).id or ""
+
+
+@pytest.mark.contract("ST9", "LE7")
+@pytest.mark.parametrize(("table", "column"), [(table, column) for table in RICH for column in texts_of(table)])
+async def test_such_text_beside_the_messages_keeps_none_back_and_hides_none(db: Path, table: str, column: str) -> None:
+    plain = await rich(db)
+    # Who was killed leaves one.
+    store = SQLiteStore(db)
+    await store.open()
+    await store.register(WorkerStart(id=b"killed", host="h", pid=1, version="v", channels=("desk",), now_ms=0))
+    await store.close()
+    damage(db, table, column, RICH[table])
+    async with Outbox(db, channels=channels()) as box:
+        await box.resume("desk")
+        assert (await (await found(box, plain)).wait(SECONDS)).state == "delivered"
+        await box.drain(SECONDS)
+        listed = {message.id: message for message in await box.list()}
+        assert len(listed) == 6
+        assert {message.id async for message in box.export()} == listed.keys()
+        for message in listed.values():
+            await box.explain(message.id or "")
+            await box.history(message.id or "")
+        assert sum(one.messages for one in await box.stats()) == 6
+        assert len(await box.suppressed()) == 1
+        await box.workers()
+
+
+@pytest.mark.contract("ST9", "SG1")
+@pytest.mark.parametrize("column", ["key", "value"])
+async def test_a_database_that_cannot_be_known_by_such_text_is_told_to_be_damaged(db: Path, column: str) -> None:
+    await accept(db, "ann")
+    damage(db, "meta", column, "key = 'log_key'")
+    with pytest.raises(StoreCorrupt, match="a value in it is no text that can be read"):
+        async with Outbox(db, deliver=False) as box:
+            await box.list()

@@ -55,13 +55,12 @@ _VIEW_LIST: Final = _VIEW.replace(
 )
 
 
-def _texts(table: str) -> dict[str, str]:
-    """Return the pieces that name each text of a table, as bytes and made readable; not what may be bytes by right."""
-    names = [name for name in texts(table) if name != "content"]
-    return {
-        f"{table}_texts": ", ".join(f"CAST({name} AS BLOB)" for name in names),
-        f"{table}_mended": ", ".join(f"{name} = as_text(CAST({name} AS BLOB))" for name in names),
-    }
+# As bytes, and made readable. The content may be bytes by right.
+_TEXTS: Final = {name: f"CAST({name} AS BLOB)" for name in texts("message") if name != "content"}
+_MESSAGE_TEXTS: Final = {
+    "message_texts": ", ".join(_TEXTS.values()),
+    "message_mended": ", ".join(f"{name} = as_text({octets})" for name, octets in _TEXTS.items()),
+}
 
 
 _PIECES: Final = queries.load("sqlite", "fragments.sql")
@@ -82,9 +81,7 @@ _RETURNING: Final = re.compile(r"\sRETURNING .*\Z")
 WRITE: Final = {name: sql.replace(_GIVEN, "") for name, sql in _WRITE.items()}
 READ: Final = queries.load("sqlite", "read.sql", {**_FRAGMENTS, "leased": _LEASED})
 SCHEMA: Final = queries.load("sqlite", "schema.sql", _FRAGMENTS)
-DAMAGE: Final = queries.load(
-    "sqlite", "damage.sql", _FRAGMENTS | _texts("message") | _texts("attempt") | _texts("history")
-)
+DAMAGE: Final = queries.load("sqlite", "damage.sql", _FRAGMENTS | _MESSAGE_TEXTS)
 DRIVER: Final = queries.load("sqlite", "driver.sql")
 _COPY: Final = statements(queries.load("sqlite", "copy.sql"), "?{}".format, {"kept": "full"})
 STATEMENTS: Final = WRITE | READ | DAMAGE | DRIVER | _COPY

@@ -126,7 +126,7 @@ class SQLiteStore(Reads, TwoThreads):
             opening.prepare_file(self._path, create=self._makes, make_parents=self._make_parents)
         connection = self._handles.open()
         try:
-            with self._handles.unchanged():
+            with self._handles.unchanged(), damage.told("opening the database"):
                 opening.prepare_schema(connection, create=self._makes, forward=self._create)
                 if self._limits.recipient_messages is not None:
                     opening.count_recipients(connection)
@@ -270,12 +270,12 @@ class SQLiteStore(Reads, TwoThreads):
         Bury what nobody can read. Who takes part in the next batch hears of it.
 
         Raises:
-            ValueRefused: There is nothing of the kind.
+            UnicodeDecodeError: It is where nothing is made up.
         """
         with self._translated("setting aside what cannot be read"):
             buried = damage.mend(self._live_session(), now_ms=self._clock.wall_ms(), limits=self._limits)
         if buried is None:
-            raise ValueRefused(f"a value is no text that can be read ({exc})") from exc
+            raise exc
         self._buried += buried
 
     def _session_on(self, connection: apsw.Connection) -> Session:
@@ -511,16 +511,18 @@ class SQLiteStore(Reads, TwoThreads):
             try:
                 return function()
             except UnicodeDecodeError as exc:
-                self._mend(exc)
-                return function()
+                with damage.told("writing"):
+                    self._mend(exc)
+                    return function()
 
     async def _read(self, function: Callable[[Statements], T]) -> T:
         try:
             return await self._read_once(self._opened(), function)
         except UnicodeDecodeError as exc:
             unreadable = exc
-        await self._write(lambda: self._mend(unreadable))
-        return await self._read_once(self._opened(), function)
+        with damage.told("reading"):
+            await self._write(lambda: self._mend(unreadable))
+            return await self._read_once(self._opened(), function)
 
     async def _read_once(self, writer: Caller, function: Callable[[Statements], T]) -> T:
         if self.in_memory:

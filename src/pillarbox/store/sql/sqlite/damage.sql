@@ -11,11 +11,19 @@ SELECT seq, state FROM message WHERE NOT is_text(
 UPDATE message SET {message_mended}, content = iif(typeof(content) = 'text', CAST(content AS BLOB), content)
 WHERE seq = ?1
 
--- mend_attempts --
-UPDATE attempt SET {attempt_mended} WHERE NOT is_text({attempt_texts})
+-- text_columns --
+-- Of all other tables; not of meta, by which a database is known: nothing is made up there.
+SELECT t.name, c.name, c.type = 'ANY' FROM sqlite_schema t JOIN pragma_table_info(t.name) c
+WHERE t.type = 'table' AND t.name NOT IN ('message', 'meta') AND c.type IN ('TEXT', 'ANY')
 
--- mend_history --
-UPDATE history SET {history_mended} WHERE NOT is_text({history_texts})
+-- mend_texts --
+UPDATE OR IGNORE {table} SET {column} = as_text(CAST({column} AS BLOB))
+WHERE typeof({column}) = 'text' AND NOT is_text(CAST({column} AS BLOB))
+
+-- mend_contents --
+-- As bytes it can be read, and whoever is to send it says what is wrong with it.
+UPDATE {table} SET {column} = CAST({column} AS BLOB)
+WHERE typeof({column}) = 'text' AND NOT is_text(CAST({column} AS BLOB))
 
 -- bury_damaged --
 UPDATE message SET state = 4, terminal_reason = 'unreadable', error_class = 'permanent', last_error = ?3,
