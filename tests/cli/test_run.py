@@ -382,6 +382,24 @@ async def test_an_outbox_of_ones_own_delivers_through_its_functions(
     assert log.read_text() == "hi\n"
 
 
+COUNTS = """
+import gc
+from pillarbox import Outbox
+box, loaded = Outbox({db!r}), []
+@box.channel("pager")
+async def pager(attempt):
+    return "looked at" if any(one is loaded for one in gc.get_objects()) else "left alone"
+"""
+
+
+async def test_what_a_worker_has_loaded_is_left_to_no_garbage_collector(pillarbox: Pillarbox) -> None:
+    (pillarbox.home / "mine.py").write_text(COUNTS.format(db=str(pillarbox.db)), "utf-8")
+    async with pillarbox.running("run", "--app", "mine:box", "--json") as worker:
+        await worker.line("started")
+        sent = await pillarbox("send", "pager", "hi", "--to", "x", "--wait", "--json")
+        assert sent.json["receipt"] == "left alone"
+
+
 async def test_an_outbox_that_cannot_be_had_is_named(pillarbox: Pillarbox) -> None:
     for name, text in {
         "mine": "from pillarbox import Outbox\nnumber = 1\nempty = Outbox('x.db')\n",
