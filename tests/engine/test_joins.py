@@ -476,7 +476,7 @@ async def test_two_transactions_with_one_key_end_as_one_message(url: str, box: O
     async with psycopg_async(url) as one, psycopg_async(url) as other:
         first = await box.enqueue(one.connection, "pager", to="ann", text="paid", key="k")
         second = asyncio.ensure_future(box.enqueue(other.connection, "pager", to="ann", text="paid", key="k"))
-        await until_one_waits_for_a_lock(url)
+        await until_it_waits_for_a_lock(url, other.connection)
         await one.commit()
         again = await second
         assert (again.id, again.created) == (first.id, False)
@@ -488,7 +488,7 @@ async def test_one_that_is_called_off_leaves_nothing_behind(url: str, box: Outbo
     async with psycopg_async(url) as one, psycopg_async(url) as other:
         first = await box.enqueue(one.connection, "pager", to="ann", text="paid", key="k")
         waiting = asyncio.ensure_future(box.enqueue(other.connection, "pager", to="ann", text="paid", key="k"))
-        await until_one_waits_for_a_lock(url)
+        await until_it_waits_for_a_lock(url, other.connection)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
@@ -517,10 +517,12 @@ async def test_an_unknown_channel_is_refused_where_this_process_delivers(url: st
             await box.enqueue(shop.connection, "mail", to="ann", text="hi")
 
 
-async def until_one_waits_for_a_lock(url: str) -> None:
-    asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%message_key%'"
-    with psycopg.connect(plain(url), autocommit=True) as connection:
-        while connection.execute(asked).fetchone() == (0,):  # noqa: ASYNC110 — the server tells nobody
+async def until_it_waits_for_a_lock(url: str, connection: Any) -> None:
+    """Wait for that connection: others of this server wait for the locks of other tests."""
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = %s"
+    pid = connection.info.backend_pid
+    with psycopg.connect(plain(url), autocommit=True) as watcher:
+        while watcher.execute(asked, (pid,)).fetchone() == (0,):  # noqa: ASYNC110 — the server tells nobody
             await asyncio.sleep(0)
 
 
