@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING, Final
@@ -128,10 +129,14 @@ async def test_a_worker_delivers_and_stops_whatever_becomes_of_its_log(
     os.close(writing)
     if way == "reader gone":
         os.close(reading)
-    sent = await pillarbox("send", "ops", "hi", "--to", "x")
-    await receiver.wait_for(1)
-    process.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0
+    try:
+        sent = await pillarbox("send", "ops", "hi", "--to", "x")
+        await receiver.wait_for(1)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), PATIENCE_SECONDS) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
     assert (await pillarbox("show", sent.out.strip(), "--json")).json["state"] == "delivered"
     if way != "reader gone":
         os.close(reading)
