@@ -1,7 +1,8 @@
-"""What every test shares: the marker that names promises, and a patient hypothesis profile."""
+"""What every test shares: the marker that names promises, and hypothesis' profiles."""
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,11 @@ pytest_plugins = ("pytester",)  # pytest within pytest, for the plugin
 # other test may import one before those that it is for.
 pytest.register_assert_rewrite("pillarbox.testing.store_suite", "pillarbox.testing.channel_suite")
 
-# Two busy cores are no reason to call an example slow; pytest-timeout catches what hangs.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
+# Two busy cores are no reason to call an example slow; pytest-timeout catches what hangs. Each run has the same
+# examples: a change is judged by what it does, not by what is drawn just then. HYPOTHESIS_PROFILE=new draws new ones.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("new", deadline=None)
+settings.load_profile("new" if os.environ.get("HYPOTHESIS_PROFILE") else "same")
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, and with them the commands that they run.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
