@@ -43,7 +43,7 @@ def measure(plan: Plan) -> list[Figure]:
 
 def _figures(plan: Plan) -> list[Figure]:
     waiting = plan.size(trial=500, quick=10_000, usual=100_000, full=900_000)
-    turns = plan.size(trial=10, quick=100, usual=250, full=1_000)
+    turns = plan.size(trial=10, quick=100, usual=1_000)
     figures = []
     for state in _STATES:
         alone: list[float] = []
