@@ -81,6 +81,34 @@ async def test_what_is_written_in_part_is_no_success(pillarbox: Pillarbox, unbuf
     assert len(file.read_bytes().splitlines()) == 60
 
 
+PRINTS = """
+from pillarbox import Outbox
+box = Outbox({db!r})
+@box.channel("pager")
+async def pager(attempt):
+    print(attempt.text, end="")
+"""
+
+
+async def test_what_a_channel_prints_is_there_at_once_where_python_buffers_nothing(pillarbox: Pillarbox) -> None:
+    """As the log of a container shows it, and not when the worker ends."""
+    (pillarbox.home / "mine.py").write_text(PRINTS.format(db=str(pillarbox.db)), "utf-8")
+    async with Outbox(pillarbox.db, deliver=False) as box:
+        await box.send("pager", to="x", text="said")
+    variables = {**pillarbox.variables, "PYTHONUNBUFFERED": "1"}
+    pipe = asyncio.subprocess.PIPE
+    worker = await asyncio.create_subprocess_exec(
+        COMMAND, "run", "--app", "mine:box", cwd=pillarbox.home, env=variables, stdout=pipe, stderr=pipe
+    )
+    try:
+        assert worker.stdout is not None
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await worker.stdout.readexactly(4) == b"said"
+    finally:
+        worker.terminate()
+        await worker.communicate()
+
+
 async def test_a_command_whose_reader_is_gone_says_nothing(pillarbox: Pillarbox) -> None:
     for command in ("--version", "--help", "config show"):
         code, said = await shell(pillarbox, f"set -o pipefail; PB {command} | (exec <&-)")

@@ -81,6 +81,16 @@ def reporting(done: str) -> Iterator[None]:
         complain(f"{done}, but that could not be written to stdout: {exc.strerror or type(exc).__name__}")
 
 
+class _Whole(io.TextIOWrapper):
+    """Hands on at once what is written, as whoever lets Python buffer nothing wants it."""
+
+    def write(self, text: str, /) -> int:
+        """Write all of it."""
+        written = super().write(text)
+        self.flush()
+        return written
+
+
 @contextlib.contextmanager
 def whole_stdout() -> Iterator[None]:
     """
@@ -93,9 +103,8 @@ def whole_stdout() -> Iterator[None]:
     if not isinstance(getattr(stdout, "buffer", None), io.RawIOBase):
         yield
         return
-    whole = open(  # noqa: SIM115 — closed without a word below
-        stdout.fileno(), "w", encoding=stdout.encoding, errors=stdout.errors, closefd=False
-    )
+    buffer = io.BufferedWriter(io.FileIO(stdout.fileno(), "w", closefd=False))
+    whole = _Whole(buffer, encoding=stdout.encoding, errors=stdout.errors)
     sys.stdout = whole
     try:
         yield

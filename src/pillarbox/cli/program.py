@@ -20,7 +20,7 @@ from typing import Any, Final
 import click
 
 from pillarbox.__about__ import __version__
-from pillarbox.cli import signals
+from pillarbox.cli import output, signals
 from pillarbox.cli.exits import Exit, Stop, code_of
 from pillarbox.cli.mistaken_options import extra_argument, no_such_option
 from pillarbox.cli.output import hush, talk, whole_stdout
@@ -255,7 +255,7 @@ def _report(error: Exception) -> int:
         case click.UsageError():
             _say(f"{error.format_message()}{extra_argument(error)} {_try_help(error)}".rstrip())
             return Exit.USAGE
-        case OSError() if error.filename is None and _raised_by_click(error):
+        case OSError() if error.filename is None and _raised_by_writing(error):
             return unwritten(error)
         case click.ClickException():
             _say(error.format_message())
@@ -273,10 +273,10 @@ def _report(error: Exception) -> int:
             return Exit.FAILURE
 
 
-def _raised_by_click(error: OSError) -> bool:
-    """Whether writing raised it: what commands say goes out through click, or is flushed here."""
-    last = traceback.extract_tb(error.__traceback__)[-1].filename
-    return Path(last).is_relative_to(Path(click.__file__).parent) or Path(last) == Path(__file__)
+def _raised_by_writing(error: OSError) -> bool:
+    """Whether writing raised it: what commands say goes out through click and `output`, or is flushed here."""
+    last = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return last.is_relative_to(Path(click.__file__).parent) or last in {Path(__file__), Path(output.__file__)}
 
 
 def _place(error: Exception) -> str:
