@@ -270,12 +270,13 @@ class SQLiteStore(Reads, TwoThreads):
         Bury what nobody can read. Who takes part in the next batch hears of it.
 
         Raises:
-            UnicodeDecodeError: It is where nothing is made up.
+            StoreCorrupt: It is where nothing is made up.
         """
-        with self._translated("setting aside what cannot be read"):
+        what = "setting aside what cannot be read"
+        with damage.told(what), self._translated(what):
             buried = damage.mend(self._live_session(), now_ms=self._clock.wall_ms(), limits=self._limits)
-        if buried is None:
-            raise exc
+            if buried is None:
+                raise exc
         self._buried += buried
 
     def _session_on(self, connection: apsw.Connection) -> Session:
@@ -511,8 +512,8 @@ class SQLiteStore(Reads, TwoThreads):
             try:
                 return function()
             except UnicodeDecodeError as exc:
+                self._mend(exc)
                 with damage.told("writing"):
-                    self._mend(exc)
                     return function()
 
     async def _read(self, function: Callable[[Statements], T]) -> T:
@@ -520,8 +521,8 @@ class SQLiteStore(Reads, TwoThreads):
             return await self._read_once(self._opened(), function)
         except UnicodeDecodeError as exc:
             unreadable = exc
+        await self._write(lambda: self._mend(unreadable))
         with damage.told("reading"):
-            await self._write(lambda: self._mend(unreadable))
             return await self._read_once(self._opened(), function)
 
     async def _read_once(self, writer: Caller, function: Callable[[Statements], T]) -> T:
