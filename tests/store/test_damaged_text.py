@@ -195,3 +195,16 @@ async def test_a_database_that_cannot_be_known_by_such_text_is_told_to_be_damage
     with pytest.raises(StoreCorrupt, match="a value in it is no text that can be read"):
         async with Outbox(db, deliver=False) as box:
             await box.list()
+
+
+@pytest.mark.contract("ST9", "SG1")
+async def test_such_text_that_comes_while_the_database_is_open_is_told_and_not_made_up(db: Path) -> None:
+    store = SQLiteStore(db)
+    await store.open()
+    await store.keep("desk", old=None, new="a token")
+    damage(db, "meta", "value", "value = 'a token'")
+    # On the thread that writes, on the one that reads, and what a start asks.
+    for asked in (store.kept("desk"), store.schema(), store.label()):
+        with pytest.raises(StoreCorrupt, match=r"setting aside .* a value in it is no text that can be read"):
+            await asked
+    await store.close()

@@ -476,7 +476,7 @@ class SQLiteStore(Reads, TwoThreads):
 
     async def label(self) -> str | None:
         """See `Store`. Each start asks, so no second connection is opened for it."""
-        return await self._opened().run(lambda: self._read_with(self._live_session(), labels.label))
+        return await self._write(lambda: self._read_with(self._live_session(), labels.label))
 
     async def moving(self, work: Callable[[Tx], T]) -> T:
         """See `Store`."""
